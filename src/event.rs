@@ -1,0 +1,215 @@
+//! CloudEvents: the event, its attributes, and its two HTTP forms.
+//!
+//! An [`Event`] keeps what arrived: attribute headers byte for byte and the body as one shared buffer. Meaning
+//! (percent-decoding, JSON) is computed where something asks for it. Nothing here does I/O.
+
+mod attribute;
+mod decode_error;
+pub mod http;
+mod json;
+pub mod knative;
+mod validate;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use ::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+
+pub use attribute::{Attribute, Kind, PREFIX, is_name};
+pub use decode_error::DecodeError;
+
+/// The version of the CloudEvents specification that an event follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecVersion {
+    /// CloudEvents 0.3: accepted, and sent on as 0.3 (data-plane.md CR-16, DP-9).
+    V0_3,
+    /// CloudEvents 1.0.
+    V1_0,
+}
+
+impl SpecVersion {
+    /// The value of the `specversion` attribute.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V0_3 => "0.3",
+            Self::V1_0 => "1.0",
+        }
+    }
+
+    /// Reads a `specversion`; `None` if it is not one of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "1.0" => Some(Self::V1_0),
+            "0.3" => Some(Self::V0_3),
+            _ => None,
+        }
+    }
+}
+
+/// Something that lives as long as an event does: a share of a memory budget, given back when the event is gone.
+pub type Lease = Arc<dyn Send + Sync>;
+
+/// A CloudEvent.
+#[derive(Clone)]
+pub struct Event {
+    spec_version: SpecVersion,
+    /// Every attribute but `specversion` and `datacontenttype`, in the order of arrival, each name once.
+    attributes: Vec<Attribute>,
+    /// `datacontenttype`, the one attribute that travels as another header.
+    content_type: Option<HeaderValue>,
+    data: Bytes,
+    forwarded: Vec<(HeaderName, HeaderValue)>,
+    lease: Option<Lease>,
+}
+
+impl Event {
+    /// An event with the three required attributes, empty data and nothing else.
+    #[must_use]
+    pub fn new(id: &str, source: &str, ty: &str) -> Self {
+        let mut event = Self::empty(SpecVersion::V1_0);
+        event.set("id", id);
+        event.set("source", source);
+        event.set("type", ty);
+        event
+    }
+
+    fn empty(spec_version: SpecVersion) -> Self {
+        Self {
+            spec_version,
+            attributes: Vec::with_capacity(12),
+            content_type: None,
+            data: Bytes::new(),
+            forwarded: Vec::new(),
+            lease: None,
+        }
+    }
+
+    /// The same event with these data and their media type.
+    #[must_use]
+    pub fn with_data(mut self, content_type: HeaderValue, data: Bytes) -> Self {
+        self.content_type = Some(content_type);
+        self.data = data;
+        self
+    }
+
+    /// The same event, keeping `lease` alive as long as itself and its clones.
+    #[must_use]
+    pub fn with_lease(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The version of the specification that the event follows.
+    #[must_use]
+    pub fn spec_version(&self) -> SpecVersion {
+        self.spec_version
+    }
+
+    /// The attributes but `specversion` and `datacontenttype`, in wire form.
+    #[must_use]
+    pub fn attributes(&self) -> &[Attribute] {
+        &self.attributes
+    }
+
+    /// The meaning of one attribute, core or extension; `None` if it is not set. `name` is lower-case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        match name {
+            "specversion" => Some(Cow::Borrowed(self.spec_version.as_str())),
+            "datacontenttype" => self.content_type.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes())),
+            _ => self.find(name).map(Attribute::text),
+        }
+    }
+
+    /// The attribute of that name in wire form, unless it is `specversion` or `datacontenttype`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name() == name)
+    }
+
+    /// The `id` attribute, empty if it is missing (possible only in a reply that was not validated).
+    #[must_use]
+    pub fn id(&self) -> Cow<'_, str> {
+        self.get("id").unwrap_or_default()
+    }
+
+    /// The `datacontenttype` attribute.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&HeaderValue> {
+        self.content_type.as_ref()
+    }
+
+    /// The payload; empty if there is none.
+    #[must_use]
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// The headers beside the event that Knative forwards with it (data-plane.md CR-29).
+    #[must_use]
+    pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.forwarded
+    }
+
+    /// Sets an attribute to a string; a `name` that is not valid changes nothing.
+    pub fn set(&mut self, name: &str, text: &str) {
+        self.set_typed(name, text, Kind::String);
+    }
+
+    /// Removes an attribute.
+    pub fn remove(&mut self, name: &str) {
+        self.attributes.retain(|attribute| attribute.name() != name);
+    }
+
+    fn set_typed(&mut self, name: &str, text: &str, kind: Kind) {
+        if let Some(attribute) = self.attributes.iter_mut().find(|attribute| attribute.name() == name) {
+            attribute.set_text(text, kind);
+        } else if let Some(attribute) = Attribute::from_text(name, text, kind) {
+            self.attributes.push(attribute);
+        }
+    }
+
+    /// Whether `datacontenttype` declares JSON: subtype `json` or a `+json` suffix (JSON format §3.1.1).
+    fn declares_json(&self) -> bool {
+        self.content_type.as_ref().and_then(|value| value.to_str().ok()).is_some_and(is_json)
+    }
+}
+
+impl std::fmt::Debug for Event {
+    /// Names the event without showing data or extensions, which may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event")
+            .field("id", &self.id())
+            .field("source", &self.get("source"))
+            .field("type", &self.get("type"))
+            .field("data_bytes", &self.data.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Event {
+    /// Same attributes (in any order), same data, same forwarded headers; what keeps the event alive is not compared.
+    fn eq(&self, other: &Self) -> bool {
+        self.spec_version == other.spec_version
+            && self.content_type == other.content_type
+            && self.data == other.data
+            && self.forwarded == other.forwarded
+            && self.attributes.len() == other.attributes.len()
+            && self.attributes.iter().all(|attribute| other.find(attribute.name()) == Some(attribute))
+    }
+}
+
+/// The media type of a `Content-Type`, without parameters and surrounding blanks.
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn is_json(content_type: &str) -> bool {
+    let media_type = media_type(content_type);
+    let Some((_, subtype)) = media_type.split_once('/') else { return false };
+    subtype.eq_ignore_ascii_case("json")
+        || subtype.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"))
+}

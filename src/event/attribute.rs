@@ -1,0 +1,186 @@
+//! One CloudEvents context attribute, kept in the form it has on the wire: the header it travels in by the HTTP
+//! protocol binding, so that what arrives in binary mode and leaves in binary mode is never re-encoded.
+//!
+//! It knows the binding's percent-encoding and nothing of whole events.
+
+use std::borrow::Cow;
+use std::str::Utf8Error;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+/// Prefix of the headers that carry context attributes (HTTP protocol binding §3.1.3.1).
+pub const PREFIX: &str = "ce-";
+
+/// What HTTP protocol binding §3.1.3.2 requires to be percent-encoded, besides everything outside U+0021–U+007E.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// The type a value had where it was read; headers carry strings only, the JSON format tells three types apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text, and everything that the JSON format writes as a string.
+    String,
+    /// A signed 32-bit integer.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// A context attribute: the header name (`ce-…`), the header value, and the type of the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    header: HeaderName,
+    value: HeaderValue,
+    kind: Kind,
+}
+
+impl Attribute {
+    /// Takes a header as it arrived. `header` must start with [`PREFIX`]; the value is kept byte for byte.
+    pub(super) fn from_header(header: HeaderName, value: HeaderValue) -> Self {
+        Self { header, value, kind: Kind::String }
+    }
+
+    /// Makes an attribute from its meaning: `name` without prefix, `text` in canonical string form.
+    ///
+    /// Returns `None` if `name` is not a valid attribute name.
+    pub(super) fn from_text(name: &str, text: &str, kind: Kind) -> Option<Self> {
+        if !is_name(name) {
+            return None;
+        }
+        let header = HeaderName::try_from(format!("{PREFIX}{name}")).ok()?;
+        Some(Self { header, value: encode(text), kind })
+    }
+
+    /// The attribute's name, lower-case and without prefix.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.header.as_str().get(PREFIX.len()..).unwrap_or_default()
+    }
+
+    /// The header's name, with prefix.
+    #[must_use]
+    pub fn header(&self) -> &HeaderName {
+        &self.header
+    }
+
+    /// The header's value, byte for byte as it arrived or as the binding encodes it.
+    #[must_use]
+    pub fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+
+    /// The type of the value.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The meaning of the value: unquoted and percent-decoded. Bytes that are not UTF-8 become U+FFFD;
+    /// decoding at the door ([`decode`]) has refused those already.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match decode(&self.value) {
+            Ok(text) => text,
+            Err(_) => String::from_utf8_lossy(self.value.as_bytes()),
+        }
+    }
+
+    /// Replaces the value by a new canonical string of this type.
+    pub(super) fn set_text(&mut self, text: &str, kind: Kind) {
+        self.value = encode(text);
+        self.kind = kind;
+    }
+}
+
+/// Whether `name` may name an attribute: one or more of `a-z` and `0-9` (CloudEvents §3, naming convention).
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Encodes a canonical string as a header value (HTTP protocol binding §3.1.3.2).
+#[must_use]
+pub fn encode(text: &str) -> HeaderValue {
+    let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
+    let bytes = Bytes::from(encoded.into_owned());
+    HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Decodes a header value: removes double quotes, then one round of percent-decoding (HTTP protocol binding §3.1.3.2).
+///
+/// A `%` that is not followed by two hexadecimal digits stands for itself. Borrowed where nothing had to change.
+///
+/// # Errors
+/// If the result is not UTF-8.
+pub(super) fn decode(value: &HeaderValue) -> Result<Cow<'_, str>, Utf8Error> {
+    let bytes = value.as_bytes();
+    match unquote(bytes) {
+        Some(unquoted) => {
+            percent_encoding::percent_decode(&unquoted).decode_utf8().map(|text| Cow::Owned(text.into_owned()))
+        }
+        None => percent_encoding::percent_decode(bytes).decode_utf8(),
+    }
+}
+
+/// The content of a value that is one double-quoted string (RFC 7230 §3.2.6), else `None`.
+fn unquote(bytes: &[u8]) -> Option<Vec<u8>> {
+    let inner = bytes.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let mut unquoted = Vec::with_capacity(inner.len());
+    let mut escaped = false;
+    for &byte in inner {
+        if byte == b'\\' && !escaped {
+            escaped = true;
+        } else {
+            escaped = false;
+            unquoted.push(byte);
+        }
+    }
+    Some(unquoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn encodes_as_the_specification_shows() {
+        let value = encode("Euro \u{20AC} \u{1F600}");
+        assert_eq!(value.as_bytes(), b"Euro%20%E2%82%AC%20%F0%9F%98%80");
+    }
+
+    #[test]
+    fn decodes_quotes_escapes_and_lenient_percent_signs() {
+        for (header, text) in [
+            ("plain", "plain"),
+            ("a%20b", "a b"),
+            ("%c3%a9", "é"),
+            ("\"quoted value\"", "quoted value"),
+            (r#""a \"b\" \\c""#, r#"a "b" \c"#),
+            ("100% sure", "100% sure"),
+            ("%zz", "%zz"),
+            ("", ""),
+        ] {
+            let value = HeaderValue::from_str(header).expect("a header value");
+            assert_eq!(decode(&value).expect("UTF-8"), text, "{header}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_utf8() {
+        for bytes in [&b"%C0%A0"[..], b"\xff", b"%ff"] {
+            let value = HeaderValue::from_bytes(bytes).expect("a header value");
+            assert!(decode(&value).is_err(), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decode_of_encode_is_identity(text in any::<String>()) {
+            let value = encode(&text);
+            prop_assert!(value.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte)));
+            prop_assert_eq!(decode(&value).expect("UTF-8"), text);
+        }
+    }
+}

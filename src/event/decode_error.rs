@@ -1,0 +1,48 @@
+//! Why something is not a CloudEvent, in words that tell the sender what to change.
+
+/// What is wrong with a message that should have been an event. Displayed as one line of text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Neither structured nor binary mode.
+    #[error(
+        "not a CloudEvent: neither a ce-specversion header nor content-type application/cloudevents+json; set ce-specversion: 1.0 and the ce-id, ce-source and ce-type headers"
+    )]
+    NotAnEvent,
+    /// An event format that is not JSON.
+    #[error("event format {0:?} is not supported: send application/cloudevents+json or binary mode")]
+    UnknownFormat(String),
+    /// A version of the specification that is not supported.
+    #[error("specversion {0:?} is not supported: use 1.0 or 0.3")]
+    UnknownSpecVersion(String),
+    /// A required attribute is missing or blank.
+    #[error("attribute {0} is missing or empty: it is required")]
+    Missing(&'static str),
+    /// An attribute's value does not have the attribute's type.
+    #[error("attribute {name} is not valid: {problem}")]
+    Invalid {
+        /// The attribute, or the member of the JSON object.
+        name: String,
+        /// What was expected.
+        problem: &'static str,
+    },
+    /// A name that no attribute may have.
+    #[error("{0:?} is not an attribute name: only a-z and 0-9 are allowed")]
+    BadName(String),
+    /// The body is not the JSON that the content type promises.
+    #[error("body is not a CloudEvent in JSON format: {0}")]
+    Json(String),
+    /// One event of a batch is wrong.
+    #[error("event {index} of the batch: {source}")]
+    InBatch {
+        /// Position in the array, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: Box<DecodeError>,
+    },
+}
+
+impl DecodeError {
+    pub(super) fn invalid(name: &str, problem: &'static str) -> Self {
+        Self::Invalid { name: name.to_owned(), problem }
+    }
+}

@@ -1,0 +1,207 @@
+//! The HTTP protocol binding: a request or response becomes events, an event becomes headers and a body.
+//!
+//! Binary mode moves headers and body as they are. Which mode a message is in: data-plane.md CR-13 to CR-16.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::attribute::{Attribute, PREFIX};
+use super::{DecodeError, Event, SpecVersion, json, knative, media_type, validate};
+
+/// Media type of one event in JSON format.
+pub const STRUCTURED: &str = "application/cloudevents+json";
+/// Media type of an array of events in JSON format.
+pub const BATCHED: &str = "application/cloudevents-batch+json";
+
+const SPEC_VERSION_HEADER: HeaderName = HeaderName::from_static("ce-specversion");
+/// Media types of CloudEvents formats that are not JSON, with what follows in their name.
+const OTHER_FORMATS: &str = "application/cloudevents";
+
+/// How a message carries events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Attributes in `ce-` headers, data in the body.
+    Binary,
+    /// One event in the body.
+    Structured,
+    /// An array of events in the body.
+    Batched,
+}
+
+/// Tells in which mode a message is.
+///
+/// # Errors
+/// If it is in none that is supported.
+pub fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type(content_type);
+    if media_type.eq_ignore_ascii_case(STRUCTURED) {
+        return Ok(Mode::Structured);
+    }
+    if media_type.eq_ignore_ascii_case(BATCHED) {
+        return Ok(Mode::Batched);
+    }
+    match headers.get(SPEC_VERSION_HEADER) {
+        Some(version) => spec_version(version).map(|_| Mode::Binary),
+        None if is_other_format(media_type) => Err(DecodeError::UnknownFormat(media_type.to_owned())),
+        None => Err(DecodeError::NotAnEvent),
+    }
+}
+
+/// Reads and validates the event or events of a request. The body becomes the data without being copied.
+///
+/// A batch is valid only if each of its events is; any other message yields one event.
+///
+/// # Errors
+/// If the message is not a valid event or batch.
+pub fn decode(headers: HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
+    match mode(&headers)? {
+        Mode::Binary => {
+            let event = binary(headers, body)?;
+            validate::event(&event)?;
+            Ok(vec![event])
+        }
+        Mode::Structured => {
+            let mut event = json::decode(&body)?;
+            validate::event(&event)?;
+            event.forwarded = forwarded(headers);
+            Ok(vec![event])
+        }
+        Mode::Batched => {
+            let forwarded = forwarded(headers);
+            json::decode_batch(&body)?
+                .into_iter()
+                .enumerate()
+                .map(|(index, event)| in_batch(index, event, &forwarded))
+                .collect()
+        }
+    }
+}
+
+/// Reads the event in a response, as a reply: a binary one is taken as it is, without validation
+/// (data-plane.md DP-21, DP-23, DP-24). `Ok(None)` if the response carries no event.
+///
+/// # Errors
+/// If the response announces an event and holds none, or holds a batch.
+pub fn decode_reply(headers: HeaderMap, body: &Bytes) -> Result<Option<Event>, DecodeError> {
+    match mode(&headers) {
+        Ok(Mode::Binary) => binary(headers, body.clone()).map(Some),
+        Ok(Mode::Structured) => {
+            let mut event = json::decode(body)?;
+            event.forwarded = forwarded(headers);
+            Ok(Some(event))
+        }
+        Ok(Mode::Batched) => Err(DecodeError::UnknownFormat(BATCHED.to_owned())),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether a response carries an event, so that its body is worth reading.
+#[must_use]
+pub fn is_event(headers: &HeaderMap) -> bool {
+    mode(headers).is_ok()
+}
+
+/// Checks an event that was taken without validation.
+///
+/// # Errors
+/// If a required attribute is missing or one has a value that is not of its type.
+pub fn validate(event: &Event) -> Result<(), DecodeError> {
+    validate::event(event)
+}
+
+/// The headers of the event in binary mode, without those forwarded beside it.
+#[must_use]
+pub fn binary_headers(event: &Event) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(event.attributes.len() + event.forwarded.len() + 8);
+    headers.insert(SPEC_VERSION_HEADER, HeaderValue::from_static(event.spec_version.as_str()));
+    for attribute in &event.attributes {
+        headers.insert(attribute.header().clone(), attribute.value().clone());
+    }
+    if let Some(content_type) = &event.content_type {
+        headers.insert(CONTENT_TYPE, content_type.clone());
+    }
+    headers
+}
+
+/// The headers and the body of the event in structured mode, JSON format.
+#[must_use]
+pub fn structured(event: &Event) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::with_capacity(event.forwarded.len() + 8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
+    (headers, json::encode(event))
+}
+
+fn in_batch(
+    index: usize,
+    event: Result<Event, DecodeError>,
+    forwarded: &[(HeaderName, HeaderValue)],
+) -> Result<Event, DecodeError> {
+    event
+        .and_then(|mut event| {
+            validate::event(&event)?;
+            event.forwarded = forwarded.to_vec();
+            Ok(event)
+        })
+        .map_err(|source| DecodeError::InBatch { index, source: Box::new(source) })
+}
+
+fn is_other_format(media_type: &str) -> bool {
+    media_type.get(..OTHER_FORMATS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OTHER_FORMATS))
+}
+
+fn spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
+    let text = value.to_str().unwrap_or_default();
+    SpecVersion::parse(text).ok_or_else(|| DecodeError::UnknownSpecVersion(text.to_owned()))
+}
+
+/// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest is dropped.
+/// Of a repeated `ce-` header the first value counts (CR-20); an empty one is an attribute that is not set (CR-19).
+fn binary(headers: HeaderMap, body: Bytes) -> Result<Event, DecodeError> {
+    let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(spec_version)?;
+    let mut event = Event::empty(version);
+    event.data = body;
+    let mut last = None;
+    for (name, value) in headers {
+        match name {
+            Some(name) => {
+                last = knative::is_forwarded(&name).then(|| name.clone());
+                take_header(&mut event, name, value)?;
+            }
+            None => event.forwarded.extend(last.clone().map(|name| (name, value))),
+        }
+    }
+    Ok(event)
+}
+
+fn take_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
+    if let Some(attribute) = name.as_str().strip_prefix(PREFIX) {
+        if attribute == "specversion" || value.is_empty() {
+            return Ok(());
+        }
+        validate::header(attribute, &value)?;
+        event.attributes.push(Attribute::from_header(name, value));
+    } else if name == CONTENT_TYPE {
+        event.content_type = Some(value).filter(|value| !value.is_empty());
+    } else if knative::is_forwarded(&name) {
+        event.forwarded.push((name, value));
+    }
+    Ok(())
+}
+
+fn forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let mut kept = Vec::new();
+    let mut last = None;
+    for (name, value) in headers {
+        let Some(name) = name.or_else(|| last.clone()) else { continue };
+        if knative::is_forwarded(&name) {
+            kept.push((name.clone(), value));
+        }
+        last = Some(name);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The JSON event format: text to event and back. Only the envelope is parsed; `data` is taken as it stands.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::attribute::{Attribute, Kind};
+use super::{DecodeError, Event, SpecVersion, is_name};
+
+const IMPLIED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Reads one event without validating its attributes.
+pub(super) fn decode(body: &Bytes) -> Result<Event, DecodeError> {
+    let object: Object<'_> = serde_json::from_slice(body).map_err(|error| DecodeError::Json(error.to_string()))?;
+    from_object(body, &object)
+}
+
+/// Reads an array of events; the outer error says that it is no array of objects.
+pub(super) fn decode_batch(body: &Bytes) -> Result<Vec<Result<Event, DecodeError>>, DecodeError> {
+    let objects: Vec<Object<'_>> =
+        serde_json::from_slice(body).map_err(|error| DecodeError::Json(error.to_string()))?;
+    Ok(objects.iter().map(|object| from_object(body, object)).collect())
+}
+
+/// Writes an event: attributes, then data, then extensions as they came (data-plane.md W-6 shows the members).
+pub(super) fn encode(event: &Event) -> Bytes {
+    serde_json::to_vec(&Envelope(event)).map(Bytes::from).unwrap_or_default()
+}
+
+/// The members of a JSON object in their order, values unparsed, borrowed from the text.
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(key, value)| key == name && value.get() != "null").map(|(_, value)| *value)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        self.get(name).map(|raw| string(name, raw)).transpose()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the members of a CloudEvent")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(12);
+        while let Some((Key(key), value)) = map.next_entry()? {
+            if members.iter().any(|(known, _)| *known == key) {
+                return Err(serde::de::Error::custom(format_args!("member {key:?} appears twice")));
+            }
+            members.push((key, value));
+        }
+        Ok(Object(members))
+    }
+}
+
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn from_object(body: &Bytes, object: &Object<'_>) -> Result<Event, DecodeError> {
+    let version = object.text("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
+    let version = SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(version.into_owned()))?;
+    let mut event = Event::empty(version);
+    event.content_type = object.text("datacontenttype")?.map(|text| content_type(&text)).transpose()?;
+    for (name, raw) in &object.0 {
+        if !matches!(name.as_ref(), "specversion" | "datacontenttype" | "data" | "data_base64") && raw.get() != "null" {
+            event.attributes.push(attribute(name, raw)?);
+        }
+    }
+    set_data(&mut event, body, object)?;
+    Ok(event)
+}
+
+fn content_type(text: &str) -> Result<HeaderValue, DecodeError> {
+    HeaderValue::from_str(text).map_err(|_cause| DecodeError::invalid("datacontenttype", "it must be a media type"))
+}
+
+/// One attribute. Extension names are lower-cased (CR-19), numbers lose their fraction (CR-19) and must fit 32 bits.
+fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, DecodeError> {
+    let name = name.to_ascii_lowercase();
+    if !is_name(&name) {
+        return Err(DecodeError::BadName(name));
+    }
+    let (text, kind) = match raw.get().as_bytes().first() {
+        Some(b'"') => (string(&name, raw)?, Kind::String),
+        Some(b't' | b'f') => (Cow::Borrowed(raw.get()), Kind::Boolean),
+        Some(b'-' | b'0'..=b'9') => (Cow::Owned(integer(&name, raw)?.to_string()), Kind::Integer),
+        _ => return Err(DecodeError::invalid(&name, "an attribute is a string, an integer or a boolean")),
+    };
+    Attribute::from_text(&name, &text, kind).ok_or(DecodeError::BadName(name))
+}
+
+fn integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {
+    let out_of_range = || DecodeError::invalid(name, "an integer must fit 32 bits");
+    if let Ok(value) = raw.get().parse::<i32>() {
+        return Ok(value);
+    }
+    let value: f64 = raw.get().parse().map_err(|_cause| out_of_range())?;
+    format!("{:.0}", value.trunc()).parse().map_err(|_cause| out_of_range())
+}
+
+fn string<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, DecodeError> {
+    serde_json::from_str::<Key<'a>>(raw.get())
+        .map(|key| key.0)
+        .map_err(|_cause| DecodeError::invalid(name, "it must be a string"))
+}
+
+/// Sets the data by JSON format §3.1.2: base64, else JSON as it stands, else the text of a string.
+fn set_data(event: &mut Event, body: &Bytes, object: &Object<'_>) -> Result<(), DecodeError> {
+    if let Some(raw) = object.get("data_base64") {
+        event.data = base64(&string("data_base64", raw)?, "data_base64")?;
+        return Ok(());
+    }
+    let Some(raw) = object.0.iter().find(|(key, _)| key == "data").map(|(_, raw)| *raw) else { return Ok(()) };
+    let in_base64 = event.spec_version == SpecVersion::V0_3
+        && event.get("datacontentencoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("base64"));
+    if in_base64 {
+        event.data = base64(&string("data", raw)?, "data")?;
+        event.remove("datacontentencoding");
+    } else if event.content_type.is_none() || event.declares_json() {
+        event.content_type.get_or_insert(IMPLIED_CONTENT_TYPE);
+        event.data = body.slice_ref(raw.get().as_bytes());
+    } else if raw.get() != "null" {
+        event.data = Bytes::from(string("data", raw)?.into_owned());
+    }
+    Ok(())
+}
+
+fn base64(text: &str, name: &str) -> Result<Bytes, DecodeError> {
+    STANDARD.decode(text).map(Bytes::from).map_err(|_cause| DecodeError::invalid(name, "it must be base64"))
+}
+
+/// An event as the JSON object of the format.
+struct Envelope<'a>(&'a Event);
+
+impl Serialize for Envelope<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let event = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("specversion", event.spec_version.as_str())?;
+        if let Some(content_type) = event.get("datacontenttype") {
+            map.serialize_entry("datacontenttype", &content_type)?;
+        }
+        for attribute in event.attributes() {
+            serialize_attribute(&mut map, attribute)?;
+        }
+        serialize_data(&mut map, event)?;
+        map.end()
+    }
+}
+
+fn serialize_attribute<M: SerializeMap>(map: &mut M, attribute: &Attribute) -> Result<(), M::Error> {
+    let text = attribute.text();
+    match attribute.kind() {
+        Kind::Integer => match text.parse::<i32>() {
+            Ok(value) => map.serialize_entry(attribute.name(), &value),
+            Err(_) => map.serialize_entry(attribute.name(), &text),
+        },
+        Kind::Boolean => map.serialize_entry(attribute.name(), &(text == "true")),
+        Kind::String => map.serialize_entry(attribute.name(), &text),
+    }
+}
+
+fn serialize_data<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::Error> {
+    if event.data.is_empty() {
+        return Ok(());
+    }
+    if event.declares_json()
+        && let Ok(json) = serde_json::from_slice::<&RawValue>(&event.data)
+    {
+        return map.serialize_entry("data", json);
+    }
+    match std::str::from_utf8(&event.data) {
+        Ok(text) if event.content_type.is_some() && !event.declares_json() => map.serialize_entry("data", text),
+        _ => serialize_base64(map, event),
+    }
+}
+
+/// 0.3 has no `data_base64`: it says so in `datacontentencoding`.
+fn serialize_base64<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::Error> {
+    let encoded = STANDARD.encode(&event.data);
+    match event.spec_version {
+        SpecVersion::V1_0 => map.serialize_entry("data_base64", &encoded),
+        SpecVersion::V0_3 => {
+            map.serialize_entry("datacontentencoding", "base64")?;
+            map.serialize_entry("data", &encoded)
+        }
+    }
+}

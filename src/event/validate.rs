@@ -1,0 +1,102 @@
+//! What an event must look like to be accepted: required attributes and the types of the core ones
+//! (data-plane.md CR-17, CR-18).
+
+use std::borrow::Cow;
+
+use http::HeaderValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use url::Url;
+
+use super::attribute::{self, Attribute};
+use super::{DecodeError, Event, SpecVersion, is_name, media_type};
+
+/// Checks one `ce-` header as it arrives: a name that is allowed and a value that is text.
+pub(super) fn header(name: &str, value: &HeaderValue) -> Result<(), DecodeError> {
+    if !is_name(name) {
+        return Err(DecodeError::BadName(name.to_owned()));
+    }
+    if name == "datacontenttype" {
+        return Err(DecodeError::invalid(
+            name,
+            "in binary mode it is the Content-Type header; send no ce-datacontenttype",
+        ));
+    }
+    match attribute::decode(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(DecodeError::invalid(name, "it does not decode to UTF-8")),
+    }
+}
+
+/// Checks a whole event.
+pub(super) fn event(event: &Event) -> Result<(), DecodeError> {
+    for name in ["id", "source", "type"] {
+        let text = event.get(name).ok_or(DecodeError::Missing(name))?;
+        if text.trim().is_empty() {
+            return Err(DecodeError::Missing(name));
+        }
+    }
+    for attribute in event.attributes() {
+        core_attribute(event.spec_version(), attribute)?;
+    }
+    event.content_type().map_or(Ok(()), content_type)
+}
+
+fn core_attribute(version: SpecVersion, attribute: &Attribute) -> Result<(), DecodeError> {
+    let valid = match attribute.name() {
+        "time" => OffsetDateTime::parse(&attribute.text(), &Rfc3339).is_ok(),
+        "source" => is_uri_reference(&raw(attribute)),
+        "dataschema" => is_absolute_uri(&attribute.text()),
+        "schemaurl" if version == SpecVersion::V0_3 => is_uri_reference(&raw(attribute)),
+        _ => true,
+    };
+    if valid { Ok(()) } else { Err(DecodeError::invalid(attribute.name(), expected(attribute.name()))) }
+}
+
+fn expected(name: &str) -> &'static str {
+    match name {
+        "time" => "it must be an RFC 3339 timestamp such as 2026-01-31T12:00:00Z",
+        "dataschema" => "it must be an absolute URI",
+        _ => "it must be a URI-reference",
+    }
+}
+
+/// The value as it stands in the header: a URI that was not percent-encoded a second time by its sender
+/// (as Go's SDK does not) must not be judged by what is left after decoding.
+fn raw(attribute: &Attribute) -> Cow<'_, str> {
+    String::from_utf8_lossy(attribute.value().as_bytes())
+}
+
+/// A URI-reference as Go's parser sees it (CR-18): no control characters, percent signs only before two hexadecimal
+/// digits. Everything else, such as blanks, is let through: the value is passed on and not used here.
+fn is_uri_reference(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().all(|(at, byte)| match byte {
+        b'%' => is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)),
+        _ => !byte.is_ascii_control(),
+    })
+}
+
+fn is_hex(byte: Option<&u8>) -> bool {
+    byte.is_some_and(u8::is_ascii_hexdigit)
+}
+
+fn is_absolute_uri(text: &str) -> bool {
+    Url::parse(text).is_ok()
+}
+
+fn content_type(value: &HeaderValue) -> Result<(), DecodeError> {
+    let text = value.to_str().unwrap_or_default();
+    let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
+    let valid = media_type(text).split_once('/').is_some_and(|(main, sub)| is_token(main) && is_token(sub));
+    if valid {
+        Ok(())
+    } else {
+        Err(DecodeError::invalid("datacontenttype", "the content type must be a media type such as application/json"))
+    }
+}
+
+/// A character of a token (RFC 9110 §5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,5 @@
+//! sealpost: CloudEvents in over HTTP or HTTPS, through a channel, out to every subscriber.
+
+pub mod event;
+pub mod filter;
+pub mod model;

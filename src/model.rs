@@ -1,0 +1,24 @@
+//! What the data plane works with: everything here is already resolved and valid.
+//!
+//! The control plane builds one immutable [`RoutingTable`]; ingress, dispatcher and delivery read it. Policies are
+//! data that can be compared, so that "did it change?" is `==`.
+
+mod addressable;
+mod channel;
+mod delivery_spec;
+mod duration;
+mod inventory;
+mod routing_table;
+mod subscription;
+mod transport_encryption;
+mod trust_bundle;
+
+pub use addressable::{Addressable, Target};
+pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind};
+pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format};
+pub use duration::parse_duration;
+pub use inventory::{Condition, Inventory, Object, ObjectKind};
+pub use routing_table::{Find, Hosts, RoutingTable};
+pub use subscription::{Subscription, SubscriptionKey, SubscriptionKind};
+pub use transport_encryption::{Scheme, TransportEncryption};
+pub use trust_bundle::{Certificate, Fingerprint, TrustBundle, TrustError};

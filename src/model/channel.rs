@@ -1,0 +1,57 @@
+//! A channel or broker that takes events, with everyone who gets them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Subscription;
+
+/// What kind of address a channel has. A Broker is a channel that counts hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChannelKind {
+    /// `Channel`, `InMemoryChannel`, `RabbitmqChannel`.
+    Channel,
+    /// `Broker`.
+    Broker,
+}
+
+/// Names a channel or broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelKey {
+    /// Channel or broker: the two have separate names.
+    pub kind: ChannelKind,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl fmt::Display for ChannelKey {
+    /// `channel ns/name` or `broker ns/name`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ChannelKind::Channel => "channel",
+            ChannelKind::Broker => "broker",
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// When a sender gets its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// When every subscription or its dead letter sink has the event (data-plane.md FO-4).
+    AfterDelivery,
+    /// When every subscription has it in its queue (FO-9; annotation `messaging.knative.dev/async-handler`).
+    AfterEnqueue,
+}
+
+/// A channel or broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its name.
+    pub key: ChannelKey,
+    /// When senders get their answer.
+    pub acknowledge: Acknowledge,
+    /// Everyone who gets its events.
+    pub subscriptions: Vec<Arc<Subscription>>,
+}

@@ -1,0 +1,41 @@
+//! How delivery to one subscription is tried (Knative's `DeliverySpec`).
+
+use std::time::Duration;
+
+/// How the wait grows from retry to retry (data-plane.md DP-17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackoffPolicy {
+    /// `delay × (n − 1)` before retry n.
+    Linear,
+    /// `delay × 2^(n − 1)` before retry n.
+    Exponential,
+}
+
+/// In which mode events are sent (data-plane.md DP-8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Binary mode.
+    #[default]
+    Binary,
+    /// Structured mode, JSON.
+    Json,
+}
+
+/// How delivery is tried. The default is one attempt without a limit of its own (data-plane.md DP-3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliverySpec {
+    /// Attempts after the first.
+    pub retry: u32,
+    /// How the wait grows; `None` means no wait.
+    pub backoff_policy: Option<BackoffPolicy>,
+    /// The wait that grows; `None` means no wait.
+    pub backoff_delay: Option<Duration>,
+    /// The longest wait between two attempts.
+    pub backoff_max: Option<Duration>,
+    /// Bounds each attempt, from connecting to the end of the answer (DP-13).
+    pub timeout: Option<Duration>,
+    /// The longest `Retry-After` that is obeyed; `None` or zero ignores the header (DP-19).
+    pub retry_after_max: Option<Duration>,
+    /// In which mode events are sent.
+    pub format: Format,
+}

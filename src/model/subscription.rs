@@ -1,0 +1,60 @@
+//! One receiver of a channel's events. A Trigger is a subscription whose filter is set and whose reply goes back to
+//! its broker.
+
+use std::fmt;
+
+use super::{Addressable, DeliverySpec};
+use crate::filter::Filter;
+
+/// Which object a subscription comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SubscriptionKind {
+    /// A `Subscription`.
+    Subscription,
+    /// A `Trigger`.
+    Trigger,
+    /// An entry of a channel's own `spec.subscribers`, named by its uid.
+    Subscriber,
+}
+
+/// Names a subscription; its queue lives as long as this key is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionKey {
+    /// Which object it comes from.
+    pub kind: SubscriptionKind,
+    /// `metadata.namespace` of that object.
+    pub namespace: String,
+    /// `metadata.name` of that object; for [`SubscriptionKind::Subscriber`], channel name and uid.
+    pub name: String,
+}
+
+impl fmt::Display for SubscriptionKey {
+    /// `subscription ns/name`, `trigger ns/name` or `subscriber ns/name`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            SubscriptionKind::Subscription => "subscription",
+            SubscriptionKind::Trigger => "trigger",
+            SubscriptionKind::Subscriber => "subscriber",
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+/// A subscription of a channel or a trigger of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its name.
+    pub key: SubscriptionKey,
+    /// Which events it gets.
+    pub filter: Filter,
+    /// Who gets them; `None` where only a reply address is given, which then gets the events themselves.
+    pub subscriber: Option<Addressable>,
+    /// Who gets the events that the subscriber answers with.
+    pub reply: Option<Addressable>,
+    /// Who gets what could not be delivered.
+    pub dead_letter_sink: Option<Addressable>,
+    /// How delivery is tried.
+    pub delivery: DeliverySpec,
+    /// Sent as `Kn-Namespace` (data-plane.md DP-5).
+    pub namespace: String,
+}

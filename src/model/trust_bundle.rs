@@ -1,0 +1,174 @@
+//! The certificates that a destination's server certificate is verified against, and their fingerprint.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of the PEM do not
+/// matter. Equal fingerprints mean equal trust.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    /// The first eight bytes in hexadecimal: enough to tell bundles apart in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// One certificate of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate itself.
+    pub der: CertificateDer<'static>,
+    /// Its subject, for messages.
+    pub subject: String,
+    /// Start of its validity, seconds since the epoch.
+    pub not_before: i64,
+    /// End of its validity, seconds since the epoch.
+    pub not_after: i64,
+    /// Whether it says that it is a certification authority.
+    pub is_ca: bool,
+}
+
+/// Why PEM text holds no usable trust.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// No certificate in it.
+    #[error(
+        "holds no PEM certificate; it must contain -----BEGIN CERTIFICATE----- lines, indented evenly below the YAML key"
+    )]
+    NoCertificate,
+    /// Something else than certificates.
+    #[error("holds a {0} instead of a certificate; give the CA's certificate, and never a private key")]
+    NotACertificate(&'static str),
+    /// Something between BEGIN and END that does not decode.
+    #[error(
+        "certificate {index} does not decode: {reason}; check that it is complete and its lines are indented evenly"
+    )]
+    Malformed {
+        /// Position in the text, from 1.
+        index: usize,
+        /// What the parser says.
+        reason: String,
+    },
+}
+
+/// The certificates trusted for a destination, besides the roots of the system; possibly none.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TrustBundle {
+    certificates: Vec<Certificate>,
+    fingerprint: Fingerprint,
+}
+
+impl fmt::Debug for TrustBundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TrustBundle({} certificates, {})", self.certificates.len(), self.fingerprint)
+    }
+}
+
+impl Default for TrustBundle {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl TrustBundle {
+    /// A bundle of these certificates, each once.
+    #[must_use]
+    pub fn new(mut certificates: Vec<Certificate>) -> Self {
+        certificates.sort_by(|a, b| a.der.as_ref().cmp(b.der.as_ref()));
+        certificates.dedup_by(|a, b| a.der == b.der);
+        let mut digest = Sha256::new();
+        for certificate in &certificates {
+            digest.update(Sha256::digest(&certificate.der));
+        }
+        Self { certificates, fingerprint: Fingerprint(digest.finalize().into()) }
+    }
+
+    /// Reads every certificate of a PEM text.
+    ///
+    /// # Errors
+    /// If there is none, or one does not decode, or there is something else than certificates.
+    pub fn from_pem(pem: &str) -> Result<Self, TrustError> {
+        let mut certificates = Vec::new();
+        for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
+            let malformed = |reason: String| TrustError::Malformed { index: index + 1, reason };
+            match item.map_err(|error| malformed(error.to_string()))? {
+                rustls_pemfile::Item::X509Certificate(der) => {
+                    certificates.push(Certificate::parse(der).map_err(malformed)?);
+                }
+                rustls_pemfile::Item::Crl(_) => return Err(TrustError::NotACertificate("revocation list")),
+                rustls_pemfile::Item::Csr(_) => return Err(TrustError::NotACertificate("certificate request")),
+                _ => return Err(TrustError::NotACertificate("private key")),
+            }
+        }
+        if certificates.is_empty() {
+            return Err(TrustError::NoCertificate);
+        }
+        Ok(Self::new(certificates))
+    }
+
+    /// The certificates of both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::new(self.certificates.iter().chain(&other.certificates).cloned().collect())
+    }
+
+    /// The certificates, each once, in the order of their bytes.
+    #[must_use]
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// Identifies the set of certificates.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The certificates that are not valid at `now` (seconds since the epoch).
+    pub fn invalid_at(&self, now: i64) -> impl Iterator<Item = &Certificate> {
+        self.certificates.iter().filter(move |certificate| !certificate.is_valid_at(now))
+    }
+
+    /// The same bundle without the certificates that are not valid at `now`; shared if there are none.
+    #[must_use]
+    pub fn valid_at(self: &Arc<Self>, now: i64) -> Arc<Self> {
+        if self.invalid_at(now).next().is_none() {
+            return Arc::clone(self);
+        }
+        Arc::new(Self::new(
+            self.certificates.iter().filter(|certificate| certificate.is_valid_at(now)).cloned().collect(),
+        ))
+    }
+}
+
+impl Certificate {
+    fn parse(der: CertificateDer<'static>) -> Result<Self, String> {
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
+        let validity = parsed.validity();
+        Ok(Self {
+            subject: parsed.subject().to_string(),
+            not_before: validity.not_before.timestamp(),
+            not_after: validity.not_after.timestamp(),
+            is_ca: parsed.is_ca(),
+            der,
+        })
+    }
+
+    /// Whether `now` (seconds since the epoch) lies in its validity.
+    #[must_use]
+    pub fn is_valid_at(&self, now: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+}
