@@ -159,6 +159,18 @@ impl Event {
         self.set_typed(name, text, Kind::String);
     }
 
+    /// Sets an attribute to an integer; a `name` that is not valid changes nothing.
+    pub fn set_integer(&mut self, name: &str, value: i32) {
+        self.set_typed(name, &value.to_string(), Kind::Integer);
+    }
+
+    /// The same event, with these headers to be forwarded beside it instead of its own.
+    #[must_use]
+    pub fn with_forwarded(mut self, forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.forwarded = forwarded;
+        self
+    }
+
     /// Removes an attribute.
     pub fn remove(&mut self, name: &str) {
         self.attributes.retain(|attribute| attribute.name() != name);

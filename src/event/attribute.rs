@@ -101,7 +101,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// Encodes a canonical string as a header value (HTTP protocol binding §3.1.3.2).
 #[must_use]
-pub fn encode(text: &str) -> HeaderValue {
+pub(super) fn encode(text: &str) -> HeaderValue {
     let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
     let bytes = Bytes::from(encoded.into_owned());
     HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))

@@ -1,0 +1,194 @@
+//! Channels in memory: a bounded queue for each subscription.
+//!
+//! Promise: an event answered 202 has been delivered to every subscription or its dead letter sink; on a channel that
+//! acknowledges at once it is in every queue, and lost if the process ends before it is delivered.
+
+mod receipt;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::{ChannelBackend, Message, Opened, Outcome, PublishError, Publisher};
+use crate::event::Event;
+use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
+use crate::telemetry::counters::Counters;
+use receipt::Receipt;
+
+/// The queues of all channels in memory.
+pub struct MemoryBackend {
+    queues: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
+    capacity: usize,
+    counters: Arc<Counters>,
+}
+
+impl MemoryBackend {
+    /// A backend whose queues hold at most `capacity` unfinished events each: waiting, in flight or between retries.
+    #[must_use]
+    pub fn new(capacity: usize, counters: Arc<Counters>) -> Self {
+        Self { queues: Mutex::default(), capacity: capacity.max(1), counters }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<Queue>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ChannelBackend for MemoryBackend {
+    fn open(&self, channel: &Channel) -> Opened {
+        let mut queues = self.queues();
+        let mut consumers = Vec::new();
+        let mut lanes = Vec::with_capacity(channel.subscriptions.len());
+        for subscription in &channel.subscriptions {
+            let queue = queues.entry(subscription.key.clone()).or_insert_with(|| {
+                let (queue, consumer) = Queue::new(subscription.key.clone(), self.capacity);
+                consumers.push((Arc::clone(subscription), consumer));
+                Arc::new(queue)
+            });
+            lanes.push(Lane { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
+        }
+        let publisher =
+            MemoryPublisher { acknowledge: channel.acknowledge, lanes, counters: Arc::clone(&self.counters) };
+        Opened { publisher: Arc::new(publisher), consumers }
+    }
+
+    fn retire(&self, subscription: &SubscriptionKey) {
+        self.queues().remove(subscription);
+    }
+}
+
+/// One subscription's queue. Its consumer ends when the last publisher that knows the queue is gone.
+struct Queue {
+    key: SubscriptionKey,
+    capacity: usize,
+    unfinished: Arc<AtomicUsize>,
+    messages: mpsc::Sender<Message>,
+}
+
+impl Queue {
+    fn new(key: SubscriptionKey, capacity: usize) -> (Self, super::Consumer) {
+        let (messages, consumer) = mpsc::channel(capacity);
+        (Self { key, capacity, unfinished: Arc::default(), messages }, consumer)
+    }
+
+    /// Takes a place, or tells that there is none.
+    fn reserve(&self) -> Result<Place, PublishError> {
+        let place = Place(Arc::clone(&self.unfinished));
+        if self.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
+            return Err(PublishError::Full { subscription: self.key.clone() });
+        }
+        Ok(place)
+    }
+}
+
+/// A place in a queue, given back when it is dropped.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A subscription as a publisher sees it.
+struct Lane {
+    subscription: Arc<Subscription>,
+    queue: Arc<Queue>,
+}
+
+struct MemoryPublisher {
+    acknowledge: Acknowledge,
+    lanes: Vec<Lane>,
+    counters: Arc<Counters>,
+}
+
+/// An event that has its place in a queue but is not in it yet.
+struct Reserved<'a> {
+    queue: &'a Queue,
+    event: &'a Arc<Event>,
+    place: Place,
+}
+
+impl MemoryPublisher {
+    /// A place for each event in each queue whose subscription wants it, or no place at all.
+    fn reserve<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<Reserved<'a>>, PublishError> {
+        let mut reserved = Vec::with_capacity(self.lanes.len());
+        for event in events {
+            for lane in self.lanes.iter().filter(|lane| lane.subscription.filter.matches(event)) {
+                let queue: &Queue = &lane.queue;
+                reserved.push(Reserved { queue, event, place: queue.reserve()? });
+            }
+        }
+        Ok(reserved)
+    }
+
+    /// Enqueues what has a place; the receipt tells how it ends, if the channel waits for that.
+    fn enqueue(&self, reserved: Vec<Reserved<'_>>) -> Option<Arc<Receipt>> {
+        let receipt = (self.acknowledge == Acknowledge::AfterDelivery).then(|| Receipt::new(reserved.len()));
+        self.counters.enqueued.add(reserved.len() as u64);
+        for Reserved { queue, event, place } in reserved {
+            let ticket = Ticket { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), _place: place };
+            // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
+            drop(queue.messages.try_send(Message { event: Arc::clone(event), ticket }));
+        }
+        receipt
+    }
+}
+
+impl Publisher for MemoryPublisher {
+    fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
+        async move {
+            let reserved = self.reserve(events)?;
+            if reserved.is_empty() {
+                return Ok(());
+            }
+            match self.enqueue(reserved) {
+                Some(receipt) => receipt.wait().await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The obligation to tell how a delivery ended. Dropping it unsettled means that the delivery was abandoned.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    receipt: Option<Arc<Receipt>>,
+    /// Taken when the ticket is settled.
+    counters: Option<Arc<Counters>>,
+    _place: Place,
+}
+
+impl Ticket {
+    pub(super) fn settle(mut self, outcome: Outcome) {
+        let Some(counters) = self.counters.take() else { return };
+        match outcome {
+            Outcome::Delivered => counters.delivered.increment(),
+            Outcome::DeadLettered => counters.dead_lettered.increment(),
+            Outcome::Lost => counters.lost.increment(),
+        }
+        if let Some(receipt) = self.receipt.take() {
+            receipt.settle(outcome);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(counters) = self.counters.take() {
+            counters.abandoned.increment();
+        }
+        if let Some(receipt) = self.receipt.take() {
+            receipt.settle(Outcome::Lost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The door behind every door: takes events for a channel or broker, whoever brings them (a request, or a reply
+//! inside the process), and publishes them.
+//!
+//! It serves from one immutable value that the dispatcher replaces as a whole.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::StatusCode;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::channel::{PublishError, Publisher};
+use crate::event::{DecodeError, Event, http as binding, knative};
+use crate::model::{Channel, ChannelKey, ChannelKind, RoutingTable};
+use crate::telemetry::counters::Counters;
+
+/// A routing table with a publisher for each of its channels.
+pub struct Serving {
+    /// Who is at which address.
+    pub table: Arc<RoutingTable>,
+    /// In the order of [`RoutingTable::channels`].
+    pub publishers: Vec<Arc<dyn Publisher>>,
+}
+
+/// Why events were not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such channel or broker.
+    #[error("{0} does not exist")]
+    NotFound(ChannelKey),
+    /// Not a valid event; possible for replies, which are taken as they come.
+    #[error(transparent)]
+    Invalid(#[from] DecodeError),
+    /// The event has gone through brokers too often (data-plane.md BI-6).
+    #[error(
+        "knativebrokerttl is used up: the event has passed through brokers too often, check the triggers for a loop"
+    )]
+    TtlExhausted,
+    /// It could not be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+impl Refusal {
+    /// The status that says so by HTTP (interface.md §5).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Invalid(_) | Self::TtlExhausted => StatusCode::BAD_REQUEST,
+            Self::Publish(PublishError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// Accepts events into channels and brokers.
+pub struct Router {
+    serving: ArcSwap<Serving>,
+    max_ttl: i32,
+    counters: Arc<Counters>,
+}
+
+impl Router {
+    /// A router that serves this. `max_ttl` is the number of brokers that an event may pass (BI-6; 255 by default).
+    #[must_use]
+    pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
+        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters }
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// Serves something else from now on. Events that are being accepted end where they began.
+    pub fn serve(&self, serving: Serving) {
+        self.serving.store(Arc::new(serving));
+    }
+
+    /// Takes the events of a request for the channel at `index` of the table: all or none. Returns when they are as
+    /// safe as the channel can make them.
+    ///
+    /// # Errors
+    /// If the channel refuses them.
+    pub async fn accept(&self, serving: &Serving, index: usize, events: Vec<Event>) -> Result<(), Refusal> {
+        let (Some(channel), Some(publisher)) = (serving.table.channels().get(index), serving.publishers.get(index))
+        else {
+            return Ok(());
+        };
+        let accepted = self.publish(channel, publisher.as_ref(), events).await;
+        if accepted.is_err() {
+            self.counters.refused.increment();
+        }
+        accepted
+    }
+
+    /// Takes one event that comes from inside the process; it is validated as one from outside would be.
+    ///
+    /// # Errors
+    /// If there is no such channel, or the event is not valid, or the channel refuses it.
+    pub async fn accept_local(&self, key: &ChannelKey, event: Event) -> Result<(), Refusal> {
+        binding::validate(&event)?;
+        let serving = self.serving();
+        let (index, _) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
+        self.accept(&serving, index, vec![event]).await
+    }
+
+    async fn publish(
+        &self,
+        channel: &Channel,
+        publisher: &dyn Publisher,
+        mut events: Vec<Event>,
+    ) -> Result<(), Refusal> {
+        if channel.key.kind == ChannelKind::Broker {
+            events.iter_mut().try_for_each(|event| self.enter_broker(event))?;
+        }
+        let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
+        publisher.publish(&events).await?;
+        self.counters.accepted.add(events.len() as u64);
+        Ok(())
+    }
+
+    /// Counts the hop and notes the arrival (BI-5, BI-6; a TTL above the maximum is not believed, G-56).
+    fn enter_broker(&self, event: &mut Event) -> Result<(), Refusal> {
+        let left = match event.get(knative::BROKER_TTL).as_deref().map(str::parse::<i64>) {
+            Some(Ok(ttl)) => i32::try_from(ttl.saturating_sub(1).clamp(0, self.max_ttl.into())).unwrap_or(0),
+            Some(Err(_)) | None => self.max_ttl,
+        };
+        if left <= 0 {
+            return Err(Refusal::TtlExhausted);
+        }
+        event.set_integer(knative::BROKER_TTL, left);
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).map_or(Cow::Borrowed(""), Cow::Owned);
+        event.set(knative::ARRIVAL_TIME, &now);
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! One accept loop for plain and TLS connections: limits, time limits, graceful close. It knows no events.
+//!
+//! HTTP/1.1 and HTTP/2 on both: by prior knowledge on a plain connection, by ALPN under TLS.
+
+pub mod body;
+mod connection;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::Scheme;
+use connection::{Activity, Expired, Watched};
+
+/// How long accepting pauses when the system has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a connection that is asked to close may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Answers requests. It is called on the connection's task: when the peer hangs up, the future is dropped.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request that came by `scheme`.
+    fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+}
+
+/// What a peer may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once on one listener; further ones wait in the system's backlog.
+    pub max_connections: usize,
+    /// Size of a request's head; more is answered 431.
+    pub max_header_bytes: usize,
+    /// From a request's first byte to the end of its head.
+    pub header_read_timeout: Duration,
+    /// How long a connection may be open without a request.
+    pub idle_timeout: Duration,
+    /// From accepting to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_header_bytes: 64 * 1024,
+            header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What every connection of a listener shares.
+struct Listener<H> {
+    handler: Arc<H>,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    http: Builder<TokioExecutor>,
+    stop: CancellationToken,
+}
+
+/// Accepts connections until `stop`, then closes the listener, lets running requests finish and returns when the last
+/// connection is closed. Dropping the future closes all connections at once.
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: Limits,
+    handler: Arc<H>,
+    stop: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let http = protocol(&limits);
+    let shared = Arc::new(Listener { handler, limits, tls: tls.map(TlsAcceptor::from), http, stop });
+    let mut connections = JoinSet::new();
+    while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
+        while connections.try_join_next().is_some() {}
+        connections.spawn(connect(stream, slot, Arc::clone(&shared)));
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(8192));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(256)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    http
+}
+
+/// The next connection and its slot; `None` at the stop.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let next = async {
+        let slot = free_slot(slots).await?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _peer)) => return Some((stream, slot)),
+                Err(error) => {
+                    tracing::warn!(%error, "Could not accept a connection, trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        accepted = next => accepted,
+    }
+}
+
+async fn free_slot(slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    tracing::warn!("As many connections are open as --max-connections allows, further ones wait");
+    Arc::clone(slots).acquire_owned().await.ok()
+}
+
+async fn connect<H: Handler>(stream: TcpStream, _slot: OwnedSemaphorePermit, listener: Arc<Listener<H>>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "Could not set TCP_NODELAY");
+    }
+    let Some(acceptor) = &listener.tls else {
+        return converse(stream, Scheme::Http, Activity::new(), listener).await;
+    };
+    match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let activity = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Activity::new().multiplexed(),
+                _ => Activity::new(),
+            };
+            converse(stream, Scheme::Https, activity, listener).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_elapsed) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse<H: Handler, S>(stream: S, scheme: Scheme, activity: Activity, listener: Arc<Listener<H>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(activity);
+    let service = {
+        let (activity, handler) = (Arc::clone(&activity), Arc::clone(&listener.handler));
+        service_fn(move |request: Request<Incoming>| {
+            let (busy, handler) = (Activity::begin(&activity, request.version()), Arc::clone(&handler));
+            async move {
+                let response = handler.handle(request, scheme).await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+    let mut connection = std::pin::pin!(listener.http.serve_connection(io, service));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "Connection ended");
+                }
+                return;
+            }
+            () = listener.stop.cancelled(), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            expired = activity.expired(&listener.limits) => {
+                if expired == Expired::Head || closing {
+                    return;
+                }
+                closing = true;
+                activity.close_by(CLOSE_LIMIT);
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What happened to events, counted. The numbers add up: each event that a subscription took is delivered,
+//! dead-lettered, lost or unfinished.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of a process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Events answered 202, or taken from a reply inside the process.
+    pub accepted: Counter,
+    /// Requests with events that were answered otherwise.
+    pub refused: Counter,
+    /// Deliveries taken by a subscription's queue.
+    pub enqueued: Counter,
+    /// Deliveries that ended with the subscriber and, if there was a reply, with its destination.
+    pub delivered: Counter,
+    /// Deliveries that ended in a dead letter sink.
+    pub dead_lettered: Counter,
+    /// Deliveries that ended without a home: no dead letter sink, or it failed too.
+    pub lost: Counter,
+    /// Deliveries that were unfinished when the process had to stop.
+    pub abandoned: Counter,
+    /// Attempts after the first.
+    pub retries: Counter,
+}
+
+impl Counters {
+    /// The counters in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(2048);
+        for (name, help, counter) in [
+            ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
+            ("requests_refused", "Requests with events answered otherwise", &self.refused),
+            ("deliveries_enqueued", "Deliveries taken by the queue of a subscription", &self.enqueued),
+            ("deliveries_delivered", "Deliveries that ended with the subscriber and its reply", &self.delivered),
+            ("deliveries_dead_lettered", "Deliveries that ended in a dead letter sink", &self.dead_lettered),
+            ("deliveries_lost", "Deliveries that ended without a home", &self.lost),
+            ("deliveries_abandoned", "Deliveries unfinished when the process had to stop", &self.abandoned),
+            ("delivery_retries", "Attempts after the first", &self.retries),
+        ] {
+            let value = counter.get();
+            let line = format!(
+                "# HELP sealpost_{name}_total {help}\n# TYPE sealpost_{name}_total counter\nsealpost_{name}_total {value}\n"
+            );
+            text.push_str(&line);
+        }
+        let unfinished = self.unfinished();
+        if writeln!(text, "# HELP sealpost_deliveries_unfinished Deliveries in queues, in flight or waiting for a retry\n# TYPE sealpost_deliveries_unfinished gauge\nsealpost_deliveries_unfinished {unfinished}").is_err() {
+            tracing::debug!("Formatting into a string failed");
+        }
+        text
+    }
+
+    /// Deliveries that a queue took and that have not ended.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        let ended = self.delivered.get() + self.dead_lettered.get() + self.lost.get() + self.abandoned.get();
+        self.enqueued.get().saturating_sub(ended)
+    }
+}
