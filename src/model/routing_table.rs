@@ -83,6 +83,12 @@ impl RoutingTable {
         Self { transport_encryption, hosts, by_path, by_host, channels }
     }
 
+    /// A table with the same mode and hosts, and nothing at any address.
+    #[must_use]
+    pub fn without_channels(&self) -> Self {
+        Self::new(self.transport_encryption, self.hosts.clone(), Vec::new(), [])
+    }
+
     /// The mode.
     #[must_use]
     pub fn transport_encryption(&self) -> TransportEncryption {

@@ -1,0 +1,205 @@
+//! The story of one event to one subscription: subscriber, reply, dead letter sink, each with retries
+//! (data-plane.md §3).
+//!
+//! Delivery does not know where the event came from or which queue it waits in; it tells how it ended.
+
+mod attempt;
+mod dead_letter;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use backoff::backoff::Backoff;
+use bytes::Bytes;
+use http::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::channel::Outcome;
+use crate::client::Transport;
+use crate::display::Display;
+use crate::event::{Event, http as binding, knative};
+use crate::model::{Addressable, Subscription, SubscriptionKind};
+use crate::router::Router;
+use crate::telemetry::counters::Counters;
+use dead_letter::Failure;
+use retry::Schedule;
+
+/// What holds for every delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Bounds an attempt whose delivery spec has no timeout.
+    pub default_timeout: Duration,
+    /// The part of each wait that is left to chance, from 0 (none) to 1 (all of it).
+    pub jitter: f64,
+}
+
+/// Delivers events. One for the process.
+pub struct Delivery<T> {
+    transport: T,
+    router: Arc<Router>,
+    display: Display,
+    options: Options,
+    counters: Arc<Counters>,
+}
+
+/// One subscription while events are delivered to it: its newest configuration, and how many attempts may run.
+pub struct Lane {
+    current: ArcSwap<Subscription>,
+    attempts: Arc<Semaphore>,
+}
+
+impl Lane {
+    /// A lane on which at most `concurrency` attempts run at once.
+    #[must_use]
+    pub fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
+        Self { current: ArcSwap::new(subscription), attempts: Arc::new(Semaphore::new(concurrency.max(1))) }
+    }
+
+    /// The configuration from now on: the next attempt uses it, even of an event that has been tried before.
+    pub fn configure(&self, subscription: Arc<Subscription>) {
+        self.current.store(subscription);
+    }
+
+    /// The configuration now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Subscription> {
+        self.current.load_full()
+    }
+
+    /// Waits until an attempt may run. First come, first served.
+    pub async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.attempts).acquire_owned().await.ok()
+    }
+}
+
+/// Which of the three destinations a hop is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    Subscriber,
+    Reply,
+    DeadLetterSink,
+}
+
+impl Leg {
+    /// Where this leg goes. A subscription with a reply address only sends the events themselves there.
+    fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
+        match self {
+            Self::Subscriber => subscription.subscriber.as_ref().or(subscription.reply.as_ref()),
+            Self::Reply => subscription.subscriber.as_ref().and(subscription.reply.as_ref()),
+            Self::DeadLetterSink => subscription.dead_letter_sink.as_ref(),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Reply => "reply",
+            Self::DeadLetterSink => "dead letter sink",
+        }
+    }
+}
+
+/// One event on one leg.
+#[derive(Clone, Copy)]
+struct Hop<'a> {
+    leg: Leg,
+    event: &'a Event,
+}
+
+/// How one attempt ended: an answer of success, or a failure that is final or may be retried, perhaps not before some
+/// time.
+type Attempted = Result<Response<Bytes>, backoff::Error<Failure>>;
+
+impl<T: Transport> Delivery<T> {
+    /// A delivery that sends by `transport`, or by `router` to channels and brokers of this process, or to `display`.
+    #[must_use]
+    pub fn new(transport: T, router: Arc<Router>, display: Display, options: Options, counters: Arc<Counters>) -> Self {
+        Self { transport, router, display, options, counters }
+    }
+
+    /// Delivers an event to the lane's subscription. `permit` allows the first attempt.
+    pub async fn deliver(&self, event: &Arc<Event>, lane: &Lane, permit: OwnedSemaphorePermit) -> Outcome {
+        let failure = match self.send(Hop { leg: Leg::Subscriber, event }, lane, Some(permit)).await {
+            Ok(answer) => match self.forward_reply(event, lane, answer).await {
+                Ok(()) => return Outcome::Delivered,
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        self.bury(event, lane, failure).await
+    }
+
+    /// Sends the event that the subscriber answered with, if it did and somebody wants it (DP-21, DP-22).
+    async fn forward_reply(&self, event: &Event, lane: &Lane, answer: Response<Bytes>) -> Result<(), Failure> {
+        let subscription = lane.current();
+        let Some(destination) = Leg::Reply.destination(&subscription) else { return Ok(()) };
+        let (parts, body) = answer.into_parts();
+        let reply = match binding::decode_reply(parts.headers, &body) {
+            Ok(None) => return Ok(()),
+            Ok(Some(reply)) => reply,
+            Err(error) => return Err(Failure::unsendable(destination, &error)),
+        };
+        let reply = restore_ttl(reply, event, &subscription);
+        let forwarded = reply.forwarded().to_vec();
+        let sent = self.send(Hop { leg: Leg::Reply, event: &reply }, lane, None).await;
+        sent.map(drop).map_err(|failure| failure.with_forwarded(forwarded))
+    }
+
+    /// Sends the event to the dead letter sink, or notes that it is lost (DP-27, DP-28).
+    async fn bury(&self, event: &Event, lane: &Lane, failure: Failure) -> Outcome {
+        let subscription = lane.current();
+        if subscription.dead_letter_sink.is_none() {
+            failure.report_lost(event, &subscription, "there is no dead letter sink");
+            return Outcome::Lost;
+        }
+        let dead = failure.annotate(event.clone());
+        match self.send(Hop { leg: Leg::DeadLetterSink, event: &dead }, lane, None).await {
+            Ok(_answer) => Outcome::DeadLettered,
+            Err(second) => {
+                failure.report_lost(event, &subscription, &format!("the dead letter sink failed too: {second}"));
+                Outcome::Lost
+            }
+        }
+    }
+
+    /// Sends an event until it is taken or the delivery spec's attempts are used up. Between attempts no permit is
+    /// held, so that waiting delays nobody.
+    async fn send(
+        &self,
+        hop: Hop<'_>,
+        lane: &Lane,
+        mut permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Response<Bytes>, Failure> {
+        let mut schedule = Schedule::new(&lane.current().delivery, self.options.jitter);
+        loop {
+            let subscription = lane.current();
+            let Some(destination) = hop.leg.destination(&subscription) else { return Ok(Response::default()) };
+            let (failure, retry_after) = match self.attempt(hop, &subscription, destination, permit).await {
+                Ok(answer) => return Ok(answer),
+                Err(backoff::Error::Permanent(failure)) => return Err(failure.after(schedule.attempts())),
+                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
+            };
+            let Some(wait) = schedule.next_backoff() else { return Err(failure.after(schedule.attempts())) };
+            let wait = wait.max(retry_after.unwrap_or_default());
+            tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tokio::time::sleep(wait).await;
+            self.counters.retries.increment();
+            permit = if hop.leg == Leg::Subscriber { lane.permit().await } else { None };
+        }
+    }
+}
+
+/// What a Trigger's subscriber answers with keeps the hops that its event had left (data-plane.md BF-12).
+fn restore_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
+    if subscription.key.kind == SubscriptionKind::Trigger
+        && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())
+    {
+        reply.set_integer(knative::BROKER_TTL, ttl);
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! One attempt: the request is made, sent to where the destination really is, and the answer judged.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::retry::{Verdict, judge, retry_after};
+use super::{Attempted, Delivery, Failure, Hop, Leg};
+use crate::client::{Transport, TransportError};
+use crate::event::{Event, http as binding, knative};
+use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
+
+const BROKER_TTL_HEADER: &str = "ce-knativebrokerttl";
+
+impl<T: Transport> Delivery<T> {
+    /// Sends once. The permit is held while a request is under way and given back before anything inside the process
+    /// is waited for: a channel that feeds itself must not wait for its own permits.
+    pub(super) async fn attempt(
+        &self,
+        hop: Hop<'_>,
+        subscription: &Subscription,
+        destination: &Addressable,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Attempted {
+        let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
+        let timeout = timeout.unwrap_or(self.options.default_timeout);
+        let answer = match &destination.target {
+            Target::Remote { .. } => {
+                let request = request(hop, subscription);
+                let answer = self.transport.send(request, destination, timeout).await;
+                drop(permit);
+                answer
+            }
+            Target::Local(key) => {
+                drop(permit);
+                self.enter(key, &outgoing(hop, subscription), timeout).await
+            }
+            Target::Display => self.show(&outgoing(hop, subscription)).await,
+        };
+        conclude(answer, destination, subscription)
+    }
+
+    /// Into a channel or broker of this process, as if by HTTP.
+    async fn enter(
+        &self,
+        key: &ChannelKey,
+        event: &Event,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        match tokio::time::timeout(timeout, self.router.accept_local(key, event.clone())).await {
+            Ok(Ok(())) => Ok(answer(StatusCode::ACCEPTED, Bytes::new())),
+            Ok(Err(refusal)) => Ok(answer(refusal.status(), Bytes::from(refusal.to_string()))),
+            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        }
+    }
+
+    async fn show(&self, event: &Event) -> Result<Response<Bytes>, TransportError> {
+        match self.display.show(event).await {
+            Ok(()) => Ok(answer(StatusCode::OK, Bytes::new())),
+            Err(error) => Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(error.to_string()))),
+        }
+    }
+}
+
+fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+fn conclude(
+    answer: Result<Response<Bytes>, TransportError>,
+    destination: &Addressable,
+    subscription: &Subscription,
+) -> Attempted {
+    let answer = answer.map_err(|error| {
+        let failure = Failure::unanswered(destination, &error);
+        if error.is_permanent() { backoff::Error::permanent(failure) } else { backoff::Error::transient(failure) }
+    })?;
+    match judge(answer.status()) {
+        Verdict::Success => Ok(answer),
+        Verdict::Refused => {
+            Err(backoff::Error::permanent(Failure::answered(destination, answer.status(), answer.body())))
+        }
+        Verdict::Retry => {
+            let wait = retry_after(answer.status(), answer.headers(), &subscription.delivery, SystemTime::now());
+            Err(backoff::Error::Transient {
+                err: Failure::answered(destination, answer.status(), answer.body()),
+                retry_after: wait,
+            })
+        }
+    }
+}
+
+/// Whether the broker's hop count is for the broker only: a Trigger's subscriber does not see it (data-plane.md BF-9).
+fn hides_ttl(leg: Leg, subscription: &Subscription) -> bool {
+    leg == Leg::Subscriber && subscription.key.kind == SubscriptionKind::Trigger
+}
+
+fn outgoing(hop: Hop<'_>, subscription: &Subscription) -> Event {
+    let mut event = hop.event.clone();
+    if hides_ttl(hop.leg, subscription) {
+        event.remove(knative::BROKER_TTL);
+    }
+    event
+}
+
+/// The request of data-plane.md DP-4 to DP-8: the event in the format that is wanted, what is forwarded beside it, and
+/// Knative's own headers.
+fn request(hop: Hop<'_>, subscription: &Subscription) -> Request<Bytes> {
+    let (mut headers, body) = match subscription.delivery.format {
+        Format::Binary => (binding::binary_headers(hop.event), hop.event.data().clone()),
+        Format::Json => binding::structured(&outgoing(hop, subscription)),
+    };
+    if hides_ttl(hop.leg, subscription) {
+        headers.remove(BROKER_TTL_HEADER);
+    }
+    for (name, value) in hop.event.forwarded() {
+        headers.append(name.clone(), value.clone());
+    }
+    add_knative_headers(&mut headers, hop.leg, subscription);
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = headers;
+    request
+}
+
+fn add_knative_headers(headers: &mut HeaderMap, leg: Leg, subscription: &Subscription) {
+    if let Ok(namespace) = HeaderValue::from_str(&subscription.namespace) {
+        headers.insert(knative::NAMESPACE_HEADER, namespace);
+    }
+    if leg == Leg::Subscriber {
+        headers.insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
+    }
+}

@@ -1,0 +1,100 @@
+//! What is known of a delivery that failed, and how it is told to the dead letter sink or, without one, to the log.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::client::TransportError;
+use crate::event::{DecodeError, Event, knative};
+use crate::model::{Addressable, Subscription};
+
+/// Written where there was no answer (data-plane.md DP-30).
+const NO_ANSWER: i32 = 500;
+/// Written where nothing could be sent (DP-30).
+const NOT_SENT: i32 = -1;
+
+/// The last failed attempt of a hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    destination: Box<str>,
+    code: i32,
+    /// The start of the answer, or of what happened instead of one.
+    data: Bytes,
+    reason: Box<str>,
+    attempts: u32,
+    forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
+}
+
+impl Failure {
+    fn new(destination: &Addressable, code: i32, data: &Bytes, reason: String) -> Self {
+        let data = data.slice(..data.len().min(knative::ERROR_DATA_BYTES));
+        Self {
+            destination: destination.url.as_str().into(),
+            code,
+            data,
+            reason: reason.into(),
+            attempts: 0,
+            forwarded: None,
+        }
+    }
+
+    /// The destination answered with a status that is no success.
+    pub(super) fn answered(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
+        Self::new(destination, status.as_u16().into(), body, format!("answered {status}"))
+    }
+
+    /// There was no answer.
+    pub(super) fn unanswered(destination: &Addressable, error: &TransportError) -> Self {
+        let text = format!("dispatch error: {error}");
+        Self::new(destination, NO_ANSWER, &Bytes::from(text), format!("{}: {error}", error.reason()))
+    }
+
+    /// The reply announced an event that could not be read, so nothing was sent (DP-24).
+    pub(super) fn unsendable(destination: &Addressable, error: &DecodeError) -> Self {
+        Self::new(destination, NOT_SENT, &Bytes::new(), format!("the reply is not an event: {error}"))
+    }
+
+    /// The same failure, after so many attempts.
+    pub(super) fn after(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The same failure; these headers go to the dead letter sink instead of those that came with the event (DP-7).
+    pub(super) fn with_forwarded(mut self, forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.forwarded = Some(forwarded);
+        self
+    }
+
+    /// The event for the dead letter sink: the original with the three error attributes (DP-29).
+    pub(super) fn annotate(&self, mut event: Event) -> Event {
+        event.set(knative::ERROR_DEST, &self.destination);
+        event.set_integer(knative::ERROR_CODE, self.code);
+        event.set(knative::ERROR_DATA, &STANDARD.encode(&self.data));
+        match &self.forwarded {
+            Some(forwarded) => event.with_forwarded(forwarded.clone()),
+            None => event,
+        }
+    }
+
+    /// Says that nobody has the event.
+    pub(super) fn report_lost(&self, event: &Event, subscription: &Subscription, end: &str) {
+        tracing::error!(
+            subscription = %subscription.key,
+            event.id = %event.id(),
+            destination = %self.destination,
+            attempts = self.attempts,
+            reason = %self.reason,
+            "Event lost: delivery failed and {end}"
+        );
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.destination, self.reason)
+    }
+}

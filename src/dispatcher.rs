@@ -1,0 +1,97 @@
+//! Keeps queues, workers and what ingress serves in step with the routing table, in the only safe order: queues and
+//! workers first, then the table to ingress, then farewell to what is gone.
+
+mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{ChannelBackend, Consumer};
+use crate::client::Transport;
+use crate::delivery::{Delivery, Lane};
+use crate::model::{RoutingTable, Subscription, SubscriptionKey};
+use crate::router::{Router, Serving};
+
+/// Runs one worker for each subscription.
+pub struct Dispatcher<T> {
+    backend: Arc<dyn ChannelBackend>,
+    router: Arc<Router>,
+    delivery: Arc<Delivery<T>>,
+    /// Attempts that may run at once for one subscription.
+    concurrency: usize,
+    lanes: HashMap<SubscriptionKey, Arc<Lane>>,
+    workers: JoinSet<()>,
+}
+
+impl<T: Transport> Dispatcher<T> {
+    /// A dispatcher without workers.
+    #[must_use]
+    pub fn new(
+        backend: Arc<dyn ChannelBackend>,
+        router: Arc<Router>,
+        delivery: Arc<Delivery<T>>,
+        concurrency: usize,
+    ) -> Self {
+        Self { backend, router, delivery, concurrency, lanes: HashMap::new(), workers: JoinSet::new() }
+    }
+
+    /// Follows the table until `stop`, then takes everything off the table and returns when the last event has been
+    /// delivered. Dropping the future abandons what is left.
+    pub async fn run(mut self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
+        loop {
+            let table = Arc::clone(&tables.borrow_and_update());
+            self.apply(&table);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                changed = tables.changed() => if changed.is_err() { break },
+            }
+        }
+        let nothing = tables.borrow().without_channels();
+        self.apply(&Arc::new(nothing));
+        while self.workers.join_next().await.is_some() {}
+    }
+
+    /// Serves this table from now on.
+    pub fn apply(&mut self, table: &Arc<RoutingTable>) {
+        while self.workers.try_join_next().is_some() {}
+        let mut publishers = Vec::with_capacity(table.channels().len());
+        let mut configured = HashSet::new();
+        for channel in table.channels() {
+            let opened = self.backend.open(channel);
+            for (subscription, consumer) in opened.consumers {
+                self.start(subscription, consumer);
+            }
+            for subscription in &channel.subscriptions {
+                self.configure(subscription);
+                configured.insert(subscription.key.clone());
+            }
+            publishers.push(opened.publisher);
+        }
+        self.router.serve(Serving { table: Arc::clone(table), publishers });
+        self.lanes.retain(|key, _| {
+            let kept = configured.contains(key);
+            if !kept {
+                self.backend.retire(key);
+            }
+            kept
+        });
+    }
+
+    fn configure(&self, subscription: &Arc<Subscription>) {
+        if let Some(lane) = self.lanes.get(&subscription.key) {
+            lane.configure(Arc::clone(subscription));
+        }
+    }
+
+    fn start(&mut self, subscription: Arc<Subscription>, consumer: Consumer) {
+        let key = subscription.key.clone();
+        let lane = Arc::new(Lane::new(subscription, self.concurrency));
+        self.workers.spawn(worker::run(Arc::clone(&lane), consumer, Arc::clone(&self.delivery)));
+        self.lanes.insert(key, lane);
+    }
+}

@@ -1,0 +1,37 @@
+//! One subscription's worker: consumes, delivers with bounded concurrency, settles. A panic in one delivery harms no
+//! other.
+
+use std::sync::Arc;
+
+use tokio::task::{JoinError, JoinSet};
+
+use crate::channel::Consumer;
+use crate::client::Transport;
+use crate::delivery::{Delivery, Lane};
+
+/// Works until the queue is retired and empty and the last delivery has ended.
+pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
+    let mut deliveries = JoinSet::new();
+    while let Some(permit) = lane.permit().await {
+        let Some(message) = consumer.recv().await else { break };
+        while let Some(ended) = deliveries.try_join_next() {
+            report(&lane, ended);
+        }
+        let (lane, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
+        deliveries.spawn(async move {
+            let outcome = delivery.deliver(&message.event, &lane, permit).await;
+            message.settle(outcome);
+        });
+    }
+    while let Some(ended) = deliveries.join_next().await {
+        report(&lane, ended);
+    }
+}
+
+fn report(lane: &Lane, ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(subscription = %lane.current().key, "A delivery panicked; its event is lost, others go on");
+    }
+}

@@ -1,0 +1,116 @@
+//! The answers of interface.md §5 and data-plane.md §12, in one table. Error bodies are one line that says what to do.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::channel;
+use crate::event::DecodeError;
+use crate::model::TransportEncryption;
+use crate::router::Refusal;
+use crate::server::body::BodyError;
+
+/// How a request ended.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The event is as safe as its channel can make it.
+    Accepted,
+    /// What `OPTIONS` asks for (CR-7).
+    Options,
+    /// The mode does not take events by this scheme (CR-37, CR-38).
+    WrongScheme(TransportEncryption),
+    /// No channel at this address.
+    NotFound,
+    /// The path names no channel.
+    BadPath,
+    /// The path names two.
+    Ambiguous,
+    /// Neither `POST` nor `OPTIONS` (CR-8).
+    MethodNotAllowed,
+    /// The body could not be read.
+    Body(BodyError),
+    /// It is not an event.
+    NotAnEvent(DecodeError),
+    /// The channel refused it.
+    Refused(Refusal),
+}
+
+impl Answer {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Accepted => StatusCode::ACCEPTED,
+            Self::Options => StatusCode::OK,
+            Self::WrongScheme(_) | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BadPath | Self::Ambiguous | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::Timeout { .. }) => StatusCode::REQUEST_TIMEOUT,
+            Self::Body(BodyError::OverBudget) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Body(BodyError::Broken(_)) => StatusCode::BAD_REQUEST,
+            Self::Refused(refusal) => refusal.status(),
+        }
+    }
+
+    fn text(&self) -> Cow<'static, str> {
+        match self {
+            Self::Accepted | Self::Options => Cow::Borrowed(""),
+            Self::WrongScheme(TransportEncryption::Strict) => {
+                Cow::Borrowed("transport-encryption is strict: send the event to the https address")
+            }
+            Self::WrongScheme(_) => {
+                Cow::Borrowed("transport-encryption is disabled: send the event to the http address")
+            }
+            Self::NotFound => {
+                Cow::Borrowed("no channel or broker at this address: check the host and the path /NAMESPACE/NAME")
+            }
+            Self::BadPath => Cow::Borrowed("the path must be /NAMESPACE/NAME of a channel or broker"),
+            Self::Ambiguous => Cow::Borrowed(
+                "a channel and a broker have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel or broker-ingress.<system namespace>.svc.<domain> for the broker",
+            ),
+            Self::MethodNotAllowed => Cow::Borrowed("send events by POST"),
+            Self::Body(error) => Cow::Owned(error.to_string()),
+            Self::NotAnEvent(error) => Cow::Owned(error.to_string()),
+            Self::Refused(refusal) => Cow::Owned(refusal.to_string()),
+        }
+    }
+
+    /// Whether the answer comes from a channel, which names its methods (CR-6).
+    fn is_from_channel(&self) -> bool {
+        !matches!(self, Self::WrongScheme(_) | Self::NotFound | Self::BadPath | Self::Ambiguous)
+    }
+
+    /// The answer as a response.
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let text = self.text();
+        let body = if text.is_empty() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
+        let has_text = !body.is_empty();
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        if has_text {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        }
+        if self.is_from_channel() {
+            headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+        }
+        if matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
+        }
+        if matches!(self, Self::Options) {
+            for name in ["webhook-allowed-origin", "webhook-allowed-rate"] {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_static("*"));
+            }
+        }
+        response
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status().as_u16(), self.text())
+    }
+}
