@@ -1,40 +1,205 @@
-//! stand-in
-use crate::model::Addressable;
+//! Where requests leave: one HTTP client for each trust, kept while it is used.
+//!
+//! Destinations that trust the same certificates share a client and its connections; those that do not never do
+//! (gaps.md G-59). The client knows destinations and answers, not subscriptions.
+
+mod answer;
+mod error;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
-use std::time::Duration;
-/// x
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response, StatusCode};
+use moka::future::Cache;
+use reqwest::redirect;
+use url::Url;
+
+use crate::model::{Addressable, Fingerprint, Target, TrustBundle};
+use crate::tls::{self, MinVersion, SystemRoots};
+pub use error::TransportError;
+
+/// Redirects that keep method and body are followed this often (data-plane.md A-42).
+const MAX_REDIRECTS: usize = 10;
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Sends requests to destinations.
 pub trait Transport: Send + Sync + 'static {
-    /// x
+    /// Posts the request's headers and body to the destination's URL. The whole attempt, from connecting to the end of
+    /// the answer, takes at most `timeout`.
     fn send(
         &self,
-        request: http::Request<Bytes>,
+        request: Request<Bytes>,
         to: &Addressable,
         timeout: Duration,
-    ) -> impl Future<Output = Result<http::Response<Bytes>, TransportError>> + Send;
+    ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
 }
-/// x
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum TransportError {
-    /// x
-    #[error("no answer within {after:?}")]
-    Timeout {
-        /// x
-        after: Duration,
-    },
-    /// x
-    #[error("{0}")]
-    Connect(String),
-    /// x
-    #[error("{0}")]
-    Trust(String),
+
+/// What clients and their answers may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the start of an attempt to an open connection.
+    pub connect_timeout: Duration,
+    /// Idle connections kept for each host of a client.
+    pub pool_idle_per_host: usize,
+    /// How long a connection may be idle.
+    pub pool_idle_timeout: Duration,
+    /// How long a client may be idle.
+    pub client_idle: Duration,
+    /// Clients kept at most.
+    pub max_clients: u64,
+    /// Bytes of an answer that carries an event.
+    pub max_reply_bytes: usize,
 }
-impl TransportError {
-    /// x
-    pub fn reason(&self) -> &'static str {
-        "x"
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            pool_idle_per_host: 256,
+            pool_idle_timeout: Duration::from_secs(90),
+            client_idle: Duration::from_secs(600),
+            max_clients: 10_000,
+            max_reply_bytes: 10 * 1024 * 1024,
+        }
     }
-    /// x
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Trust(_))
+}
+
+/// Everything that makes one client differ from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ClientKey {
+    trust: Fingerprint,
+    /// A host that is elsewhere than DNS says, and where.
+    connect: Option<(Box<str>, SocketAddr)>,
+}
+
+/// The clients in use, by what they trust.
+pub struct ClientCache {
+    clients: Cache<ClientKey, reqwest::Client>,
+    roots: SystemRoots,
+    min_version: MinVersion,
+    limits: Limits,
+}
+
+impl ClientCache {
+    /// A cache without clients.
+    #[must_use]
+    pub fn new(roots: SystemRoots, min_version: MinVersion, limits: Limits) -> Self {
+        let clients = Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle).build();
+        Self { clients, roots, min_version, limits }
     }
+
+    /// Clients kept now; expired ones are dropped first.
+    pub async fn client_count(&self) -> u64 {
+        self.clients.run_pending_tasks().await;
+        self.clients.entry_count()
+    }
+
+    /// The client that trusts what the destination's certificates allow at this time.
+    async fn client(&self, to: &Addressable, connect: Option<SocketAddr>) -> Result<reqwest::Client, TransportError> {
+        let trust = valid_trust(to)?;
+        let connect = connect.map(|address| (to.url.host_str().unwrap_or_default().into(), address));
+        let key = ClientKey { trust: trust.fingerprint(), connect };
+        if let Some(client) = self.clients.get(&key).await {
+            return Ok(client);
+        }
+        let build = async { self.build(&trust, key.connect.as_ref()) };
+        self.clients.try_get_with(key.clone(), build).await.map_err(|error| TransportError::clone(&error))
+    }
+
+    fn build(
+        &self,
+        trust: &TrustBundle,
+        connect: Option<&(Box<str>, SocketAddr)>,
+    ) -> Result<reqwest::Client, TransportError> {
+        let tls = tls::client_config(trust, &self.roots, self.min_version)
+            .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .redirect(redirect::Policy::custom(follow_same_host))
+            .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")))
+            .referer(false)
+            .connect_timeout(self.limits.connect_timeout)
+            .pool_max_idle_per_host(self.limits.pool_idle_per_host)
+            .pool_idle_timeout(self.limits.pool_idle_timeout)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE);
+        if let Some((host, address)) = connect {
+            builder = builder.resolve(host, *address);
+        }
+        builder.build().map_err(|error| TransportError::Trust(error::root_cause(&error)))
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        to: &Addressable,
+        connect: Option<SocketAddr>,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let client = self.client(to, connect).await?;
+        let response = client.execute(outgoing(request, &to.url, connect)).await?;
+        answer::read(response, self.limits.max_reply_bytes).await
+    }
+}
+
+impl Transport for ClientCache {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        to: &Addressable,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let Target::Remote { connect } = to.target else { return Err(TransportError::NotRemote) };
+        match tokio::time::timeout(timeout, self.exchange(request, to, connect)).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        }
+    }
+}
+
+/// The destination's trust without what is not valid now. Where nothing is left of it, nothing is sent.
+fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let valid = to.trust.valid_at(now);
+    match to.trust.invalid_at(now).next() {
+        Some(invalid) if valid.certificates().is_empty() => {
+            Err(TransportError::Trust(format!("no certificate of CACerts is valid now: {}", invalid.validity())))
+        }
+        _ => Ok(valid),
+    }
+}
+
+/// The request as reqwest wants it. A connection override keeps the address's port only where the URL names none, so
+/// the URL's port gives way to it and the `Host` header keeps the name by which the destination is known.
+fn outgoing(request: Request<Bytes>, url: &Url, connect: Option<SocketAddr>) -> reqwest::Request {
+    let (parts, body) = request.into_parts();
+    let mut outgoing = reqwest::Request::new(http::Method::POST, url.clone());
+    *outgoing.headers_mut() = parts.headers;
+    *outgoing.body_mut() = Some(body.into());
+    if let Some(address) = connect
+        && url.port().is_some_and(|port| port != address.port())
+    {
+        let authority = HeaderValue::from_str(url.authority());
+        if outgoing.url_mut().set_port(Some(address.port())).is_ok()
+            && let Ok(authority) = authority
+        {
+            outgoing.headers_mut().insert(HOST, authority);
+        }
+    }
+    outgoing
+}
+
+/// 307 and 308 repeat the request where it is as safe as before: on the same host, and not in the clear if it was
+/// encrypted. Every other redirect is an answer, never a request without body (gaps.md G-12, G-58).
+fn follow_same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let repeats = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    let as_safe = attempt.previous().first().is_some_and(|first| {
+        first.host() == attempt.url().host() && (first.scheme() == attempt.url().scheme() || first.scheme() == "http")
+    });
+    if repeats && as_safe && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }

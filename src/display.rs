@@ -1,11 +1,120 @@
-//! stand-in
+//! Shows events on standard output in the layout of Knative's `event_display`.
+
+use std::fmt::Write;
+use std::io;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex;
+
 use crate::event::Event;
-/// x
-#[derive(Default)]
-pub struct Display;
+
+/// Attributes of the specification, in the order in which they are shown.
+const CORE: [&str; 8] = ["specversion", "type", "source", "subject", "id", "time", "dataschema", "datacontenttype"];
+
+/// Standard output, one whole event at a time.
+#[derive(Debug)]
+pub struct Display(Mutex<tokio::io::Stdout>);
+
+impl Default for Display {
+    fn default() -> Self {
+        Self(Mutex::new(tokio::io::stdout()))
+    }
+}
+
 impl Display {
-    /// x
-    pub async fn show(&self, _event: &Event) -> std::io::Result<()> {
-        Ok(())
+    /// Shows an event; returns when it has been written.
+    ///
+    /// # Errors
+    /// If standard output is closed.
+    pub async fn show(&self, event: &Event) -> io::Result<()> {
+        let text = layout(event);
+        let mut stdout = self.0.lock().await;
+        stdout.write_all(text.as_bytes()).await?;
+        stdout.flush().await
+    }
+}
+
+/// The text for an event, ending in a line break. Control characters of values are escaped.
+#[must_use]
+pub fn layout(event: &Event) -> String {
+    let mut text = String::from("☁️  cloudevents.Event\nContext Attributes,\n");
+    for name in CORE {
+        if let Some(value) = event.get(name) {
+            line(&mut text, &format!("{name}: {value}"));
+        }
+    }
+    let mut extensions: Vec<_> =
+        event.attributes().iter().filter(|attribute| !CORE.contains(&attribute.name())).collect();
+    extensions.sort_by_key(|attribute| attribute.name());
+    if !extensions.is_empty() {
+        text.push_str("Extensions,\n");
+        extensions.iter().for_each(|attribute| line(&mut text, &format!("{}: {}", attribute.name(), attribute.text())));
+    }
+    if !event.data().is_empty() {
+        text.push_str("Data,\n");
+        data(event).lines().for_each(|data| line(&mut text, data));
+    }
+    text
+}
+
+fn data(event: &Event) -> String {
+    if let Ok(json) = serde_json::from_slice::<serde_json::Value>(event.data()) {
+        return serde_json::to_string_pretty(&json).unwrap_or_default();
+    }
+    match std::str::from_utf8(event.data()) {
+        Ok(text) => text.to_owned(),
+        Err(_) => STANDARD.encode(event.data()),
+    }
+}
+
+/// One indented line, safe for a terminal.
+fn line(text: &mut String, content: &str) {
+    text.push_str("  ");
+    for c in content.chars() {
+        let written =
+            if c.is_control() && c != '\t' { write!(text, "{}", c.escape_default()) } else { text.write_char(c) };
+        debug_assert!(written.is_ok(), "a string takes everything");
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::HeaderValue;
+
+    #[test]
+    fn layout_of_event_display() {
+        let json = HeaderValue::from_static("application/json");
+        let mut event = Event::new("1", "my/curl/command", "my.demo.event")
+            .with_data(json, Bytes::from_static(br#"{"name":"Knative Demo"}"#));
+        event.set("zext", "z");
+        event.set("aext", "line\nbreak\u{1b}[31m");
+        let expected = "☁️  cloudevents.Event
+Context Attributes,
+  specversion: 1.0
+  type: my.demo.event
+  source: my/curl/command
+  id: 1
+  datacontenttype: application/json
+Extensions,
+  aext: line\\nbreak\\u{1b}[31m
+  zext: z
+Data,
+  {
+    \"name\": \"Knative Demo\"
+  }
+";
+        assert_eq!(layout(&event), expected);
+    }
+
+    #[test]
+    fn data_that_is_no_text_is_shown_as_base64() {
+        let binary = HeaderValue::from_static("application/octet-stream");
+        let event = Event::new("1", "/s", "t").with_data(binary, Bytes::from_static(&[0xff, 0x00]));
+        assert!(layout(&event).ends_with("Data,\n  /wA=\n"));
     }
 }

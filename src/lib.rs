@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod channel;
 pub mod client;
+pub mod control;
 pub mod delivery;
 pub mod dispatcher;
 pub mod display;
@@ -14,3 +15,4 @@ pub mod router;
 pub mod server;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;

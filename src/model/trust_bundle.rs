@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of the PEM do not
@@ -166,9 +167,21 @@ impl Certificate {
         })
     }
 
+    /// Its subject and when it is valid, for messages.
+    #[must_use]
+    pub fn validity(&self) -> String {
+        format!("{} is valid from {} to {}", self.subject, date(self.not_before), date(self.not_after))
+    }
+
     /// Whether `now` (seconds since the epoch) lies in its validity.
     #[must_use]
     pub fn is_valid_at(&self, now: i64) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
+}
+
+/// The day of a time in seconds since the epoch.
+fn date(timestamp: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(timestamp)
+        .map_or_else(|_| timestamp.to_string(), |time| time.date().to_string())
 }

@@ -1,0 +1,80 @@
+//! The whole path on loopback: a sender, a `sealpost run`, and sinks, with 1 KiB events at concurrency 64.
+//!
+//! Prints for each scenario: CPU time of the sealpost process per delivery, deliveries per second, latency of the
+//! sender's answers, and peak memory. sealpost is pinned to the first processor and sender and sinks to the second, so
+//! compare the rows of one run with each other and with a yardstick measured in the same way, not with other machines.
+//!
+//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`
+
+mod dispatcher;
+mod load;
+mod sink;
+
+use std::time::Duration;
+
+use dispatcher::Dispatcher;
+use load::{Load, Report};
+use sink::Sink;
+
+/// How events come in and go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP/1.1 without TLS.
+    Plain,
+    /// HTTP/1.1 over TLS.
+    TlsHttp1,
+    /// HTTP/2 over TLS.
+    TlsHttp2,
+}
+
+struct Scenario {
+    name: &'static str,
+    wire: Wire,
+    subscribers: usize,
+}
+
+const SCENARIOS: [Scenario; 5] = [
+    Scenario { name: "plain 1x1", wire: Wire::Plain, subscribers: 1 },
+    Scenario { name: "plain 1x10", wire: Wire::Plain, subscribers: 10 },
+    Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, subscribers: 1 },
+    Scenario { name: "tls-h2 1x1", wire: Wire::TlsHttp2, subscribers: 1 },
+    Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, subscribers: 10 },
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let seconds = arguments.iter().position(|argument| argument == "--seconds");
+    let time = seconds.and_then(|at| arguments.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(5);
+    let filter = arguments.first().filter(|first| !first.starts_with("--")).cloned().unwrap_or_default();
+    dispatcher::pin_self();
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    println!(
+        "{:<12} {:>14} {:>14} {:>9} {:>9} {:>10}",
+        "scenario", "CPU us/deliv.", "deliveries/s", "p50 ms", "p99 ms", "peak MiB"
+    );
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&filter)) {
+        runtime.block_on(measure(scenario, Duration::from_secs(time)));
+    }
+}
+
+async fn measure(scenario: &Scenario, time: Duration) {
+    let sink = Sink::start(scenario.wire).await;
+    let dispatcher = Dispatcher::start(scenario, &sink).await;
+    let load = Load::new(&dispatcher, scenario.wire);
+    load.run(Duration::from_secs(1)).await;
+    let (cpu, delivered) = (dispatcher.cpu(), sink.count());
+    let report: Report = load.run(time).await;
+    let (cpu, delivered) = (dispatcher.cpu() - cpu, sink.count() - delivered);
+    assert_eq!(report.refused, 0, "every event is accepted");
+    assert_eq!(delivered, report.accepted * scenario.subscribers as u64, "every event reaches every subscriber");
+    println!(
+        "{:<12} {:>14.1} {:>14.0} {:>9.2} {:>9.2} {:>10.1}",
+        scenario.name,
+        cpu.as_secs_f64() * 1e6 / delivered as f64,
+        delivered as f64 / report.elapsed.as_secs_f64(),
+        report.percentile(0.50).as_secs_f64() * 1e3,
+        report.percentile(0.99).as_secs_f64() * 1e3,
+        dispatcher.peak_memory_kib() as f64 / 1024.0,
+    );
+}

@@ -1,0 +1,51 @@
+//! The command line: flags and environment become typed options. The only reader of the environment.
+
+mod check;
+mod display;
+mod get;
+mod run;
+mod send;
+mod value;
+
+use clap::{Parser, Subcommand};
+
+pub use check::CheckOptions;
+pub use display::DisplayOptions;
+pub use get::{GetOptions, Output, Resource};
+pub use run::{DefaultChannel, LogFormat, RunOptions};
+pub use send::{Mode, SendOptions};
+
+/// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.
+#[derive(Debug, Parser)]
+#[command(name = "sealpost", version, about, long_about = None)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the dispatcher on Knative manifests
+    Run(Box<RunOptions>),
+    /// Read manifests as `run` would and print every problem
+    Check(CheckOptions),
+    /// Show what a running dispatcher serves
+    Get(GetOptions),
+    /// Send CloudEvents
+    Send(Box<SendOptions>),
+    /// Print the events that arrive
+    Display(DisplayOptions),
+}
+
+impl Cli {
+    /// Reads the command line and the environment; ends the process with 2 on a usage error, as clap does.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::parse()
+    }
+}
+
+#[cfg(test)]
+mod tests;

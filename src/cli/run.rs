@@ -1,0 +1,225 @@
+//! The flags of `sealpost run` (interface.md §1).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::value;
+use crate::control::ResolveOverride;
+use crate::model::TransportEncryption;
+use crate::tls::MinVersion;
+
+const EXAMPLES: &str = "Examples:
+  sealpost run -f deploy/standalone/
+  sealpost run -f broker.yaml --transport-encryption strict
+  kubectl get channels,subscriptions -A -o yaml | sealpost run -f -
+
+Every flag can be given as an environment variable: --http-addr as SEALPOST_HTTP_ADDR.
+Durations are ISO 8601 (PT20S, PT1M30S), sizes are bytes or 64KiB, 10MiB.";
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What a channel is made of where nothing says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DefaultChannel {
+    /// In memory.
+    Inmemory,
+    /// On RabbitMQ (not in this version).
+    Rabbitmq,
+}
+
+/// What `sealpost run` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunOptions {
+    /// Manifest file or directory, - for standard input; watched, re-applied on change
+    #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',')]
+    pub filename: Vec<PathBuf>,
+
+    /// Take the configuration from the Kubernetes API (not in this version)
+    #[arg(long, env = "SEALPOST_KUBERNETES")]
+    pub kubernetes: bool,
+
+    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    pub http_addr: String,
+
+    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN)
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", default_value = "127.0.0.1:8443")]
+    pub https_addr: String,
+
+    /// Address for /healthz, /readyz, /metrics and /api/v1
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", default_value = "127.0.0.1:9090")]
+    pub admin_addr: String,
+
+    /// File that gets the bound addresses as JSON, once all are bound
+    #[arg(long, value_name = "FILE", env = "SEALPOST_PORTS_FILE")]
+    pub ports_file: Option<PathBuf>,
+
+    /// disabled, permissive or strict; overrides the ConfigMap config-features [default: from there, else disabled]
+    #[arg(long, value_name = "MODE", env = "SEALPOST_TRANSPORT_ENCRYPTION", value_parser = transport_encryption)]
+    pub transport_encryption: Option<TransportEncryption>,
+
+    /// Take events over HTTPS also while transport encryption is disabled
+    #[arg(long, env = "SEALPOST_HTTPS_WHEN_DISABLED")]
+    pub https_when_disabled: bool,
+
+    /// Server certificate, PEM, leaf first; re-read when it changes
+    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its private key, PEM: PKCS#1, PKCS#8 or SEC1
+    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The CA that senders should trust, PEM: advertised as CACerts
+    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CA", requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Lowest TLS version, 1.2 or 1.3, in both directions [default: TLS_MIN_VERSION, else 1.2]
+    #[arg(long, value_name = "VERSION", env = "SEALPOST_TLS_MIN_VERSION")]
+    pub tls_min_version: Option<MinVersion>,
+
+    /// Where the development CA and its key are kept
+    #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
+    pub state_dir: PathBuf,
+
+    /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable
+    #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
+    pub resolve: Vec<ResolveOverride>,
+
+    /// What a Channel without template and a Broker's channel are made of
+    #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
+    pub default_channel: DefaultChannel,
+
+    /// RabbitMQ to use, amqp:// or amqps:// (not in this version)
+    #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
+    pub rabbitmq_uri: Option<String>,
+
+    /// CA for amqps, PEM (not in this version)
+    #[arg(long, value_name = "FILE", env = "SEALPOST_RABBITMQ_CA")]
+    pub rabbitmq_ca: Option<PathBuf>,
+
+    /// How long a stop may take
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_DRAIN_TIMEOUT", default_value = "PT20S", value_parser = value::duration)]
+    pub drain_timeout: Duration,
+
+    /// text or json [default: text on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", env = "SEALPOST_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: a level, or directives such as info,sealpost::delivery=debug
+    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// Namespace of objects that name none
+    #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+
+    /// Namespace of config-features, trust bundles and TLS Secrets
+    #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE", default_value = "knative-eventing")]
+    pub system_namespace: String,
+
+    /// Domain of cluster host names
+    #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+/// The flags that bound what senders and subscribers may cost.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitOptions {
+    /// Size of one request's body, and of a subscriber's reply
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::size)]
+    pub max_body_bytes: usize,
+
+    /// Size of one request's head
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::size)]
+    pub max_header_bytes: usize,
+
+    /// From the first byte of a request to the end of its head
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_HEADER_READ_TIMEOUT", default_value = "PT10S", value_parser = value::duration)]
+    pub header_read_timeout: Duration,
+
+    /// From the end of the head to the end of the body
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_BODY_READ_TIMEOUT", default_value = "PT60S", value_parser = value::duration)]
+    pub body_read_timeout: Duration,
+
+    /// How long a connection may be open without a request
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_IDLE_TIMEOUT", default_value = "PT5M", value_parser = value::duration)]
+    pub idle_timeout: Duration,
+
+    /// Connections open at once on each listener; further ones wait
+    #[arg(long, value_name = "N", env = "SEALPOST_MAX_CONNECTIONS", default_value = "10000")]
+    pub max_connections: usize,
+
+    /// Bytes of event bodies held in memory at once; beyond, senders get 429
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::size)]
+    pub max_buffered_bytes: usize,
+
+    /// Unfinished events that one subscription may have; beyond, senders get 429
+    #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000")]
+    pub queue_capacity: usize,
+
+    /// Requests under way at once to one subscriber
+    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "256")]
+    pub concurrency: usize,
+
+    /// Longest attempt where a delivery spec has no timeout
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_DELIVERY_TIMEOUT", default_value = "PT15M", value_parser = value::duration)]
+    pub delivery_timeout: Duration,
+
+    /// Part of each wait between retries that is left to chance, 0 to 1
+    #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::part)]
+    pub retry_jitter: f64,
+
+    /// Brokers that an event may pass through (knativebrokerttl)
+    #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", default_value = "255", value_parser = clap::value_parser!(i32).range(1..))]
+    pub broker_max_ttl: i32,
+}
+
+impl RunOptions {
+    /// The lowest TLS version: the flag, else Knative's variable (data-plane.md TL-5), else 1.2.
+    ///
+    /// # Errors
+    /// If the variable holds something else than a version.
+    pub fn min_version(&self) -> Result<MinVersion, String> {
+        match (self.tls_min_version, super::environment("TLS_MIN_VERSION")) {
+            (Some(version), _) => Ok(version),
+            (None, Some(text)) => text.parse().map_err(|error| format!("TLS_MIN_VERSION: {error}")),
+            (None, None) => Ok(MinVersion::default()),
+        }
+    }
+
+    /// What cannot be done: flags of parts that are not in this version, or nothing to run.
+    ///
+    /// # Errors
+    /// What to change.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.kubernetes {
+            return Err("--kubernetes is not in this version: run from manifests with -f".to_owned());
+        }
+        if self.default_channel == DefaultChannel::Rabbitmq || self.rabbitmq_uri.is_some() || self.rabbitmq_ca.is_some() {
+            return Err("channels on RabbitMQ are not in this version: leave out --default-channel rabbitmq and the --rabbitmq flags".to_owned());
+        }
+        if self.filename.is_empty() {
+            return Err("nothing to run: give manifests with -f PATH".to_owned());
+        }
+        self.min_version().map(drop)
+    }
+}
+
+fn transport_encryption(text: &str) -> Result<TransportEncryption, String> {
+    TransportEncryption::parse(text).ok_or_else(|| "use disabled, permissive or strict".to_owned())
+}

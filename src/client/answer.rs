@@ -1,0 +1,55 @@
+//! Reading a destination's answer: as much of it as means something, and never more (data-plane.md DP-20, DP-26).
+
+use bytes::{Bytes, BytesMut};
+use http::Response;
+
+use super::TransportError;
+use crate::event::{http as binding, knative};
+
+/// Bytes of an answer without meaning that are read so that its connection can be used again.
+const DISCARDED: usize = 4096;
+
+/// Reads an event whole, up to `max_event` bytes; of a failure its first 768 bytes; of anything else nothing.
+pub(super) async fn read(response: reqwest::Response, max_event: usize) -> Result<Response<Bytes>, TransportError> {
+    let mut response = response;
+    let mut kept = Response::new(Bytes::new());
+    *kept.status_mut() = response.status();
+    *kept.headers_mut() = std::mem::take(response.headers_mut());
+    let success = kept.status().is_success();
+    *kept.body_mut() = if success && binding::is_event(kept.headers()) {
+        whole(&mut response, max_event).await?
+    } else if success {
+        start(&mut response, 0).await?
+    } else {
+        start(&mut response, knative::ERROR_DATA_BYTES).await?
+    };
+    Ok(kept)
+}
+
+async fn whole(response: &mut reqwest::Response, max: usize) -> Result<Bytes, TransportError> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > max {
+            return Err(TransportError::ReplyTooLarge { limit: max });
+        }
+        if body.is_empty() && response.content_length() == Some(piece.len() as u64) {
+            return Ok(piece);
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// The first `keep` bytes; some more are read and forgotten, then the rest is not waited for.
+async fn start(response: &mut reqwest::Response, keep: usize) -> Result<Bytes, TransportError> {
+    let (mut kept, mut seen) = (BytesMut::new(), 0usize);
+    while let Some(piece) = response.chunk().await? {
+        let wanted = keep.saturating_sub(kept.len()).min(piece.len());
+        kept.extend_from_slice(&piece.slice(..wanted));
+        seen = seen.saturating_add(piece.len());
+        if seen > keep + DISCARDED {
+            break;
+        }
+    }
+    Ok(kept.freeze())
+}

@@ -1,0 +1,92 @@
+//! Why there is no answer, with the cause that reqwest keeps at the end of its chain.
+
+use std::error::Error;
+use std::time::Duration;
+
+/// Why a request got no answer. One line, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// The destination's certificates cannot be used, so nothing was sent.
+    #[error("trust: {0}")]
+    Trust(String),
+    /// The attempt took too long.
+    #[error("no answer within {} s", after.as_secs_f64())]
+    Timeout {
+        /// The limit.
+        after: Duration,
+    },
+    /// No connection.
+    #[error("could not connect: {0}")]
+    Connect(String),
+    /// The peer is not who it should be, or does not speak TLS.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The exchange broke off.
+    #[error("request failed: {0}")]
+    Request(String),
+    /// The answer holds an event that is too large.
+    #[error("the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or answer with less")]
+    ReplyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The destination is inside the process.
+    #[error("the destination is not reached by HTTP")]
+    NotRemote,
+}
+
+impl TransportError {
+    /// A word for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Trust(_) => "trust",
+            Self::Timeout { .. } => "timeout",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Request(_) => "request",
+            Self::ReplyTooLarge { .. } => "reply_too_large",
+            Self::NotRemote => "not_remote",
+        }
+    }
+
+    /// Whether trying again cannot help (gaps.md G-32). An event that was taken, though its answer was too large, must
+    /// not be sent again either.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Trust(_) | Self::ReplyTooLarge { .. } | Self::NotRemote)
+    }
+}
+
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        let cause = root_cause(&error);
+        if chain(&error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause)) {
+            Self::Tls(cause)
+        } else if error.is_connect() || error.is_timeout() {
+            Self::Connect(cause)
+        } else {
+            Self::Request(cause)
+        }
+    }
+}
+
+/// What the last error of the chain says.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    chain(error).last().map_or_else(String::new, |cause| cause.to_string().replace('\n', " "))
+}
+
+fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+/// rustls' errors travel inside I/O errors, whose `source` skips what they wrap.
+fn io_wraps_tls(error: &(dyn Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+}

@@ -1,0 +1,103 @@
+//! TLS for both directions: one provider, one set of versions, the roots of the system.
+//!
+//! It makes rustls configurations out of trust and identities; it opens no connection.
+
+pub mod development;
+pub mod server;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+use crate::model::TrustBundle;
+
+/// What is offered by ALPN, the preferred first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// Newest first, which is what is preferred.
+const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, data-plane.md TL-5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    Tls12,
+    /// TLS 1.3 only.
+    Tls13,
+}
+
+impl MinVersion {
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => TLS_1_2_AND_1_3,
+            Self::Tls13 => TLS_1_3,
+        }
+    }
+}
+
+impl FromStr for MinVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "1.2" => Ok(Self::Tls12),
+            "1.3" => Ok(Self::Tls13),
+            _ => Err(format!("{text:?} is not a TLS version: use 1.2 or 1.3")),
+        }
+    }
+}
+
+/// The cryptography of the process.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The certification authorities that the system trusts, read once.
+#[derive(Clone, Debug)]
+pub struct SystemRoots(Arc<RootCertStore>);
+
+impl SystemRoots {
+    /// Reads them. What cannot be read is left out with a warning: destinations with their own CACerts need none.
+    #[must_use]
+    pub fn load() -> Self {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "Could not read a trusted root of the system");
+        }
+        let mut roots = RootCertStore::empty();
+        let (_taken, ignored) = roots.add_parsable_certificates(found.certs);
+        if ignored > 0 {
+            tracing::debug!(ignored, "Some roots of the system do not parse");
+        }
+        if roots.is_empty() {
+            tracing::warn!("The system trusts no root: only CACerts and trust bundles are");
+        }
+        Self(Arc::new(roots))
+    }
+}
+
+/// A client that trusts the roots of the system and this bundle (TL-1), sends SNI, verifies host names, shows no
+/// certificate of its own (TL-6), and offers HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// If a certificate of the bundle cannot be a trust anchor.
+pub fn client_config(
+    trust: &TrustBundle,
+    roots: &SystemRoots,
+    min_version: MinVersion,
+) -> Result<ClientConfig, rustls::Error> {
+    let mut store = RootCertStore::clone(&roots.0);
+    for certificate in trust.certificates() {
+        store.add(certificate.der.clone())?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(min_version.versions())?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
+}

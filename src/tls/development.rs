@@ -1,0 +1,176 @@
+//! A certification authority for a laptop: made once, kept in the state directory, used when no certificate is given.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::model::TrustBundle;
+
+const CA_LIFE: Duration = Duration::days(3650);
+const CERTIFICATE_LIFE: Duration = Duration::days(90);
+/// Validity starts a little early: clocks differ.
+const CLOCK_SKEW: Duration = Duration::hours(1);
+
+/// Why there is no development CA.
+#[derive(Debug, thiserror::Error)]
+pub enum DevelopmentError {
+    /// The state directory cannot be used.
+    #[error("state directory {path}: {source}; choose another one by --state-dir, or give --tls-cert and --tls-key")]
+    Directory {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What is in it is not a CA and its key.
+    #[error("{path} cannot be used: {reason}; remove ca.crt and ca.key there to have a new CA made")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate could not be made.
+    #[error("could not make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// A certificate made by the CA.
+pub struct Issued {
+    /// PEM.
+    pub chain_pem: String,
+    /// PEM, PKCS#8.
+    pub key_pem: String,
+    /// When to make the next one, seconds since the epoch: two thirds into its life.
+    pub renew_at: i64,
+}
+
+/// The development CA.
+pub struct DevelopmentCa {
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl DevelopmentCa {
+    /// Loads the CA of a state directory, or makes one. Processes that start at once end up with the same.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, or holds files that are not a valid CA: those are never replaced.
+    pub fn load_or_create(state_dir: &Path, now: i64) -> Result<Self, DevelopmentError> {
+        let (certificate, key) = (state_dir.join("ca.crt"), state_dir.join("ca.key"));
+        if !certificate.exists() {
+            create(state_dir, &certificate, &key)?;
+        }
+        load(&certificate, &key, now)
+    }
+
+    /// The CA's certificate, PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Makes a server certificate for localhost, 127.0.0.1, ::1 and these host names.
+    ///
+    /// # Errors
+    /// If a name is not a DNS name.
+    pub fn issue(&self, hosts: &[String]) -> Result<Issued, DevelopmentError> {
+        let mut names = vec!["localhost".to_owned()];
+        names.extend(hosts.iter().cloned());
+        let mut params = CertificateParams::new(names)?;
+        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            params.subject_alt_names.push(SanType::IpAddress(address));
+        }
+        let now = OffsetDateTime::now_utc();
+        params.distinguished_name.push(DnType::OrganizationName, "sealpost development");
+        params.not_before = now - CLOCK_SKEW;
+        params.not_after = now + CERTIFICATE_LIFE;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let renew_at = now.saturating_add(CERTIFICATE_LIFE * 2 / 3).unix_timestamp();
+        Ok(Issued { chain_pem: certificate.pem(), key_pem: key.serialize_pem(), renew_at })
+    }
+}
+
+fn load(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, DevelopmentError> {
+    let unusable = |path: &Path, reason: String| DevelopmentError::Unusable { path: path.to_owned(), reason };
+    let certificate_pem = read(certificate)?;
+    let bundle = TrustBundle::from_pem(&certificate_pem).map_err(|error| unusable(certificate, error.to_string()))?;
+    if let Some(expired) = bundle.invalid_at(now).next() {
+        return Err(unusable(certificate, format!("the certificate of {} is not valid now", expired.subject)));
+    }
+    let key_pair = KeyPair::from_pem(&read(key)?).map_err(|error| unusable(key, error.to_string()))?;
+    let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key_pair)
+        .map_err(|error| unusable(certificate, error.to_string()))?;
+    Ok(DevelopmentCa { certificate_pem, issuer })
+}
+
+/// Makes a CA. The key is written first and under its final name only if no other process was quicker; the certificate
+/// follows, so that where there is a certificate there is its key.
+fn create(state_dir: &Path, certificate: &Path, key: &Path) -> Result<(), DevelopmentError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DevelopmentError::Directory { path, source }
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed(state_dir))?;
+    let key_pair = KeyPair::generate()?;
+    let made = authority(&key_pair)?;
+    write_new(state_dir, key, &key_pair.serialize_pem()).map_err(failed(key))?;
+    let ours = read(key)? == key_pair.serialize_pem();
+    if ours {
+        write_new(state_dir, certificate, &made).map_err(failed(certificate))?;
+    } else {
+        wait_for(certificate).map_err(failed(certificate))?;
+    }
+    Ok(())
+}
+
+fn authority(key: &KeyPair) -> Result<String, DevelopmentError> {
+    let mut params = CertificateParams::default();
+    let now = OffsetDateTime::now_utc();
+    params.distinguished_name.push(DnType::CommonName, "sealpost development CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = now - CLOCK_SKEW;
+    params.not_after = now + CA_LIFE;
+    Ok(params.self_signed(key)?.pem())
+}
+
+/// Writes a file whole, readable by its owner only, unless it exists: then the one that exists stays.
+fn write_new(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let unfinished = directory.join(format!(".{}.new", uuid::Uuid::new_v4()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+/// Another process has written the key and is about to write the certificate.
+fn wait_for(path: &Path) -> io::Result<()> {
+    for _ in 0..200 {
+        if path.exists() {
+            return Ok(());
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "ca.key is there but ca.crt is not"))
+}
+
+fn read(path: &Path) -> Result<String, DevelopmentError> {
+    fs::read_to_string(path).map_err(|source| DevelopmentError::Directory { path: path.to_owned(), source })
+}
