@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
 /// Nodes of one file: enough for tens of thousands of objects, and a bound for what expands.
-const MAX_NODES: usize = 5_000_000;
+const MAX_NODES: usize = 2_000_000;
 const MAX_SCALAR_BYTES: usize = 256 * 1024 * 1024;
 
 /// A document of a file.

@@ -128,10 +128,6 @@ impl Findings<'_> {
         self.problems.push(self.raw.problem(Severity::Warning, field, message));
     }
 
-    fn note(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push(self.raw.problem(Severity::Note, field, message));
-    }
-
     /// The first error so far.
     fn broken(&self) -> Option<Broken> {
         let problem = self.problems.iter().find(|problem| problem.severity == Severity::Error)?;

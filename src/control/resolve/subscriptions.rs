@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::channels::ChannelDraft;
 use super::delivery::{Delivery, merge};
+use super::destination::At;
 use super::{Broken, CHANNEL_KINDS, Findings, Resolver, spec, status};
 use crate::control::manifest;
 use crate::control::read::Raw;
@@ -134,34 +135,20 @@ impl Resolver<'_> {
     ) -> Result<Subscription, Broken> {
         let field = format!("spec.subscribers.{index}");
         let name = written.uid.as_ref().or(written.name.as_ref()).cloned().unwrap_or_else(|| index.to_string());
-        let mut address =
-            |uri: Option<&String>, ca_certs: Option<&String>, audience, part: &str, findings: &mut Findings<'_>| {
-                let (uri_field, ca_field) = (format!("{field}.{part}Uri"), format!("{field}.{part}CACerts"));
-                uri.map(|uri| {
-                    self.resolved_destination(
-                        uri,
-                        ca_certs.map(String::as_str),
-                        audience,
-                        [&uri_field, &ca_field],
-                        findings,
-                    )
-                })
-                .transpose()
-            };
-        let subscriber = address(
-            written.subscriber_uri.as_ref(),
-            written.subscriber_ca_certs.as_ref(),
-            written.subscriber_audience.as_ref(),
-            "subscriber",
-            findings,
-        )?;
-        let reply = address(
-            written.reply_uri.as_ref(),
-            written.reply_ca_certs.as_ref(),
-            written.reply_audience.as_ref(),
-            "reply",
-            findings,
-        )?;
+        let (uri, ca) = (format!("{field}.subscriberUri"), format!("{field}.subscriberCACerts"));
+        let ca_certs = At { text: written.subscriber_ca_certs.as_deref(), field: &ca };
+        let audience = written.subscriber_audience.as_ref();
+        let subscriber = match written.subscriber_uri.as_deref() {
+            Some(text) => Some(self.resolved_destination(At { text, field: &uri }, ca_certs, audience, findings)?),
+            None => None,
+        };
+        let (uri, ca) = (format!("{field}.replyUri"), format!("{field}.replyCACerts"));
+        let ca_certs = At { text: written.reply_ca_certs.as_deref(), field: &ca };
+        let audience = written.reply_audience.as_ref();
+        let reply = match written.reply_uri.as_deref() {
+            Some(text) => Some(self.resolved_destination(At { text, field: &uri }, ca_certs, audience, findings)?),
+            None => None,
+        };
         if subscriber.is_none() && reply.is_none() {
             return Err(findings.error(&field, "names nobody: write subscriberUri, or replyUri, or both"));
         }
