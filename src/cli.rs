@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 pub use check::CheckOptions;
 pub use display::DisplayOptions;
 pub use get::{GetOptions, Output, Resource};
-pub use run::{DefaultChannel, LogFormat, RunOptions};
+pub use run::{DefaultChannel, LimitOptions, LogFormat, RunOptions};
 pub use send::{Mode, SendOptions};
 
 /// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.
@@ -45,6 +45,12 @@ impl Cli {
     pub fn read() -> Self {
         Self::parse()
     }
+}
+
+/// A variable that is not a flag's own: Knative's names for what a flag says too.
+#[expect(clippy::disallowed_methods, reason = "the command line is what may read the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

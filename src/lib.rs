@@ -1,8 +1,11 @@
 //! sealpost: CloudEvents in over HTTP or HTTPS, through a channel, out to every subscriber.
 
 pub mod admin;
+pub mod app;
 pub mod channel;
+pub mod cli;
 pub mod client;
+pub mod command;
 pub mod control;
 pub mod delivery;
 pub mod dispatcher;

@@ -1,3 +1,56 @@
-//! The `sealpost` binary.
+//! The `sealpost` binary: options, runtime, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use sealpost::cli::{Cli, Command, LogFormat};
+use sealpost::telemetry::{LogStyle, start_logging};
+use sealpost::{app, command};
+
+/// Exit code of a command line that cannot be carried out.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::read();
+    // Only the first provider of a process counts, and there is no other.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let (style, level) = match &cli.command {
+        Command::Run(options) => (style(options.log_format), options.log_level.clone()),
+        _ => (LogStyle::Text, "info".to_owned()),
+    };
+    let usage = match &cli.command {
+        Command::Run(options) => options.validate(),
+        _ => Ok(()),
+    };
+    if let Err(error) = usage.and_then(|()| start_logging(style, &level)) {
+        return fail(&error, ExitCode::from(USAGE));
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli.command)),
+        Err(error) => fail(&format!("no runtime: {error}"), ExitCode::FAILURE),
+    }
+}
+
+async fn run(command: Command) -> ExitCode {
+    let ended = match command {
+        Command::Run(options) => app::run(*options).await,
+        Command::Check(options) => Ok(command::check::run(&options)),
+        Command::Get(options) => command::get::run(&options).await,
+        Command::Send(options) => command::send::run(*options).await,
+        Command::Display(options) => command::display::run(options).await,
+    };
+    ended.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
+}
+
+fn style(format: Option<LogFormat>) -> LogStyle {
+    match format {
+        Some(LogFormat::Text) => LogStyle::Text,
+        Some(LogFormat::Json) => LogStyle::Json,
+        None => LogStyle::Automatic,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "logging may not have started, and this line is for whoever typed the command")]
+fn fail(error: &str, code: ExitCode) -> ExitCode {
+    eprintln!("sealpost: {error}");
+    code
+}

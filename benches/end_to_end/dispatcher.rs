@@ -12,17 +12,17 @@ use crate::Scenario;
 use crate::sink::Sink;
 
 /// A running `sealpost run`, ended when it is dropped.
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     child: Child,
     directory: TempDir,
     /// Where plain events go.
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     /// Where events over TLS go.
-    pub https: SocketAddr,
+    pub(crate) https: SocketAddr,
 }
 
 impl Dispatcher {
-    pub async fn start(scenario: &Scenario, sink: &Sink) -> Self {
+    pub(crate) async fn start(scenario: &Scenario, sink: &Sink) -> Self {
         let directory = TempDir::new().expect("a directory");
         std::fs::write(directory.path().join("channel.yaml"), manifest(scenario, sink)).expect("written");
         let ports = directory.path().join("ports.json");
@@ -46,12 +46,12 @@ impl Dispatcher {
     }
 
     /// PEM of the certificate authority that signed the server's certificate.
-    pub fn ca(&self) -> String {
+    pub(crate) fn ca(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("state/ca.crt")).expect("a CA certificate")
     }
 
     /// User and system time of the process so far.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
         let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
         let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
@@ -59,7 +59,7 @@ impl Dispatcher {
     }
 
     /// The most memory that the process has had resident.
-    pub fn peak_memory_kib(&self) -> u64 {
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
         line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
@@ -74,7 +74,7 @@ impl Drop for Dispatcher {
 }
 
 /// Moves this process to the second processor, if there is one.
-pub fn pin_self() {
+pub(crate) fn pin_self() {
     let id = std::process::id().to_string();
     let pinned = Command::new("taskset").args(["-a", "-p", "-c", "1", &id]).stdout(Stdio::null()).status();
     if !pinned.is_ok_and(|status| status.success()) {

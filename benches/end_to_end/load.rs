@@ -24,34 +24,34 @@ const CONCURRENCY: usize = 64;
 const HTTP2_CONNECTIONS: usize = 4;
 
 /// What a run showed.
-pub struct Report {
-    pub accepted: u64,
-    pub refused: u64,
-    pub elapsed: Duration,
+pub(crate) struct Report {
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) elapsed: Duration,
     latencies: Vec<Duration>,
 }
 
 impl Report {
     /// The latency that this part of the answers did not exceed.
-    pub fn percentile(&self, part: f64) -> Duration {
+    pub(crate) fn percentile(&self, part: f64) -> Duration {
         self.latencies.get((self.latencies.len() as f64 * part) as usize).copied().unwrap_or_default()
     }
 }
 
-pub struct Load {
+pub(crate) struct Load {
     address: SocketAddr,
     tls: Option<TlsConnector>,
     wire: Wire,
 }
 
 impl Load {
-    pub fn new(dispatcher: &Dispatcher, wire: Wire) -> Self {
+    pub(crate) fn new(dispatcher: &Dispatcher, wire: Wire) -> Self {
         let address = if wire == Wire::Plain { dispatcher.http } else { dispatcher.https };
         let tls = (wire != Wire::Plain).then(|| connector(&dispatcher.ca(), wire));
         Self { address, tls, wire }
     }
 
-    pub async fn run(&self, time: Duration) -> Report {
+    pub(crate) async fn run(&self, time: Duration) -> Report {
         let started = Instant::now();
         let end = started + time;
         let mut senders = JoinSet::new();

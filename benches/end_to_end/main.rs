@@ -6,6 +6,17 @@
 //!
 //! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a program of its own that prints what it measures by the wall clock, and may end at what it did not expect"
+)]
+
 mod dispatcher;
 mod load;
 mod sink;
@@ -18,7 +29,7 @@ use sink::Sink;
 
 /// How events come in and go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub(crate) enum Wire {
     /// HTTP/1.1 without TLS.
     Plain,
     /// HTTP/1.1 over TLS.

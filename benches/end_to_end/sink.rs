@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Wire;
 
 /// A server on loopback, ended when it is dropped.
-pub struct Sink {
+pub(crate) struct Sink {
     url: String,
     ca: Option<String>,
     count: Arc<AtomicU64>,
@@ -27,7 +27,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub async fn start(wire: Wire) -> Self {
+    pub(crate) async fn start(wire: Wire) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (tls, ca) = match wire {
@@ -42,15 +42,15 @@ impl Sink {
         Self { url: format!("{scheme}://localhost:{}/", address.port()), ca, count, _server: server }
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub fn ca(&self) -> Option<&str> {
+    pub(crate) fn ca(&self) -> Option<&str> {
         self.ca.as_deref()
     }
 
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 }

@@ -12,7 +12,14 @@ use crate::control::ResolveOverride;
     Exits 1 if one of them is an error, else 0. Needs no network.\n\nExample:\n  sealpost check -f deploy/standalone/")]
 pub struct CheckOptions {
     /// Manifest file or directory, - for standard input
-    #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',', required = true)]
+    #[arg(
+        short = 'f',
+        long = "filename",
+        value_name = "PATH",
+        env = "SEALPOST_FILENAME",
+        value_delimiter = ',',
+        required = true
+    )]
     pub filename: Vec<PathBuf>,
 
     /// Where a host name really is, as for run: HOST[:PORT]=ADDR:PORT

@@ -132,6 +132,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
 
+    /// What senders and subscribers may cost.
     #[command(flatten)]
     pub limits: LimitOptions,
 }
@@ -210,7 +211,8 @@ impl RunOptions {
         if self.kubernetes {
             return Err("--kubernetes is not in this version: run from manifests with -f".to_owned());
         }
-        if self.default_channel == DefaultChannel::Rabbitmq || self.rabbitmq_uri.is_some() || self.rabbitmq_ca.is_some() {
+        if self.default_channel == DefaultChannel::Rabbitmq || self.rabbitmq_uri.is_some() || self.rabbitmq_ca.is_some()
+        {
             return Err("channels on RabbitMQ are not in this version: leave out --default-channel rabbitmq and the --rabbitmq flags".to_owned());
         }
         if self.filename.is_empty() {

@@ -7,8 +7,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -90,6 +90,7 @@ impl DevelopmentCa {
             params.subject_alt_names.push(SanType::IpAddress(address));
         }
         let now = OffsetDateTime::now_utc();
+        params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "sealpost development");
         params.not_before = now - CLOCK_SKEW;
         params.not_after = now + CERTIFICATE_LIFE;
@@ -138,6 +139,7 @@ fn create(state_dir: &Path, certificate: &Path, key: &Path) -> Result<(), Develo
 fn authority(key: &KeyPair) -> Result<String, DevelopmentError> {
     let mut params = CertificateParams::default();
     let now = OffsetDateTime::now_utc();
+    params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "sealpost development CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

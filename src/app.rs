@@ -1,0 +1,197 @@
+//! Builds every part once, starts them in order, and takes them down in order: the only place that knows all of them.
+
+mod certificate;
+mod listeners;
+mod shutdown;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Admin;
+use crate::channel::memory::MemoryBackend;
+use crate::cli::RunOptions;
+use crate::client::{self, ClientCache};
+use crate::control::{Resolution, Settings, Watcher};
+use crate::delivery::{self, Delivery};
+use crate::dispatcher::Dispatcher;
+use crate::display::Display;
+use crate::ingress::{HttpsWhenDisabled, Ingress};
+use crate::model::{Inventory, RoutingTable};
+use crate::router::{Router, Serving};
+use crate::server::body::{Budget, Intake};
+use crate::server::{self, Limits};
+use crate::supervisor::Readiness;
+use crate::telemetry::counters::Counters;
+use crate::tls::{MinVersion, SystemRoots};
+use certificate::Certificates;
+use listeners::Listeners;
+use shutdown::{Signals, Stage};
+
+/// Runs the dispatcher until it is told to stop.
+///
+/// # Errors
+/// If it cannot start: an address is taken, a path does not exist, the state directory cannot be written.
+pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
+    raise_descriptor_limit();
+    let signals = Signals::listen()?;
+    let min_version = options.min_version().map_err(anyhow::Error::msg)?;
+    require_paths(&options)?;
+    let listeners = Listeners::bind(&options).await?;
+    let certificates = Certificates::load(&options)?;
+    let mut watcher = Watcher::new(&options.filename, settings(&options, &listeners, &certificates)?);
+    let first = tokio::task::block_in_place(|| watcher.read());
+    certificates.follow(&first);
+
+    let parts = Parts::new(&options, &first, min_version);
+    listeners.announce(options.ports_file.as_deref())?;
+    let mut stages = parts.start(&options, listeners, &certificates, min_version)?;
+    let tables = parts.published;
+    stages.accepting.spawn("configuration", follow(watcher, tables, certificates.clone(), stages.stop.clone()));
+    stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
+    parts.readiness.started();
+    tracing::info!("Ready");
+    Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
+}
+
+/// What lives as long as the process.
+struct Parts {
+    counters: Arc<Counters>,
+    readiness: Readiness,
+    router: Arc<Router>,
+    delivery: Arc<Delivery<ClientCache>>,
+    published: Published,
+}
+
+/// What the control plane publishes.
+#[derive(Clone)]
+struct Published {
+    table: watch::Sender<Arc<RoutingTable>>,
+    inventory: watch::Sender<Arc<Inventory>>,
+}
+
+impl Parts {
+    fn new(options: &RunOptions, first: &Resolution, min_version: MinVersion) -> Self {
+        let counters = Arc::new(Counters::default());
+        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
+        let router = Arc::new(Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters)));
+        let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
+        let clients = ClientCache::new(SystemRoots::load(), min_version, limits);
+        let delivery = Delivery::new(
+            clients,
+            Arc::clone(&router),
+            Display::default(),
+            delivery::Options { default_timeout: options.limits.delivery_timeout, jitter: options.limits.retry_jitter },
+            Arc::clone(&counters),
+        );
+        let published = Published {
+            table: watch::Sender::new(Arc::clone(&first.table)),
+            inventory: watch::Sender::new(Arc::clone(&first.inventory)),
+        };
+        Self { counters, readiness: Readiness::default(), router, delivery: Arc::new(delivery), published }
+    }
+
+    /// Starts everything, what is needed before what needs it.
+    fn start(
+        &self,
+        options: &RunOptions,
+        listeners: Listeners,
+        certificates: &Certificates,
+        min_version: MinVersion,
+    ) -> anyhow::Result<Stage> {
+        let mut stages = Stage::default();
+        let backend = Arc::new(MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters)));
+        let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
+        let mut dispatcher = Dispatcher::new(backend, router, delivery, options.limits.concurrency);
+        dispatcher.apply(&self.published.table.borrow());
+        let tables = self.published.table.subscribe();
+        stages.delivering.spawn("dispatcher", dispatcher.run(tables, stages.drained.clone()));
+
+        let (admin, inventory) = (stages.answering_stop.clone(), self.published.inventory.subscribe());
+        let handler = Arc::new(Admin::new(self.readiness.clone(), Arc::clone(&self.counters), inventory));
+        stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), handler, admin));
+
+        let ingress = Arc::new(self.ingress(options));
+        let limits = limits(options);
+        let stop = stages.stop.clone();
+        let http = server::serve(listeners.http, None, limits.clone(), Arc::clone(&ingress), stop.clone());
+        stages.accepting.spawn("http listener", http);
+        let tls = certificates.identity().server_config(min_version)?;
+        stages.accepting.spawn("https listener", server::serve(listeners.https, Some(tls), limits, ingress, stop));
+        Ok(stages)
+    }
+
+    fn ingress(&self, options: &RunOptions) -> Ingress {
+        let intake = Intake {
+            max_bytes: options.limits.max_body_bytes,
+            timeout: options.limits.body_read_timeout,
+            budget: Budget::new(options.limits.max_buffered_bytes),
+        };
+        let https_when_disabled =
+            if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
+        Ingress::new(Arc::clone(&self.router), intake, https_when_disabled)
+    }
+}
+
+/// Publishes each new configuration until the stop.
+async fn follow(mut watcher: Watcher, published: Published, certificates: Certificates, stop: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            () = stop.cancelled() => return,
+            next = watcher.next() => next,
+        };
+        let Ok((same, resolution)) = next else { return };
+        watcher = same;
+        certificates.follow(&resolution);
+        published.inventory.send_replace(Arc::clone(&resolution.inventory));
+        published.table.send_if_modified(|table| {
+            let changed = **table != *resolution.table;
+            if changed {
+                *table = Arc::clone(&resolution.table);
+            }
+            changed
+        });
+    }
+}
+
+fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certificates) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        system_namespace: options.system_namespace.clone(),
+        cluster_domain: options.cluster_domain.clone(),
+        default_namespace: options.namespace.clone(),
+        transport_encryption: options.transport_encryption,
+        resolve: options.resolve.clone(),
+        urls: Some(listeners.urls()?),
+        ca_certs: certificates.ca_certs(),
+    })
+}
+
+fn limits(options: &RunOptions) -> Limits {
+    Limits {
+        max_connections: options.limits.max_connections,
+        max_header_bytes: options.limits.max_header_bytes,
+        header_read_timeout: options.limits.header_read_timeout,
+        idle_timeout: options.limits.idle_timeout,
+        ..Limits::default()
+    }
+}
+
+/// A path that does not exist at the start is a mistake; later it may come back.
+fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
+    for path in options.filename.iter().filter(|path| path.as_os_str() != "-") {
+        if !path.exists() {
+            anyhow::bail!("-f {}: no such file or directory", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Each connection is a descriptor, and the usual limit is a thousand.
+fn raise_descriptor_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "Descriptors"),
+        Err(error) => tracing::warn!(%error, "Could not raise the limit of open files"),
+    }
+}

@@ -1,0 +1,155 @@
+//! Which certificate the HTTPS listener shows: the one given by files, else that of the TLS Secret, else one from the
+//! development CA. Renewed and replaced while running.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::RunOptions;
+use crate::control::{CaCerts, Resolution};
+use crate::tls::development::{DevelopmentCa, Issued};
+use crate::tls::server::{Replaced, ServerIdentity};
+
+/// How often files are looked at, and the development certificate's age.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Keeps the server's certificate current. Clones share it.
+#[derive(Clone)]
+pub(super) struct Certificates {
+    identity: ServerIdentity,
+    source: Arc<Source>,
+}
+
+enum Source {
+    /// Files given on the command line.
+    Files { certificate: PathBuf, key: PathBuf, ca: Option<String>, last: Mutex<Option<(String, String)>> },
+    /// The development CA, unless a Secret brings a certificate.
+    Development { ca: Box<DevelopmentCa>, issued: Mutex<Development> },
+}
+
+/// What the development CA has last made.
+#[derive(Default)]
+struct Development {
+    hosts: Vec<String>,
+    renew_at: i64,
+    by_secret: Option<String>,
+}
+
+impl Certificates {
+    /// Loads what the options name.
+    pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
+        let identity = ServerIdentity::default();
+        let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+            let ca = Box::new(DevelopmentCa::load_or_create(&options.state_dir, now())?);
+            let source = Source::Development { ca, issued: Mutex::default() };
+            return Ok(Self { identity, source: Arc::new(source) });
+        };
+        let ca = options.tls_ca.as_deref().map(read).transpose()?;
+        let pair = (read(certificate)?, read(key)?);
+        identity.replace(&pair.0, &pair.1, now()).context("--tls-cert and --tls-key")?;
+        let source =
+            Source::Files { certificate: certificate.clone(), key: key.clone(), ca, last: Mutex::new(Some(pair)) };
+        Ok(Self { identity, source: Arc::new(source) })
+    }
+
+    /// What the listener shows.
+    pub(super) fn identity(&self) -> &ServerIdentity {
+        &self.identity
+    }
+
+    /// What addresses advertise.
+    pub(super) fn ca_certs(&self) -> CaCerts {
+        match self.source.as_ref() {
+            Source::Files { ca, .. } => CaCerts::Given(ca.clone()),
+            Source::Development { ca, .. } => CaCerts::Development(ca.certificate_pem().to_owned()),
+        }
+    }
+
+    /// Uses the certificate of a configuration's Secret, or makes one for its host names.
+    pub(super) fn follow(&self, resolution: &Resolution) {
+        let Source::Development { ca, issued } = self.source.as_ref() else { return };
+        let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = &resolution.certificate {
+            let replaced = self.replace(&secret.origin, &secret.chain_pem, &secret.key_pem);
+            if replaced || issued.by_secret.is_some() {
+                issued.by_secret = Some(secret.origin.clone());
+                return;
+            }
+        }
+        if issued.hosts != resolution.host_names || issued.renew_at == 0 {
+            issued.hosts.clone_from(&resolution.host_names);
+            self.issue(ca, &mut issued);
+        }
+    }
+
+    fn issue(&self, ca: &DevelopmentCa, issued: &mut Development) {
+        match ca.issue(&issued.hosts) {
+            Ok(Issued { chain_pem, key_pem, renew_at }) => {
+                issued.renew_at = renew_at;
+                self.replace("development CA", &chain_pem, &key_pem);
+            }
+            Err(error) => tracing::error!(%error, "Could not make a server certificate"),
+        }
+    }
+
+    /// Whether this pair is in use now. A bad one is reported and changes nothing.
+    fn replace(&self, origin: &str, chain: &str, key: &str) -> bool {
+        match self.identity.replace(chain, key, now()) {
+            Ok(Replaced::Unchanged) => true,
+            Ok(Replaced::Changed { subject, not_after }) => {
+                tracing::info!(origin, subject, not_after, "Server certificate in use");
+                true
+            }
+            Err(error) => {
+                tracing::error!(origin, %error, "Server certificate not usable, the one before stays");
+                false
+            }
+        }
+    }
+
+    /// Follows files, and renews what the development CA made, until the stop.
+    pub(super) async fn keep_fresh(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+            match self.source.as_ref() {
+                Source::Files { certificate, key, last, .. } => self.reread(certificate, key, last),
+                Source::Development { ca, issued } => self.renew(ca, issued),
+            }
+        }
+    }
+
+    fn renew(&self, ca: &DevelopmentCa, issued: &Mutex<Development>) {
+        let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
+        if issued.by_secret.is_none() && issued.renew_at != 0 && now() >= issued.renew_at {
+            self.issue(ca, &mut issued);
+        }
+    }
+
+    fn reread(&self, certificate: &Path, key: &Path, last: &Mutex<Option<(String, String)>>) {
+        let (Ok(chain), Ok(key)) = (read(certificate), read(key)) else { return };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let pair = Some((chain, key));
+        if *last != pair {
+            if let Some((chain, key)) = &pair {
+                self.replace("--tls-cert", chain, key);
+            }
+            *last = pair;
+        }
+    }
+}
+
+fn read(path: impl AsRef<Path>) -> anyhow::Result<String> {
+    let path = path.as_ref();
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX)
+}

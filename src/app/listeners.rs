@@ -1,0 +1,59 @@
+//! The listeners: bound before anything is served, and announced.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::cli::RunOptions;
+use crate::control::Urls;
+
+/// The three listeners.
+pub(super) struct Listeners {
+    pub(super) http: TcpListener,
+    pub(super) https: TcpListener,
+    pub(super) admin: TcpListener,
+}
+
+impl Listeners {
+    pub(super) async fn bind(options: &RunOptions) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: bind("--http-addr", &options.http_addr).await?,
+            https: bind("--https-addr", &options.https_addr).await?,
+            admin: bind("--admin-addr", &options.admin_addr).await?,
+        })
+    }
+
+    /// Base URLs for the addresses of channels and brokers.
+    pub(super) fn urls(&self) -> anyhow::Result<Urls> {
+        Ok(Urls { http: url("http", self.http.local_addr()?)?, https: url("https", self.https.local_addr()?)? })
+    }
+
+    /// Tells where the listeners are: in the log, and in a file, whole or not at all (interface.md §1).
+    pub(super) fn announce(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
+        let (http, https, admin) = (self.http.local_addr()?, self.https.local_addr()?, self.admin.local_addr()?);
+        tracing::info!(%http, %https, %admin, "Listening");
+        let Some(path) = ports_file else { return Ok(()) };
+        let ports = serde_json::json!({ "http": http, "https": https, "admin": admin });
+        let unfinished = path.with_extension("unfinished");
+        let failed = || format!("--ports-file {}", path.display());
+        std::fs::write(&unfinished, ports.to_string()).with_context(failed)?;
+        std::fs::rename(&unfinished, path).with_context(failed)
+    }
+}
+
+async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}"))
+}
+
+/// A listener on every address is reached as localhost.
+fn url(scheme: &str, address: SocketAddr) -> anyhow::Result<Url> {
+    let text = if address.ip().is_unspecified() {
+        format!("{scheme}://localhost:{}", address.port())
+    } else {
+        format!("{scheme}://{address}")
+    };
+    Ok(Url::parse(&text)?)
+}

@@ -1,0 +1,122 @@
+//! The stop: readiness off, no new connections, running requests to their end, deliveries to theirs, then the rest.
+//! All within the drain time limit; what is left then is counted and named.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::supervisor::{Readiness, Supervisor};
+use crate::telemetry::counters::Counters;
+
+/// How long senders may take to be told that their events were not delivered, when time is up.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What ends the process.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The tasks of the process, in the order in which they are taken down, and what tells each group to stop.
+#[derive(Default)]
+pub(super) struct Stage {
+    /// Listeners and whoever changes what they serve.
+    pub(super) accepting: Supervisor,
+    pub(super) stop: CancellationToken,
+    /// Workers.
+    pub(super) delivering: Supervisor,
+    pub(super) drained: CancellationToken,
+    /// The admin port.
+    pub(super) answering: Supervisor,
+    pub(super) answering_stop: CancellationToken,
+}
+
+impl Stage {
+    /// Runs until a signal or the end of a task that should not end, then stops.
+    pub(super) async fn run(
+        mut self,
+        mut signals: Signals,
+        limit: Duration,
+        readiness: &Readiness,
+        counters: &Counters,
+    ) -> ExitCode {
+        let failed = self.until_told(&mut signals).await;
+        readiness.stopping();
+        let in_time = self.drain(&mut signals, limit).await;
+        self.end().await;
+        let left = counters.abandoned.get();
+        if left > 0 {
+            tracing::error!(left, "Stopped with deliveries left: those that were acknowledged are lost");
+        } else {
+            tracing::info!(left, "Stopped");
+        }
+        if failed || left > 0 || !in_time { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    }
+
+    /// Whether a task failed.
+    async fn until_told(&mut self, signals: &mut Signals) -> bool {
+        let ended = tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "Stopping");
+                return false;
+            }
+            ended = self.accepting.next_ended() => ended,
+            ended = self.delivering.next_ended() => ended,
+            ended = self.answering.next_ended() => ended,
+        };
+        let (name, panicked) = ended.map_or(("unknown", false), |ended| (ended.name, ended.panicked));
+        tracing::error!(task = name, panicked, "A task ended that should not, stopping");
+        true
+    }
+
+    /// Stops accepting, then delivers what was accepted. Whether that ended by itself, before the limit and before
+    /// another signal.
+    async fn drain(&mut self, signals: &mut Signals, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        self.stop.cancel();
+        let (accepting, delivering, drained) = (&mut self.accepting, &mut self.delivering, &self.drained);
+        let orderly = async {
+            accepting.all_ended().await;
+            drained.cancel();
+            delivering.all_ended().await;
+        };
+        tokio::select! {
+            () = orderly => true,
+            () = tokio::time::sleep_until(deadline) => {
+                tracing::warn!(?limit, "Time to drain is up");
+                false
+            }
+            signal = signals.next() => {
+                tracing::warn!(signal, "Told again, stopping at once");
+                false
+            }
+        }
+    }
+
+    /// Ends what is left. Deliveries first, so that senders that wait for them can be told.
+    async fn end(&mut self) {
+        self.delivering.abort().await;
+        if tokio::time::timeout(LAST_WORDS, self.accepting.all_ended()).await.is_err() {
+            tracing::debug!("Some senders did not take their answers");
+        }
+        self.accepting.abort().await;
+        self.answering_stop.cancel();
+        self.answering.abort().await;
+    }
+}

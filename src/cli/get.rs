@@ -1,0 +1,75 @@
+//! The flags of `sealpost get`.
+
+use clap::{Args, ValueEnum};
+
+/// Which objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Resource {
+    /// Channels of every kind.
+    Channels,
+    /// Brokers.
+    Brokers,
+    /// Triggers.
+    Triggers,
+    /// Subscriptions.
+    Subscriptions,
+}
+
+impl Resource {
+    /// Its name in the admin API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Channels => "channels",
+            Self::Brokers => "brokers",
+            Self::Triggers => "triggers",
+            Self::Subscriptions => "subscriptions",
+        }
+    }
+}
+
+/// How objects are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line each.
+    Table,
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+/// What `sealpost get` is told.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
+)]
+pub struct GetOptions {
+    /// channels, brokers, triggers or subscriptions
+    #[arg(value_name = "KIND", ignore_case = true, value_parser = resource)]
+    pub resource: Resource,
+
+    /// Only the object of this name
+    pub name: Option<String>,
+
+    /// Only objects of this namespace [default: all]
+    #[arg(short = 'n', long, value_name = "NS")]
+    pub namespace: Option<String>,
+
+    /// How objects are printed
+    #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "table")]
+    pub output: Output,
+
+    /// Admin address of the dispatcher
+    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN", default_value = "http://127.0.0.1:9090")]
+    pub admin: String,
+}
+
+/// A kind, in the plural or the singular.
+fn resource(text: &str) -> Result<Resource, String> {
+    let all = [Resource::Channels, Resource::Brokers, Resource::Triggers, Resource::Subscriptions];
+    let text = text.to_ascii_lowercase();
+    all.into_iter()
+        .find(|resource| resource.as_str() == text || resource.as_str().strip_suffix('s') == Some(text.as_str()))
+        .ok_or_else(|| "use channels, brokers, triggers or subscriptions".to_owned())
+}

@@ -1,0 +1,80 @@
+//! The flags of `sealpost send`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use url::Url;
+
+use super::value;
+use crate::control::ResolveOverride;
+
+/// In which mode events are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Attributes in headers.
+    Binary,
+    /// One JSON document.
+    Structured,
+}
+
+/// What `sealpost send` is told.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Prints each answer; for many events a progress bar and a summary. Exits 1 if one was not accepted.\n\nExamples:\n  sealpost send http://127.0.0.1:8080/default/br --data '{\"name\":\"Knative Demo\"}'\n  sealpost send https://127.0.0.1:8443/default/br --ca .sealpost/ca.crt --type my.event --ext tenant=a\n  sealpost send http://127.0.0.1:8080/default/c --count 1000 --rate 100/s --data @event.json"
+)]
+pub struct SendOptions {
+    /// Where to send
+    pub url: Url,
+
+    /// CA certificate to trust besides the system's, PEM
+    #[arg(long, value_name = "FILE", env = "SEALPOST_CA")]
+    pub ca: Option<PathBuf>,
+
+    /// Attribute type
+    #[arg(long = "type", value_name = "T", env = "SEALPOST_TYPE", default_value = "dev.sealpost.send")]
+    pub ty: String,
+
+    /// Attribute source
+    #[arg(long, value_name = "S", env = "SEALPOST_SOURCE", default_value = "/sealpost/send")]
+    pub source: String,
+
+    /// Attribute id; with --count, a number is appended [default: a random UUID for each event]
+    #[arg(long, value_name = "ID", env = "SEALPOST_ID")]
+    pub id: Option<String>,
+
+    /// Attribute subject
+    #[arg(long, value_name = "S", env = "SEALPOST_SUBJECT")]
+    pub subject: Option<String>,
+
+    /// Extension attribute, name=value; repeatable
+    #[arg(long, value_name = "K=V", env = "SEALPOST_EXT", value_parser = value::extension)]
+    pub ext: Vec<(String, String)>,
+
+    /// Data: text, or @FILE, or @- for standard input
+    #[arg(long, value_name = "STR|@FILE", env = "SEALPOST_DATA")]
+    pub data: Option<String>,
+
+    /// Media type of the data [default: application/json if it is, else text/plain, else application/octet-stream]
+    #[arg(long, value_name = "CT", env = "SEALPOST_CONTENT_TYPE")]
+    pub content_type: Option<String>,
+
+    /// binary or structured
+    #[arg(long, value_name = "MODE", env = "SEALPOST_MODE", default_value = "binary")]
+    pub mode: Mode,
+
+    /// How many events
+    #[arg(long, value_name = "N", env = "SEALPOST_COUNT", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+
+    /// Events per second at most [default: as fast as they are answered]
+    #[arg(long, value_name = "N/s", env = "SEALPOST_RATE", value_parser = value::rate)]
+    pub rate: Option<f64>,
+
+    /// Requests under way at once
+    #[arg(long, value_name = "N", env = "SEALPOST_SEND_CONCURRENCY", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
+
+    /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable
+    #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
+    pub resolve: Vec<ResolveOverride>,
+}

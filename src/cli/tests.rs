@@ -1,0 +1,68 @@
+//! The command line against interface.md §1.
+
+use clap::{CommandFactory, Parser};
+
+use super::{Cli, Command, RunOptions};
+use crate::tls::MinVersion;
+
+fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
+    let arguments = ["sealpost", "run"].iter().chain(arguments);
+    match Cli::try_parse_from(arguments)?.command {
+        Command::Run(options) => Ok(*options),
+        _ => unreachable!("run was asked for"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+/// interface.md §1: every flag has an environment variable of its name.
+#[test]
+fn every_flag_has_its_variable() {
+    let command = Cli::command();
+    let run = command.find_subcommand("run").expect("run");
+    for argument in run.get_arguments().filter(|argument| argument.get_id() != "help") {
+        let flag = argument.get_long().expect("a flag");
+        let variable = format!("SEALPOST_{}", flag.to_uppercase().replace('-', "_"));
+        assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(variable.as_str()));
+        assert!(argument.get_help().is_some(), "{flag}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_interface() {
+    let options = run(&["-f", "x"]).expect("options");
+    assert_eq!(
+        (options.http_addr.as_str(), options.https_addr.as_str(), options.admin_addr.as_str()),
+        ("127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090")
+    );
+    assert_eq!(options.state_dir.to_str(), Some(".sealpost"));
+    assert_eq!(options.drain_timeout.as_secs(), 20);
+    assert_eq!((options.transport_encryption, options.log_format), (None, None));
+    assert_eq!(options.limits.max_body_bytes, 10 * 1024 * 1024);
+    assert_eq!(options.limits.broker_max_ttl, 255);
+    assert_eq!(options.min_version(), Ok(MinVersion::Tls12));
+    assert!(options.validate().is_ok());
+}
+
+#[test]
+fn wrong_values_are_usage_errors() {
+    for arguments in [
+        &["--drain-timeout", "20s"][..],
+        &["--transport-encryption", "tls"],
+        &["--max-body-bytes", "10MB"],
+        &["--retry-jitter", "2"],
+        &["--broker-max-ttl", "0"],
+        &["--tls-cert", "x"],
+        &["--tls-min-version", "1.1"],
+        &["--resolve", "x"],
+        &["--no-such-flag"],
+    ] {
+        assert!(run(arguments).is_err_and(|error| error.exit_code() == 2), "{arguments:?}");
+    }
+    for arguments in [&[][..], &["-f", "x", "--kubernetes"], &["-f", "x", "--default-channel", "rabbitmq"]] {
+        assert!(run(arguments).is_ok_and(|options| options.validate().is_err()), "{arguments:?}");
+    }
+}

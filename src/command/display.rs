@@ -1,0 +1,99 @@
+//! `sealpost display`: a sink that prints what arrives.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::DisplayOptions;
+use crate::display::Display;
+use crate::event::{Event, http as binding};
+use crate::model::Scheme;
+use crate::server::{self, Handler, Limits, body};
+use crate::tls::MinVersion;
+use crate::tls::server::ServerIdentity;
+
+const MAX_BODY: usize = 10 * 1024 * 1024;
+
+/// Listens until it is interrupted.
+///
+/// # Errors
+/// If the address is taken or the certificate cannot be used.
+pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
+    let listener = TcpListener::bind(&options.addr).await.with_context(|| format!("--addr {}", options.addr))?;
+    let tls = tls(&options)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
+    let status = StatusCode::from_u16(options.status)?;
+    let handler = Arc::new(Sink { display: Display::default(), reply: options.reply, status });
+    let stop = CancellationToken::new();
+    let serving = server::serve(listener, tls, Limits::default(), handler, stop.clone());
+    tokio::select! {
+        () = serving => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tls(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(None) };
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let identity = ServerIdentity::default();
+    identity.replace(&read(certificate)?, &read(key)?, 0)?;
+    Ok(Some(identity.server_config(MinVersion::default())?))
+}
+
+/// Prints each event and answers as it was told to.
+struct Sink {
+    display: Display,
+    reply: Option<String>,
+    status: StatusCode,
+}
+
+impl Sink {
+    async fn take(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
+        let (parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "send events by POST".to_owned()));
+        }
+        let data = body::read_limited(body, MAX_BODY)
+            .await
+            .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
+        let events =
+            binding::decode(parts.headers, data).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        for event in &events {
+            self.display.show(event).await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+        }
+        Ok(self.answer(&events))
+    }
+
+    fn answer(&self, events: &[Event]) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::default());
+        if let (Some(ty), Some(event)) = (&self.reply, events.first()) {
+            let mut reply = Event::new(&uuid::Uuid::new_v4().to_string(), "/sealpost/display", ty);
+            if let Some(content_type) = event.content_type() {
+                reply = reply.with_data(content_type.clone(), event.data().clone());
+            }
+            *response.headers_mut() = binding::binary_headers(&reply);
+            *response.body_mut() = Full::new(reply.data().clone());
+        }
+        *response.status_mut() = self.status;
+        response
+    }
+}
+
+impl Handler for Sink {
+    async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
+        self.take(request).await.unwrap_or_else(|(status, text)| {
+            let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
+            *response.status_mut() = status;
+            response
+        })
+    }
+}

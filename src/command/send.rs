@@ -1,0 +1,159 @@
+//! `sealpost send`: sends CloudEvents and tells how they were answered.
+
+mod report;
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::cli::{Mode, SendOptions};
+use crate::event::{Event, http as binding};
+use crate::model::TrustBundle;
+use crate::tls::{self, MinVersion, SystemRoots};
+use report::{Answer, Report};
+
+/// How long one answer may take: as long as a synchronous channel's deliveries.
+const TIMEOUT: Duration = Duration::from_secs(900);
+/// What is read of an answer's text.
+const MAX_TEXT: usize = 4096;
+
+/// Sends the events; fails if one was not accepted.
+///
+/// # Errors
+/// If there is nothing to send or nowhere to send it.
+pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
+    let template = template(&options)?;
+    let sender = Arc::new(Sender { client: client(&options)?, template, options });
+    let mut report = Report::new(sender.options.count);
+    tokio::select! {
+        () = send_all(&sender, &mut report) => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    report.finish();
+    Ok(if report.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Sender {
+    client: reqwest::Client,
+    template: Event,
+    options: SendOptions,
+}
+
+/// Sends as fast as rate and concurrency allow.
+async fn send_all(sender: &Arc<Sender>, report: &mut Report) {
+    let slots = Arc::new(Semaphore::new(sender.options.concurrency.into()));
+    let started = Instant::now();
+    let mut sending: JoinSet<Answer> = JoinSet::new();
+    for number in 0..sender.options.count {
+        if let Some(rate) = sender.options.rate {
+            tokio::time::sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await;
+        }
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        while let Some(Ok(answer)) = sending.try_join_next() {
+            report.add(&answer);
+        }
+        let sender = Arc::clone(sender);
+        sending.spawn(async move {
+            let answer = sender.send(number).await;
+            drop(slot);
+            answer
+        });
+    }
+    while let Some(Ok(answer)) = sending.join_next().await {
+        report.add(&answer);
+    }
+}
+
+impl Sender {
+    async fn send(&self, number: u64) -> Answer {
+        let mut event = self.template.clone();
+        let id = match &self.options.id {
+            Some(id) if self.options.count > 1 => format!("{id}-{}", number + 1),
+            Some(id) => id.clone(),
+            None => Uuid::new_v4().to_string(),
+        };
+        event.set("id", &id);
+        let (headers, body) = match self.options.mode {
+            Mode::Binary => (binding::binary_headers(&event), event.data().clone()),
+            Mode::Structured => binding::structured(&event),
+        };
+        let started = Instant::now();
+        let sent = self.client.post(self.options.url.clone()).headers(headers).body(body).send().await;
+        match sent {
+            Ok(response) => Answer::read(id, response, started, MAX_TEXT).await,
+            Err(error) => Answer::failed(id, &error, started),
+        }
+    }
+}
+
+fn client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
+    let trust = match &options.ca {
+        Some(path) => {
+            let pem = std::fs::read_to_string(path).with_context(|| format!("--ca {}", path.display()))?;
+            TrustBundle::from_pem(&pem).map_err(|error| anyhow::anyhow!("--ca {} {error}", path.display()))?
+        }
+        None => TrustBundle::default(),
+    };
+    let config = tls::client_config(&trust, &SystemRoots::load(), MinVersion::Tls12)?;
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(config)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")))
+        .timeout(TIMEOUT);
+    let there = options.resolve.iter().find_map(|known| known.applies_to(&options.url));
+    if let (Some(address), Some(host)) = (there, options.url.host_str()) {
+        builder = builder.resolve(host, address);
+    }
+    Ok(builder.build()?)
+}
+
+/// The event, but for its id.
+fn template(options: &SendOptions) -> anyhow::Result<Event> {
+    let mut event = Event::new("", &options.source, &options.ty);
+    if let Some(subject) = &options.subject {
+        event.set("subject", subject);
+    }
+    for (name, value) in &options.ext {
+        event.set(name, value);
+    }
+    let Some(data) = data(options)? else { return Ok(event) };
+    let content_type = options.content_type.as_deref().unwrap_or_else(|| guess(&data));
+    let Ok(content_type) = HeaderValue::from_str(content_type) else {
+        bail!("--content-type {content_type:?} is not a media type")
+    };
+    Ok(event.with_data(content_type, data))
+}
+
+fn data(options: &SendOptions) -> anyhow::Result<Option<Bytes>> {
+    let Some(text) = &options.data else { return Ok(None) };
+    let data = match text.strip_prefix('@') {
+        None => text.clone().into_bytes(),
+        Some("-") => {
+            let mut data = Vec::new();
+            std::io::stdin().read_to_end(&mut data).context("--data @-")?;
+            data
+        }
+        Some(path) => std::fs::read(path).with_context(|| format!("--data @{path}"))?,
+    };
+    Ok(Some(Bytes::from(data)))
+}
+
+fn guess(data: &[u8]) -> &'static str {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok() {
+        "application/json"
+    } else if std::str::from_utf8(data).is_ok() {
+        "text/plain"
+    } else {
+        "application/octet-stream"
+    }
+}

@@ -1,0 +1,132 @@
+//! What became of the events that were sent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use crate::command::{print, printable};
+
+/// Latencies kept for the percentiles.
+const MAX_LATENCIES: usize = 1_000_000;
+
+/// How one event was answered.
+pub(super) struct Answer {
+    id: String,
+    /// Status, scheme and version; or why there is no answer.
+    outcome: Result<(reqwest::StatusCode, String), String>,
+    text: String,
+    latency: Duration,
+}
+
+impl Answer {
+    /// Reads an answer; of its text at most `max` bytes.
+    pub(super) async fn read(id: String, mut response: reqwest::Response, started: Instant, max: usize) -> Self {
+        let protocol = format!("{} {:?}", response.url().scheme(), response.version());
+        let status = response.status();
+        let mut text = Vec::new();
+        while let Ok(Some(piece)) = response.chunk().await {
+            text.extend_from_slice(&piece);
+            if text.len() > max {
+                text.truncate(max);
+                break;
+            }
+        }
+        let text = printable(String::from_utf8_lossy(&text).trim_end());
+        Self { id, outcome: Ok((status, protocol)), text, latency: started.elapsed() }
+    }
+
+    /// There was no answer.
+    pub(super) fn failed(id: String, error: &reqwest::Error, started: Instant) -> Self {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Self { id, outcome: Err(printable(&cause.to_string())), text: String::new(), latency: started.elapsed() }
+    }
+
+    fn line(&self) -> String {
+        let millis = self.latency.as_secs_f64() * 1e3;
+        let text = if self.text.is_empty() { String::new() } else { format!("  {}", self.text) };
+        match &self.outcome {
+            Ok((status, protocol)) => format!("{status}  {protocol}  {}  {millis:.1} ms{text}\n", self.id),
+            Err(error) => format!("failed  {}  {error}\n", self.id),
+        }
+    }
+}
+
+/// The answers so far.
+pub(super) struct Report {
+    count: u64,
+    accepted: u64,
+    others: BTreeMap<String, u64>,
+    latencies: Vec<Duration>,
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Report {
+    /// A report of `count` events. For many, there is a progress bar on a terminal.
+    pub(super) fn new(count: u64) -> Self {
+        let bar = (count > 1).then(|| {
+            let bar = ProgressBar::new(count);
+            match ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta}") {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Self { count, accepted: 0, others: BTreeMap::new(), latencies: Vec::new(), started: Instant::now(), bar }
+    }
+
+    /// Takes an answer in. One alone is printed, as is every one that is no acceptance.
+    pub(super) fn add(&mut self, answer: &Answer) {
+        let accepted = matches!(&answer.outcome, Ok((status, _)) if status.is_success());
+        if accepted {
+            self.accepted += 1;
+        } else {
+            let kind = answer.outcome.as_ref().map_or_else(|_| "failed".to_owned(), |(status, _)| status.to_string());
+            *self.others.entry(kind).or_default() += 1;
+        }
+        if self.latencies.len() < MAX_LATENCIES {
+            self.latencies.push(answer.latency);
+        }
+        match &self.bar {
+            Some(bar) if accepted || !bar.is_hidden() => {
+                if !accepted {
+                    bar.suspend(|| print(&answer.line()));
+                }
+                bar.inc(1);
+            }
+            _ => print(&answer.line()),
+        }
+    }
+
+    /// Whether every event was accepted.
+    pub(super) fn all_accepted(&self) -> bool {
+        self.accepted == self.count
+    }
+
+    /// Prints the summary of many.
+    pub(super) fn finish(&mut self) {
+        let Some(bar) = self.bar.take() else { return };
+        bar.finish_and_clear();
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.latencies.sort_unstable();
+        let others: String = self.others.iter().map(|(kind, count)| format!(", {count} {kind}")).collect();
+        print(&format!(
+            "{} of {} accepted{others}; {:.0} events/s, p50 {:.1} ms, p99 {:.1} ms\n",
+            self.accepted,
+            self.count,
+            self.latencies.len() as f64 / seconds.max(1e-9),
+            self.percentile(50),
+            self.percentile(99),
+        ));
+    }
+
+    /// The latency in milliseconds that so many in a hundred answers did not exceed.
+    fn percentile(&self, part: usize) -> f64 {
+        let index = (self.latencies.len() * part / 100).min(self.latencies.len().saturating_sub(1));
+        self.latencies.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+    }
+}
