@@ -7,7 +7,7 @@ mod shutdown;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -16,10 +16,10 @@ use crate::cli::RunOptions;
 use crate::client::{self, ClientCache};
 use crate::control::{Resolution, Settings, Watcher};
 use crate::delivery::{self, Delivery};
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
 use crate::ingress::{HttpsWhenDisabled, Ingress};
-use crate::model::{Inventory, RoutingTable};
+use crate::model::Inventory;
 use crate::router::{Router, Serving};
 use crate::server::body::{Budget, Intake};
 use crate::server::{self, Limits};
@@ -45,11 +45,12 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let first = tokio::task::block_in_place(|| watcher.read());
     certificates.follow(&first);
 
-    let parts = Parts::new(&options, &first, min_version);
+    let parts = Parts::new(&options, first, min_version);
     listeners.announce(options.ports_file.as_deref())?;
-    let mut stages = parts.start(&options, listeners, &certificates, min_version)?;
-    let tables = parts.published;
-    stages.accepting.spawn("configuration", follow(watcher, tables, certificates.clone(), stages.stop.clone()));
+    let (changes, receiver) = mpsc::channel(1);
+    let mut stages = parts.start(&options, listeners, &certificates, receiver)?;
+    let publisher = Publisher { changes, inventory: parts.inventory.clone(), certificates: certificates.clone() };
+    stages.accepting.spawn("configuration", follow(watcher, publisher, stages.stop.clone()));
     stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
     parts.readiness.started();
     tracing::info!("Ready");
@@ -62,18 +63,13 @@ struct Parts {
     readiness: Readiness,
     router: Arc<Router>,
     delivery: Arc<Delivery<ClientCache>>,
-    published: Published,
-}
-
-/// What the control plane publishes.
-#[derive(Clone)]
-struct Published {
-    table: watch::Sender<Arc<RoutingTable>>,
+    first: Resolution,
+    min_version: MinVersion,
     inventory: watch::Sender<Arc<Inventory>>,
 }
 
 impl Parts {
-    fn new(options: &RunOptions, first: &Resolution, min_version: MinVersion) -> Self {
+    fn new(options: &RunOptions, first: Resolution, min_version: MinVersion) -> Self {
         let counters = Arc::new(Counters::default());
         let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
         let router = Arc::new(Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters)));
@@ -86,11 +82,9 @@ impl Parts {
             delivery::Options { default_timeout: options.limits.delivery_timeout, jitter: options.limits.retry_jitter },
             Arc::clone(&counters),
         );
-        let published = Published {
-            table: watch::Sender::new(Arc::clone(&first.table)),
-            inventory: watch::Sender::new(Arc::clone(&first.inventory)),
-        };
-        Self { counters, readiness: Readiness::default(), router, delivery: Arc::new(delivery), published }
+        let inventory = watch::Sender::new(Arc::clone(&first.inventory));
+        let (readiness, delivery) = (Readiness::default(), Arc::new(delivery));
+        Self { counters, readiness, router, delivery, first, min_version, inventory }
     }
 
     /// Starts everything, what is needed before what needs it.
@@ -99,17 +93,16 @@ impl Parts {
         options: &RunOptions,
         listeners: Listeners,
         certificates: &Certificates,
-        min_version: MinVersion,
+        changes: mpsc::Receiver<Change>,
     ) -> anyhow::Result<Stage> {
         let mut stages = Stage::default();
         let backend = Arc::new(MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters)));
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
         let mut dispatcher = Dispatcher::new(backend, router, delivery, options.limits.concurrency);
-        dispatcher.apply(&self.published.table.borrow());
-        let tables = self.published.table.subscribe();
-        stages.delivering.spawn("dispatcher", dispatcher.run(tables, stages.drained.clone()));
+        dispatcher.apply(&self.first.table);
+        stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
 
-        let (admin, inventory) = (stages.answering_stop.clone(), self.published.inventory.subscribe());
+        let (admin, inventory) = (stages.answering_stop.clone(), self.inventory.subscribe());
         let handler = Arc::new(Admin::new(self.readiness.clone(), Arc::clone(&self.counters), inventory));
         stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), handler, admin));
 
@@ -118,7 +111,7 @@ impl Parts {
         let stop = stages.stop.clone();
         let http = server::serve(listeners.http, None, limits.clone(), Arc::clone(&ingress), stop.clone());
         stages.accepting.spawn("http listener", http);
-        let tls = certificates.identity().server_config(min_version)?;
+        let tls = certificates.identity().server_config(self.min_version)?;
         stages.accepting.spawn("https listener", server::serve(listeners.https, Some(tls), limits, ingress, stop));
         Ok(stages)
     }
@@ -135,8 +128,29 @@ impl Parts {
     }
 }
 
+/// Hands configurations to those who use them.
+struct Publisher {
+    changes: mpsc::Sender<Change>,
+    inventory: watch::Sender<Arc<Inventory>>,
+    certificates: Certificates,
+}
+
+impl Publisher {
+    /// Returns when the configuration is served; only then it is shown.
+    async fn publish(&self, resolution: &Resolution) {
+        self.certificates.follow(resolution);
+        let (applied, served) = oneshot::channel();
+        let sent = self.changes.send(Change { table: Arc::clone(&resolution.table), applied }).await;
+        if sent.is_err() || served.await.is_err() {
+            return;
+        }
+        self.inventory.send_replace(Arc::clone(&resolution.inventory));
+        tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
+    }
+}
+
 /// Publishes each new configuration until the stop.
-async fn follow(mut watcher: Watcher, published: Published, certificates: Certificates, stop: CancellationToken) {
+async fn follow(mut watcher: Watcher, publisher: Publisher, stop: CancellationToken) {
     loop {
         let next = tokio::select! {
             () = stop.cancelled() => return,
@@ -144,15 +158,7 @@ async fn follow(mut watcher: Watcher, published: Published, certificates: Certif
         };
         let Ok((same, resolution)) = next else { return };
         watcher = same;
-        certificates.follow(&resolution);
-        published.inventory.send_replace(Arc::clone(&resolution.inventory));
-        published.table.send_if_modified(|table| {
-            let changed = **table != *resolution.table;
-            if changed {
-                *table = Arc::clone(&resolution.table);
-            }
-            changed
-        });
+        publisher.publish(&resolution).await;
     }
 }
 

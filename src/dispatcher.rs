@@ -6,7 +6,7 @@ mod worker;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,14 @@ use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::{RoutingTable, Subscription, SubscriptionKey};
 use crate::router::{Router, Serving};
+
+/// A table to serve from now on.
+pub struct Change {
+    /// The table.
+    pub table: Arc<RoutingTable>,
+    /// Told when it is served.
+    pub applied: oneshot::Sender<()>,
+}
 
 /// Runs one worker for each subscription.
 pub struct Dispatcher<T> {
@@ -39,19 +47,22 @@ impl<T: Transport> Dispatcher<T> {
         Self { backend, router, delivery, concurrency, lanes: HashMap::new(), workers: JoinSet::new() }
     }
 
-    /// Follows the table until `stop`, then takes everything off the table and returns when the last event has been
+    /// Applies changes until `stop`, then takes everything off the table and returns when the last event has been
     /// delivered. Dropping the future abandons what is left.
-    pub async fn run(mut self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
+    pub async fn run(mut self, mut changes: mpsc::Receiver<Change>, stop: CancellationToken) {
         loop {
-            let table = Arc::clone(&tables.borrow_and_update());
-            self.apply(&table);
-            tokio::select! {
+            let change = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                changed = tables.changed() => if changed.is_err() { break },
+                change = changes.recv() => change,
+            };
+            let Some(Change { table, applied }) = change else { break };
+            self.apply(&table);
+            if applied.send(()).is_err() {
+                tracing::debug!("Whoever asked for the table does not wait for it");
             }
         }
-        let nothing = tables.borrow().without_channels();
+        let nothing = self.router.serving().table.without_channels();
         self.apply(&Arc::new(nothing));
         while self.workers.join_next().await.is_some() {}
     }

@@ -1,0 +1,211 @@
+//! The commands beside `run` (interface.md §1).
+
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::dispatcher::Dispatcher;
+use crate::support::pki::Ca;
+use crate::support::sender::{event, plain, send};
+use crate::support::subscriber::{Reply, Subscriber};
+use crate::support::{block, channel, eventually_some};
+
+async fn sealpost(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sealpost")).args(arguments).output().await.expect("it runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Near misses of CACerts: what is wrong with the text is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_explains_certificates() {
+    let (ca, expired) = (Ca::new("good"), Ca::valid("old", time::OffsetDateTime::now_utc() - time::Duration::days(1)));
+    let leaf = ca.issue(&["localhost"]);
+    let crooked: String =
+        ca.pem.lines().enumerate().map(|(at, line)| format!("{}{line}\n", if at > 1 { "  " } else { "" })).collect();
+    let folded = ca.pem.replace('\n', " ");
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let file = directory.path().join("m.yaml");
+    for (pem, code, words) in [
+        (ca.pem.as_str(), 0, None),
+        ("nothing", 1, Some("holds no PEM certificate")),
+        (leaf.key_pem.as_str(), 1, Some("holds a private key instead of a certificate")),
+        (expired.pem.as_str(), 1, Some("no certificate in it is valid now (CN=old is valid from")),
+        (
+            leaf.chain_pem.as_str(),
+            0,
+            Some("warning: the certificate of CN=rcgen self signed cert is not a certification authority"),
+        ),
+        (folded.as_str(), 1, Some("folded into one")),
+        (&ca.pem[..ca.pem.len() / 2], 1, Some("certificate")),
+    ] {
+        let spec = format!("subscriber:\n  uri: https://s\n  CACerts: {}", block(pem, 4));
+        std::fs::write(&file, channel(&[("s", spec)])).expect("written");
+        let output = sealpost(&["check", "-f", file.to_str().expect("a path")]).await;
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        match words {
+            None => assert_eq!(said, ""),
+            Some(words) => {
+                let place = format!("{}:12: Subscription default/s: spec.subscriber.CACerts: ", file.display());
+                assert!(said.starts_with(&place) && said.contains(words) && said.lines().count() == 1, "{said}");
+            }
+        }
+    }
+    let spec = format!("subscriber:\n  uri: https://s\n  CACerts: {}", block(&crooked, 4));
+    std::fs::write(&file, channel(&[("s", spec)])).expect("written");
+    let output = sealpost(&["check", "-f", file.to_str().expect("a path")]).await;
+    let said = text(&output.stdout);
+    assert!(said.is_empty() || said.contains("indented unevenly"), "{said}");
+}
+
+/// Every problem of several files is reported, in order; wrong encodings and paths, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_reports_everything() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let write = |name: &str, content: &[u8]| std::fs::write(directory.path().join(name), content).expect("written");
+    write(
+        "a.yaml",
+        channel(&[("s", "subscriber: {uri: http://s}\ndelivery: {retry: -1, timeout: 5}".to_owned())]).as_bytes(),
+    );
+    write("b.yaml", b"\xff\xfe not UTF-8");
+    write("c.yml", b"kind: [");
+    write("d.txt", b"ignored");
+    let path = directory.path().to_str().expect("a path");
+    let output = sealpost(&["check", "-f", path, "-f", "/nowhere"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 4, "{said}");
+    assert!(lines[0].starts_with("/nowhere:1: could not be read"), "{said}");
+    assert!(
+        lines[1].contains("a.yaml:11: Subscription default/s: spec.delivery.timeout: invalid type: integer `5`"),
+        "{said}"
+    );
+    assert!(lines[2].contains("b.yaml:1: could not be read"), "{said}");
+    assert!(lines[3].contains("c.yml:1: not valid YAML") || lines[3].contains("c.yml:2: not valid YAML"), "{said}");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(["check", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("standard input");
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, channel(&[]).as_bytes()).await.expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("it runs");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), String::new()));
+    assert_eq!(sealpost(&["check"]).await.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_shows_what_is_served() {
+    let dispatcher = Dispatcher::standalone(&channel(&[("s", "subscriber: {uri: http://s}".to_owned())])).await;
+    let admin = format!("http://{}", dispatcher.admin);
+    let get = async |arguments: &[&str]| sealpost(&[&["get", "--admin", &admin], arguments].concat()).await;
+    let table = text(&get(&["channels"]).await.stdout);
+    let expected = format!("default     c      http://{}/default/c   True", dispatcher.http);
+    assert!(table.starts_with("NAMESPACE   NAME   URL") && table.contains(&expected), "{table}");
+    let json: Value =
+        serde_json::from_slice(&get(&["subscription", "s", "-n", "default", "-o", "json"]).await.stdout).expect("JSON");
+    assert_eq!(
+        (&json["kind"], &json["status"]["physicalSubscription"]["subscriberUri"]),
+        (&"Subscription".into(), &"http://s/".into())
+    );
+    let yaml = text(&get(&["channels", "-o", "yaml"]).await.stdout);
+    assert!(yaml.contains("kind: List") && yaml.contains("kind: InMemoryChannel"), "{yaml}");
+    let missing = get(&["channels", "none"]).await;
+    assert_eq!(
+        (missing.status.code(), text(&missing.stderr).trim_end()),
+        (Some(1), "sealpost: no channels named \"none\"")
+    );
+    let unreachable = sealpost(&["get", "channels", "--admin", "http://127.0.0.1:1"]).await;
+    assert_eq!(unreachable.status.code(), Some(1));
+    assert!(text(&unreachable.stderr).contains("is it running"));
+    assert_eq!(sealpost(&["get", "pods"]).await.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_sends_events() {
+    let subscriber = Subscriber::ok().await;
+    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", subscriber.url()))]);
+    let dispatcher = Dispatcher::of(&yaml).arg("--transport-encryption").arg("permissive").start().await;
+    let (http, https) = (dispatcher.http_url("/default/c"), dispatcher.https_url("/default/c"));
+    let ca = dispatcher.path("state/ca.crt");
+    let ca = ca.to_str().expect("a path");
+    let one =
+        sealpost(&["send", &http, "--type", "t", "--id", "i", "--ext", "tenant=a b", "--data", r#"{"a":1}"#]).await;
+    assert!(
+        one.status.success() && text(&one.stdout).starts_with("202 Accepted  http HTTP/1.1  i  "),
+        "{}",
+        text(&one.stdout)
+    );
+    let two = sealpost(&["send", &https, "--ca", ca, "--mode", "structured", "--data", "text", "--source", "/x"]).await;
+    assert!(text(&two.stdout).starts_with("202 Accepted  https HTTP/2.0  "), "{}", text(&two.stdout));
+    let many = sealpost(&["send", &http, "--count", "50", "--concurrency", "8", "--id", "n", "--rate", "1000/s"]).await;
+    assert!(text(&many.stdout).starts_with("50 of 50 accepted; "), "{}", text(&many.stdout));
+    let received = subscriber.received();
+    assert_eq!(received.len(), 52);
+    assert_eq!(
+        (received[0].header("ce-tenant"), received[0].header("content-type")),
+        (Some("a%20b"), Some("application/json"))
+    );
+    assert_eq!((received[1].header("ce-source"), received[1].header("content-type")), (Some("/x"), Some("text/plain")));
+    assert!(received.iter().any(|received| received.id() == "n-50"));
+
+    let refused = sealpost(&["send", &dispatcher.http_url("/default/none")]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stdout).contains("404 Not Found") && text(&refused.stdout).contains("no channel or broker"));
+    let untrusted = sealpost(&["send", &https]).await;
+    assert!(
+        untrusted.status.code() == Some(1) && text(&untrusted.stdout).contains("UnknownIssuer"),
+        "{}",
+        text(&untrusted.stdout)
+    );
+    for wrong in [&["send"][..], &["send", "x"], &["send", &http, "--ext", "A=1"], &["send", &http, "--count", "0"]] {
+        assert_eq!(sealpost(wrong).await.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+/// The display command as a subscriber, over HTTP and HTTPS, with a reply.
+#[tokio::test(flavor = "multi_thread")]
+async fn display_prints_events() {
+    let ca = Ca::new("display");
+    let identity = ca.issue(&["localhost"]);
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("tls.crt"), &identity.chain_pem).expect("written");
+    std::fs::write(at("tls.key"), &identity.key_pem).expect("written");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(["display", "--addr", "127.0.0.1:0", "--reply", "answer"])
+        .arg("--tls-cert")
+        .arg(at("tls.crt"))
+        .arg("--tls-key")
+        .arg(at("tls.key"))
+        .stdout(std::fs::File::create(at("stdout")).expect("a file"))
+        .stderr(std::fs::File::create(at("stderr")).expect("a file"))
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let url = eventually_some("it listens", || {
+        let said = std::fs::read_to_string(at("stderr")).ok()?;
+        let (_, url) = said.split_once("https://127.0.0.1:")?;
+        Some(format!("https://localhost:{}", url.trim_end()))
+    })
+    .await;
+    let reply = Subscriber::answering(|_| Reply::status(200)).await;
+    let spec = format!("subscriber:\n  uri: {url}\n  CACerts: {}reply: {{uri: '{}'}}", block(&ca.pem, 4), reply.url());
+    let dispatcher = Dispatcher::standalone(&channel(&[("s", spec)])).await;
+    let sent = event(&plain(), dispatcher.http_url("/default/c"), "i").header("ce-evil", "%1B[31m").send().await;
+    assert_eq!(sent.expect("an answer").status(), 202);
+    let printed = std::fs::read_to_string(at("stdout")).expect("printed");
+    assert!(printed.contains("  type: test.event\n  source: /test\n  id: i\n"), "{printed}");
+    assert!(printed.contains("  evil: \\u{1b}[31m\n"), "{printed}");
+    let replied = &reply.received()[0];
+    assert_eq!((replied.header("ce-type"), replied.body.clone()), (Some("answer"), r#"{"a":"b"}"#.into()));
+    child.start_kill().expect("ended");
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/none"), "i").await, 404);
+}

@@ -1,0 +1,58 @@
+//! The examples of `deploy/standalone/` do what they say.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::support::dispatcher::Dispatcher;
+use crate::support::pki::Ca;
+use crate::support::sender::{plain, send, trusting};
+use crate::support::subscriber::{Reply, Subscriber};
+use crate::support::{block, eventually};
+
+/// A channel with a private-CA subscriber, a reply, and a dead letter sink.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_channel() {
+    let ca = Ca::new("corporate");
+    let ledger = Subscriber::secure(&ca.issue(&["ledger.default.svc.cluster.local"]), |received| match received.id() {
+        "bad" => Reply::text(422, "no such account"),
+        _ => Reply::event("com.example.invoice.booked", "booked"),
+    })
+    .await;
+    let example = include_str!("../../deploy/standalone/channel-private-ca.yaml");
+    let (start, rest) = example.split_once("    CACerts: |").expect("CACerts");
+    let (_, rest) = rest.split_once("-----END CERTIFICATE-----\n").expect("a certificate");
+    let yaml = format!("{start}    CACerts: {}{rest}", block(&ca.pem, 6));
+    let resolve = format!("ledger.default.svc.cluster.local={}", ledger.address());
+    let dispatcher = Dispatcher::of(&yaml).arg("--resolve").arg(resolve).start().await;
+    let url = dispatcher.http_url("/default/invoices");
+    assert_eq!(send(&plain(), &url, "good").await, 202);
+    assert_eq!(send(&plain(), &url, "bad").await, 202);
+    eventually("both are displayed", || dispatcher.printed().matches("cloudevents.Event").count() == 2).await;
+    let printed = dispatcher.printed();
+    assert!(printed.contains("type: com.example.invoice.booked"), "{printed}");
+    assert!(printed.contains("id: bad") && printed.contains("knativeerrorcode: 422"), "{printed}");
+}
+
+/// Strict mode: events by HTTPS only, from the ConfigMap.
+#[tokio::test(flavor = "multi_thread")]
+async fn strict_mode() {
+    let dispatcher = Dispatcher::standalone(include_str!("../../deploy/standalone/strict.yaml")).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/orders"), "i").await, 404);
+    assert_eq!(send(&trusting(&dispatcher.ca()), dispatcher.https_url("/default/orders"), "i").await, 202);
+    assert!(dispatcher.printed().contains("id: i"));
+}
+
+/// Every manifest of `deploy/` passes `check` without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_are_sound() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/standalone");
+    for entry in std::fs::read_dir(directory).expect("examples") {
+        let path = entry.expect("a file").path();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        check.arg("check").arg("-f").arg(&path);
+        let output = check.stdin(Stdio::null()).output().await.expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{}", path.display());
+        assert!(output.status.success());
+    }
+}

@@ -1,0 +1,133 @@
+//! What a sender may cost (interface.md §5, gaps.md G-54).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::dispatcher::Dispatcher;
+use crate::support::sender::{event, plain, raw, read_response, send};
+use crate::support::{SOON, channel};
+
+const HEAD: &str = "POST /default/c HTTP/1.1\r\nHost: localhost\r\nce-specversion: 1.0\r\nce-id: i1\r\nce-source: /s\r\nce-type: t\r\n";
+
+/// A body of 100 MiB is refused and not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_body() {
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let huge = Bytes::from(vec![b'x'; 100 * 1024 * 1024]);
+    let (before, _) = dispatcher.memory_kib();
+    let announced = event(&plain(), dispatcher.http_url("/default/c"), "i").body(huge.clone());
+    let answer = announced.send().await.expect("an answer");
+    assert_eq!(answer.status(), 413);
+    assert!(answer.text().await.expect("text").contains("larger than 10485760 bytes"));
+    let pieces = (0..100).map(|at| Ok::<_, std::io::Error>(huge.slice(at * 1024 * 1024..(at + 1) * 1024 * 1024)));
+    let chunked = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces.collect::<Vec<_>>()));
+    let answer = event(&plain(), dispatcher.http_url("/default/c"), "i").body(chunked).send().await.expect("an answer");
+    assert_eq!(answer.status(), 413);
+    let (_, peak) = dispatcher.memory_kib();
+    assert!(peak - before < 32 * 1024, "memory grew by {} KiB", peak - before);
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_the_allowed_size() {
+    let dispatcher = Dispatcher::of(&channel(&[])).arg("--max-body-bytes").arg("1KiB").start().await;
+    for (size, status) in [(1024, 202), (1025, 413)] {
+        let request = event(&plain(), dispatcher.http_url("/default/c"), "i").body(vec![b'x'; size]);
+        assert_eq!(request.send().await.expect("an answer").status().as_u16(), status, "{size}");
+    }
+}
+
+/// CR-25 with a limit of our own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_head() {
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let request = format!("{HEAD}ce-ext: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(100 * 1024));
+    assert!(raw(dispatcher.http, request.as_bytes()).await.starts_with("HTTP/1.1 431"));
+    let many: String = (0..500).map(|at| format!("x-{at}: 1\r\n")).collect();
+    let request = format!("{HEAD}{many}Content-Length: 0\r\n\r\n");
+    assert!(raw(dispatcher.http, request.as_bytes()).await.starts_with("HTTP/1.1 431"));
+}
+
+/// A head that comes byte by byte, a body that stalls, and a connection that does nothing end in their time.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_senders() {
+    let builder = Dispatcher::of(&channel(&[])).arg("--header-read-timeout").arg("PT0.3S");
+    let dispatcher = builder.arg("--body-read-timeout").arg("PT0.3S").arg("--idle-timeout").arg("PT1S").start().await;
+    let connect = || TcpStream::connect(dispatcher.http);
+
+    let mut head = connect().await.expect("connected");
+    head.write_all(b"POST /default/c HT").await.expect("written");
+    assert_eq!(closed_after(&mut head).await, "", "a head that stalls");
+
+    let mut body = connect().await.expect("connected");
+    body.write_all(format!("{HEAD}Content-Length: 10\r\n\r\nabc").as_bytes()).await.expect("written");
+    let answer = read_response(&mut body).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("--body-read-timeout"), "{answer}");
+
+    let mut idle = connect().await.expect("connected");
+    assert_eq!(closed_after(&mut idle).await, "", "an idle connection");
+
+    let mut used = connect().await.expect("connected");
+    used.write_all(format!("{HEAD}Content-Length: 0\r\n\r\n").as_bytes()).await.expect("written");
+    assert!(read_response(&mut used).await.starts_with("HTTP/1.1 202"));
+    assert_eq!(closed_after(&mut used).await, "", "a connection that has become idle");
+}
+
+async fn closed_after(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    tokio::time::timeout(SOON, stream.read_to_string(&mut text)).await.expect("closed soon").expect("closed");
+    text
+}
+
+/// A body that breaks off is no event.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_goes_away_in_the_middle() {
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let mut stream = TcpStream::connect(dispatcher.http).await.expect("connected");
+    stream.write_all(format!("{HEAD}Content-Length: 10\r\n\r\nabc").as_bytes()).await.expect("written");
+    drop(stream);
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
+    assert_eq!(dispatcher.counter("events_accepted_total").await, 1);
+}
+
+/// Two thousand connections that do nothing leave room for one that does, and cost little.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_idle_connections() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("a limit");
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let (before, _) = dispatcher.memory_kib();
+    let mut connections = Vec::new();
+    for _ in 0..2_000 {
+        connections.push(TcpStream::connect(dispatcher.http).await.expect("connected"));
+    }
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
+    let (after, _) = dispatcher.memory_kib();
+    assert!(after.saturating_sub(before) < 64 * 1024, "memory grew by {} KiB", after - before);
+    drop(connections);
+}
+
+/// Beyond the limit connections wait, and get their turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_allowed() {
+    let dispatcher = Dispatcher::of(&channel(&[])).arg("--max-connections").arg("2").start().await;
+    let held: Vec<_> = [TcpStream::connect(dispatcher.http).await, TcpStream::connect(dispatcher.http).await].into();
+    let mut waiting = TcpStream::connect(dispatcher.http).await.expect("connected");
+    waiting.write_all(format!("{HEAD}Content-Length: 0\r\n\r\n").as_bytes()).await.expect("written");
+    let early = tokio::time::timeout(Duration::from_millis(200), waiting.read_u8()).await;
+    assert!(early.is_err(), "it waits");
+    drop(held);
+    assert!(read_response(&mut waiting).await.starts_with("HTTP/1.1 202"));
+}
+
+/// All bodies together may hold only so much.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_for_bodies_is_bounded() {
+    let dispatcher = Dispatcher::of(&channel(&[])).arg("--max-buffered-bytes").arg("1KiB").start().await;
+    let request = event(&plain(), dispatcher.http_url("/default/c"), "i").body(vec![b'x'; 2048]);
+    let answer = request.send().await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (429, &b"1"[..]));
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202, "what was held is given back");
+}

@@ -1,0 +1,26 @@
+//! The `sealpost` binary from outside: real processes, real sockets, real handshakes.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    reason = "tests end at what they did not expect, and measure by the wall clock"
+)]
+
+mod broker;
+mod commands;
+mod delivery;
+mod encryption;
+mod examples;
+mod fanout;
+mod life;
+mod limits;
+mod load;
+mod python;
+mod receive;
+mod reload;
+mod support;
+mod tidy;
+mod trust;

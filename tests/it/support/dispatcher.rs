@@ -1,0 +1,232 @@
+//! A `sealpost run` of its own, in a directory of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::eventually_some;
+
+/// How to start one.
+pub(crate) struct Builder {
+    directory: TempDir,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// A running dispatcher; ended when it is dropped.
+pub(crate) struct Dispatcher {
+    child: Child,
+    directory: TempDir,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Builder {
+    /// Passes an argument.
+    pub(crate) fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Writes another file beside the manifests.
+    pub(crate) fn file(self, name: &str, content: &str) -> Self {
+        fs::write(self.directory.path().join(name), content).expect("written");
+        self
+    }
+
+    /// Where a file beside the manifests is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(self) -> Dispatcher {
+        let Self { directory, arguments, environment } = self;
+        let at = |name: &str| directory.path().join(name);
+        let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
+        let child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+            .arg("-f")
+            .arg(at("manifests"))
+            .arg("--state-dir")
+            .arg(at("state"))
+            .arg("--ports-file")
+            .arg(at("ports.json"))
+            .args(arguments)
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .spawn()
+            .expect("sealpost starts");
+        let ports: Value =
+            eventually_some("sealpost starts", || serde_json::from_slice(&fs::read(at("ports.json")).ok()?).ok()).await;
+        let address = |name: &str| ports[name].as_str().expect("an address").parse().expect("an address");
+        let (http, https, admin) = (address("http"), address("https"), address("admin"));
+        let dispatcher = Dispatcher { child, directory, http, https, admin };
+        eventually_some("sealpost is ready", || dispatcher.log().contains("Ready").then_some(())).await;
+        dispatcher
+    }
+}
+
+impl Dispatcher {
+    /// One that is to serve these manifests.
+    pub(crate) fn of(yaml: &str) -> Builder {
+        let directory = TempDir::new().expect("a directory");
+        fs::create_dir(directory.path().join("manifests")).expect("made");
+        fs::write(directory.path().join("manifests/m.yaml"), yaml).expect("written");
+        Builder { directory, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// One that serves these manifests.
+    pub(crate) async fn standalone(yaml: &str) -> Self {
+        Self::of(yaml).start().await
+    }
+
+    /// URL of a path on the plain listener.
+    pub(crate) fn http_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// URL of a path on the TLS listener.
+    pub(crate) fn https_url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.https.port())
+    }
+
+    /// The development CA.
+    pub(crate) fn ca(&self) -> String {
+        fs::read_to_string(self.path("state/ca.crt")).expect("a CA")
+    }
+
+    /// Where one of its files is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Replaces its manifest, atomically; returns when it is in effect.
+    pub(crate) async fn apply(&self, yaml: &str) {
+        self.apply_to("m.yaml", yaml).await;
+    }
+
+    /// Replaces one of its manifests, atomically; returns when it is in effect.
+    pub(crate) async fn apply_to(&self, name: &str, yaml: &str) {
+        self.changing(|| replace(&self.path("manifests").join(name), yaml)).await;
+    }
+
+    /// Does something to its manifests; returns when that is in effect.
+    pub(crate) async fn changing(&self, change: impl FnOnce()) {
+        let applied = || self.logged(&["Configuration applied"]).len();
+        let before = applied();
+        change();
+        super::eventually("the configuration is applied", || applied() > before).await;
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+
+    /// What it has printed.
+    pub(crate) fn printed(&self) -> String {
+        fs::read_to_string(self.path("stdout")).unwrap_or_default()
+    }
+
+    /// The lines of its log that contain all of `parts`.
+    pub(crate) fn logged(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.log();
+        log.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("signalled");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        eventually_some("sealpost ends", || self.child.try_wait().expect("a child")).await
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Resident memory now and at its peak.
+    pub(crate) fn memory_kib(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).expect("a field");
+            line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// One of its counters.
+    pub(crate) async fn counter(&self, name: &str) -> u64 {
+        let text = self.admin_text("/metrics").await.1;
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("sealpost_{name} ")));
+        line.expect("a counter").parse().expect("a number")
+    }
+
+    /// Status and text of an admin path; status 0 if nobody answers.
+    pub(crate) async fn admin_text(&self, path: &str) -> (u16, String) {
+        match super::sender::plain().get(format!("http://{}{path}", self.admin)).send().await {
+            Ok(response) => (response.status().as_u16(), response.text().await.unwrap_or_default()),
+            Err(_) => (0, String::new()),
+        }
+    }
+
+    /// An object of the admin API.
+    pub(crate) async fn object(&self, kind: &str, name: &str) -> Value {
+        let (_, text) = self.admin_text(&format!("/api/v1/{kind}")).await;
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        let items = list["items"].as_array().expect("a list");
+        items.iter().find(|item| item["metadata"]["name"] == name).cloned().unwrap_or(Value::Null)
+    }
+
+    /// Waits until an object satisfies a condition.
+    pub(crate) async fn until_object(&self, kind: &str, name: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let deadline = std::time::Instant::now() + super::SOON;
+        loop {
+            let object = self.object(kind, name).await;
+            if condition(&object) {
+                return object;
+            }
+            assert!(std::time::Instant::now() < deadline, "{kind} {name} stays {object}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of sealpost ---\n{}", self.log());
+        }
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.child.kill().expect("ended");
+            self.child.wait().expect("reaped");
+        }
+    }
+}
+
+/// Replaces a file, atomically.
+pub(crate) fn replace(path: &Path, content: &str) {
+    let unfinished = path.with_extension("unfinished");
+    fs::write(&unfinished, content).expect("written");
+    fs::rename(&unfinished, path).expect("renamed");
+}

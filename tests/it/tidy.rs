@@ -1,0 +1,205 @@
+//! The house rules that the compiler does not know: who may import whom, what may stand where.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules in the order of the data, each with what it may import. A row names rows above it only, so a cycle cannot be
+/// written down.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("event", &[]),
+    ("filter", &["event"]),
+    ("model", &["filter"]),
+    ("telemetry", &[]),
+    ("supervisor", &[]),
+    ("display", &["event"]),
+    ("tls", &["model"]),
+    ("server", &["model"]),
+    ("client", &["event", "model", "tls"]),
+    ("channel", &["event", "filter", "model", "telemetry"]),
+    ("router", &["channel", "event", "model", "telemetry"]),
+    ("delivery", &["channel", "client", "display", "event", "filter", "model", "router", "telemetry"]),
+    ("control", &["event", "filter", "model"]),
+    ("dispatcher", &["channel", "client", "delivery", "model", "router"]),
+    ("ingress", &["channel", "event", "model", "router", "server"]),
+    ("admin", &["model", "server", "supervisor", "telemetry"]),
+    ("cli", &["control", "event", "model", "tls"]),
+    ("command", &["cli", "control", "display", "event", "model", "server", "tls"]),
+    (
+        "app",
+        &[
+            "admin",
+            "channel",
+            "cli",
+            "client",
+            "control",
+            "delivery",
+            "dispatcher",
+            "display",
+            "ingress",
+            "model",
+            "router",
+            "server",
+            "supervisor",
+            "telemetry",
+            "tls",
+        ],
+    ),
+];
+
+/// Crates that only some modules may use.
+const FENCES: &[(&str, &[&str])] = &[
+    ("serde_saphyr", &["control", "command"]),
+    ("reqwest", &["client", "command"]),
+    ("rcgen", &["tls"]),
+    ("backoff", &["delivery"]),
+    ("moka", &["client"]),
+    ("hyper_util", &["server"]),
+    ("rustls_pemfile", &["model", "tls"]),
+    ("rustls_native_certs", &["tls"]),
+    ("clap", &["cli"]),
+    ("tracing_subscriber", &["telemetry"]),
+];
+
+/// Crates that must not come in, by whatever way.
+const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls", "serde_yaml"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("a file").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn module(path: &Path) -> String {
+    let below = path.strip_prefix(root().join("src")).expect("below src");
+    let first = below.components().next().expect("a file").as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// A file's text without its unit tests, which may use what they like.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("a file");
+    match text.split_once("#[cfg(test)]\nmod tests {") {
+        Some((code, _)) => code.to_owned(),
+        None => text,
+    }
+}
+
+fn is_tests(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// The modules that a text names after `crate::`.
+fn imported(text: &str) -> Vec<String> {
+    text.match_indices("crate::")
+        .filter(|(at, _)| *at == 0 || !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+        .map(|(at, found)| text[at + found.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+        .collect()
+}
+
+#[test]
+fn the_import_table_has_no_cycle() {
+    for (at, (name, imports)) in IMPORTS.iter().enumerate() {
+        let above: Vec<&str> = IMPORTS[..at].iter().map(|(name, _)| *name).collect();
+        for import in *imports {
+            assert!(above.contains(import), "{name} may not import {import}: it stands below");
+        }
+    }
+}
+
+#[test]
+fn modules_import_what_the_table_allows() {
+    let table: BTreeMap<&str, &[&str]> = IMPORTS.iter().copied().collect();
+    for path in sources(&root().join("src")) {
+        let module = module(&path);
+        if ["lib", "main"].contains(&module.as_str()) || is_tests(&path) {
+            continue;
+        }
+        let allowed = table.get(module.as_str()).unwrap_or_else(|| panic!("{module} is not in the table"));
+        for import in imported(&code(&path)) {
+            let fine = import == module || allowed.contains(&import.as_str());
+            assert!(fine, "{}: {module} may not import {import}", path.display());
+        }
+    }
+}
+
+#[test]
+fn crates_stay_behind_their_fences() {
+    for path in sources(&root().join("src")) {
+        let module = module(&path);
+        let text = code(&path);
+        for (name, allowed) in FENCES {
+            let used = text.contains(&format!("{name}::")) || text.contains(&format!("use {name};"));
+            let fine = !used || allowed.contains(&module.as_str()) || is_tests(&path);
+            assert!(fine, "{}: {name} is for {allowed:?} only", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    for path in sources(&root().join("src")) {
+        let text = code(&path);
+        assert!(text.starts_with("//!"), "{} does not say what it is", path.display());
+        assert!(!path.ends_with("mod.rs"), "{}", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= 400 || is_tests(&path), "{} has {lines} lines", path.display());
+        assert!(!text.contains("TODO"), "{}", path.display());
+    }
+}
+
+#[test]
+fn banned_crates_are_not_used() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("a lock file");
+    for name in BANNED {
+        assert!(!lock.contains(&format!("\nname = \"{name}\"\n")), "{name} is in Cargo.lock");
+    }
+}
+
+/// Every flag and every counter is documented.
+#[test]
+fn the_documentation_is_complete() {
+    let configuration = fs::read_to_string(root().join("docs/CONFIGURATION.md")).expect("a page");
+    let help =
+        std::process::Command::new(env!("CARGO_BIN_EXE_sealpost")).args(["run", "--help"]).output().expect("it runs");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let flags = help.split_whitespace().filter(|word| word.starts_with("--")).map(|word| word.trim_end_matches(','));
+    for flag in flags.filter(|flag| !["--help"].contains(flag)) {
+        assert!(configuration.contains(&format!("`{flag}")), "{flag} is not in docs/CONFIGURATION.md");
+    }
+    let metrics = fs::read_to_string(root().join("docs/METRICS.md")).expect("a page");
+    let counters = fs::read_to_string(root().join("src/telemetry/counters.rs")).expect("a file");
+    for name in counters.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next()) {
+        assert!(metrics.contains(&format!("`sealpost_{name}_total`")), "{name} is not in docs/METRICS.md");
+    }
+}
+
+/// What a stranger's machine does not have: our paths, our hosts.
+#[test]
+fn files_name_no_machine() {
+    let words = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
+    for directory in ["src", "tests", "docs", "deploy", "benches", ".ci"] {
+        for path in all_files(&root().join(directory)) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            assert!(words.iter().all(|word| !text.contains(word)), "{}", path.display());
+        }
+    }
+}
+
+fn all_files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.expect("a file").path());
+    paths.flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![path] }).collect()
+}
