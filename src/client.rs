@@ -16,7 +16,6 @@ use http::header::{HOST, HeaderValue};
 use http::{Request, Response, StatusCode};
 use moka::future::Cache;
 use reqwest::redirect;
-use url::Url;
 
 use crate::model::{Addressable, Fingerprint, Target, TrustBundle};
 use crate::tls::{self, MinVersion, SystemRoots};
@@ -99,7 +98,11 @@ impl ClientCache {
     }
 
     /// The client that trusts what the destination's certificates allow at this time.
-    async fn client(&self, to: &Addressable, connect: Option<SocketAddr>) -> Result<reqwest::Client, TransportError> {
+    ///
+    /// # Errors
+    /// If the destination is not reached by HTTP, or none of its certificates can be used.
+    pub async fn client(&self, to: &Addressable) -> Result<reqwest::Client, TransportError> {
+        let Target::Remote { connect } = to.target else { return Err(TransportError::NotRemote) };
         let trust = valid_trust(to)?;
         let connect = connect.map(|address| (to.url.host_str().unwrap_or_default().into(), address));
         let key = ClientKey { trust: trust.fingerprint(), connect };
@@ -134,14 +137,9 @@ impl ClientCache {
         builder.build().map_err(|error| TransportError::Trust(error::root_cause(&error)))
     }
 
-    async fn exchange(
-        &self,
-        request: Request<Bytes>,
-        to: &Addressable,
-        connect: Option<SocketAddr>,
-    ) -> Result<Response<Bytes>, TransportError> {
-        let client = self.client(to, connect).await?;
-        let response = client.execute(outgoing(request, &to.url, connect)).await?;
+    async fn exchange(&self, request: Request<Bytes>, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
+        let client = self.client(to).await?;
+        let response = client.execute(outgoing(request, to)).await?;
         answer::read(response, self.limits.max_reply_bytes).await
     }
 }
@@ -153,8 +151,7 @@ impl Transport for ClientCache {
         to: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        let Target::Remote { connect } = to.target else { return Err(TransportError::NotRemote) };
-        match tokio::time::timeout(timeout, self.exchange(request, to, connect)).await {
+        match tokio::time::timeout(timeout, self.exchange(request, to)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
         }
@@ -176,12 +173,13 @@ fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
 
 /// The request as reqwest wants it. A connection override keeps the address's port only where the URL names none, so
 /// the URL's port gives way to it and the `Host` header keeps the name by which the destination is known.
-fn outgoing(request: Request<Bytes>, url: &Url, connect: Option<SocketAddr>) -> reqwest::Request {
+fn outgoing(request: Request<Bytes>, to: &Addressable) -> reqwest::Request {
     let (parts, body) = request.into_parts();
+    let url = &to.url;
     let mut outgoing = reqwest::Request::new(http::Method::POST, url.clone());
     *outgoing.headers_mut() = parts.headers;
     *outgoing.body_mut() = Some(body.into());
-    if let Some(address) = connect
+    if let Target::Remote { connect: Some(address) } = to.target
         && url.port().is_some_and(|port| port != address.port())
     {
         let authority = HeaderValue::from_str(url.authority());
@@ -194,12 +192,14 @@ fn outgoing(request: Request<Bytes>, url: &Url, connect: Option<SocketAddr>) -> 
     outgoing
 }
 
-/// 307 and 308 repeat the request where it is as safe as before: on the same host, and not in the clear if it was
-/// encrypted. Every other redirect is an answer, never a request without body (gaps.md G-12, G-58).
+/// 307 and 308 repeat the request where it is as safe as before: at the same origin, or encrypted at the same host where
+/// it was in the clear. Every other redirect is an answer, never a request without body (gaps.md G-12, G-58).
 fn follow_same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let repeats = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-    let as_safe = attempt.previous().first().is_some_and(|first| {
-        first.host() == attempt.url().host() && (first.scheme() == attempt.url().scheme() || first.scheme() == "http")
+    let as_safe = attempt.previous().last().is_some_and(|from| {
+        let to = attempt.url();
+        let encrypts = from.scheme() == "http" && to.scheme() == "https" && from.host() == to.host();
+        from.origin() == to.origin() || encrypts
     });
     if repeats && as_safe && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }

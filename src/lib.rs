@@ -1,4 +1,18 @@
 //! sealpost: CloudEvents in over HTTP or HTTPS, through a channel, out to every subscriber.
+//!
+//! The modules in reading order, which is the order of an event's way:
+//!
+//! - [`event`], [`filter`], [`model`]: the vocabulary. Pure.
+//! - [`server`] accepts connections; [`ingress`] makes events of requests and answers them; [`router`] takes events for
+//!   a channel, whoever brings them; [`channel`] keeps them in a queue for each subscription.
+//! - [`dispatcher`] runs a worker for each queue; [`delivery`] tells the story of one event and one subscription;
+//!   [`client`] sends, by one HTTP client for each set of trusted certificates; [`display`] prints.
+//! - [`control`] makes routing tables of Knative manifests.
+//! - [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
+//! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
+//!
+//! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists for the binary, its
+//! tests and its benches; it promises no stable interface.
 
 pub mod admin;
 pub mod app;

@@ -227,7 +227,11 @@ async fn dead_letters_say_why() {
         (Step::Answer(400, &[], Bytes::from_static(b"bad")), "400", "bad".to_owned()),
         (Step::Answer(410, &[], Bytes::new()), "410", String::new()),
         (Step::Answer(400, &[], Bytes::from(vec![b'x'; 769])), "400", "x".repeat(768)),
-        (Step::Fail(TransportError::Connect("refused".to_owned())), "500", "dispatch error: refused".to_owned()),
+        (
+            Step::Fail(TransportError::Connect("refused".to_owned())),
+            "500",
+            "dispatch error: could not connect: refused".to_owned(),
+        ),
     ] {
         let transport = Scripted::new(&[(SUBSCRIBER, &[step])]);
         let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, DeliverySpec::default())).await;

@@ -1,0 +1,107 @@
+//! The parts of the hot path, one at a time: codec, filter, table lookup, client cache.
+//!
+//! `cargo bench --bench hot_path`
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use divan::{Bencher, black_box};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sealpost::client::{ClientCache, Limits};
+use sealpost::event::{Event, http as binding};
+use sealpost::filter::Filter;
+use sealpost::model::{
+    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, Hosts, RoutingTable, Target, TransportEncryption,
+    TrustBundle,
+};
+use sealpost::tls::{MinVersion, SystemRoots};
+
+fn main() {
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    divan::main();
+}
+
+fn headers() -> HeaderMap {
+    let pairs = [
+        ("host", "localhost"),
+        ("user-agent", "bench"),
+        ("content-length", "1024"),
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "6cf17c7b-30b1-45a6-80b0-4cf58c92b947"),
+        ("ce-source", "/bench"),
+        ("ce-type", "dev.sealpost.bench"),
+        ("ce-time", "2026-01-01T00:00:00Z"),
+    ];
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+}
+
+fn body() -> Bytes {
+    Bytes::from(format!("{{\"data\":\"{}\"}}", "x".repeat(1013)))
+}
+
+fn event() -> Event {
+    binding::decode(headers(), body()).expect("an event").remove(0)
+}
+
+#[divan::bench]
+fn decode_binary(bencher: Bencher<'_, '_>) {
+    bencher.with_inputs(|| (headers(), body())).bench_values(|(headers, body)| binding::decode(headers, body));
+}
+
+#[divan::bench]
+fn encode_binary(bencher: Bencher<'_, '_>) {
+    let event = event();
+    bencher.bench(|| binding::binary_headers(black_box(&event)));
+}
+
+#[divan::bench]
+fn decode_structured(bencher: Bencher<'_, '_>) {
+    let (headers, body) = binding::structured(&event());
+    bencher
+        .with_inputs(|| (headers.clone(), body.clone()))
+        .bench_values(|(headers, body)| binding::decode(headers, body));
+}
+
+#[divan::bench]
+fn encode_structured(bencher: Bencher<'_, '_>) {
+    let event = event();
+    bencher.bench(|| binding::structured(black_box(&event)));
+}
+
+#[divan::bench]
+fn filter_attributes(bencher: Bencher<'_, '_>) {
+    let pairs = [("type", "dev.sealpost.bench"), ("source", "/bench")];
+    let filter = Filter::Attributes(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
+    let event = event();
+    bencher.bench(|| filter.matches(black_box(&event)));
+}
+
+#[divan::bench(args = [1, 100, 10_000])]
+fn table_lookup(bencher: Bencher<'_, '_>, channels: usize) {
+    let key = |number: usize| ChannelKey {
+        kind: ChannelKind::Channel,
+        namespace: "default".to_owned(),
+        name: format!("c{number}"),
+    };
+    let channel = |number| {
+        Arc::new(Channel { key: key(number), acknowledge: Acknowledge::AfterDelivery, subscriptions: Vec::new() })
+    };
+    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let table = RoutingTable::new(TransportEncryption::Strict, hosts, (0..channels).map(channel).collect(), []);
+    bencher.bench(|| black_box(table.find(black_box(Some("localhost:8443")), black_box("/default/c0"))));
+}
+
+/// What finding the client of a destination costs.
+#[divan::bench]
+fn client_cache(bencher: Bencher<'_, '_>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let clients = ClientCache::new(SystemRoots::load(), MinVersion::Tls12, Limits::default());
+    let to = Addressable {
+        url: "http://127.0.0.1:1/".parse().expect("a URL"),
+        target: Target::Remote { connect: None },
+        trust: Arc::new(TrustBundle::default()),
+        audience: None,
+    };
+    bencher.bench(|| runtime.block_on(clients.client(black_box(&to))).is_ok());
+}
