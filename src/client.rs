@@ -203,3 +203,6 @@ fn follow_same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
     });
     if repeats && as_safe && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
+
+#[cfg(test)]
+mod tests;

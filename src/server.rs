@@ -89,6 +89,9 @@ pub async fn serve<H: Handler>(
     let mut connections = JoinSet::new();
     while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
         while connections.try_join_next().is_some() {}
+        if slots.available_permits() == 0 {
+            tracing::debug!("As many connections are open as --max-connections allows, further ones wait");
+        }
         connections.spawn(connect(stream, slot, Arc::clone(&shared)));
     }
     drop(listener);
@@ -114,7 +117,7 @@ async fn accept(
     stop: &CancellationToken,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let next = async {
-        let slot = free_slot(slots).await?;
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
                 Ok((stream, _peer)) => return Some((stream, slot)),
@@ -130,14 +133,6 @@ async fn accept(
         () = stop.cancelled() => None,
         accepted = next => accepted,
     }
-}
-
-async fn free_slot(slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        return Some(slot);
-    }
-    tracing::warn!("As many connections are open as --max-connections allows, further ones wait");
-    Arc::clone(slots).acquire_owned().await.ok()
 }
 
 async fn connect<H: Handler>(stream: TcpStream, _slot: OwnedSemaphorePermit, listener: Arc<Listener<H>>) {

@@ -53,7 +53,7 @@ pub struct GetOptions {
     pub name: Option<String>,
 
     /// Only objects of this namespace [default: all]
-    #[arg(short = 'n', long, value_name = "NS")]
+    #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE")]
     pub namespace: Option<String>,
 
     /// How objects are printed

@@ -71,7 +71,7 @@ pub struct SendOptions {
     pub rate: Option<f64>,
 
     /// Requests under way at once
-    #[arg(long, value_name = "N", env = "SEALPOST_SEND_CONCURRENCY", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
     /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable

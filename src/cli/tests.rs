@@ -21,13 +21,13 @@ fn the_definition_is_sound() {
 /// interface.md §1: every flag has an environment variable of its name.
 #[test]
 fn every_flag_has_its_variable() {
-    let command = Cli::command();
-    let run = command.find_subcommand("run").expect("run");
-    for argument in run.get_arguments().filter(|argument| argument.get_id() != "help") {
-        let flag = argument.get_long().expect("a flag");
-        let variable = format!("SEALPOST_{}", flag.to_uppercase().replace('-', "_"));
-        assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(variable.as_str()));
-        assert!(argument.get_help().is_some(), "{flag}");
+    for command in Cli::command().get_subcommands() {
+        let flags = command.get_arguments().filter(|argument| argument.get_id() != "help");
+        for (argument, flag) in flags.filter_map(|argument| Some((argument, argument.get_long()?))) {
+            let variable = format!("SEALPOST_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(variable.as_str()));
+            assert!(argument.get_help().is_some(), "{flag}");
+        }
     }
 }
 

@@ -85,8 +85,14 @@ fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn 
     })
 }
 
-/// rustls' errors travel inside I/O errors, whose `source` skips what they wrap.
+/// rustls' errors travel inside I/O errors, perhaps several, whose `source` skips what they wrap.
 fn io_wraps_tls(error: &(dyn Error + 'static)) -> bool {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+    let mut wrapper = error.downcast_ref::<std::io::Error>();
+    while let Some(inner) = wrapper.and_then(std::io::Error::get_ref) {
+        if inner.is::<rustls::Error>() {
+            return true;
+        }
+        wrapper = inner.downcast_ref::<std::io::Error>();
+    }
+    false
 }

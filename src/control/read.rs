@@ -122,18 +122,26 @@ impl Reader {
         let mut manifests = Manifests::default();
         let mut seen = HashMap::new();
         for path in self.paths.clone() {
-            for file in files(&path, &mut manifests.problems) {
+            let found = files(&path).unwrap_or_else(|problem| {
+                let unreadable = problem.severity == Severity::Error;
+                manifests.problems.push(*problem);
+                if unreadable { self.known_below(&path) } else { Vec::new() }
+            });
+            for file in found {
                 let objects = self.read_file(&file, &mut manifests.problems);
                 manifests.objects.extend(objects.iter().cloned());
                 seen.insert(file, objects);
             }
         }
-        if seen.is_empty() && !self.last_good.is_empty() {
-            manifests.objects = self.last_good.values().flatten().cloned().collect();
-        } else {
-            self.last_good = seen;
-        }
+        self.last_good = seen;
         manifests
+    }
+
+    /// The files that a path had when it could be read.
+    fn known_below(&self, path: &Path) -> Vec<PathBuf> {
+        let mut known: Vec<PathBuf> = self.last_good.keys().filter(|file| file.starts_with(path)).cloned().collect();
+        known.sort();
+        known
     }
 
     fn read_file(&mut self, file: &Path, problems: &mut Vec<Problem>) -> Vec<Arc<Raw>> {
@@ -190,26 +198,25 @@ fn text(file: &Path, stdin: &mut Option<String>) -> io::Result<String> {
 }
 
 /// The manifest files at a path. Hidden entries are skipped: a mounted ConfigMap keeps its machinery there.
-pub(super) fn files(path: &Path, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+///
+/// # Errors
+/// An error if the path cannot be read, a warning if there is none.
+pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
     let name: Arc<str> = Arc::from(path.to_string_lossy());
-    let mut report = |severity, message: String| problems.push(Problem::of_file(&name, None, severity, message));
     if path == Path::new("-") || path.is_file() {
-        return vec![path.to_owned()];
+        return Ok(vec![path.to_owned()]);
     }
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) => {
-            report(Severity::Error, format!("could not be read: {error}"));
-            return Vec::new();
-        }
-    };
+    let entries = fs::read_dir(path)
+        .map_err(|error| Problem::of_file(&name, None, Severity::Error, format!("could not be read: {error}")))
+        .map_err(Box::new)?;
     let mut files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_manifest(file)).collect();
     files.sort();
     if files.is_empty() {
-        report(Severity::Warning, "holds no .yaml, .yml or .json file".to_owned());
+        let message = "holds no .yaml, .yml or .json file".to_owned();
+        return Err(Box::new(Problem::of_file(&name, None, Severity::Warning, message)));
     }
-    files
+    Ok(files)
 }
 
 fn is_manifest(file: &Path) -> bool {

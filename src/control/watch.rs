@@ -111,8 +111,8 @@ impl Watcher {
 
 /// Every file that would be read, with what the system says of it. Links are followed.
 fn signature(paths: &[PathBuf]) -> Signature {
-    let mut ignored = Vec::new();
-    paths.iter().flat_map(|path| files(path, &mut ignored)).map(|file| (file.clone(), identity(&file))).collect()
+    let found = paths.iter().flat_map(|path| files(path).unwrap_or_default());
+    found.map(|file| (file.clone(), identity(&file))).collect()
 }
 
 fn identity(file: &Path) -> [i64; 6] {

@@ -12,8 +12,9 @@ use crate::delivery::{Delivery, Lane};
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
     let mut deliveries = JoinSet::new();
-    while let Some(permit) = lane.permit().await {
-        let Some(message) = consumer.recv().await else { break };
+    while let Some(message) = consumer.recv().await {
+        // Only now: a permit that is held while nothing is to be done would be missing to those that try again.
+        let Some(permit) = lane.permit().await else { break };
         while let Some(ended) = deliveries.try_join_next() {
             report(&lane, ended);
         }

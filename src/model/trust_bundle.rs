@@ -185,3 +185,6 @@ fn date(timestamp: i64) -> String {
     OffsetDateTime::from_unix_timestamp(timestamp)
         .map_or_else(|_| timestamp.to_string(), |time| time.date().to_string())
 }
+
+#[cfg(test)]
+mod tests;

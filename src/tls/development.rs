@@ -116,24 +116,17 @@ fn load(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, Devel
     Ok(DevelopmentCa { certificate_pem, issuer })
 }
 
-/// Makes a CA. The key is written first and under its final name only if no other process was quicker; the certificate
-/// follows, so that where there is a certificate there is its key.
+/// Makes a CA. Of several processes the first key stays, and the first certificate for it; the others use those.
 fn create(state_dir: &Path, certificate: &Path, key: &Path) -> Result<(), DevelopmentError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| DevelopmentError::Directory { path, source }
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed(state_dir))?;
-    let key_pair = KeyPair::generate()?;
-    let made = authority(&key_pair)?;
-    write_new(state_dir, key, &key_pair.serialize_pem()).map_err(failed(key))?;
-    let ours = read(key)? == key_pair.serialize_pem();
-    if ours {
-        write_new(state_dir, certificate, &made).map_err(failed(certificate))?;
-    } else {
-        wait_for(certificate).map_err(failed(certificate))?;
-    }
-    Ok(())
+    write_new(state_dir, key, &KeyPair::generate()?.serialize_pem()).map_err(failed(key))?;
+    let unusable = |error: rcgen::Error| DevelopmentError::Unusable { path: key.to_owned(), reason: error.to_string() };
+    let key_pair = KeyPair::from_pem(&read(key)?).map_err(unusable)?;
+    write_new(state_dir, certificate, &authority(&key_pair)?).map_err(failed(certificate))
 }
 
 fn authority(key: &KeyPair) -> Result<String, DevelopmentError> {
@@ -162,17 +155,56 @@ fn write_new(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// Another process has written the key and is about to write the certificate.
-fn wait_for(path: &Path) -> io::Result<()> {
-    for _ in 0..200 {
-        if path.exists() {
-            return Ok(());
-        }
-        std::thread::park_timeout(std::time::Duration::from_millis(10));
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, "ca.key is there but ca.crt is not"))
-}
-
 fn read(path: &Path) -> Result<String, DevelopmentError> {
     fs::read_to_string(path).map_err(|source| DevelopmentError::Directory { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::server::{Replaced, ServerIdentity};
+    use tempfile::TempDir;
+
+    fn now() -> i64 {
+        OffsetDateTime::now_utc().unix_timestamp()
+    }
+
+    #[test]
+    fn a_ca_is_made_once_and_its_certificates_are_usable() {
+        let directory = TempDir::new().expect("a directory");
+        let first = DevelopmentCa::load_or_create(&directory.path().join("state"), now()).expect("made");
+        let second = DevelopmentCa::load_or_create(&directory.path().join("state"), now()).expect("loaded");
+        assert_eq!(first.certificate_pem(), second.certificate_pem());
+        let issued = second.issue(&["*.ns.svc.cluster.local".to_owned()]).expect("issued");
+        let identity = ServerIdentity::default();
+        let replaced = identity.replace(&issued.chain_pem, &issued.key_pem, now()).expect("usable");
+        assert!(matches!(replaced, Replaced::Changed { not_after, .. } if issued.renew_at < not_after));
+    }
+
+    #[test]
+    fn what_is_there_is_never_replaced() {
+        let directory = TempDir::new().expect("a directory");
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("written");
+        write("ca.crt", "nothing");
+        assert!(matches!(
+            DevelopmentCa::load_or_create(directory.path(), now()),
+            Err(DevelopmentError::Unusable { .. })
+        ));
+        fs::remove_file(directory.path().join("ca.crt")).expect("removed");
+        write("ca.key", "nothing");
+        assert!(matches!(
+            DevelopmentCa::load_or_create(directory.path(), now()),
+            Err(DevelopmentError::Unusable { .. })
+        ));
+        fs::remove_file(directory.path().join("ca.key")).expect("removed");
+        DevelopmentCa::load_or_create(directory.path(), now()).expect("made");
+        let later = now() + CA_LIFE.whole_seconds() + 1;
+        assert!(matches!(
+            DevelopmentCa::load_or_create(directory.path(), later),
+            Err(DevelopmentError::Unusable { .. })
+        ));
+        fs::remove_file(directory.path().join("ca.crt")).expect("removed");
+        let mended = DevelopmentCa::load_or_create(directory.path(), now());
+        assert!(mended.is_ok(), "a key whose certificate was not written gets one");
+    }
 }

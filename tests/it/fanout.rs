@@ -132,3 +132,13 @@ async fn a_poison_event_delays_nobody() {
     subscriber.until(20).await;
     assert_eq!(dispatcher.counter("deliveries_unfinished").await, 1);
 }
+
+/// With one attempt at a time, those that try again get their turn although nothing new comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_need_no_new_events() {
+    let subscriber = Subscriber::replying(&[503, 503, 200]).await;
+    let spec = to(&subscriber) + "\ndelivery: {retry: 5, backoffPolicy: exponential, backoffDelay: PT0.05S}";
+    let dispatcher = Dispatcher::of(&channel(&[("s", spec)])).arg("--concurrency").arg("1").start().await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "1").await, 202);
+    assert_eq!(subscriber.count(), 3);
+}

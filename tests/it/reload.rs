@@ -53,6 +53,29 @@ async fn half_written_files() {
     assert_eq!(subscriber.count(), 2);
 }
 
+/// A path that cannot be read keeps what it had; a file that is removed from a directory is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_that_go_away() {
+    let builder = Dispatcher::of(&channel(&[]));
+    let other = builder.path("other.yaml");
+    let channel_of_its_own = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n";
+    let builder = builder.file("other.yaml", channel_of_its_own).arg("-f").arg(other.display().to_string());
+    let dispatcher = builder.start().await;
+    let (here, there) = (dispatcher.path("manifests"), dispatcher.path("gone"));
+    dispatcher
+        .changing(|| {
+            std::fs::rename(&here, &there).expect("renamed");
+            std::fs::remove_file(&other).expect("removed");
+        })
+        .await;
+    for path in ["/default/c", "/default/other"] {
+        assert_eq!(send(&plain(), dispatcher.http_url(path), "1").await, 202, "{path}");
+    }
+    dispatcher.changing(|| std::fs::rename(&there, &here).expect("renamed")).await;
+    dispatcher.changing(|| std::fs::remove_file(here.join("m.yaml")).expect("removed")).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 404);
+}
+
 /// A mounted ConfigMap: a directory of links into a directory whose link is swapped.
 #[tokio::test(flavor = "multi_thread")]
 async fn symbolic_links_are_swapped() {
