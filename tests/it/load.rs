@@ -4,15 +4,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::Client;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
+use crate::support::channel;
 use crate::support::dispatcher::{Dispatcher, replace};
 use crate::support::sender::{client, event, tls};
 use crate::support::subscriber::{Received, Reply, Subscriber};
-use crate::support::{channel, eventually};
 
 const CONCURRENCY: usize = 64;
 
@@ -88,6 +89,16 @@ async fn send_all(url: String, count: usize, sent: Arc<AtomicUsize>) -> (Vec<usi
     (accepted, refused)
 }
 
+/// Waits until so many events are sent; how long that takes depends on how many there are.
+async fn until_sent(sent: &AtomicUsize, count: usize) {
+    let waiting = async {
+        while sent.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(300), waiting).await.expect("sent in time");
+}
+
 fn sender() -> Client {
     client(tls("", rustls::ALL_VERSIONS, &[])).build().expect("a client")
 }
@@ -134,7 +145,7 @@ async fn a_stop_in_the_middle_loses_nothing() {
     let mut dispatcher = Dispatcher::standalone(&world.yaml(0)).await;
     let (count, sent) = (events(), Arc::new(AtomicUsize::new(0)));
     let sending = tokio::spawn(send_all(dispatcher.http_url("/default/c"), count, Arc::clone(&sent)));
-    eventually("half of them are sent", || sent.load(Ordering::Relaxed) > count / 2).await;
+    until_sent(&sent, count / 2).await;
     dispatcher.signal(Signal::TERM);
     let (accepted, _refused) = sending.await.expect("sent");
     assert!(dispatcher.ended().await.success());
@@ -152,7 +163,7 @@ async fn fifty_rewrites_lose_and_double_nothing() {
     let sending = tokio::spawn(send_all(dispatcher.http_url("/default/c"), count, Arc::clone(&sent)));
     for rewrite in 1..=50 {
         let share = count * rewrite / 52;
-        eventually("events are sent", || sent.load(Ordering::Relaxed) >= share).await;
+        until_sent(&sent, share).await;
         replace(&dispatcher.path("manifests/m.yaml"), &world.yaml(rewrite % 2));
     }
     let (accepted, refused) = sending.await.expect("sent");
