@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
 use crate::cli::RunOptions;
 use crate::client::{self, ClientCache};
-use crate::control::{Resolution, Settings, Watcher};
+use crate::control::{Resolution, Watcher};
 use crate::delivery::{self, Delivery};
 use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
@@ -41,7 +41,9 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     require_paths(&options)?;
     let listeners = Listeners::bind(&options).await?;
     let certificates = Certificates::load(&options)?;
-    let mut watcher = Watcher::new(&options.filename, settings(&options, &listeners, &certificates)?);
+    let urls = Some(listeners.urls()?);
+    let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
+    let mut watcher = Watcher::new(&options.manifests.filename, settings);
     let first = tokio::task::block_in_place(|| watcher.read());
     certificates.follow(&first);
 
@@ -162,18 +164,6 @@ async fn follow(mut watcher: Watcher, publisher: Publisher, stop: CancellationTo
     }
 }
 
-fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certificates) -> anyhow::Result<Settings> {
-    Ok(Settings {
-        system_namespace: options.system_namespace.clone(),
-        cluster_domain: options.cluster_domain.clone(),
-        default_namespace: options.namespace.clone(),
-        transport_encryption: options.transport_encryption,
-        resolve: options.resolve.clone(),
-        urls: Some(listeners.urls()?),
-        ca_certs: certificates.ca_certs(),
-    })
-}
-
 fn limits(options: &RunOptions) -> Limits {
     Limits {
         max_connections: options.limits.max_connections,
@@ -186,7 +176,7 @@ fn limits(options: &RunOptions) -> Limits {
 
 /// A path that does not exist at the start is a mistake; later it may come back.
 fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
-    for path in options.filename.iter().filter(|path| path.as_os_str() != "-") {
+    for path in options.manifests.filename.iter().filter(|path| path.as_os_str() != "-") {
         if !path.exists() {
             anyhow::bail!("-f {}: no such file or directory", path.display());
         }

@@ -3,6 +3,7 @@
 mod check;
 mod display;
 mod get;
+mod manifests;
 mod run;
 mod send;
 mod value;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub use check::CheckOptions;
 pub use display::DisplayOptions;
 pub use get::{GetOptions, Output, Resource};
+pub use manifests::ManifestOptions;
 pub use run::{DefaultChannel, LimitOptions, LogFormat, RunOptions};
 pub use send::{Mode, SendOptions};
 

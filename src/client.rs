@@ -9,13 +9,14 @@ mod error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, StatusCode};
 use moka::future::Cache;
 use reqwest::redirect;
+use time::OffsetDateTime;
 
 use crate::model::{Addressable, Fingerprint, Target, TrustBundle};
 use crate::tls::{self, MinVersion, SystemRoots};
@@ -160,8 +161,7 @@ impl Transport for ClientCache {
 
 /// The destination's trust without what is not valid now. Where nothing is left of it, nothing is sent.
 fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let now = OffsetDateTime::now_utc().unix_timestamp();
     let valid = to.trust.valid_at(now);
     match to.trust.invalid_at(now).next() {
         Some(invalid) if valid.certificates().is_empty() => {

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     };
     let usage = match &cli.command {
         Command::Run(options) => options.validate(),
+        Command::Check(options) => options.manifests.validate(),
         _ => Ok(()),
     };
     if let Err(error) = usage.and_then(|()| start_logging(style, &level)) {

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunOptions;
@@ -43,13 +44,18 @@ impl Certificates {
     pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
         let identity = ServerIdentity::default();
         let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
-            let ca = Box::new(DevelopmentCa::load_or_create(&options.state_dir, now())?);
+            let ca = Box::new(DevelopmentCa::load_or_create(
+                &options.state_dir,
+                OffsetDateTime::now_utc().unix_timestamp(),
+            )?);
             let source = Source::Development { ca, issued: Mutex::default() };
             return Ok(Self { identity, source: Arc::new(source) });
         };
         let ca = options.tls_ca.as_deref().map(read).transpose()?;
         let pair = (read(certificate)?, read(key)?);
-        identity.replace(&pair.0, &pair.1, now()).context("--tls-cert and --tls-key")?;
+        identity
+            .replace(&pair.0, &pair.1, OffsetDateTime::now_utc().unix_timestamp())
+            .context("--tls-cert and --tls-key")?;
         let source =
             Source::Files { certificate: certificate.clone(), key: key.clone(), ca, last: Mutex::new(Some(pair)) };
         Ok(Self { identity, source: Arc::new(source) })
@@ -97,7 +103,7 @@ impl Certificates {
 
     /// Whether this pair is in use now. A bad one is reported and changes nothing.
     fn replace(&self, origin: &str, chain: &str, key: &str) -> bool {
-        match self.identity.replace(chain, key, now()) {
+        match self.identity.replace(chain, key, OffsetDateTime::now_utc().unix_timestamp()) {
             Ok(Replaced::Unchanged) => true,
             Ok(Replaced::Changed { subject, not_after }) => {
                 tracing::info!(origin, subject, not_after, "Server certificate in use");
@@ -126,7 +132,10 @@ impl Certificates {
 
     fn renew(&self, ca: &DevelopmentCa, issued: &Mutex<Development>) {
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
-        if issued.by_secret.is_none() && issued.renew_at != 0 && now() >= issued.renew_at {
+        if issued.by_secret.is_none()
+            && issued.renew_at != 0
+            && OffsetDateTime::now_utc().unix_timestamp() >= issued.renew_at
+        {
             self.issue(ca, &mut issued);
         }
     }
@@ -147,9 +156,4 @@ impl Certificates {
 fn read(path: impl AsRef<Path>) -> anyhow::Result<String> {
     let path = path.as_ref();
     std::fs::read_to_string(path).with_context(|| path.display().to_string())
-}
-
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(now).unwrap_or(i64::MAX)
 }

@@ -59,8 +59,8 @@ impl Stage {
         let failed = self.until_told(&mut signals).await;
         readiness.stopping();
         let in_time = self.drain(&mut signals, limit).await;
-        self.end().await;
-        let left = counters.abandoned.get();
+        self.end(counters).await;
+        let left = counters.abandoned.get() + counters.unfinished();
         if left > 0 {
             tracing::error!(left, "Stopped with deliveries left: those that were acknowledged are lost");
         } else {
@@ -110,8 +110,17 @@ impl Stage {
     }
 
     /// Ends what is left. Deliveries first, so that senders that wait for them can be told.
-    async fn end(&mut self) {
+    async fn end(&mut self, counters: &Counters) {
         self.delivering.abort().await;
+        // Aborted deliveries let go of their events one after the other.
+        let let_go = async {
+            while counters.unfinished() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if tokio::time::timeout(LAST_WORDS, let_go).await.is_err() {
+            tracing::debug!("Some deliveries have not been let go of");
+        }
         if tokio::time::timeout(LAST_WORDS, self.accepting.all_ended()).await.is_err() {
             tracing::debug!("Some senders did not take their answers");
         }

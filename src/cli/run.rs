@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::value;
-use crate::control::ResolveOverride;
+use super::{ManifestOptions, value};
 use crate::model::TransportEncryption;
 use crate::tls::MinVersion;
 
@@ -40,9 +39,9 @@ pub enum DefaultChannel {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunOptions {
-    /// Manifest file or directory, - for standard input; watched, re-applied on change
-    #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',')]
-    pub filename: Vec<PathBuf>,
+    /// What the configuration is.
+    #[command(flatten)]
+    pub manifests: ManifestOptions,
 
     /// Take the configuration from the Kubernetes API (not in this version)
     #[arg(long, env = "SEALPOST_KUBERNETES")]
@@ -92,10 +91,6 @@ pub struct RunOptions {
     #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
     pub state_dir: PathBuf,
 
-    /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable
-    #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
-    pub resolve: Vec<ResolveOverride>,
-
     /// What a Channel without template and a Broker's channel are made of
     #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
     pub default_channel: DefaultChannel,
@@ -119,18 +114,6 @@ pub struct RunOptions {
     /// What is logged: a level, or directives such as info,sealpost::delivery=debug
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-
-    /// Namespace of objects that name none
-    #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
-    pub namespace: String,
-
-    /// Namespace of config-features, trust bundles and TLS Secrets
-    #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE", default_value = "knative-eventing")]
-    pub system_namespace: String,
-
-    /// Domain of cluster host names
-    #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
 
     /// What senders and subscribers may cost.
     #[command(flatten)]
@@ -215,9 +198,7 @@ impl RunOptions {
         {
             return Err("channels on RabbitMQ are not in this version: leave out --default-channel rabbitmq and the --rabbitmq flags".to_owned());
         }
-        if self.filename.is_empty() {
-            return Err("nothing to run: give manifests with -f PATH".to_owned());
-        }
+        self.manifests.validate()?;
         self.min_version().map(drop)
     }
 }

@@ -6,8 +6,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::read::{Reader, files};
@@ -59,7 +60,8 @@ impl Watcher {
     }
 
     fn resolve(&mut self) -> Resolution {
-        let resolution = resolve(&self.manifests, self.last.as_ref(), &self.settings, now());
+        let resolution =
+            resolve(&self.manifests, self.last.as_ref(), &self.settings, OffsetDateTime::now_utc().unix_timestamp());
         self.report(&resolution.problems);
         self.reviewed = Instant::now();
         self.last = Some(resolution.clone());
@@ -127,9 +129,4 @@ fn identity(file: &Path) -> [i64; 6] {
             i64::from(metadata.mode()),
         ]
     })
-}
-
-fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(now).unwrap_or(i64::MAX)
 }

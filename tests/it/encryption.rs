@@ -9,7 +9,8 @@ use rustls::version::{TLS12, TLS13};
 use crate::support::dispatcher::{Dispatcher, replace};
 use crate::support::pki::{Ca, Identity};
 use crate::support::sender::{client, event, plain, send, tls, trusting};
-use crate::support::{channel, eventually, features};
+use crate::support::subscriber::{Reply, Subscriber};
+use crate::support::{block, channel, eventually, features};
 
 /// CR-37 to CR-40, interface.md §4, control-plane.md 3.2: modes by listener, switched while running.
 #[tokio::test(flavor = "multi_thread")]
@@ -171,4 +172,30 @@ async fn files_with_keys_of_all_kinds() {
         assert_eq!(send(&client, dispatcher.https_url("/default/c"), "i").await, 202, "{pair:?}");
     }
     assert_eq!(names(&dispatcher.object("channels", "c").await), ["http"]);
+}
+
+/// interface.md §4: a destination that offers both schemes is reached over https in `permissive` and `strict`.
+#[tokio::test(flavor = "multi_thread")]
+async fn https_is_preferred_where_both_are_offered() {
+    let ca = Ca::new("both");
+    let (secure, simple) =
+        (Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await, Subscriber::ok().await);
+    let spec =
+        format!("subscriber:\n  ref: {{apiVersion: v1, kind: Service, name: both}}\n  CACerts: {}", block(&ca.pem, 4));
+    let service = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: both\n  annotations: {{sealpost.dev/endpoint: '{}, {}'}}\n",
+        simple.url(),
+        secure.url()
+    );
+    let dispatcher = Dispatcher::standalone(&(channel(&[("s", spec)]) + &service)).await;
+    let client = trusting(&dispatcher.ca());
+    for (mode, url, counts) in [
+        ("disabled", dispatcher.http_url("/default/c"), (0, 1)),
+        ("permissive", dispatcher.http_url("/default/c"), (1, 1)),
+        ("strict", dispatcher.https_url("/default/c"), (2, 1)),
+    ] {
+        dispatcher.apply_to("features.yaml", &features(mode)).await;
+        assert_eq!(send(&client, url, mode).await, 202);
+        assert_eq!((secure.count(), simple.count()), counts, "{mode}");
+    }
 }

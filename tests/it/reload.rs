@@ -135,3 +135,27 @@ async fn retries_use_the_newest_configuration() {
     assert_eq!(mended.count(), 1);
     eventually("nothing is left", || broken.count() <= 2).await;
 }
+
+/// Many files at once, come and gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_at_once() {
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let file = |number: usize| dispatcher.path(&format!("manifests/{number}.yaml"));
+    dispatcher
+        .changing(|| {
+            for number in 0..300 {
+                let yaml =
+                    format!("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c{number}}}\n");
+                std::fs::write(file(number), yaml).expect("written");
+            }
+        })
+        .await;
+    dispatcher.until_object("channels", "c299", |object| !object.is_null()).await;
+    for number in [0, 150, 299] {
+        assert_eq!(send(&plain(), dispatcher.http_url(&format!("/default/c{number}")), "1").await, 202);
+    }
+    dispatcher.changing(|| (0..300).for_each(|number| std::fs::remove_file(file(number)).expect("removed"))).await;
+    dispatcher.until_object("channels", "c0", serde_json::Value::is_null).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c0"), "2").await, 404);
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 202);
+}

@@ -1,0 +1,59 @@
+//! The flags that say what the configuration is: for `run` and `check` alike.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::control::{CaCerts, ResolveOverride, Settings, Urls};
+use crate::model::TransportEncryption;
+
+/// Where manifests are, and what they do not say.
+#[derive(Clone, Debug, Args)]
+pub struct ManifestOptions {
+    /// Manifest file or directory, - for standard input; repeatable; run watches them and applies changes
+    #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',')]
+    pub filename: Vec<PathBuf>,
+
+    /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable
+    #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
+    pub resolve: Vec<ResolveOverride>,
+
+    /// Namespace of objects that name none
+    #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+
+    /// Namespace of config-features, trust bundles and TLS Secrets
+    #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE", default_value = "knative-eventing")]
+    pub system_namespace: String,
+
+    /// Domain of cluster host names
+    #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+}
+
+impl ManifestOptions {
+    /// The settings for reading the manifests.
+    #[must_use]
+    pub fn settings(
+        &self,
+        transport_encryption: Option<TransportEncryption>,
+        urls: Option<Urls>,
+        ca_certs: CaCerts,
+    ) -> Settings {
+        Settings {
+            system_namespace: self.system_namespace.clone(),
+            cluster_domain: self.cluster_domain.clone(),
+            default_namespace: self.namespace.clone(),
+            transport_encryption,
+            resolve: self.resolve.clone(),
+            urls,
+            ca_certs,
+        }
+    }
+
+    /// # Errors
+    /// If no manifest is named.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.filename.is_empty() { Err("nothing to read: give manifests with -f PATH".to_owned()) } else { Ok(()) }
+    }
+}
