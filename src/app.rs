@@ -7,6 +7,7 @@ mod shutdown;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
 use crate::cli::RunOptions;
 use crate::client::{self, ClientCache};
-use crate::control::{Resolution, Watcher};
+use crate::control::{self, Resolution, Settings};
 use crate::delivery::{self, Delivery};
 use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
@@ -43,16 +44,18 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     let certificates = Certificates::load(&options)?;
     let urls = Some(listeners.urls()?);
     let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
-    let mut watcher = Watcher::new(&options.manifests.filename, settings);
-    let first = tokio::task::block_in_place(|| watcher.read());
+    let mut stages = Stage::default();
+    let mut newest = configuration(&options, settings, &mut stages);
+    newest.changed().await.context("the manifests could not be read")?;
+    let first = newest.borrow_and_update().clone().context("the manifests could not be read")?;
     certificates.follow(&first);
 
     let parts = Parts::new(&options, first, min_version);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
-    let mut stages = parts.start(&options, listeners, &certificates, receiver)?;
+    parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
     let publisher = Publisher { changes, inventory: parts.inventory.clone(), certificates: certificates.clone() };
-    stages.accepting.spawn("configuration", follow(watcher, publisher, stages.stop.clone()));
+    stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
     stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
     parts.readiness.started();
     tracing::info!("Ready");
@@ -65,13 +68,13 @@ struct Parts {
     readiness: Readiness,
     router: Arc<Router>,
     delivery: Arc<Delivery<ClientCache>>,
-    first: Resolution,
+    first: Arc<Resolution>,
     min_version: MinVersion,
     inventory: watch::Sender<Arc<Inventory>>,
 }
 
 impl Parts {
-    fn new(options: &RunOptions, first: Resolution, min_version: MinVersion) -> Self {
+    fn new(options: &RunOptions, first: Arc<Resolution>, min_version: MinVersion) -> Self {
         let counters = Arc::new(Counters::default());
         let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
         let router = Arc::new(Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters)));
@@ -95,9 +98,8 @@ impl Parts {
         options: &RunOptions,
         listeners: Listeners,
         certificates: &Certificates,
-        changes: mpsc::Receiver<Change>,
-    ) -> anyhow::Result<Stage> {
-        let mut stages = Stage::default();
+        (changes, stages): (mpsc::Receiver<Change>, &mut Stage),
+    ) -> anyhow::Result<()> {
         let backend = Arc::new(MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters)));
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
         let mut dispatcher = Dispatcher::new(backend, router, delivery, options.limits.concurrency);
@@ -115,7 +117,7 @@ impl Parts {
         stages.accepting.spawn("http listener", http);
         let tls = certificates.identity().server_config(self.min_version)?;
         stages.accepting.spawn("https listener", server::serve(listeners.https, Some(tls), limits, ingress, stop));
-        Ok(stages)
+        Ok(())
     }
 
     fn ingress(&self, options: &RunOptions) -> Ingress {
@@ -138,6 +140,16 @@ struct Publisher {
 }
 
 impl Publisher {
+    /// Publishes each new configuration until the stop.
+    async fn run(self, mut newest: Newest, stop: CancellationToken) {
+        while let Some(Ok(())) = stop.run_until_cancelled(newest.changed()).await {
+            let resolution = newest.borrow_and_update().clone();
+            if let Some(resolution) = resolution {
+                self.publish(&resolution).await;
+            }
+        }
+    }
+
     /// Returns when the configuration is served; only then it is shown.
     async fn publish(&self, resolution: &Resolution) {
         self.certificates.follow(resolution);
@@ -151,17 +163,22 @@ impl Publisher {
     }
 }
 
-/// Publishes each new configuration until the stop.
-async fn follow(mut watcher: Watcher, publisher: Publisher, stop: CancellationToken) {
-    loop {
-        let next = tokio::select! {
-            () = stop.cancelled() => return,
-            next = watcher.next() => next,
-        };
-        let Ok((same, resolution)) = next else { return };
-        watcher = same;
-        publisher.publish(&resolution).await;
-    }
+/// The newest configuration; none before the manifests have been read.
+type Newest = watch::Receiver<Option<Arc<Resolution>>>;
+
+/// Starts reading manifests and following them.
+fn configuration(options: &RunOptions, settings: Settings, stages: &mut Stage) -> Newest {
+    let (resolved, newest) = watch::channel(None);
+    let (paths, stop) = (options.manifests.filename.clone(), stages.stop.clone());
+    stages.accepting.spawn("configuration", async move {
+        // Settings do not change while running; their sender lives as long as the watcher.
+        let (_settings, settings) = watch::channel(settings);
+        let read = paths.clone();
+        let Ok(first) = tokio::task::spawn_blocking(move || control::read(&read)).await else { return };
+        let publish = |new: &Resolution| drop(resolved.send_replace(Some(Arc::new(new.clone()))));
+        control::watch(paths, settings, first, publish, stop).await;
+    });
+    newest
 }
 
 fn limits(options: &RunOptions) -> Limits {

@@ -79,14 +79,14 @@ impl Certificates {
         let Source::Development { ca, issued } = self.source.as_ref() else { return };
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = &resolution.certificate {
-            let replaced = self.replace(&secret.origin, &secret.chain_pem, &secret.key_pem);
+            let replaced = self.replace(&secret.origin, &secret.certificate_chain_pem, &secret.private_key_pem);
             if replaced || issued.by_secret.is_some() {
                 issued.by_secret = Some(secret.origin.clone());
                 return;
             }
         }
-        if issued.hosts != resolution.host_names || issued.renew_at == 0 {
-            issued.hosts.clone_from(&resolution.host_names);
+        if issued.hosts != resolution.hosts || issued.renew_at == 0 {
+            issued.hosts.clone_from(&resolution.hosts);
             self.issue(ca, &mut issued);
         }
     }

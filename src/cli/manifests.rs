@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use time::OffsetDateTime;
 
 use crate::control::{CaCerts, ResolveOverride, Settings, Urls};
 use crate::model::TransportEncryption;
@@ -48,6 +49,7 @@ impl ManifestOptions {
             resolve: self.resolve.clone(),
             urls,
             ca_certs,
+            now: OffsetDateTime::now_utc().unix_timestamp(),
         }
     }
 

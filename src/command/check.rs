@@ -2,22 +2,15 @@
 
 use std::process::ExitCode;
 
-use time::OffsetDateTime;
-
 use crate::cli::CheckOptions;
-use crate::control::{self, CaCerts, Severity};
+use crate::control::{self, CaCerts, Problem};
 
 /// Reads manifests as `run` would, prints their problems, and fails if one of them is an error.
 #[must_use]
 pub fn run(options: &CheckOptions) -> ExitCode {
     let settings = options.manifests.settings(None, None, CaCerts::Unknown);
-    let now = OffsetDateTime::now_utc().unix_timestamp();
-    let problems = control::check(&options.manifests.filename, &settings, now);
+    let problems = control::check(&options.manifests.filename, &settings);
     let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     super::print(&text);
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

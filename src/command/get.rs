@@ -89,12 +89,18 @@ fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
             columns.push(("SUBSCRIBER_URI", "/status/physicalSubscription/subscriberUri"));
         }
     }
-    columns.extend([("READY", "/status/conditions/0/status"), ("REASON", "/status/conditions/0/reason")]);
+    columns.extend([("READY", "status"), ("REASON", "reason")]);
     columns
 }
 
+/// The value at a pointer, or of the `Ready` condition where the pointer is a plain name.
 fn cell(item: &Value, pointer: &str) -> String {
-    super::printable(text(item, pointer))
+    if pointer.starts_with('/') {
+        return super::printable(text(item, pointer));
+    }
+    let conditions = item.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let ready = conditions.into_iter().find(|condition| text(condition, "/type") == "Ready");
+    super::printable(ready.map_or("", |ready| text(ready, &format!("/{pointer}"))))
 }
 
 fn text<'v>(item: &'v Value, pointer: &str) -> &'v str {
@@ -108,7 +114,7 @@ mod tests {
     #[test]
     fn a_table_is_as_wide_as_its_cells() {
         let items = [json!({"metadata": {"namespace": "default", "name": "c"},
-            "status": {"address": {"url": "http://127.0.0.1:8080/default/c"}, "conditions": [{"status": "True"}]}})];
+            "status": {"address": {"url": "http://127.0.0.1:8080/default/c"}, "conditions": [{"type": "Addressable", "status": "Unknown"}, {"type": "Ready", "status": "True"}]}})];
         let expected = "\
 NAMESPACE   NAME   URL                               READY   REASON
 default     c      http://127.0.0.1:8080/default/c   True

@@ -110,9 +110,9 @@ fn client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")))
         .timeout(TIMEOUT);
-    let there = options.resolve.iter().find_map(|known| known.applies_to(&options.url));
-    if let (Some(address), Some(host)) = (there, options.url.host_str()) {
-        builder = builder.resolve(host, address);
+    let there = options.resolve.iter().find(|known| known.matches(&options.url));
+    if let (Some(there), Some(host)) = (there, options.url.host_str()) {
+        builder = builder.resolve(host, there.to);
     }
     Ok(builder.build()?)
 }

@@ -1,150 +1,140 @@
-//! Knative's kinds as they are written in YAML. Types of this module are never imported by name: a
-//! `manifest::Subscription` is what the user wrote, a `Subscription` is what it means.
+//! Manifests as written: documents with their origin, and serde mirrors of the kinds that are read. Nothing here is
+//! checked beyond its shape, and no reference is followed.
 
-use std::collections::BTreeMap;
+pub(crate) mod config;
+pub(crate) mod duck;
+pub(crate) mod eventing;
+mod fields;
+pub(crate) mod messaging;
+pub(crate) mod spelling;
 
-use serde::Deserialize;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// `spec` of a `Channel` or `InMemoryChannel`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Channel {
-    pub(super) channel_template: Option<ChannelTemplate>,
-    pub(super) delivery: Option<Delivery>,
-    pub(super) subscribers: Vec<Subscriber>,
+use super::Problem;
+use super::report::Report;
+use super::yaml::Lines;
+
+/// One object as written, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Document {
+    pub(crate) value: Value,
+    pub(crate) origin: Option<Origin>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct ChannelTemplate {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    #[serde(rename = "spec")]
-    pub(super) _spec: Value,
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Origin {
+    pub(crate) file: Arc<str>,
+    pub(crate) lines: Lines,
 }
 
-/// An entry of a channel's own `spec.subscribers` (control-plane.md 2.2).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Subscriber {
-    pub(super) uid: Option<String>,
-    pub(super) name: Option<String>,
-    #[serde(rename = "generation")]
-    pub(super) _generation: Option<i64>,
-    pub(super) subscriber_uri: Option<String>,
-    #[serde(rename = "subscriberCACerts")]
-    pub(super) subscriber_ca_certs: Option<String>,
-    pub(super) subscriber_audience: Option<String>,
-    pub(super) reply_uri: Option<String>,
-    #[serde(rename = "replyCACerts")]
-    pub(super) reply_ca_certs: Option<String>,
-    pub(super) reply_audience: Option<String>,
-    pub(super) delivery: Option<Delivery>,
-    #[serde(rename = "auth")]
-    pub(super) _auth: Value,
+impl Document {
+    /// The text at a path of keys, if it is text and not empty.
+    pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
+        let value = path.iter().try_fold(&self.value, |value, key| value.get(key))?;
+        value.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// The file that it is from.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.origin.as_ref().map(|origin| origin.file.as_ref())
+    }
+
+    /// The line of a field, or of the deepest part of its path that is there.
+    pub(crate) fn line(&self, field: &str) -> Option<usize> {
+        self.origin.as_ref()?.lines.of(field)
+    }
+
+    /// `file:line`, for messages about another object.
+    pub(crate) fn place(&self) -> Option<String> {
+        let file = self.file()?;
+        Some(self.line("").map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
+    }
 }
 
-/// `spec` of a `Subscription`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Subscription {
-    pub(super) channel: Reference,
-    #[serde(default)]
-    pub(super) subscriber: Option<Destination>,
-    #[serde(default)]
-    pub(super) reply: Option<Destination>,
-    #[serde(default)]
-    pub(super) delivery: Option<Delivery>,
+/// What was read from one file.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// As it was named or found.
+    pub(crate) name: Arc<str>,
+    /// SHA-256 of its content; `None` if it could not be read.
+    pub(crate) digest: Option<[u8; 32]>,
+    /// Its objects, or those of its last good content.
+    pub(crate) documents: Arc<Vec<Document>>,
+    /// Why its content is not (or not all of it) applied.
+    pub(crate) problems: Vec<Problem>,
 }
 
-/// `spec` of a `Broker`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Broker {
-    #[serde(rename = "config")]
-    pub(super) _config: Value,
-    pub(super) delivery: Option<Delivery>,
+/// Everything that was read: the objects of every file, and why some could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct Manifests {
+    pub(crate) files: Vec<Arc<File>>,
+    /// Problems of the paths themselves.
+    pub(crate) problems: Vec<Problem>,
 }
 
-/// `spec` of a `Trigger`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Trigger {
-    #[serde(default)]
-    pub(super) broker: Option<String>,
-    #[serde(default)]
-    pub(super) broker_ref: Option<Reference>,
-    #[serde(default)]
-    pub(super) filter: Option<Filter>,
-    #[serde(default)]
-    pub(super) filters: Vec<Value>,
-    pub(super) subscriber: Destination,
-    #[serde(default)]
-    pub(super) delivery: Option<Delivery>,
+impl Manifests {
+    /// Whether nothing was read anew since the other ones.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<File>, &Arc<File>)| Arc::ptr_eq(a, b);
+        self.problems == other.problems
+            && self.files.len() == other.files.len()
+            && self.files.iter().zip(&other.files).all(same)
+    }
+
+    /// Every object, in the order of files and of their place in them.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &Document> {
+        self.files.iter().flat_map(|file| file.documents.iter())
+    }
+
+    /// Every problem found while reading.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().chain(self.files.iter().flat_map(|file| &file.problems))
+    }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Filter {
-    pub(super) attributes: Option<BTreeMap<String, String>>,
+/// Reads an object as `T`, and reports what has the wrong type and what looks like a typing error. `None` if it has
+/// the wrong type somewhere.
+pub(crate) fn decode<T: DeserializeOwned>(report: &mut Report<'_>) -> Option<T> {
+    let document = report.document();
+    let mut unknown = Vec::new();
+    let mut remember = |path: serde_ignored::Path<'_>| unknown.push(fields::keys(&path));
+    let watched = serde_ignored::Deserializer::new(&document.value, &mut remember);
+    let decoded = serde_path_to_error::deserialize(watched);
+    let kind = document.text(&["kind"]).unwrap_or_default();
+    for keys in &unknown {
+        if let Some(meant) = fields::meant(kind, keys) {
+            report.warning(&fields::path(keys), format!("is not a field that is known here; did you mean {meant}?"));
+        }
+    }
+    match decoded {
+        Ok(object) => Some(object),
+        Err(error) => {
+            let message = if kind == "Secret" {
+                "has the wrong type: write text, as base64 in data or as it is in stringData".to_owned()
+            } else {
+                wrong_type(&error.inner().to_string())
+            };
+            report.error(&error.path().to_string(), message);
+            None
+        }
+    }
 }
 
-/// A destination as it is written (control-plane.md 5.2).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Destination {
-    #[serde(rename = "ref")]
-    pub(super) reference: Option<Reference>,
-    pub(super) uri: Option<String>,
-    #[serde(rename = "CACerts")]
-    pub(super) ca_certs: Option<String>,
-    pub(super) audience: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Reference {
-    pub(super) api_version: Option<String>,
-    pub(super) kind: Option<String>,
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
-    #[serde(rename = "address")]
-    pub(super) _address: Option<String>,
-    #[serde(rename = "group")]
-    pub(super) _group: Option<String>,
-}
-
-/// A delivery spec as it is written (control-plane.md 2.1).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Delivery {
-    pub(super) dead_letter_sink: Option<Destination>,
-    pub(super) retry: Option<i64>,
-    pub(super) timeout: Option<String>,
-    pub(super) backoff_policy: Option<String>,
-    pub(super) backoff_delay: Option<String>,
-    pub(super) backoff_max: Option<String>,
-    pub(super) retry_after_max: Option<String>,
-    pub(super) format: Option<String>,
-}
-
-/// `spec` of a `Service`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Service {
-    pub(super) selector: BTreeMap<String, String>,
-}
-
-/// `spec` of a `Pod`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Pod {
-    pub(super) containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Container {
-    pub(super) image: String,
+/// What serde says, with a remedy.
+fn wrong_type(reason: &str) -> String {
+    let scalar = ["boolean", "integer", "floating point", "number"]
+        .iter()
+        .any(|found| reason.strip_prefix("invalid type: ").is_some_and(|rest| rest.starts_with(found)));
+    let remedy = match reason {
+        _ if scalar && reason.ends_with("expected a string") => "; write it in quotes",
+        _ if reason.starts_with("invalid type: string") && reason.ends_with("expected i64") => {
+            "; write a whole number without quotes"
+        }
+        _ => "; see the reference of the Knative API for its type",
+    };
+    format!("{reason}{remedy}")
 }

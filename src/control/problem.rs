@@ -1,65 +1,84 @@
-//! What is wrong with a manifest: where it is, what it is, and what to do.
+//! What is wrong with the configuration: one line a problem, naming place, object, field and remedy.
 
 use std::fmt;
-use std::sync::Arc;
 
 /// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// The object, or the file, is not applied.
+    /// The object (or the file) is not applied; its last good form stays.
     Error,
-    /// It is applied, but probably not as meant.
+    /// It is applied, but probably not what was meant.
     Warning,
-    /// Something is left alone.
+    /// Worth knowing.
     Note,
 }
 
-/// Names an object in a message.
+/// Names the object that a problem is about. Parts that could not be read are empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     /// `kind`.
     pub kind: String,
-    /// `metadata.namespace`, or the default.
+    /// `metadata.namespace`.
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
 }
 
 impl fmt::Display for ObjectName {
-    /// `kind namespace/name`.
+    /// `Kind namespace/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        let kind = if self.kind.is_empty() { "object" } else { &self.kind };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
     }
 }
 
-/// One problem. Displayed as `file:line: kind namespace/name: field: message` (interface.md §1).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// One problem of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// The file, as it was named on the command line, or found below what was.
-    pub file: Option<Arc<str>>,
-    /// The line in it, from 1.
-    pub line: Option<usize>,
     /// How bad it is.
     pub severity: Severity,
-    /// The object that it is about.
+    /// The file, as it was named or found; `None` if the object came from elsewhere.
+    pub file: Option<String>,
+    /// The line in that file, from 1.
+    pub line: Option<usize>,
+    /// The object, if there is one.
     pub object: Option<ObjectName>,
-    /// The path of the field, such as `spec.subscriber.CACerts`; may be empty.
+    /// Path of the field, such as `spec.subscriber.CACerts`; empty for the whole object.
     pub field: String,
     /// What is wrong and what to do.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with a whole file or path.
-    pub(super) fn of_file(file: &Arc<str>, line: Option<usize>, severity: Severity, message: String) -> Self {
-        Self { file: Some(Arc::clone(file)), line, severity, object: None, field: String::new(), message }
+    /// A problem of a file as a whole, or of one of its lines.
+    pub(super) fn of_file(severity: Severity, file: &str, line: Option<usize>, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            file: Some(file.to_owned()),
+            line,
+            object: None,
+            field: String::new(),
+            message: message.into(),
+        }
+    }
+
+    /// Whether it is an [`Severity::Error`].
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 }
 
 impl fmt::Display for Problem {
+    /// `file:line: kind namespace/name: field.path: message`; parts that are not known are left out. The message of a
+    /// warning begins with `warning: `, that of a note with `note: `.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{file}:{}: ", self.line.unwrap_or(1))?;
+            f.write_str(file)?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
         }
         if let Some(object) = &self.object {
             write!(f, "{object}: ")?;
@@ -73,5 +92,27 @@ impl fmt::Display for Problem {
             Severity::Note => f.write_str("note: ")?,
         }
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_one_line_without_the_parts_that_are_not_known() {
+        let mut problem = Problem {
+            severity: Severity::Warning,
+            file: Some("a.yaml".to_owned()),
+            line: Some(7),
+            object: Some(ObjectName { kind: "Trigger".into(), namespace: "ns".into(), name: "t".into() }),
+            field: "spec.broker".to_owned(),
+            message: "is odd".to_owned(),
+        };
+        assert_eq!(problem.to_string(), "a.yaml:7: Trigger ns/t: spec.broker: warning: is odd");
+        problem.severity = Severity::Error;
+        (problem.file, problem.field) = (None, String::new());
+        assert_eq!(problem.to_string(), "Trigger ns/t: is odd");
+        assert_eq!(Problem::of_file(Severity::Note, "d", None, "is empty").to_string(), "d: note: is empty");
     }
 }

@@ -1,216 +1,134 @@
-//! Raw objects become the routing table. Pure: the same objects and the same last result give the same result.
+//! From manifests to one immutable routing table and the problems on the way: pure, and never fails as a whole.
 //!
-//! It never fails as a whole. A broken object is reported, keeps its last good form if it had one, and stops no other.
+//! An object with problems keeps its last good form, which is taken from the last resolution; so a mistake in a
+//! manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
-mod channels;
+mod address;
+mod certificate;
+mod channel;
+mod collect;
 mod delivery;
 mod destination;
 mod features;
-mod index;
-mod spec;
+mod routes;
+mod service;
 mod status;
-mod subscriptions;
+mod subscription;
 mod trust;
+mod uri;
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::read::Raw;
-use super::{Manifests, ObjectName, Problem, Settings, Severity};
-use crate::model::{Channel, ChannelKey, Hosts, Inventory, RoutingTable, Subscription, TransportEncryption};
-use channels::ChannelDraft;
-use features::Features;
-use index::Index;
-use trust::Trust;
+use super::manifest::Manifests;
+use super::{CaCerts, Problem, Settings};
+use crate::model::{Inventory, RoutingTable, TransportEncryption};
 
-/// The kinds of channel that a reference may name.
-const CHANNEL_KINDS: [&str; 3] = ["Channel", "InMemoryChannel", "RabbitmqChannel"];
+use address::Addresses;
+use channel::Parents;
+use collect::{Collected, Name};
+use destination::Resolver;
+use routes::Routes;
+use service::Reach;
+use trust::{Bundles, Shared, Trust};
+
+pub use certificate::ServerCertificate;
 
 /// What manifests mean.
 #[derive(Clone, Debug)]
 pub struct Resolution {
-    /// For the data plane.
+    /// Who takes events where, and who gets them. The same value as in the last resolution if nothing changed.
     pub table: Arc<RoutingTable>,
-    /// For `sealpost get`.
+    /// Every channel, broker, trigger and subscription, with its status.
     pub inventory: Arc<Inventory>,
-    /// For whoever wrote the manifests, in the order of files and lines.
+    /// What is wrong, in the order of files and lines.
     pub problems: Vec<Problem>,
-    /// The certificate of a TLS Secret, if there is one.
+    /// From the TLS Secrets, if there are any.
     pub certificate: Option<ServerCertificate>,
-    /// Every DNS name by which channels and brokers are addressed.
-    pub host_names: Vec<String>,
-    /// The last good form of every object.
-    good: HashMap<ObjectName, Arc<Raw>>,
+    /// The DNS names that channels and brokers are addressed by, some with a wildcard, for a server certificate.
+    pub hosts: Vec<String>,
+    memory: Memory,
 }
 
-/// A certificate and its key, PEM, from a Secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ServerCertificate {
-    /// `tls.crt`.
-    pub chain_pem: String,
-    /// `tls.key`.
-    pub key_pem: String,
-    /// `ca.crt`.
-    pub ca_pem: Option<String>,
-    /// Which Secret.
-    pub origin: String,
+/// The last good forms that do not stand in the routing table.
+#[derive(Clone, Debug)]
+struct Memory {
+    mode: TransportEncryption,
+    parents: Parents,
+    services: BTreeMap<Name, Option<Reach>>,
+    bundles: Bundles,
+    shared: Shared,
 }
 
-impl fmt::Debug for ServerCertificate {
-    /// Without the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ServerCertificate({})", self.origin)
-    }
-}
-
-/// Resolves manifests at `now` (seconds since the epoch). `last` is the result before, whose good forms and equal parts
-/// are kept.
+/// Resolves manifests. `last` is the resolution that is in use, from which objects with problems keep their form.
 #[must_use]
-pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings, now: i64) -> Resolution {
-    let mut problems = manifests.problems.clone();
-    let index = Index::new(&manifests.objects, &mut problems);
-    let features = Features::read(&index, settings, &mut problems);
-    let certificate = features::certificate(&index, settings, last, &mut problems);
-    let trust = Trust::new(&index, settings, now, &mut problems);
+pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings) -> Resolution {
+    let memory = last.map(|last| &last.memory);
+    let mut collected = Collected::of(manifests.documents(), &settings.default_namespace);
+    let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
+    let last_certificate = last.and_then(|last| last.certificate.as_ref());
+    let certificate = match &settings.ca_certs {
+        CaCerts::Given(_) => None,
+        CaCerts::Unknown | CaCerts::Development(_) => {
+            certificate::resolve(&mut collected.secrets, settings, last_certificate)
+        }
+    };
+    let bundles = trust::bundles(&mut collected.config_maps, settings, memory.map(|memory| &memory.bundles));
+    let no_services = BTreeMap::new();
+    let last_services = memory.map_or(&no_services, |memory| &memory.services);
+    let services = service::resolve(&mut collected.services, &collected.pods, last_services);
+
+    let ca_certs = match (&settings.ca_certs, &certificate) {
+        (CaCerts::Given(ca), _) => ca.clone(),
+        (_, Some(certificate)) => certificate.ca_pem.clone(),
+        (CaCerts::Development(ca), None) => Some(ca.clone()),
+        (CaCerts::Unknown, None) => None,
+    };
+    let effective = settings.transport_encryption.unwrap_or(mode);
+    let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
     let mut resolver = Resolver {
         settings,
-        index,
-        transport_encryption: features.transport_encryption,
-        addresses: status::Addresses::new(settings, features.transport_encryption, certificate.as_ref()),
-        trust,
-        problems,
-        last_good: last.map(|last| &last.good),
-        good: HashMap::new(),
-        statuses: Vec::new(),
+        mode: effective,
+        addresses: Addresses::new(settings, effective, ca_certs),
+        services,
+        trust: Trust::new(&bundles, trusted, settings.now),
+        places: HashMap::new(),
     };
-    let drafts = resolver.channels();
-    let drafts = resolver.subscriptions(drafts);
-    resolver.finish(drafts, certificate, last)
+    let parents = channel::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.parents));
+    let routes = Routes::build(&mut collected, &mut resolver, &parents, last.map(|last| last.table.as_ref()));
+    let table = routes.table(&parents, &resolver.addresses, effective);
+    let table = shared(last.map(|last| &last.table), table);
+    let inventory = status::inventory(&collected, &routes, &parents, &resolver.addresses);
+    let inventory = shared(last.map(|last| &last.inventory), inventory);
+    let hosts = resolver.addresses.certificate_names(parents.keys());
+    let problems = ordered(manifests.problems().cloned().chain(collected.into_problems()).collect());
+    let Resolver { services, trust, .. } = resolver;
+    let memory = Memory { mode, parents, services, bundles, shared: trust.shared };
+    Resolution { table, inventory, problems, certificate, hosts, memory }
 }
 
-/// What is known while resolving.
-struct Resolver<'a> {
-    settings: &'a Settings,
-    index: Index,
-    transport_encryption: TransportEncryption,
-    addresses: status::Addresses,
-    trust: Trust,
-    problems: Vec<Problem>,
-    last_good: Option<&'a HashMap<ObjectName, Arc<Raw>>>,
-    good: HashMap<ObjectName, Arc<Raw>>,
-    statuses: Vec<status::Resolved>,
+/// The value of the last resolution where it is equal.
+fn shared<T: PartialEq>(last: Option<&Arc<T>>, value: T) -> Arc<T> {
+    last.filter(|last| ***last == value).cloned().unwrap_or_else(|| Arc::new(value))
 }
 
-/// An object that cannot be used; its problems have been reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Broken {
-    /// The first problem, for the object's status.
-    message: String,
-}
-
-/// Collects the problems of one object.
-struct Findings<'r> {
-    raw: &'r Raw,
-    problems: Vec<Problem>,
-}
-
-impl Findings<'_> {
-    /// Something that makes the object unusable.
-    fn error(&mut self, field: &str, message: impl Into<String>) -> Broken {
-        let problem = self.raw.problem(Severity::Error, field, message);
-        let broken = Broken { message: format!("{}: {}", problem.field, problem.message) };
-        self.problems.push(problem);
-        broken
-    }
-
-    fn warning(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push(self.raw.problem(Severity::Warning, field, message));
-    }
-
-    /// The first error so far.
-    fn broken(&self) -> Option<Broken> {
-        let problem = self.problems.iter().find(|problem| problem.severity == Severity::Error)?;
-        Some(Broken { message: format!("{}: {}", problem.field, problem.message) })
+impl Resolution {
+    /// Whether somebody who uses the other one would see a difference.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        !Arc::ptr_eq(&self.table, &other.table)
+            || !Arc::ptr_eq(&self.inventory, &other.inventory)
+            || self.problems != other.problems
+            || self.certificate != other.certificate
+            || self.hosts != other.hosts
     }
 }
 
-impl Resolver<'_> {
-    /// Resolves an object by `read`, or else its last good form. Tells with the result what is wrong with the new form.
-    fn with_fallback<R>(
-        &mut self,
-        raw: &Arc<Raw>,
-        read: impl Fn(&mut Self, &mut Findings<'_>) -> Result<R, Broken>,
-    ) -> (Option<R>, Option<Broken>) {
-        let mut findings = Findings { raw, problems: Vec::new() };
-        let result = read(self, &mut findings).and_then(|result| findings.broken().map_or(Ok(result), Err));
-        self.problems.append(&mut findings.problems);
-        let broken = match result {
-            Ok(result) => {
-                self.good.insert(raw.name.clone(), Arc::clone(raw));
-                return (Some(result), None);
-            }
-            Err(broken) => broken,
-        };
-        let Some(good) = self.last_good.and_then(|good| good.get(&raw.name)).cloned() else {
-            return (None, Some(broken));
-        };
-        let mut silent = Findings { raw: &good, problems: Vec::new() };
-        let result = read(self, &mut silent).ok().filter(|_| silent.broken().is_none());
-        self.good.insert(raw.name.clone(), Arc::clone(&good));
-        (result, Some(broken))
-    }
-
-    fn finish(
-        mut self,
-        drafts: Vec<ChannelDraft>,
-        certificate: Option<ServerCertificate>,
-        last: Option<&Resolution>,
-    ) -> Resolution {
-        let hosts = Hosts::new(&self.settings.system_namespace, &self.settings.cluster_domain);
-        let host_names = self.host_names(&hosts, &drafts);
-        let inventory = status::inventory(&self, &drafts);
-        let by_host: Vec<(String, ChannelKey)> =
-            drafts.iter().filter_map(|draft| Some((self.channel_host(&draft.key)?, draft.key.clone()))).collect();
-        let known = last.map(|last| Known::new(&last.table)).unwrap_or_default();
-        let channels = drafts.into_iter().map(|draft| known.share(draft)).collect();
-        let table = RoutingTable::new(self.transport_encryption, hosts, channels, by_host);
-        self.problems.sort();
-        Resolution {
-            table: Arc::new(table),
-            inventory: Arc::new(inventory),
-            problems: self.problems,
-            certificate,
-            host_names,
-            good: self.good,
-        }
-    }
+/// In the order of files and lines; the order in which they were found within one line.
+fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by(|a, b| (&a.file, a.line, &a.object).cmp(&(&b.file, b.line, &b.object)));
+    problems.dedup();
+    problems
 }
 
-/// The parts of the last table, so that what is equal is the same and need not be compared again.
-#[derive(Default)]
-struct Known<'t> {
-    channels: HashMap<&'t ChannelKey, &'t Arc<Channel>>,
-}
-
-impl<'t> Known<'t> {
-    fn new(table: &'t RoutingTable) -> Self {
-        Self { channels: table.channels().iter().map(|channel| (&channel.key, channel)).collect() }
-    }
-
-    fn share(&self, draft: ChannelDraft) -> Arc<Channel> {
-        let mut channel =
-            Channel { key: draft.key, acknowledge: draft.acknowledge, subscriptions: draft.subscriptions };
-        let Some(last) = self.channels.get(&channel.key) else { return Arc::new(channel) };
-        if ***last == channel {
-            return Arc::clone(last);
-        }
-        let same: HashMap<_, &Arc<Subscription>> = last.subscriptions.iter().map(|known| (&known.key, known)).collect();
-        for subscription in &mut channel.subscriptions {
-            if let Some(known) = same.get(&subscription.key).filter(|known| ***known == *subscription) {
-                *subscription = Arc::clone(known);
-            }
-        }
-        Arc::new(channel)
-    }
-}
+#[cfg(test)]
+mod tests;

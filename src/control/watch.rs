@@ -1,132 +1,184 @@
-//! Follows manifests: whatever way they change, they are read again when they have come to rest.
+//! Keeps the configuration in step with its files: looks whether one has changed, reads, resolves, hands over.
 //!
-//! Files are polled by what the system says of them, so that atomic renames, symbolic links that are swapped, mounted
-//! ConfigMaps and network file systems are all the same.
+//! Looking is polling, since that sees a change on every file system, through every link, and by every way to replace
+//! a file. It knows nothing of what the resolution is used for.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
-use super::read::{Reader, files};
-use super::{Manifests, Problem, Resolution, Settings, Severity, resolve};
+use super::file::{Signature, read_again, signature};
+use super::manifest::Manifests;
+use super::{Problem, Resolution, Settings, Severity, resolve};
+use crate::model::{ChannelKind, SubscriptionKind};
 
 /// How often files are looked at, at most.
-const POLL: Duration = Duration::from_millis(200);
-/// Looking takes at most this part of the time.
-const REST: u32 = 50;
-/// What depends on the time, such as the validity of certificates, is judged again after this.
-const REVIEW: Duration = Duration::from_secs(3600);
+const INTERVAL: Duration = Duration::from_millis(200);
+/// How much of the time may go into looking: one part in this many.
+const IDLE_FACTOR: u32 = 50;
+/// How often everything is resolved again although nothing has changed, so that expired certificates are noticed.
+const REFRESH: Duration = Duration::from_secs(3600);
 
-/// What identifies the content of a file, as far as the system tells.
-type Signature = Vec<(PathBuf, [i64; 6])>;
-
-/// Reads manifests and resolves them, again and again.
-pub struct Watcher {
+/// Applies `first`, which was read from these paths, and then every change of the files or of the settings, until
+/// `stop`.
+///
+/// `apply` is called with every resolution that differs from the one before it. `Settings::now` is replaced by the time.
+/// Files are read when two looks in a row, 200 ms apart or more, and a third after reading, see the same. Problems are
+/// logged when they appear.
+pub async fn watch(
     paths: Vec<PathBuf>,
-    reader: Reader,
-    settings: Settings,
-    seen: Signature,
+    settings: watch::Receiver<Settings>,
+    first: Manifests,
+    apply: impl FnMut(&Resolution),
+    stop: CancellationToken,
+) {
+    let watcher = Watcher {
+        paths: paths.into(),
+        settings,
+        manifests: first,
+        resolution: None,
+        resolved_at: Instant::now(),
+        logged: HashSet::new(),
+        seen: None,
+        changing: None,
+        apply,
+    };
+    stop.run_until_cancelled_owned(watcher.run()).await;
+}
+
+struct Watcher<F> {
+    paths: Arc<[PathBuf]>,
+    settings: watch::Receiver<Settings>,
     manifests: Manifests,
-    last: Option<Resolution>,
-    reported: Vec<Problem>,
-    reviewed: Instant,
+    resolution: Option<Arc<Resolution>>,
+    resolved_at: Instant,
+    logged: HashSet<Problem>,
+    /// What the files looked like when they were read.
+    seen: Option<Signature>,
+    /// What they looked like last, if that was different.
+    changing: Option<Signature>,
+    apply: F,
 }
 
-impl Watcher {
-    /// A watcher of these paths.
-    #[must_use]
-    pub fn new(paths: &[PathBuf], settings: Settings) -> Self {
-        Self {
-            paths: paths.to_vec(),
-            reader: Reader::new(paths, &settings.default_namespace),
-            settings,
-            seen: Signature::new(),
-            manifests: Manifests::default(),
-            last: None,
-            reported: Vec::new(),
-            reviewed: Instant::now(),
-        }
-    }
-
-    /// Reads and resolves now.
-    pub fn read(&mut self) -> Resolution {
-        self.seen = signature(&self.paths);
-        self.manifests = self.reader.read();
-        self.resolve()
-    }
-
-    fn resolve(&mut self) -> Resolution {
-        let resolution =
-            resolve(&self.manifests, self.last.as_ref(), &self.settings, OffsetDateTime::now_utc().unix_timestamp());
-        self.report(&resolution.problems);
-        self.reviewed = Instant::now();
-        self.last = Some(resolution.clone());
-        resolution
-    }
-
-    /// Logs each problem when it appears, and how much is configured.
-    fn report(&mut self, problems: &[Problem]) {
-        for problem in problems.iter().filter(|problem| !self.reported.contains(problem)) {
-            match problem.severity {
-                Severity::Error => tracing::error!("{problem}"),
-                Severity::Warning => tracing::warn!("{problem}"),
-                Severity::Note => tracing::info!("{problem}"),
-            }
-        }
-        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-        tracing::info!(objects = self.manifests.objects.len(), errors, "Configuration read");
-        self.reported = problems.to_vec();
-    }
-
-    /// Waits until the manifests have changed and come to rest, or it is time to judge them again; then resolves them.
-    /// Not cancel-safe: what was read is lost with the future, and so is the watcher.
-    ///
-    /// # Errors
-    /// If reading panicked.
-    pub async fn next(mut self) -> Result<(Self, Resolution), tokio::task::JoinError> {
-        let mut candidate: Option<Signature> = None;
+impl<F: FnMut(&Resolution)> Watcher<F> {
+    async fn run(mut self) {
+        self.settings.borrow_and_update();
+        self.resolve().await;
+        let mut pause = INTERVAL;
         loop {
-            let started = Instant::now();
-            let paths = self.paths.clone();
-            let found = tokio::task::spawn_blocking(move || signature(&paths)).await?;
-            let at_rest = candidate.as_ref() == Some(&found);
-            if found != self.seen && at_rest {
-                return tokio::task::spawn_blocking(move || {
-                    let resolution = self.read();
-                    (self, resolution)
-                })
-                .await;
+            tokio::select! {
+                Ok(()) = self.settings.changed() => self.resolve().await,
+                () = tokio::time::sleep(pause) => pause = self.look().await,
             }
-            if self.reviewed.elapsed() >= REVIEW {
-                let resolution = self.resolve();
-                return Ok((self, resolution));
-            }
-            candidate = Some(found);
-            tokio::time::sleep(POLL.max(started.elapsed() * REST)).await;
         }
+    }
+
+    /// Looks at the files, and reads them once they rest. Gives the time until the next look.
+    async fn look(&mut self) -> Duration {
+        let started = Instant::now();
+        let Some(now) = finished(self.scan().await) else {
+            return INTERVAL;
+        };
+        let took = started.elapsed();
+        if self.seen.as_ref() == Some(&now) {
+            self.changing = None;
+        } else if self.changing.as_ref() == Some(&now) {
+            self.read(now).await;
+        } else {
+            self.changing = Some(now);
+        }
+        if self.resolved_at.elapsed() >= REFRESH {
+            self.resolve().await;
+        }
+        INTERVAL.max(took * IDLE_FACTOR)
+    }
+
+    async fn scan(&self) -> Result<Signature, JoinError> {
+        let paths = Arc::clone(&self.paths);
+        spawn_blocking(move || signature(&paths)).await
+    }
+
+    /// Reads the files, unless they change meanwhile; then they are looked at again.
+    async fn read(&mut self, before: Signature) {
+        let (paths, last) = (Arc::clone(&self.paths), self.manifests.clone());
+        let read = spawn_blocking(move || {
+            let manifests = read_again(&paths, &last);
+            (manifests, signature(&paths))
+        });
+        let Some((manifests, after)) = finished(read.await) else {
+            return;
+        };
+        if before != after {
+            self.changing = Some(after);
+            return;
+        }
+        (self.seen, self.changing) = (Some(after), None);
+        if !manifests.is_same(&self.manifests) {
+            self.manifests = manifests;
+            self.resolve().await;
+        }
+    }
+
+    async fn resolve(&mut self) {
+        let mut settings = self.settings.borrow_and_update().clone();
+        settings.now = now();
+        let (manifests, last) = (self.manifests.clone(), self.resolution.clone());
+        let resolved = spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings)).await;
+        self.resolved_at = Instant::now();
+        let Some(resolution) = finished(resolved) else {
+            return;
+        };
+        if self.resolution.as_ref().is_some_and(|last| !resolution.differs(last)) {
+            return;
+        }
+        self.log(&resolution);
+        (self.apply)(&resolution);
+        self.resolution = Some(Arc::new(resolution));
+    }
+
+    /// Logs what is configured, and the problems that were not there before.
+    fn log(&mut self, resolution: &Resolution) {
+        for problem in resolution.problems.iter().filter(|problem| !self.logged.contains(problem)) {
+            match problem.severity {
+                Severity::Error => error!(%problem, "Configuration has an error"),
+                Severity::Warning => warn!(%problem, "Configuration is doubtful"),
+                Severity::Note => info!(%problem, "Configuration has a remark"),
+            }
+        }
+        self.logged = resolution.problems.iter().cloned().collect();
+        let channels = resolution.table.channels();
+        let of = |kind: ChannelKind| channels.iter().filter(|channel| channel.key.kind == kind).count();
+        let subscriptions = channels.iter().flat_map(|channel| &channel.subscriptions);
+        let (triggers, subscriptions): (Vec<_>, Vec<_>) =
+            subscriptions.partition(|subscription| subscription.key.kind == SubscriptionKind::Trigger);
+        info!(
+            transport_encryption = resolution.table.transport_encryption().as_str(),
+            channels = of(ChannelKind::Channel),
+            brokers = of(ChannelKind::Broker),
+            subscriptions = subscriptions.len(),
+            triggers = triggers.len(),
+            errors = resolution.problems.iter().filter(|problem| problem.is_error()).count(),
+            "Configuration read"
+        );
     }
 }
 
-/// Every file that would be read, with what the system says of it. Links are followed.
-fn signature(paths: &[PathBuf]) -> Signature {
-    let found = paths.iter().flat_map(|path| files(path).unwrap_or_default());
-    found.map(|file| (file.clone(), identity(&file))).collect()
+/// The result of a blocking task. One that panicked leaves everything as it was.
+fn finished<T>(result: Result<T, JoinError>) -> Option<T> {
+    result.inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays")).ok()
 }
 
-fn identity(file: &Path) -> [i64; 6] {
-    fs::metadata(file).map_or([0; 6], |metadata| {
-        let unsigned = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
-        [
-            unsigned(metadata.dev()),
-            unsigned(metadata.ino()),
-            unsigned(metadata.size()),
-            metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()),
-            metadata.ctime().wrapping_mul(1_000_000_000).wrapping_add(metadata.ctime_nsec()),
-            i64::from(metadata.mode()),
-        ]
-    })
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

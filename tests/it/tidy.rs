@@ -98,7 +98,7 @@ fn code(path: &Path) -> String {
 }
 
 fn is_tests(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name == "tests.rs")
+    path.file_name().is_some_and(|name| name == "tests.rs") || path.iter().any(|part| part == "tests")
 }
 
 /// The modules that a text names after `crate::`.

@@ -1,5 +1,7 @@
 //! Each subscriber is trusted by its own certificates (data-plane.md TL-1 to TL-4, gaps.md G-59).
 
+use std::collections::HashSet;
+
 use time::{Duration, OffsetDateTime};
 
 use crate::support::dispatcher::Dispatcher;
@@ -59,8 +61,8 @@ async fn equal_trust_shares_connections() {
     }
     assert_eq!((subscriber.count(), sink.count()), (15, 0));
     assert!(subscriber.connections() <= 3, "{} connections", subscriber.connections());
-    let by_connection = subscriber.received();
-    assert!(by_connection.iter().any(|received| received.connection == 1), "different trust, another connection");
+    let used: HashSet<usize> = subscriber.received().iter().map(|received| received.connection).collect();
+    assert!(used.len() >= 2, "different trust, another connection");
 }
 
 /// TL-1, control-plane.md 3.9, 3.10, C21, C22: trust bundles of the system namespace count, others do not, and what is

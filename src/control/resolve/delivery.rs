@@ -1,101 +1,80 @@
-//! Delivery specs as they are meant: checked, and merged with their parents' as the upstream controllers do.
+//! Delivery specs: from the texts of a manifest to values (control-plane.md 2.1; gaps.md §4).
 
 use std::time::Duration;
 
-use super::{Broken, Findings, Resolver};
-use crate::control::manifest;
-use crate::model::{Addressable, BackoffPolicy, DeliverySpec, Format, parse_duration};
+use crate::control::manifest::duck;
+use crate::control::report::Report;
+use crate::model::{BackoffPolicy, DeliverySpec, Format, parse_duration};
 
-/// More retries than this are a mistake.
-const MOST_RETRIES: i64 = 1_000_000;
-
-/// A delivery spec with its dead letter sink.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Delivery {
-    pub(super) spec: DeliverySpec,
-    pub(super) dead_letter_sink: Option<Addressable>,
-}
-
-impl Resolver<'_> {
-    /// Reads the delivery spec at `field`, if there is one.
-    pub(super) fn delivery(
-        &mut self,
-        written: Option<&manifest::Delivery>,
-        field: &str,
-        findings: &mut Findings<'_>,
-    ) -> Result<Option<Delivery>, Broken> {
-        let Some(written) = written else { return Ok(None) };
-        let spec = spec(written, field, findings);
-        let dead_letter_sink = written
-            .dead_letter_sink
-            .as_ref()
-            .map(|sink| self.destination(sink, &format!("{field}.deadLetterSink"), findings))
-            .transpose()?;
-        Ok(Some(Delivery { spec, dead_letter_sink }))
-    }
-}
-
-/// The child's own spec as a whole, else the parent's; only the dead letter sink falls back by itself
-/// (data-plane.md BF-3, control-plane.md 5.4).
-pub(super) fn merge(own: Option<Delivery>, parent: &Delivery) -> Delivery {
-    match own {
-        None => parent.clone(),
-        Some(own) => {
-            let dead_letter_sink = own.dead_letter_sink.or_else(|| parent.dead_letter_sink.clone());
-            Delivery { spec: own.spec, dead_letter_sink }
-        }
-    }
-}
-
-fn spec(written: &manifest::Delivery, field: &str, findings: &mut Findings<'_>) -> DeliverySpec {
-    let retry = written.retry.unwrap_or(0);
-    if !(0..=MOST_RETRIES).contains(&retry) {
-        findings
-            .error(&format!("{field}.retry"), format!("{retry} is not a number of retries: write 0 to {MOST_RETRIES}"));
-    }
-    let mut duration = |name: &str, text: Option<&String>| -> Option<Duration> {
-        let text = text?;
-        parse_duration(text)
-            .map_err(|remedy| findings.error(&format!("{field}.{name}"), format!("{text:?} {remedy}")))
-            .ok()
-    };
-    let backoff_delay = duration("backoffDelay", written.backoff_delay.as_ref());
-    let backoff_max = duration("backoffMax", written.backoff_max.as_ref());
-    let timeout = duration("timeout", written.timeout.as_ref());
-    let retry_after_max = duration("retryAfterMax", written.retry_after_max.as_ref());
+/// Reads everything but the dead letter sink; `path` is the field where it stands. Reports every bad field, and takes
+/// its default in its place.
+pub(super) fn resolve(written: &duck::DeliverySpec, path: &str, report: &mut Report<'_>) -> DeliverySpec {
+    let mut fields = Fields { path, report };
     DeliverySpec {
-        retry: u32::try_from(retry).unwrap_or(0),
-        backoff_policy: policy(written, field, findings),
-        backoff_delay,
-        backoff_max,
-        timeout,
-        retry_after_max,
-        format: format_of(written, field, findings),
+        retry: fields.retry(written.retry),
+        backoff_policy: fields.policy(written.backoff_policy.as_deref()),
+        backoff_delay: fields.duration("backoffDelay", written.backoff_delay.as_deref()),
+        backoff_max: fields.duration("backoffMax", written.backoff_max.as_deref()),
+        timeout: fields.timeout(written.timeout.as_deref()),
+        retry_after_max: fields.duration("retryAfterMax", written.retry_after_max.as_deref()),
+        format: fields.format(written.format.as_deref()),
     }
 }
 
-fn policy(written: &manifest::Delivery, field: &str, findings: &mut Findings<'_>) -> Option<BackoffPolicy> {
-    match written.backoff_policy.as_deref() {
-        None => None,
-        Some("linear") => Some(BackoffPolicy::Linear),
-        Some("exponential") => Some(BackoffPolicy::Exponential),
-        Some(other) => {
-            findings.error(
-                &format!("{field}.backoffPolicy"),
-                format!("{other:?} is not a policy: write linear or exponential"),
-            );
-            None
+struct Fields<'f, 'd> {
+    path: &'f str,
+    report: &'f mut Report<'d>,
+}
+
+impl Fields<'_, '_> {
+    fn error(&mut self, field: &str, message: String) {
+        self.report.error(&format!("{}.{field}", self.path), message);
+    }
+
+    fn retry(&mut self, retry: Option<i64>) -> u32 {
+        let retry = retry.unwrap_or(0);
+        match i32::try_from(retry).ok().and_then(|retry| u32::try_from(retry).ok()) {
+            Some(retry) => retry,
+            None => {
+                let rule = if retry < 0 { "is negative: write 0 or more" } else { "is too large: at most 2147483647" };
+                self.error("retry", format!("{retry} {rule}"));
+                0
+            }
         }
     }
-}
 
-fn format_of(written: &manifest::Delivery, field: &str, findings: &mut Findings<'_>) -> Format {
-    match written.format.as_deref() {
-        None | Some("binary") => Format::Binary,
-        Some("json") => Format::Json,
-        Some(other) => {
-            findings.error(&format!("{field}.format"), format!("{other:?} is not a format: write binary or json"));
-            Format::Binary
+    fn policy(&mut self, text: Option<&str>) -> Option<BackoffPolicy> {
+        match text? {
+            "linear" => Some(BackoffPolicy::Linear),
+            "exponential" => Some(BackoffPolicy::Exponential),
+            other => {
+                self.error("backoffPolicy", format!("{other:?} is no policy: write linear or exponential"));
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, field: &str, text: Option<&str>) -> Option<Duration> {
+        let text = text?;
+        parse_duration(text).map_err(|remedy| self.error(field, format!("{text:?} {remedy}"))).ok()
+    }
+
+    fn timeout(&mut self, text: Option<&str>) -> Option<Duration> {
+        let timeout = self.duration("timeout", text)?;
+        if timeout.is_zero() {
+            self.error("timeout", "is zero, so that no attempt could succeed: write for example PT30S".to_owned());
+        }
+        Some(timeout)
+    }
+
+    fn format(&mut self, text: Option<&str>) -> Format {
+        match text {
+            None | Some("binary") => Format::Binary,
+            Some("json") => Format::Json,
+            Some(other) => {
+                self.error("format", format!("{other:?} is no format: write binary or json"));
+                Format::Binary
+            }
         }
     }
 }

@@ -1,276 +1,262 @@
-//! Destinations as they are written become addresses: references, URIs, own channels, services (control-plane.md 5.2).
+//! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
 use url::Url;
 
-use super::index::Index;
-use super::{Broken, CHANNEL_KINDS, Findings, Resolver, spec};
-use crate::control::manifest;
-use crate::control::read::Raw;
-use crate::model::{Addressable, ChannelKey, ChannelKind, Target, TrustBundle};
+use super::address::Addresses;
+use super::collect::Name;
+use super::service::Reach;
+use super::trust::Trust;
+use super::uri;
+use crate::control::Settings;
+use crate::control::kind::{Kind, Recognized};
+use crate::control::manifest::duck::{Destination, KReference};
+use crate::control::report::Report;
+use crate::model::{Addressable, ChannelKey, ChannelKind, Target, TransportEncryption};
 
-/// Says where a Service really is: one URL, or one for each scheme, separated by commas (interface.md §2).
-const ENDPOINT: &str = "sealpost.dev/endpoint";
-/// Images whose name ends so are served by the built-in display.
-const EVENT_DISPLAY: &str = "/event_display";
-/// The host of a channel in a cluster is its name with this.
-pub(super) const CHANNEL_HOST_SUFFIX: &str = "-kn-channel";
-
-/// A text and the field that it stands in.
-#[derive(Clone, Copy)]
-pub(super) struct At<'a, T> {
-    pub(super) text: T,
-    pub(super) field: &'a str,
+/// Why a channel or broker can or cannot be referred to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It takes events.
+    Served,
+    /// It has problems of its own, and never had a good form.
+    Broken,
+    /// It is of a kind, or of a class, that is not served here.
+    NotServed,
 }
 
-/// A reference that has been followed.
-struct Referenced {
-    url: Url,
-    target: Option<Target>,
+/// Resolves destinations against everything that is configured.
+#[derive(Debug)]
+pub(super) struct Resolver<'s> {
+    pub(super) settings: &'s Settings,
+    pub(super) mode: TransportEncryption,
+    pub(super) addresses: Addresses<'s>,
+    pub(super) services: BTreeMap<Name, Option<Reach>>,
+    pub(super) trust: Trust,
+    pub(super) places: HashMap<ChannelKey, Place>,
 }
+
+/// A destination as written, with the names of its fields.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted<'w> {
+    pub(super) reference: Option<&'w KReference>,
+    pub(super) uri: Option<&'w str>,
+    pub(super) ca_certs: Option<&'w str>,
+    pub(super) audience: Option<&'w str>,
+    /// The destination itself, for what concerns all of it.
+    pub(super) field: String,
+    pub(super) uri_field: String,
+    pub(super) ca_certs_field: String,
+}
+
+impl<'w> Wanted<'w> {
+    /// A destination that stands at a field.
+    pub(super) fn at(field: String, written: &'w Destination) -> Self {
+        Self {
+            reference: written.reference.as_ref(),
+            uri: written.uri.as_deref(),
+            ca_certs: written.ca_certs.as_deref(),
+            audience: written.audience.as_deref(),
+            uri_field: format!("{field}.uri"),
+            ca_certs_field: format!("{field}.CACerts"),
+            field,
+        }
+    }
+
+    /// A URI that stands in a field of its own, whose name begins with `prefix`, as those of its certificates do.
+    pub(super) fn uri(uri: &'w str, prefix: String) -> Self {
+        Self {
+            reference: None,
+            uri: Some(uri),
+            ca_certs: None,
+            audience: None,
+            uri_field: format!("{prefix}Uri"),
+            ca_certs_field: format!("{prefix}CACerts"),
+            field: prefix,
+        }
+    }
+}
+
+/// A URL, and how it is reached.
+type Found = (Url, Target);
 
 impl Resolver<'_> {
-    /// The address that a destination at `field` means.
-    pub(super) fn destination(
-        &mut self,
-        written: &manifest::Destination,
-        field: &str,
-        findings: &mut Findings<'_>,
-    ) -> Result<Addressable, Broken> {
-        let referenced = match &written.reference {
-            Some(reference) => Some(self.follow(reference, written, field, findings)?),
+    /// Where a destination of an object leads; `None` if a problem was reported.
+    pub(super) fn resolve(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Addressable> {
+        let found = match (wanted.reference, wanted.uri) {
+            (Some(reference), _) => self.reference(reference, wanted, report),
+            (None, Some(text)) => match uri::absolute(text) {
+                Ok(url) => Some(self.url(url, &wanted.uri_field, report)),
+                Err(message) => {
+                    report.error(&wanted.uri_field, message);
+                    None
+                }
+            },
+            (None, None) => {
+                report.error(&wanted.field, "names no destination: give a ref or a uri");
+                None
+            }
+        };
+        // The certificates are looked at in any case, so that all problems are reported at once.
+        let own = wanted.ca_certs.map(|text| self.trust.with_ca_certs(text, &wanted.ca_certs_field, report));
+        let (url, target) = found?;
+        let own = match own {
+            Some(None) => return None,
+            Some(usable) => usable,
             None => None,
         };
-        let (url, target) = match (referenced, written.uri.as_deref()) {
-            (Some(Referenced { url, target }), None) => (url, target),
-            (Some(Referenced { url, target }), Some(uri)) => {
-                let joined = url.join(uri).map_err(|error| {
-                    findings.error(&format!("{field}.uri"), format!("{uri:?} is not a URI: {error}"))
-                })?;
-                if matches!(target, Some(Target::Local(_))) {
-                    findings.warning(
-                        &format!("{field}.uri"),
-                        "means nothing beside a reference to a channel or broker, and is ignored",
-                    );
-                    (url, target)
-                } else {
-                    (joined, target)
-                }
-            }
-            (None, Some(uri)) => (absolute(uri, &format!("{field}.uri"), findings)?, None),
-            (None, None) => return Err(findings.error(field, "names nobody: write ref or uri")),
+        let remote = matches!(target, Target::Remote { .. });
+        let trust = match own {
+            Some(own) if remote && url.scheme() == "https" => own,
+            None if remote && url.scheme() == "https" => self.trust.common(),
+            _ => self.trust.none(),
         };
-        let target = target.unwrap_or_else(|| self.target(&url));
-        let ca_certs = At { text: written.ca_certs.as_deref(), field: &format!("{field}.CACerts") };
-        let trust = self.trust_of(&url, &target, ca_certs, findings);
-        Ok(Addressable { url, target, trust, audience: written.audience.clone() })
-    }
-
-    /// The address of an entry of a channel's own subscribers, which is a URI already.
-    pub(super) fn resolved_destination(
-        &mut self,
-        uri: At<'_, &str>,
-        ca_certs: At<'_, Option<&str>>,
-        audience: Option<&String>,
-        findings: &mut Findings<'_>,
-    ) -> Result<Addressable, Broken> {
-        let url = absolute(uri.text, uri.field, findings)?;
-        let target = self.target(&url);
-        let trust = self.trust_of(&url, &target, ca_certs, findings);
-        Ok(Addressable { url, target, trust, audience: audience.cloned() })
-    }
-
-    fn trust_of(
-        &mut self,
-        url: &Url,
-        target: &Target,
-        ca_certs: At<'_, Option<&str>>,
-        findings: &mut Findings<'_>,
-    ) -> Arc<TrustBundle> {
-        let At { text: ca_certs, field } = ca_certs;
-        let trust = self.trust.of(ca_certs, field, findings);
-        let encrypted = url.scheme() == "https" && matches!(target, Target::Remote { .. });
-        if ca_certs.is_some() && !encrypted && matches!(target, Target::Remote { .. }) {
-            findings.warning(field, format!("is not used, since {url} is not https: write an https URL"));
+        if remote && url.scheme() == "http" && wanted.ca_certs.is_some() {
+            let message = format!("is not used, since the destination {url} is reached without TLS");
+            report.warning(&wanted.ca_certs_field, message);
         }
-        if encrypted { trust } else { self.trust.none() }
+        Some(Addressable { url, target, trust, audience: wanted.audience.map(str::to_owned) })
     }
 
-    fn follow(
-        &mut self,
-        reference: &manifest::Reference,
-        written: &manifest::Destination,
-        field: &str,
-        findings: &mut Findings<'_>,
-    ) -> Result<Referenced, Broken> {
-        let namespace = reference.namespace.as_deref().unwrap_or(&findings.raw.name.namespace).to_owned();
-        let kind = reference.kind.as_deref().unwrap_or_default();
-        let field = format!("{field}.ref");
-        if reference.name.is_empty() {
-            return Err(findings.error(&format!("{field}.name"), "is missing"));
+    /// The address of a channel or broker of this process, which must be served.
+    pub(super) fn local(&self, key: &ChannelKey) -> Option<Addressable> {
+        let url = self.addresses.url(key)?;
+        Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience: None })
+    }
+
+    /// Why a channel or broker cannot be referred to; `Ok` if it can.
+    pub(super) fn place(&self, key: &ChannelKey) -> Result<(), String> {
+        match self.places.get(key) {
+            Some(Place::Served) => Ok(()),
+            Some(Place::Broken) => Err(format!("{key} has problems of its own: solve them first")),
+            Some(Place::NotServed) => Err(format!("{key} is not served here")),
+            None => Err(format!("there is no {key}: create it, or correct the reference")),
         }
-        let key = |kind| ChannelKey { kind, namespace: namespace.clone(), name: reference.name.clone() };
+    }
+
+    /// Whether it is a broker of another implementation's class.
+    pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
+        key.kind == ChannelKind::Broker && self.places.get(key) == Some(&Place::NotServed)
+    }
+
+    fn reference(&self, reference: &KReference, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+        let field = format!("{}.ref", wanted.field);
+        let kind = kind_of(reference, &field, report)?;
+        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
+            report.error(&format!("{field}.name"), "is missing: name the object");
+            return None;
+        };
+        let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
         match kind {
-            "Service" if matches!(reference.api_version.as_deref(), None | Some("v1")) => {
-                let scheme = if written.ca_certs.is_some() { "https" } else { "http" };
-                self.follow_service((&namespace, &reference.name), scheme, &field, findings)
+            Kind::Service => self.service(&(namespace, name), wanted, report),
+            Kind::Broker => self.own(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report),
+            Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
+                self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
-            "Broker" => self.follow_channel(key(ChannelKind::Broker), kind, &field, findings),
-            kind if CHANNEL_KINDS.contains(&kind) => {
-                self.follow_channel(key(ChannelKind::Channel), kind, &field, findings)
-            }
-            kind => {
-                let message = format!(
-                    "{kind:?} of {:?} cannot be referred to: use a v1 Service, a channel, a Broker, or uri",
-                    reference.api_version.as_deref().unwrap_or("no apiVersion")
-                );
-                Err(findings.error(&format!("{field}.kind"), message))
+            Kind::Trigger | Kind::Subscription | Kind::ConfigMap | Kind::Secret | Kind::Pod => {
+                let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
+                report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
+                None
             }
         }
     }
 
-    fn follow_channel(
-        &self,
-        key: ChannelKey,
-        kind: &str,
-        field: &str,
-        findings: &mut Findings<'_>,
-    ) -> Result<Referenced, Broken> {
-        if self.index.channel(&key).is_none() {
-            let message =
-                format!("there is no {kind} {}/{}: add it, or correct the name or namespace", key.namespace, key.name);
-            return Err(findings.error(field, message));
-        }
-        Ok(Referenced { url: self.addresses.preferred(&key), target: Some(Target::Local(key)) })
-    }
-
-    /// A Service: its annotation says where it is, or it is a display, or a host name of the cluster (interface.md §2).
-    fn follow_service(
-        &self,
-        (namespace, name): (&str, &str),
-        scheme: &str,
-        field: &str,
-        findings: &mut Findings<'_>,
-    ) -> Result<Referenced, Broken> {
-        let text = format!("{scheme}://{name}.{namespace}.svc.{}", self.settings.cluster_domain);
-        let url = Url::parse(&text).map_err(|error| {
-            findings.error(&format!("{field}.name"), format!("{name:?} is not a host name: {error}"))
-        })?;
-        let Some(service) = self.index.get("Service", namespace, name) else {
-            if self.override_of(&url).is_some() {
-                return Ok(Referenced { url, target: None });
-            }
-            let message = format!(
-                "there is no Service {namespace}/{name}: add it (with annotation {ENDPOINT} to say where it is), correct the name or namespace, or use uri"
-            );
-            return Err(findings.error(field, message));
-        };
-        if let Some(endpoint) = service.annotation(ENDPOINT) {
-            let url = self.endpoint(&endpoint).map_err(|message| {
-                findings.error(
-                    field,
-                    format!("annotation {ENDPOINT} of Service {namespace}/{name} ({}): {message}", service.place()),
-                )
-            })?;
-            return Ok(Referenced { url, target: None });
-        }
-        let target = is_event_display(&self.index, service).then_some(Target::Display);
-        Ok(Referenced { url, target })
-    }
-
-    /// The URL of an annotation that suits the mode.
-    fn endpoint(&self, annotation: &str) -> Result<Url, String> {
-        let mut urls = Vec::new();
-        for text in annotation.split(',') {
-            let url = Url::parse(text.trim()).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
-            check_url(&url)?;
-            urls.push(url);
-        }
-        let preferred = if self.transport_encryption.prefers_https() { "https" } else { "http" };
-        let at = urls.iter().position(|url| url.scheme() == preferred).unwrap_or(0);
-        Ok(urls.swap_remove(at))
-    }
-
-    /// How events get to a URL: into the process if it is the address of a channel or broker here, else by HTTP.
-    fn target(&self, url: &Url) -> Target {
-        match self.own_channel(url) {
-            Some(key) => Target::Local(key),
-            None => Target::Remote { connect: self.override_of(url) },
-        }
-    }
-
-    fn override_of(&self, url: &Url) -> Option<SocketAddr> {
-        self.settings.resolve.iter().find_map(|known| known.applies_to(url))
-    }
-
-    /// The channel or broker whose cluster address this is (data-plane.md P-3, P-4).
-    fn own_channel(&self, url: &Url) -> Option<ChannelKey> {
-        if self.override_of(url).is_some() {
+    fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+        if let Err(message) = self.place(&key) {
+            report.unresolved(&format!("{}.ref", wanted.field), message);
             return None;
         }
-        let system = format!(".{}.svc.{}", self.settings.system_namespace, self.settings.cluster_domain);
-        let host = url.host_str()?;
-        let key = match host.strip_suffix(&system) {
-            Some("imc-dispatcher") => path_key(ChannelKind::Channel, url.path())?,
-            Some("broker-ingress") => path_key(ChannelKind::Broker, url.path())?,
-            _ if url.path() == "/" => {
-                let local = host.strip_suffix(&format!(".svc.{}", self.settings.cluster_domain))?;
-                let (name, namespace) = local.rsplit_once('.')?;
-                let name = name.strip_suffix(CHANNEL_HOST_SUFFIX)?;
-                ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name: name.to_owned() }
+        if wanted.uri.is_some() {
+            report.warning(&wanted.uri_field, format!("has no meaning beside a reference to {key}: it is ignored"));
+        }
+        Some((self.addresses.url(&key)?, Target::Local(key)))
+    }
+
+    fn service(&self, name: &Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+        let (namespace, service) = name;
+        let reach = self.services.get(name);
+        if let Some(None) = reach {
+            let message = format!("Service {namespace}/{service} has problems of its own: solve them first");
+            report.unresolved(&format!("{}.ref", wanted.field), message);
+            return None;
+        }
+        let reach = reach.and_then(Option::as_ref);
+        let base = match reach.and_then(|reach| reach.endpoint(self.mode)) {
+            Some(endpoint) => endpoint.clone(),
+            None => {
+                let scheme = if wanted.ca_certs.is_some() { "https" } else { "http" };
+                let host = format!("{service}.{namespace}.svc.{}", self.settings.cluster_domain);
+                Url::parse(&format!("{scheme}://{host}/")).ok()?
             }
-            _ => return None,
         };
-        self.index.channel(&key).map(|_| key)
+        let url = match wanted.uri.map(|text| uri::relative(&base, text)) {
+            None => base,
+            Some(Ok(url)) => url,
+            Some(Err(message)) => {
+                report.error(&wanted.uri_field, message);
+                return None;
+            }
+        };
+        let (url, target) = self.url(url, &format!("{}.ref", wanted.field), report);
+        match (reach, &target) {
+            (Some(Reach::Display), Target::Remote { connect: None }) => Some((url, Target::Display)),
+            (None, Target::Remote { connect: None }) => {
+                let message = format!(
+                    "there is no Service {namespace}/{service}: add its manifest, or say where it is by --resolve {}=ADDR:PORT",
+                    url.host_str().unwrap_or_default()
+                );
+                report.unresolved(&format!("{}.ref", wanted.field), message);
+                None
+            }
+            _ => Some((url, target)),
+        }
+    }
+
+    /// How a URL is reached: as an override says, inside this process, or by its host name.
+    fn url(&self, url: Url, field: &str, report: &mut Report<'_>) -> Found {
+        let overriding = self.settings.resolve.iter().find(|overriding| overriding.matches(&url));
+        if let Some(overriding) = overriding {
+            return (url, Target::Remote { connect: Some(overriding.to) });
+        }
+        match self.addresses.key_of(&url) {
+            Some(key) if self.place(&key).is_ok() => (url, Target::Local(key)),
+            Some(key) => {
+                report.warning(field, format!("is the address of {key}, which is not served here"));
+                (url, Target::Remote { connect: None })
+            }
+            None => (url, Target::Remote { connect: None }),
+        }
     }
 }
 
-fn path_key(kind: ChannelKind, path: &str) -> Option<ChannelKey> {
-    let (namespace, name) = path.trim_matches('/').split_once('/')?;
-    Some(ChannelKey { kind, namespace: namespace.to_owned(), name: name.to_owned() })
-}
-
-fn absolute(uri: &str, field: &str, findings: &mut Findings<'_>) -> Result<Url, Broken> {
-    let url = Url::parse(uri).map_err(|error| {
-        findings.error(field, format!("{uri:?} is not an absolute URI ({error}): write for example https://host/path"))
-    })?;
-    check_url(&url).map(|()| url).map_err(|message| findings.error(field, message))
-}
-
-fn check_url(url: &Url) -> Result<(), String> {
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("scheme {:?} is not supported: use http or https", url.scheme()));
+/// The kind that a reference means.
+pub(super) fn kind_of(reference: &KReference, field: &str, report: &mut Report<'_>) -> Option<Kind> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (api_version, kind) = (text(&reference.api_version), text(&reference.kind));
+    if kind.is_empty() {
+        report.error(&format!("{field}.kind"), "is missing: write for example Service");
+        return None;
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user name or password".to_owned());
+    match Kind::recognize(&api_version, &kind) {
+        Recognized::Known(kind) => Some(kind),
+        Recognized::Mistaken { field: wrong, message } => {
+            report.error(&format!("{field}.{wrong}"), message);
+            None
+        }
+        Recognized::Foreign => {
+            let rule = "cannot be resolved here: refer to a Service, a channel or a Broker, or give its address as uri";
+            report.error(&format!("{field}.kind"), format!("{kind} of {api_version:?} {rule}"));
+            None
+        }
     }
-    Ok(())
 }
 
-/// Whether the Service selects a Pod that runs Knative's event_display.
-fn is_event_display(index: &Index, service: &Raw) -> bool {
-    let read = |raw: &Raw| spec::read::<manifest::Service>(&mut Findings { raw, problems: Vec::new() });
-    let Ok(manifest::Service { selector }) = read(service) else { return false };
-    let selected = |pod: &&Arc<Raw>| {
-        pod.name.namespace == service.name.namespace
-            && !selector.is_empty()
-            && selector.iter().all(|(label, value)| pod.label(label).as_ref() == Some(value))
-    };
-    index.of_kind("Pod").filter(selected).any(|pod| runs_event_display(pod))
-}
-
-fn runs_event_display(pod: &Raw) -> bool {
-    let read = spec::read::<manifest::Pod>(&mut Findings { raw: pod, problems: Vec::new() });
-    read.is_ok_and(|pod| pod.containers.iter().any(|container| image_name(&container.image).ends_with(EVENT_DISPLAY)))
-}
-
-/// An image's name without tag and digest.
-fn image_name(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or_default();
-    match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
+/// Whether a destination leads into a channel or broker of this process.
+pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {
+    match &destination.target {
+        Target::Local(key) => Some(key),
+        Target::Remote { .. } | Target::Display => None,
     }
 }

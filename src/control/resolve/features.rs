@@ -1,94 +1,80 @@
-//! What the system namespace says: `config-features`, and the TLS Secret.
+//! Flags and annotations: `config-features` (control-plane.md 3.1 to 3.3), and texts that Go reads as booleans.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use super::collect::{Collected, Name};
+use crate::control::manifest::config::ConfigMap;
+use crate::control::manifest::duck::Metadata;
+use crate::control::report::Report;
+use crate::control::{ObjectName, Problem, Settings, Severity};
+use crate::model::{Acknowledge, TransportEncryption};
 
-use super::index::{Index, text_map};
-use super::{Resolution, ServerCertificate};
-use crate::control::read::Raw;
-use crate::control::{CaCerts, Problem, Settings, Severity};
-use crate::model::TransportEncryption;
-
-const CONFIG_MAP: &str = "config-features";
+const CONFIG_FEATURES: &str = "config-features";
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
-/// The Secrets that may hold the server's certificate, the first one found counts (data-plane.md TL-11).
-const SECRETS: [&str; 2] = ["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"];
+const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
 
-/// The feature flags that matter here.
-pub(super) struct Features {
-    pub(super) transport_encryption: TransportEncryption,
+/// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
+///
+/// The latter is said by a note, since nothing in the manifests explains it then.
+///
+/// An unknown value opens both listeners, as upstream does: with it, neither senders nor tests of a migration fail.
+pub(super) fn transport_encryption(
+    collected: &mut Collected<'_>,
+    settings: &Settings,
+    last: Option<TransportEncryption>,
+) -> TransportEncryption {
+    let mut mode = last.unwrap_or_default();
+    let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
+    if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
+        collected.problems.push(kept(mode, system_features));
+    }
+    let config_maps = &mut collected.config_maps;
+    for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
+        if *namespace != settings.system_namespace {
+            let system = &settings.system_namespace;
+            item.report.note("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
+        } else if let Some(config_map) = &item.object {
+            mode = written(config_map, &mut item.report);
+        }
+    }
+    mode
 }
 
-impl Features {
-    /// Reads the flags: the command line, else the ConfigMap, else the default (control-plane.md 3.2).
-    pub(super) fn read(index: &Index, settings: &Settings, problems: &mut Vec<Problem>) -> Self {
-        for raw in index.of_kind("ConfigMap") {
-            if raw.name.name == CONFIG_MAP && raw.name.namespace != settings.system_namespace {
-                let message = format!("is not in the system namespace {} and left alone", settings.system_namespace);
-                problems.push(raw.problem(Severity::Note, "metadata.namespace", message));
-            }
-        }
-        let written = index
-            .get("ConfigMap", &settings.system_namespace, CONFIG_MAP)
-            .map(|raw| transport_encryption(raw, problems))
-            .unwrap_or_default();
-        Self { transport_encryption: settings.transport_encryption.unwrap_or(written) }
+fn kept(mode: TransportEncryption, (namespace, name): Name) -> Problem {
+    let mode = mode.as_str();
+    Problem {
+        severity: Severity::Note,
+        file: None,
+        line: None,
+        object: Some(ObjectName { kind: "ConfigMap".to_owned(), namespace, name }),
+        field: format!("data.{TRANSPORT_ENCRYPTION}"),
+        message: format!("is gone, and stays {mode} until it is written again or the process starts anew"),
     }
 }
 
-/// An unknown mode serves both listeners, as upstream, and is an error (control-plane.md 3.3).
-fn transport_encryption(raw: &Raw, problems: &mut Vec<Problem>) -> TransportEncryption {
-    let written = text_map(raw, "data").find(|(key, _)| key.trim() == TRANSPORT_ENCRYPTION);
-    let Some((key, value)) = written else { return TransportEncryption::default() };
+fn written(config_map: &ConfigMap, report: &mut Report<'_>) -> TransportEncryption {
+    let entry = config_map.data.iter().flatten().find(|(key, _)| key.trim() == TRANSPORT_ENCRYPTION);
+    let Some((key, value)) = entry else {
+        return TransportEncryption::default();
+    };
+    let value = value.as_deref().unwrap_or_default();
     TransportEncryption::parse(value).unwrap_or_else(|| {
-        let message = format!("{value:?} is not a mode: write disabled, permissive or strict; until then both listeners take events, as in permissive");
-        problems.push(raw.problem(Severity::Error, &format!("data.{key}"), message));
+        let rule = "is no mode, so that HTTP and HTTPS are both open: write disabled, permissive or strict";
+        report.error(&format!("data.{key}"), format!("{value:?} {rule}"));
         TransportEncryption::Permissive
     })
 }
 
-/// The certificate of the TLS Secret. A Secret that cannot be read, or is gone, leaves the last one in use
-/// (control-plane.md 3.12).
-pub(super) fn certificate(
-    index: &Index,
-    settings: &Settings,
-    last: Option<&Resolution>,
-    problems: &mut Vec<Problem>,
-) -> Option<ServerCertificate> {
-    if matches!(settings.ca_certs, CaCerts::Given(_)) {
-        return None;
-    }
-    let secret = SECRETS.iter().find_map(|name| index.get("Secret", &settings.system_namespace, name));
-    let read = secret.and_then(|raw| match secret_certificate(raw) {
-        Ok(certificate) => Some(certificate),
-        Err((field, message)) => {
-            problems.push(raw.problem(Severity::Error, &field, message));
-            None
-        }
-    });
-    read.or_else(|| last.and_then(|last| last.certificate.clone()))
-}
-
-fn secret_certificate(raw: &Raw) -> Result<ServerCertificate, (String, String)> {
-    let required = |key: &str| {
-        let missing = || (format!("data.{key}"), "is missing: a TLS Secret needs tls.crt and tls.key".to_owned());
-        secret_value(raw, key)?.ok_or_else(missing)
+/// When senders to a channel or broker get their answer (data-plane.md FO-1).
+pub(super) fn acknowledge(metadata: &Metadata, report: &mut Report<'_>) -> Acknowledge {
+    let Some(text) = metadata.annotation(ASYNC_HANDLER) else {
+        return Acknowledge::AfterDelivery;
     };
-    Ok(ServerCertificate {
-        chain_pem: required("tls.crt")?,
-        key_pem: required("tls.key")?,
-        ca_pem: secret_value(raw, "ca.crt")?,
-        origin: format!("Secret {}/{}", raw.name.namespace, raw.name.name),
-    })
-}
-
-/// A value of a Secret: `stringData` as it stands, `data` from base64.
-fn secret_value(raw: &Raw, key: &str) -> Result<Option<String>, (String, String)> {
-    if let Some((_, value)) = text_map(raw, "stringData").find(|(known, _)| *known == key) {
-        return Ok(Some(value.to_owned()));
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Acknowledge::AfterEnqueue,
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Acknowledge::AfterDelivery,
+        _ => {
+            let message = format!("{text:?} is neither \"true\" nor \"false\", and counts as \"false\"");
+            report.warning(&format!("metadata.annotations.{ASYNC_HANDLER}"), message);
+            Acknowledge::AfterDelivery
+        }
     }
-    let Some((_, encoded)) = text_map(raw, "data").find(|(known, _)| *known == key) else { return Ok(None) };
-    let compact: String = encoded.split_whitespace().collect();
-    let decoded = STANDARD.decode(compact).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    decoded.map(Some).ok_or_else(|| (format!("data.{key}"), "is not base64 of PEM text".to_owned()))
 }

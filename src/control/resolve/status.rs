@@ -1,188 +1,244 @@
-//! What `sealpost get` shows: the objects as they were written, with the status that Knative would give them.
-
-use std::collections::HashMap;
-use std::sync::Arc;
+//! The inventory: every object as written, with the status that Knative would show (control-plane.md 2.4, 4, 5.3).
 
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::channels::ChannelDraft;
-use super::{Broken, Resolver, ServerCertificate};
-use crate::control::read::Raw;
-use crate::control::{CaCerts, ObjectName, Settings};
+use super::address::{Addresses, Advertised};
+use super::channel::{Parent, Parents};
+use super::collect::{Collected, Items, Name};
+use super::destination::local_key;
+use super::routes::Routes;
+use crate::control::manifest::Document;
+use crate::control::report::Report;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Inventory, Object, ObjectKind, Subscription, SubscriptionKind,
-    TransportEncryption,
+    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, SubscriptionKey, SubscriptionKind,
 };
 
-/// The addresses that channels and brokers advertise (interface.md §3).
-pub(super) struct Addresses {
-    mode: TransportEncryption,
-    ca_certs: Option<String>,
-    http: Option<Url>,
-    https: Option<Url>,
-    system_namespace: String,
-    domain: String,
+/// What the status is made from.
+struct Shown<'s, 'd> {
+    collected: &'s Collected<'d>,
+    routes: &'s Routes,
+    parents: &'s Parents,
+    addresses: &'s Addresses<'s>,
 }
 
-impl Addresses {
-    pub(super) fn new(settings: &Settings, mode: TransportEncryption, secret: Option<&ServerCertificate>) -> Self {
-        let ca_certs = match (&settings.ca_certs, secret) {
-            (CaCerts::Given(ca), _) => ca.clone(),
-            (_, Some(secret)) => secret.ca_pem.clone(),
-            (CaCerts::Development(ca), None) => Some(ca.clone()),
-            (CaCerts::Unknown, None) => None,
-        };
-        let (http, https) = settings.urls.as_ref().map(|urls| (urls.http.clone(), urls.https.clone())).unzip();
-        let (system_namespace, domain) = (settings.system_namespace.clone(), settings.cluster_domain.clone());
-        Self { mode, ca_certs, http, https, system_namespace, domain }
+/// Every channel, broker, trigger and subscription, in this order, each by namespace and name.
+pub(super) fn inventory(
+    collected: &Collected<'_>,
+    routes: &Routes,
+    parents: &Parents,
+    addresses: &Addresses<'_>,
+) -> Inventory {
+    let shown = Shown { collected, routes, parents, addresses };
+    let mut objects = Vec::new();
+    for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
+        objects.extend(shown.all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
-
-    fn url(&self, base: Option<&Url>, scheme: &str, key: &ChannelKey) -> Url {
-        let host = match key.kind {
-            ChannelKind::Channel => "imc-dispatcher",
-            ChannelKind::Broker => "broker-ingress",
-        };
-        let cluster = || Url::parse(&format!("{scheme}://{host}.{}.svc.{}", self.system_namespace, self.domain));
-        let mut url = base.cloned().map_or_else(cluster, Ok).unwrap_or_else(|_| localhost());
-        url.set_path(&format!("/{}/{}", key.namespace, key.name));
-        url
-    }
-
-    /// The address by which the object is known: https where the mode prefers it.
-    pub(super) fn preferred(&self, key: &ChannelKey) -> Url {
-        if self.mode.prefers_https() {
-            self.url(self.https.as_ref(), "https", key)
-        } else {
-            self.url(self.http.as_ref(), "http", key)
-        }
-    }
-
-    /// `address` and `addresses` of a status.
-    fn status(&self, key: &ChannelKey) -> (Value, Vec<Value>) {
-        let http = || json!({"name": "http", "url": self.url(self.http.as_ref(), "http", key).as_str()});
-        let mut https = json!({"name": "https", "url": self.url(self.https.as_ref(), "https", key).as_str()});
-        if let (Some(ca_certs), Some(address)) = (&self.ca_certs, https.as_object_mut()) {
-            address.insert("CACerts".to_owned(), Value::String(ca_certs.clone()));
-        }
-        match self.mode {
-            TransportEncryption::Disabled => (http(), vec![http()]),
-            TransportEncryption::Permissive => (http(), vec![https, http()]),
-            TransportEncryption::Strict => (https.clone(), vec![https]),
-        }
-    }
-}
-
-/// Stands for an address whose namespace or domain, given on the command line, makes no URL.
-fn localhost() -> Url {
-    Url::parse("http://localhost").expect("a URL")
-}
-
-/// How an object was resolved.
-pub(super) struct Resolved {
-    raw: Arc<Raw>,
-    broken: Option<Broken>,
-    status: Map<String, Value>,
-    form: Form,
-}
-
-/// Whether an object is served, as it is written or in its last good form.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    Served,
-    NotServed,
-}
-
-impl Form {
-    /// Served if it resolved to something.
-    pub(super) fn of<R>(resolved: Option<&R>) -> Self {
-        if resolved.is_some() { Self::Served } else { Self::NotServed }
-    }
-}
-
-impl Resolved {
-    /// `broken` says what is wrong with the object as it is written; if it is served all the same, that is its last good
-    /// form.
-    pub(super) fn new(raw: &Arc<Raw>, broken: Option<Broken>, form: Form) -> Self {
-        Self { raw: Arc::clone(raw), broken, status: Map::new(), form }
-    }
-
-    /// Adds the addresses of a subscription or trigger.
-    pub(super) fn describe(&mut self, subscription: &Subscription) {
-        let mut addresses = Map::new();
-        for (name, address) in [
-            ("subscriber", &subscription.subscriber),
-            ("reply", &subscription.reply),
-            ("deadLetterSink", &subscription.dead_letter_sink),
-        ] {
-            addresses
-                .extend(address.as_ref().map(|Addressable { url, .. }| (format!("{name}Uri"), json!(url.as_str()))));
-        }
-        if subscription.key.kind == SubscriptionKind::Trigger {
-            addresses.remove("replyUri");
-            self.status.extend(addresses);
-        } else {
-            self.status.insert("physicalSubscription".to_owned(), Value::Object(addresses));
-        }
-    }
-
-    fn ready(&self) -> Value {
-        match (&self.broken, self.form) {
-            (None, Form::Served) => json!({"type": "Ready", "status": "True"}),
-            (Some(broken), Form::Served) => {
-                let message = format!("{}; the last good form is still served", broken.message);
-                json!({"type": "Ready", "status": "False", "reason": "InvalidSpec", "message": message})
-            }
-            (broken, Form::NotServed) => {
-                let message = broken.as_ref().map_or("", |broken| broken.message.as_str());
-                json!({"type": "Ready", "status": "False", "reason": "InvalidSpec", "message": message})
-            }
-        }
-    }
-
-    fn object(&self, kind: ObjectKind) -> Object {
-        let name = &self.raw.name;
-        let mut value = self.raw.value.clone();
-        let mut status = self.status.clone();
-        status.insert("conditions".to_owned(), json!([self.ready()]));
-        if let Some(object) = value.as_object_mut() {
-            object.insert("status".to_owned(), Value::Object(status));
-            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-                metadata.insert("namespace".to_owned(), Value::String(name.namespace.clone()));
-            }
-        }
-        Object { kind, namespace: name.namespace.clone(), name: name.name.clone(), value }
-    }
-}
-
-/// Everything that was resolved, by kind, namespace and name.
-pub(super) fn inventory(resolver: &Resolver<'_>, drafts: &[ChannelDraft]) -> Inventory {
-    let drafts: HashMap<&ObjectName, &ChannelDraft> = drafts.iter().map(|draft| (&draft.raw.name, draft)).collect();
-    let mut objects: Vec<Object> = Vec::with_capacity(resolver.statuses.len());
-    for resolved in &resolver.statuses {
-        let kind = match resolved.raw.name.kind.as_str() {
-            "Broker" => ObjectKind::Broker,
-            "Trigger" => ObjectKind::Trigger,
-            "Subscription" => ObjectKind::Subscription,
-            _ => ObjectKind::Channel,
-        };
-        let mut object = resolved.object(kind);
-        if let Some(draft) = drafts.get(&resolved.raw.name) {
-            add_channel_status(&mut object.value, draft, &resolver.addresses);
-        }
-        objects.push(object);
-    }
-    objects.sort_by(|a, b| (a.kind as u8, &a.namespace, &a.name).cmp(&(b.kind as u8, &b.namespace, &b.name)));
+    objects.sort_by(|a: &Object, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    objects.extend(shown.all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
+    objects.extend(shown.all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
+    let subscriptions = &collected.subscriptions;
+    objects.extend(shown.all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
     Inventory { objects }
 }
 
-fn add_channel_status(object: &mut Value, draft: &ChannelDraft, addresses: &Addresses) {
-    let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else { return };
-    let (address, all) = addresses.status(&draft.key);
-    status.insert("address".to_owned(), address);
-    status.insert("addresses".to_owned(), Value::Array(all));
-    if draft.key.kind == ChannelKind::Channel {
-        let subscriber = |subscription: &Arc<Subscription>| json!({"name": subscription.key.name, "ready": "True"});
-        status.insert("subscribers".to_owned(), draft.subscriptions.iter().map(subscriber).collect());
+impl Shown<'_, '_> {
+    fn all<T>(
+        &self,
+        kind: ObjectKind,
+        items: &Items<'_, T>,
+        status: impl Fn(&Name, &Report<'_>) -> Value,
+    ) -> Vec<Object> {
+        let object = |(name, item): (&Name, &super::collect::Item<'_, T>)| Object {
+            kind,
+            namespace: name.0.clone(),
+            name: name.1.clone(),
+            value: object(item.report.document(), name, status(name, &item.report)),
+        };
+        items.iter().map(object).collect()
     }
+
+    fn channel(&self, name: &Name, report: &Report<'_>) -> Value {
+        let key = channel_key(ChannelKind::Channel, name);
+        let shadowed = report.object().kind == "InMemoryChannel" && self.collected.channels.contains_key(name);
+        let unsupported = report.object().kind == "RabbitmqChannel";
+        let parent = self.parents.get(&key).filter(|_| !shadowed && !unsupported);
+        let mut status = self.addressed(&key, parent, &["Addressable", "ChannelServiceReady"], report);
+        if parent.is_some() {
+            let subscribers = self.routes.of(&key).map(|subscription| self.subscriber(&subscription.key)).collect();
+            insert(&mut status, "subscribers", subscribers);
+        }
+        Value::Object(status)
+    }
+
+    fn broker(&self, name: &Name, report: &Report<'_>) -> Value {
+        let key = channel_key(ChannelKind::Broker, name);
+        let parts = ["Addressable", "FilterReady", "IngressReady"];
+        Value::Object(self.addressed(&key, self.parents.get(&key), &parts, report))
+    }
+
+    /// Conditions, addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
+    fn addressed(
+        &self,
+        key: &ChannelKey,
+        parent: Option<&Parent>,
+        parts: &[&str],
+        report: &Report<'_>,
+    ) -> Map<String, Value> {
+        let mut status = Map::new();
+        insert(&mut status, "conditions", conditions(parts, parent, report));
+        let Some(parent) = parent else {
+            return status;
+        };
+        let addresses = self.addresses.advertised(key);
+        // The http address where there are both, as upstream (interface.md §3).
+        if let Some(main) = addresses.last() {
+            insert(&mut status, "address", address(main));
+        }
+        insert(&mut status, "addresses", addresses.iter().map(address).collect());
+        self.destination(&mut status, "deadLetterSink", parent.dead_letter_sink.as_ref(), None);
+        status
+    }
+
+    fn trigger(&self, name: &Name, report: &Report<'_>) -> Value {
+        let made = self.routes.get(&subscription_key(SubscriptionKind::Trigger, name));
+        let mut status = Map::new();
+        let parts = ["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
+        insert(&mut status, "conditions", conditions(&parts, made.as_ref(), report));
+        if let Some((_, made)) = made {
+            let document = report.document();
+            let ca_certs = document.text(&["spec", "subscriber", "CACerts"]);
+            self.destination(&mut status, "subscriber", made.subscriber.as_ref(), ca_certs);
+            let ca_certs = document.text(&["spec", "delivery", "deadLetterSink", "CACerts"]);
+            self.destination(&mut status, "deadLetterSink", made.dead_letter_sink.as_ref(), ca_certs);
+        }
+        Value::Object(status)
+    }
+
+    fn subscription(&self, name: &Name, report: &Report<'_>) -> Value {
+        let made = self.routes.get(&subscription_key(SubscriptionKind::Subscription, name));
+        let mut status = Map::new();
+        let parts = ["AddedToChannel", "ChannelReady", "ReferencesResolved"];
+        insert(&mut status, "conditions", conditions(&parts, made.as_ref(), report));
+        if let Some((_, made)) = made {
+            let document = report.document();
+            let mut physical = Map::new();
+            for (prefix, destination, path) in [
+                ("subscriber", &made.subscriber, &["spec", "subscriber", "CACerts"][..]),
+                ("reply", &made.reply, &["spec", "reply", "CACerts"]),
+                ("deadLetterSink", &made.dead_letter_sink, &["spec", "delivery", "deadLetterSink", "CACerts"]),
+            ] {
+                self.destination(&mut physical, prefix, destination.as_ref(), document.text(path));
+            }
+            insert(&mut status, "physicalSubscription", Value::Object(physical));
+        }
+        Value::Object(status)
+    }
+
+    /// One of `status.subscribers`: named by the uid, or by its name where it is written without.
+    fn subscriber(&self, key: &SubscriptionKey) -> Value {
+        let name = (key.namespace.clone(), key.name.clone());
+        let object = self.collected.subscriptions.get(&name).and_then(|item| item.object.as_ref());
+        let uid = match key.kind {
+            SubscriptionKind::Subscriber => key.name.split_once('/').map(|(_, id)| id),
+            SubscriptionKind::Subscription => object.and_then(|object| object.metadata.uid.as_deref()),
+            SubscriptionKind::Trigger => None,
+        };
+        match uid {
+            Some(uid) => json!({"uid": uid, "ready": "True"}),
+            None => json!({"name": key.name, "ready": "True"}),
+        }
+    }
+
+    /// `<prefix>Uri`, and `<prefix>CACerts` if there are any: those written, or those of an address of our own.
+    fn destination(
+        &self,
+        status: &mut Map<String, Value>,
+        prefix: &str,
+        destination: Option<&Addressable>,
+        written: Option<&str>,
+    ) {
+        let Some(destination) = destination else {
+            return;
+        };
+        insert(status, &format!("{prefix}Uri"), shown(&destination.url));
+        let own = local_key(destination).and_then(|key| self.addresses.advertised(key).into_iter().next()?.ca_certs);
+        if let Some(ca_certs) = written.map(str::to_owned).or(own) {
+            insert(status, &format!("{prefix}CACerts"), ca_certs.into());
+        }
+        if let Some(audience) = &destination.audience {
+            insert(status, &format!("{prefix}Audience"), audience.as_str().into());
+        }
+    }
+}
+
+fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
+    map.insert(key.to_owned(), value);
+}
+
+/// An object as written, but for its metadata, of which only what is about it is shown.
+fn object(document: &Document, name: &Name, status: Value) -> Value {
+    let written = |key: &str| document.value.get(key).cloned();
+    let mut metadata = Map::new();
+    insert(&mut metadata, "name", name.1.as_str().into());
+    insert(&mut metadata, "namespace", name.0.as_str().into());
+    for key in ["uid", "labels", "annotations"] {
+        if let Some(value) = document.value.get("metadata").and_then(|metadata| metadata.get(key)) {
+            insert(&mut metadata, key, value.clone());
+        }
+    }
+    let mut object = Map::new();
+    insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
+    insert(&mut object, "kind", written("kind").unwrap_or_default());
+    insert(&mut object, "metadata", Value::Object(metadata));
+    insert(&mut object, "spec", written("spec").unwrap_or_else(|| json!({})));
+    insert(&mut object, "status", status);
+    Value::Object(object)
+}
+
+/// A URL as Knative writes it: without the slash of an empty path.
+fn shown(url: &Url) -> Value {
+    let text = url.as_str();
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    text.strip_suffix('/').filter(|_| bare).unwrap_or(text).into()
+}
+
+fn address(address: &Advertised) -> Value {
+    let mut value = json!({"name": address.name, "url": shown(&address.url)});
+    if let (Some(ca_certs), Some(map)) = (&address.ca_certs, value.as_object_mut()) {
+        insert(map, "CACerts", ca_certs.as_str().into());
+    }
+    value
+}
+
+/// `Ready` and its parts; `served` is what the object is served as. An object that is served in its last good form is not ready, though its parts are.
+fn conditions<T>(parts: &[&str], served: Option<&T>, report: &Report<'_>) -> Value {
+    let condition = |ty: &str, status: &str, because: Option<(&str, String)>| {
+        let (reason, message) = because.unzip();
+        Condition { ty: ty.to_owned(), status: status.to_owned(), reason: reason.map(str::to_owned), message }
+    };
+    let ready = match (report.first_error(), served.is_some()) {
+        (None, true) => condition("Ready", "True", None),
+        (None, false) => {
+            condition("Ready", "Unknown", Some(("LeftAlone", "It belongs to another implementation".to_owned())))
+        }
+        (Some((reason, message)), true) => {
+            let message = format!("{message} (its last good form is still served)");
+            condition("Ready", "False", Some((reason, message)))
+        }
+        (Some(because), false) => condition("Ready", "False", Some(because)),
+    };
+    let part = if served.is_some() { "True" } else { "Unknown" };
+    let parts = parts.iter().map(|ty| condition(ty, part, None));
+    let mut conditions: Vec<_> = parts.chain([ready]).collect();
+    conditions.sort_by(|a, b| a.ty.cmp(&b.ty));
+    json!(conditions)
+}
+
+fn channel_key(kind: ChannelKind, (namespace, name): &Name) -> ChannelKey {
+    ChannelKey { kind, namespace: namespace.clone(), name: name.clone() }
+}
+
+fn subscription_key(kind: SubscriptionKind, (namespace, name): &Name) -> SubscriptionKey {
+    SubscriptionKey { kind, namespace: namespace.clone(), name: name.clone() }
 }

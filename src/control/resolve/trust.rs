@@ -1,118 +1,182 @@
-//! Trust of destinations: trust bundles of the system namespace and the destination's own CACerts. Equal trust is one
-//! shared value.
+//! What destinations are verified against: trust bundles of the system namespace, and each destination's CACerts
+//! (data-plane.md TL-1, TL-4; control-plane.md 3.9, 3.10).
+//!
+//! Every distinct PEM text is read once, and equal sets of certificates are one shared value, since thousands of
+//! destinations usually name the same few authorities.
 
-use std::collections::HashMap;
+mod diagnose;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::prelude::BASE64_STANDARD;
 
-use super::Findings;
-use super::index::{Index, text_map};
-use crate::control::{Problem, Settings, Severity};
-use crate::model::{Fingerprint, TrustBundle, TrustError};
+use super::collect::{Items, Name};
+use crate::control::manifest::config::ConfigMap;
+use crate::control::manifest::duck;
+use crate::control::report::Report;
+use crate::control::{Settings, Severity};
+use crate::model::{Certificate, Fingerprint, TrustBundle};
+
+pub(super) use diagnose::day;
 
 const LABEL: &str = "networking.knative.dev/trust-bundle";
+const LABEL_FIELD: &str = "metadata.labels.networking.knative.dev/trust-bundle";
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The certificates of a trust-bundle ConfigMap, by its name.
+pub(crate) type Bundles = BTreeMap<Name, Arc<TrustBundle>>;
+/// Every set of certificates in use, once.
+pub(crate) type Shared = HashMap<Fingerprint, Arc<TrustBundle>>;
 
 /// Makes the trust of destinations.
+#[derive(Debug)]
 pub(super) struct Trust {
-    bundles: Arc<TrustBundle>,
-    by_text: HashMap<String, Result<Arc<TrustBundle>, TrustError>>,
-    shared: HashMap<Fingerprint, Arc<TrustBundle>>,
-    none: Arc<TrustBundle>,
     now: i64,
+    /// What every https destination trusts.
+    common: Arc<TrustBundle>,
+    none: Arc<TrustBundle>,
+    /// What was found about a text of CACerts.
+    texts: HashMap<String, Found>,
+    before: Shared,
+    pub(super) shared: Shared,
+}
+
+/// What is known of a text of CACerts: its union with the common trust, unless it is unusable; and what to report.
+#[derive(Clone, Debug)]
+struct Found {
+    trust: Option<Arc<TrustBundle>>,
+    findings: Vec<(Severity, String)>,
 }
 
 impl Trust {
-    /// Reads the trust bundles. Values that are not PEM are skipped silently (control-plane.md 3.9, 3.10).
-    pub(super) fn new(index: &Index, settings: &Settings, now: i64, problems: &mut Vec<Problem>) -> Self {
-        let mut bundles = TrustBundle::default();
-        for raw in index.of_kind("ConfigMap").filter(|raw| raw.label(LABEL).as_deref() == Some("true")) {
-            if raw.name.namespace != settings.system_namespace {
-                let message = format!(
-                    "trust bundles count in the system namespace {} only: left alone",
-                    settings.system_namespace
-                );
-                problems.push(raw.problem(Severity::Note, "metadata.namespace", message));
-                continue;
-            }
-            let texts = text_map(raw, "data").map(|(_, text)| text.to_owned());
-            let binary = text_map(raw, "binaryData").filter_map(|(_, text)| decoded(text));
-            for bundle in texts.chain(binary).filter_map(|text| TrustBundle::from_pem(&text).ok()) {
-                bundles = bundles.union(&bundle);
-            }
-        }
-        Self { bundles: Arc::new(bundles), by_text: HashMap::new(), shared: HashMap::new(), none: Arc::default(), now }
+    /// `before` are the sets in use until now, which are kept where they are still in use.
+    pub(super) fn new(bundles: &Bundles, before: Shared, now: i64) -> Self {
+        let common = bundles.values().flat_map(|bundle| bundle.certificates()).cloned().collect();
+        let none = Arc::new(TrustBundle::default());
+        let mut trust =
+            Self { now, common: Arc::clone(&none), none, texts: HashMap::new(), before, shared: HashMap::new() };
+        trust.common = trust.share(TrustBundle::new(common));
+        trust.none = trust.share(TrustBundle::default());
+        trust
     }
 
-    /// No trust: for destinations that are not reached over TLS.
+    /// The trust of a destination that is reached without TLS.
     pub(super) fn none(&self) -> Arc<TrustBundle> {
         Arc::clone(&self.none)
     }
 
-    /// The trust of an https destination; its CACerts, if any, are at `field`. CACerts that cannot be used are
-    /// reported.
-    pub(super) fn of(&mut self, ca_certs: Option<&str>, field: &str, findings: &mut Findings<'_>) -> Arc<TrustBundle> {
-        let Some(pem) = ca_certs else { return Arc::clone(&self.bundles) };
-        let bundles = &self.bundles;
-        let shared = &mut self.shared;
-        let trust = self.by_text.entry(pem.to_owned()).or_insert_with(|| {
-            let own = TrustBundle::from_pem(pem)?;
-            let both = own.union(bundles);
-            Ok(Arc::clone(shared.entry(both.fingerprint()).or_insert_with(|| Arc::new(both))))
-        });
-        match trust {
-            Ok(trust) => {
-                let trust = Arc::clone(trust);
-                self.judge(pem, field, findings);
-                trust
+    /// The trust of an https destination without CACerts of its own.
+    pub(super) fn common(&self) -> Arc<TrustBundle> {
+        Arc::clone(&self.common)
+    }
+
+    /// The trust of an https destination with CACerts; `None` if they are unusable. Reports what is wrong with them.
+    pub(super) fn with_ca_certs(
+        &mut self,
+        text: &str,
+        field: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Arc<TrustBundle>> {
+        if !self.texts.contains_key(text) {
+            let found = self.find(text);
+            self.texts.insert(text.to_owned(), found);
+        }
+        let found = self.texts.get(text)?;
+        for (severity, message) in &found.findings {
+            match severity {
+                Severity::Error => report.error(field, message.as_str()),
+                Severity::Warning => report.warning(field, message.as_str()),
+                Severity::Note => report.note(field, message.as_str()),
             }
-            Err(error) => {
-                findings.error(field, explain(error, pem));
-                Arc::clone(&self.bundles)
+        }
+        found.trust.clone()
+    }
+
+    fn find(&mut self, text: &str) -> Found {
+        match TrustBundle::from_pem(text) {
+            Ok(bundle) => {
+                let mut findings = diagnose::certificates(&bundle, self.now);
+                findings.extend(diagnose::skipped(text));
+                let usable = findings.iter().all(|(severity, _)| *severity != Severity::Error);
+                let trust = usable.then(|| self.share(self.common.union(&bundle)));
+                Found { trust, findings }
             }
+            Err(error) => Found { trust: None, findings: vec![(Severity::Error, diagnose::unusable(text, &error))] },
         }
     }
 
-    /// Reports certificates that are not valid now, or are no certification authorities.
-    fn judge(&self, pem: &str, field: &str, findings: &mut Findings<'_>) {
-        let Ok(own) = TrustBundle::from_pem(pem) else { return };
-        let invalid: Vec<String> = own.invalid_at(self.now).map(crate::model::Certificate::validity).collect();
-        if !invalid.is_empty() && invalid.len() == own.certificates().len() {
-            findings.error(
-                field,
-                format!("no certificate in it is valid now ({}): give the current one", invalid.join("; ")),
-            );
-        } else if !invalid.is_empty() {
-            findings.warning(
-                field,
-                format!("holds a certificate that is not valid now and is left out: {}", invalid.join("; ")),
-            );
-        }
-        for certificate in own.certificates().iter().filter(|certificate| !certificate.is_ca) {
-            let message = format!(
-                "the certificate of {} is not a certification authority: it trusts only a server that shows this very certificate",
-                certificate.subject
-            );
-            findings.warning(field, message);
-        }
+    fn share(&mut self, bundle: TrustBundle) -> Arc<TrustBundle> {
+        let before = self.before.remove(&bundle.fingerprint());
+        let shared = self.shared.entry(bundle.fingerprint());
+        Arc::clone(shared.or_insert_with(|| before.unwrap_or_else(|| Arc::new(bundle))))
     }
 }
 
-/// Says what the text looks like, where the error alone would not help.
-fn explain(error: &TrustError, pem: &str) -> String {
-    let folded = pem.lines().any(|line| line.contains("-----BEGIN CERTIFICATE-----") && line.contains("-----END"));
-    let indents = pem.lines().filter(|line| !line.trim().is_empty()).any(|line| line.starts_with([' ', '\t']));
-    if folded {
-        format!("{error}; its lines were folded into one: use the block style | instead of > or quotes")
-    } else if indents && pem.contains("-----BEGIN") {
-        format!("{error}; its lines are indented unevenly")
-    } else {
-        error.to_string()
+/// The certificates of every trust-bundle ConfigMap of the system namespace. One with the wrong shape keeps its last
+/// good form.
+pub(super) fn bundles(config_maps: &mut Items<'_, ConfigMap>, settings: &Settings, last: Option<&Bundles>) -> Bundles {
+    let mut bundles = Bundles::new();
+    for (name, item) in config_maps {
+        let Some(config_map) = &item.object else {
+            let kept = last.and_then(|last| last.get(name));
+            bundles.extend(kept.map(|kept| (name.clone(), Arc::clone(kept))));
+            continue;
+        };
+        if duck::text(&config_map.metadata.labels, LABEL) != Some("true") {
+            continue;
+        }
+        if name.0 == settings.system_namespace {
+            bundles.insert(name.clone(), Arc::new(bundle(config_map, settings.now, &mut item.report)));
+        } else {
+            let namespace = &settings.system_namespace;
+            let message = format!("counts in the namespace {namespace} only: this trust bundle is ignored");
+            item.report.note(LABEL_FIELD, message);
+        }
     }
+    bundles
 }
 
-fn decoded(text: &str) -> Option<String> {
-    let compact: String = text.split_whitespace().collect();
-    String::from_utf8(STANDARD.decode(compact).ok()?).ok()
+fn bundle(config_map: &ConfigMap, now: i64, report: &mut Report<'_>) -> TrustBundle {
+    let mut certificates = Vec::new();
+    for (key, value) in config_map.data.iter().flatten() {
+        certificates.extend(readable(value.as_deref().unwrap_or_default(), &format!("data.{key}"), report));
+    }
+    for (key, value) in config_map.binary_data.iter().flatten() {
+        // Keystores stand here too, so what is no text is skipped silently (control-plane.md 3.10).
+        let decoded = decode_base64(value.as_deref().unwrap_or_default());
+        if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
+            certificates.extend(readable(&text, &format!("binaryData.{key}"), report));
+        }
+    }
+    let bundle = TrustBundle::new(certificates);
+    for expired in bundle.invalid_at(now) {
+        report.note("data", format!("{} in it and is not trusted: remove it", diagnose::validity(expired, now)));
+    }
+    bundle
+}
+
+/// The certificates of a text that can be read; the others are skipped with a warning, and a text without any silently.
+fn readable(text: &str, field: &str, report: &mut Report<'_>) -> Vec<Certificate> {
+    if !text.contains(BEGIN) {
+        return Vec::new();
+    }
+    if let Ok(bundle) = TrustBundle::from_pem(text) {
+        return bundle.certificates().to_vec();
+    }
+    let mut certificates = Vec::new();
+    for (index, body) in text.split(BEGIN).skip(1).enumerate() {
+        match TrustBundle::from_pem(&format!("{BEGIN}{body}")) {
+            Ok(bundle) => certificates.extend(bundle.certificates().iter().cloned()),
+            Err(error) => report.warning(field, format!("certificate {} is skipped: {error}", index + 1)),
+        }
+    }
+    certificates
+}
+
+/// Decodes base64 in one piece or in lines.
+pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let joined: String = text.split_ascii_whitespace().collect();
+    BASE64_STANDARD.decode(joined).ok()
 }

@@ -224,6 +224,12 @@ impl Drop for Dispatcher {
     }
 }
 
+/// The `Ready` condition of an object.
+pub(crate) fn ready(object: &Value) -> &Value {
+    let conditions = object["status"]["conditions"].as_array().expect("conditions");
+    conditions.iter().find(|condition| condition["type"] == "Ready").expect("a Ready condition")
+}
+
 /// Replaces a file, atomically.
 pub(crate) fn replace(path: &Path, content: &str) {
     let unfinished = path.with_extension("unfinished");

@@ -1,0 +1,144 @@
+//! Files and directories of manifests: which files there are, and what is in them. Blocks.
+//!
+//! A file whose content is not YAML keeps the objects of its last good content. So does one that is empty all of a
+//! sudden, which is how a file looks while somebody writes it.
+
+mod list;
+
+use std::collections::HashMap;
+use std::fs::File as OsFile;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Document, File, Manifests, Origin};
+use super::yaml::{self, Parsed};
+use super::{Problem, Severity};
+
+use list::Listing;
+pub(super) use list::{Signature, signature};
+
+/// Larger files are refused: they are no manifests.
+const LONGEST: u64 = 64 << 20;
+
+/// Reads the manifests at these paths: files, directories, or `-` for standard input. Blocks.
+///
+/// Of a directory, the files `*.yaml`, `*.yml` and `*.json` count, in the order of their names, and those of the
+/// directories in it; hidden ones do not. What cannot be read is a problem of the result.
+#[must_use]
+pub fn read(paths: &[PathBuf]) -> Manifests {
+    read_again(paths, &Manifests::default())
+}
+
+/// The same, where `last` was read before: it provides the last good content, and what has not changed.
+pub(super) fn read_again(paths: &[PathBuf], last: &Manifests) -> Manifests {
+    let Listing { found, failed, problems } = list::files(paths);
+    let mut files = Vec::with_capacity(found.len());
+    let before: HashMap<&str, &Arc<File>> = last.files.iter().map(|file| (&*file.name, file)).collect();
+    for found in &found {
+        let name = found.name();
+        match before.get(name.as_str()) {
+            // Standard input and pipes can be read once only.
+            Some(before) if found.once => files.push(Arc::clone(before)),
+            before => files.push(read_file(found, &name, before.copied())),
+        }
+    }
+    // Unlike a file that is taken out of its directory, a whole path that is gone is taken for a mistake, or for the
+    // moment between two versions of it.
+    let vanished = |file: &File| failed.iter().any(|path| Path::new(&*file.name).starts_with(path));
+    files.extend(last.files.iter().filter(|file| vanished(file)).map(Arc::clone));
+    Manifests { files, problems }
+}
+
+fn read_file(found: &list::Found, name: &str, before: Option<&Arc<File>>) -> Arc<File> {
+    let bytes = match bytes(found) {
+        Ok(bytes) => bytes,
+        Err(error) => return kept(name, before, None, vec![unreadable(name, &error)]),
+    };
+    let digest: [u8; 32] = Sha256::digest(&bytes).into();
+    if let Some(before) = before.filter(|before| before.digest == Some(digest)) {
+        return Arc::clone(before);
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let problem = Problem::of_file(Severity::Error, name, Some(line), "is not UTF-8: save it as UTF-8");
+            return kept(name, before, Some(digest), vec![problem]);
+        }
+    };
+    parsed(name, &text, digest, before)
+}
+
+/// The objects of a text, or those of its last good content.
+pub(super) fn parsed(name: &str, text: &str, digest: [u8; 32], before: Option<&Arc<File>>) -> Arc<File> {
+    let file: Arc<str> = name.into();
+    let mut documents = Vec::new();
+    let mut problems = Vec::new();
+    for document in yaml::documents(text) {
+        match document {
+            Ok(parsed) => flatten(parsed, &file, &mut documents),
+            Err(broken) => {
+                problems.push(Problem::of_file(Severity::Error, name, Some(broken.line), broken.message));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return kept(name, before, Some(digest), problems);
+    }
+    if documents.is_empty() {
+        let message = "holds no objects: write some, or remove the file";
+        return kept(name, before, Some(digest), vec![Problem::of_file(Severity::Warning, name, None, message)]);
+    }
+    Arc::new(File { name: file, digest: Some(digest), documents: Arc::new(documents), problems })
+}
+
+/// A file whose content does not count: with the objects that it had before.
+fn kept(name: &str, before: Option<&Arc<File>>, digest: Option<[u8; 32]>, mut problems: Vec<Problem>) -> Arc<File> {
+    let documents = before.map(|before| Arc::clone(&before.documents)).unwrap_or_default();
+    if !documents.is_empty() {
+        for problem in &mut problems {
+            problem.message.push_str("; until then its last good content stays in use");
+        }
+    }
+    Arc::new(File { name: name.into(), digest, documents, problems })
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Problem {
+    Problem::of_file(Severity::Error, name, None, format!("cannot be read: {error}"))
+}
+
+fn bytes(found: &list::Found) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if list::is_stdin(&found.path) {
+        io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes)?;
+    } else {
+        OsFile::open(&found.path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::other("it is larger than 64 MiB: split it"));
+    }
+    Ok(bytes)
+}
+
+/// Takes the objects out of a `List` and of lists in it.
+fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>) {
+    let Parsed { mut value, lines } = parsed;
+    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind == "List");
+    match value.get_mut("items").filter(|_| is_list) {
+        Some(Value::Array(items)) => {
+            for (index, item) in std::mem::take(items).into_iter().enumerate() {
+                let lines = lines.field("items").and_then(|items| items.element(index)).cloned().unwrap_or_default();
+                flatten(Parsed { value: item, lines }, file, documents);
+            }
+        }
+        _ => documents.push(Document { value, origin: Some(Origin { file: Arc::clone(file), lines }) }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Which files there are, and how to see that one has changed.
+
+use std::fs::{self, FileType};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::control::{Problem, Severity};
+
+/// A file of manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    /// It can be read once only: standard input, or a pipe.
+    pub(super) once: bool,
+}
+
+impl Found {
+    /// What the file is called in problems.
+    pub(super) fn name(&self) -> String {
+        if is_stdin(&self.path) { "stdin".to_owned() } else { self.path.display().to_string() }
+    }
+}
+
+/// The files at some paths.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing {
+    /// Each once, in the order of paths and names.
+    pub(super) found: Vec<Found>,
+    /// Paths that nothing could be found at.
+    pub(super) failed: Vec<PathBuf>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Everything about files that changes when one of them does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control) struct Signature {
+    files: Vec<(PathBuf, Option<Stat>)>,
+    failed: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stat {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The state of the files at these paths, as it is without reading them. Blocks.
+pub(in crate::control) fn signature(paths: &[PathBuf]) -> Signature {
+    let Listing { found, failed, .. } = files(paths);
+    let files = found.into_iter().filter(|found| !found.once).map(|found| {
+        let stat = fs::metadata(&found.path).ok().map(|metadata| Stat {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        });
+        (found.path, stat)
+    });
+    Signature { files: files.collect(), failed }
+}
+
+/// Whether a path means standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The files at these paths.
+pub(super) fn files(paths: &[PathBuf]) -> Listing {
+    let mut listing = Listing::default();
+    for path in paths {
+        if let Err((error, remedy)) = add(path, &mut listing) {
+            let message = format!("cannot be read: {error}{remedy}");
+            listing.problems.push(Problem::of_file(Severity::Error, &path.display().to_string(), None, message));
+            listing.failed.push(path.clone());
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    listing.found.retain(|found| seen.insert(found.path.clone()));
+    listing
+}
+
+fn add(path: &Path, listing: &mut Listing) -> Result<(), (io::Error, &'static str)> {
+    if is_stdin(path) {
+        listing.found.push(Found { path: path.to_owned(), once: true });
+        return Ok(());
+    }
+    let metadata = fs::metadata(path).map_err(|error| (error, ": give a file or directory that exists"))?;
+    if !metadata.is_dir() {
+        listing.found.push(Found { path: path.to_owned(), once: !metadata.is_file() });
+        return Ok(());
+    }
+    let before = listing.found.len();
+    directory(path, Depth::Top, &mut listing.found).map_err(|error| (error, ": give the right to list it"))?;
+    if listing.found.len() == before {
+        let message = "holds no manifest: put *.yaml, *.yml or *.json files into it";
+        let name = path.display().to_string();
+        listing.problems.push(Problem::of_file(Severity::Warning, &name, None, message));
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Top,
+    Inside,
+}
+
+/// Adds the manifests of a directory and of the directories in it. Hidden entries do not count: a ConfigMap that is
+/// mounted shows its files a second time in `..data`, which is where its visible entries lead.
+fn directory(path: &Path, depth: Depth, found: &mut Vec<Found>) -> io::Result<()> {
+    let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let path = entry.path();
+        let Some(kind) = kind(&entry) else {
+            continue;
+        };
+        if kind.is_dir() && depth == Depth::Top {
+            directory(&path, Depth::Inside, found)?;
+        } else if !kind.is_dir() && is_manifest(&path) {
+            found.push(Found { path, once: false });
+        }
+    }
+    Ok(())
+}
+
+/// What an entry is, or leads to; a link that leads nowhere is itself, so that reading it becomes a problem. `None` for
+/// what cannot be read like a file, or is gone already.
+fn kind(entry: &fs::DirEntry) -> Option<FileType> {
+    let kind = entry.file_type().ok()?;
+    if !kind.is_symlink() {
+        return Some(kind).filter(|kind| kind.is_file() || kind.is_dir());
+    }
+    match fs::metadata(entry.path()) {
+        Ok(metadata) => Some(metadata.file_type()).filter(|kind| kind.is_file() || kind.is_dir()),
+        Err(_) => Some(kind),
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
+}

@@ -1,0 +1,157 @@
+//! Files and directories as they are read: what is skipped, kept, reported.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+
+const BROKER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
+
+fn directory(files: &[(&str, &str)]) -> TempDir {
+    let directory = tempdir().expect("directory");
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+        fs::write(path, text).expect("file");
+    }
+    directory
+}
+
+/// Names of files, relative to a directory, and how many objects each has.
+fn found(directory: &TempDir, manifests: &Manifests) -> Vec<(String, usize)> {
+    let relative = |name: &str| Path::new(name).strip_prefix(directory.path()).expect("inside").display().to_string();
+    manifests.files.iter().map(|file| (relative(&file.name), file.documents.len())).collect()
+}
+
+fn problems(directory: &TempDir, manifests: &Manifests) -> Vec<String> {
+    let prefix = format!("{}/", directory.path().display());
+    manifests.problems().map(|problem| problem.to_string().replace(&prefix, "")).collect()
+}
+
+fn paths(directory: &TempDir) -> Vec<PathBuf> {
+    vec![directory.path().to_owned()]
+}
+
+#[test]
+fn directories_are_read_in_order_and_hidden_files_are_not() {
+    let directory = directory(&[
+        ("b.yml", BROKER),
+        ("a.yaml", &format!("{BROKER}---\n{BROKER}")),
+        ("c.json", "{\"kind\": \"Broker\"}"),
+        ("d/e.yaml", BROKER),
+        ("d/f/too-deep.yaml", BROKER),
+        ("README.md", "# no manifest"),
+        (".hidden.yaml", BROKER),
+        ("..data/a.yaml", BROKER),
+    ]);
+    let manifests = read(&paths(&directory));
+    let names = [("a.yaml", 2), ("b.yml", 1), ("c.json", 1), ("d/e.yaml", 1)].map(|(name, n)| (name.to_owned(), n));
+    assert_eq!(found(&directory, &manifests), names);
+    assert_eq!(problems(&directory, &manifests), [""; 0]);
+    let twice = [directory.path().to_owned(), directory.path().join("a.yaml")];
+    assert_eq!(read(&twice).files.len(), 4);
+}
+
+#[test]
+fn lists_are_taken_apart_and_keep_their_lines() {
+    let text =
+        "kind: List\napiVersion: v1\nitems:\n- kind: Broker\n- kind: List\n  items:\n  - kind: Trigger\n    a: 1\n";
+    let file = parsed("a.yaml", text, [0; 32], None);
+    let kinds: Vec<_> = file.documents.iter().map(|document| (document.text(&["kind"]), document.line("a"))).collect();
+    assert_eq!(kinds, [(Some("Broker"), Some(4)), (Some("Trigger"), Some(8))]);
+}
+
+#[test]
+fn what_cannot_be_read_is_a_problem_of_its_file() {
+    let directory = directory(&[
+        ("broken.yaml", "a: 1\n---\nb: [\n"),
+        ("empty.yaml", "# nothing\n"),
+        ("good.yaml", BROKER),
+        ("none/x.txt", ""),
+    ]);
+    fs::write(directory.path().join("latin.yaml"), b"a: 1\nb: \xe9\n").expect("file");
+    symlink("nowhere", directory.path().join("link.yaml")).expect("link");
+    let mut paths = paths(&directory);
+    paths.extend(["none", "missing.yaml"].map(|name| directory.path().join(name)));
+    let manifests = read(&paths);
+    let problems = problems(&directory, &manifests);
+    assert_eq!(problems.len(), 6, "{problems:#?}");
+    for (problem, start) in problems.iter().zip([
+        "none: warning: holds no manifest: put *.yaml, *.yml or *.json files into it",
+        "missing.yaml: cannot be read: No such file or directory (os error 2): give a file or directory that exists",
+        "broken.yaml:3: is not valid YAML: unclosed bracket '['",
+        "empty.yaml: warning: holds no objects: write some, or remove the file",
+        "latin.yaml:2: is not UTF-8: save it as UTF-8",
+        "link.yaml: cannot be read: No such file or directory",
+    ]) {
+        assert!(problem.starts_with(start), "{problem}");
+    }
+    // Nothing of a file with a broken document is applied.
+    assert_eq!(manifests.documents().count(), 1);
+}
+
+#[test]
+fn a_file_that_breaks_keeps_its_last_good_content_and_one_that_goes_is_gone() {
+    let directory = directory(&[("a.yaml", BROKER), ("b.yaml", BROKER), ("c.yaml", BROKER)]);
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("file");
+    let first = read(&paths(&directory));
+    write("a.yaml", "a: [\n");
+    write("b.yaml", "");
+    fs::remove_file(directory.path().join("c.yaml")).expect("removed");
+    let second = read_again(&paths(&directory), &first);
+    let names = [("a.yaml", 1), ("b.yaml", 1)].map(|(name, n)| (name.to_owned(), n));
+    assert_eq!(found(&directory, &second), names);
+    assert!(
+        problems(&directory, &second).iter().all(|problem| problem.ends_with("its last good content stays in use"))
+    );
+    // Broken twice in a row is still the same good content, and equal files are not read anew.
+    write("a.yaml", "b: [\n");
+    let third = read_again(&paths(&directory), &second);
+    assert_eq!(found(&directory, &third), names);
+    assert!(Arc::ptr_eq(&second.files[1], &third.files[1]));
+    assert!(read_again(&paths(&directory), &third).is_same(&third));
+    assert!(!third.is_same(&second));
+    write("a.yaml", &format!("{BROKER}---\n{BROKER}"));
+    assert_eq!(found(&directory, &read_again(&paths(&directory), &third))[0].1, 2);
+}
+
+#[test]
+fn a_path_that_vanishes_as_a_whole_keeps_its_objects() {
+    let directory = directory(&[("d/a.yaml", BROKER), ("b.yaml", BROKER)]);
+    let paths = ["d", "b.yaml"].map(|name| directory.path().join(name));
+    let first = read(&paths);
+    fs::rename(directory.path().join("d"), directory.path().join("e")).expect("renamed");
+    fs::remove_file(directory.path().join("b.yaml")).expect("removed");
+    let second = read_again(&paths, &first);
+    assert_eq!(second.documents().count(), 2);
+    assert_eq!(problems(&directory, &second).len(), 2);
+}
+
+#[test]
+fn signatures_see_every_way_to_change_a_file() {
+    let directory = directory(&[("a.yaml", BROKER), ("data1/x.yaml", BROKER), ("data2/x.yaml", BROKER)]);
+    let path = |name: &str| directory.path().join(name);
+    symlink("data1", path("..data")).expect("link");
+    symlink("..data/x.yaml", path("x.yaml")).expect("link");
+    let mut last = signature(&paths(&directory));
+    assert_eq!(last, signature(&paths(&directory)));
+    let mut changes = |what: &str| {
+        let now = signature(&paths(&directory));
+        assert_ne!(now, last, "{what}");
+        last = now;
+    };
+    fs::write(path("a.yaml"), format!("{BROKER}#")).expect("written");
+    changes("longer");
+    fs::write(path("new"), format!("{BROKER}#")).expect("written");
+    fs::rename(path("new"), path("a.yaml")).expect("renamed");
+    changes("another file of the same content");
+    symlink("data2", path("..new")).expect("link");
+    fs::rename(path("..new"), path("..data")).expect("renamed");
+    changes("a link swapped, as ConfigMaps are");
+    fs::remove_file(path("a.yaml")).expect("removed");
+    changes("removed");
+    fs::remove_dir_all(path("data1")).expect("removed");
+    changes("a directory removed");
+}

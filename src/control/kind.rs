@@ -1,0 +1,151 @@
+//! The kinds of objects that are read, and how an object's kind is told from its `apiVersion` and `kind`.
+
+use super::manifest::spelling;
+
+const EVENTING: &str = "eventing.knative.dev/v1";
+const MESSAGING: &str = "messaging.knative.dev/v1";
+
+/// A kind that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Broker,
+    Trigger,
+    Channel,
+    InMemoryChannel,
+    RabbitmqChannel,
+    Subscription,
+    ConfigMap,
+    Secret,
+    Service,
+    Pod,
+}
+
+/// What an object's `apiVersion` and `kind` say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Recognized {
+    /// One of ours.
+    Known(Kind),
+    /// Somebody else's.
+    Foreign,
+    /// Probably one of ours; what is wrong with the field.
+    Mistaken { field: &'static str, message: String },
+}
+
+impl Kind {
+    const ALL: [Self; 10] = [
+        Self::Broker,
+        Self::Trigger,
+        Self::Channel,
+        Self::InMemoryChannel,
+        Self::RabbitmqChannel,
+        Self::Subscription,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Service,
+        Self::Pod,
+    ];
+
+    /// `kind`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "Broker",
+            Self::Trigger => "Trigger",
+            Self::Channel => "Channel",
+            Self::InMemoryChannel => "InMemoryChannel",
+            Self::RabbitmqChannel => "RabbitmqChannel",
+            Self::Subscription => "Subscription",
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+            Self::Service => "Service",
+            Self::Pod => "Pod",
+        }
+    }
+
+    /// `apiVersion`.
+    pub(crate) fn api_version(self) -> &'static str {
+        match self {
+            Self::Broker | Self::Trigger => EVENTING,
+            Self::Channel | Self::InMemoryChannel | Self::Subscription => MESSAGING,
+            Self::RabbitmqChannel => "messaging.knative.dev/v1alpha1",
+            Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => "v1",
+        }
+    }
+
+    /// The kind of an object, or what is wrong with its `apiVersion` or `kind`.
+    pub(crate) fn recognize(api_version: &str, kind: &str) -> Recognized {
+        let exact = Self::ALL.into_iter().find(|known| known.as_str() == kind);
+        match exact {
+            Some(known) if known.api_version() == api_version => Recognized::Known(known),
+            Some(known) if known.is_foreign(api_version) => Recognized::Foreign,
+            Some(known) => Recognized::Mistaken {
+                field: "apiVersion",
+                message: format!("{api_version:?} has no {kind} that is served here: write {}", known.api_version()),
+            },
+            None => match spelling::meant(kind, Self::ALL.map(Self::as_str)) {
+                Some(meant)
+                    if Self::ALL.iter().any(|known| known.as_str() == meant && !known.is_foreign(api_version)) =>
+                {
+                    Recognized::Mistaken {
+                        field: "kind",
+                        message: format!("{kind:?} is unknown; did you mean {meant}?"),
+                    }
+                }
+                _ => Recognized::Foreign,
+            },
+        }
+    }
+
+    /// Whether this `apiVersion` is of a group that has nothing to do with ours, so that its kind may have any name.
+    fn is_foreign(self, api_version: &str) -> bool {
+        let group = |text: &str| text.split_once('/').map_or(String::new(), |(group, _)| group.to_ascii_lowercase());
+        let (group, ours) = (group(api_version), group(self.api_version()));
+        let [a, b] = [&group, &ours].map(|text| text.chars().collect::<Vec<_>>());
+        let knative = group.ends_with("knative.dev") && group != "serving.knative.dev";
+        !group.is_empty() && !knative && spelling::distance(&a, &b) > 3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recognizes_kinds_and_near_misses() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::recognize(kind.api_version(), kind.as_str()), Recognized::Known(kind));
+        }
+        for (api_version, kind, remedy) in [
+            ("eventing.knative.dev/v1beta1", "Broker", "write eventing.knative.dev/v1"),
+            ("messaging.knative.dev/v1", "Trigger", "write eventing.knative.dev/v1"),
+            ("eventing.knativ.dev/v1", "Trigger", "write eventing.knative.dev/v1"),
+            ("v1", "Subscription", "write messaging.knative.dev/v1"),
+            ("messaging.knative.dev/v1", "RabbitmqChannel", "write messaging.knative.dev/v1alpha1"),
+            ("v2", "ConfigMap", "write v1"),
+            ("eventing.knative.dev/v1", "Brocker", "did you mean Broker?"),
+            ("eventing.knative.dev/v1", "trigger", "did you mean Trigger?"),
+            ("messaging.knative.dev/v1", "RabbitMQChannel", "did you mean RabbitmqChannel?"),
+            ("v1", "Configmap", "did you mean ConfigMap?"),
+        ] {
+            let Recognized::Mistaken { message, .. } = Kind::recognize(api_version, kind) else {
+                panic!("{api_version} {kind} is not recognised as a mistake");
+            };
+            assert!(message.ends_with(remedy), "{message}");
+        }
+    }
+
+    #[test]
+    fn leaves_other_peoples_kinds_alone() {
+        for (api_version, kind) in [
+            ("apps/v1", "Deployment"),
+            ("serving.knative.dev/v1", "Service"),
+            ("operators.coreos.com/v1alpha1", "Subscription"),
+            ("triggers.tekton.dev/v1beta1", "Trigger"),
+            ("example.com/v1", "Brokers"),
+            ("v1", "Namespace"),
+            ("v1", "Node"),
+            ("flows.knative.dev/v1", "Sequence"),
+        ] {
+            assert_eq!(Kind::recognize(api_version, kind), Recognized::Foreign, "{api_version} {kind}");
+        }
+    }
+}

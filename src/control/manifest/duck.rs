@@ -1,0 +1,62 @@
+//! The types that several kinds share: metadata, destinations, references, delivery.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// A map of texts, in which Kubernetes allows nulls.
+pub(crate) type Texts = Option<BTreeMap<String, Option<String>>>;
+
+/// The text under a key of [`Texts`].
+pub(crate) fn text<'t>(texts: &'t Texts, key: &str) -> Option<&'t str> {
+    texts.as_ref()?.get(key)?.as_deref()
+}
+
+/// `metadata`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) uid: Option<String>,
+    pub(crate) labels: Texts,
+    pub(crate) annotations: Texts,
+}
+
+impl Metadata {
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        text(&self.annotations, key)
+    }
+}
+
+/// A reference to an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KReference {
+    pub(crate) api_version: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) namespace: Option<String>,
+}
+
+/// Where events go: `ref`, `uri`, or both.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Destination {
+    #[serde(rename = "ref")]
+    pub(crate) reference: Option<KReference>,
+    pub(crate) uri: Option<String>,
+    #[serde(rename = "CACerts")]
+    pub(crate) ca_certs: Option<String>,
+    pub(crate) audience: Option<String>,
+}
+
+/// How delivery is tried (control-plane.md 2.1).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeliverySpec {
+    pub(crate) dead_letter_sink: Option<Destination>,
+    pub(crate) retry: Option<i64>,
+    pub(crate) backoff_policy: Option<String>,
+    pub(crate) backoff_delay: Option<String>,
+    pub(crate) backoff_max: Option<String>,
+    pub(crate) timeout: Option<String>,
+    pub(crate) retry_after_max: Option<String>,
+    pub(crate) format: Option<String>,
+}

@@ -1,0 +1,66 @@
+//! `messaging.knative.dev`: channels and subscriptions.
+
+use serde::Deserialize;
+
+use super::duck::{DeliverySpec, Destination, KReference, Metadata};
+
+/// `Channel`, `InMemoryChannel`, `RabbitmqChannel`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Channel {
+    #[serde(default)]
+    pub(crate) metadata: Metadata,
+    pub(crate) spec: Option<ChannelSpec>,
+}
+
+/// `spec` of a channel of any kind.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChannelSpec {
+    /// Of a `Channel` only.
+    pub(crate) channel_template: Option<ChannelTemplate>,
+    pub(crate) delivery: Option<DeliverySpec>,
+    /// Who gets events besides the `Subscription`s (control-plane.md 2.2).
+    pub(crate) subscribers: Option<Vec<Subscriber>>,
+}
+
+/// What a `Channel` is made of.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChannelTemplate {
+    pub(crate) api_version: Option<String>,
+    pub(crate) kind: Option<String>,
+}
+
+/// One of `spec.subscribers`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Subscriber {
+    pub(crate) name: Option<String>,
+    pub(crate) uid: Option<String>,
+    pub(crate) subscriber_uri: Option<String>,
+    #[serde(rename = "subscriberCACerts")]
+    pub(crate) subscriber_ca_certs: Option<String>,
+    pub(crate) subscriber_audience: Option<String>,
+    pub(crate) reply_uri: Option<String>,
+    #[serde(rename = "replyCACerts")]
+    pub(crate) reply_ca_certs: Option<String>,
+    pub(crate) reply_audience: Option<String>,
+    pub(crate) delivery: Option<DeliverySpec>,
+}
+
+/// `Subscription`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Subscription {
+    #[serde(default)]
+    pub(crate) metadata: Metadata,
+    pub(crate) spec: Option<SubscriptionSpec>,
+}
+
+/// `spec` of a `Subscription`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct SubscriptionSpec {
+    pub(crate) channel: Option<KReference>,
+    pub(crate) subscriber: Option<Destination>,
+    pub(crate) reply: Option<Destination>,
+    pub(crate) delivery: Option<DeliverySpec>,
+}

@@ -1,0 +1,92 @@
+//! What is found out about one object while it is resolved.
+
+use super::manifest::Document;
+use super::{ObjectName, Problem, Severity};
+
+/// Reason of a condition: a field has a wrong value.
+pub(crate) const INVALID: &str = "InvalidConfiguration";
+/// Reason of a condition: a reference leads nowhere.
+pub(crate) const UNRESOLVED: &str = "ReferenceNotResolved";
+
+/// Collects the problems of one object.
+#[derive(Clone, Debug)]
+pub(crate) struct Report<'d> {
+    document: &'d Document,
+    object: ObjectName,
+    problems: Vec<Problem>,
+    reason: Option<&'static str>,
+}
+
+impl<'d> Report<'d> {
+    pub(crate) fn new(document: &'d Document, object: ObjectName) -> Self {
+        Self { document, object, problems: Vec::new(), reason: None }
+    }
+
+    /// The object as written.
+    pub(crate) fn document(&self) -> &'d Document {
+        self.document
+    }
+
+    /// The object's name.
+    pub(crate) fn object(&self) -> &ObjectName {
+        &self.object
+    }
+
+    /// The object cannot be applied: `field` has a wrong value.
+    pub(crate) fn error(&mut self, field: &str, message: impl Into<String>) {
+        self.reason.get_or_insert(INVALID);
+        self.add(Severity::Error, field, message.into());
+    }
+
+    /// The object cannot be applied: `field` refers to something that is not there.
+    pub(crate) fn unresolved(&mut self, field: &str, message: impl Into<String>) {
+        self.reason.get_or_insert(UNRESOLVED);
+        self.add(Severity::Error, field, message.into());
+    }
+
+    /// `field` is probably not what was meant.
+    pub(crate) fn warning(&mut self, field: &str, message: impl Into<String>) {
+        self.add(Severity::Warning, field, message.into());
+    }
+
+    /// Worth knowing about `field`.
+    pub(crate) fn note(&mut self, field: &str, message: impl Into<String>) {
+        self.add(Severity::Note, field, message.into());
+    }
+
+    /// Whether there is an error.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.reason.is_some()
+    }
+
+    /// How many errors there are.
+    pub(crate) fn errors(&self) -> usize {
+        self.problems.iter().filter(|problem| problem.is_error()).count()
+    }
+
+    /// Reason and message of the first error, for a condition.
+    pub(crate) fn first_error(&self) -> Option<(&'static str, String)> {
+        let problem = self.problems.iter().find(|problem| problem.is_error())?;
+        let message = match problem.field.as_str() {
+            "" => problem.message.clone(),
+            field => format!("{field}: {}", problem.message),
+        };
+        Some((self.reason?, message))
+    }
+
+    /// The problems found.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    fn add(&mut self, severity: Severity, field: &str, message: String) {
+        self.problems.push(Problem {
+            severity,
+            file: self.document.file().map(str::to_owned),
+            line: self.document.line(field),
+            object: Some(self.object.clone()).filter(|object| !object.kind.is_empty() || !object.name.is_empty()),
+            field: field.to_owned(),
+            message,
+        });
+    }
+}

@@ -1,0 +1,129 @@
+//! The addresses of the channels and brokers of this process: host names, advertised URLs, and which URLs mean one
+//! (interface.md §3; control-plane.md 4, 5.8).
+
+use url::Url;
+
+use crate::control::Settings;
+use crate::model::{ChannelKey, ChannelKind, Hosts, TransportEncryption};
+
+const CHANNEL_SUFFIX: &str = "-kn-channel";
+/// The longest label of a host name. The Service of a channel with a longer name is named by a hash of it.
+const LONGEST_LABEL: usize = 63;
+
+/// One of `status.addresses`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Advertised {
+    /// `http` or `https`.
+    pub(super) name: &'static str,
+    pub(super) url: Url,
+    /// PEM that its server certificate can be verified with.
+    pub(super) ca_certs: Option<String>,
+}
+
+/// Knows the addresses of channels and brokers.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses<'s> {
+    settings: &'s Settings,
+    mode: TransportEncryption,
+    ca_certs: Option<String>,
+    pub(super) hosts: Hosts,
+}
+
+impl<'s> Addresses<'s> {
+    /// `ca_certs` is advertised with every https address.
+    pub(super) fn new(settings: &'s Settings, mode: TransportEncryption, ca_certs: Option<String>) -> Self {
+        let hosts = Hosts::new(&settings.system_namespace, &settings.cluster_domain);
+        Self { settings, mode, ca_certs, hosts }
+    }
+
+    /// The host name that means this channel alone; brokers have none, nor have channels whose name is too long.
+    pub(super) fn host_name(&self, key: &ChannelKey) -> Option<String> {
+        let label = format!("{}{CHANNEL_SUFFIX}", key.name);
+        (key.kind == ChannelKind::Channel && label.len() <= LONGEST_LABEL)
+            .then(|| format!("{label}.{}.svc.{}", key.namespace, self.settings.cluster_domain))
+    }
+
+    /// `status.addresses`: in `disabled` http, in `permissive` https and http, in `strict` https.
+    pub(super) fn advertised(&self, key: &ChannelKey) -> Vec<Advertised> {
+        let http = || Some(Advertised { name: "http", url: self.http(key)?, ca_certs: None });
+        let https = || Some(Advertised { name: "https", url: self.https(key)?, ca_certs: self.ca_certs.clone() });
+        let addresses = match self.mode {
+            TransportEncryption::Disabled => [http(), None],
+            TransportEncryption::Permissive => [https(), http()],
+            TransportEncryption::Strict => [https(), None],
+        };
+        addresses.into_iter().flatten().collect()
+    }
+
+    /// The address that references resolve to: the first one (data-plane.md TL-8).
+    pub(super) fn url(&self, key: &ChannelKey) -> Option<Url> {
+        self.advertised(key).into_iter().next().map(|address| address.url)
+    }
+
+    fn http(&self, key: &ChannelKey) -> Option<Url> {
+        match (&self.settings.urls, self.host_name(key)) {
+            (Some(urls), _) => at(&urls.http, key),
+            (None, Some(host)) => Url::parse(&format!("http://{host}/")).ok(),
+            (None, None) => at(&Url::parse(&format!("http://{}/", self.host_of_kind(key.kind))).ok()?, key),
+        }
+    }
+
+    fn https(&self, key: &ChannelKey) -> Option<Url> {
+        match &self.settings.urls {
+            Some(urls) => at(&urls.https, key),
+            None => at(&Url::parse(&format!("https://{}/", self.host_of_kind(key.kind))).ok()?, key),
+        }
+    }
+
+    fn host_of_kind(&self, kind: ChannelKind) -> &str {
+        match kind {
+            ChannelKind::Channel => &self.hosts.channels,
+            ChannelKind::Broker => &self.hosts.brokers,
+        }
+    }
+
+    /// The channel or broker that a URL means by its cluster host name, whether it exists or not.
+    pub(super) fn key_of(&self, url: &Url) -> Option<ChannelKey> {
+        if !matches!(url.port_or_known_default(), Some(80 | 443)) || url.query().is_some() {
+            return None;
+        }
+        let host = url.host_str()?.to_ascii_lowercase();
+        let kind = if host == self.hosts.channels {
+            ChannelKind::Channel
+        } else if host == self.hosts.brokers {
+            ChannelKind::Broker
+        } else {
+            return self.key_of_host(&host).filter(|_| url.path() == "/");
+        };
+        let mut segments = url.path().strip_suffix('/').unwrap_or(url.path()).split('/').skip(1);
+        let (namespace, name) = (segments.next()?.to_owned(), segments.next()?.to_owned());
+        segments.next().is_none().then_some(ChannelKey { kind, namespace, name })
+    }
+
+    fn key_of_host(&self, host: &str) -> Option<ChannelKey> {
+        let service = host.strip_suffix(&self.settings.cluster_domain)?.strip_suffix(".svc.")?;
+        let (label, namespace) = service.rsplit_once('.')?;
+        let name = label.strip_suffix(CHANNEL_SUFFIX)?.to_owned();
+        Some(ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name })
+    }
+
+    /// The names that a server certificate has to be for, so that these channels can be addressed by them.
+    pub(super) fn certificate_names<'k>(&self, keys: impl Iterator<Item = &'k ChannelKey>) -> Vec<String> {
+        let domain = &self.settings.cluster_domain;
+        let mut names: Vec<String> = keys
+            .filter(|key| key.kind == ChannelKind::Channel)
+            .map(|key| format!("*.{}.svc.{domain}", key.namespace))
+            .collect();
+        for host in [&self.hosts.channels, &self.hosts.brokers] {
+            names.push(host.clone());
+            names.extend(host.strip_suffix(domain.as_str()).and_then(|host| host.strip_suffix('.')).map(str::to_owned));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+fn at(base: &Url, key: &ChannelKey) -> Option<Url> {
+    base.join(&format!("/{}/{}", key.namespace, key.name)).ok()
+}

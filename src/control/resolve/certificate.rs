@@ -1,0 +1,121 @@
+//! The server certificate from TLS Secrets (control-plane.md 3.11 to 3.13). A Secret that is gone or broken leaves the
+//! last certificate in place.
+
+use std::fmt;
+
+use super::collect::{Item, Items};
+use super::trust::{self, day};
+use crate::control::Settings;
+use crate::control::manifest::config::Secret;
+use crate::control::manifest::duck;
+use crate::control::report::Report;
+use crate::model::TrustBundle;
+
+/// The Secrets that are looked for in the system namespace, the first one first.
+const NAMES: [&str; 2] = ["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"];
+
+/// A server certificate with its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerCertificate {
+    /// PEM: the certificate of the server, then those of intermediate authorities.
+    pub certificate_chain_pem: String,
+    /// PEM: PKCS#1, PKCS#8 or SEC1.
+    pub private_key_pem: String,
+    /// PEM: what senders verify the certificate with; advertised with https addresses.
+    pub ca_pem: Option<String>,
+    /// Where it is from, for logs.
+    pub origin: String,
+}
+
+impl fmt::Debug for ServerCertificate {
+    /// Shows where it is from, and never the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+/// The certificate of the first Secret that is there, or the last one.
+pub(super) fn resolve(
+    secrets: &mut Items<'_, Secret>,
+    settings: &Settings,
+    last: Option<&ServerCertificate>,
+) -> Option<ServerCertificate> {
+    let mut chosen = None;
+    for name in NAMES {
+        let key = (settings.system_namespace.clone(), name.to_owned());
+        let Some(item) = secrets.get_mut(&key) else {
+            continue;
+        };
+        let certificate = read(item, settings.now);
+        chosen = chosen.or(certificate);
+    }
+    chosen.or_else(|| last.cloned())
+}
+
+fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
+    let Item { object, report } = item;
+    let secret = object.as_ref()?;
+    let chain = value(secret, "tls.crt", report);
+    let key = value(secret, "tls.key", report);
+    let ca = value(secret, "ca.crt", report);
+    let chain = required(chain, "tls.crt", report);
+    let key = required(key, "tls.key", report);
+    if let Some((field, chain)) = &chain {
+        check_chain(chain, field, now, report);
+    }
+    if let Some((field, _)) = key.as_ref().filter(|(_, key)| !key.contains("PRIVATE KEY-----")) {
+        report.error(field, "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line");
+    }
+    if let Some((field, text)) = &ca
+        && let Err(error) = TrustBundle::from_pem(text)
+    {
+        report.error(field, error.to_string());
+    }
+    if report.is_bad() {
+        return None;
+    }
+    let object = report.object();
+    let origin = format!("Secret {}/{}", object.namespace, object.name);
+    let ca_pem = ca.map(|(_, text)| text);
+    Some(ServerCertificate { certificate_chain_pem: chain?.1, private_key_pem: key?.1, ca_pem, origin })
+}
+
+/// The field and the text of a key, from `stringData` or else `data`, as Kubernetes prefers them.
+fn value(secret: &Secret, key: &str, report: &mut Report<'_>) -> Option<(String, String)> {
+    if let Some(text) = duck::text(&secret.string_data, key) {
+        return Some((format!("stringData.{key}"), text.to_owned()));
+    }
+    let field = format!("data.{key}");
+    let encoded = duck::text(&secret.data, key)?;
+    match trust::decode_base64(encoded).map(String::from_utf8) {
+        Some(Ok(text)) => Some((field, text)),
+        Some(Err(_)) => {
+            report.error(&field, "is not PEM: encode the PEM text as base64, once");
+            None
+        }
+        None => {
+            report.error(&field, "is not base64: encode the PEM text, or write it as it is into stringData");
+            None
+        }
+    }
+}
+
+fn required(value: Option<(String, String)>, key: &str, report: &mut Report<'_>) -> Option<(String, String)> {
+    if value.is_none() && !report.is_bad() {
+        report.error("data", format!("has no key {key}: a TLS Secret has tls.crt, tls.key and ca.crt"));
+    }
+    value
+}
+
+fn check_chain(chain: &str, field: &str, now: i64, report: &mut Report<'_>) {
+    match TrustBundle::from_pem(chain) {
+        Err(error) => report.error(field, error.to_string()),
+        Ok(bundle) => {
+            for certificate in bundle.invalid_at(now) {
+                let (from, until) = (day(certificate.not_before), day(certificate.not_after));
+                let message = format!("{} is valid from {from} until {until} only: renew it", certificate.subject);
+                report.warning(field, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Channels and brokers: which are served, and what their subscriptions inherit from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::collect::{Collected, Item, Items, Name};
+use super::delivery;
+use super::destination::{Place, Resolver, Wanted, local_key};
+use super::features;
+use crate::control::kind::Kind;
+use crate::control::manifest::duck::{self, Metadata};
+use crate::control::manifest::eventing::Broker;
+use crate::control::manifest::messaging::{Channel, ChannelTemplate};
+use crate::control::report::Report;
+use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, DeliverySpec};
+
+const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
+const OUR_CLASS: &str = "MTChannelBasedBroker";
+const NO_RABBITMQ: &str = "RabbitMQ-backed channels are not supported by this build yet: use InMemoryChannel";
+
+/// What a served channel or broker gives to its subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) acknowledge: Acknowledge,
+    /// For subscriptions without a delivery spec of their own.
+    pub(crate) delivery: DeliverySpec,
+    /// For subscriptions without a dead letter sink of their own.
+    pub(crate) dead_letter_sink: Option<Addressable>,
+}
+
+/// Every served channel and broker.
+pub(crate) type Parents = BTreeMap<ChannelKey, Parent>;
+
+/// One channel or broker that is wanted, and its form if it has a good one.
+struct Candidate<'i, 'd> {
+    key: ChannelKey,
+    report: &'i mut Report<'d>,
+    parent: Option<Parent>,
+}
+
+/// Decides which channels and brokers are served. One with problems keeps its form of `last`.
+pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, last: Option<&Parents>) -> Parents {
+    declare(collected, resolver);
+    let Collected { channels, in_memory_channels, brokers, .. } = collected;
+    let shadowing: BTreeSet<Name> = channels.keys().cloned().collect();
+    let mut candidates = of_channels(channels, &BTreeSet::new(), resolver);
+    candidates.extend(of_channels(in_memory_channels, &shadowing, resolver));
+    candidates.extend(of_brokers(brokers, resolver));
+    for candidate in &mut candidates {
+        if candidate.report.is_bad() {
+            candidate.parent = last.and_then(|last| last.get(&candidate.key)).cloned();
+        }
+        let place = if candidate.parent.is_some() { Place::Served } else { Place::Broken };
+        resolver.places.insert(candidate.key.clone(), place);
+    }
+    remove_dangling(&mut candidates, resolver);
+    candidates.into_iter().filter_map(|candidate| Some((candidate.key, candidate.parent?))).collect()
+}
+
+/// Says which channels and brokers there are, so that they can refer to each other in any order.
+fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>) {
+    let key = |kind, (namespace, name): &(String, String)| ChannelKey {
+        kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    for (name, item) in &mut collected.rabbitmq_channels {
+        item.report.error("kind", NO_RABBITMQ);
+        resolver.places.insert(key(ChannelKind::Channel, name), Place::NotServed);
+    }
+    for (name, item) in &mut collected.in_memory_channels {
+        if let Some(channel) = collected.channels.get(name) {
+            let place = channel.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
+            let rule = "makes the InMemoryChannel of its name itself: remove this one";
+            item.report.error("metadata.name", format!("the Channel{place} {rule}"));
+            continue;
+        }
+        resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
+    }
+    for name in collected.channels.keys() {
+        resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
+    }
+    for (name, item) in &mut collected.brokers {
+        let ours = is_ours(item);
+        let place = if ours { Place::Served } else { Place::NotServed };
+        if ours && resolver.places.contains_key(&key(ChannelKind::Channel, name)) {
+            let path = format!("/{}/{}", name.0, name.1);
+            let rule = "so that path alone is answered by 400: send to their hosts, or rename one";
+            item.report.warning("metadata.name", format!("{path} is the path of a channel, too, {rule}"));
+        }
+        resolver.places.insert(key(ChannelKind::Broker, name), place);
+    }
+}
+
+/// Whether a broker is of our class; reports one that is not.
+fn is_ours(item: &mut Item<'_, Broker>) -> bool {
+    let class = item.object.as_ref().and_then(|broker| broker.metadata.annotation(BROKER_CLASS));
+    let Some(class) = class.filter(|class| *class != OUR_CLASS) else {
+        return true;
+    };
+    let message =
+        format!("{class} is another implementation's, so this Broker is left alone: write {OUR_CLASS}, or nothing");
+    item.report.note(&format!("metadata.annotations.{BROKER_CLASS}"), message);
+    false
+}
+
+fn of_channels<'i, 'd>(
+    items: &'i mut Items<'d, Channel>,
+    shadowing: &BTreeSet<Name>,
+    resolver: &mut Resolver<'_>,
+) -> Vec<Candidate<'i, 'd>> {
+    let mut candidates = Vec::new();
+    for ((namespace, name), Item { object, report }) in items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
+    {
+        let parent = object.as_ref().and_then(|channel| {
+            let spec = channel.spec.as_ref();
+            if let Some(template) = spec.and_then(|spec| spec.channel_template.as_ref()) {
+                check_template(template, report);
+            }
+            parent(&channel.metadata, spec.and_then(|spec| spec.delivery.as_ref()), resolver, report)
+        });
+        let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
+        candidates.push(Candidate { key, report, parent });
+    }
+    candidates
+}
+
+fn of_brokers<'i, 'd>(items: &'i mut Items<'d, Broker>, resolver: &mut Resolver<'_>) -> Vec<Candidate<'i, 'd>> {
+    let mut candidates = Vec::new();
+    for ((namespace, name), item) in items {
+        let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
+        if resolver.places.get(&key) != Some(&Place::Served) {
+            continue;
+        }
+        let Item { object, report } = item;
+        let parent = object.as_ref().and_then(|broker| {
+            let delivery = broker.spec.as_ref().and_then(|spec| spec.delivery.as_ref());
+            parent(&broker.metadata, delivery, resolver, report)
+        });
+        candidates.push(Candidate { key, report, parent });
+    }
+    candidates
+}
+
+fn check_template(template: &ChannelTemplate, report: &mut Report<'_>) {
+    let kind = template.kind.as_deref().unwrap_or_default();
+    let api_version = template.api_version.as_deref().unwrap_or_default();
+    let expected = match kind {
+        "InMemoryChannel" => Kind::InMemoryChannel,
+        "RabbitmqChannel" => {
+            report.error("spec.channelTemplate.kind", NO_RABBITMQ);
+            return;
+        }
+        _ => {
+            let message = format!("{kind:?} cannot be made here: write InMemoryChannel, or leave channelTemplate out");
+            report.error("spec.channelTemplate.kind", message);
+            return;
+        }
+    };
+    if api_version != expected.api_version() {
+        let message = format!("{api_version:?} has no {kind}: write {}", expected.api_version());
+        report.error("spec.channelTemplate.apiVersion", message);
+    }
+}
+
+fn parent(
+    metadata: &Metadata,
+    written: Option<&duck::DeliverySpec>,
+    resolver: &mut Resolver<'_>,
+    report: &mut Report<'_>,
+) -> Option<Parent> {
+    let acknowledge = features::acknowledge(metadata, report);
+    let delivery = written.map(|written| delivery::resolve(written, "spec.delivery", report)).unwrap_or_default();
+    let sink = written.and_then(|written| written.dead_letter_sink.as_ref());
+    let dead_letter_sink =
+        sink.and_then(|sink| resolver.resolve(&Wanted::at("spec.delivery.deadLetterSink".to_owned(), sink), report));
+    (!report.is_bad()).then_some(Parent { acknowledge, delivery, dead_letter_sink })
+}
+
+/// Takes out those whose dead letter sink turned out not to be served, until none is left that refers to one.
+fn remove_dangling(candidates: &mut [Candidate<'_, '_>], resolver: &mut Resolver<'_>) {
+    loop {
+        let mut removed = false;
+        for candidate in candidates.iter_mut() {
+            let sink = candidate.parent.as_ref().and_then(|parent| parent.dead_letter_sink.as_ref());
+            if let Some(Err(message)) = sink.and_then(local_key).map(|key| resolver.place(key)) {
+                candidate.report.unresolved("spec.delivery.deadLetterSink", message);
+                candidate.parent = None;
+                resolver.places.insert(candidate.key.clone(), Place::Broken);
+                removed = true;
+            }
+        }
+        if !removed {
+            return;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Sorts documents by kind, namespace and name, and reports those that are not an object of ours, or one twice.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use serde::de::DeserializeOwned;
+
+use crate::control::kind::{Kind, Recognized};
+use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
+use crate::control::manifest::eventing::{Broker, Trigger};
+use crate::control::manifest::messaging::{Channel, Subscription};
+use crate::control::manifest::{self, Document};
+use crate::control::report::Report;
+use crate::control::{ObjectName, Problem};
+
+/// Namespace and name.
+pub(super) type Name = (String, String);
+/// The objects of one kind.
+pub(super) type Items<'d, T> = BTreeMap<Name, Item<'d, T>>;
+
+/// One object.
+#[derive(Debug)]
+pub(super) struct Item<'d, T> {
+    /// As decoded; `None` if it has the wrong shape, which is reported.
+    pub(super) object: Option<T>,
+    pub(super) report: Report<'d>,
+}
+
+/// Every object that is read, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Collected<'d> {
+    pub(super) channels: Items<'d, Channel>,
+    pub(super) in_memory_channels: Items<'d, Channel>,
+    pub(super) rabbitmq_channels: Items<'d, Channel>,
+    pub(super) brokers: Items<'d, Broker>,
+    pub(super) subscriptions: Items<'d, Subscription>,
+    pub(super) triggers: Items<'d, Trigger>,
+    pub(super) config_maps: Items<'d, ConfigMap>,
+    pub(super) secrets: Items<'d, Secret>,
+    pub(super) services: Items<'d, Service>,
+    pub(super) pods: Items<'d, Pod>,
+    /// Problems of documents that are none of the above.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'d> Collected<'d> {
+    /// Sorts the documents.
+    pub(super) fn of(documents: impl Iterator<Item = &'d Document>, default_namespace: &str) -> Self {
+        let mut collected = Self::default();
+        for document in documents {
+            let mut report = Report::new(document, name_of(document, default_namespace));
+            match header(document, &mut report) {
+                Some(kind) => collected.insert(kind, report),
+                None => collected.problems.extend(report.into_problems()),
+            }
+        }
+        collected
+    }
+
+    fn insert(&mut self, kind: Kind, report: Report<'d>) {
+        let twice = match kind {
+            Kind::Channel => insert(&mut self.channels, report),
+            Kind::InMemoryChannel => insert(&mut self.in_memory_channels, report),
+            Kind::RabbitmqChannel => insert(&mut self.rabbitmq_channels, report),
+            Kind::Broker => insert(&mut self.brokers, report),
+            Kind::Subscription => insert(&mut self.subscriptions, report),
+            Kind::Trigger => insert(&mut self.triggers, report),
+            Kind::ConfigMap => insert(&mut self.config_maps, report),
+            Kind::Secret => insert(&mut self.secrets, report),
+            Kind::Service => insert(&mut self.services, report),
+            Kind::Pod => insert(&mut self.pods, report),
+        };
+        self.problems.extend(twice.into_iter().flat_map(Report::into_problems));
+    }
+
+    /// Takes every problem.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        fn all<T>(items: Items<'_, T>) -> impl Iterator<Item = Problem> {
+            items.into_values().flat_map(|item| item.report.into_problems())
+        }
+        let mut problems = self.problems;
+        problems.extend(all(self.channels));
+        problems.extend(all(self.in_memory_channels));
+        problems.extend(all(self.rabbitmq_channels));
+        problems.extend(all(self.brokers));
+        problems.extend(all(self.subscriptions));
+        problems.extend(all(self.triggers));
+        problems.extend(all(self.config_maps));
+        problems.extend(all(self.secrets));
+        problems.extend(all(self.services));
+        problems.extend(all(self.pods));
+        problems
+    }
+}
+
+/// Adds an object; gives its report back if there is one of its name already.
+fn insert<'d, T: DeserializeOwned>(items: &mut Items<'d, T>, mut report: Report<'d>) -> Option<Report<'d>> {
+    let name = report.object();
+    match items.entry((name.namespace.clone(), name.name.clone())) {
+        Entry::Occupied(first) => {
+            let place = first.get().report.document().place();
+            let place = place.map_or_else(String::new, |place| format!(" at {place}"));
+            report.error("metadata.name", format!("is taken{place}, which stays: rename or remove one of the two"));
+            Some(report)
+        }
+        Entry::Vacant(entry) => {
+            let object = manifest::decode(&mut report);
+            entry.insert(Item { object, report });
+            None
+        }
+    }
+}
+
+fn name_of(document: &Document, default_namespace: &str) -> ObjectName {
+    let text = |path: &[&str]| document.text(path).unwrap_or_default().to_owned();
+    let namespace = document.text(&["metadata", "namespace"]).unwrap_or(default_namespace).to_owned();
+    ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }
+}
+
+/// The kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports why they are not.
+fn header(document: &Document, report: &mut Report<'_>) -> Option<Kind> {
+    if !document.value.is_object() {
+        report.error("", "is not an object: write apiVersion, kind, metadata and spec");
+        return None;
+    }
+    let Some(kind) = document.text(&["kind"]) else {
+        report.error("kind", "is missing: write for example Broker");
+        return None;
+    };
+    let Some(api_version) = document.text(&["apiVersion"]) else {
+        report.error("apiVersion", "is missing: write for example eventing.knative.dev/v1");
+        return None;
+    };
+    match Kind::recognize(api_version, kind) {
+        Recognized::Known(kind) => names_are_valid(report).then_some(kind),
+        Recognized::Foreign => {
+            report.note("kind", format!("{kind} of {api_version} is not read here: ignored"));
+            None
+        }
+        Recognized::Mistaken { field, message } => {
+            report.error(field, message);
+            None
+        }
+    }
+}
+
+fn names_are_valid(report: &mut Report<'_>) -> bool {
+    let object = report.object().clone();
+    if object.name.is_empty() {
+        report.error("metadata.name", "is missing: give the object a name");
+    } else if !is_dns_name(&object.name, 253) {
+        let rule =
+            "is not a name of Kubernetes: use a-z, 0-9, '-' and '.', beginning and ending with a letter or digit";
+        report.error("metadata.name", format!("{:?} {rule}", object.name));
+    }
+    if !is_dns_name(&object.namespace, 63) || object.namespace.contains('.') {
+        let rule = "is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 and '-'";
+        report.error("metadata.namespace", format!("{:?} {rule}", object.namespace));
+    }
+    !report.is_bad()
+}
+
+/// Whether a text is a DNS name in lower case (RFC 1123), so that it fits into host names and paths.
+pub(super) fn is_dns_name(text: &str, longest: usize) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    text.len() <= longest && text.split('.').all(label)
+}

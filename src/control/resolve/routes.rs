@@ -1,0 +1,198 @@
+//! Puts every subscription into its channel: the new form of those in order, the last good form of the others.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::address::Addresses;
+use super::channel::Parents;
+use super::collect::{Collected, Item, Name};
+use super::destination::Resolver;
+use super::subscription::{Maker, Placed, subscriber_key};
+use crate::control::manifest::messaging::{Channel as Written, Subscriber};
+use crate::control::report::Report;
+use crate::model::{
+    Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey, SubscriptionKind,
+    TransportEncryption,
+};
+
+type Entry = (ChannelKey, Arc<Subscription>);
+
+/// What is served instead of a subscription that could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fallback {
+    /// Its last good form, since there are errors.
+    LastForm,
+    /// Nothing, since it is left alone.
+    Nothing,
+}
+
+impl Fallback {
+    fn of(report: &Report<'_>) -> Self {
+        if report.is_bad() { Self::LastForm } else { Self::Nothing }
+    }
+}
+
+/// Every subscription that is served, by its channel.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    by_channel: BTreeMap<ChannelKey, BTreeMap<SubscriptionKey, Arc<Subscription>>>,
+    placed: HashMap<SubscriptionKey, ChannelKey>,
+    /// The last form of every subscription.
+    before: HashMap<SubscriptionKey, Entry>,
+    channels_before: HashMap<ChannelKey, Arc<Channel>>,
+}
+
+impl Routes {
+    /// Makes the subscriptions of everything collected. `last` is the table in use.
+    pub(super) fn build(
+        collected: &mut Collected<'_>,
+        resolver: &mut Resolver<'_>,
+        parents: &Parents,
+        last: Option<&RoutingTable>,
+    ) -> Self {
+        let mut routes = Self::default();
+        for channel in last.into_iter().flat_map(RoutingTable::channels) {
+            routes.channels_before.insert(channel.key.clone(), Arc::clone(channel));
+            let entries = channel.subscriptions.iter().map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
+            routes.before.extend(entries);
+        }
+        let mut maker = Maker { resolver, parents };
+        for (name, Item { object, report }) in &mut collected.subscriptions {
+            let made = object.as_ref().and_then(|object| maker.subscription(object.spec.as_ref(), report));
+            routes.place(key(SubscriptionKind::Subscription, name), made, Fallback::of(report), parents);
+        }
+        for (name, Item { object, report }) in &mut collected.triggers {
+            let made = object.as_ref().and_then(|object| maker.trigger(object.spec.as_ref(), report));
+            routes.place(key(SubscriptionKind::Trigger, name), made, Fallback::of(report), parents);
+        }
+        routes.subscribers(collected, &mut maker);
+        routes
+    }
+
+    /// The channel of a subscription and its form, if it is served.
+    pub(super) fn get(&self, key: &SubscriptionKey) -> Option<(&ChannelKey, &Arc<Subscription>)> {
+        let channel = self.placed.get(key)?;
+        Some((channel, self.by_channel.get(channel)?.get(key)?))
+    }
+
+    /// The subscriptions of a channel, in the order of their names.
+    pub(super) fn of(&self, channel: &ChannelKey) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.by_channel.get(channel).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The routing table of these channels and brokers; equal channels are those of the last table.
+    pub(super) fn table(
+        &self,
+        parents: &Parents,
+        addresses: &Addresses<'_>,
+        mode: TransportEncryption,
+    ) -> RoutingTable {
+        let channel = |(key, parent): (&ChannelKey, &super::channel::Parent)| {
+            let subscriptions = self.of(key).cloned().collect();
+            let channel = Channel { key: key.clone(), acknowledge: parent.acknowledge, subscriptions };
+            let before = self.channels_before.get(key).filter(|before| ***before == channel);
+            before.cloned().unwrap_or_else(|| Arc::new(channel))
+        };
+        let channels = parents.iter().map(channel).collect();
+        let host_names = parents.keys().filter_map(|key| Some((addresses.host_name(key)?, key.clone())));
+        RoutingTable::new(mode, addresses.hosts.clone(), channels, host_names)
+    }
+
+    /// Puts a subscription into its channel. One that could not be made has its fallback, as long as its channel is
+    /// there.
+    fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
+        let before = self.before.get(&key).cloned();
+        let entry = match (made, before) {
+            (Some((channel, made)), Some((_, before))) if *before == made => Some((channel, before)),
+            (Some((channel, made)), _) => Some((channel, Arc::new(made))),
+            (None, before) => before.filter(|_| fallback == Fallback::LastForm),
+        };
+        if let Some((channel, subscription)) = entry.filter(|(channel, _)| parents.contains_key(channel)) {
+            self.placed.insert(key.clone(), channel.clone());
+            self.by_channel.entry(channel).or_default().insert(key, subscription);
+        }
+    }
+
+    /// The `spec.subscribers` of channels. An entry that was made from a Subscription which is configured, too, is left
+    /// out, so that nobody gets an event twice.
+    fn subscribers(&mut self, collected: &mut Collected<'_>, maker: &mut Maker<'_, '_>) {
+        let made_from = self.names_of_subscriptions(collected);
+        let Collected { channels, in_memory_channels, .. } = collected;
+        let shadowed: HashSet<Name> = channels.keys().cloned().collect();
+        let in_memory_channels = in_memory_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name));
+        for ((namespace, name), item) in channels.iter_mut().chain(in_memory_channels) {
+            let kind = ChannelKind::Channel;
+            let channel = ChannelKey { kind, namespace: namespace.clone(), name: name.clone() };
+            if maker.parents.contains_key(&channel) {
+                self.subscribers_of(item, &channel, &made_from, maker);
+            }
+        }
+    }
+
+    fn subscribers_of(
+        &mut self,
+        item: &mut Item<'_, Written>,
+        channel: &ChannelKey,
+        made_from: &HashSet<(ChannelKey, String)>,
+        maker: &mut Maker<'_, '_>,
+    ) {
+        let Item { object, report } = item;
+        let Some(written) = object else {
+            self.keep_subscribers(channel);
+            return;
+        };
+        let entries = written.spec.iter().flat_map(|spec| spec.subscribers.iter().flatten());
+        let mut ids = HashSet::new();
+        for (index, entry) in entries.enumerate() {
+            let field = format!("spec.subscribers[{index}]");
+            let Some(id) = id_of(entry) else {
+                report.error(&field, "has neither uid nor name: give it a uid");
+                continue;
+            };
+            if made_from.contains(&(channel.clone(), id.to_owned())) {
+                report.note(&field, format!("is made from the Subscription {id}, which is served instead"));
+            } else if ids.insert(id.to_owned()) {
+                let made = maker.subscriber((entry, id), channel, &field, report);
+                self.place(subscriber_key(channel, id), made, Fallback::LastForm, maker.parents);
+            } else {
+                report.error(&format!("{field}.uid"), format!("{id} is there twice: give each subscriber its own uid"));
+            }
+        }
+    }
+
+    /// A channel that cannot be decoded keeps the subscribers that it had.
+    fn keep_subscribers(&mut self, channel: &ChannelKey) {
+        let kept: Vec<_> = self
+            .before
+            .iter()
+            .filter(|(key, (of, _))| key.kind == SubscriptionKind::Subscriber && of == channel)
+            .map(|(key, (_, subscription))| (key.clone(), Arc::clone(subscription)))
+            .collect();
+        for (key, subscription) in kept {
+            self.placed.insert(key.clone(), channel.clone());
+            self.by_channel.entry(channel.clone()).or_default().insert(key, subscription);
+        }
+    }
+
+    /// What entries of `spec.subscribers` are named by that are made from Subscriptions which are served: their uid, or
+    /// their name where they are written without.
+    fn names_of_subscriptions(&self, collected: &Collected<'_>) -> HashSet<(ChannelKey, String)> {
+        let mut names = HashSet::new();
+        for (name, item) in &collected.subscriptions {
+            if let Some(channel) = self.placed.get(&key(SubscriptionKind::Subscription, name)) {
+                let uid = item.object.as_ref().and_then(|object| object.metadata.uid.clone());
+                names.insert((channel.clone(), uid.unwrap_or_else(|| name.1.clone())));
+            }
+        }
+        names
+    }
+}
+
+fn key(kind: SubscriptionKind, (namespace, name): &Name) -> SubscriptionKey {
+    SubscriptionKey { kind, namespace: namespace.clone(), name: name.clone() }
+}
+
+fn id_of(entry: &Subscriber) -> Option<&str> {
+    let uid = entry.uid.as_deref().filter(|uid| !uid.is_empty());
+    uid.or_else(|| entry.name.as_deref().filter(|name| !name.is_empty()))
+}

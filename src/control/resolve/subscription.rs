@@ -1,0 +1,228 @@
+//! Subscriptions, Triggers and the subscribers of channels: each becomes one `model::Subscription`.
+
+use super::channel::{Parent, Parents};
+use super::delivery;
+use super::destination::{Resolver, Wanted, kind_of};
+use crate::control::kind::Kind;
+use crate::control::manifest::duck::{self, Destination};
+use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
+use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
+use crate::control::report::Report;
+use crate::filter::Filter;
+use crate::model::{
+    Addressable, ChannelKey, ChannelKind, DeliverySpec, Subscription, SubscriptionKey, SubscriptionKind,
+};
+
+/// A subscription, and the channel or broker that it belongs to.
+pub(super) type Placed = (ChannelKey, Subscription);
+
+/// Makes subscriptions; gives `None` where a problem was reported.
+#[derive(Debug)]
+pub(super) struct Maker<'m, 's> {
+    pub(super) resolver: &'m mut Resolver<'s>,
+    pub(super) parents: &'m Parents,
+}
+
+impl Maker<'_, '_> {
+    /// A `Subscription`.
+    pub(super) fn subscription(&mut self, spec: Option<&SubscriptionSpec>, report: &mut Report<'_>) -> Option<Placed> {
+        let Some(spec) = spec else {
+            report.error("spec", "is missing: give channel and subscriber");
+            return None;
+        };
+        let channel = self.channel_of(spec, report);
+        if spec.subscriber.is_none() && spec.reply.is_none() {
+            report.error("spec.subscriber", "is missing: give a subscriber, a reply, or both");
+        }
+        let subscriber = self.destination("spec.subscriber", spec.subscriber.as_ref(), report);
+        let reply = self.destination("spec.reply", spec.reply.as_ref(), report);
+        let parents = self.parents;
+        let parent = channel.as_ref().and_then(|key| parents.get(key));
+        let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
+        let key = key_of(SubscriptionKind::Subscription, report);
+        let namespace = key.namespace.clone();
+        let filter = Filter::All;
+        let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
+        placed(channel, made, report)
+    }
+
+    /// A `Trigger`: a subscription of its broker, whose replies go back to it (data-plane.md BF-1, BF-3).
+    pub(super) fn trigger(&mut self, spec: Option<&TriggerSpec>, report: &mut Report<'_>) -> Option<Placed> {
+        let Some(spec) = spec else {
+            report.error("spec", "is missing: give broker and subscriber");
+            return None;
+        };
+        let broker = self.broker_of(spec, report);
+        let filter = filter(spec, report);
+        if spec.subscriber.is_none() {
+            report.error("spec.subscriber", "is missing: say who gets the events");
+        }
+        let subscriber = self.destination("spec.subscriber", spec.subscriber.as_ref(), report);
+        let reply = broker.as_ref().and_then(|key| self.resolver.local(key));
+        let parents = self.parents;
+        let parent = broker.as_ref().and_then(|key| parents.get(key));
+        let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
+        let key = key_of(SubscriptionKind::Trigger, report);
+        let namespace = key.namespace.clone();
+        let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
+        placed(broker, made, report)
+    }
+
+    /// One of a channel's `spec.subscribers`, which has inherited already what it inherits (control-plane.md 2.1).
+    /// `id` is what names it within its channel, `field` where it stands.
+    pub(super) fn subscriber(
+        &mut self,
+        (written, id): (&Subscriber, &str),
+        channel: &ChannelKey,
+        field: &str,
+        report: &mut Report<'_>,
+    ) -> Option<Placed> {
+        let before = report.errors();
+        let subscriber = written.subscriber_uri.as_deref().map(|uri| Wanted {
+            ca_certs: written.subscriber_ca_certs.as_deref(),
+            audience: written.subscriber_audience.as_deref(),
+            ..Wanted::uri(uri, format!("{field}.subscriber"))
+        });
+        let reply = written.reply_uri.as_deref().map(|uri| Wanted {
+            ca_certs: written.reply_ca_certs.as_deref(),
+            audience: written.reply_audience.as_deref(),
+            ..Wanted::uri(uri, format!("{field}.reply"))
+        });
+        if subscriber.is_none() && reply.is_none() {
+            report.error(field, "has neither subscriberUri nor replyUri: give one of them");
+        }
+        let subscriber = subscriber.and_then(|wanted| self.resolver.resolve(&wanted, report));
+        let reply = reply.and_then(|wanted| self.resolver.resolve(&wanted, report));
+        let delivery_field = format!("{field}.delivery");
+        let (delivery, dead_letter_sink) = self.delivery(&delivery_field, written.delivery.as_ref(), None, report);
+        let namespace = channel.namespace.clone();
+        let key = subscriber_key(channel, id);
+        let filter = Filter::All;
+        let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
+        (report.errors() == before).then(|| (channel.clone(), made))
+    }
+
+    fn destination(
+        &mut self,
+        field: &str,
+        written: Option<&Destination>,
+        report: &mut Report<'_>,
+    ) -> Option<Addressable> {
+        self.resolver.resolve(&Wanted::at(field.to_owned(), written?), report)
+    }
+
+    /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, else its parent's;
+    /// and its own sink if it has one, else its parent's (BF-3; control-plane.md 5.4).
+    fn delivery(
+        &mut self,
+        field: &str,
+        own: Option<&duck::DeliverySpec>,
+        parent: Option<&Parent>,
+        report: &mut Report<'_>,
+    ) -> (DeliverySpec, Option<Addressable>) {
+        let delivery = match own {
+            Some(own) => delivery::resolve(own, field, report),
+            None => parent.map(|parent| parent.delivery.clone()).unwrap_or_default(),
+        };
+        let sink = match own.and_then(|own| own.dead_letter_sink.as_ref()) {
+            Some(sink) => self.resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report),
+            None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
+        };
+        (delivery, sink)
+    }
+
+    fn channel_of(&self, spec: &SubscriptionSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
+        let Some(reference) = &spec.channel else {
+            report.error("spec.channel", "is missing: give apiVersion, kind and name of the channel");
+            return None;
+        };
+        let kind = kind_of(reference, "spec.channel", report)?;
+        if !matches!(kind, Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel) {
+            let remedy = "is no channel: write Channel, InMemoryChannel or RabbitmqChannel";
+            report.error("spec.channel.kind", format!("{} {remedy}", kind.as_str()));
+            return None;
+        }
+        let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
+            report.error("spec.channel.name", "is missing: name the channel");
+            return None;
+        };
+        let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
+        let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
+        self.served(ChannelKey { kind: ChannelKind::Channel, namespace, name }, "spec.channel", report)
+    }
+
+    fn broker_of(&self, spec: &TriggerSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
+        let written = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
+        let referred = spec.broker_ref.as_ref();
+        let namespace = report.object().namespace.clone();
+        if let Some(other) = written(referred.and_then(|broker| broker.namespace.as_ref())).filter(|n| *n != namespace)
+        {
+            let message = format!("{other} is ignored: a Trigger belongs to a Broker of its own namespace {namespace}");
+            report.note("spec.brokerRef.namespace", message);
+        }
+        let (field, name) = match written(spec.broker.as_ref()) {
+            Some(name) => ("spec.broker", Some(name)),
+            None => ("spec.brokerRef", written(referred.and_then(|broker| broker.name.as_ref()))),
+        };
+        let Some(name) = name else {
+            report.error("spec.broker", "is missing: name the Broker");
+            return None;
+        };
+        self.served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, field, report)
+    }
+
+    fn served(&self, key: ChannelKey, field: &str, report: &mut Report<'_>) -> Option<ChannelKey> {
+        match self.resolver.place(&key) {
+            Ok(()) => Some(key),
+            // It was left alone on purpose, and so is what hangs on it.
+            Err(message) if self.resolver.is_left_alone(&key) => {
+                report.note(field, format!("{message}: this {} is left alone, too", report.object().kind));
+                None
+            }
+            Err(message) => {
+                report.unresolved(field, message);
+                None
+            }
+        }
+    }
+}
+
+/// Names a subscriber of a channel.
+pub(super) fn subscriber_key(channel: &ChannelKey, id: &str) -> SubscriptionKey {
+    let name = format!("{}/{id}", channel.name);
+    SubscriptionKey { kind: SubscriptionKind::Subscriber, namespace: channel.namespace.clone(), name }
+}
+
+fn key_of(kind: SubscriptionKind, report: &Report<'_>) -> SubscriptionKey {
+    let object = report.object();
+    SubscriptionKey { kind, namespace: object.namespace.clone(), name: object.name.clone() }
+}
+
+fn placed(channel: Option<ChannelKey>, made: Subscription, report: &Report<'_>) -> Option<Placed> {
+    channel.filter(|_| !report.is_bad()).map(|channel| (channel, made))
+}
+
+/// The filter of a Trigger (data-plane.md TF-1, TF-3).
+fn filter(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
+    if spec.filters.as_ref().is_some_and(|filters| !filters.is_empty()) {
+        report.error("spec.filters", "filters is not supported yet: use filter.attributes");
+    }
+    let Some(TriggerFilter { attributes: Some(attributes) }) = &spec.filter else {
+        return Filter::All;
+    };
+    for name in attributes.keys().filter(|name| !is_attribute_name(name)) {
+        let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";
+        report.error(&format!("spec.filter.attributes.{name}"), format!("{name:?} {rule}"));
+    }
+    if attributes.is_empty() {
+        return Filter::All;
+    }
+    let pair = |(name, value): (&String, &Option<String>)| (name.clone(), value.clone().unwrap_or_default());
+    Filter::Attributes(attributes.iter().map(pair).collect())
+}
+
+/// `^[a-z][a-z0-9]*$` (TF-9).
+fn is_attribute_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}

@@ -1,0 +1,201 @@
+//! Objects with problems keep their last good form, and what has not changed is not made anew.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Resolves texts one after the other.
+fn history(texts: &[&str]) -> Resolution {
+    let mut last = None;
+    for text in texts {
+        last = Some(resolve(&manifests(&[("a.yaml", text)]), last.as_ref(), &settings()));
+    }
+    last.expect("a text")
+}
+
+fn urls(resolution: &Resolution) -> Vec<String> {
+    let subscriptions = of(resolution, &channel("c"));
+    subscriptions.iter().filter_map(|s| Some(s.subscriber.as_ref()?.url.to_string())).collect()
+}
+
+fn text(channel: &str, subscriber: &str) -> String {
+    format!("{CHANNEL}{channel}{}", subscription(subscriber))
+}
+
+#[test]
+fn subscriptions_keep_their_last_good_form() {
+    let before = text("", "{uri: 'http://good'}");
+    for bad in [
+        text("", "{uri: 'ftp://bad'}"),
+        text("", "5"),
+        text("", "{ref: {apiVersion: v1, kind: Service, name: nobody}}"),
+        text("", "{uri: 'https://bad', CACerts: x}"),
+        before.replace("name: c}\n  sub", "name: other}\n  sub"),
+    ] {
+        let after = history(&[&before, &bad]);
+        assert_eq!(urls(&after), ["http://good/"], "{bad}");
+        assert_eq!(after.problems.len(), 1, "{:#?}", lines(&after));
+        let (status, message) = ready(&after, ObjectKind::Subscription, "s");
+        assert_eq!(status, "False");
+        assert!(
+            message.starts_with("spec.") && message.ends_with(" (its last good form is still served)"),
+            "{message}"
+        );
+        // What was never good is not served, and what is good again is.
+        assert_eq!(urls(&history(&[&bad])), [""; 0]);
+        assert!(!ready(&history(&[&bad]), ObjectKind::Subscription, "s").1.contains("last good form"));
+        assert_eq!(urls(&history(&[&before, &bad, &bad, &text("", "{uri: 'http://new'}")])), ["http://new/"]);
+    }
+    assert_eq!(urls(&history(&[&before, CHANNEL])), [""; 0]);
+    let gone = history(&[&before, &subscription("{uri: 'http://good'}")]);
+    assert!(gone.table.channels().is_empty());
+}
+
+#[test]
+fn channels_keep_their_last_good_form() {
+    let delivery = |retry: &str| format!("spec: {{delivery: {{retry: {retry}}}}}\n");
+    let before = text(&delivery("3"), "{uri: 'http://good'}");
+    for bad in [delivery("-1"), delivery("x"), "spec: {delivery: {deadLetterSink: {}}}\n".to_owned()] {
+        let after = history(&[&before, &text(&bad, "{uri: 'http://new'}")]);
+        assert_eq!(urls(&after), ["http://new/"]);
+        assert_eq!(only(&after).delivery.retry, 3);
+        assert_eq!(ready(&after, ObjectKind::Channel, "c").0, "False");
+        assert_eq!(ready(&after, ObjectKind::Subscription, "s").0, "True");
+        let never = history(&[&text(&bad, "{uri: 'http://new'}")]);
+        assert!(never.table.channels().is_empty());
+        let (_, message) = ready(&never, ObjectKind::Subscription, "s");
+        assert_eq!(message, "spec.channel: channel default/c has problems of its own: solve them first");
+    }
+}
+
+#[test]
+fn subscribers_keep_their_last_good_form_one_by_one() {
+    let channel = |a: &str, b: &str| {
+        format!(
+            "{CHANNEL}spec:\n  subscribers:\n  - {{uid: a, subscriberUri: '{a}'}}\n  - {{uid: b, subscriberUri: '{b}'}}\n"
+        )
+    };
+    let good = channel("http://a", "http://b");
+    let after = history(&[&good, &channel("ftp://a", "http://new")]);
+    assert_eq!(urls(&after), ["http://a/", "http://new/"]);
+    assert_eq!(urls(&history(&[&good, &format!("{CHANNEL}spec: 5\n")])), ["http://a/", "http://b/"]);
+    assert_eq!(urls(&history(&[&good, CHANNEL])), [""; 0]);
+}
+
+#[test]
+fn services_and_modes_keep_their_last_good_form() {
+    let with = |endpoint: &str| {
+        let service = service("sink", &format!("  annotations: {{sealpost.dev/endpoint: '{endpoint}'}}\n"));
+        text("", "{ref: {apiVersion: v1, kind: Service, name: sink}}") + &service
+    };
+    let after = history(&[&with("http://127.0.0.1:9"), &with("nonsense")]);
+    assert_eq!(urls(&after), ["http://127.0.0.1:9/"]);
+    assert_eq!(after.problems.len(), 1);
+
+    let features = |data: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-features, namespace: knative-eventing}}\ndata: {data}\n"
+        )
+    };
+    let strict = features("{transport-encryption: strict}");
+    let mode = |texts: &[&str]| history(texts).table.transport_encryption();
+    assert_eq!(mode(&[&strict, &features("5")]), TransportEncryption::Strict);
+    assert_eq!(mode(&[&strict, CHANNEL]), TransportEncryption::Strict);
+    assert_eq!(
+        lines(&history(&[&strict, CHANNEL, CHANNEL])),
+        [
+            "ConfigMap knative-eventing/config-features: data.transport-encryption: note: is gone, and stays strict until it \
+          is written again or the process starts anew"
+        ]
+    );
+    assert_eq!(mode(&[&strict, &features("{}")]), TransportEncryption::Disabled);
+}
+
+#[test]
+fn what_is_equal_is_shared() {
+    let two = |uri: &str| {
+        let second = CHANNEL.replace("name: c", "name: d");
+        format!(
+            "{}---\n{second}{}",
+            text("", "{uri: 'http://a'}"),
+            subscription(uri).replace("name: s}", "name: t}").replace("name: c}", "name: d}")
+        )
+    };
+    let first = history(&[&two("{uri: 'http://b'}")]);
+    let again = resolve(&manifests(&[("b.yaml", &two("{uri: 'http://b'}"))]), Some(&first), &settings());
+    assert!(Arc::ptr_eq(&first.table, &again.table));
+    assert!(!again.differs(&first));
+    let changed = resolve(&manifests(&[("a.yaml", &two("{uri: 'http://new'}"))]), Some(&first), &settings());
+    assert!(changed.differs(&first));
+    assert!(Arc::ptr_eq(&first.table.channels()[0], &changed.table.channels()[0]));
+    assert!(!Arc::ptr_eq(&first.table.channels()[1], &changed.table.channels()[1]));
+}
+
+#[test]
+fn a_trigger_that_moves_to_another_implementation_is_served_no_more() {
+    let text = |class: &str| {
+        format!(
+            "{{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {{name: b, annotations: \
+             {{eventing.knative.dev/broker.class: {class}}}}}}}\n---\n{{apiVersion: eventing.knative.dev/v1, kind: \
+             Trigger, metadata: {{name: t}}, spec: {{broker: b, subscriber: {{uri: 'http://x'}}}}}}"
+        )
+    };
+    assert_eq!(of(&history(&[&text("MTChannelBasedBroker")]), &broker("b")).len(), 1);
+    assert!(history(&[&text("MTChannelBasedBroker"), &text("RabbitMQBroker")]).table.channels().is_empty());
+}
+
+/// A configuration that touches everything, in pieces.
+fn pieces() -> Vec<String> {
+    let text = [
+        include_str!("default-broker-example.yaml"),
+        CHANNEL,
+        "spec: {delivery: {retry: 3, deadLetterSink: {ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: br}}}, \
+         subscribers: [{uid: u, subscriberUri: 'http://x'}]}\n",
+        &subscription("{ref: {apiVersion: v1, kind: Service, name: event-display}, uri: /x}"),
+        "---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: config-features, namespace: knative-eventing}, data: \
+         {transport-encryption: permissive}}\n---\n{apiVersion: messaging.knative.dev/v1, kind: Channel, metadata: {name: \
+         d, annotations: {messaging.knative.dev/async-handler: 'true'}}}\n",
+    ]
+    .join("\n")
+    .replace("\n\napiVersion: messaging", "\n---\napiVersion: messaging");
+    text.split("---\n").map(str::to_owned).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_documents_does_not_matter(pieces in Just(pieces()).prop_shuffle(), cut in 1..6_usize) {
+        let straight = one(&self::pieces().join("---\n"));
+        let (a, b) = pieces.split_at(cut);
+        let shuffled = manifests(&[("a.yaml", &a.join("---\n")), ("b.yaml", &b.join("---\n"))]);
+        let shuffled = resolve(&shuffled, None, &settings());
+        prop_assert_eq!(lines(&shuffled), lines(&straight));
+        prop_assert_eq!(&shuffled.table, &straight.table);
+        prop_assert_eq!(&shuffled.inventory, &straight.inventory);
+    }
+
+    /// Cuts, doubles and exchanges parts of lines: whatever comes of it, there is a resolution, and every error is one
+    /// of an object that is there.
+    #[test]
+    fn mutations_never_panic(edits in prop::collection::vec((0..100_usize, 0..100_usize, 0..5_u8), 0..6)) {
+        let text = pieces().join("---\n");
+        let first = one(&text);
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, other, edit) in edits {
+            let (at, other) = (at % lines.len(), other % lines.len());
+            match edit {
+                0 => lines.insert(at, lines[other].clone()),
+                1 => lines.swap(at, other),
+                2 => lines[at] = lines[at].chars().skip(other % 9).collect(),
+                3 => lines[at] = lines[at].replace(": ", ": -"),
+                _ => lines[at] = lines[at].replace(['{', '\''], ""),
+            }
+        }
+        let changed = manifests(&[("a.yaml", &lines.join("\n"))]);
+        for last in [None, Some(&first)] {
+            let resolution = resolve(&changed, last, &settings());
+            for problem in resolution.problems.iter().filter(|problem| problem.file.is_some()) {
+                prop_assert!(problem.line.is_some_and(|line| line >= 1 && line <= lines.len() + 1), "{}", problem);
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Every problem as one golden line.
+
+use super::*;
+
+/// Resolves a text with one problem, and gives its line without the file.
+fn problem(text: &str) -> String {
+    let resolution = one(text);
+    let [line] = &lines(&resolution)[..] else { panic!("not one problem: {:#?}\n{text}", lines(&resolution)) };
+    line.strip_prefix("a.yaml:").expect("file").to_owned()
+}
+
+const BROKER: &str = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}}\n---\n";
+
+fn trigger(spec: &str) -> String {
+    format!(
+        "{BROKER}apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\nspec:\n  broker: b\n  \
+         subscriber: {{uri: 'http://x'}}\n  {spec}\n"
+    )
+}
+
+#[test]
+fn of_headers() {
+    for (text, line) in [
+        ("- a\n- b", "1: is not an object: write apiVersion, kind, metadata and spec"),
+        ("a: 1", "1: kind: is missing: write for example Broker"),
+        ("metadata: {name: a}", "1: object default/a: kind: is missing: write for example Broker"),
+        ("kind: Broker", "1: Broker default/: apiVersion: is missing: write for example eventing.knative.dev/v1"),
+        (
+            "kind: Broker\nmetadata: {name: b}\napiVersion: eventing.knative.dev/v2",
+            "3: Broker default/b: apiVersion: \"eventing.knative.dev/v2\" has no Broker that is served here: \
+             write eventing.knative.dev/v1",
+        ),
+        (
+            "apiVersion: eventing.knative.dev/v1\nkind: Brocker\nmetadata: {name: b}",
+            "2: Brocker default/b: kind: \"Brocker\" is unknown; did you mean Broker?",
+        ),
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, namespace: x}",
+            "2: Deployment x/d: kind: note: Deployment of apps/v1 is not read here: ignored",
+        ),
+        (
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {}",
+            "3: Broker default/: metadata.name: is missing: give the object a name",
+        ),
+        (
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  name: a/b",
+            "4: Broker default/a/b: metadata.name: \"a/b\" is not a name of Kubernetes: use a-z, 0-9, '-' and '.', \
+             beginning and ending with a letter or digit",
+        ),
+        (
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  namespace: A\n  name: a",
+            "4: Broker A/a: metadata.namespace: \"A\" is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 \
+             and '-'",
+        ),
+    ] {
+        assert_eq!(problem(text), line, "{text}");
+    }
+}
+
+#[test]
+fn of_delivery_specs() {
+    let delivery = |field: &str| trigger(&format!("delivery:\n    {field}"));
+    for (text, line) in [
+        (delivery("retry: -1"), "10: Trigger default/t: spec.delivery.retry: -1 is negative: write 0 or more"),
+        (
+            delivery("retry: 3000000000"),
+            "10: Trigger default/t: spec.delivery.retry: 3000000000 is too large: at most 2147483647",
+        ),
+        (
+            delivery("retry: '3'"),
+            "10: Trigger default/t: spec.delivery.retry: invalid type: string \"3\", expected i64; write a whole number \
+             without quotes",
+        ),
+        (
+            delivery("backoffDelay: 5s"),
+            "10: Trigger default/t: spec.delivery.backoffDelay: \"5s\" is not an ISO 8601 duration: write for example \
+             PT0.5S, PT10S, PT1M30S or P1D",
+        ),
+        (
+            delivery("timeout: PT0S"),
+            "10: Trigger default/t: spec.delivery.timeout: is zero, so that no attempt could succeed: write for example \
+             PT30S",
+        ),
+        (
+            delivery("backoffPolicy: Exponential"),
+            "10: Trigger default/t: spec.delivery.backoffPolicy: \"Exponential\" is no policy: write linear or \
+             exponential",
+        ),
+        (
+            delivery("format: xml"),
+            "10: Trigger default/t: spec.delivery.format: \"xml\" is no format: write binary or json",
+        ),
+        (
+            delivery("deadletterSink: {uri: 'http://d'}"),
+            "10: Trigger default/t: spec.delivery.deadletterSink: warning: is not a field that is known here; did you \
+             mean deadLetterSink?",
+        ),
+    ] {
+        assert_eq!(problem(&text), line, "{text}");
+    }
+}
+
+#[test]
+fn of_triggers() {
+    for (text, line) in [
+        (
+            trigger("filter: {attributes: {Type: a}}"),
+            "9: Trigger default/t: spec.filter.attributes.Type: \"Type\" is not the name of an attribute: use a-z and \
+             0-9, beginning with a letter",
+        ),
+        (
+            trigger("filter: {attributes: {type: 5}}"),
+            "9: Trigger default/t: spec.filter.attributes.type: invalid type: integer `5`, expected a string; write it \
+             in quotes",
+        ),
+        (
+            trigger("filters: [{exact: {type: a}}]"),
+            "9: Trigger default/t: spec.filters: filters is not supported yet: use filter.attributes",
+        ),
+        (
+            trigger("brokerRef: {name: b, namespace: other}"),
+            "9: Trigger default/t: spec.brokerRef.namespace: note: other is ignored: a Trigger belongs to a Broker of \
+             its own namespace default",
+        ),
+        (
+            trigger("").replace("broker: b", "broker: br"),
+            "7: Trigger default/t: spec.broker: there is no broker default/br: create it, or correct the reference",
+        ),
+        (trigger("").replace("broker: b", "x: b"), "6: Trigger default/t: spec.broker: is missing: name the Broker"),
+        (
+            trigger("").replace("subscriber: {uri: 'http://x'}", "x: b"),
+            "6: Trigger default/t: spec.subscriber: is missing: say who gets the events",
+        ),
+    ] {
+        assert_eq!(problem(&text), line, "{text}");
+    }
+}
+
+/// A channel with a subscriber.
+fn subscribed(subscriber: &str) -> String {
+    format!("{CHANNEL}{}", subscription(subscriber))
+}
+
+/// A channel with a Service as subscriber.
+fn service_ref(more: &str) -> String {
+    let subscriber = format!("{{ref: {{apiVersion: v1, kind: Service, name: x}}{more}}}");
+    let endpoint = "  annotations:\n    sealpost.dev/endpoint: http://127.0.0.1:9\n";
+    format!("{}{}", subscribed(&subscriber), service("x", endpoint))
+}
+
+#[test]
+fn of_destinations() {
+    for (text, line) in [
+        (subscribed("{}"), "10: spec.subscriber: names no destination: give a ref or a uri"),
+        (
+            subscribed("{uri: 'ftp://x'}"),
+            "10: spec.subscriber.uri: has the scheme \"ftp\": events go over http or https; write for example \
+             http://sink.example/events",
+        ),
+        (
+            subscribed("{uri: /x}"),
+            "10: spec.subscriber.uri: is relative, so it has no host: write for example \
+             http://sink.example/events",
+        ),
+        (
+            service_ref(", uri: 'http://y'"),
+            "10: spec.subscriber.uri: is absolute beside a ref: keep one of the two, or write only a path such as /events",
+        ),
+    ] {
+        assert_eq!(problem(&text).replace("Subscription default/s: ", ""), line, "{text}");
+    }
+}
+
+#[test]
+fn of_references() {
+    for (text, line) in [
+        (
+            subscribed("{ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: x}}"),
+            "10: spec.subscriber.ref.kind: Service of \"serving.knative.dev/v1\" cannot be resolved here: refer to a \
+             Service, a channel or a Broker, or give its address as uri",
+        ),
+        (
+            subscribed("{ref: {kind: Service, name: x}}"),
+            "10: spec.subscriber.ref.apiVersion: \"\" has no Service that is served here: write v1",
+        ),
+        (
+            subscribed("{ref: {apiVersion: v1, kind: Service}}"),
+            "10: spec.subscriber.ref.name: is missing: name the object",
+        ),
+        (
+            subscribed("{ref: {apiVersion: v1, kind: Pod, name: x}}"),
+            "10: spec.subscriber.ref.kind: Pod takes no events: refer to a Service, a channel or a Broker, or give a uri",
+        ),
+        (
+            subscribed("{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: x, namespace: other}}"),
+            "10: spec.subscriber.ref: there is no channel other/x: create it, or correct the reference",
+        ),
+        (
+            subscribed("{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: c}, uri: /x}"),
+            "10: spec.subscriber.uri: warning: has no meaning beside a reference to channel default/c: it is ignored",
+        ),
+        (
+            subscribed("{uri: 'http://x-kn-channel.default.svc.cluster.local'}"),
+            "10: spec.subscriber.uri: warning: is the address of channel default/x, which is not served here",
+        ),
+    ] {
+        assert_eq!(problem(&text).replace("Subscription default/s: ", ""), line, "{text}");
+    }
+    assert_eq!(
+        lines(&one(&service_ref("").replace("http://127", "127"))),
+        [
+            "a.yaml:10: Subscription default/s: spec.subscriber.ref: Service default/x has problems of its own: solve \
+             them first",
+            "a.yaml:17: Service default/x: metadata.annotations.sealpost.dev/endpoint: is relative, so it has no host: \
+             write for example http://sink.example/events",
+        ]
+    );
+}
+
+#[test]
+fn of_channels() {
+    let channel =
+        |more: &str| format!("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {{name: c}}\n{more}");
+    for (text, line) in [
+        (
+            channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}"),
+            "4: Channel default/c: spec.channelTemplate.kind: \"KafkaChannel\" cannot be made here: write \
+             InMemoryChannel, or leave channelTemplate out",
+        ),
+        (
+            channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}}"),
+            "4: Channel default/c: spec.channelTemplate.apiVersion: \"messaging.knative.dev/v2\" has no \
+             InMemoryChannel: write messaging.knative.dev/v1",
+        ),
+        (
+            "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: c}".to_owned(),
+            "2: RabbitmqChannel default/c: kind: RabbitMQ-backed channels are not supported by this build yet: use \
+             InMemoryChannel",
+        ),
+        (
+            format!("{}---\n{CHANNEL}", channel("")),
+            "7: InMemoryChannel default/c: metadata.name: the Channel at a.yaml:1 makes the InMemoryChannel of its name \
+             itself: remove this one",
+        ),
+        (
+            format!("{CHANNEL}---\n{}", CHANNEL.replace("metadata:", "\n\nmetadata:")),
+            "9: InMemoryChannel default/c: metadata.name: is taken at a.yaml:1, which stays: rename or remove one of the \
+             two",
+        ),
+        (
+            format!("{CHANNEL}---\n{}", BROKER.replace("name: b", "name: c")),
+            "5: Broker default/c: metadata.name: warning: /default/c is the path of a channel, too, so that path alone \
+             is answered by 400: send to their hosts, or rename one",
+        ),
+        (
+            channel("spec:\n  delivery:\n    deadLetterSink: {ref: {apiVersion: v1, kind: Service, name: x}}"),
+            "6: Channel default/c: spec.delivery.deadLetterSink.ref: there is no Service default/x: add its manifest, or \
+             say where it is by --resolve x.default.svc.cluster.local=ADDR:PORT",
+        ),
+        (
+            CHANNEL.replace("{name: c}", "{name: c, annotations: {messaging.knative.dev/async-handler: maybe}}"),
+            "3: InMemoryChannel default/c: metadata.annotations.messaging.knative.dev/async-handler: warning: \"maybe\" \
+             is neither \"true\" nor \"false\", and counts as \"false\"",
+        ),
+    ] {
+        assert_eq!(problem(&text), line, "{text}");
+    }
+}
+
+/// A broker of another implementation is left alone, with its triggers, and so is no error.
+#[test]
+fn other_classes_are_left_alone() {
+    let other = "{name: b, annotations: {eventing.knative.dev/broker.class: RabbitMQBroker}}";
+    let resolution = one(&trigger("").replacen("{name: b}", other, 1));
+    assert!(resolution.problems.iter().all(|problem| problem.severity == crate::control::Severity::Note));
+    assert_eq!(resolution.problems.len(), 2);
+    assert!(resolution.table.channels().is_empty());
+    assert_eq!(ready(&resolution, ObjectKind::Broker, "b").0, "Unknown");
+    assert_eq!(ready(&resolution, ObjectKind::Trigger, "t").0, "Unknown");
+}
+
+/// Two channels that dead-letter into each other are fine; one that refers to a broken one is not, nor who refers to it.
+#[test]
+fn broken_dead_letter_sinks_spread() {
+    let channel = |name: &str, sink: &str, more: &str| {
+        let sink = format!("{{ref: {{apiVersion: messaging.knative.dev/v1, kind: Channel, name: {sink}}}}}");
+        format!(
+            "{}spec: {{delivery: {{{more}deadLetterSink: {sink}}}}}\n---\n",
+            CHANNEL.replace("name: c", &format!("name: {name}"))
+        )
+    };
+    let resolution = good(&format!("{}{}", channel("p", "q", ""), channel("q", "p", "")));
+    assert_eq!(resolution.table.channels().len(), 2);
+    let resolution =
+        one(&format!("{}{}{}", channel("p", "q", ""), channel("q", "r", ""), channel("r", "r", "retry: -1, ")));
+    assert!(resolution.table.channels().is_empty());
+    let problems = lines(&resolution);
+    assert_eq!(problems.len(), 3, "{problems:#?}");
+    assert!(
+        problems[0]
+            .ends_with("spec.delivery.deadLetterSink: channel default/q has problems of its own: solve them first")
+    );
+}
+
+#[test]
+fn of_config_features() {
+    let features = |namespace: &str, data: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-features, namespace: {namespace}}}\ndata: {data}"
+        )
+    };
+    let text = features("knative-eventing", "{transport-encryption: tls-please}");
+    assert_eq!(
+        problem(&text),
+        "4: ConfigMap knative-eventing/config-features: data.transport-encryption: \"tls-please\" is no mode, so that \
+         HTTP and HTTPS are both open: write disabled, permissive or strict"
+    );
+    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Permissive);
+    let text = features("default", "{transport-encryption: strict}");
+    assert_eq!(
+        problem(&text),
+        "3: ConfigMap default/config-features: metadata.namespace: note: counts in the namespace knative-eventing only: \
+         it is ignored"
+    );
+    assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Disabled);
+    let settings = Settings { transport_encryption: Some(TransportEncryption::Strict), ..settings() };
+    let permissive = manifests(&[("a.yaml", &features("knative-eventing", "{transport-encryption: permissive}"))]);
+    assert_eq!(resolve(&permissive, None, &settings).table.transport_encryption(), TransportEncryption::Strict);
+}

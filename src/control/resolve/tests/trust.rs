@@ -1,0 +1,272 @@
+//! CACerts, trust bundles and TLS Secrets, with certificates made on the spot.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use time::OffsetDateTime;
+
+use super::*;
+
+/// Validity in days from now.
+struct Made {
+    pem: String,
+    key: String,
+}
+
+fn made(name: &str, is_ca: IsCa, days: std::ops::Range<i64>) -> Made {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = is_ca;
+    let day = |days: i64| OffsetDateTime::from_unix_timestamp(NOW + days * 86_400).expect("time");
+    (params.not_before, params.not_after) = (day(days.start), day(days.end));
+    let key = KeyPair::generate().expect("key");
+    Made { pem: params.self_signed(&key).expect("certificate").pem(), key: key.serialize_pem() }
+}
+
+fn ca(name: &str) -> String {
+    made(name, IsCa::Ca(BasicConstraints::Unconstrained), -1..1).pem
+}
+
+fn ca_valid(name: &str, days: std::ops::Range<i64>) -> String {
+    made(name, IsCa::Ca(BasicConstraints::Unconstrained), days).pem
+}
+
+/// A text as a block scalar, each line after these blanks.
+fn indented(text: &str, blanks: &str) -> String {
+    text.lines().map(|line| format!("{blanks}{line}\n")).collect()
+}
+
+fn with_ca_certs(uri: &str, scalar: &str) -> String {
+    format!("{CHANNEL}{}", subscription(&format!("\n    uri: {uri}\n    CACerts: {scalar}")))
+}
+
+/// The problem with this YAML value of CACerts, without its place.
+fn problem(scalar: &str) -> String {
+    let resolution = one(&with_ca_certs("https://x", scalar));
+    let [line] = &lines(&resolution)[..] else { panic!("not one problem: {:#?}", lines(&resolution)) };
+    let message = line.strip_prefix("a.yaml:12: Subscription default/s: spec.subscriber.CACerts: ").expect(line);
+    assert_eq!(of(&resolution, &channel("c")).is_empty(), !message.starts_with("warning: "), "{message}");
+    message.to_owned()
+}
+
+#[test]
+fn ca_certs_that_are_none() {
+    let pem = ca("root");
+    let block = |text: &str| format!("|\n{}", indented(text, "      "));
+    let key = made("x", IsCa::NoCa, -1..1).key;
+    let uneven = pem
+        .lines()
+        .enumerate()
+        .map(|(index, line)| if index == 3 { format!("  {line}\n") } else { format!("{line}\n") });
+    let second = format!("{pem}   {}", pem.replace('\n', "\n   "));
+    for (scalar, start) in [
+        ("''".to_owned(), "holds no PEM certificate"),
+        ("garbage".to_owned(), "holds no PEM certificate"),
+        (block(&key), "holds a private key instead of a certificate"),
+        (block(&pem.replace("MII", "!!!")), "certificate 1 does not decode"),
+        (block(pem.split_once("-----END").expect("end").0), "certificate 1 does not decode"),
+        (format!(">\n{}", indented(&pem, "      ")), "is a certificate folded into one line: write `CACerts: |`"),
+        (pem.trim().replace('\n', " "), "is a certificate folded into one line: write `CACerts: |`"),
+        (format!("'{}'", pem.trim().replace('\n', "\\n")), "contains \\n as text: write `CACerts: |`"),
+        (format!("|1\n{}", indented(&pem, "      ")), "is indented unevenly: line 1 of it begins with blanks"),
+        (BASE64_STANDARD.encode(&pem), "is base64 of PEM: decode it"),
+        ("/etc/ssl/ca.crt".to_owned(), "is the name of a file: write the content"),
+        (block(&second), "holds a certificate that does not count: indent line"),
+        (block(&ca_valid("old", -9..-2)), "CN=old expired on 2026-06-18: replace it"),
+        (block(&ca_valid("young", 3..9)), "CN=young is not valid before 2026-06-23: replace it"),
+        (block(&(ca_valid("old", -9..-2) + &pem)), "warning: CN=old expired on 2026-06-18: replace it"),
+        (block(&made("leaf", IsCa::NoCa, -1..1).pem), "warning: CN=leaf is not the certificate of a CA"),
+    ] {
+        let message = problem(&scalar);
+        assert!(message.starts_with(start), "{message}\n{scalar}");
+        assert!(!message.contains("MII"), "{message}");
+    }
+    // One line that is indented further still decodes, as it does for others.
+    let uneven: String = uneven.collect();
+    assert_eq!(lines(&one(&with_ca_certs("https://x", &block(&uneven)))), [""; 0]);
+}
+
+#[test]
+fn ca_certs_without_tls_are_a_warning() {
+    let text = with_ca_certs("http://x", &format!("|\n{}", indented(&ca("root"), "      ")));
+    let resolution = one(&text);
+    assert_eq!(
+        lines(&resolution),
+        ["a.yaml:12: Subscription default/s: spec.subscriber.CACerts: warning: is not used, since the destination \
+          http://x/ is reached without TLS"]
+    );
+    assert!(only(&resolution).subscriber.as_ref().expect("subscriber").trust.certificates().is_empty());
+    let typo = text.replace("CACerts", "CAcerts");
+    assert!(
+        lines(&one(&typo))[0]
+            .ends_with("spec.subscriber.CAcerts: warning: is not a field that is known here; did you mean CACerts?")
+    );
+}
+
+/// TL-9: CACerts make https out of a reference to a Service.
+#[test]
+fn ca_certs_turn_a_service_to_https() {
+    let root = ca("root");
+    let subscriber = format!(
+        "\n    ref: {{apiVersion: v1, kind: Service, name: sink}}\n    uri: /secure\n    CACerts: |\n{}",
+        indented(&root, "      ")
+    );
+    let (found, problems) = destination(&subscriber, &service("sink", ""), &settings());
+    assert_eq!(problems, [""; 0]);
+    let found = found.expect("destination");
+    assert_eq!(found.url.as_str(), "https://sink.default.svc.cluster.local/secure");
+    assert_eq!(found.trust.certificates()[0].subject, "CN=root");
+}
+
+fn bundle(namespace: &str, label: &str, data: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: bundle\n  namespace: {namespace}\n  \
+         labels: {{networking.knative.dev/trust-bundle: {label}}}\n{data}\n"
+    )
+}
+
+/// control-plane.md 3.9, 3.10.
+#[test]
+fn trust_bundles_join_the_trust_of_every_https_destination() {
+    let (a, b, own) = (ca("a"), ca("b"), ca("own"));
+    let data = format!(
+        "data:\n  a.pem: |\n{}  readme: no certificate\nbinaryData:\n  b.pem: {}\n  c.p12: MIIBAgMEBQY=\n  d.jks: '*'\n",
+        indented(&a, "    "),
+        BASE64_STANDARD.encode(&b)
+    );
+    let text = format!(
+        "{}---\n{}{}",
+        with_ca_certs("https://x", &format!("|\n{}", indented(&own, "      "))),
+        subscription("{uri: 'https://y'}").trim_start_matches("---\n").replace("name: s}", "name: s2}"),
+        subscription("{uri: 'http://z'}").replace("name: s}", "name: s3}")
+    );
+    let subjects = |resolution: &Resolution| -> Vec<Vec<String>> {
+        let of_one = |s: &Arc<Subscription>| {
+            let trust = &s.subscriber.as_ref().expect("subscriber").trust;
+            let mut subjects: Vec<_> = trust.certificates().iter().map(|c| c.subject.clone()).collect();
+            subjects.sort();
+            subjects
+        };
+        of(resolution, &channel("c")).iter().map(of_one).collect()
+    };
+    let resolution = good(&format!("{text}{}", bundle("knative-eventing", "'true'", &data)));
+    assert_eq!(subjects(&resolution), [vec!["CN=a", "CN=b", "CN=own"], vec!["CN=a", "CN=b"], vec![]]);
+    for (namespace, label, notes) in [("default", "'true'", 1), ("knative-eventing", "'yes'", 0)] {
+        let resolution = one(&format!("{text}{}", bundle(namespace, label, &data)));
+        assert_eq!(subjects(&resolution), [vec!["CN=own"], vec![], vec![]]);
+        assert_eq!(resolution.problems.len(), notes, "{:#?}", lines(&resolution));
+    }
+}
+
+#[test]
+fn one_bad_certificate_of_a_bundle_spares_the_others() {
+    let data =
+        format!("data:\n  a.pem: |\n{}", indented(&format!("{}{}", ca("a").replace("MII", "!!!"), ca("b")), "    "));
+    let resolution =
+        one(&format!("{CHANNEL}{}{}", subscription("{uri: 'https://y'}"), bundle("knative-eventing", "'true'", &data)));
+    assert_eq!(only(&resolution).subscriber.as_ref().expect("subscriber").trust.certificates()[0].subject, "CN=b");
+    assert!(
+        lines(&resolution)[0].contains("data.a.pem: warning: certificate 1 is skipped"),
+        "{:#?}",
+        lines(&resolution)
+    );
+}
+
+#[test]
+fn equal_trust_is_one_value_even_across_resolutions() {
+    let root = ca("root");
+    let twice = format!("{root}# the same twice\n{root}");
+    let text = |first: &str| {
+        let second = subscription(&format!("\n    uri: https://y\n    CACerts: |\n{}", indented(&twice, "      ")));
+        let first = with_ca_certs(first, &format!("|\n{}", indented(&root, "      ")));
+        format!("{first}{}", second.replace("name: s}", "name: s2}"))
+    };
+    let trust = |resolution: &Resolution| -> Vec<_> {
+        let subscriptions = of(resolution, &channel("c"));
+        subscriptions.iter().map(|s| Arc::clone(&s.subscriber.as_ref().expect("subscriber").trust)).collect()
+    };
+    let before = good(&text("https://x"));
+    let after = resolve(&manifests(&[("a.yaml", &text("https://z"))]), Some(&before), &settings());
+    let (before, after) = (trust(&before), trust(&after));
+    assert!(Arc::ptr_eq(&before[0], &before[1]));
+    assert!(Arc::ptr_eq(&before[0], &after[0]));
+}
+
+fn secret(name: &str, field: &str, entries: &[(&str, &str)]) -> String {
+    let mut text = format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{field}:\n"
+    );
+    for (key, value) in entries {
+        text.push_str(&format!("  {key}: |\n{}", indented(value, "    ")));
+    }
+    text
+}
+
+/// control-plane.md 3.11, 3.12.
+#[test]
+fn server_certificates_come_from_secrets_and_stay() {
+    let (server, root) = (made("server", IsCa::NoCa, -1..1), ca("root"));
+    let plain = [("tls.crt", &*server.pem), ("tls.key", &server.key), ("ca.crt", &root)];
+    let encoded = plain.map(|(key, value)| (key, BASE64_STANDARD.encode(value)));
+    let encoded = encoded.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let first = secret("imc-dispatcher-server-tls", "data", &encoded);
+    let resolution = good(&first);
+    let certificate = resolution.certificate.clone().expect("certificate");
+    assert_eq!(certificate.certificate_chain_pem, server.pem);
+    assert_eq!(certificate.private_key_pem, server.key);
+    assert_eq!(certificate.ca_pem, Some(root.clone()));
+    assert_eq!(certificate.origin, "Secret knative-eventing/imc-dispatcher-server-tls");
+    assert!(!format!("{resolution:?}").contains("PRIVATE"), "the key is shown");
+
+    let other = made("other", IsCa::NoCa, -1..1);
+    let second =
+        secret("mt-broker-ingress-server-tls", "stringData", &[("tls.crt", &other.pem), ("tls.key", &other.key)]);
+    assert_eq!(good(&second).certificate.expect("certificate").ca_pem, None);
+    assert_eq!(good(&format!("{second}{first}")).certificate, Some(certificate.clone()));
+
+    let bad = secret("imc-dispatcher-server-tls", "stringData", &[("tls.crt", &server.pem)]);
+    for text in ["", &bad] {
+        let after = resolve(&manifests(&[("a.yaml", text)]), Some(&resolution), &settings());
+        assert_eq!(after.certificate, Some(certificate.clone()));
+    }
+}
+
+#[test]
+fn problems_of_secrets_show_no_values() {
+    let server = made("server", IsCa::NoCa, -9..-2);
+    let name = "imc-dispatcher-server-tls";
+    for (text, field, message) in [
+        (secret(name, "stringData", &[("tls.crt", &server.pem)]), "data", "has no key tls.key"),
+        (secret(name, "data", &[("tls.crt", "*"), ("tls.key", "*")]), "data.tls.crt", "is not base64"),
+        (
+            secret(name, "stringData", &[("tls.crt", &server.pem), ("tls.key", "x")]),
+            "stringData.tls.key",
+            "holds no PEM private key",
+        ),
+        (
+            secret(name, "stringData", &[("tls.crt", &server.key), ("tls.key", &server.key)]),
+            "stringData.tls.crt",
+            "holds a private key",
+        ),
+        (
+            secret(name, "stringData", &[("tls.crt", &server.pem), ("tls.key", &server.key)]),
+            "stringData.tls.crt",
+            "warning: CN=server is valid from 2026-06-11 until 2026-06-18 only: renew it",
+        ),
+        (
+            format!(
+                "{}: |\n  {}",
+                secret(name, "x", &[]).replace("\nx:\n", "\nstringData"),
+                server.key.replace('\n', "\n  ")
+            ),
+            "stringData",
+            "has the wrong type",
+        ),
+    ] {
+        let resolution = one(&text);
+        let line = lines(&resolution).join("\n");
+        let start = format!("Secret knative-eventing/{name}: {field}: {message}");
+        assert!(line.contains(&start), "{line}\n{start}");
+        assert!(!line.contains(server.key.lines().nth(1).expect("key")), "{line}");
+    }
+}

@@ -1,0 +1,90 @@
+//! What is wrong with certificates, in words that lead to the remedy.
+
+use time::OffsetDateTime;
+
+use super::BEGIN;
+use crate::control::Severity;
+use crate::model::{Certificate, TrustBundle, TrustError};
+
+/// Why a text holds no certificates, and what to do.
+pub(super) fn unusable(text: &str, error: &TrustError) -> String {
+    let trimmed = text.trim();
+    let begins = trimmed.contains(BEGIN);
+    let one_line = !trimmed.contains('\n');
+    if begins && one_line && trimmed.contains("\\n") {
+        return "contains \\n as text: write `CACerts: |` and the certificate in lines below it".to_owned();
+    }
+    if begins && one_line {
+        return "is a certificate folded into one line: write `CACerts: |` instead of `>` or plain text".to_owned();
+    }
+    if begins && let Some(line) = uneven(text) {
+        return format!("is indented unevenly: line {line} of it begins with blanks that the others do not have");
+    }
+    if trimmed.starts_with("LS0tLS1CRUdJTi") {
+        return "is base64 of PEM: decode it, and write the -----BEGIN CERTIFICATE----- lines".to_owned();
+    }
+    if one_line && (trimmed.starts_with('/') || trimmed.ends_with(".crt") || trimmed.ends_with(".pem")) {
+        return "is the name of a file: write the content of the file, below `CACerts: |`".to_owned();
+    }
+    match error {
+        // What comes before the first line with BEGIN is folded away by `>` where a blank line ends a paragraph.
+        TrustError::Malformed { .. } if begins && folded(text) => {
+            "is a certificate folded by `>`: write `CACerts: |` instead".to_owned()
+        }
+        TrustError::NoCertificate | TrustError::NotACertificate(_) | TrustError::Malformed { .. } => error.to_string(),
+    }
+}
+
+/// The number of the first line that begins with blanks, where some do and some do not.
+fn uneven(text: &str) -> Option<usize> {
+    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let indented = |line: &str| line.starts_with([' ', '\t']);
+    let first = lines().find(|(_, line)| indented(line)).map(|(index, _)| index + 1);
+    first.filter(|_| lines().any(|(_, line)| line.starts_with("-----")) || lines().all(|(_, line)| indented(line)))
+}
+
+/// Whether a BEGIN stands in one line with what should be below it.
+fn folded(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().strip_prefix(BEGIN).is_some_and(|rest| !rest.trim().is_empty()))
+}
+
+/// A certificate that a reader of PEM skips, since its BEGIN is not at the start of a line.
+pub(super) fn skipped(text: &str) -> Option<(Severity, String)> {
+    let hidden = text.lines().position(|line| line.contains(BEGIN) && !line.starts_with("-----"))?;
+    let message = format!("holds a certificate that does not count: indent line {} of it like the others", hidden + 1);
+    Some((Severity::Error, message))
+}
+
+/// What to report about certificates that can be read.
+pub(super) fn certificates(bundle: &TrustBundle, now: i64) -> Vec<(Severity, String)> {
+    let invalid: Vec<_> = bundle.invalid_at(now).collect();
+    let severity = if invalid.len() == bundle.certificates().len() { Severity::Error } else { Severity::Warning };
+    let mut findings: Vec<_> = invalid
+        .into_iter()
+        .map(|certificate| (severity, format!("{}: replace it by a valid one", validity(certificate, now))))
+        .collect();
+    for certificate in bundle.certificates().iter().filter(|certificate| !certificate.is_ca) {
+        let message = format!(
+            "{} is not the certificate of a CA, so it may verify nothing: give the certificate of the CA that issued it",
+            certificate.subject
+        );
+        findings.push((Severity::Warning, message));
+    }
+    findings
+}
+
+/// Who has expired, or is not valid yet, and when.
+pub(super) fn validity(certificate: &Certificate, now: i64) -> String {
+    let (verb, time) = if certificate.not_after < now {
+        ("expired on", certificate.not_after)
+    } else {
+        ("is not valid before", certificate.not_before)
+    };
+    format!("{} {verb} {}", certificate.subject, day(time))
+}
+
+/// The day of a time in seconds since the epoch.
+pub(in crate::control::resolve) fn day(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .map_or_else(|_range| "a day far away".to_owned(), |time| time.date().to_string())
+}

@@ -1,0 +1,167 @@
+//! What the control plane is told besides the manifests.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::model::TransportEncryption;
+
+/// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where `config-features`, trust bundles and TLS Secrets are looked for; by default `knative-eventing`.
+    pub system_namespace: String,
+    /// The domain of cluster host names; by default `cluster.local`.
+    pub cluster_domain: String,
+    /// The namespace of objects without `metadata.namespace`; by default `default`.
+    pub default_namespace: String,
+    /// Overrides `transport-encryption` of `config-features`.
+    pub transport_encryption: Option<TransportEncryption>,
+    /// Where host names really are; the first that matches counts.
+    pub resolve: Vec<ResolveOverride>,
+    /// Base URLs of the listeners, for the addresses in the inventory; `None` shows the addresses of a cluster.
+    pub urls: Option<Urls>,
+    /// What is advertised with https addresses.
+    pub ca_certs: CaCerts,
+    /// Seconds since the epoch, against which validity of certificates is checked.
+    pub now: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            system_namespace: "knative-eventing".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            default_namespace: "default".to_owned(),
+            transport_encryption: None,
+            resolve: Vec::new(),
+            urls: None,
+            ca_certs: CaCerts::Unknown,
+            now: 0,
+        }
+    }
+}
+
+/// The CA that https addresses advertise, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CaCerts {
+    /// None is known, unless a TLS Secret brings one.
+    #[default]
+    Unknown,
+    /// The development CA, unless a TLS Secret brings one.
+    Development(String),
+    /// That of the certificate given on the command line, if its CA was given; TLS Secrets are not used.
+    Given(Option<String>),
+}
+
+/// Base URLs of the listeners of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urls {
+    /// Such as `http://127.0.0.1:8080`.
+    pub http: Url,
+    /// Such as `https://127.0.0.1:8443`.
+    pub https: Url,
+}
+
+/// Where a host name really is (`--resolve HOST[:PORT]=ADDR:PORT`). TLS still verifies the host name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolveOverride {
+    /// The host name, in lower case.
+    pub host: String,
+    /// The port it is for; `None` means every port.
+    pub port: Option<u16>,
+    /// Where to connect instead.
+    pub to: SocketAddr,
+}
+
+impl ResolveOverride {
+    /// Whether it is meant for this URL.
+    #[must_use]
+    pub fn matches(&self, url: &Url) -> bool {
+        url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+            && (self.port.is_none() || self.port == url.port_or_known_default())
+    }
+}
+
+/// Text that is no [`ResolveOverride`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not HOST[:PORT]=ADDR:PORT: write for example sink.default.svc.cluster.local:443=127.0.0.1:9443")]
+pub struct ResolveOverrideError(String);
+
+impl FromStr for ResolveOverride {
+    type Err = ResolveOverrideError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text).ok_or_else(|| ResolveOverrideError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for ResolveOverride {
+    /// `HOST[:PORT]=ADDR:PORT`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        write!(f, "={}", self.to)
+    }
+}
+
+fn parse(text: &str) -> Option<ResolveOverride> {
+    let (from, to) = text.split_once('=')?;
+    let to = to.trim().parse().ok()?;
+    let from = from.trim();
+    let (host, port) = match from.rsplit_once(':') {
+        // The last colon of a bare `[::1]` is inside the brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port.parse().ok()?)),
+        _ => (from, None),
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || (host.contains(':') && !bracketed) || host.contains(['/', ' ', '@']) {
+        return None;
+    }
+    Some(ResolveOverride { host: host.to_ascii_lowercase(), port, to })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_overrides() {
+        for (text, host, port, to) in [
+            ("a.b=127.0.0.1:80", "a.b", None, "127.0.0.1:80"),
+            ("A.b:443=127.0.0.1:9443", "a.b", Some(443), "127.0.0.1:9443"),
+            ("a=[::1]:80", "a", None, "[::1]:80"),
+            ("[::1]:80=10.0.0.1:81", "[::1]", Some(80), "10.0.0.1:81"),
+            ("[::1]=10.0.0.1:81", "[::1]", None, "10.0.0.1:81"),
+        ] {
+            let expected = ResolveOverride { host: host.to_owned(), port, to: to.parse().expect("address") };
+            assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for text in ["", "a", "a=b:80", "a=127.0.0.1", "=127.0.0.1:80", "a:x=127.0.0.1:80", "http://a:80=127.0.0.1:80"]
+        {
+            let error = text.parse::<ResolveOverride>().expect_err(text);
+            assert!(error.to_string().contains("HOST[:PORT]=ADDR:PORT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn matches_hosts_of_any_case_and_default_ports() {
+        let url = |text: &str| Url::parse(text).expect("URL");
+        let secure: ResolveOverride = "Sink.ns:443=127.0.0.1:9443".parse().expect("override");
+        assert!(secure.matches(&url("https://SINK.ns/path")));
+        assert!(!secure.matches(&url("http://sink.ns")));
+        assert!(!secure.matches(&url("https://sink.ns:8443")));
+        assert!(!secure.matches(&url("https://other.ns")));
+        let any: ResolveOverride = "sink.ns=127.0.0.1:9443".parse().expect("override");
+        assert!(any.matches(&url("http://sink.ns:1234")));
+    }
+}

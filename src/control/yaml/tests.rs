@@ -1,0 +1,127 @@
+//! YAML with lines, and what is no YAML.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn all(text: &str) -> Vec<Parsed> {
+    documents(text).into_iter().map(|document| document.expect("YAML")).collect()
+}
+
+fn broken_of(text: &str) -> Broken {
+    documents(text).into_iter().find_map(Result::err).expect("a broken document")
+}
+
+#[test]
+fn every_field_knows_the_line_of_its_key() {
+    let text = "\
+# comment
+apiVersion: v1
+metadata:
+  name: a
+  annotations:
+    sealpost.dev/endpoint:
+      http://x
+spec:
+  list:
+  - ref: {kind: Service,
+      name: s}
+  -
+    uri: u
+";
+    let document = &all(text)[0];
+    assert_eq!(document.value["spec"]["list"][0]["ref"]["name"], json!("s"));
+    for (path, line) in [
+        ("apiVersion", 2),
+        ("metadata", 3),
+        ("metadata.name", 4),
+        ("metadata.annotations.sealpost.dev/endpoint", 6),
+        ("spec.list", 9),
+        ("spec.list[0]", 10),
+        ("spec.list[0].ref", 10),
+        ("spec.list[0].ref.name", 11),
+        ("spec.list[1].uri", 13),
+        ("spec.list[1].uri.missing", 13),
+        ("spec.missing.deep", 8),
+        ("metadata.nam", 3),
+        ("metadata.namexy", 3),
+        ("missing", 2),
+        ("", 2),
+    ] {
+        assert_eq!(document.lines.of(path), Some(line), "{path}");
+    }
+    assert_eq!(Lines::default().of("spec"), None);
+}
+
+#[test]
+fn documents_are_cut_at_markers_and_count_lines_through() {
+    let text =
+        "\u{feff}%YAML 1.2\n---\n# nothing\n---\na: 1\n--- # two\nb: |\n  --- text\n  ...\n...\n\n--- {c: 3}\n---\n";
+    let documents = all(text);
+    let values: Vec<_> = documents.iter().map(|document| document.value.clone()).collect();
+    assert_eq!(values, [json!({"a": 1}), json!({"b": "--- text\n...\n"}), json!({"c": 3})]);
+    let lines: Vec<_> = ["a", "b", "c"].iter().zip(&documents).map(|(key, d)| d.lines.of(key)).collect();
+    assert_eq!(lines, [Some(5), Some(7), Some(12)]);
+    assert!(all("").is_empty() && all("---\n---\n# x\n").is_empty());
+}
+
+#[test]
+fn scalars_are_what_kubernetes_reads() {
+    let document = &all("a: yes\nb: 'yes'\nc: 1.5\nd: ~\ne: 1h\nf: -3\ng: 18446744073709551615\n80: h\n")[0];
+    let expected = json!({"a": true, "b": "yes", "c": 1.5, "d": null, "e": "1h", "f": -3, "g": u64::MAX, "80": "h"});
+    assert_eq!(document.value, expected);
+    assert_eq!(all("{\"a\": [1, \"x\"],\n\t\"b\": {}}")[0].value, json!({"a": [1, "x"], "b": {}}));
+}
+
+#[test]
+fn anchors_count_where_they_are_used() {
+    let document = &all("a: &x\n  k: 1\nb: *x\nc:\n  <<: *x\n  l: 2\n")[0];
+    assert_eq!(document.value, json!({"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}));
+    assert_eq!(document.lines.of("b"), Some(3));
+}
+
+#[test]
+fn broken_documents_name_their_line_and_spare_the_others() {
+    let results = documents("a: 1\n---\nb: [1\n---\nc: 3\n---\nd: 1\nd: 2\n");
+    assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false]);
+    assert!((3..=4).contains(&results[1].as_ref().expect_err("flow").line));
+    let duplicate = results[3].as_ref().expect_err("duplicate");
+    assert_eq!(duplicate.line, 8);
+    assert!(duplicate.message.starts_with("is not valid YAML: ") && duplicate.message.contains("duplicate"));
+    assert_eq!(broken_of("a:\n\tb: 1\n").line, 2);
+}
+
+#[test]
+fn a_certificate_that_is_not_indented_gets_a_hint() {
+    let broken =
+        broken_of("x: 1\n---\nspec:\n  CACerts: |\n-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    assert!(broken.message.contains("indent every line of a certificate"), "{broken:?}");
+    assert!(!broken_of("a: [1").message.contains("certificate"));
+}
+
+#[test]
+fn bombs_are_refused() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let row = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{row}]\n"));
+    }
+    assert!(broken_of(&bomb).message.starts_with("is not valid YAML"));
+    assert!(broken_of(&"[".repeat(100_000)).line >= 1);
+    let nested = |depth: usize| format!("a: {}1{}", "{b: ".repeat(depth), "}".repeat(depth));
+    assert_eq!(all(&nested(100)).len(), 1);
+    assert_eq!(broken_of(&nested(200)).line, 1);
+}
+
+proptest! {
+    #[test]
+    fn never_panics(text in "[-a:.#%{}\\[\\]&*!|>'\" \t\n]{0,60}") {
+        documents(&text);
+    }
+
+    #[test]
+    fn never_panics_on_anything(text in any::<String>()) {
+        documents(&text);
+    }
+}
