@@ -84,15 +84,15 @@ async fn redirects_that_keep_the_request() {
 /// DP-16, DP-17, W-10, and exact sub-second delays (contrast DP-18).
 #[tokio::test(flavor = "multi_thread")]
 async fn backoff() {
-    for (policy, expected) in [("linear", [0, 150, 300]), ("exponential", [150, 300, 600])] {
+    for (policy, expected) in [("linear", [0, 300, 600]), ("exponential", [300, 600, 1200])] {
         let subscriber = Subscriber::replying(&[503]).await;
-        let delivery = format!("retry: 3, backoffPolicy: {policy}, backoffDelay: PT0.15S");
+        let delivery = format!("retry: 3, backoffPolicy: {policy}, backoffDelay: PT0.3S");
         let dispatcher = Dispatcher::standalone(&channel(&[("s", spec(&subscriber.url(), &delivery))])).await;
         assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 500);
         let gaps = gaps(&subscriber.received());
         assert_eq!(gaps.len(), 3);
         for (gap, expected) in gaps.iter().zip(expected) {
-            assert!((expected..expected + 140).contains(gap), "{policy}: {gaps:?}");
+            assert!((expected..expected + 290).contains(gap), "{policy}: {gaps:?}");
         }
         assert_eq!(dispatcher.counter("delivery_retries_total").await, 3);
     }
@@ -104,8 +104,8 @@ async fn retry_after() {
     for (form, max, range) in [
         ("seconds", "retryAfterMax: PT10S", 1000..2500),
         ("date", "retryAfterMax: PT10S", 900..3500),
-        ("seconds", "retryAfterMax: PT0.2S", 200..900),
-        ("seconds", "timeout: PT10S", 0..500),
+        ("seconds", "retryAfterMax: PT0.2S", 200..950),
+        ("seconds", "timeout: PT10S", 0..900),
     ] {
         let subscriber = Subscriber::answering(move |received| {
             let later = SystemTime::now() + Duration::from_secs(2);

@@ -96,7 +96,7 @@ async fn trust_bundles() {
 /// Expired trust is an error that says which certificate and why.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_trust() {
-    let until = OffsetDateTime::now_utc() + Duration::seconds(3);
+    let until = OffsetDateTime::now_utc() + Duration::seconds(6);
     let ca = Ca::valid("short-lived", until);
     let subscriber = Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await;
     let sink = Subscriber::ok().await;
