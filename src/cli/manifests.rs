@@ -15,7 +15,7 @@ pub struct ManifestOptions {
     #[arg(short = 'f', long = "filename", value_name = "PATH", env = "SEALPOST_FILENAME", value_delimiter = ',')]
     pub filename: Vec<PathBuf>,
 
-    /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable
+    /// Where a host name really is, for one port or for all; TLS still verifies HOST; repeatable
     #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
     pub resolve: Vec<ResolveOverride>,
 

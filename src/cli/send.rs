@@ -74,7 +74,7 @@ pub struct SendOptions {
     #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
-    /// Where a host name really is: HOST[:PORT]=ADDR:PORT; TLS still verifies HOST; repeatable
+    /// Where a host name really is, for one port or for all; TLS still verifies HOST; repeatable
     #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]
     pub resolve: Vec<ResolveOverride>,
 }

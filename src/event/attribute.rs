@@ -77,7 +77,7 @@ impl Attribute {
     }
 
     /// The meaning of the value: unquoted and percent-decoded. Bytes that are not UTF-8 become U+FFFD;
-    /// decoding at the door ([`decode`]) has refused those already.
+    /// decoding at the door has refused those already.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         match decode(&self.value) {
