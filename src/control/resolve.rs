@@ -10,6 +10,7 @@ mod collect;
 mod delivery;
 mod destination;
 mod features;
+mod filter;
 mod routes;
 mod service;
 mod status;

@@ -104,7 +104,7 @@ fn addressable(url: &str) -> Addressable {
 fn subscription(kind: SubscriptionKind, delivery: DeliverySpec) -> Subscription {
     Subscription {
         key: SubscriptionKey { kind, namespace: "ns".to_owned(), name: "s".to_owned() },
-        filter: Filter::All,
+        filter: Filter::Pass,
         subscriber: Some(addressable(SUBSCRIBER)),
         reply: Some(addressable(REPLY)),
         dead_letter_sink: Some(addressable(SINK)),

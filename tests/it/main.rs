@@ -9,6 +9,7 @@
 )]
 
 mod broker;
+mod cesql;
 mod commands;
 mod delivery;
 mod encryption;

@@ -46,7 +46,7 @@ async fn a_channel_without_subscriptions_accepts() {
 #[tokio::test]
 async fn a_full_queue_takes_nothing_anywhere() {
     let (backend, counters) = backend(2);
-    let subscriptions = vec![subscription("a", Filter::All), subscription("b", Filter::All)];
+    let subscriptions = vec![subscription("a", Filter::Pass), subscription("b", Filter::Pass)];
     let mut opened = backend.open(&channel(Acknowledge::AfterEnqueue, subscriptions));
     assert_eq!(opened.publisher.publish(&events(0..1)).await, Ok(()));
     let (_, mut first) = opened.consumers.remove(0);
@@ -61,7 +61,7 @@ async fn a_full_queue_takes_nothing_anywhere() {
 #[tokio::test]
 async fn a_sync_channel_answers_when_all_have_ended() {
     let (backend, counters) = backend(10);
-    let subscriptions = vec![subscription("a", Filter::All), subscription("b", Filter::All)];
+    let subscriptions = vec![subscription("a", Filter::Pass), subscription("b", Filter::Pass)];
     let mut opened = backend.open(&channel(Acknowledge::AfterDelivery, subscriptions));
     let events = events(0..1);
     let mut publishing = opened.publisher.publish(&events);
@@ -81,7 +81,7 @@ async fn a_sync_channel_answers_when_all_have_ended() {
 #[tokio::test]
 async fn a_retired_queue_is_drained_and_ends() {
     let (backend, _) = backend(10);
-    let mut opened = backend.open(&channel(Acknowledge::AfterEnqueue, vec![subscription("a", Filter::All)]));
+    let mut opened = backend.open(&channel(Acknowledge::AfterEnqueue, vec![subscription("a", Filter::Pass)]));
     opened.publisher.publish(&events(0..2)).await.expect("published");
     let (subscription, mut consumer) = opened.consumers.remove(0);
     backend.retire(&subscription.key);
@@ -113,7 +113,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             let (backend, counters) = backend(capacity);
-            let channel = channel(Acknowledge::AfterEnqueue, vec![subscription("a", Filter::All)]);
+            let channel = channel(Acknowledge::AfterEnqueue, vec![subscription("a", Filter::Pass)]);
             let Opened { mut publisher, mut consumers } = backend.open(&channel);
             let (mut model, mut next) = (std::collections::VecDeque::new(), 0);
             for step in steps {

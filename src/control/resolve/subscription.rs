@@ -3,9 +3,10 @@
 use super::channel::{Parent, Parents};
 use super::delivery;
 use super::destination::{Resolver, Wanted, kind_of};
+use super::filter;
 use crate::control::kind::Kind;
 use crate::control::manifest::duck::{self, Destination};
-use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
+use crate::control::manifest::eventing::TriggerSpec;
 use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
 use crate::control::report::Report;
 use crate::filter::Filter;
@@ -41,7 +42,7 @@ impl Maker<'_, '_> {
         let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
         let key = key_of(SubscriptionKind::Subscription, report);
         let namespace = key.namespace.clone();
-        let filter = Filter::All;
+        let filter = Filter::Pass;
         let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
         placed(channel, made, report)
     }
@@ -53,7 +54,7 @@ impl Maker<'_, '_> {
             return None;
         };
         let broker = self.broker_of(spec, report);
-        let filter = filter(spec, report);
+        let filter = filter::compiled(spec, report);
         if spec.subscriber.is_none() {
             report.error("spec.subscriber", "is missing: say who gets the events");
         }
@@ -97,7 +98,7 @@ impl Maker<'_, '_> {
         let (delivery, dead_letter_sink) = self.delivery(&delivery_field, written.delivery.as_ref(), None, report);
         let namespace = channel.namespace.clone();
         let key = subscriber_key(channel, id);
-        let filter = Filter::All;
+        let filter = Filter::Pass;
         let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
         (report.errors() == before).then(|| (channel.clone(), made))
     }
@@ -200,29 +201,4 @@ fn key_of(kind: SubscriptionKind, report: &Report<'_>) -> SubscriptionKey {
 
 fn placed(channel: Option<ChannelKey>, made: Subscription, report: &Report<'_>) -> Option<Placed> {
     channel.filter(|_| !report.is_bad()).map(|channel| (channel, made))
-}
-
-/// The filter of a Trigger (data-plane.md TF-1, TF-3).
-fn filter(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
-    if spec.filters.as_ref().is_some_and(|filters| !filters.is_empty()) {
-        report.error("spec.filters", "filters is not supported yet: use filter.attributes");
-    }
-    let Some(TriggerFilter { attributes: Some(attributes) }) = &spec.filter else {
-        return Filter::All;
-    };
-    for name in attributes.keys().filter(|name| !is_attribute_name(name)) {
-        let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";
-        report.error(&format!("spec.filter.attributes.{name}"), format!("{name:?} {rule}"));
-    }
-    if attributes.is_empty() {
-        return Filter::All;
-    }
-    let pair = |(name, value): (&String, &Option<String>)| (name.clone(), value.clone().unwrap_or_default());
-    Filter::Attributes(attributes.iter().map(pair).collect())
-}
-
-/// `^[a-z][a-z0-9]*$` (TF-9).
-fn is_attribute_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }

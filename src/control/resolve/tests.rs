@@ -113,7 +113,7 @@ fn the_default_broker_example() {
     let trigger = only(&resolution);
     let key = |kind| SubscriptionKey { kind, namespace: "default".to_owned(), name: "tr".to_owned() };
     assert_eq!(trigger.key, key(SubscriptionKind::Trigger));
-    assert_eq!(trigger.filter, Filter::All);
+    assert_eq!(trigger.filter, Filter::Pass);
     let subscriber = trigger.subscriber.as_ref().expect("subscriber");
     assert_eq!(subscriber.url.as_str(), "http://event-display.default.svc.cluster.local/");
     assert_eq!(subscriber.target, Target::Display);
@@ -271,9 +271,9 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
     };
     let attributes = Filter::Attributes(vec![("source".into(), String::new()), ("type".into(), "a".into())]);
     for (spec, filter) in [
-        ("broker: b", Filter::All),
-        ("brokerRef: {name: b}, filters: [], filter: {}", Filter::All),
-        ("broker: b, filter: {attributes: {}}", Filter::All),
+        ("broker: b", Filter::Pass),
+        ("brokerRef: {name: b}, filters: [], filter: {}", Filter::Pass),
+        ("broker: b, filter: {attributes: {}}", Filter::Pass),
         ("broker: b, filter: {attributes: {type: a, source: ''}}", attributes),
     ] {
         let resolution = good(&text(spec));

@@ -114,10 +114,6 @@ fn of_triggers() {
              in quotes",
         ),
         (
-            trigger("filters: [{exact: {type: a}}]"),
-            "9: Trigger default/t: spec.filters: filters is not supported yet: use filter.attributes",
-        ),
-        (
             trigger("brokerRef: {name: b, namespace: other}"),
             "9: Trigger default/t: spec.brokerRef.namespace: note: other is ignored: a Trigger belongs to a Broker of \
              its own namespace default",
@@ -133,6 +129,53 @@ fn of_triggers() {
         ),
     ] {
         assert_eq!(problem(&text), line, "{text}");
+    }
+}
+
+/// Filters fail closed, and say where (gaps.md G-48).
+#[test]
+fn of_filters() {
+    for (text, line) in [
+        (
+            trigger("filters: [{exact: {type: a}, suffix: {type: b}}]"),
+            "9: Trigger default/t: spec.filters[0]: must have exactly one of exact, prefix, suffix, all, any, not or \
+             cesql: put several into all",
+        ),
+        (
+            trigger("filters: [{any: [{exact: {Type: a}}]}]"),
+            "9: Trigger default/t: spec.filters[0].any[0].exact.Type: \"Type\" is not the name of an attribute: use \
+             a-z and 0-9, beginning with a letter",
+        ),
+        (
+            trigger("filters: [{not: {}}]"),
+            "9: Trigger default/t: spec.filters[0].not: must have exactly one of exact, prefix, suffix, all, any, not \
+             or cesql: put several into all",
+        ),
+        (
+            trigger("filters: [{all: []}]"),
+            "9: Trigger default/t: spec.filters[0].all: must be a list of filters, at least one",
+        ),
+        (
+            trigger("filters: [{exact: {type: ''}}]"),
+            "9: Trigger default/t: spec.filters[0].exact.type: must not be empty: for an attribute that exists, use \
+             cesql: EXISTS",
+        ),
+        (
+            trigger("filters: [{exact: {five: 5}}]"),
+            "9: Trigger default/t: spec.filters[0].exact.five: must be text: write it in quotes",
+        ),
+        (
+            trigger("filters: [{cesql: 'type ='}]"),
+            "9: Trigger default/t: spec.filters[0].cesql: line 1, column 7: the expression ends too early",
+        ),
+        (
+            trigger("filters: [{regex: {type: a}}]"),
+            "9: Trigger default/t: spec.filters[0].regex: is not a dialect: use exact, prefix, suffix, all, any, not or \
+             cesql",
+        ),
+    ] {
+        assert_eq!(problem(&text), line, "{text}");
+        assert!(one(&text).table.channels().iter().all(|channel| channel.subscriptions.is_empty()), "{text}");
     }
 }
 

@@ -72,15 +72,27 @@ fn a_channel_as_controllers_leave_it() {
 }
 
 #[test]
-fn triggers_with_filters_are_refused_for_now_and_the_others_served() {
+fn triggers_with_filters_of_every_kind() {
     let resolution = sample(&[("31.yaml", TRIGGERS), ("services.yaml", &services())]);
-    let expected =
-        "31.yaml:23: Trigger orders/to-mailer: spec.filters: filters is not supported yet: use filter.attributes";
-    assert_eq!(lines(&resolution), [expected]);
-    let audit = only(&resolution);
-    assert_eq!(audit.delivery.retry, 4);
-    assert_eq!(audit.namespace, "orders");
-    assert_eq!(ready(&resolution, ObjectKind::Trigger, "to-mailer").0, "False");
+    assert_eq!(lines(&resolution), [""; 0]);
+    let broker = ChannelKey { kind: ChannelKind::Broker, namespace: "orders".to_owned(), name: "default".to_owned() };
+    let triggers = of(&resolution, &broker);
+    assert_eq!(triggers.len(), 2);
+    let mailer = triggers.iter().find(|trigger| trigger.key.name == "to-mailer").expect("to-mailer");
+    assert_eq!(mailer.delivery.retry, 1, "BF-3");
+    for (ty, source, tenant, passes) in [
+        ("com.example.invoice.created", "/live", Some("a"), true),
+        ("com.example.refund.started", "/live", Some("a"), true),
+        ("com.example.refund.started", "/live/test", Some("a"), false),
+        ("com.example.refund.started", "/live", Some("demo"), false),
+        ("com.example.refund.started", "/live", None, false),
+        ("com.example.other", "/live", Some("a"), false),
+    ] {
+        let mut event = crate::event::Event::new("1", source, ty);
+        tenant.into_iter().for_each(|tenant| event.set("tenant", tenant));
+        assert_eq!(mailer.filter.matches(&event), passes, "{ty} {source} {tenant:?}");
+    }
+    assert_eq!(ready(&resolution, ObjectKind::Trigger, "to-mailer").0, "True");
 }
 
 #[test]

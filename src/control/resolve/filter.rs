@@ -1,0 +1,122 @@
+//! The filter of a Trigger: `filters` in every dialect, else `filter.attributes` (data-plane.md TF-1 to TF-9).
+//!
+//! What is not understood is an error of the Trigger, which then gets nothing: filters fail closed (gaps.md G-48).
+
+use serde_json::Value;
+
+use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
+use crate::control::report::Report;
+use crate::filter::cesql::Expression;
+use crate::filter::{Filter, Pairs};
+
+/// The dialects that an entry of `filters` may have, one of them.
+const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
+/// Deepest nesting of `all`, `any` and `not`.
+const MAX_DEPTH: usize = 32;
+
+/// The filter of a Trigger. `filters` alone decides if it has an entry (TF-1).
+pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
+    match &spec.filters {
+        Some(filters) if !filters.is_empty() => {
+            let mut compiled = list(filters, "spec.filters", MAX_DEPTH, report);
+            if compiled.len() == 1 { compiled.swap_remove(0) } else { Filter::All(compiled) }
+        }
+        _ => legacy(spec.filter.as_ref(), report),
+    }
+}
+
+fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
+    let Some(TriggerFilter { attributes: Some(attributes) }) = written else { return Filter::Pass };
+    for name in attributes.keys() {
+        check_name(name, &format!("spec.filter.attributes.{name}"), report);
+    }
+    if attributes.is_empty() {
+        return Filter::Pass;
+    }
+    let pair = |(name, value): (&String, &Option<String>)| (name.clone(), value.clone().unwrap_or_default());
+    Filter::Attributes(attributes.iter().map(pair).collect())
+}
+
+fn list(filters: &[Value], field: &str, depth: usize, report: &mut Report<'_>) -> Vec<Filter> {
+    let entry = |(index, filter)| compile(filter, &format!("{field}[{index}]"), depth, report);
+    filters.iter().enumerate().map(entry).collect()
+}
+
+/// One entry. On an error, which is reported, what it yields does not matter.
+fn compile(written: &Value, field: &str, depth: usize, report: &mut Report<'_>) -> Filter {
+    let Some((dialect, value)) = single(written) else {
+        report.error(field, format!("must have exactly one of {DIALECTS}: put several into all"));
+        return Filter::Pass;
+    };
+    let inside = format!("{field}.{dialect}");
+    if depth == 0 {
+        report.error(&inside, format!("is nested more than {MAX_DEPTH} deep"));
+        return Filter::Pass;
+    }
+    match (dialect, value) {
+        ("exact", value) => Filter::Exact(pairs(value, &inside, report)),
+        ("prefix", value) => Filter::Prefix(pairs(value, &inside, report)),
+        ("suffix", value) => Filter::Suffix(pairs(value, &inside, report)),
+        ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
+            let filters = list(filters, &inside, depth - 1, report);
+            if dialect == "all" { Filter::All(filters) } else { Filter::Any(filters) }
+        }
+        ("all" | "any", _) => {
+            report.error(&inside, "must be a list of filters, at least one");
+            Filter::Pass
+        }
+        ("not", filter) => Filter::Not(Box::new(compile(filter, &inside, depth - 1, report))),
+        ("cesql", Value::String(text)) => cesql(text, &inside, report),
+        ("cesql", _) => {
+            report.error(&inside, "must be text: write the expression in quotes");
+            Filter::Pass
+        }
+        _ => {
+            report.error(&inside, format!("is not a dialect: use {DIALECTS}"));
+            Filter::Pass
+        }
+    }
+}
+
+/// The one member of an object.
+fn single(written: &Value) -> Option<(&str, &Value)> {
+    let mut members = written.as_object()?.iter();
+    let (dialect, value) = members.next()?;
+    members.next().is_none().then_some((dialect.as_str(), value))
+}
+
+fn cesql(text: &str, field: &str, report: &mut Report<'_>) -> Filter {
+    match Expression::parse(text) {
+        Ok(expression) => Filter::Cesql(expression),
+        Err(error) => {
+            report.error(field, error.to_string());
+            Filter::Pass
+        }
+    }
+}
+
+fn pairs(written: &Value, field: &str, report: &mut Report<'_>) -> Pairs {
+    let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
+        report.error(field, "must name at least one attribute and the text that is wanted of it");
+        return Pairs::new();
+    };
+    let mut pairs = Pairs::with_capacity(map.len());
+    for (name, wanted) in map {
+        let field = format!("{field}.{name}");
+        check_name(name, &field, report);
+        match wanted.as_str() {
+            Some("") => report.error(&field, "must not be empty: for an attribute that exists, use cesql: EXISTS"),
+            Some(wanted) => pairs.push((name.clone(), wanted.to_owned())),
+            None => report.error(&field, "must be text: write it in quotes"),
+        }
+    }
+    pairs
+}
+
+/// `^[a-z][a-z0-9]*$` (TF-9).
+fn check_name(name: &str, field: &str, report: &mut Report<'_>) {
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !crate::event::is_name(name) {
+        let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";
+        report.error(field, format!("{name:?} {rule}"));
+    }
+}

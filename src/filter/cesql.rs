@@ -1,0 +1,59 @@
+//! CESQL 1.0, the CloudEvents SQL expression language: parsed once, evaluated for each event.
+//!
+//! Evaluation is total: it always yields a value, and the errors that arose on the way. It knows attributes by a
+//! function, not events, and imports nothing but the standard library.
+
+mod ast;
+mod eval;
+mod function;
+mod lexer;
+mod like;
+mod parser;
+mod value;
+
+pub use ast::Expr;
+pub use eval::{Attributes, Error, Evaluated};
+pub use parser::ParseError;
+pub use value::Value;
+
+/// Longest text in bytes.
+const MAX_LENGTH: usize = 16 * 1024;
+/// Deepest nesting of operators, functions and parentheses.
+const MAX_DEPTH: usize = 100;
+
+/// A parsed expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expression {
+    root: Expr,
+}
+
+impl Expression {
+    /// Parses a text.
+    ///
+    /// # Errors
+    /// Line, column and what is wrong there, if the text is not an expression, or too long, or nested too deeply.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        parser::parse(text).map(|root| Self { root })
+    }
+
+    /// Evaluates the expression on these attributes (cesql §3).
+    pub fn evaluate<'e>(&'e self, attributes: &dyn Attributes<'e>) -> Evaluated<'e> {
+        eval::evaluate(&self.root, attributes)
+    }
+
+    /// What was parsed.
+    #[must_use]
+    pub fn root(&self) -> &Expr {
+        &self.root
+    }
+}
+
+impl std::fmt::Display for Expression {
+    /// The expression with every operation in parentheses; parsing it gives the same expression.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.root.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

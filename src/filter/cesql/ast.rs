@@ -1,0 +1,110 @@
+//! The expression tree, and its text.
+
+use std::fmt;
+
+use super::function::Function;
+use super::like::Pattern;
+
+/// An operator between two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// `*`
+    Multiply,
+    /// `/`
+    Divide,
+    /// `%`
+    Remainder,
+    /// `+`
+    Add,
+    /// `-`
+    Subtract,
+    /// `=`
+    Equal,
+    /// `!=` and `<>`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `AND`
+    And,
+    /// `OR`
+    Or,
+    /// `XOR`
+    Xor,
+}
+
+impl Operator {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::And => "AND",
+            Self::Or => "OR",
+            Self::Xor => "XOR",
+        }
+    }
+}
+
+/// An expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    /// A string literal.
+    String(String),
+    /// An integer literal.
+    Integer(i32),
+    /// A boolean literal.
+    Boolean(bool),
+    /// The value of an attribute.
+    Attribute(String),
+    /// `NOT x`
+    Not(Box<Expr>),
+    /// `-x`
+    Negate(Box<Expr>),
+    /// `x op y`
+    Binary(Operator, Box<Expr>, Box<Expr>),
+    /// `x LIKE 'pattern'`
+    Like(Box<Expr>, Pattern),
+    /// `EXISTS attribute`
+    Exists(String),
+    /// `x IN (y, …)`
+    In(Box<Expr>, Vec<Expr>),
+    /// `FUNCTION(x, …)`
+    Call(Function, Vec<Expr>),
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String(text) => write!(f, "'{}'", text.replace('\'', "\\'")),
+            Self::Integer(number) if *number < 0 => write!(f, "({number})"),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Boolean(truth) => f.write_str(if *truth { "TRUE" } else { "FALSE" }),
+            Self::Attribute(name) => f.write_str(name),
+            Self::Not(x) => write!(f, "(NOT {x})"),
+            Self::Negate(x) => write!(f, "(-({x}))"),
+            Self::Binary(operator, x, y) => write!(f, "({x} {} {y})", operator.as_str()),
+            Self::Like(x, pattern) => write!(f, "({x} LIKE '{}')", pattern.text().replace('\'', "\\'")),
+            Self::Exists(name) => write!(f, "(EXISTS {name})"),
+            Self::In(x, set) => write!(f, "({x} IN ({}))", list(set)),
+            Self::Call(function, arguments) => write!(f, "{}({})", function.name(), list(arguments)),
+        }
+    }
+}
+
+fn list(items: &[Expr]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,285 @@
+//! Tokens to expressions, by the binding powers of cesql §3.6.
+
+use std::fmt;
+
+use super::ast::{Expr, Operator};
+use super::function::Function;
+use super::lexer::{Placed, Token, tokens};
+use super::like::Pattern;
+use super::{MAX_DEPTH, MAX_LENGTH};
+
+/// Where a text is not an expression, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl ParseError {
+    pub(super) fn new(text: &str, at: usize, message: impl Into<String>) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Self { line, column, message: message.into() }
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// Words that are no attribute names.
+const KEYWORDS: [&str; 9] = ["AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN", "TRUE", "FALSE"];
+
+/// Binding powers, the strongest last; operators of equal power are evaluated from left to right.
+const LOGIC: u8 = 1;
+const COMPARISON: u8 = 2;
+const SUM: u8 = 3;
+const PRODUCT: u8 = 4;
+const IN: u8 = 5;
+const LIKE: u8 = 6;
+const UNARY: u8 = 7;
+
+/// Parses a whole text.
+pub(super) fn parse(text: &str) -> Result<Expr, ParseError> {
+    if text.len() > MAX_LENGTH {
+        return Err(ParseError::new(text, 0, format!("the expression is longer than {MAX_LENGTH} bytes")));
+    }
+    let tokens = tokens(text)?;
+    let mut parser = Parser { text, tokens: &tokens, at: 0, depth: 0 };
+    let root = parser.expression(0)?;
+    match parser.tokens.get(parser.at) {
+        None => Ok(root),
+        Some(_) => Err(parser.error("an operator or the end was expected here")),
+    }
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    tokens: &'t [Placed],
+    at: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn error(&self, message: impl Into<String>) -> ParseError {
+        let at = self.tokens.get(self.at).map_or(self.text.len(), |(at, _)| *at);
+        ParseError::new(self.text, at, message)
+    }
+
+    fn peek_sign(&self, sign: &str) -> bool {
+        matches!(self.tokens.get(self.at), Some((_, Token::Sign(found))) if *found == sign)
+    }
+
+    fn take_sign(&mut self, sign: &str) -> bool {
+        let found = self.peek_sign(sign);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn peek_keyword(&self, ahead: usize, keyword: &str) -> bool {
+        let token = self.tokens.get(self.at + ahead);
+        matches!(token, Some((_, Token::Word(word))) if word.eq_ignore_ascii_case(keyword))
+    }
+
+    fn take_keyword(&mut self, keyword: &str) -> bool {
+        let found = self.peek_keyword(0, keyword);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect_sign(&mut self, sign: &str) -> Result<(), ParseError> {
+        if self.take_sign(sign) { Ok(()) } else { Err(self.error(format!("{sign:?} was expected here"))) }
+    }
+
+    /// An expression whose operators bind at least as strongly as `power`.
+    fn expression(&mut self, power: u8) -> Result<Expr, ParseError> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.error(format!("the expression is nested more than {MAX_DEPTH} deep")));
+        }
+        let mut left = self.prefix()?;
+        let mut chained = 0;
+        while let Some(next) = self.postfix(&left, power)? {
+            left = next;
+            chained += 1;
+            if self.depth + chained > MAX_DEPTH {
+                return Err(self
+                    .error(format!("more than {MAX_DEPTH} operators follow each other: use IN, or several filters")));
+            }
+        }
+        self.depth -= 1;
+        Ok(left)
+    }
+
+    /// What stands after `left` and belongs to it, if it binds strongly enough.
+    fn postfix(&mut self, left: &Expr, power: u8) -> Result<Option<Expr>, ParseError> {
+        let negated = usize::from(self.peek_keyword(0, "NOT"));
+        if self.peek_keyword(negated, "LIKE") && LIKE >= power {
+            self.at += negated + 1;
+            return self.like(left.clone()).map(|like| Some(negate_if(negated, like)));
+        }
+        if self.peek_keyword(negated, "IN") && IN >= power {
+            self.at += negated + 1;
+            let set = self.list()?;
+            if set.is_empty() {
+                return Err(self.error("IN needs at least one element"));
+            }
+            return Ok(Some(negate_if(negated, Expr::In(Box::new(left.clone()), set))));
+        }
+        match self.operator() {
+            Some((operator, binds)) if binds >= power => {
+                self.at += 1;
+                let right = self.expression(binds + 1)?;
+                Ok(Some(Expr::Binary(operator, Box::new(left.clone()), Box::new(right))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn operator(&self) -> Option<(Operator, u8)> {
+        match self.tokens.get(self.at).map(|(_, token)| token)? {
+            Token::Sign(sign) => sign_operator(sign),
+            Token::Word(word) => {
+                let logic = [("AND", Operator::And), ("OR", Operator::Or), ("XOR", Operator::Xor)];
+                logic
+                    .into_iter()
+                    .find(|(name, _)| word.eq_ignore_ascii_case(name))
+                    .map(|(_, operator)| (operator, LOGIC))
+            }
+            Token::Number(_) | Token::String(_) => None,
+        }
+    }
+
+    fn like(&mut self, left: Expr) -> Result<Expr, ParseError> {
+        let Some((_, Token::String(pattern))) = self.tokens.get(self.at) else {
+            return Err(self.error("LIKE needs a pattern in quotes"));
+        };
+        self.at += 1;
+        Ok(Expr::Like(Box::new(left), Pattern::new(pattern)))
+    }
+
+    /// What an expression begins with.
+    fn prefix(&mut self) -> Result<Expr, ParseError> {
+        if self.take_keyword("NOT") {
+            return self.expression(UNARY).map(|x| Expr::Not(Box::new(x)));
+        }
+        if self.take_sign("-") {
+            return self.negative();
+        }
+        if self.take_sign("+") {
+            return self.number("");
+        }
+        if self.take_keyword("EXISTS") {
+            return self.attribute().map(Expr::Exists);
+        }
+        if self.take_sign("(") {
+            let inner = self.expression(0)?;
+            return self.expect_sign(")").map(|()| inner);
+        }
+        self.atom()
+    }
+
+    /// A sign before a number belongs to it, so that the least integer can be written.
+    fn negative(&mut self) -> Result<Expr, ParseError> {
+        if matches!(self.tokens.get(self.at), Some((_, Token::Number(_)))) {
+            return self.number("-");
+        }
+        self.expression(UNARY).map(|x| Expr::Negate(Box::new(x)))
+    }
+
+    fn number(&mut self, sign: &str) -> Result<Expr, ParseError> {
+        let Some((_, Token::Number(digits))) = self.tokens.get(self.at) else {
+            return Err(self.error("a number was expected here"));
+        };
+        let number = format!("{sign}{digits}").parse().map_err(|_cause| self.error("an integer must fit 32 bits"))?;
+        self.at += 1;
+        Ok(Expr::Integer(number))
+    }
+
+    fn atom(&mut self) -> Result<Expr, ParseError> {
+        match self.tokens.get(self.at).map(|(_, token)| token.clone()) {
+            Some(Token::Number(_)) => self.number(""),
+            Some(Token::String(text)) => {
+                self.at += 1;
+                Ok(Expr::String(text))
+            }
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case("TRUE") || word.eq_ignore_ascii_case("FALSE") => {
+                self.at += 1;
+                Ok(Expr::Boolean(word.eq_ignore_ascii_case("TRUE")))
+            }
+            Some(Token::Word(word)) if matches!(self.tokens.get(self.at + 1), Some((_, Token::Sign("(")))) => {
+                self.call(&word)
+            }
+            Some(_) => self.attribute().map(Expr::Attribute),
+            None => Err(self.error("the expression ends too early")),
+        }
+    }
+
+    fn call(&mut self, name: &str) -> Result<Expr, ParseError> {
+        if KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name)) {
+            return Err(self.error("a value was expected here"));
+        }
+        self.at += 1;
+        let arguments = self.list()?;
+        Ok(Expr::Call(Function::find(name, arguments.len()), arguments))
+    }
+
+    /// Expressions in parentheses, separated by commas; possibly none.
+    fn list(&mut self) -> Result<Vec<Expr>, ParseError> {
+        self.expect_sign("(")?;
+        let mut items = Vec::new();
+        if self.take_sign(")") {
+            return Ok(items);
+        }
+        loop {
+            items.push(self.expression(0)?);
+            if !self.take_sign(",") {
+                return self.expect_sign(")").map(|()| items);
+            }
+        }
+    }
+
+    /// The name of an attribute, in lower case.
+    fn attribute(&mut self) -> Result<String, ParseError> {
+        let Some((_, Token::Word(word))) = self.tokens.get(self.at) else {
+            return Err(self.error("a value was expected here"));
+        };
+        let keyword = KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
+        if keyword || word.contains('_') {
+            return Err(self.error(format!("{word:?} is not the name of an attribute")));
+        }
+        let name = word.to_ascii_lowercase();
+        self.at += 1;
+        Ok(name)
+    }
+}
+
+fn negate_if(negated: usize, expression: Expr) -> Expr {
+    if negated > 0 { Expr::Not(Box::new(expression)) } else { expression }
+}
+
+fn sign_operator(sign: &str) -> Option<(Operator, u8)> {
+    Some(match sign {
+        "*" => (Operator::Multiply, PRODUCT),
+        "/" => (Operator::Divide, PRODUCT),
+        "%" => (Operator::Remainder, PRODUCT),
+        "+" => (Operator::Add, SUM),
+        "-" => (Operator::Subtract, SUM),
+        "=" => (Operator::Equal, COMPARISON),
+        "!=" | "<>" => (Operator::NotEqual, COMPARISON),
+        "<" => (Operator::Less, COMPARISON),
+        "<=" => (Operator::LessOrEqual, COMPARISON),
+        ">" => (Operator::Greater, COMPARISON),
+        ">=" => (Operator::GreaterOrEqual, COMPARISON),
+        _ => return None,
+    })
+}

@@ -1,0 +1,57 @@
+//! Values and their casts (cesql §3.1, §3.7).
+
+use std::borrow::Cow;
+
+/// A value of one of the three primitive types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value<'e> {
+    /// A sequence of characters.
+    String(Cow<'e, str>),
+    /// A signed 32-bit integer.
+    Integer(i32),
+    /// True or false.
+    Boolean(bool),
+}
+
+impl Value<'_> {
+    /// The same value, borrowed from this one.
+    pub(super) fn borrowed(&self) -> Value<'_> {
+        match self {
+            Self::String(text) => Value::String(Cow::Borrowed(text)),
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Boolean(truth) => Value::Boolean(*truth),
+        }
+    }
+
+    /// As an integer; `None` if the text is not one of 32 bits.
+    pub(super) fn to_integer(&self) -> Option<i32> {
+        match self {
+            Self::String(text) => text.parse().ok(),
+            Self::Integer(number) => Some(*number),
+            Self::Boolean(truth) => Some(i32::from(*truth)),
+        }
+    }
+
+    /// As a boolean; `None` if the text is neither `true` nor `false`, whatever its case.
+    pub(super) fn to_boolean(&self) -> Option<bool> {
+        match self {
+            Self::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+            Self::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+            Self::String(_) => None,
+            Self::Integer(number) => Some(*number != 0),
+            Self::Boolean(truth) => Some(*truth),
+        }
+    }
+}
+
+impl<'e> Value<'e> {
+    /// As text; always possible.
+    pub(super) fn into_text(self) -> Cow<'e, str> {
+        match self {
+            Self::String(text) => text,
+            Self::Integer(number) => Cow::Owned(number.to_string()),
+            Self::Boolean(true) => Cow::Borrowed("true"),
+            Self::Boolean(false) => Cow::Borrowed("false"),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The dialects by tables (data-plane.md §7).
+
+use super::*;
+
+fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+    pairs.iter().map(|(name, wanted)| ((*name).to_owned(), (*wanted).to_owned())).collect()
+}
+
+fn cesql(text: &str) -> Filter {
+    Filter::Cesql(Expression::parse(text).expect("an expression"))
+}
+
+fn event() -> Event {
+    let mut event = Event::new("1", "/s", "com.example.t");
+    event.set("ext", "v");
+    event.set("word", "é x");
+    event.set_integer("five", 5);
+    event
+}
+
+/// TF-3.
+#[test]
+fn legacy_attributes() {
+    for (wanted, passes) in [
+        (&[][..], true),
+        (&[("type", "com.example.t")], true),
+        (&[("type", "COM.example.t")], false),
+        (&[("type", "com.example.t"), ("source", "/s")], true),
+        (&[("type", "com.example.t"), ("source", "/x")], false),
+        (&[("ext", "")], true),
+        (&[("word", "é x")], true),
+        (&[("five", "")], true),
+        (&[("five", "5")], false),
+        (&[("missing", "")], false),
+        (&[("missing", "x")], false),
+        (&[("time", "")], false),
+        (&[("specversion", "1.0")], true),
+    ] {
+        assert_eq!(Filter::Attributes(pairs(wanted)).matches(&event()), passes, "{wanted:?}");
+    }
+}
+
+/// TF-4, TF-5.
+#[test]
+fn dialects() {
+    let exact = |name: &str, wanted: &str| Filter::Exact(pairs(&[(name, wanted)]));
+    let not = |filter| Filter::Not(Box::new(filter));
+    for (filter, passes) in [
+        (exact("type", "com.example.t"), true),
+        (exact("five", "5"), true),
+        (exact("missing", "x"), false),
+        (not(exact("missing", "x")), true),
+        (Filter::Exact(pairs(&[("type", "com.example.t"), ("ext", "w")])), false),
+        (Filter::Prefix(pairs(&[("type", "com."), ("source", "/")])), true),
+        (Filter::Prefix(pairs(&[("time", "0001")])), false),
+        (Filter::Suffix(pairs(&[("type", ".t")])), true),
+        (Filter::Suffix(pairs(&[("type", ".T")])), false),
+        (Filter::All(vec![exact("ext", "v"), exact("source", "/s")]), true),
+        (Filter::All(vec![exact("ext", "v"), exact("source", "/x")]), false),
+        (Filter::Any(vec![exact("ext", "x"), exact("source", "/s")]), true),
+        (Filter::Any(vec![exact("ext", "x"), exact("source", "/x")]), false),
+        (not(Filter::Any(vec![exact("ext", "x"), exact("source", "/x")])), true),
+    ] {
+        assert_eq!(filter.matches(&event()), passes, "{filter:?}");
+    }
+}
+
+/// TF-12, TF-13, G-2, but an error inside `not` does not pass either.
+#[test]
+fn expressions_fail_closed() {
+    let not = |filter| Filter::Not(Box::new(filter));
+    for (filter, passes) in [
+        (cesql("type LIKE 'com.%' AND five = 5"), true),
+        (cesql("five > 4 AND word = 'é x'"), true),
+        (cesql("type = 'x'"), false),
+        (cesql("missing = 'x'"), false),
+        (cesql("NOT (missing = 'x')"), false),
+        (not(cesql("missing = 'x'")), false),
+        (not(cesql("type = 'x'")), true),
+        (cesql("1"), false),
+        (cesql("type"), false),
+        (not(cesql("1")), false),
+        (cesql("1 / 0 = 0"), false),
+        (cesql("TRUE OR missing = 'x'"), true),
+        (Filter::Any(vec![cesql("TRUE"), cesql("missing")]), true),
+        (Filter::Any(vec![cesql("missing"), cesql("TRUE")]), true),
+        (Filter::Any(vec![cesql("missing"), cesql("FALSE")]), false),
+        (not(Filter::Any(vec![cesql("missing"), cesql("FALSE")])), false),
+        (not(Filter::All(vec![cesql("missing"), cesql("FALSE")])), true),
+        (Filter::All(vec![cesql("FALSE"), cesql("missing")]), false),
+    ] {
+        assert_eq!(filter.matches(&event()), passes, "{filter:?}");
+    }
+}
