@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{ChannelBackend, Message, Opened, Outcome, PublishError, Publisher};
 use crate::event::Event;
+use crate::filter::index::Index;
 use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 use receipt::Receipt;
@@ -51,8 +52,9 @@ impl ChannelBackend for MemoryBackend {
             });
             lanes.push(Lane { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
         }
-        let publisher =
-            MemoryPublisher { acknowledge: channel.acknowledge, lanes, counters: Arc::clone(&self.counters) };
+        let index = Index::new(lanes.iter().map(|lane| &lane.subscription.filter));
+        let counters = Arc::clone(&self.counters);
+        let publisher = MemoryPublisher { acknowledge: channel.acknowledge, index, lanes, counters };
         Opened { publisher: Arc::new(publisher), consumers }
     }
 
@@ -103,6 +105,8 @@ struct Lane {
 
 struct MemoryPublisher {
     acknowledge: Acknowledge,
+    /// Of the lanes' filters, by their places.
+    index: Index,
     lanes: Vec<Lane>,
     counters: Arc<Counters>,
 }
@@ -117,9 +121,10 @@ struct Reserved<'a> {
 impl MemoryPublisher {
     /// A place for each event in each queue whose subscription wants it, or no place at all.
     fn reserve<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<Reserved<'a>>, PublishError> {
-        let mut reserved = Vec::with_capacity(self.lanes.len());
+        let mut reserved = Vec::new();
         for event in events {
-            for lane in self.lanes.iter().filter(|lane| lane.subscription.filter.matches(event)) {
+            let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
+            for lane in candidates.filter(|lane| lane.subscription.filter.matches(event)) {
                 let queue: &Queue = &lane.queue;
                 reserved.push(Reserved { queue, event, place: queue.reserve()? });
             }

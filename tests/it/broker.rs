@@ -155,3 +155,38 @@ async fn a_broken_trigger_gets_nothing() {
     assert!(message.contains("Type"), "{message}");
     assert_eq!(ready(&dispatcher.object("triggers", "good").await)["status"], "True");
 }
+
+/// TF-1, TF-4, TF-5, TF-12: `filters` in every dialect, and it alone decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_of_every_dialect() {
+    let filters = [
+        ("exact", "[{exact: {type: wanted}}]"),
+        ("prefix", "[{prefix: {type: wan, source: /}}]"),
+        ("suffix", "[{suffix: {type: ted}}]"),
+        ("all", "[{all: [{exact: {type: wanted}}, {exact: {tenant: a}}]}]"),
+        ("any", "[{any: [{exact: {type: other}}, {exact: {tenant: a}}]}]"),
+        ("not", "[{not: {exact: {tenant: a}}}]"),
+        ("cesql", "[{cesql: \"type LIKE 'want%' AND EXISTS tenant\"}]"),
+        ("missing", "[{cesql: \"nosuch = 'x' OR TRUE\"}]"),
+        ("two", "[{exact: {type: wanted}}, {not: {cesql: \"tenant = 'a'\"}}]"),
+    ];
+    let mut subscribers = Vec::new();
+    let mut yaml = broker();
+    for (name, filters) in filters {
+        let subscriber = Subscriber::ok().await;
+        let with = format!("  filters: {filters}\n  subscriber:");
+        yaml.push_str(&trigger(name, "type: ignored", &subscriber).replace("  subscriber:", &with));
+        subscribers.push(subscriber);
+    }
+    let dispatcher = Dispatcher::standalone(&yaml).await;
+    for (ty, tenant) in [("wanted", Some("a")), ("wanted", Some("b")), ("wanted", None), ("other", None)] {
+        let request = plain().post(dispatcher.http_url("/default/b")).header("ce-specversion", "1.0");
+        let mut request = request.header("ce-id", "i").header("ce-source", "/s").header("ce-type", ty);
+        if let Some(tenant) = tenant {
+            request = request.header("ce-tenant", tenant);
+        }
+        assert_eq!(request.send().await.expect("an answer").status(), 202);
+    }
+    let counts: Vec<usize> = subscribers.iter().map(Subscriber::count).collect();
+    assert_eq!(counts, [3, 3, 3, 1, 2, 3, 2, 0, 1]);
+}

@@ -1,0 +1,110 @@
+//! Which of many filters an event may pass, without asking each: by the exact `type` and `source` that they require.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::{Filter, Pairs};
+use crate::event::Event;
+
+/// The attributes by which filters are found, the one that tells more apart first.
+const KEYS: [&str; 2] = ["type", "source"];
+
+/// Places of filters, by what they require.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    /// Filters that require a text of [`KEYS`], by place of the key and text.
+    required: [HashMap<String, Vec<usize>>; 2],
+    /// Filters that require neither.
+    others: Vec<usize>,
+}
+
+impl Index {
+    /// An index of these filters.
+    pub fn new<'f>(filters: impl IntoIterator<Item = &'f Filter>) -> Self {
+        let mut index = Self::default();
+        for (place, filter) in filters.into_iter().enumerate() {
+            let key = KEYS.iter().zip(&mut index.required).find_map(|(key, map)| Some((requires(filter, key)?, map)));
+            match key {
+                Some((text, map)) => push(map, text.to_owned(), place),
+                None => index.others.push(place),
+            }
+        }
+        index
+    }
+
+    /// The places of the filters that the event may pass, each once, in no order. Filters that are not among them do
+    /// not let it pass.
+    pub fn candidates<'i>(&'i self, event: &Event) -> impl Iterator<Item = usize> + use<'i> {
+        let [by_type, by_source] = &self.required;
+        let found = [(by_type, "type"), (by_source, "source")].map(|(map, key)| {
+            let text = if map.is_empty() { None } else { event.get(key) };
+            text.and_then(|text| map.get(text.as_ref())).map(Vec::as_slice).unwrap_or_default()
+        });
+        found.into_iter().chain([self.others.as_slice()]).flatten().copied()
+    }
+}
+
+fn push<K: Hash + Eq>(map: &mut HashMap<K, Vec<usize>>, key: K, place: usize) {
+    map.entry(key).or_default().push(place);
+}
+
+/// The text that an attribute must have exactly, for the filter to let an event pass.
+fn requires<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
+    match filter {
+        Filter::Attributes(pairs) | Filter::Exact(pairs) => required_by(pairs, key),
+        Filter::All(filters) => filters.iter().find_map(|filter| requires(filter, key)),
+        _ => None,
+    }
+}
+
+/// An empty text in `filter.attributes` wants the attribute to be there, not to be empty.
+fn required_by<'f>(pairs: &'f Pairs, key: &str) -> Option<&'f str> {
+    pairs.iter().find(|(name, wanted)| name == key && !wanted.is_empty()).map(|(_, wanted)| wanted.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::cesql::Expression;
+    use proptest::prelude::*;
+
+    fn any_filter() -> impl Strategy<Value = Filter> {
+        let text = prop::sample::select(vec!["", "a", "b", "c"]);
+        let name = prop::sample::select(vec!["type", "source", "ext"]);
+        let pairs = prop::collection::vec((name, text).prop_map(|(n, t)| (n.to_owned(), t.to_owned())), 0..3);
+        let leaf = prop_oneof![
+            Just(Filter::Pass),
+            pairs.clone().prop_map(Filter::Attributes),
+            pairs.clone().prop_map(Filter::Exact),
+            pairs.prop_map(Filter::Prefix),
+            Just(Filter::Cesql(Expression::parse("type = 'a' OR missing = 1").expect("an expression"))),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..3).prop_map(Filter::All),
+                prop::collection::vec(inner.clone(), 1..3).prop_map(Filter::Any),
+                inner.prop_map(|filter| Filter::Not(Box::new(filter))),
+            ]
+        })
+    }
+
+    proptest! {
+        /// The index is equivalent to asking each filter.
+        #[test]
+        fn the_index_changes_nothing(
+            filters in prop::collection::vec(any_filter(), 0..12),
+            ty in "[abcd]",
+            source in "[abcd]",
+            ext in proptest::option::of("[abcd]"),
+        ) {
+            let mut event = Event::new("1", &source, &ty);
+            ext.into_iter().for_each(|ext| event.set("ext", &ext));
+            let each: Vec<usize> = (0..filters.len()).filter(|place| filters[*place].matches(&event)).collect();
+            let index = Index::new(&filters);
+            let mut found: Vec<usize> =
+                index.candidates(&event).filter(|place| filters[*place].matches(&event)).collect();
+            found.sort_unstable();
+            prop_assert_eq!(found, each);
+        }
+    }
+}
