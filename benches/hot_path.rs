@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench hot_path`
 
+#![expect(clippy::indexing_slicing, reason = "a bench may end at what it did not expect")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use sealpost::client::{ClientCache, Limits};
 use sealpost::event::{Event, http as binding};
 use sealpost::filter::Filter;
+use sealpost::filter::cesql::Expression;
+use sealpost::filter::index::Index;
 use sealpost::model::{
     Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, Hosts, RoutingTable, Target, TransportEncryption,
     TrustBundle,
@@ -74,6 +78,26 @@ fn filter_attributes(bencher: Bencher<'_, '_>) {
     let pairs = [("type", "dev.sealpost.bench"), ("source", "/bench")];
     let filter = Filter::Attributes(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
     let event = event();
+    bencher.bench(|| filter.matches(black_box(&event)));
+}
+
+/// Finding the one Trigger of so many whose exact type the event has.
+#[divan::bench(args = [1, 1000])]
+fn filter_index(bencher: Bencher<'_, '_>, triggers: usize) {
+    let exact = |number: usize| {
+        let ty = if number == 0 { "dev.sealpost.bench".to_owned() } else { format!("other.{number}") };
+        Filter::Exact(vec![("type".to_owned(), ty)])
+    };
+    let filters: Vec<Filter> = (0..triggers).map(exact).collect();
+    let (index, event) = (Index::new(&filters), event());
+    bencher.bench(|| index.candidates(black_box(&event)).filter(|place| filters[*place].matches(&event)).count());
+}
+
+/// Evaluating one expression, as each of many Triggers would that all have one on a shared attribute.
+#[divan::bench]
+fn cesql(bencher: Bencher<'_, '_>) {
+    let expression = Expression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
+    let (filter, event) = (Filter::Cesql(expression), event());
     bencher.bench(|| filter.matches(black_box(&event)));
 }
 

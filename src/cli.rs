@@ -2,6 +2,7 @@
 
 mod check;
 mod display;
+mod filter;
 mod get;
 mod manifests;
 mod run;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 pub use check::CheckOptions;
 pub use display::DisplayOptions;
+pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
 pub use manifests::ManifestOptions;
 pub use run::{DefaultChannel, LimitOptions, LogFormat, RunOptions};
@@ -33,6 +35,9 @@ pub enum Command {
     Run(Box<RunOptions>),
     /// Read manifests as `run` would and print every problem
     Check(CheckOptions),
+    /// Try filters of Triggers
+    #[command(subcommand)]
+    Filter(FilterCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents

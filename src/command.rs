@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod display;
+pub mod filter;
 pub mod get;
 pub mod send;
 

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 pub use file::read;
 pub use manifest::Manifests;
 pub use problem::{ObjectName, Problem, Severity};
-pub use resolve::{Resolution, ServerCertificate, resolve};
+pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
 pub use settings::{CaCerts, ResolveOverride, ResolveOverrideError, Settings, Urls};
 pub use watch::watch;
 

@@ -1,6 +1,7 @@
 //! Which events a Trigger wants. Pure: no I/O, no state, total on every event. What cannot be decided does not pass.
 
 pub mod cesql;
+pub mod explain;
 pub mod index;
 
 use std::borrow::Cow;

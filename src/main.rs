@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sealpost::cli::{Cli, Command, LogFormat};
+use sealpost::cli::{Cli, Command, FilterCommand, LogFormat};
 use sealpost::telemetry::{LogStyle, start_logging};
 use sealpost::{app, command};
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let usage = match &cli.command {
         Command::Run(options) => options.validate(),
         Command::Check(options) => options.manifests.validate(),
+        Command::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
         _ => Ok(()),
     };
     if let Err(error) = usage.and_then(|()| start_logging(style, &level)) {
@@ -35,6 +36,7 @@ async fn run(command: Command) -> ExitCode {
     let ended = match command {
         Command::Run(options) => app::run(*options).await,
         Command::Check(options) => Ok(command::check::run(&options)),
+        Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         Command::Get(options) => command::get::run(&options).await,
         Command::Send(options) => command::send::run(*options).await,
         Command::Display(options) => command::display::run(options).await,

@@ -34,6 +34,7 @@ use service::Reach;
 use trust::{Bundles, Shared, Trust};
 
 pub use certificate::ServerCertificate;
+pub use filter::trigger_filters;
 
 /// What manifests mean.
 #[derive(Clone, Debug)]

@@ -205,3 +205,36 @@ async fn display_prints_events() {
     child.start_kill().expect("ended");
     assert_eq!(send(&plain(), dispatcher.http_url("/default/none"), "i").await, 404);
 }
+
+/// `filter test` says for each Trigger whether the event passes, and why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn filter_test_explains() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let at = |name: &str| directory.path().join(name).to_str().expect("a path").to_owned();
+    let trigger = |name: &str, filters: &str| {
+        format!(
+            "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: {name}}}\nspec:\n  broker: b\n  filters: {filters}\n  subscriber: {{uri: http://s}}\n"
+        )
+    };
+    let good = trigger("a", "[{exact: {type: t}}]")
+        + &trigger("b", "[{prefix: {type: x}}]")
+        + &trigger("c", "[{cesql: \"tenant = 'a'\"}]");
+    std::fs::write(at("good.yaml"), &good).expect("written");
+    std::fs::write(at("bad.yaml"), good + &trigger("d", "[{cesql: 'type ='}]")).expect("written");
+    std::fs::write(at("event.json"), r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#).expect("written");
+    let output = sealpost(&["filter", "test", "-f", &at("good.yaml"), "--event", &at("event.json")]).await;
+    let expected = "\
+Trigger default/a: passes
+Trigger default/b: does not pass: prefix.type: is \"t\", wanted \"x\"
+Trigger default/c: does not pass: cesql: ends in a missing attribute, where tenant is not set
+";
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.to_owned()));
+    let output = sealpost(&["filter", "test", "-f", &at("bad.yaml"), "--event", &at("event.json")]).await;
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("spec.filters[0].cesql: line 1, column 7: the expression ends too early"), "{said}");
+    assert!(said.ends_with("Trigger default/d: gets nothing: its filter is not understood\n"), "{said}");
+    let output = sealpost(&["filter", "test", "-f", &at("good.yaml"), "--event", &at("good.yaml")]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("not a CloudEvent in JSON format"), "{}", text(&output.stderr));
+}

@@ -24,7 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ingress", &["channel", "event", "model", "router", "server"]),
     ("admin", &["model", "server", "supervisor", "telemetry"]),
     ("cli", &["control", "event", "model", "tls"]),
-    ("command", &["cli", "control", "display", "event", "model", "server", "tls"]),
+    ("command", &["cli", "control", "display", "event", "filter", "model", "server", "tls"]),
     (
         "app",
         &[

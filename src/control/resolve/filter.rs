@@ -4,8 +4,11 @@
 
 use serde_json::Value;
 
+use super::collect::{Collected, Item};
+use crate::control::manifest::Manifests;
 use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
 use crate::control::report::Report;
+use crate::control::{ObjectName, Problem};
 use crate::filter::cesql::Expression;
 use crate::filter::{Filter, Pairs};
 
@@ -13,6 +16,25 @@ use crate::filter::{Filter, Pairs};
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
 /// Deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
+
+/// The filter of each Trigger, by name, whether its Broker and its subscriber are there or not; none for one that is
+/// not understood. With the problems of files, of Triggers' shapes, and of filters.
+#[must_use]
+pub fn trigger_filters(
+    manifests: &Manifests,
+    default_namespace: &str,
+) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
+    let collected = Collected::of(manifests.documents(), default_namespace);
+    let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
+    let mut filters = Vec::with_capacity(collected.triggers.len());
+    for Item { object, mut report } in collected.triggers.into_values() {
+        let spec = object.and_then(|trigger| trigger.spec);
+        let filter = spec.map(|spec| compiled(&spec, &mut report)).filter(|_| !report.is_bad());
+        filters.push((report.object().clone(), filter));
+        problems.extend(report.into_problems());
+    }
+    (filters, problems)
+}
 
 /// The filter of a Trigger. `filters` alone decides if it has an entry (TF-1).
 pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {

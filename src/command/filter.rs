@@ -1,0 +1,42 @@
+//! `sealpost filter test`: whether an event passes the filter of each Trigger, and if not, why.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
+
+use crate::cli::FilterTestOptions;
+use crate::control::{self, Problem};
+use crate::event::{Event, http as binding};
+use crate::filter::explain::explain;
+
+/// Prints a line for each Trigger, after the problems of their filters.
+///
+/// # Errors
+/// If the event cannot be read.
+pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
+    let event = event(options)?;
+    let manifests = control::read(&options.manifests.filename);
+    let (filters, problems) = control::trigger_filters(&manifests, &options.manifests.namespace);
+    let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    for (trigger, filter) in &filters {
+        let verdict = match filter.as_ref().map(|filter| explain(filter, &event)) {
+            None => "gets nothing: its filter is not understood".to_owned(),
+            Some(None) => "passes".to_owned(),
+            Some(Some(why)) => format!("does not pass: {}", super::printable(&why)),
+        };
+        text.push_str(&format!("{trigger}: {verdict}\n"));
+    }
+    super::print(&text);
+    Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn event(options: &FilterTestOptions) -> anyhow::Result<Event> {
+    let place = || format!("--event {}", options.event.display());
+    let json = std::fs::read(&options.event).with_context(place)?;
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
+    let events = binding::decode(headers, Bytes::from(json)).with_context(place)?;
+    events.into_iter().next().with_context(place)
+}
