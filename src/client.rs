@@ -124,7 +124,7 @@ impl ClientCache {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()
-            .redirect(redirect::Policy::custom(follow_same_host))
+            .redirect(redirect::Policy::custom(follow_where_safe))
             .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")))
             .referer(false)
             .connect_timeout(self.limits.connect_timeout)
@@ -194,7 +194,7 @@ fn outgoing(request: Request<Bytes>, to: &Addressable) -> reqwest::Request {
 
 /// 307 and 308 repeat the request where it is as safe as before: at the same origin, or encrypted at the same host where
 /// it was in the clear. Every other redirect is an answer, never a request without body (gaps.md G-12, G-58).
-fn follow_same_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
+fn follow_where_safe(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let repeats = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
     let as_safe = attempt.previous().last().is_some_and(|from| {
         let to = attempt.url();

@@ -80,12 +80,17 @@ impl Failure {
         }
     }
 
+    /// The destination without its query, which may hold a secret that no log should see.
+    fn place(&self) -> &str {
+        self.destination.split('?').next().unwrap_or_default()
+    }
+
     /// Says that nobody has the event.
     pub(super) fn report_lost(&self, event: &Event, subscription: &Subscription, end: &str) {
         tracing::error!(
             subscription = %subscription.key,
             event.id = %event.id(),
-            destination = %self.destination,
+            destination = self.place(),
             attempts = self.attempts,
             reason = %self.reason,
             "Event lost: delivery failed and {end}"
@@ -95,6 +100,6 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.destination, self.reason)
+        write!(f, "{} {}", self.place(), self.reason)
     }
 }

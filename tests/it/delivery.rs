@@ -218,10 +218,8 @@ async fn the_dead_letter_of_a_failed_reply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_without_a_home() {
     let (subscriber, dead) = (Subscriber::replying(&[400]).await, Subscriber::replying(&[410]).await);
-    let yaml = channel(&[
-        ("homeless", spec(&subscriber.url(), "retry: 0")),
-        ("unlucky", spec(&subscriber.url(), &sink(&dead))),
-    ]);
+    let url = subscriber.url() + "?token=secret";
+    let yaml = channel(&[("homeless", spec(&url, "retry: 0")), ("unlucky", spec(&url, &sink(&dead)))]);
     let dispatcher = Dispatcher::of(&yaml).arg("--log-format").arg("json").start().await;
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "lost-one").await, 500);
     assert_eq!(dispatcher.counter("deliveries_lost_total").await, 2);
@@ -239,6 +237,7 @@ async fn events_without_a_home() {
         let line: serde_json::Value = serde_json::from_str(&lines[0]).expect("JSON");
         assert_eq!(line["attempts"], 1);
     }
+    assert!(!dispatcher.log().contains("secret"), "what a URL's query holds is not logged");
 }
 
 /// A peer that refuses, or goes away in the middle.
