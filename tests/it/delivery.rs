@@ -329,3 +329,16 @@ async fn cluster_hosts_are_found() {
     assert_eq!(paths, ["/in", "/port"]);
     assert_eq!(simple.received()[0].path, "/x");
 }
+
+/// DP-5: a Subscription of another namespace gets the channel's as `Kn-Namespace`.
+#[tokio::test(flavor = "multi_thread")]
+async fn across_namespaces() {
+    let subscriber = Subscriber::ok().await;
+    let foreign = format!(
+        "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: outsider, namespace: analytics}}\nspec:\n  channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c, namespace: default}}\n  subscriber: {{uri: '{}'}}\n",
+        subscriber.url()
+    );
+    let dispatcher = Dispatcher::standalone(&(channel(&[]) + &foreign)).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
+    assert_eq!(subscriber.received()[0].header("kn-namespace"), Some("default"));
+}

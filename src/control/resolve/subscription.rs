@@ -41,7 +41,8 @@ impl Maker<'_, '_> {
         let parent = channel.as_ref().and_then(|key| parents.get(key));
         let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
         let key = key_of(SubscriptionKind::Subscription, report);
-        let namespace = key.namespace.clone();
+        // The channel's, which need not be the Subscription's (data-plane.md DP-5).
+        let namespace = channel.as_ref().map_or_else(|| key.namespace.clone(), |channel| channel.namespace.clone());
         let filter = Filter::Pass;
         let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
         placed(channel, made, report)
