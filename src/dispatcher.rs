@@ -106,3 +106,6 @@ impl<T: Transport> Dispatcher<T> {
         self.lanes.insert(key, lane);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Workers: what one delivery does to the others, and what a change of the table does to all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::*;
+use crate::channel::memory::MemoryBackend;
+use crate::client::TransportError;
+use crate::delivery::Options;
+use crate::display::Display;
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::model::{
+    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, Hosts, SubscriptionKind, Target,
+    TransportEncryption, TrustBundle,
+};
+use crate::telemetry::counters::Counters;
+
+/// Takes every event but one, at which it panics.
+struct Fragile;
+
+impl Transport for Fragile {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        _: &Addressable,
+        _: Duration,
+    ) -> Result<Response<Bytes>, TransportError> {
+        assert_ne!(request.headers()["ce-id"], "boom", "as the test wants");
+        Ok(Response::default())
+    }
+}
+
+fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
+    let subscription = |name: &&str| {
+        let kind = SubscriptionKind::Subscription;
+        let (namespace, name) = ("ns".to_owned(), (*name).to_owned());
+        let subscriber = Addressable {
+            url: "http://subscriber/".parse().expect("a URL"),
+            target: Target::Remote { connect: None },
+            trust: Arc::new(TrustBundle::default()),
+            audience: None,
+        };
+        Arc::new(Subscription {
+            key: SubscriptionKey { kind, namespace: namespace.clone(), name },
+            filter: Filter::Pass,
+            subscriber: Some(subscriber),
+            reply: None,
+            dead_letter_sink: None,
+            delivery: DeliverySpec::default(),
+            namespace,
+        })
+    };
+    let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
+    let subscriptions = subscriptions.iter().map(subscription).collect();
+    let channel = Channel { key, acknowledge: Acknowledge::AfterDelivery, subscriptions };
+    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    Arc::new(RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []))
+}
+
+fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<Counters>) {
+    let counters = Arc::new(Counters::default());
+    let nothing = Serving { table: Arc::new(table(&[]).without_channels()), publishers: Vec::new() };
+    let router = Arc::new(Router::new(nothing, 255, Arc::clone(&counters)));
+    let options = Options { default_timeout: Duration::from_secs(10), jitter: 0.0 };
+    let delivery = Delivery::new(Fragile, Arc::clone(&router), Display::default(), options, Arc::clone(&counters));
+    let backend = Arc::new(MemoryBackend::new(100, Arc::clone(&counters)));
+    (Dispatcher::new(backend, Arc::clone(&router), Arc::new(delivery), 2), router, counters)
+}
+
+async fn accept(router: &Router, id: &str) -> bool {
+    router.accept(&router.serving(), 0, vec![Event::new(id, "/s", "t")]).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_panic_in_one_delivery_harms_no_other() {
+    let (mut dispatcher, router, counters) = dispatcher();
+    dispatcher.apply(&table(&["a"]));
+    for round in 0..5 {
+        assert!(!accept(&router, "boom").await, "its sender is told, round {round}");
+        assert!(accept(&router, "good").await, "the worker goes on, round {round}");
+    }
+    assert_eq!((counters.delivered.get(), counters.abandoned.get(), counters.unfinished()), (5, 5, 0));
+}
+
+#[tokio::test]
+async fn workers_follow_the_table_and_end_with_it() {
+    let (mut dispatcher, router, counters) = dispatcher();
+    for (subscriptions, delivered) in [(&["a"][..], 1), (&["a", "b"], 3), (&["b"], 4), (&[], 4), (&["a"], 5)] {
+        dispatcher.apply(&table(subscriptions));
+        assert!(accept(&router, "good").await);
+        assert_eq!(counters.delivered.get(), delivered, "{subscriptions:?}");
+    }
+    let (changes, receiver) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), dispatcher.run(receiver, stop)).await;
+    assert!(ended.is_ok(), "with the table gone, the workers end");
+    assert!(router.serving().table.channels().is_empty());
+    drop(changes);
+}
