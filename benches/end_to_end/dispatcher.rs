@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::Scenario;
 use crate::sink::Sink;
+use crate::{Receivers, Scenario};
 
 /// A running `sealpost run`, ended when it is dropped.
 pub(crate) struct Dispatcher {
@@ -100,8 +100,15 @@ async fn wait_for(ports: &Path) -> serde_json::Value {
 }
 
 fn manifest(scenario: &Scenario, sink: &Sink) -> String {
+    match scenario.receivers {
+        Receivers::Subscriptions(count) => channel(count, sink),
+        Receivers::OneTriggerOf(count) => broker(count, sink),
+    }
+}
+
+fn channel(subscriptions: usize, sink: &Sink) -> String {
     let mut yaml = String::from("apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c}\n");
-    for index in 0..scenario.subscribers {
+    for index in 0..subscriptions {
         write!(
             yaml,
             "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: s{index}}}\nspec:\n  \
@@ -113,6 +120,22 @@ fn manifest(scenario: &Scenario, sink: &Sink) -> String {
             yaml.push_str("    CACerts: |\n");
             ca.lines().for_each(|line| writeln!(yaml, "      {line}").expect("a string"));
         }
+    }
+    yaml
+}
+
+/// The first Trigger wants the type that is sent, the others a type of their own.
+fn broker(triggers: usize, sink: &Sink) -> String {
+    let mut yaml = String::from("apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: c}\n");
+    for index in 0..triggers {
+        let ty = if index == 0 { "dev.sealpost.bench".to_owned() } else { format!("other.{index}") };
+        write!(
+            yaml,
+            "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t{index}}}\nspec:\n  \
+             broker: c\n  filters: [{{exact: {{type: {ty}}}}}]\n  subscriber: {{uri: '{}'}}\n",
+            sink.url()
+        )
+        .expect("a string");
     }
     yaml
 }

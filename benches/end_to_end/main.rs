@@ -38,18 +38,39 @@ pub(crate) enum Wire {
     TlsHttp2,
 }
 
+/// Who gets an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receivers {
+    /// So many subscriptions of a channel.
+    Subscriptions(usize),
+    /// One of so many Triggers of a Broker, by an exact type each.
+    OneTriggerOf(usize),
+}
+
 struct Scenario {
     name: &'static str,
     wire: Wire,
-    subscribers: usize,
+    receivers: Receivers,
 }
 
-const SCENARIOS: [Scenario; 5] = [
-    Scenario { name: "plain 1x1", wire: Wire::Plain, subscribers: 1 },
-    Scenario { name: "plain 1x10", wire: Wire::Plain, subscribers: 10 },
-    Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, subscribers: 1 },
-    Scenario { name: "tls-h2 1x1", wire: Wire::TlsHttp2, subscribers: 1 },
-    Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, subscribers: 10 },
+impl Scenario {
+    /// Deliveries of one event.
+    fn deliveries(&self) -> u64 {
+        match self.receivers {
+            Receivers::Subscriptions(count) => count as u64,
+            Receivers::OneTriggerOf(_) => 1,
+        }
+    }
+}
+
+const SCENARIOS: [Scenario; 7] = [
+    Scenario { name: "plain 1x1", wire: Wire::Plain, receivers: Receivers::Subscriptions(1) },
+    Scenario { name: "plain 1x10", wire: Wire::Plain, receivers: Receivers::Subscriptions(10) },
+    Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, receivers: Receivers::Subscriptions(1) },
+    Scenario { name: "tls-h2 1x1", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(1) },
+    Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(10) },
+    Scenario { name: "broker 1", wire: Wire::Plain, receivers: Receivers::OneTriggerOf(1) },
+    Scenario { name: "broker 1000", wire: Wire::Plain, receivers: Receivers::OneTriggerOf(1000) },
 ];
 
 fn main() {
@@ -78,7 +99,7 @@ async fn measure(scenario: &Scenario, time: Duration) {
     let report: Report = load.run(time).await;
     let (cpu, delivered) = (dispatcher.cpu() - cpu, sink.count() - delivered);
     assert_eq!(report.refused, 0, "every event is accepted");
-    assert_eq!(delivered, report.accepted * scenario.subscribers as u64, "every event reaches every subscriber");
+    assert_eq!(delivered, report.accepted * scenario.deliveries(), "every event reaches every subscriber");
     println!(
         "{:<12} {:>14.1} {:>14.0} {:>9.2} {:>9.2} {:>10.1}",
         scenario.name,

@@ -48,12 +48,13 @@ async fn strict_mode() {
 async fn the_documentation_is_sound() {
     let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default}\n";
     let directory = tempfile::TempDir::new().expect("a directory");
-    let page = include_str!("../../docs/FILTERS.md");
-    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
+    let pages = [include_str!("../../docs/FILTERS.md"), include_str!("../../docs/BROKERS.md")].concat();
+    let blocks: Vec<&str> = pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
     for block in blocks {
         let path = directory.path().join("m.yaml");
-        std::fs::write(&path, format!("{broker}---\n{block}")).expect("written");
+        let before = if block.contains("kind: Broker") { "" } else { broker };
+        std::fs::write(&path, format!("{before}---\n{block}")).expect("written");
         let mut check = Command::new(env!("CARGO_BIN_EXE_sealpost"));
         let output = check.arg("check").arg("-f").arg(path).output().await.expect("it runs");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{block}");
