@@ -15,7 +15,7 @@ pub use check::CheckOptions;
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
-pub use manifests::ManifestOptions;
+pub use manifests::{DeliveryMerge, ManifestOptions};
 pub use run::{DefaultChannel, LimitOptions, LogFormat, RunOptions};
 pub use send::{Mode, SendOptions};
 

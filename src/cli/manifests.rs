@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use crate::control::{CaCerts, ResolveOverride, Settings, Urls};
+use crate::control::{self, CaCerts, ResolveOverride, Settings, Urls};
 use crate::model::TransportEncryption;
 
 /// Where manifests are, and what they do not say.
@@ -30,6 +30,29 @@ pub struct ManifestOptions {
     /// Domain of cluster host names
     #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+
+    /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's: only the dead letter sink,
+    /// as in Knative (replace), or every field that it does not set (fields)
+    #[arg(long, value_name = "HOW", env = "SEALPOST_DELIVERY_MERGE", default_value = "replace")]
+    pub delivery_merge: DeliveryMerge,
+}
+
+/// How delivery specs of child and parent become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DeliveryMerge {
+    /// The child's replaces the parent's.
+    Replace,
+    /// Field by field.
+    Fields,
+}
+
+impl From<DeliveryMerge> for control::DeliveryMerge {
+    fn from(merge: DeliveryMerge) -> Self {
+        match merge {
+            DeliveryMerge::Replace => Self::Replace,
+            DeliveryMerge::Fields => Self::Fields,
+        }
+    }
 }
 
 impl ManifestOptions {
@@ -45,6 +68,7 @@ impl ManifestOptions {
             system_namespace: self.system_namespace.clone(),
             cluster_domain: self.cluster_domain.clone(),
             default_namespace: self.namespace.clone(),
+            delivery_merge: self.delivery_merge.into(),
             transport_encryption,
             resolve: self.resolve.clone(),
             urls,

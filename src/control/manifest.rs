@@ -2,6 +2,7 @@
 //! checked beyond its shape, and no reference is followed.
 
 pub(crate) mod config;
+pub(crate) mod defaults;
 pub(crate) mod duck;
 pub(crate) mod eventing;
 mod fields;

@@ -7,6 +7,7 @@ mod address;
 mod certificate;
 mod channel;
 mod collect;
+mod defaults;
 mod delivery;
 mod destination;
 mod features;
@@ -28,6 +29,7 @@ use crate::model::{Inventory, RoutingTable, TransportEncryption};
 use address::Addresses;
 use channel::Parents;
 use collect::{Collected, Name};
+use defaults::Defaults;
 use destination::Resolver;
 use routes::Routes;
 use service::Reach;
@@ -56,6 +58,7 @@ pub struct Resolution {
 #[derive(Clone, Debug)]
 struct Memory {
     mode: TransportEncryption,
+    defaults: Defaults,
     parents: Parents,
     services: BTreeMap<Name, Option<Reach>>,
     bundles: Bundles,
@@ -96,7 +99,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         trust: Trust::new(&bundles, trusted, settings.now),
         places: HashMap::new(),
     };
-    let parents = channel::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.parents));
+    let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
+    let parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
     let routes = Routes::build(&mut collected, &mut resolver, &parents, last.map(|last| last.table.as_ref()));
     let table = routes.table(&parents, &resolver.addresses, effective);
     let table = shared(last.map(|last| &last.table), table);
@@ -105,7 +109,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let hosts = resolver.addresses.certificate_names(parents.keys());
     let problems = ordered(manifests.problems().cloned().chain(collected.into_problems()).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory = Memory { mode, parents, services, bundles, shared: trust.shared };
+    let memory = Memory { mode, defaults, parents, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, memory }
 }
 

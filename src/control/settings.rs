@@ -17,6 +17,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// The namespace of objects without `metadata.namespace`; by default `default`.
     pub default_namespace: String,
+    /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's.
+    pub delivery_merge: DeliveryMerge,
     /// Overrides `transport-encryption` of `config-features`.
     pub transport_encryption: Option<TransportEncryption>,
     /// Where host names really are; the first that matches counts.
@@ -35,6 +37,7 @@ impl Default for Settings {
             system_namespace: "knative-eventing".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             default_namespace: "default".to_owned(),
+            delivery_merge: DeliveryMerge::default(),
             transport_encryption: None,
             resolve: Vec::new(),
             urls: None,
@@ -42,6 +45,16 @@ impl Default for Settings {
             now: 0,
         }
     }
+}
+
+/// How the delivery spec of a Trigger or Subscription and that of its Broker or channel become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeliveryMerge {
+    /// Its own replaces its parent's as a whole, but for the dead letter sink, as upstream (data-plane.md BF-3).
+    #[default]
+    Replace,
+    /// Field by field: what its own does not set is its parent's (gaps.md G-34).
+    Fields,
 }
 
 /// The CA that https addresses advertise, PEM.

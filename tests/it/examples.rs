@@ -50,7 +50,7 @@ async fn the_documentation_is_sound() {
     let directory = tempfile::TempDir::new().expect("a directory");
     let pages = [include_str!("../../docs/FILTERS.md"), include_str!("../../docs/BROKERS.md")].concat();
     let blocks: Vec<&str> = pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     for block in blocks {
         let path = directory.path().join("m.yaml");
         let before = if block.contains("kind: Broker") { "" } else { broker };

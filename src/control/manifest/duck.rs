@@ -27,7 +27,7 @@ impl Metadata {
 }
 
 /// A reference to an object.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KReference {
     pub(crate) api_version: Option<String>,
@@ -37,7 +37,7 @@ pub(crate) struct KReference {
 }
 
 /// Where events go: `ref`, `uri`, or both.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) struct Destination {
     #[serde(rename = "ref")]
     pub(crate) reference: Option<KReference>,
@@ -48,7 +48,7 @@ pub(crate) struct Destination {
 }
 
 /// How delivery is tried (control-plane.md 2.1).
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeliverySpec {
     pub(crate) dead_letter_sink: Option<Destination>,

@@ -16,6 +16,8 @@ pub(crate) struct Broker {
 /// `spec` of a `Broker`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct BrokerSpec {
+    /// Where the template of its channel stands.
+    pub(crate) config: Option<KReference>,
     pub(crate) delivery: Option<DeliverySpec>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct ChannelSpec {
 }
 
 /// What a `Channel` is made of.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChannelTemplate {
     pub(crate) api_version: Option<String>,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::collect::{Collected, Item, Items, Name};
-use super::delivery;
+use super::defaults::Defaults;
+use super::delivery::{self, Fields};
 use super::destination::{Place, Resolver, Wanted, local_key};
 use super::features;
 use crate::control::kind::Kind;
@@ -11,10 +12,12 @@ use crate::control::manifest::duck::{self, Metadata};
 use crate::control::manifest::eventing::Broker;
 use crate::control::manifest::messaging::{Channel, ChannelTemplate};
 use crate::control::report::Report;
-use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, DeliverySpec};
+use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind};
 
 const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
-const OUR_CLASS: &str = "MTChannelBasedBroker";
+/// The class that is served under upstream's name, and the one of our own.
+const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
+const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const NO_RABBITMQ: &str = "RabbitMQ-backed channels are not supported by this build yet: use InMemoryChannel";
 
 /// What a served channel or broker gives to its subscriptions.
@@ -22,7 +25,7 @@ const NO_RABBITMQ: &str = "RabbitMQ-backed channels are not supported by this bu
 pub(crate) struct Parent {
     pub(crate) acknowledge: Acknowledge,
     /// For subscriptions without a delivery spec of their own.
-    pub(crate) delivery: DeliverySpec,
+    pub(crate) delivery: Fields,
     /// For subscriptions without a dead letter sink of their own.
     pub(crate) dead_letter_sink: Option<Addressable>,
 }
@@ -38,13 +41,19 @@ struct Candidate<'i, 'd> {
 }
 
 /// Decides which channels and brokers are served. One with problems keeps its form of `last`.
-pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, last: Option<&Parents>) -> Parents {
-    declare(collected, resolver);
+pub(super) fn resolve(
+    collected: &mut Collected<'_>,
+    resolver: &mut Resolver<'_>,
+    defaults: &Defaults,
+    last: Option<&Parents>,
+) -> Parents {
+    declare(collected, resolver, defaults);
     let Collected { channels, in_memory_channels, brokers, .. } = collected;
     let shadowing: BTreeSet<Name> = channels.keys().cloned().collect();
+    apply_templates(channels, defaults);
     let mut candidates = of_channels(channels, &BTreeSet::new(), resolver);
     candidates.extend(of_channels(in_memory_channels, &shadowing, resolver));
-    candidates.extend(of_brokers(brokers, resolver));
+    candidates.extend(of_brokers(brokers, resolver, defaults));
     for candidate in &mut candidates {
         if candidate.report.is_bad() {
             candidate.parent = last.and_then(|last| last.get(&candidate.key)).cloned();
@@ -57,7 +66,7 @@ pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>
 }
 
 /// Says which channels and brokers there are, so that they can refer to each other in any order.
-fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>) {
+fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults: &Defaults) {
     let key = |kind, (namespace, name): &(String, String)| ChannelKey {
         kind,
         namespace: namespace.clone(),
@@ -80,7 +89,7 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>) {
         resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
     }
     for (name, item) in &mut collected.brokers {
-        let ours = is_ours(item);
+        let ours = is_ours(item, defaults.broker_class(&name.0));
         let place = if ours { Place::Served } else { Place::NotServed };
         if ours && resolver.places.contains_key(&key(ChannelKind::Channel, name)) {
             let path = format!("/{}/{}", name.0, name.1);
@@ -91,16 +100,28 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>) {
     }
 }
 
-/// Whether a broker is of our class; reports one that is not.
-fn is_ours(item: &mut Item<'_, Broker>) -> bool {
-    let class = item.object.as_ref().and_then(|broker| broker.metadata.annotation(BROKER_CLASS));
-    let Some(class) = class.filter(|class| *class != OUR_CLASS) else {
+/// Whether a broker is of our class, which is `default` where it names none; reports one that is not.
+fn is_ours(item: &mut Item<'_, Broker>, default: Option<&str>) -> bool {
+    let written = item.object.as_ref().and_then(|broker| broker.metadata.annotation(BROKER_CLASS));
+    let Some(class) = written.or(default).filter(|class| !OUR_CLASSES.contains(class)) else {
         return true;
     };
-    let message =
-        format!("{class} is another implementation's, so this Broker is left alone: write {OUR_CLASS}, or nothing");
+    let by_default = if written.is_none() { " (the default of config-br-defaults)" } else { "" };
+    let rule = "is another implementation's, so this Broker is left alone: write";
+    let message = format!("{class}{by_default} {rule} {}, or nothing", OUR_CLASSES.join(" or "));
     item.report.note(&format!("metadata.annotations.{BROKER_CLASS}"), message);
     false
+}
+
+/// Gives each `Channel` without a template the default one.
+fn apply_templates(channels: &mut Items<'_, Channel>, defaults: &Defaults) {
+    for ((namespace, _), item) in channels {
+        let Item { object: Some(channel), report } = item else { continue };
+        let written = channel.spec.as_ref().is_some_and(|spec| spec.channel_template.is_some());
+        if let Some(template) = defaults.channel_template(namespace).filter(|_| !written) {
+            check_template(template, "spec.channelTemplate (default of ConfigMap default-ch-webhook)", report);
+        }
+    }
 }
 
 fn of_channels<'i, 'd>(
@@ -114,9 +135,10 @@ fn of_channels<'i, 'd>(
         let parent = object.as_ref().and_then(|channel| {
             let spec = channel.spec.as_ref();
             if let Some(template) = spec.and_then(|spec| spec.channel_template.as_ref()) {
-                check_template(template, report);
+                check_template(template, "spec.channelTemplate", report);
             }
-            parent(&channel.metadata, spec.and_then(|spec| spec.delivery.as_ref()), resolver, report)
+            let delivery = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
+            parent(&channel.metadata, delivery, resolver, report)
         });
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
         candidates.push(Candidate { key, report, parent });
@@ -124,7 +146,11 @@ fn of_channels<'i, 'd>(
     candidates
 }
 
-fn of_brokers<'i, 'd>(items: &'i mut Items<'d, Broker>, resolver: &mut Resolver<'_>) -> Vec<Candidate<'i, 'd>> {
+fn of_brokers<'i, 'd>(
+    items: &'i mut Items<'d, Broker>,
+    resolver: &mut Resolver<'_>,
+    defaults: &Defaults,
+) -> Vec<Candidate<'i, 'd>> {
     let mut candidates = Vec::new();
     for ((namespace, name), item) in items {
         let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
@@ -133,46 +159,57 @@ fn of_brokers<'i, 'd>(items: &'i mut Items<'d, Broker>, resolver: &mut Resolver<
         }
         let Item { object, report } = item;
         let parent = object.as_ref().and_then(|broker| {
-            let delivery = broker.spec.as_ref().and_then(|spec| spec.delivery.as_ref());
-            parent(&broker.metadata, delivery, resolver, report)
+            let spec = broker.spec.as_ref();
+            let config = spec.and_then(|spec| spec.config.as_ref());
+            let [upstream, _] = OUR_CLASSES;
+            let class = broker.metadata.annotation(BROKER_CLASS).or(defaults.broker_class(namespace));
+            let class = class.unwrap_or(upstream);
+            if let Some(template) = defaults.broker_template((namespace, class), config) {
+                check_template(template, "spec.config", report);
+            }
+            let own = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
+            let default = || Some((DEFAULT_DELIVERY, defaults.broker_delivery(namespace, class)?));
+            parent(&broker.metadata, own.or_else(default), resolver, report)
         });
         candidates.push(Candidate { key, report, parent });
     }
     candidates
 }
 
-fn check_template(template: &ChannelTemplate, report: &mut Report<'_>) {
+/// Checks what a channel is to be made of; `field` is where that stands.
+fn check_template(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
     let kind = template.kind.as_deref().unwrap_or_default();
     let api_version = template.api_version.as_deref().unwrap_or_default();
     let expected = match kind {
         "InMemoryChannel" => Kind::InMemoryChannel,
         "RabbitmqChannel" => {
-            report.error("spec.channelTemplate.kind", NO_RABBITMQ);
+            report.error(&format!("{field}.kind"), NO_RABBITMQ);
             return;
         }
         _ => {
-            let message = format!("{kind:?} cannot be made here: write InMemoryChannel, or leave channelTemplate out");
-            report.error("spec.channelTemplate.kind", message);
+            let message = format!("{kind:?} cannot be made here: write InMemoryChannel, or leave the template out");
+            report.error(&format!("{field}.kind"), message);
             return;
         }
     };
     if api_version != expected.api_version() {
         let message = format!("{api_version:?} has no {kind}: write {}", expected.api_version());
-        report.error("spec.channelTemplate.apiVersion", message);
+        report.error(&format!("{field}.apiVersion"), message);
     }
 }
 
+/// `written` is its delivery spec and the field where that stands.
 fn parent(
     metadata: &Metadata,
-    written: Option<&duck::DeliverySpec>,
+    written: Option<(&str, &duck::DeliverySpec)>,
     resolver: &mut Resolver<'_>,
     report: &mut Report<'_>,
 ) -> Option<Parent> {
     let acknowledge = features::acknowledge(metadata, report);
-    let delivery = written.map(|written| delivery::resolve(written, "spec.delivery", report)).unwrap_or_default();
-    let sink = written.and_then(|written| written.dead_letter_sink.as_ref());
+    let delivery = written.map(|(field, written)| delivery::resolve(written, field, report)).unwrap_or_default();
+    let sink = written.and_then(|(field, written)| Some((field, written.dead_letter_sink.as_ref()?)));
     let dead_letter_sink =
-        sink.and_then(|sink| resolver.resolve(&Wanted::at("spec.delivery.deadLetterSink".to_owned(), sink), report));
+        sink.and_then(|(field, sink)| resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report));
     (!report.is_bad()).then_some(Parent { acknowledge, delivery, dead_letter_sink })
 }
 

@@ -6,41 +6,93 @@ use crate::control::manifest::duck;
 use crate::control::report::Report;
 use crate::model::{BackoffPolicy, DeliverySpec, Format, parse_duration};
 
-/// Reads everything but the dead letter sink; `path` is the field where it stands. Reports every bad field, and takes
-/// its default in its place.
-pub(super) fn resolve(written: &duck::DeliverySpec, path: &str, report: &mut Report<'_>) -> DeliverySpec {
-    let mut fields = Fields { path, report };
-    DeliverySpec {
-        retry: fields.retry(written.retry),
-        backoff_policy: fields.policy(written.backoff_policy.as_deref()),
-        backoff_delay: fields.duration("backoffDelay", written.backoff_delay.as_deref()),
-        backoff_max: fields.duration("backoffMax", written.backoff_max.as_deref()),
-        timeout: fields.timeout(written.timeout.as_deref()),
-        retry_after_max: fields.duration("retryAfterMax", written.retry_after_max.as_deref()),
-        format: fields.format(written.format.as_deref()),
+/// The fields that a manifest sets; the dead letter sink stands elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fields {
+    retry: Option<u32>,
+    backoff_policy: Option<BackoffPolicy>,
+    backoff_delay: Option<Duration>,
+    backoff_max: Option<Duration>,
+    timeout: Option<Duration>,
+    retry_after_max: Option<Duration>,
+    format: Option<Format>,
+}
+
+impl Fields {
+    /// The whole spec: the default where a field is not set.
+    pub(super) fn spec(&self) -> DeliverySpec {
+        DeliverySpec {
+            retry: self.retry.unwrap_or_default(),
+            backoff_policy: self.backoff_policy,
+            backoff_delay: self.backoff_delay,
+            backoff_max: self.backoff_max,
+            timeout: self.timeout,
+            retry_after_max: self.retry_after_max,
+            format: self.format.unwrap_or_default(),
+        }
+    }
+
+    /// These fields, and those of the parent where they are not set.
+    pub(super) fn over(&self, parent: &Self) -> Self {
+        Self {
+            retry: self.retry.or(parent.retry),
+            backoff_policy: self.backoff_policy.or(parent.backoff_policy),
+            backoff_delay: self.backoff_delay.or(parent.backoff_delay),
+            backoff_max: self.backoff_max.or(parent.backoff_max),
+            timeout: self.timeout.or(parent.timeout),
+            retry_after_max: self.retry_after_max.or(parent.retry_after_max),
+            format: self.format.or(parent.format),
+        }
+    }
+
+    /// The names of fields that the parent sets and these do not.
+    pub(super) fn missing_of(&self, parent: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("retry", self.retry.is_none() && parent.retry.is_some()),
+            ("backoffPolicy", self.backoff_policy.is_none() && parent.backoff_policy.is_some()),
+            ("backoffDelay", self.backoff_delay.is_none() && parent.backoff_delay.is_some()),
+            ("backoffMax", self.backoff_max.is_none() && parent.backoff_max.is_some()),
+            ("timeout", self.timeout.is_none() && parent.timeout.is_some()),
+            ("retryAfterMax", self.retry_after_max.is_none() && parent.retry_after_max.is_some()),
+            ("format", self.format.is_none() && parent.format.is_some()),
+        ];
+        fields.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| name).collect()
     }
 }
 
-struct Fields<'f, 'd> {
+/// Reads everything but the dead letter sink; `path` is the field where it stands. Reports every bad field, and leaves
+/// it unset.
+pub(super) fn resolve(written: &duck::DeliverySpec, path: &str, report: &mut Report<'_>) -> Fields {
+    let mut reader = Reader { path, report };
+    Fields {
+        retry: reader.retry(written.retry),
+        backoff_policy: reader.policy(written.backoff_policy.as_deref()),
+        backoff_delay: reader.duration("backoffDelay", written.backoff_delay.as_deref()),
+        backoff_max: reader.duration("backoffMax", written.backoff_max.as_deref()),
+        timeout: reader.timeout(written.timeout.as_deref()),
+        retry_after_max: reader.duration("retryAfterMax", written.retry_after_max.as_deref()),
+        format: reader.format(written.format.as_deref()),
+    }
+}
+
+struct Reader<'f, 'd> {
     path: &'f str,
     report: &'f mut Report<'d>,
 }
 
-impl Fields<'_, '_> {
+impl Reader<'_, '_> {
     fn error(&mut self, field: &str, message: String) {
         self.report.error(&format!("{}.{field}", self.path), message);
     }
 
-    fn retry(&mut self, retry: Option<i64>) -> u32 {
-        let retry = retry.unwrap_or(0);
-        match i32::try_from(retry).ok().and_then(|retry| u32::try_from(retry).ok()) {
-            Some(retry) => retry,
-            None => {
-                let rule = if retry < 0 { "is negative: write 0 or more" } else { "is too large: at most 2147483647" };
-                self.error("retry", format!("{retry} {rule}"));
-                0
-            }
+    fn retry(&mut self, retry: Option<i64>) -> Option<u32> {
+        let retry = retry?;
+        let valid = i32::try_from(retry).ok().and_then(|retry| u32::try_from(retry).ok());
+        if valid.is_none() {
+            let rule = if retry < 0 { "is negative: write 0 or more" } else { "is too large: at most 2147483647" };
+            self.error("retry", format!("{retry} {rule}"));
         }
+        valid
     }
 
     fn policy(&mut self, text: Option<&str>) -> Option<BackoffPolicy> {
@@ -67,13 +119,13 @@ impl Fields<'_, '_> {
         Some(timeout)
     }
 
-    fn format(&mut self, text: Option<&str>) -> Format {
-        match text {
-            None | Some("binary") => Format::Binary,
-            Some("json") => Format::Json,
-            Some(other) => {
+    fn format(&mut self, text: Option<&str>) -> Option<Format> {
+        match text? {
+            "binary" => Some(Format::Binary),
+            "json" => Some(Format::Json),
+            other => {
                 self.error("format", format!("{other:?} is no format: write binary or json"));
-                Format::Binary
+                None
             }
         }
     }

@@ -4,6 +4,7 @@ use super::channel::{Parent, Parents};
 use super::delivery;
 use super::destination::{Resolver, Wanted, kind_of};
 use super::filter;
+use crate::control::DeliveryMerge;
 use crate::control::kind::Kind;
 use crate::control::manifest::duck::{self, Destination};
 use crate::control::manifest::eventing::TriggerSpec;
@@ -114,7 +115,7 @@ impl Maker<'_, '_> {
     }
 
     /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, else its parent's;
-    /// and its own sink if it has one, else its parent's (BF-3; control-plane.md 5.4).
+    /// and its own sink if it has one, else its parent's (BF-3; control-plane.md 5.4). Field by field if that is wanted.
     fn delivery(
         &mut self,
         field: &str,
@@ -122,15 +123,21 @@ impl Maker<'_, '_> {
         parent: Option<&Parent>,
         report: &mut Report<'_>,
     ) -> (DeliverySpec, Option<Addressable>) {
-        let delivery = match own {
-            Some(own) => delivery::resolve(own, field, report),
-            None => parent.map(|parent| parent.delivery.clone()).unwrap_or_default(),
+        let inherited = parent.map(|parent| parent.delivery.clone()).unwrap_or_default();
+        let merge = self.resolver.settings.delivery_merge;
+        let delivery = match (own.map(|own| delivery::resolve(own, field, report)), merge) {
+            (None, _) => inherited,
+            (Some(own), DeliveryMerge::Fields) => own.over(&inherited),
+            (Some(own), DeliveryMerge::Replace) => {
+                warn_of_missing(&own.missing_of(&inherited), field, report);
+                own
+            }
         };
         let sink = match own.and_then(|own| own.dead_letter_sink.as_ref()) {
             Some(sink) => self.resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report),
             None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
         };
-        (delivery, sink)
+        (delivery.spec(), sink)
     }
 
     fn channel_of(&self, spec: &SubscriptionSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
@@ -186,6 +193,16 @@ impl Maker<'_, '_> {
                 None
             }
         }
+    }
+}
+
+/// A spec of its own replaces the parent's as a whole, which surprises whoever only wants to add a field (G-34).
+fn warn_of_missing(missing: &[&str], field: &str, report: &mut Report<'_>) {
+    if !missing.is_empty() {
+        let fields = missing.join(", ");
+        let rule = "replaces the parent's, so that its";
+        let remedy = "not used: write them here too, or run with --delivery-merge fields";
+        report.warning(field, format!("{rule} {fields} are {remedy}"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Manifests in, tables out.
 
+mod defaults;
 mod keep;
 mod problems;
 mod samples;
@@ -254,7 +255,7 @@ fn delivery_is_inherited_whole_and_the_dead_letter_sink_by_itself() {
         ("delivery: {retry: 1}", DeliverySpec { retry: 1, ..DeliverySpec::default() }, "http://parent/"),
         ("delivery: {deadLetterSink: {uri: 'http://own'}}", DeliverySpec::default(), "http://own/"),
     ] {
-        let subscription = only(&good(&text(child)));
+        let subscription = only(&one(&text(child)));
         assert_eq!(subscription.delivery, delivery, "{child}");
         assert_eq!(subscription.dead_letter_sink.as_ref().expect("sink").url.as_str(), sink, "{child}");
     }

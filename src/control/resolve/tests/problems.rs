@@ -268,7 +268,7 @@ fn of_channels() {
         (
             channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}"),
             "4: Channel default/c: spec.channelTemplate.kind: \"KafkaChannel\" cannot be made here: write \
-             InMemoryChannel, or leave channelTemplate out",
+             InMemoryChannel, or leave the template out",
         ),
         (
             channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}}"),

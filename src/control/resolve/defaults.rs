@@ -1,0 +1,160 @@
+//! What Brokers and channels are where they do not say it themselves: `config-br-defaults`, `default-ch-webhook`, and
+//! the channel templates that Brokers refer to (upstream's webhook and mt-broker-controller apply them).
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+
+use super::collect::{Collected, Item, Name};
+use super::delivery;
+use crate::control::Settings;
+use crate::control::manifest::config::ConfigMap;
+use crate::control::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
+use crate::control::manifest::duck;
+use crate::control::manifest::messaging::ChannelTemplate;
+use crate::control::report::Report;
+use crate::control::yaml;
+
+const CONFIG_BR_DEFAULTS: &str = "config-br-defaults";
+const DEFAULT_BR_CONFIG: &str = "default-br-config";
+const DEFAULT_CH_WEBHOOK: &str = "default-ch-webhook";
+const DEFAULT_CH_CONFIG: &str = "default-ch-config";
+const CHANNEL_TEMPLATE_SPEC: &str = "channel-template-spec";
+
+/// The defaults in use. A ConfigMap with problems keeps its last good form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Defaults {
+    brokers: BrokerDefaults,
+    channels: ChannelDefaults,
+    /// By the ConfigMap that they stand in.
+    templates: BTreeMap<Name, ChannelTemplate>,
+}
+
+impl Defaults {
+    /// Reads the ConfigMaps; `last` are the defaults in use until now.
+    pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
+        let mut defaults = Self::default();
+        for ((namespace, name), Item { object, report }) in &mut collected.config_maps {
+            let Some(config_map) = object else {
+                defaults.keep(namespace, name, settings, last);
+                continue;
+            };
+            let system = *namespace == settings.system_namespace;
+            match name.as_str() {
+                CONFIG_BR_DEFAULTS if system => defaults.brokers = brokers(config_map, report).unwrap_or_default(),
+                DEFAULT_CH_WEBHOOK if system => {
+                    defaults.channels = parsed(config_map, DEFAULT_CH_CONFIG, report).unwrap_or_default();
+                }
+                _ if duck::text(&config_map.data, CHANNEL_TEMPLATE_SPEC).is_some() => {
+                    let template = parsed(config_map, CHANNEL_TEMPLATE_SPEC, report);
+                    defaults.templates.extend(template.map(|template| ((namespace.clone(), name.clone()), template)));
+                }
+                _ => continue,
+            }
+            if report.is_bad() {
+                defaults.keep(namespace, name, settings, last);
+            }
+        }
+        defaults
+    }
+
+    /// What a ConfigMap said until now.
+    fn keep(&mut self, namespace: &str, name: &str, settings: &Settings, last: Option<&Self>) {
+        let nothing = Self::default();
+        let last = last.unwrap_or(&nothing);
+        let key = (namespace.to_owned(), name.to_owned());
+        match name {
+            CONFIG_BR_DEFAULTS if namespace == settings.system_namespace => self.brokers = last.brokers.clone(),
+            DEFAULT_CH_WEBHOOK if namespace == settings.system_namespace => self.channels = last.channels.clone(),
+            _ => self.templates.extend(last.templates.get(&key).map(|template| (key.clone(), template.clone()))),
+        }
+    }
+
+    /// The class of Brokers that name none.
+    pub(super) fn broker_class(&self, namespace: &str) -> Option<&str> {
+        let named = |class: &&str| !class.is_empty();
+        let of_namespace = self.brokers.of_namespace(namespace).and_then(|default| default.broker_class.as_deref());
+        let of_cluster = self.brokers.cluster_default.as_ref().and_then(|default| default.broker_class.as_deref());
+        of_namespace.filter(named).or(of_cluster.filter(named))
+    }
+
+    /// The configuration of Brokers of this class: that of the namespace, else that of the cluster.
+    ///
+    /// As upstream, the default of a namespace counts for Brokers of the class that it names only.
+    fn broker_config(&self, namespace: &str, class: &str) -> Option<&BrokerConfig> {
+        let of_namespace = self.brokers.of_namespace(namespace).and_then(|default| {
+            let own = default.broker_class.as_deref() == Some(class) && default.config != BrokerConfig::default();
+            default.of_class(class).or_else(|| own.then_some(&default.config))
+        });
+        let of_cluster = || {
+            let default = self.brokers.cluster_default.as_ref()?;
+            default.of_class(class).or(Some(&default.config))
+        };
+        of_namespace.or_else(of_cluster)
+    }
+
+    /// The delivery of Brokers that have none of their own.
+    pub(super) fn broker_delivery(&self, namespace: &str, class: &str) -> Option<&duck::DeliverySpec> {
+        self.broker_config(namespace, class)?.delivery.as_ref()
+    }
+
+    /// The template of a Broker's channel: that of the ConfigMap which `config` names, or which the defaults name.
+    pub(super) fn broker_template(
+        &self,
+        (namespace, class): (&str, &str),
+        config: Option<&duck::KReference>,
+    ) -> Option<&ChannelTemplate> {
+        let reference = config.or_else(|| self.broker_config(namespace, class).map(|config| &config.reference))?;
+        let referred = reference.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or(namespace);
+        self.templates.get(&(referred.to_owned(), reference.name.clone()?))
+    }
+
+    /// The template of a `Channel` that has none.
+    pub(super) fn channel_template(&self, namespace: &str) -> Option<&ChannelTemplate> {
+        self.channels.of_namespace(namespace).or(self.channels.cluster_default.as_ref())
+    }
+}
+
+/// `default-br-config`, with every delivery spec in order.
+fn brokers(config_map: &ConfigMap, report: &mut Report<'_>) -> Option<BrokerDefaults> {
+    let defaults: BrokerDefaults = parsed(config_map, DEFAULT_BR_CONFIG, report)?;
+    let namespaces = defaults.namespace_defaults.iter().flatten();
+    let namespaces =
+        namespaces.filter_map(|(name, default)| Some((format!("namespaceDefaults.{name}"), default.as_ref()?)));
+    let cluster = defaults.cluster_default.iter().map(|default| ("clusterDefault".to_owned(), default));
+    for (place, default) in cluster.chain(namespaces) {
+        let classes = default.broker_classes.iter().flatten();
+        let classes =
+            classes.filter_map(|(class, config)| Some((format!("{place}.brokerClasses.{class}"), config.as_ref()?)));
+        for (place, config) in [(place.clone(), &default.config)].into_iter().chain(classes) {
+            if let Some(written) = &config.delivery {
+                delivery::resolve(written, &format!("data.{DEFAULT_BR_CONFIG}.{place}.delivery"), report);
+            }
+        }
+    }
+    Some(defaults)
+}
+
+/// The YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is reported.
+fn parsed<T: DeserializeOwned>(config_map: &ConfigMap, key: &str, report: &mut Report<'_>) -> Option<T> {
+    let field = format!("data.{key}");
+    let Some(text) = duck::text(&config_map.data, key) else {
+        report.error("data", format!("has no key {key}: write the defaults under it, as YAML text"));
+        return None;
+    };
+    let value = match yaml::documents(text).into_iter().next() {
+        Some(Ok(parsed)) => parsed.value,
+        Some(Err(broken)) => {
+            report.error(&field, format!("is no YAML: line {} of the text {}", broken.line, broken.message));
+            return None;
+        }
+        None => serde_json::Value::Object(serde_json::Map::new()),
+    };
+    match serde_path_to_error::deserialize(&value) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            report.error(&format!("{field}.{}", error.path()), error.inner().to_string());
+            None
+        }
+    }
+}

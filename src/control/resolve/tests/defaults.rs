@@ -1,0 +1,146 @@
+//! What Brokers and channels are where they do not say it: `config-br-defaults`, templates, `--delivery-merge`.
+
+use super::*;
+use crate::control::DeliveryMerge;
+
+/// `config-br-defaults` with these defaults, indented by four.
+fn broker_defaults(defaults: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-br-defaults, namespace: knative-eventing}}\ndata:\n  default-br-config: |\n{defaults}---\n"
+    )
+}
+
+fn broker_in(namespace: &str, more: &str) -> String {
+    format!(
+        "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b, namespace: {namespace}{more}}}\n---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t, namespace: {namespace}}}\nspec: {{broker: b, subscriber: {{uri: 'http://x'}}}}\n"
+    )
+}
+
+const DEFAULTS: &str = "    clusterDefault:
+      brokerClass: MTChannelBasedBroker
+      apiVersion: v1
+      kind: ConfigMap
+      name: config-br-default-channel
+      namespace: knative-eventing
+      delivery: {retry: 10, backoffPolicy: exponential, backoffDelay: PT0.2S}
+      brokerClasses:
+        Sealpost: {delivery: {retry: 7}}
+    namespaceDefaults:
+      kafka: {brokerClass: Kafka}
+      billing:
+        brokerClass: MTChannelBasedBroker
+        delivery: {retry: 2, deadLetterSink: {uri: 'http://dead'}}
+      other:
+        delivery: {retry: 99}
+";
+
+/// The defaults of the namespace come before those of the cluster, where they name the class of the Broker.
+#[test]
+fn brokers_without_delivery_have_the_default_one() {
+    let ours = ", annotations: {eventing.knative.dev/broker.class: Sealpost}";
+    for (namespace, more, retry, sink) in [
+        ("default", "", Some(10), None),
+        ("billing", "", Some(2), Some("http://dead/")),
+        ("billing", ours, Some(7), None),
+        ("other", "", Some(10), None),
+        ("default", ours, Some(7), None),
+        ("kafka", "", None, None),
+        ("kafka", ", annotations: {eventing.knative.dev/broker.class: MTChannelBasedBroker}", Some(10), None),
+    ] {
+        let resolution = one(&(broker_defaults(DEFAULTS) + &broker_in(namespace, more)));
+        let Some(retry) = retry else {
+            assert!(resolution.table.channels().is_empty());
+            assert!(lines(&resolution)[0].contains("Kafka (the default of config-br-defaults)"));
+            continue;
+        };
+        assert_eq!(lines(&resolution), [""; 0], "{namespace}");
+        let trigger = only(&resolution);
+        assert_eq!(trigger.delivery.retry, retry, "{namespace} {more}");
+        assert_eq!(trigger.dead_letter_sink.as_ref().map(|sink| sink.url.as_str()), sink, "{namespace}");
+    }
+    let own = broker_in("default", "").replacen("\n---", "\nspec: {delivery: {retry: 1}}\n---", 1);
+    assert_eq!(only(&good(&(broker_defaults(DEFAULTS) + &own))).delivery.retry, 1, "its own replaces the default");
+}
+
+#[test]
+fn bad_defaults_are_reported_and_the_last_good_ones_stay() {
+    let good = broker_defaults(DEFAULTS) + &broker_in("default", "");
+    for (defaults, problem) in [
+        (
+            "    clusterDefault: {delivery: {retry: -1}}\n",
+            "5: ConfigMap knative-eventing/config-br-defaults: data.default-br-config.clusterDefault.delivery.retry: -1 is negative",
+        ),
+        (
+            "    clusterDefault: [\n",
+            "5: ConfigMap knative-eventing/config-br-defaults: data.default-br-config: is no YAML",
+        ),
+        ("    clusterDefault: 7\n", "data.default-br-config.clusterDefault: invalid type"),
+    ] {
+        let bad = broker_defaults(defaults) + &broker_in("default", "");
+        let alone = one(&bad);
+        assert!(lines(&alone).iter().any(|line| line.contains(problem)), "{:#?}", lines(&alone));
+        assert_eq!(only(&alone).delivery.retry, 0, "the Broker is served all the same");
+        let last = one(&good);
+        let after = resolve(&manifests(&[("a.yaml", &bad)]), Some(&last), &settings());
+        assert_eq!(only(&after).delivery.retry, 10);
+    }
+}
+
+#[test]
+fn default_channels_come_from_config_maps() {
+    let config_map = |name: &str, key: &str, yaml: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: knative-eventing}}\ndata: {{{key}: '{yaml}'}}\n---\n"
+        )
+    };
+    let memory = "{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}";
+    let other = "{apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}";
+    let channel = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n";
+    let defaults = |default: &str| {
+        config_map("default-ch-webhook", "default-ch-config", &format!("{{clusterDefault: {default}}}")) + channel
+    };
+    good(&defaults(memory));
+    assert!(
+        lines(&one(&defaults(other)))[0].contains("default-ch-webhook).kind: \"KafkaChannel\" cannot be made here")
+    );
+    let billing = format!("{{clusterDefault: {memory}, namespaceDefaults: {{billing: {other}}}}}");
+    good(&(config_map("default-ch-webhook", "default-ch-config", &billing) + channel));
+
+    let broker = |config: &str| {
+        format!(
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b}}\nspec: {{config: {config}}}\n"
+        )
+    };
+    let reference = "{apiVersion: v1, kind: ConfigMap, name: mine, namespace: knative-eventing}";
+    let with = |template: &str| config_map("mine", "channel-template-spec", template) + &broker(reference);
+    good(&with(memory));
+    good(&broker(reference));
+    assert!(lines(&one(&with(other)))[0].contains("spec.config.kind: \"KafkaChannel\" cannot be made here"));
+}
+
+#[test]
+fn delivery_specs_merge_field_by_field_where_wanted() {
+    let text = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}, spec: {delivery: {retry: 3, \
+                backoffPolicy: linear, backoffDelay: PT1S, format: json}}}\n---\napiVersion: eventing.knative.dev/v1\n\
+                kind: Trigger\nmetadata: {name: t}\nspec:\n  broker: b\n  subscriber: {uri: 'http://x'}\n  \
+                delivery: {backoffDelay: PT2S, deadLetterSink: {uri: 'http://dead'}}\n";
+    let replaced = one(text);
+    assert_eq!(
+        lines(&replaced),
+        ["a.yaml:9: Trigger default/t: spec.delivery: warning: replaces the parent's, so that its retry, \
+          backoffPolicy, format are not used: write them here too, or run with --delivery-merge fields"]
+    );
+    let two_seconds = Some(Duration::from_secs(2));
+    assert_eq!(only(&replaced).delivery, DeliverySpec { backoff_delay: two_seconds, ..DeliverySpec::default() });
+    let settings = Settings { delivery_merge: DeliveryMerge::Fields, ..settings() };
+    let merged = resolve(&manifests(&[("a.yaml", text)]), None, &settings);
+    assert_eq!(lines(&merged), [""; 0]);
+    let expected = DeliverySpec {
+        retry: 3,
+        backoff_policy: Some(BackoffPolicy::Linear),
+        backoff_delay: two_seconds,
+        format: Format::Json,
+        ..DeliverySpec::default()
+    };
+    assert_eq!(only(&merged).delivery, expected);
+}
