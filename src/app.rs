@@ -8,22 +8,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
-use crate::cli::RunOptions;
+use crate::cli::{ManifestOptions, RunOptions};
 use crate::client::{self, ClientCache};
 use crate::control::{self, Resolution, Settings};
 use crate::delivery::{self, Delivery};
 use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
-use crate::ingress::{HttpsWhenDisabled, Ingress};
-use crate::model::Inventory;
+use crate::ingress::Ingress;
+use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
+use crate::model::{Inventory, Role};
+use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{Router, Serving};
 use crate::server::body::{Budget, Intake};
-use crate::server::{self, Limits};
+use crate::server::{self, Handler, Limits};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
 use crate::tls::{MinVersion, SystemRoots};
@@ -42,8 +45,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     require_paths(&options)?;
     let listeners = Listeners::bind(&options).await?;
     let certificates = Certificates::load(&options)?;
-    let urls = Some(listeners.urls()?);
-    let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
+    let settings = settings(&options, &listeners, &certificates)?;
     let mut stages = Stage::default();
     let mut newest = configuration(&options, settings, &mut stages);
     newest.changed().await.context("the manifests could not be read")?;
@@ -62,11 +64,20 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
 }
 
+/// What is not in the manifests. Only the role `channel` has addresses of its own; the others speak of the cluster's.
+fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certificates) -> anyhow::Result<Settings> {
+    let role = options.role.into();
+    let urls = if role == Role::Channel { Some(listeners.urls()?) } else { None };
+    let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
+    Ok(Settings { role, ..settings })
+}
+
 /// What lives as long as the process.
 struct Parts {
     counters: Arc<Counters>,
     readiness: Readiness,
     router: Arc<Router>,
+    clients: Arc<ClientCache>,
     delivery: Arc<Delivery<ClientCache>>,
     first: Arc<Resolution>,
     min_version: MinVersion,
@@ -79,17 +90,17 @@ impl Parts {
         let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
         let router = Arc::new(Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters)));
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
-        let clients = ClientCache::new(SystemRoots::load(), min_version, limits);
+        let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
         let delivery = Delivery::new(
-            clients,
+            Arc::clone(&clients),
             Arc::clone(&router),
             Display::default(),
-            delivery::Options { default_timeout: options.limits.delivery_timeout, jitter: options.limits.retry_jitter },
+            delivery_options(options),
             Arc::clone(&counters),
         );
         let inventory = watch::Sender::new(Arc::clone(&first.inventory));
         let (readiness, delivery) = (Readiness::default(), Arc::new(delivery));
-        Self { counters, readiness, router, delivery, first, min_version, inventory }
+        Self { counters, readiness, router, clients, delivery, first, min_version, inventory }
     }
 
     /// Starts everything, what is needed before what needs it.
@@ -110,25 +121,61 @@ impl Parts {
         let handler = Arc::new(Admin::new(self.readiness.clone(), Arc::clone(&self.counters), inventory));
         stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), handler, admin));
 
-        let ingress = Arc::new(self.ingress(options));
-        let limits = limits(options);
-        let stop = stages.stop.clone();
-        let http = server::serve(listeners.http, None, limits.clone(), Arc::clone(&ingress), stop.clone());
-        stages.accepting.spawn("http listener", http);
         let tls = certificates.identity().server_config(self.min_version)?;
-        stages.accepting.spawn("https listener", server::serve(listeners.https, Some(tls), limits, ingress, stop));
+        let ports = Ports { http: listeners.http, https: listeners.https, tls, limits: limits(options) };
+        let relay = |parts: &Self| Relay {
+            transport: Arc::clone(&parts.clients),
+            router: Arc::clone(&parts.router),
+            entrance: entrance(options),
+            timeout: options.limits.delivery_timeout,
+            counters: Arc::clone(&parts.counters),
+        };
+        match options.role.into() {
+            Role::Channel => ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options)), stages),
+            Role::Ingress => ports.serve(BrokerIngress::new(relay(self), options.limits.broker_max_ttl), stages),
+            Role::Filter => ports.serve(TriggerFilter::new(relay(self)), stages),
+        }
         Ok(())
     }
+}
 
-    fn ingress(&self, options: &RunOptions) -> Ingress {
-        let intake = Intake {
-            max_bytes: options.limits.max_body_bytes,
-            timeout: options.limits.body_read_timeout,
-            budget: Budget::new(options.limits.max_buffered_bytes),
-        };
-        let https_when_disabled =
-            if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
-        Ingress::new(Arc::clone(&self.router), intake, https_when_disabled)
+fn delivery_options(options: &RunOptions) -> delivery::Options {
+    let ManifestOptions { system_namespace, cluster_domain, .. } = &options.manifests;
+    delivery::Options {
+        default_timeout: options.limits.delivery_timeout,
+        jitter: options.limits.retry_jitter,
+        broker_filter_host: format!("broker-filter.{system_namespace}.svc.{cluster_domain}").into(),
+    }
+}
+
+fn entrance(options: &RunOptions) -> Entrance {
+    let intake = Intake {
+        max_bytes: options.limits.max_body_bytes,
+        timeout: options.limits.body_read_timeout,
+        budget: Budget::new(options.limits.max_buffered_bytes),
+    };
+    let https_when_disabled =
+        if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
+    Entrance::new(intake, https_when_disabled)
+}
+
+/// The two ports for events.
+struct Ports {
+    http: TcpListener,
+    https: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    limits: Limits,
+}
+
+impl Ports {
+    /// Serves both by one handler, until the stop.
+    fn serve(self, handler: impl Handler, stages: &mut Stage) {
+        let handler = Arc::new(handler);
+        let stop = stages.stop.clone();
+        let http = server::serve(self.http, None, self.limits.clone(), Arc::clone(&handler), stop.clone());
+        stages.accepting.spawn("http listener", http);
+        let https = server::serve(self.https, Some(self.tls), self.limits, handler, stop);
+        stages.accepting.spawn("https listener", https);
     }
 }
 

@@ -33,11 +33,13 @@ pub struct Options {
     pub default_timeout: Duration,
     /// The part of each wait that is left to chance, from 0 (none) to 1 (all of it).
     pub jitter: f64,
+    /// `broker-filter.<system namespace>.svc.<domain>`: who answers there speaks for somebody else (DP-32).
+    pub broker_filter_host: Box<str>,
 }
 
 /// Delivers events. One for the process.
 pub struct Delivery<T> {
-    transport: T,
+    transport: Arc<T>,
     router: Arc<Router>,
     display: Display,
     options: Options,
@@ -115,7 +117,13 @@ type Attempted = Result<Response<Bytes>, backoff::Error<Failure>>;
 impl<T: Transport> Delivery<T> {
     /// A delivery that sends by `transport`, or by `router` to channels and brokers of this process, or to `display`.
     #[must_use]
-    pub fn new(transport: T, router: Arc<Router>, display: Display, options: Options, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        transport: Arc<T>,
+        router: Arc<Router>,
+        display: Display,
+        options: Options,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self { transport, router, display, options, counters }
     }
 

@@ -43,9 +43,10 @@ impl Filter {
         self.decide(event) == Some(true)
     }
 
-    /// `None` if an expression inside cannot be decided: then nothing around it can make the event pass, not even a
-    /// `not`.
-    fn decide(&self, event: &Event) -> Option<bool> {
+    /// Whether the event passes; `None` if that depends on an expression that cannot be decided (TF-12, TF-13). Then
+    /// it does not, and nothing around the expression can make it pass, not even a `not`.
+    #[must_use]
+    pub fn decide(&self, event: &Event) -> Option<bool> {
         let texts = |pairs: &Pairs, test: fn(&str, &str) -> bool| {
             Some(pairs.iter().all(|(name, wanted)| text(event, name).is_some_and(|text| test(&text, wanted))))
         };

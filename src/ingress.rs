@@ -3,51 +3,44 @@
 //! The handler runs on the sender's connection. A sender that hangs up changes nothing for an event that was
 //! published: its delivery belongs to the workers (contrast data-plane.md FO-8).
 
+pub mod entrance;
 mod response;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{EXPECT, HOST};
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::header::HOST;
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::event::{Event, Lease, http as binding};
-use crate::model::{Find, Scheme, TransportEncryption};
+use crate::event::{Event, http as binding};
+use crate::model::{Find, Scheme};
 use crate::router::{Router, Serving};
 use crate::server::Handler;
-use crate::server::body::{BodyError, Intake};
+use entrance::{Entrance, Message};
 use response::Answer;
-
-/// Whether HTTPS is served while the mode is `disabled`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HttpsWhenDisabled {
-    /// Answer 404, as upstream (data-plane.md CR-38).
-    #[default]
-    Refuse,
-    /// Serve it, as the older documentation says (interface.md §4).
-    Accept,
-}
 
 /// Takes events from requests.
 pub struct Ingress {
     router: Arc<Router>,
-    intake: Intake,
-    https_when_disabled: HttpsWhenDisabled,
+    entrance: Entrance,
 }
 
 impl Ingress {
     /// An ingress in front of `router`.
     #[must_use]
-    pub fn new(router: Arc<Router>, intake: Intake, https_when_disabled: HttpsWhenDisabled) -> Self {
-        Self { router, intake, https_when_disabled }
+    pub fn new(router: Arc<Router>, entrance: Entrance) -> Self {
+        Self { router, entrance }
     }
 
     /// The steps of data-plane.md CR-10, in that order.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
-        self.check_scheme(&serving, scheme)?;
+        let mode = serving.table.transport_encryption();
+        if !self.entrance.admits(mode, scheme) {
+            return Err(Answer::WrongScheme(mode));
+        }
         let index = find(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
@@ -59,34 +52,11 @@ impl Ingress {
         Ok(Answer::Accepted)
     }
 
-    fn check_scheme(&self, serving: &Serving, scheme: Scheme) -> Result<(), Answer> {
-        let mode = serving.table.transport_encryption();
-        let extra = mode == TransportEncryption::Disabled && self.https_when_disabled == HttpsWhenDisabled::Accept;
-        if mode.accepts(scheme) || extra { Ok(()) } else { Err(Answer::WrongScheme(mode)) }
-    }
-
     /// Reads the request's events. Their share of the memory budget lasts as long as they do.
     async fn read(&self, request: Request<Incoming>) -> Result<Vec<Event>, Answer> {
-        let (parts, mut body) = request.into_parts();
-        let (data, share) = match self.intake.read(&mut body).await {
-            Ok(read) => read,
-            Err(error) => {
-                self.discard_refused(&error, &parts.headers, parts.version, &mut body).await;
-                return Err(Answer::Body(error));
-            }
-        };
-        let lease: Lease = Arc::new(share);
-        let events = binding::decode(parts.headers, data).map_err(Answer::NotAnEvent)?;
+        let Message { headers, body, lease } = self.entrance.read(request).await.map_err(Answer::Body)?;
+        let events = binding::decode(headers, body).map_err(Answer::NotAnEvent)?;
         Ok(events.into_iter().map(|event| event.with_lease(Arc::clone(&lease))).collect())
-    }
-
-    /// An HTTP/1.1 peer that does not wait for permission would lose the answer if the connection were closed while it
-    /// sends.
-    async fn discard_refused(&self, error: &BodyError, headers: &HeaderMap, version: Version, body: &mut Incoming) {
-        let sends_on = version < Version::HTTP_2 && !headers.contains_key(EXPECT);
-        if sends_on && matches!(error, BodyError::TooLarge { .. } | BodyError::OverBudget) {
-            self.intake.discard(body).await;
-        }
     }
 }
 

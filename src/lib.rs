@@ -6,6 +6,7 @@
 //! - [`server`] accepts connections; [`ingress`] makes events of requests and answers them; [`router`] takes events for
 //!   a channel, whoever brings them; [`channel`] keeps them in a queue for each subscription.
 //! - [`dispatcher`] runs a worker for each queue; [`delivery`] tells the story of one event and one subscription;
+//!   [`relay`] is the other way to go, for the roles of upstream's broker: one request in, one out.
 //!   [`client`] sends, by one HTTP client for each set of trusted certificates; [`display`] prints.
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
@@ -28,6 +29,7 @@ pub mod event;
 pub mod filter;
 pub mod ingress;
 pub mod model;
+pub mod relay;
 pub mod router;
 pub mod server;
 pub mod supervisor;

@@ -116,26 +116,29 @@ impl Router {
         mut events: Vec<Event>,
     ) -> Result<(), Refusal> {
         if channel.key.kind == ChannelKind::Broker {
-            events.iter_mut().try_for_each(|event| self.enter_broker(event))?;
+            events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
         let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
         publisher.publish(&events).await?;
         self.counters.accepted.add(events.len() as u64);
         Ok(())
     }
+}
 
-    /// Counts the hop and notes the arrival (BI-5, BI-6; a TTL above the maximum is not believed, G-56).
-    fn enter_broker(&self, event: &mut Event) -> Result<(), Refusal> {
-        let left = match event.get(knative::BROKER_TTL).as_deref().map(str::parse::<i64>) {
-            Some(Ok(ttl)) => i32::try_from(ttl.saturating_sub(1).clamp(0, self.max_ttl.into())).unwrap_or(0),
-            Some(Err(_)) | None => self.max_ttl,
-        };
-        if left <= 0 {
-            return Err(Refusal::TtlExhausted);
-        }
-        event.set_integer(knative::BROKER_TTL, left);
-        let now = OffsetDateTime::now_utc().format(&Rfc3339).map_or(Cow::Borrowed(""), Cow::Owned);
-        event.set(knative::ARRIVAL_TIME, &now);
-        Ok(())
+/// Counts the hop into a broker and notes the arrival (BI-5, BI-6; a TTL above `max_ttl` is not believed, G-56).
+///
+/// # Errors
+/// If the event has no hop left.
+pub fn enter_broker(event: &mut Event, max_ttl: i32) -> Result<(), Refusal> {
+    let left = match event.get(knative::BROKER_TTL).as_deref().map(str::parse::<i64>) {
+        Some(Ok(ttl)) => i32::try_from(ttl.saturating_sub(1).clamp(0, max_ttl.into())).unwrap_or(0),
+        Some(Err(_)) | None => max_ttl,
+    };
+    if left <= 0 {
+        return Err(Refusal::TtlExhausted);
     }
+    event.set_integer(knative::BROKER_TTL, left);
+    let now = OffsetDateTime::now_utc().format(&Rfc3339).map_or(Cow::Borrowed(""), Cow::Owned);
+    event.set(knative::ARRIVAL_TIME, &now);
+    Ok(())
 }

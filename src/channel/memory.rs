@@ -124,7 +124,7 @@ impl MemoryPublisher {
         let mut reserved = Vec::new();
         for event in events {
             let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
-            for lane in candidates.filter(|lane| lane.subscription.filter.matches(event)) {
+            for lane in candidates.filter(|lane| self.counters.filter_decided(lane.subscription.filter.decide(event))) {
                 let queue: &Queue = &lane.queue;
                 reserved.push(Reserved { queue, event, place: queue.reserve()? });
             }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
 use crate::control::{self, CaCerts, ResolveOverride, Settings, Urls};
-use crate::model::TransportEncryption;
+use crate::model::{Role, TransportEncryption};
 
 /// Where manifests are, and what they do not say.
 #[derive(Clone, Debug, Args)]
@@ -65,6 +65,7 @@ impl ManifestOptions {
         ca_certs: CaCerts,
     ) -> Settings {
         Settings {
+            role: Role::default(),
             system_namespace: self.system_namespace.clone(),
             cluster_domain: self.cluster_domain.clone(),
             default_namespace: self.namespace.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{ManifestOptions, value};
-use crate::model::TransportEncryption;
+use crate::model::{self, TransportEncryption};
 use crate::tls::MinVersion;
 
 const EXAMPLES: &str = "Examples:
@@ -35,6 +35,27 @@ pub enum DefaultChannel {
     Rabbitmq,
 }
 
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Channels, Brokers and Triggers in one process.
+    Channel,
+    /// Takes events for Brokers and hands them to their channels elsewhere.
+    Ingress,
+    /// Takes events for Triggers and hands to subscribers those that pass.
+    Filter,
+}
+
+impl From<Role> for model::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Channel => Self::Channel,
+            Role::Ingress => Self::Ingress,
+            Role::Filter => Self::Filter,
+        }
+    }
+}
+
 /// What `sealpost run` is told.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -46,6 +67,10 @@ pub struct RunOptions {
     /// Take the configuration from the Kubernetes API (not in this version)
     #[arg(long, env = "SEALPOST_KUBERNETES")]
     pub kubernetes: bool,
+
+    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is
+    #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE", default_value = "channel")]
+    pub role: Role,
 
     /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", default_value = "127.0.0.1:8080")]

@@ -4,12 +4,16 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 
 use super::TransportError;
-use crate::event::{http as binding, knative};
+use crate::event::http as binding;
 
+/// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
+/// (data-plane.md BF-13).
+const FAILURE: usize = 4096;
 /// Bytes of an answer without meaning that are read so that its connection can be used again.
 const DISCARDED: usize = 4096;
 
-/// Reads an event whole, up to `max_event` bytes; of a failure its first 768 bytes; of anything else nothing.
+/// Reads an event whole, up to `max_event` bytes; of a failure its start; of anything else the first byte,
+/// which tells whether there is something.
 pub(super) async fn read(response: reqwest::Response, max_event: usize) -> Result<Response<Bytes>, TransportError> {
     let mut response = response;
     let mut kept = Response::new(Bytes::new());
@@ -19,9 +23,9 @@ pub(super) async fn read(response: reqwest::Response, max_event: usize) -> Resul
     *kept.body_mut() = if success && binding::is_event(kept.headers()) {
         whole(&mut response, max_event).await?
     } else if success {
-        start(&mut response, 0).await?
+        start(&mut response, 1).await?
     } else {
-        start(&mut response, knative::ERROR_DATA_BYTES).await?
+        start(&mut response, FAILURE).await?
     };
     Ok(kept)
 }

@@ -12,6 +12,7 @@ mod delivery;
 mod destination;
 mod features;
 mod filter;
+mod relay;
 mod routes;
 mod service;
 mod status;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use super::manifest::Manifests;
 use super::{CaCerts, Problem, Settings};
-use crate::model::{Inventory, RoutingTable, TransportEncryption};
+use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
 
 use address::Addresses;
 use channel::Parents;
@@ -100,11 +101,19 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         places: HashMap::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
-    let parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
-    let routes = Routes::build(&mut collected, &mut resolver, &parents, last.map(|last| last.table.as_ref()));
-    let table = routes.table(&parents, &resolver.addresses, effective);
+    let table = last.map(|last| last.table.as_ref());
+    let (mut parents, mut routes) = (Parents::default(), Routes::default());
+    if settings.role == Role::Channel {
+        parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
+        routes = Routes::build(&mut collected, &mut resolver, &parents, table);
+    }
+    let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
+    let table = routes.table(&parents, &resolver.addresses, effective).with_relays(relays);
+    let inventory = match settings.role {
+        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver.addresses),
+        Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
+    };
     let table = shared(last.map(|last| &last.table), table);
-    let inventory = status::inventory(&collected, &routes, &parents, &resolver.addresses);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
     let hosts = resolver.addresses.certificate_names(parents.keys());
     let problems = ordered(manifests.problems().cloned().chain(collected.into_problems()).collect());

@@ -6,11 +6,13 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::model::TransportEncryption;
+use crate::model::{Role, TransportEncryption};
 
 /// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// What the process does.
+    pub role: Role,
     /// Where `config-features`, trust bundles and TLS Secrets are looked for; by default `knative-eventing`.
     pub system_namespace: String,
     /// The domain of cluster host names; by default `cluster.local`.
@@ -34,6 +36,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            role: Role::default(),
             system_namespace: "knative-eventing".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             default_namespace: "default".to_owned(),

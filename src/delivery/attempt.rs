@@ -39,7 +39,7 @@ impl<T: Transport> Delivery<T> {
             }
             Target::Display => self.show(&outgoing(hop, subscription)).await,
         };
-        conclude(answer, destination, subscription)
+        self.conclude(answer, destination, subscription)
     }
 
     /// Into a channel or broker of this process, as if by HTTP.
@@ -62,36 +62,38 @@ impl<T: Transport> Delivery<T> {
             Err(error) => Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(error.to_string()))),
         }
     }
+    fn conclude(
+        &self,
+        answer: Result<Response<Bytes>, TransportError>,
+        destination: &Addressable,
+        subscription: &Subscription,
+    ) -> Attempted {
+        let answer = answer.map_err(|error| {
+            let failure = Failure::unanswered(destination, &error);
+            if error.is_permanent() { backoff::Error::permanent(failure) } else { backoff::Error::transient(failure) }
+        })?;
+        match judge(answer.status()) {
+            Verdict::Success => Ok(answer),
+            Verdict::Refused => Err(backoff::Error::permanent(self.failure(destination, &answer))),
+            Verdict::Retry => {
+                let wait = retry_after(answer.status(), answer.headers(), &subscription.delivery, SystemTime::now());
+                Err(backoff::Error::Transient { err: self.failure(destination, &answer), retry_after: wait })
+            }
+        }
+    }
+
+    /// A broker filter elsewhere tells whom it has asked and what that answered (data-plane.md DP-32).
+    fn failure(&self, destination: &Addressable, answer: &Response<Bytes>) -> Failure {
+        let failure = Failure::answered(destination, answer.status(), answer.body());
+        let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
+        if is_filter { failure.told_by_filter(answer.body()) } else { failure }
+    }
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response
-}
-
-fn conclude(
-    answer: Result<Response<Bytes>, TransportError>,
-    destination: &Addressable,
-    subscription: &Subscription,
-) -> Attempted {
-    let answer = answer.map_err(|error| {
-        let failure = Failure::unanswered(destination, &error);
-        if error.is_permanent() { backoff::Error::permanent(failure) } else { backoff::Error::transient(failure) }
-    })?;
-    match judge(answer.status()) {
-        Verdict::Success => Ok(answer),
-        Verdict::Refused => {
-            Err(backoff::Error::permanent(Failure::answered(destination, answer.status(), answer.body())))
-        }
-        Verdict::Retry => {
-            let wait = retry_after(answer.status(), answer.headers(), &subscription.delivery, SystemTime::now());
-            Err(backoff::Error::Transient {
-                err: Failure::answered(destination, answer.status(), answer.body()),
-                retry_after: wait,
-            })
-        }
-    }
 }
 
 /// Whether the broker's hop count is for the broker only: a Trigger's subscriber does not see it (data-plane.md BF-9).

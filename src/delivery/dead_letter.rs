@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
 
 use crate::client::TransportError;
 use crate::event::{DecodeError, Event, knative};
@@ -15,6 +16,15 @@ use crate::model::{Addressable, Subscription};
 const NO_ANSWER: i32 = 500;
 /// Written where nothing could be sent (DP-30).
 const NOT_SENT: i32 = -1;
+
+/// What a broker filter tells of a subscriber that failed.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(rename = "errdestination")]
+    destination: String,
+    #[serde(rename = "errresponsebody", default)]
+    data: String,
+}
 
 /// The last failed attempt of a hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +54,18 @@ impl Failure {
     /// The destination answered with a status that is no success.
     pub(super) fn answered(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
         Self::new(destination, status.as_u16().into(), body, format!("answered {status}"))
+    }
+
+    /// The same failure, with the destination and the answer that a broker filter tells of in its own; as it is, if
+    /// the filter failed itself and tells of none (BF-13; gaps.md G-36).
+    pub(super) fn told_by_filter(mut self, body: &Bytes) -> Self {
+        if let Ok(told) = serde_json::from_slice::<Told>(body) {
+            let data = STANDARD.decode(told.data).unwrap_or_default();
+            self.data = Bytes::from(data);
+            self.data.truncate(knative::ERROR_DATA_BYTES);
+            self.destination = told.destination.into();
+        }
+        self
     }
 
     /// There was no answer.

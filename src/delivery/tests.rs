@@ -145,8 +145,12 @@ async fn deliver(transport: &Scripted, subscription: Subscription) -> Outcome {
     let counters = Arc::new(Counters::default());
     let channel = Channel { key: broker(), acknowledge: Acknowledge::AfterEnqueue, subscriptions: vec![] };
     let (router, _opened) = router(&counters, channel);
-    let options = Options { default_timeout: Duration::from_secs(900), jitter: 0.0 };
-    let delivery = Delivery::new(transport.clone(), router, Display::default(), options, counters);
+    let options = Options {
+        default_timeout: Duration::from_secs(900),
+        jitter: 0.0,
+        broker_filter_host: "broker-filter.test".into(),
+    };
+    let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
     let lane = Lane::new(Arc::new(subscription), 1);
     let permit = lane.permit().await.expect("a permit");
     delivery.deliver(&event(), &lane, permit).await
@@ -336,8 +340,12 @@ async fn replies_enter_a_broker_of_this_process() {
     let channel = Channel { key: broker(), acknowledge: Acknowledge::AfterEnqueue, subscriptions: vec![watcher] };
     let (router, mut opened) = router(&counters, channel);
     let transport = Scripted::new(&[(SUBSCRIBER, &[Step::Answer(200, REPLY_HEADERS, Bytes::from_static(b"x"))])]);
-    let options = Options { default_timeout: Duration::from_secs(900), jitter: 0.0 };
-    let delivery = Delivery::new(transport.clone(), router, Display::default(), options, counters);
+    let options = Options {
+        default_timeout: Duration::from_secs(900),
+        jitter: 0.0,
+        broker_filter_host: "broker-filter.test".into(),
+    };
+    let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
     let mut trigger = subscription(SubscriptionKind::Trigger, DeliverySpec::default());
     let reply = Addressable { target: Target::Local(broker()), ..addressable("http://broker/") };
     trigger.reply = Some(reply);
@@ -357,8 +365,12 @@ async fn the_newest_configuration_is_used_for_each_attempt() {
     let channel = Channel { key: broker(), acknowledge: Acknowledge::AfterEnqueue, subscriptions: vec![] };
     let (router, _opened) = router(&counters, channel);
     let transport = Scripted::new(&[(SUBSCRIBER, &[status(503)])]);
-    let options = Options { default_timeout: Duration::from_secs(900), jitter: 0.0 };
-    let delivery = Delivery::new(transport.clone(), router, Display::default(), options, counters);
+    let options = Options {
+        default_timeout: Duration::from_secs(900),
+        jitter: 0.0,
+        broker_filter_host: "broker-filter.test".into(),
+    };
+    let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
     let lane = Lane::new(Arc::new(subscription(SubscriptionKind::Subscription, retrying(1))), 1);
     let permit = lane.permit().await.expect("a permit");
     let event = event();

@@ -64,8 +64,13 @@ fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let nothing = Serving { table: Arc::new(table(&[]).without_channels()), publishers: Vec::new() };
     let router = Arc::new(Router::new(nothing, 255, Arc::clone(&counters)));
-    let options = Options { default_timeout: Duration::from_secs(10), jitter: 0.0 };
-    let delivery = Delivery::new(Fragile, Arc::clone(&router), Display::default(), options, Arc::clone(&counters));
+    let options = Options {
+        default_timeout: Duration::from_secs(10),
+        jitter: 0.0,
+        broker_filter_host: "broker-filter.test".into(),
+    };
+    let delivery =
+        Delivery::new(Arc::new(Fragile), Arc::clone(&router), Display::default(), options, Arc::clone(&counters));
     let backend = Arc::new(MemoryBackend::new(100, Arc::clone(&counters)));
     (Dispatcher::new(backend, Arc::clone(&router), Arc::new(delivery), 2), router, counters)
 }

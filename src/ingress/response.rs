@@ -47,10 +47,7 @@ impl Answer {
             Self::WrongScheme(_) | Self::NotFound => StatusCode::NOT_FOUND,
             Self::BadPath | Self::Ambiguous | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(BodyError::Timeout { .. }) => StatusCode::REQUEST_TIMEOUT,
-            Self::Body(BodyError::OverBudget) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Body(BodyError::Broken(_)) => StatusCode::BAD_REQUEST,
+            Self::Body(error) => error.status(),
             Self::Refused(refusal) => refusal.status(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Channel, ChannelKey, ChannelKind, TransportEncryption};
+use super::{Channel, ChannelKey, ChannelKind, Relays, TransportEncryption};
 
 /// The host names that say which kind of object a path means (interface.md §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,7 @@ pub struct RoutingTable {
     by_path: HashMap<String, AtPath>,
     /// By lower-case host name without port.
     by_host: HashMap<String, usize>,
+    relays: Relays,
 }
 
 impl RoutingTable {
@@ -80,13 +81,25 @@ impl RoutingTable {
             .into_iter()
             .filter_map(|(host, key)| by_key.get(&key).map(|index| (host.to_ascii_lowercase(), *index)))
             .collect();
-        Self { transport_encryption, hosts, by_path, by_host, channels }
+        Self { transport_encryption, hosts, by_path, by_host, channels, relays: Relays::default() }
     }
 
     /// A table with the same mode and hosts, and nothing at any address.
     #[must_use]
     pub fn without_channels(&self) -> Self {
         Self::new(self.transport_encryption, self.hosts.clone(), Vec::new(), [])
+    }
+
+    /// The same table, with what the roles `ingress` and `filter` relay.
+    #[must_use]
+    pub fn with_relays(self, relays: Relays) -> Self {
+        Self { relays, ..self }
+    }
+
+    /// What is relayed.
+    #[must_use]
+    pub fn relays(&self) -> &Relays {
+        &self.relays
     }
 
     /// The mode.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http_body::Body;
 use http_body_util::BodyExt;
 
@@ -30,6 +31,19 @@ pub enum BodyError {
     /// The peer went away or broke the protocol.
     #[error("body could not be read: {0}")]
     Broken(String),
+}
+
+impl BodyError {
+    /// The status that says so by HTTP (interface.md §5).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::OverBudget => StatusCode::TOO_MANY_REQUESTS,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 /// Memory that bodies may hold together, in bytes.

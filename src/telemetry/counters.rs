@@ -45,6 +45,10 @@ pub struct Counters {
     pub abandoned: Counter,
     /// Attempts after the first.
     pub retries: Counter,
+    /// Events that the filter of a Trigger which was asked did not let pass.
+    pub filtered: Counter,
+    /// Of those, events for which an expression could not be decided.
+    pub undecided: Counter,
 }
 
 impl Counters {
@@ -61,6 +65,12 @@ impl Counters {
             ("deliveries_lost", "Deliveries that ended without a home", &self.lost),
             ("deliveries_abandoned", "Deliveries unfinished when the process had to stop", &self.abandoned),
             ("delivery_retries", "Attempts after the first", &self.retries),
+            ("events_filtered", "Events that the filter of a Trigger did not let pass", &self.filtered),
+            (
+                "filter_errors",
+                "Of those, events for which a CESQL expression gave an error or no boolean",
+                &self.undecided,
+            ),
         ] {
             let value = counter.get();
             let line = format!(
@@ -73,6 +83,18 @@ impl Counters {
             tracing::debug!("Formatting into a string failed");
         }
         text
+    }
+
+    /// Counts what a filter decided, which is `None` where it could not; whether the event passes.
+    pub fn filter_decided(&self, decision: Option<bool>) -> bool {
+        if decision.is_none() {
+            self.undecided.increment();
+        }
+        let passes = decision == Some(true);
+        if !passes {
+            self.filtered.increment();
+        }
+        passes
     }
 
     /// Deliveries that a queue took and that have not ended.

@@ -21,6 +21,7 @@ mod load;
 mod python;
 mod receive;
 mod reload;
+mod roles;
 mod support;
 mod tidy;
 mod trust;

@@ -4,7 +4,7 @@
 use url::Url;
 
 use crate::control::Settings;
-use crate::model::{ChannelKey, ChannelKind, Hosts, TransportEncryption};
+use crate::model::{ChannelKey, ChannelKind, Hosts, Role, TransportEncryption};
 
 const CHANNEL_SUFFIX: &str = "-kn-channel";
 /// The longest label of a host name. The Service of a channel with a longer name is named by a hash of it.
@@ -114,7 +114,13 @@ impl<'s> Addresses<'s> {
             .filter(|key| key.kind == ChannelKind::Channel)
             .map(|key| format!("*.{}.svc.{domain}", key.namespace))
             .collect();
-        for host in [&self.hosts.channels, &self.hosts.brokers] {
+        let filter = format!("broker-filter.{}.svc.{domain}", self.settings.system_namespace);
+        let hosts = match self.settings.role {
+            Role::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
+            Role::Ingress => vec![&self.hosts.brokers],
+            Role::Filter => vec![&filter],
+        };
+        for host in hosts {
             names.push(host.clone());
             names.extend(host.strip_suffix(domain.as_str()).and_then(|host| host.strip_suffix('.')).map(str::to_owned));
         }

@@ -9,10 +9,16 @@ use crate::control::Settings;
 use crate::control::manifest::config::Secret;
 use crate::control::manifest::duck;
 use crate::control::report::Report;
-use crate::model::TrustBundle;
+use crate::model::{Role, TrustBundle};
 
 /// The Secrets that are looked for in the system namespace, the first one first.
-const NAMES: [&str; 2] = ["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"];
+fn names(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Channel => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],
+        Role::Ingress => &["mt-broker-ingress-server-tls"],
+        Role::Filter => &["mt-broker-filter-server-tls"],
+    }
+}
 
 /// A server certificate with its key.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,8 +47,8 @@ pub(super) fn resolve(
     last: Option<&ServerCertificate>,
 ) -> Option<ServerCertificate> {
     let mut chosen = None;
-    for name in NAMES {
-        let key = (settings.system_namespace.clone(), name.to_owned());
+    for name in names(settings.role) {
+        let key = (settings.system_namespace.clone(), (*name).to_owned());
         let Some(item) = secrets.get_mut(&key) else {
             continue;
         };

@@ -13,7 +13,7 @@ use crate::control::Settings;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
-use crate::model::{Addressable, ChannelKey, ChannelKind, Target, TransportEncryption};
+use crate::model::{Addressable, ChannelKey, ChannelKind, Role, Target, TransportEncryption};
 
 /// Why a channel or broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +125,12 @@ impl Resolver<'_> {
         Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience: None })
     }
 
+    /// The address of a channel or broker in the cluster, for a role that serves neither.
+    pub(super) fn elsewhere(&mut self, key: &ChannelKey, report: &mut Report<'_>) -> Option<Addressable> {
+        let url = self.addresses.url(key)?;
+        self.resolve(&Wanted::uri(url.as_str(), "metadata.name".to_owned()), report)
+    }
+
     /// Why a channel or broker cannot be referred to; `Ok` if it can.
     pub(super) fn place(&self, key: &ChannelKey) -> Result<(), String> {
         match self.places.get(key) {
@@ -164,6 +170,9 @@ impl Resolver<'_> {
     }
 
     fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+        if self.settings.role != Role::Channel {
+            return Some(self.url(self.addresses.url(&key)?, &format!("{}.ref", wanted.field), report));
+        }
         if let Err(message) = self.place(&key) {
             report.unresolved(&format!("{}.ref", wanted.field), message);
             return None;
@@ -201,7 +210,9 @@ impl Resolver<'_> {
         };
         let (url, target) = self.url(url, &format!("{}.ref", wanted.field), report);
         match (reach, &target) {
-            (Some(Reach::Display), Target::Remote { connect: None }) => Some((url, Target::Display)),
+            (Some(Reach::Display), Target::Remote { connect: None }) if self.settings.role == Role::Channel => {
+                Some((url, Target::Display))
+            }
             (None, Target::Remote { connect: None }) => {
                 let message = format!(
                     "there is no Service {namespace}/{service}: add its manifest, or say where it is by --resolve {}=ADDR:PORT",
@@ -221,6 +232,7 @@ impl Resolver<'_> {
             return (url, Target::Remote { connect: Some(overriding.to) });
         }
         match self.addresses.key_of(&url) {
+            Some(_) if self.settings.role != Role::Channel => (url, Target::Remote { connect: None }),
             Some(key) if self.place(&key).is_ok() => (url, Target::Local(key)),
             Some(key) => {
                 report.warning(field, format!("is the address of {key}, which is not served here"));

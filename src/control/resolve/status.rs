@@ -11,7 +11,8 @@ use super::routes::Routes;
 use crate::control::manifest::Document;
 use crate::control::report::Report;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Relays, SubscriptionKey,
+    SubscriptionKind,
 };
 
 /// What the status is made from.
@@ -32,32 +33,48 @@ pub(super) fn inventory(
     let shown = Shown { collected, routes, parents, addresses };
     let mut objects = Vec::new();
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
-        objects.extend(shown.all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
+        objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
     objects.sort_by(|a: &Object, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    objects.extend(shown.all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
-    objects.extend(shown.all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
+    objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
+    objects.extend(all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
     let subscriptions = &collected.subscriptions;
-    objects.extend(shown.all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
+    objects.extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
     Inventory { objects }
 }
 
-impl Shown<'_, '_> {
-    fn all<T>(
-        &self,
-        kind: ObjectKind,
-        items: &Items<'_, T>,
-        status: impl Fn(&Name, &Report<'_>) -> Value,
-    ) -> Vec<Object> {
-        let object = |(name, item): (&Name, &super::collect::Item<'_, T>)| Object {
-            kind,
-            namespace: name.0.clone(),
-            name: name.1.clone(),
-            value: object(item.report.document(), name, status(name, &item.report)),
-        };
-        items.iter().map(object).collect()
+/// The Brokers or Triggers that a role relays: ready if it knows where to.
+pub(super) fn relayed(collected: &Collected<'_>, relays: &Relays) -> Inventory {
+    let path = |name: &Name| format!("/{}/{}", name.0, name.1);
+    let status =
+        |served: Option<&Addressable>, report: &Report<'_>| json!({"conditions": conditions(&[], served, report)});
+    let broker = |name: &Name, report: &Report<'_>| {
+        status(relays.brokers.get(&path(name)).and_then(|relay| relay.channel.as_ref()), report)
+    };
+    let trigger = |name: &Name, report: &Report<'_>| {
+        status(relays.triggers.get(&path(name)).and_then(|relay| relay.subscriber.as_ref()), report)
+    };
+    let mut objects = Vec::new();
+    if !relays.brokers.is_empty() {
+        objects.extend(all(ObjectKind::Broker, &collected.brokers, broker));
     }
+    if !relays.triggers.is_empty() {
+        objects.extend(all(ObjectKind::Trigger, &collected.triggers, trigger));
+    }
+    Inventory { objects }
+}
 
+fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Object> {
+    let object = |(name, item): (&Name, &super::collect::Item<'_, T>)| Object {
+        kind,
+        namespace: name.0.clone(),
+        name: name.1.clone(),
+        value: object(item.report.document(), name, status(name, &item.report)),
+    };
+    items.iter().map(object).collect()
+}
+
+impl Shown<'_, '_> {
     fn channel(&self, name: &Name, report: &Report<'_>) -> Value {
         let key = channel_key(ChannelKind::Channel, name);
         let shadowed = report.object().kind == "InMemoryChannel" && self.collected.channels.contains_key(name);

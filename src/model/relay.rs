@@ -1,0 +1,55 @@
+//! What the roles `ingress` and `filter` relay: Brokers to their channels, Triggers to their subscribers, each somewhere
+//! else (data-plane.md §6).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Addressable, Format};
+use crate::filter::Filter;
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Everything inside one process: channels, Brokers and Triggers.
+    #[default]
+    Channel,
+    /// What upstream's mt-broker-ingress does: takes events for Brokers and hands them to their channels.
+    Ingress,
+    /// What upstream's mt-broker-filter does: takes events for Triggers, and hands to subscribers those that pass.
+    Filter,
+}
+
+/// Relayed Brokers and Triggers, by `/namespace/name`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relays {
+    /// Of the role `ingress`.
+    pub brokers: HashMap<String, Arc<BrokerRelay>>,
+    /// Of the role `filter`.
+    pub triggers: HashMap<String, Arc<TriggerRelay>>,
+}
+
+/// A Broker whose channel is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerRelay {
+    /// Its channel; `None` if it has none yet (BI-4).
+    pub channel: Option<Addressable>,
+}
+
+/// A Trigger whose events come from a channel elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TriggerRelay {
+    /// `metadata.uid`, which requests must name; `None` if it is not known, and any is right.
+    pub uid: Option<String>,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// Which events it gets.
+    pub filter: Filter,
+    /// In which mode it gets them.
+    pub format: Format,
+    /// Who gets them; `None` if that is not resolved, or the Trigger has problems: then nobody does.
+    pub subscriber: Option<Addressable>,
+    /// Its Broker; `None` if there is none of that name.
+    pub broker: Option<Addressable>,
+    /// Its dead letter sink, else its Broker's.
+    pub dead_letter_sink: Option<Addressable>,
+}

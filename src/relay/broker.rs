@@ -1,0 +1,102 @@
+//! The role `ingress`: events for Brokers, to their channels (data-plane.md BI-1 to BI-10, A-20 to A-28).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::answer::Answer;
+use super::{Relay, request};
+use crate::client::Transport;
+use crate::event::{Event, http as binding};
+use crate::ingress::entrance::Message;
+use crate::model::{Addressable, Format, Scheme};
+use crate::router::enter_broker;
+use crate::server::Handler;
+
+/// Takes events for Brokers.
+pub struct BrokerIngress<T> {
+    relay: Relay<T>,
+    max_ttl: i32,
+}
+
+impl<T: Transport> BrokerIngress<T> {
+    /// An ingress that lets events pass `max_ttl` brokers.
+    #[must_use]
+    pub fn new(relay: Relay<T>, max_ttl: i32) -> Self {
+        Self { relay, max_ttl }
+    }
+
+    /// The steps of BI-3, in that order.
+    async fn accept(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+        match *request.method() {
+            Method::POST => {}
+            Method::OPTIONS => return Ok(Answer::status(StatusCode::OK).with_headers(webhook())),
+            _ => return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST")),
+        }
+        let path = path(&request)?;
+        let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
+        let mut event = decode(message)?;
+        let serving = self.relay.router.serving();
+        let Some(broker) = serving.table.relays().brokers.get(&path) else {
+            return Err(Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME"));
+        };
+        enter_broker(&mut event, self.max_ttl).map_err(|refusal| Answer::text(refusal.status(), refusal))?;
+        let Some(channel) = &broker.channel else {
+            let text = "the channel of this broker is not known yet: see the broker's status";
+            return Err(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text));
+        };
+        self.forward(&event, channel).await
+    }
+
+    /// BI-8, BI-9: one attempt; the status of a success, and 500 for anything else.
+    async fn forward(&self, event: &Event, channel: &Addressable) -> Result<Answer, Answer> {
+        let failed = |why: String| {
+            tracing::warn!(channel = channel.url.path(), why, "The channel of a broker did not take an event");
+            let text = format!("the channel of this broker did not take the event ({why}): send it again");
+            Err(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text))
+        };
+        match self.relay.send(request(event, Format::Binary), channel).await {
+            Ok(answer) if answer.status().is_success() => {
+                self.relay.counters.accepted.increment();
+                Ok(Answer::status(answer.status()))
+            }
+            Ok(answer) => failed(format!("it answered {}", answer.status())),
+            Err(error) => failed(error.reason().to_owned()),
+        }
+    }
+}
+
+impl<T: Transport> Handler for BrokerIngress<T> {
+    async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
+        self.relay.respond(scheme, "POST, OPTIONS", self.accept(request)).await
+    }
+}
+
+/// `/namespace/name` of a request target, which must be just that; a query belongs to the name (BI-2).
+fn path(request: &Request<Incoming>) -> Result<String, Answer> {
+    let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    if target == "/" {
+        return Err(Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME"));
+    }
+    let target = target.strip_suffix('/').unwrap_or(target);
+    if target.split('/').count() == 3 {
+        return Ok(target.to_owned());
+    }
+    Err(Answer::text(StatusCode::BAD_REQUEST, "the path must be /NAMESPACE/NAME of a broker"))
+}
+
+/// The valid event of a request; a batch has to be taken apart by its sender.
+fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
+    let events = binding::decode(headers, body).map_err(|error| Answer::text(StatusCode::BAD_REQUEST, error))?;
+    let [event] = <[Event; 1]>::try_from(events)
+        .map_err(|_batch| Answer::text(StatusCode::BAD_REQUEST, "a batch is not taken here: send events one by one"))?;
+    Ok(event.with_lease(lease))
+}
+
+/// What `OPTIONS` asks for (CR-7).
+fn webhook() -> HeaderMap {
+    let any = HeaderValue::from_static("*");
+    let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
+    HeaderMap::from_iter(names.map(|name| (name, any.clone())))
+}

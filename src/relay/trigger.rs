@@ -1,0 +1,229 @@
+//! The role `filter`: events for Triggers, to their subscribers if they pass (data-plane.md BF-4 to BF-16, A-30 to A-39).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::answer::Answer;
+use super::{Relay, passed_through, request};
+use crate::client::{Transport, TransportError};
+use crate::event::{Event, http as binding, knative};
+use crate::ingress::entrance::Message;
+use crate::model::{Addressable, Format, Scheme, TriggerRelay};
+use crate::server::Handler;
+
+/// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
+const KEPT_BACK: [HeaderName; 11] = [
+    AUTHORIZATION,
+    PROXY_AUTHORIZATION,
+    COOKIE,
+    HOST,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Takes events for Triggers.
+pub struct TriggerFilter<T> {
+    relay: Relay<T>,
+}
+
+/// What a request target asks for (BF-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Subscriber,
+    Reply,
+    DeadLetterSink,
+}
+
+/// A request target.
+struct Target<'p> {
+    /// `/namespace/name`.
+    trigger: String,
+    uid: &'p str,
+    purpose: Purpose,
+}
+
+impl<T: Transport> TriggerFilter<T> {
+    /// A filter that knows Triggers by the table.
+    #[must_use]
+    pub fn new(relay: Relay<T>) -> Self {
+        Self { relay }
+    }
+
+    /// In upstream's order: method, target, Trigger, event, then what the target asks for.
+    async fn accept(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+        if request.method() != Method::POST {
+            return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST"));
+        }
+        let serving = self.relay.router.serving();
+        let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+        let target = target(&path)
+            .ok_or_else(|| Answer::text(StatusCode::BAD_REQUEST, "the path must be /triggers/NAMESPACE/NAME/UID"))?;
+        let Some(trigger) = serving.table.relays().triggers.get(&target.trigger) else {
+            return Err(Answer::text(StatusCode::NOT_FOUND, "no trigger of this name: check the path"));
+        };
+        if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
+            return Err(Answer::text(StatusCode::BAD_REQUEST, "the trigger has another uid: it was made anew"));
+        }
+        let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
+        let headers = (target.purpose != Purpose::Subscriber).then(|| message.headers.clone());
+        let event = decode(message)?;
+        match target.purpose {
+            Purpose::Subscriber => self.to_subscriber(event, trigger).await,
+            Purpose::Reply => {
+                let broker = trigger.broker.as_ref().ok_or_else(|| {
+                    Answer::text(StatusCode::NOT_FOUND, "the broker of this trigger is gone: create it")
+                })?;
+                self.pass_on(&event, headers.unwrap_or_default(), (trigger, broker)).await
+            }
+            Purpose::DeadLetterSink => match &trigger.dead_letter_sink {
+                Some(sink) => self.pass_on(&event, headers.unwrap_or_default(), (trigger, sink)).await,
+                None => {
+                    self.relay.counters.lost.increment();
+                    tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
+                    Ok(Answer::status(StatusCode::OK))
+                }
+            },
+        }
+    }
+
+    /// BF-7 to BF-13.
+    async fn to_subscriber(&self, mut event: Event, trigger: &TriggerRelay) -> Result<Answer, Answer> {
+        let ttl: Option<i32> = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok());
+        let Some(ttl) = ttl else {
+            let text = "knativebrokerttl is missing or no integer: only events of a broker are taken here";
+            return Err(Answer::text(StatusCode::BAD_REQUEST, text));
+        };
+        event.remove(knative::BROKER_TTL);
+        let Some(subscriber) = &trigger.subscriber else {
+            return Err(Answer::text(StatusCode::NOT_FOUND, "the subscriber of this trigger is not resolved"));
+        };
+        if !self.relay.counters.filter_decided(trigger.filter.decide(&event)) {
+            return Ok(Answer::status(StatusCode::OK));
+        }
+        let request = from_trigger(request(&event, trigger.format), trigger);
+        let answer = self.relay.send(request, subscriber).await;
+        self.answered(answer, subscriber, Some(ttl))
+    }
+
+    /// BF-16: the event as it came, with the headers that came with it, but for those that are not for others.
+    async fn pass_on(
+        &self,
+        event: &Event,
+        headers: HeaderMap,
+        (trigger, to): (&TriggerRelay, &Addressable),
+    ) -> Result<Answer, Answer> {
+        let mut request = request(event, Format::Binary);
+        let mut last = None;
+        for (name, value) in headers {
+            last = name.or(last);
+            if let Some(name) = last.as_ref().filter(|name| is_beside(name)) {
+                request.headers_mut().append(name.clone(), value);
+            }
+        }
+        self.answered(self.relay.send(from_trigger(request, trigger), to).await, to, None)
+    }
+
+    /// What the channel is told of an answer. `ttl` goes back to an event in it.
+    fn answered(
+        &self,
+        answer: Result<Response<Bytes>, TransportError>,
+        from: &Addressable,
+        ttl: Option<i32>,
+    ) -> Result<Answer, Answer> {
+        let answer = answer.map_err(|error| {
+            let text = format!("dispatch error: {error}");
+            Answer::status(StatusCode::INTERNAL_SERVER_ERROR)
+                .with_body("application/json", failure(from, text.as_bytes()))
+        })?;
+        let (parts, body) = answer.into_parts();
+        if !parts.status.is_success() {
+            let answer = Answer::status(parts.status).with_headers(passed_through(parts.headers));
+            return Err(answer.with_body("application/json", failure(from, &body)));
+        }
+        let passed = passed_through(parts.headers.clone());
+        match binding::decode_reply(parts.headers, &body) {
+            Ok(Some(event)) => {
+                self.relay.counters.accepted.increment();
+                Ok(with_event(parts.status, event, ttl).with_headers(passed))
+            }
+            Ok(None) if body.is_empty() => {
+                self.relay.counters.accepted.increment();
+                Ok(Answer::status(parts.status).with_headers(passed))
+            }
+            // BF-11, BF-12.
+            Ok(None) | Err(_) => Err(Answer::status(StatusCode::BAD_GATEWAY)),
+        }
+    }
+}
+
+impl<T: Transport> Handler for TriggerFilter<T> {
+    async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
+        self.relay.respond(scheme, "POST", self.accept(request)).await
+    }
+}
+
+/// Whether a header came beside the event, and neither is part of it nor forwarded with it already.
+fn is_beside(name: &HeaderName) -> bool {
+    let of_event = name.as_str().starts_with("ce-") || name == http::header::CONTENT_TYPE;
+    !of_event && !knative::is_forwarded(name) && *name != knative::PREFER_HEADER && !KEPT_BACK.contains(name)
+}
+
+/// `/triggers/NAMESPACE/NAME/UID`, perhaps with one more segment (BF-5).
+fn target(path: &str) -> Option<Target<'_>> {
+    let mut segments = path.strip_prefix("/triggers/")?.split('/');
+    let (namespace, name, uid) = (segments.next()?, segments.next()?, segments.next()?);
+    let purpose = match segments.next() {
+        Some("reply") => Purpose::Reply,
+        Some("dls") => Purpose::DeadLetterSink,
+        Some(_) | None => Purpose::Subscriber,
+    };
+    segments.next().is_none().then(|| Target { trigger: format!("/{namespace}/{name}"), uid, purpose })
+}
+
+/// The event of a request, which is not validated (BF-6).
+fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
+    let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
+    match binding::decode_reply(headers, &body) {
+        Ok(Some(event)) => Ok(event.with_lease(lease)),
+        Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+fn from_trigger(mut request: Request<Bytes>, trigger: &TriggerRelay) -> Request<Bytes> {
+    if let Ok(namespace) = HeaderValue::from_str(&trigger.namespace) {
+        request.headers_mut().insert(knative::NAMESPACE_HEADER, namespace);
+    }
+    request
+}
+
+/// The event that a subscriber answered with, binary, with the hops that its cause had left (BF-12).
+fn with_event(status: StatusCode, mut event: Event, ttl: Option<i32>) -> Answer {
+    if let Some(ttl) = ttl {
+        event.set_integer(knative::BROKER_TTL, ttl);
+    }
+    let headers = binding::binary_headers(&event);
+    Answer::status(status).with_headers(headers).with_data(event.data().clone())
+}
+
+/// Tells the channel who failed and how (BF-13). The query of a destination is told, too: it goes into
+/// `knativeerrordest` of the dead letter, not into a log.
+fn failure(destination: &Addressable, body: &[u8]) -> Bytes {
+    let body = body.get(..knative::ERROR_DATA_BYTES).unwrap_or(body);
+    let json = json!({ "errdestination": destination.url.as_str(), "errresponsebody": STANDARD.encode(body) });
+    Bytes::from(json.to_string())
+}
