@@ -22,11 +22,12 @@ use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
 use crate::ingress::Ingress;
 use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
-use crate::model::{Inventory, Role};
+use crate::model::{Inventory, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{Router, Serving};
 use crate::server::body::{Budget, Intake};
 use crate::server::{self, Handler, Limits};
+use crate::source::Sources;
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
 use crate::tls::{MinVersion, SystemRoots};
@@ -56,7 +57,12 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
-    let publisher = Publisher { changes, inventory: parts.inventory.clone(), certificates: certificates.clone() };
+    let publisher = Publisher {
+        changes,
+        inventory: parts.inventory.clone(),
+        tables: parts.tables.clone(),
+        certificates: certificates.clone(),
+    };
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
     stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
     parts.readiness.started();
@@ -82,6 +88,8 @@ struct Parts {
     first: Arc<Resolution>,
     min_version: MinVersion,
     inventory: watch::Sender<Arc<Inventory>>,
+    /// What is served, for the sources.
+    tables: watch::Sender<Arc<RoutingTable>>,
 }
 
 impl Parts {
@@ -99,8 +107,9 @@ impl Parts {
             Arc::clone(&counters),
         );
         let inventory = watch::Sender::new(Arc::clone(&first.inventory));
+        let tables = watch::Sender::new(Arc::clone(&first.table));
         let (readiness, delivery) = (Readiness::default(), Arc::new(delivery));
-        Self { counters, readiness, router, clients, delivery, first, min_version, inventory }
+        Self { counters, readiness, router, clients, delivery, first, min_version, inventory, tables }
     }
 
     /// Starts everything, what is needed before what needs it.
@@ -116,6 +125,9 @@ impl Parts {
         let mut dispatcher = Dispatcher::new(backend, router, delivery, options.limits.concurrency);
         dispatcher.apply(&self.first.table);
         stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
+
+        let sources = Sources::new(Arc::clone(&self.delivery), Arc::clone(&self.counters));
+        stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop.clone()));
 
         let (admin, inventory) = (stages.answering_stop.clone(), self.inventory.subscribe());
         let handler = Arc::new(Admin::new(self.readiness.clone(), Arc::clone(&self.counters), inventory));
@@ -183,6 +195,7 @@ impl Ports {
 struct Publisher {
     changes: mpsc::Sender<Change>,
     inventory: watch::Sender<Arc<Inventory>>,
+    tables: watch::Sender<Arc<RoutingTable>>,
     certificates: Certificates,
 }
 
@@ -206,6 +219,7 @@ impl Publisher {
             return;
         }
         self.inventory.send_replace(Arc::clone(&resolution.inventory));
+        self.tables.send_replace(Arc::clone(&resolution.table));
         tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
     }
 }

@@ -87,10 +87,10 @@ impl Event {
         }
     }
 
-    /// The same event with these data and their media type.
+    /// The same event with these data and their media type, if it is known.
     #[must_use]
-    pub fn with_data(mut self, content_type: HeaderValue, data: Bytes) -> Self {
-        self.content_type = Some(content_type);
+    pub fn with_data(mut self, content_type: impl Into<Option<HeaderValue>>, data: Bytes) -> Self {
+        self.content_type = content_type.into();
         self.data = data;
         self
     }

@@ -8,6 +8,7 @@
 //! - [`dispatcher`] runs a worker for each queue; [`delivery`] tells the story of one event and one subscription;
 //!   [`relay`] is the other way to go, for the roles of upstream's broker: one request in, one out.
 //!   [`client`] sends, by one HTTP client for each set of trusted certificates; [`display`] prints.
+//! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
@@ -32,6 +33,7 @@ pub mod model;
 pub mod relay;
 pub mod router;
 pub mod server;
+pub mod source;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tls;

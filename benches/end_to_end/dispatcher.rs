@@ -102,7 +102,14 @@ async fn wait_for(ports: &Path) -> serde_json::Value {
 fn manifest(scenario: &Scenario, sink: &Sink) -> String {
     match scenario.receivers {
         Receivers::Subscriptions(count) => channel(count, sink),
-        Receivers::OneTriggerOf(count) => broker(count, sink),
+        Receivers::OneTriggerOf(count) => broker(count, sink, |index| match index {
+            0 => "exact: {type: dev.sealpost.bench}".to_owned(),
+            _ => format!("exact: {{type: other.{index}}}"),
+        }),
+        Receivers::OneExpressionOf(count) => broker(count, sink, |index| match index {
+            0 => "cesql: \"source LIKE '/bench%'\"".to_owned(),
+            _ => format!("cesql: \"source LIKE '/other/{index}/%'\""),
+        }),
     }
 }
 
@@ -124,15 +131,15 @@ fn channel(subscriptions: usize, sink: &Sink) -> String {
     yaml
 }
 
-/// The first Trigger wants the type that is sent, the others a type of their own.
-fn broker(triggers: usize, sink: &Sink) -> String {
+/// The filter of the first Trigger lets pass what is sent, those of the others do not.
+fn broker(triggers: usize, sink: &Sink, filter: impl Fn(usize) -> String) -> String {
     let mut yaml = String::from("apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: c}\n");
     for index in 0..triggers {
-        let ty = if index == 0 { "dev.sealpost.bench".to_owned() } else { format!("other.{index}") };
         write!(
             yaml,
             "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t{index}}}\nspec:\n  \
-             broker: c\n  filters: [{{exact: {{type: {ty}}}}}]\n  subscriber: {{uri: '{}'}}\n",
+             broker: c\n  filters: [{{{}}}]\n  subscriber: {{uri: '{}'}}\n",
+            filter(index),
             sink.url()
         )
         .expect("a string");

@@ -45,6 +45,8 @@ enum Receivers {
     Subscriptions(usize),
     /// One of so many Triggers of a Broker, by an exact type each.
     OneTriggerOf(usize),
+    /// One of so many Triggers of a Broker, by a CESQL expression each, all on one attribute, which no index answers.
+    OneExpressionOf(usize),
 }
 
 struct Scenario {
@@ -58,12 +60,12 @@ impl Scenario {
     fn deliveries(&self) -> u64 {
         match self.receivers {
             Receivers::Subscriptions(count) => count as u64,
-            Receivers::OneTriggerOf(_) => 1,
+            Receivers::OneTriggerOf(_) | Receivers::OneExpressionOf(_) => 1,
         }
     }
 }
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "plain 1x1", wire: Wire::Plain, receivers: Receivers::Subscriptions(1) },
     Scenario { name: "plain 1x10", wire: Wire::Plain, receivers: Receivers::Subscriptions(10) },
     Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, receivers: Receivers::Subscriptions(1) },
@@ -71,6 +73,7 @@ const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(10) },
     Scenario { name: "broker 1", wire: Wire::Plain, receivers: Receivers::OneTriggerOf(1) },
     Scenario { name: "broker 1000", wire: Wire::Plain, receivers: Receivers::OneTriggerOf(1000) },
+    Scenario { name: "broker cesql", wire: Wire::Plain, receivers: Receivers::OneExpressionOf(1000) },
 ];
 
 fn main() {

@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     InMemoryChannel,
     RabbitmqChannel,
     Subscription,
+    PingSource,
     ConfigMap,
     Secret,
     Service,
@@ -32,13 +33,14 @@ pub(crate) enum Recognized {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Broker,
         Self::Trigger,
         Self::Channel,
         Self::InMemoryChannel,
         Self::RabbitmqChannel,
         Self::Subscription,
+        Self::PingSource,
         Self::ConfigMap,
         Self::Secret,
         Self::Service,
@@ -54,6 +56,7 @@ impl Kind {
             Self::InMemoryChannel => "InMemoryChannel",
             Self::RabbitmqChannel => "RabbitmqChannel",
             Self::Subscription => "Subscription",
+            Self::PingSource => "PingSource",
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::Service => "Service",
@@ -67,6 +70,7 @@ impl Kind {
             Self::Broker | Self::Trigger => EVENTING,
             Self::Channel | Self::InMemoryChannel | Self::Subscription => MESSAGING,
             Self::RabbitmqChannel => "messaging.knative.dev/v1alpha1",
+            Self::PingSource => "sources.knative.dev/v1",
             Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => "v1",
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod duck;
 pub(crate) mod eventing;
 mod fields;
 pub(crate) mod messaging;
+pub(crate) mod sources;
 pub(crate) mod spelling;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ mod filter;
 mod relay;
 mod routes;
 mod service;
+mod source;
 mod status;
 mod subscription;
 mod trust;
@@ -108,7 +109,9 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
     }
     let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
-    let table = routes.table(&parents, &resolver.addresses, effective).with_relays(relays);
+    let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
+    let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
+    let table = routes.table(&parents, &resolver.addresses, effective).with_relays(relays).with_sources(sources);
     let inventory = match settings.role {
         Role::Channel => status::inventory(&collected, &routes, &parents, &resolver.addresses),
         Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),

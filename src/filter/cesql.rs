@@ -41,6 +41,13 @@ impl Expression {
         eval::evaluate(&self.root, attributes)
     }
 
+    /// The text that an attribute must have exactly, for the expression to be true: that of an equation which every
+    /// other condition is joined to by `AND`.
+    #[must_use]
+    pub fn requires(&self, attribute: &str) -> Option<&str> {
+        ast::requires(&self.root, attribute)
+    }
+
     /// What was parsed.
     #[must_use]
     pub fn root(&self) -> &Expr {

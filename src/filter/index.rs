@@ -53,6 +53,7 @@ fn requires<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
     match filter {
         Filter::Attributes(pairs) | Filter::Exact(pairs) => required_by(pairs, key),
         Filter::All(filters) => filters.iter().find_map(|filter| requires(filter, key)),
+        Filter::Cesql(expression) => expression.requires(key),
         _ => None,
     }
 }
@@ -68,6 +69,24 @@ mod tests {
     use crate::filter::cesql::Expression;
     use proptest::prelude::*;
 
+    /// Some that require a text, and some that only look so.
+    fn expression() -> impl Strategy<Value = Filter> {
+        let texts = [
+            "type = 'a'",
+            "'b' = type",
+            "source = 'a' AND type = 'b'",
+            "(ext = 'a' AND TRUE) AND source = 'c'",
+            "type = 'a' OR missing = 1",
+            "NOT (type = 'a')",
+            "type = 'a' XOR TRUE",
+            "type != 'a'",
+            "missing = 1 AND type = 'a'",
+            "(type = 'a') = TRUE",
+            "type = ''",
+        ];
+        prop::sample::select(texts.to_vec()).prop_map(|text| Filter::Cesql(Expression::parse(text).expect(text)))
+    }
+
     fn any_filter() -> impl Strategy<Value = Filter> {
         let text = prop::sample::select(vec!["", "a", "b", "c"]);
         let name = prop::sample::select(vec!["type", "source", "ext"]);
@@ -77,7 +96,7 @@ mod tests {
             pairs.clone().prop_map(Filter::Attributes),
             pairs.clone().prop_map(Filter::Exact),
             pairs.prop_map(Filter::Prefix),
-            Just(Filter::Cesql(Expression::parse("type = 'a' OR missing = 1").expect("an expression"))),
+            expression(),
         ];
         leaf.prop_recursive(3, 12, 3, |inner| {
             prop_oneof![

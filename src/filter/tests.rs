@@ -1,5 +1,7 @@
 //! The dialects by tables (data-plane.md §7).
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn pairs(pairs: &[(&str, &str)]) -> Pairs {
@@ -90,5 +92,57 @@ fn expressions_fail_closed() {
         (Filter::All(vec![cesql("FALSE"), cesql("missing")]), false),
     ] {
         assert_eq!(filter.matches(&event()), passes, "{filter:?}");
+    }
+}
+
+/// A tree of filters around a leaf, which is put in by `hole`.
+#[derive(Clone, Debug)]
+enum Around {
+    Leaf(Filter),
+    Hole,
+    All(Vec<Around>),
+    Any(Vec<Around>),
+    Not(Box<Around>),
+}
+
+impl Around {
+    fn with(&self, hole: &Filter) -> Filter {
+        match self {
+            Self::Leaf(filter) => filter.clone(),
+            Self::Hole => hole.clone(),
+            Self::All(inner) => Filter::All(inner.iter().map(|around| around.with(hole)).collect()),
+            Self::Any(inner) => Filter::Any(inner.iter().map(|around| around.with(hole)).collect()),
+            Self::Not(inner) => Filter::Not(Box::new(inner.with(hole))),
+        }
+    }
+}
+
+fn any_around() -> impl Strategy<Value = Around> {
+    let leaf = prop_oneof![
+        3 => Just(Around::Hole),
+        1 => Just(Around::Leaf(cesql("TRUE"))),
+        1 => Just(Around::Leaf(cesql("FALSE"))),
+        1 => Just(Around::Leaf(Filter::Exact(pairs(&[("missing", "x")])))),
+    ];
+    leaf.prop_recursive(5, 24, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 1..4).prop_map(Around::All),
+            prop::collection::vec(inner.clone(), 1..4).prop_map(Around::Any),
+            inner.prop_map(|around| Around::Not(Box::new(around))),
+        ]
+    })
+}
+
+proptest! {
+    /// Filters fail closed: an expression that cannot be decided never lets an event pass that would not pass whatever
+    /// the expression were.
+    #[test]
+    fn what_is_undecided_lets_nothing_pass(
+        around in any_around(),
+        undecided in prop::sample::select(vec!["missing = 1", "1", "type", "1 / 0 = 1", "INT('x') = 1", "NOSUCH()"]),
+    ) {
+        let event = event();
+        let passes = |hole: &str| around.with(&cesql(hole)).matches(&event);
+        prop_assert!(!passes(undecided) || (passes("TRUE") && passes("FALSE")));
     }
 }

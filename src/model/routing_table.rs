@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Channel, ChannelKey, ChannelKind, Relays, TransportEncryption};
+use super::{Channel, ChannelKey, ChannelKind, Relays, Source, TransportEncryption};
 
 /// The host names that say which kind of object a path means (interface.md §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub struct RoutingTable {
     /// By lower-case host name without port.
     by_host: HashMap<String, usize>,
     relays: Relays,
+    sources: Vec<Arc<Source>>,
 }
 
 impl RoutingTable {
@@ -81,7 +82,7 @@ impl RoutingTable {
             .into_iter()
             .filter_map(|(host, key)| by_key.get(&key).map(|index| (host.to_ascii_lowercase(), *index)))
             .collect();
-        Self { transport_encryption, hosts, by_path, by_host, channels, relays: Relays::default() }
+        Self { transport_encryption, hosts, by_path, by_host, channels, relays: Relays::default(), sources: Vec::new() }
     }
 
     /// A table with the same mode and hosts, and nothing at any address.
@@ -94,6 +95,18 @@ impl RoutingTable {
     #[must_use]
     pub fn with_relays(self, relays: Relays) -> Self {
         Self { relays, ..self }
+    }
+
+    /// The same table, with these senders of events.
+    #[must_use]
+    pub fn with_sources(self, sources: Vec<Arc<Source>>) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// What sends events by itself.
+    #[must_use]
+    pub fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
     }
 
     /// What is relayed.

@@ -15,6 +15,8 @@ pub enum SubscriptionKind {
     Trigger,
     /// An entry of a channel's own `spec.subscribers`, named by its uid.
     Subscriber,
+    /// A `PingSource`: it has a sink instead of a subscriber.
+    Source,
 }
 
 /// Names a subscription; its queue lives as long as this key is configured.
@@ -35,6 +37,7 @@ impl fmt::Display for SubscriptionKey {
             SubscriptionKind::Subscription => "subscription",
             SubscriptionKind::Trigger => "trigger",
             SubscriptionKind::Subscriber => "subscriber",
+            SubscriptionKind::Source => "pingsource",
         };
         write!(f, "{kind} {}/{}", self.namespace, self.name)
     }

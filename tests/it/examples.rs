@@ -48,9 +48,10 @@ async fn strict_mode() {
 async fn the_documentation_is_sound() {
     let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: default}\n";
     let directory = tempfile::TempDir::new().expect("a directory");
-    let pages = [include_str!("../../docs/FILTERS.md"), include_str!("../../docs/BROKERS.md")].concat();
+    let configuration = include_str!("../../docs/CONFIGURATION.md");
+    let pages = [include_str!("../../docs/FILTERS.md"), include_str!("../../docs/BROKERS.md"), configuration].concat();
     let blocks: Vec<&str> = pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 5);
     for block in blocks {
         let path = directory.path().join("m.yaml");
         let before = if block.contains("kind: Broker") { "" } else { broker };

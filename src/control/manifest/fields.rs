@@ -43,6 +43,8 @@ const SUBSCRIBER: &[&str] = &[
     "auth",
 ];
 
+const PING_SOURCE: &[&str] = &["schedule", "timezone", "contentType", "data", "dataBase64", "sink", "ceOverrides"];
+
 /// The fields known inside the field `inside` (empty for the object itself) of an object of this kind; none where
 /// nobody asks.
 fn known(kind: &str, inside: &str) -> &'static [&'static str] {
@@ -59,6 +61,9 @@ fn known(kind: &str, inside: &str) -> &'static [&'static str] {
         ("Broker", "spec") => &["config", "delivery"],
         ("Trigger", "spec") => &["broker", "brokerRef", "filter", "filters", "subscriber", "delivery"],
         ("Trigger", "filter") => &["attributes"],
+        ("PingSource", "spec") => PING_SOURCE,
+        ("PingSource", "ceOverrides") => &["extensions"],
+        ("PingSource", "sink") => DESTINATION,
         ("Subscription" | "Trigger", "subscriber" | "reply") | (_, "deadLetterSink") => DESTINATION,
         (_, "ref" | "brokerRef") | ("Subscription", "channel") => REFERENCE,
         (_, "delivery") => DELIVERY,

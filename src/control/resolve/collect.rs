@@ -9,6 +9,7 @@ use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
 use crate::control::manifest::eventing::{Broker, Trigger};
 use crate::control::manifest::messaging::{Channel, Subscription};
+use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem};
@@ -35,6 +36,7 @@ pub(super) struct Collected<'d> {
     pub(super) brokers: Items<'d, Broker>,
     pub(super) subscriptions: Items<'d, Subscription>,
     pub(super) triggers: Items<'d, Trigger>,
+    pub(super) ping_sources: Items<'d, PingSource>,
     pub(super) config_maps: Items<'d, ConfigMap>,
     pub(super) secrets: Items<'d, Secret>,
     pub(super) services: Items<'d, Service>,
@@ -65,6 +67,7 @@ impl<'d> Collected<'d> {
             Kind::Broker => insert(&mut self.brokers, report),
             Kind::Subscription => insert(&mut self.subscriptions, report),
             Kind::Trigger => insert(&mut self.triggers, report),
+            Kind::PingSource => insert(&mut self.ping_sources, report),
             Kind::ConfigMap => insert(&mut self.config_maps, report),
             Kind::Secret => insert(&mut self.secrets, report),
             Kind::Service => insert(&mut self.services, report),
@@ -85,6 +88,7 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));
+        problems.extend(all(self.ping_sources));
         problems.extend(all(self.config_maps));
         problems.extend(all(self.secrets));
         problems.extend(all(self.services));

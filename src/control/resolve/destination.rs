@@ -161,7 +161,7 @@ impl Resolver<'_> {
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
-            Kind::Trigger | Kind::Subscription | Kind::ConfigMap | Kind::Secret | Kind::Pod => {
+            Kind::Trigger | Kind::Subscription | Kind::PingSource | Kind::ConfigMap | Kind::Secret | Kind::Pod => {
                 let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
                 report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
                 None

@@ -159,7 +159,7 @@ impl Shown<'_, '_> {
         let uid = match key.kind {
             SubscriptionKind::Subscriber => key.name.split_once('/').map(|(_, id)| id),
             SubscriptionKind::Subscription => object.and_then(|object| object.metadata.uid.as_deref()),
-            SubscriptionKind::Trigger => None,
+            SubscriptionKind::Trigger | SubscriptionKind::Source => None,
         };
         match uid {
             Some(uid) => json!({"uid": uid, "ready": "True"}),

@@ -4,6 +4,7 @@ mod defaults;
 mod keep;
 mod problems;
 mod samples;
+mod sources;
 mod trust;
 
 use std::sync::Arc;

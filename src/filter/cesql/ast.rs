@@ -108,3 +108,18 @@ impl fmt::Display for Expr {
 fn list(items: &[Expr]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// The text that an attribute must have exactly, for an expression to be true. An equation casts its left side to the
+/// type of its right side, so that with a text on one side, and text as `type` and `source` are, the texts are compared.
+pub(super) fn requires<'e>(root: &'e Expr, attribute: &str) -> Option<&'e str> {
+    match root {
+        Expr::Binary(Operator::And, left, right) => requires(left, attribute).or_else(|| requires(right, attribute)),
+        Expr::Binary(Operator::Equal, left, right) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Attribute(name), Expr::String(text)) | (Expr::String(text), Expr::Attribute(name)) => {
+                (name == attribute && !text.is_empty()).then_some(text.as_str())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}

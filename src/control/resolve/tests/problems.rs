@@ -1,5 +1,7 @@
 //! Every problem as one golden line.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Resolves a text with one problem, and gives its line without the file.
@@ -369,4 +371,51 @@ fn of_config_features() {
     let settings = Settings { transport_encryption: Some(TransportEncryption::Strict), ..settings() };
     let permissive = manifests(&[("a.yaml", &features("knative-eventing", "{transport-encryption: permissive}"))]);
     assert_eq!(resolve(&permissive, None, &settings).table.transport_encryption(), TransportEncryption::Strict);
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::{Map, Value};
+    let words = ["exact", "prefix", "suffix", "all", "any", "not", "cesql", "type", "Exact", "", "true", "type = 'x'"];
+    let word = prop::sample::select(words.to_vec()).prop_map(str::to_owned);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        word.clone().prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 24, 3, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::vec((word.clone(), inner), 0..3).prop_map(|pairs| Value::Object(Map::from_iter(pairs))),
+        ]
+    })
+}
+
+/// Whether a filter has an entry that lets everything pass by itself.
+fn has_hole(filter: &Filter) -> bool {
+    match filter {
+        Filter::Pass => true,
+        Filter::Attributes(pairs) | Filter::Exact(pairs) | Filter::Prefix(pairs) | Filter::Suffix(pairs) => {
+            pairs.is_empty()
+        }
+        Filter::All(filters) | Filter::Any(filters) => filters.is_empty() || filters.iter().any(has_hole),
+        Filter::Not(filter) => has_hole(filter),
+        Filter::Cesql(_) => false,
+    }
+}
+
+proptest! {
+    /// Whatever stands in `filters`: it is understood whole, or the Trigger is not served and the reason is said
+    /// (G-48).
+    #[test]
+    fn filters_are_understood_whole_or_closed(filters in prop::collection::vec(any_json(), 1..3)) {
+        let resolution = one(&trigger(&format!("filters: {}", serde_json::Value::from(filters))));
+        let served = of(&resolution, &broker("b"));
+        let errors = resolution.problems.iter().filter(|problem| problem.is_error()).count();
+        match &served[..] {
+            [] => prop_assert!(errors > 0),
+            [trigger] => prop_assert!(errors == 0 && !has_hole(&trigger.filter), "{:?}", trigger.filter),
+            _ => prop_assert!(false, "more than one"),
+        }
+    }
 }

@@ -1,0 +1,31 @@
+//! `sources.knative.dev`: what sends events by itself.
+
+use serde::Deserialize;
+
+use super::duck::{Destination, Texts};
+
+/// `PingSource`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PingSource {
+    pub(crate) spec: Option<PingSourceSpec>,
+}
+
+/// `spec` of a `PingSource`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PingSourceSpec {
+    pub(crate) schedule: Option<String>,
+    pub(crate) timezone: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) data: Option<String>,
+    #[serde(rename = "dataBase64")]
+    pub(crate) data_base64: Option<String>,
+    pub(crate) sink: Option<Destination>,
+    pub(crate) ce_overrides: Option<CloudEventOverrides>,
+}
+
+/// `spec.ceOverrides`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct CloudEventOverrides {
+    pub(crate) extensions: Texts,
+}

@@ -1,0 +1,156 @@
+//! PingSources: each becomes a `model::Source` (upstream's `sources.knative.dev/v1` and its mtping adapter).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use jiff::Timestamp;
+
+use super::collect::{Item, Items};
+use super::destination::{Resolver, Wanted};
+use super::trust;
+use crate::control::manifest::sources::{PingSource, PingSourceSpec};
+use crate::control::report::Report;
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::model::{
+    BackoffPolicy, DeliverySpec, Role, Schedule, ScheduleError, Source, Subscription, SubscriptionKey, SubscriptionKind,
+};
+
+const TYPE: &str = "dev.knative.sources.ping";
+const EVERY_MINUTE: &str = "* * * * *";
+/// Names of attributes that an override cannot set.
+const CORE: [&str; 9] =
+    ["specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"];
+
+/// Every source; one with problems keeps its form of `last`.
+pub(super) fn resolve(
+    items: &mut Items<'_, PingSource>,
+    resolver: &mut Resolver<'_>,
+    last: &[Arc<Source>],
+) -> Vec<Arc<Source>> {
+    if resolver.settings.role != Role::Channel {
+        return Vec::new();
+    }
+    let before: HashMap<&SubscriptionKey, &Arc<Source>> =
+        last.iter().map(|source| (&source.subscription.key, source)).collect();
+    let mut sources = Vec::with_capacity(items.len());
+    for ((namespace, name), Item { object, report }) in items {
+        let key = SubscriptionKey { kind: SubscriptionKind::Source, namespace: namespace.clone(), name: name.clone() };
+        let before = before.get(&key).copied();
+        let spec = object.as_ref().map(|source| source.spec.clone().unwrap_or_default());
+        let made = spec.and_then(|spec| source(&spec, key, resolver, report)).filter(|_| !report.is_bad());
+        sources.extend(match (made, before) {
+            (Some(made), Some(before)) if **before == made => Some(Arc::clone(before)),
+            (Some(made), _) => Some(Arc::new(made)),
+            (None, before) => before.cloned(),
+        });
+    }
+    sources
+}
+
+fn source(
+    spec: &PingSourceSpec,
+    key: SubscriptionKey,
+    resolver: &mut Resolver<'_>,
+    report: &mut Report<'_>,
+) -> Option<Source> {
+    let schedule = schedule(spec, resolver.settings.now, report);
+    let event = event(spec, &key, report);
+    let Some(sink) = &spec.sink else {
+        report.error("spec.sink", "is missing: say who gets the events");
+        return None;
+    };
+    let sink = resolver.resolve(&Wanted::at("spec.sink".to_owned(), sink), report)?;
+    let namespace = key.namespace.clone();
+    let subscription = Subscription {
+        key,
+        filter: Filter::Pass,
+        subscriber: Some(sink),
+        reply: None,
+        dead_letter_sink: None,
+        delivery: delivery(),
+        namespace,
+    };
+    Some(Source { subscription: Arc::new(subscription), schedule: schedule?, event: event? })
+}
+
+/// As upstream's adapter tries: five more times within two seconds.
+fn delivery() -> DeliverySpec {
+    DeliverySpec {
+        retry: 5,
+        backoff_policy: Some(BackoffPolicy::Exponential),
+        backoff_delay: Some(Duration::from_millis(50)),
+        ..DeliverySpec::default()
+    }
+}
+
+fn schedule(spec: &PingSourceSpec, now: i64, report: &mut Report<'_>) -> Option<Schedule> {
+    let written = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let text = written(&spec.schedule).unwrap_or_else(|| EVERY_MINUTE.to_owned());
+    let schedule = Schedule::parse(&text, written(&spec.timezone).as_deref());
+    match schedule {
+        Ok(schedule) => {
+            let now = Timestamp::from_second(now).unwrap_or(Timestamp::UNIX_EPOCH);
+            if schedule.next_after(now).is_none() {
+                report.error("spec.schedule", format!("{text:?} never comes: write one that does"));
+            }
+            Some(schedule)
+        }
+        Err(error) => {
+            let field = if matches!(error, ScheduleError::Zone(_)) { "spec.timezone" } else { "spec.schedule" };
+            report.error(field, error.to_string());
+            None
+        }
+    }
+}
+
+fn event(spec: &PingSourceSpec, key: &SubscriptionKey, report: &mut Report<'_>) -> Option<Event> {
+    let source = format!("/apis/v1/namespaces/{}/pingsources/{}", key.namespace, key.name);
+    let mut event = Event::new("", &source, TYPE);
+    for (name, value) in spec.ce_overrides.iter().flat_map(|overrides| overrides.extensions.iter().flatten()) {
+        if !crate::event::is_name(name) || CORE.contains(&name.as_str()) {
+            let rule = "is not the name of an extension: use a-z and 0-9, and none of CloudEvents' own attributes";
+            report.error(&format!("spec.ceOverrides.extensions.{name}"), format!("{name:?} {rule}"));
+        }
+        event.set(name, value.as_deref().unwrap_or_default());
+    }
+    let data = data(spec, report)?;
+    let content_type = spec.content_type.as_deref().filter(|text| !text.is_empty());
+    match content_type.map(HeaderValue::from_str).transpose() {
+        Ok(content_type) => Some(event.with_data(content_type, data)),
+        Err(_cause) => {
+            report.error("spec.contentType", "is no media type: write for example application/json");
+            None
+        }
+    }
+}
+
+fn data(spec: &PingSourceSpec, report: &mut Report<'_>) -> Option<Bytes> {
+    let written = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (field, data) = match (written(&spec.data), written(&spec.data_base64)) {
+        (Some(_), Some(_)) => {
+            report.error("spec.dataBase64", "is there beside data: give one of the two");
+            return None;
+        }
+        (Some(text), None) => ("spec.data", text.into_bytes()),
+        (None, Some(text)) => match trust::decode_base64(&text) {
+            Some(bytes) => ("spec.dataBase64", bytes),
+            None => {
+                report.error("spec.dataBase64", "is not base64: encode the data, or write text into data");
+                return None;
+            }
+        },
+        (None, None) => return Some(Bytes::new()),
+    };
+    if spec.content_type.as_deref() == Some("application/json") && !is_json(&data) {
+        report.error(field, "is not JSON, as contentType says: correct one of the two");
+    }
+    Some(Bytes::from(data))
+}
+
+fn is_json(data: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+}

@@ -1,0 +1,138 @@
+//! Sends the events of sources at their times, by the delivery that channels use. A time that passes while the process
+//! does not run is passed; nothing is sent twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::channel::Outcome;
+use crate::client::Transport;
+use crate::delivery::{Delivery, Lane};
+use crate::model::{RoutingTable, Source, SubscriptionKey};
+use crate::telemetry::counters::Counters;
+
+/// Events of one source that may be unfinished at once; what comes due meanwhile is left out.
+const MAX_UNFINISHED: usize = 16;
+/// The clock on the wall is looked at again after this time, since it may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// Runs the sources of a routing table.
+pub struct Sources<T> {
+    delivery: Arc<Delivery<T>>,
+    counters: Arc<Counters>,
+    running: HashMap<SubscriptionKey, Running>,
+    tasks: JoinSet<()>,
+}
+
+/// A source with a task of its own.
+struct Running {
+    source: Arc<Source>,
+    stop: CancellationToken,
+}
+
+impl<T: Transport> Sources<T> {
+    /// Nothing is sent before [`Sources::run`].
+    #[must_use]
+    pub fn new(delivery: Arc<Delivery<T>>, counters: Arc<Counters>) -> Self {
+        Self { delivery, counters, running: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Runs the sources of the newest table until `stop`; returns when their last event has been delivered. A source
+    /// that has not changed goes on undisturbed.
+    pub async fn run(mut self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
+        loop {
+            let table = Arc::clone(&tables.borrow_and_update());
+            self.apply(&table, &stop);
+            let changed = tokio::select! {
+                () = stop.cancelled() => break,
+                changed = tables.changed() => changed,
+            };
+            if changed.is_err() {
+                break;
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn apply(&mut self, table: &RoutingTable, stop: &CancellationToken) {
+        while self.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.running);
+        for source in table.sources() {
+            let key = &source.subscription.key;
+            let running = match before.remove(key) {
+                Some(running) if running.source == *source => running,
+                changed => {
+                    changed.inspect(|running| running.stop.cancel());
+                    self.start(Arc::clone(source), stop)
+                }
+            };
+            self.running.insert(key.clone(), running);
+        }
+        before.into_values().for_each(|gone| gone.stop.cancel());
+    }
+
+    fn start(&mut self, source: Arc<Source>, stop: &CancellationToken) -> Running {
+        let stop = stop.child_token();
+        let (delivery, counters) = (Arc::clone(&self.delivery), Arc::clone(&self.counters));
+        self.tasks.spawn(send(Arc::clone(&source), delivery, counters, stop.clone()));
+        Running { source, stop }
+    }
+}
+
+/// Sends a source's events until it is told to stop, and waits for the end of their delivery.
+async fn send<T: Transport>(
+    source: Arc<Source>,
+    delivery: Arc<Delivery<T>>,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+) {
+    let lane = Arc::new(Lane::new(Arc::clone(&source.subscription), MAX_UNFINISHED));
+    let mut unfinished = JoinSet::new();
+    let mut last = Timestamp::now();
+    while let Some(next) = source.schedule.next_after(last.max(Timestamp::now())) {
+        if stop.run_until_cancelled(sleep_until(next)).await.is_none() {
+            break;
+        }
+        last = next;
+        while unfinished.try_join_next().is_some() {}
+        if unfinished.len() >= MAX_UNFINISHED {
+            tracing::warn!(source = %source.subscription.key, "The sink is slower than the schedule: an event is left out");
+            continue;
+        }
+        unfinished.spawn(deliver(Arc::clone(&source), Arc::clone(&lane), Arc::clone(&delivery), Arc::clone(&counters)));
+    }
+    while unfinished.join_next().await.is_some() {}
+}
+
+async fn sleep_until(time: Timestamp) {
+    while let Ok(wait) = Duration::try_from(time.duration_since(Timestamp::now())) {
+        if wait.is_zero() {
+            return;
+        }
+        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+    }
+}
+
+async fn deliver<T: Transport>(
+    source: Arc<Source>,
+    lane: Arc<Lane>,
+    delivery: Arc<Delivery<T>>,
+    counters: Arc<Counters>,
+) {
+    let mut event = source.event.clone();
+    event.set("id", &Uuid::new_v4().to_string());
+    event.set("time", &Timestamp::now().to_string());
+    let Some(permit) = lane.permit().await else { return };
+    counters.enqueued.increment();
+    match delivery.deliver(&Arc::new(event), &lane, permit).await {
+        Outcome::Delivered => counters.delivered.increment(),
+        Outcome::DeadLettered => counters.dead_lettered.increment(),
+        Outcome::Lost => counters.lost.increment(),
+    }
+}

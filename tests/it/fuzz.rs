@@ -1,0 +1,50 @@
+//! The properties that the fuzz targets look for counterexamples of, asked of their seeds, of pieces of them, and of chance.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+#[path = "../../fuzz/fuzz_targets/properties.rs"]
+mod properties;
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let files = std::fs::read_dir(directory).expect("seeds");
+    let mut seeds: Vec<_> = files.map(|file| std::fs::read(file.expect("a file").path()).expect("a seed")).collect();
+    seeds.sort();
+    assert!(seeds.len() >= 2);
+    seeds
+}
+
+/// Seeds with a piece of them replaced.
+fn near(target: &str) -> impl Strategy<Value = Vec<u8>> {
+    let bytes = prop_oneof![any::<Vec<u8>>(), "[ -~\n]{0,8}".prop_map(String::into_bytes)];
+    (prop::sample::select(seeds(target)), any::<prop::sample::Index>(), 0usize..8, bytes).prop_map(
+        |(mut seed, at, length, bytes)| {
+            let at = at.index(seed.len() + 1);
+            let end = (at + length).min(seed.len());
+            seed.splice(at..end, bytes);
+            seed
+        },
+    )
+}
+
+#[test]
+fn seeds_hold() {
+    seeds("event").iter().for_each(|seed| properties::event(seed));
+    seeds("cesql").iter().for_each(|seed| properties::cesql(seed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn events_hold(data in near("event")) {
+        properties::event(&data);
+    }
+
+    #[test]
+    fn expressions_hold(data in near("cesql")) {
+        properties::cesql(&data);
+    }
+}
