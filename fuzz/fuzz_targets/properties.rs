@@ -25,16 +25,17 @@ pub(crate) fn event(data: &[u8]) {
         let binary = again(binding::binary_headers(&event), event.data().clone());
         let (headers, body) = binding::structured(&event);
         let structured = again(headers, body);
-        // Types are not told in binary mode, so that texts are compared.
         assert_eq!(binary.data(), event.data());
         // Blanks around a JSON value mean nothing.
         assert_eq!(structured.data().trim_ascii(), event.data().trim_ascii());
-        for sent in [binary, structured] {
-            assert_eq!(sent.attributes().len(), event.attributes().len());
-            for attribute in event.attributes() {
-                assert_eq!(sent.get(attribute.name()), event.get(attribute.name()));
-            }
+        // Types are not told in binary mode, so that texts are compared; an empty header is an attribute that is not set.
+        for attribute in event.attributes() {
+            let text = event.get(attribute.name());
+            assert_eq!(structured.get(attribute.name()), text.clone().filter(|_| attribute.name() != "data"));
+            assert_eq!(binary.get(attribute.name()).unwrap_or_default(), text.unwrap_or_default());
         }
+        assert!(structured.attributes().len() <= event.attributes().len());
+        assert!(binary.attributes().len() <= event.attributes().len());
     }
 }
 

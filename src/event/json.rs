@@ -85,7 +85,11 @@ fn from_object(body: &Bytes, object: &Object<'_>) -> Result<Event, DecodeError> 
     event.content_type = object.text("datacontenttype")?.map(|text| content_type(&text)).transpose()?;
     for (name, raw) in &object.0 {
         if !matches!(name.as_ref(), "specversion" | "datacontenttype" | "data" | "data_base64") && raw.get() != "null" {
-            event.attributes.push(attribute(name, raw)?);
+            let attribute = attribute(name, raw)?;
+            if event.find(attribute.name()).is_some() {
+                return Err(DecodeError::invalid(attribute.name(), "it is there twice, in upper and lower case"));
+            }
+            event.attributes.push(attribute);
         }
     }
     set_data(&mut event, body, object)?;
@@ -101,6 +105,9 @@ fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, DecodeError> {
     let name = name.to_ascii_lowercase();
     if !is_name(&name) {
         return Err(DecodeError::BadName(name));
+    }
+    if matches!(name.as_str(), "specversion" | "datacontenttype" | "data") {
+        return Err(DecodeError::invalid(&name, "write its name in lower case"));
     }
     let (text, kind) = match raw.get().as_bytes().first() {
         Some(b'"') => (string(&name, raw)?, Kind::String),
@@ -162,7 +169,8 @@ impl Serialize for Envelope<'_> {
         if let Some(content_type) = event.get("datacontenttype") {
             map.serialize_entry("datacontenttype", &content_type)?;
         }
-        for attribute in event.attributes() {
+        // An extension named `data` is possible in binary mode only (CR-19): here the member holds the data.
+        for attribute in event.attributes().iter().filter(|attribute| attribute.name() != "data") {
             serialize_attribute(&mut map, attribute)?;
         }
         serialize_data(&mut map, event)?;
