@@ -15,8 +15,8 @@ use sealpost::filter::Filter;
 use sealpost::filter::cesql::Expression;
 use sealpost::filter::index::Index;
 use sealpost::model::{
-    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, Hosts, RoutingTable, Target, TransportEncryption,
-    TrustBundle,
+    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, Hosts, RoutingTable, Storage, Target,
+    TransportEncryption, TrustBundle,
 };
 use sealpost::tls::{MinVersion, SystemRoots};
 
@@ -109,7 +109,12 @@ fn table_lookup(bencher: Bencher<'_, '_>, channels: usize) {
         name: format!("c{number}"),
     };
     let channel = |number| {
-        Arc::new(Channel { key: key(number), acknowledge: Acknowledge::AfterDelivery, subscriptions: Vec::new() })
+        Arc::new(Channel {
+            key: key(number),
+            storage: Storage::Memory,
+            acknowledge: Acknowledge::AfterDelivery,
+            subscriptions: Vec::new(),
+        })
     };
     let hosts = Hosts::new("knative-eventing", "cluster.local");
     let table = RoutingTable::new(TransportEncryption::Strict, hosts, (0..channels).map(channel).collect(), []);

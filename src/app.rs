@@ -14,15 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
-use crate::cli::{ManifestOptions, RunOptions};
+use crate::channel::rabbitmq::{self, RabbitmqBackend};
+use crate::channel::storages::Storages;
+use crate::cli::{DefaultChannel, ManifestOptions, QueueType, RabbitmqOptions, RunOptions};
 use crate::client::{self, ClientCache};
-use crate::control::{self, Resolution, Settings};
+use crate::control::{self, Rabbitmq, Resolution, Settings};
 use crate::delivery::{self, Delivery};
 use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
 use crate::ingress::Ingress;
 use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
-use crate::model::{Inventory, Role, RoutingTable};
+use crate::model::{Inventory, Role, RoutingTable, Storage};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{Router, Serving};
 use crate::server::body::{Budget, Intake};
@@ -75,7 +77,12 @@ fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certific
     let role = options.role.into();
     let urls = if role == Role::Channel { Some(listeners.urls()?) } else { None };
     let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
-    Ok(Settings { role, ..settings })
+    let default_storage = match options.default_channel {
+        DefaultChannel::Inmemory => Storage::Memory,
+        DefaultChannel::Rabbitmq => Storage::Rabbitmq,
+    };
+    let rabbitmq = if options.rabbitmq.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
+    Ok(Settings { role, default_storage, rabbitmq, ..settings })
 }
 
 /// What lives as long as the process.
@@ -112,6 +119,20 @@ impl Parts {
         Self { counters, readiness, router, clients, delivery, first, min_version, inventory, tables }
     }
 
+    /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
+    fn storages(&self, options: &RunOptions, stages: &mut Stage) -> anyhow::Result<Storages> {
+        let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
+        let Some(rabbitmq) = rabbitmq_options(options)? else { return Ok(Storages::new(memory, None)) };
+        let rabbitmq = Arc::new(RabbitmqBackend::new(rabbitmq, Arc::clone(&self.counters)));
+        let (needed, ended, stop) = (Arc::clone(&rabbitmq), Arc::clone(&rabbitmq), stages.answering_stop.clone());
+        stages.answering.spawn("rabbitmq", async move {
+            stop.cancelled().await;
+            ended.end().await;
+        });
+        self.readiness.needs("RabbitMQ is away", move || needed.is_connected());
+        Ok(Storages::new(memory, Some(rabbitmq)))
+    }
+
     /// Starts everything, what is needed before what needs it.
     fn start(
         &self,
@@ -120,7 +141,7 @@ impl Parts {
         certificates: &Certificates,
         (changes, stages): (mpsc::Receiver<Change>, &mut Stage),
     ) -> anyhow::Result<()> {
-        let backend = Arc::new(MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters)));
+        let backend = Arc::new(self.storages(options, stages)?);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
         let mut dispatcher = Dispatcher::new(backend, router, delivery, options.limits.concurrency);
         dispatcher.apply(&self.first.table);
@@ -149,6 +170,22 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// How RabbitMQ is used; `None` without one.
+fn rabbitmq_options(options: &RunOptions) -> anyhow::Result<Option<rabbitmq::Options>> {
+    let RabbitmqOptions { rabbitmq_uri, rabbitmq_ca, rabbitmq_queue_type, rabbitmq_prefetch, rabbitmq_patience } =
+        &options.rabbitmq;
+    let Some(uri) = rabbitmq_uri else { return Ok(None) };
+    Ok(Some(rabbitmq::Options {
+        address: rabbitmq::Address::new(uri, rabbitmq_ca.as_deref())?,
+        queue_type: match rabbitmq_queue_type {
+            QueueType::Quorum => rabbitmq::QueueType::Quorum,
+            QueueType::Classic => rabbitmq::QueueType::Classic,
+        },
+        prefetch: *rabbitmq_prefetch,
+        patience: *rabbitmq_patience,
+    }))
 }
 
 fn delivery_options(options: &RunOptions) -> delivery::Options {

@@ -2,6 +2,8 @@
 //! backend that keeps the queues.
 
 pub mod memory;
+pub mod rabbitmq;
+pub mod storages;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,9 @@ pub enum PublishError {
         /// All deliveries of the request.
         total: usize,
     },
+    /// The queues cannot be reached, or do not answer.
+    #[error("the event could not be put into its queue ({0}): try again later")]
+    Unavailable(String),
 }
 
 /// Puts events into the queues of a channel's subscriptions.
@@ -44,14 +49,60 @@ pub trait Publisher: Send + Sync {
 pub type Consumer = mpsc::Receiver<Message>;
 
 /// How the delivery of an event ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The subscriber has it, and the reply destination has the reply.
     Delivered,
     /// The dead letter sink has it.
     DeadLettered,
-    /// Nobody has it.
-    Lost,
+    /// Nobody took it.
+    Lost(Box<Loss>),
+    /// It is to be tried again, later than [`Progress::patience`] allows to wait for here.
+    Deferred(Deferral),
+}
+
+/// What is known of an event that nobody took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Whose event it was.
+    pub subscription: SubscriptionKey,
+    /// The destination that failed last, without its query, which may hold a secret.
+    pub destination: String,
+    /// Its last status; 500 if there was no answer, -1 if nothing could be sent (data-plane.md DP-30).
+    pub code: i32,
+    /// Attempts made there.
+    pub attempts: u32,
+    /// What happened.
+    pub reason: String,
+}
+
+impl Loss {
+    /// Says that nobody has the event.
+    pub fn report(&self, event: &Event) {
+        let Self { subscription, destination, attempts, reason, .. } = self;
+        tracing::error!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event lost: delivery failed");
+    }
+}
+
+/// When an event is to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferral {
+    /// Attempts made until now.
+    pub attempts: u32,
+    /// How long to wait before the next one.
+    pub wait: Duration,
+}
+
+/// How far the delivery of an event got before, and how it may go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Attempts made at the subscriber.
+    pub attempts: u32,
+    /// What is left to wait before the next one.
+    pub wait: Duration,
+    /// The longest wait between two attempts that its queue allows; a longer one at the subscriber ends in
+    /// [`Outcome::Deferred`], at other destinations it is cut short. `None` allows any.
+    pub patience: Option<Duration>,
 }
 
 /// An event on its way to one subscription. Whoever takes it must settle it.
@@ -59,13 +110,34 @@ pub enum Outcome {
 pub struct Message {
     /// The event.
     pub event: Arc<Event>,
-    ticket: memory::Ticket,
+    /// What was tried before.
+    pub progress: Progress,
+    ticket: Ticket,
+}
+
+/// The obligation to tell a queue how a delivery ended.
+#[derive(Debug)]
+enum Ticket {
+    Memory(memory::Ticket),
+    Rabbitmq(Box<rabbitmq::Ticket>),
 }
 
 impl Message {
-    /// Tells the queue how the delivery ended.
-    pub fn settle(self, outcome: Outcome) {
-        self.ticket.settle(outcome);
+    fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Self {
+        Self { event, progress, ticket }
+    }
+
+    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
+    pub async fn settle(self, outcome: Outcome) {
+        match self.ticket {
+            Ticket::Memory(ticket) => {
+                if let Outcome::Lost(loss) = &outcome {
+                    loss.report(&self.event);
+                }
+                ticket.settle(&outcome);
+            }
+            Ticket::Rabbitmq(ticket) => ticket.settle(&self.event, outcome).await,
+        }
     }
 }
 
@@ -82,6 +154,10 @@ pub trait ChannelBackend: Send + Sync + 'static {
     /// Makes sure that every subscription of the channel has its queue. Never deletes one.
     fn open(&self, channel: &Channel) -> Opened;
 
-    /// Gives up the queue of a subscription that is no longer configured: what is in it can still be consumed.
+    /// Gives up the queue of a subscription that is no longer configured.
     fn retire(&self, subscription: &SubscriptionKey);
+
+    /// The process stops: consumers end as soon as what is durable can be left to the next process. From now on,
+    /// [`ChannelBackend::retire`] says nothing about the configuration.
+    fn close(&self);
 }

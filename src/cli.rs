@@ -16,7 +16,7 @@ pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
 pub use manifests::{DeliveryMerge, ManifestOptions};
-pub use run::{DefaultChannel, LimitOptions, LogFormat, Role, RunOptions};
+pub use run::{DefaultChannel, LimitOptions, LogFormat, QueueType, RabbitmqOptions, Role, RunOptions};
 pub use send::{Mode, SendOptions};
 
 /// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.

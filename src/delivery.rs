@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::channel::Outcome;
+use crate::channel::{Deferral, Outcome, Progress};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
@@ -110,6 +110,14 @@ struct Hop<'a> {
     event: &'a Event,
 }
 
+/// Why an event was not sent.
+enum Stop {
+    /// All attempts are used up.
+    Failed(Failure),
+    /// The next one is too far away to wait for; at the subscriber only.
+    Deferred(Failure, Deferral),
+}
+
 /// How one attempt ended: an answer of success, or a failure that is final or may be retried, perhaps not before some
 /// time.
 type Attempted = Result<Response<Bytes>, backoff::Error<Failure>>;
@@ -127,20 +135,34 @@ impl<T: Transport> Delivery<T> {
         Self { transport, router, display, options, counters }
     }
 
-    /// Delivers an event to the lane's subscription. `permit` allows the first attempt.
-    pub async fn deliver(&self, event: &Arc<Event>, lane: &Lane, permit: OwnedSemaphorePermit) -> Outcome {
-        let failure = match self.send(Hop { leg: Leg::Subscriber, event }, lane, Some(permit)).await {
-            Ok(answer) => match self.forward_reply(event, lane, answer).await {
+    /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt.
+    pub async fn deliver(
+        &self,
+        event: &Arc<Event>,
+        lane: &Lane,
+        permit: OwnedSemaphorePermit,
+        progress: Progress,
+    ) -> Outcome {
+        let hop = Hop { leg: Leg::Subscriber, event };
+        let failure = match self.send(hop, lane, Some(permit), progress).await {
+            Ok(answer) => match self.forward_reply(event, lane, answer, progress).await {
                 Ok(()) => return Outcome::Delivered,
                 Err(failure) => failure,
             },
-            Err(failure) => failure,
+            Err(Stop::Deferred(_, deferral)) => return Outcome::Deferred(deferral),
+            Err(Stop::Failed(failure)) => failure,
         };
-        self.bury(event, lane, failure).await
+        self.bury(event, lane, failure, progress).await
     }
 
     /// Sends the event that the subscriber answered with, if it did and somebody wants it (DP-21, DP-22).
-    async fn forward_reply(&self, event: &Event, lane: &Lane, answer: Response<Bytes>) -> Result<(), Failure> {
+    async fn forward_reply(
+        &self,
+        event: &Event,
+        lane: &Lane,
+        answer: Response<Bytes>,
+        progress: Progress,
+    ) -> Result<(), Failure> {
         let subscription = lane.current();
         let Some(destination) = Leg::Reply.destination(&subscription) else { return Ok(()) };
         let (parts, body) = answer.into_parts();
@@ -151,24 +173,31 @@ impl<T: Transport> Delivery<T> {
         };
         let reply = restore_ttl(reply, event, &subscription);
         let forwarded = reply.forwarded().to_vec();
-        let sent = self.send(Hop { leg: Leg::Reply, event: &reply }, lane, None).await;
-        sent.map(drop).map_err(|failure| failure.with_forwarded(forwarded))
+        let sent = self.send_on(Hop { leg: Leg::Reply, event: &reply }, lane, progress).await;
+        sent.map_err(|failure| failure.with_forwarded(forwarded))
     }
 
-    /// Sends the event to the dead letter sink, or notes that it is lost (DP-27, DP-28).
-    async fn bury(&self, event: &Event, lane: &Lane, failure: Failure) -> Outcome {
+    /// Sends the event to the dead letter sink; without one, or if it fails too, nobody has it (DP-27, DP-28).
+    async fn bury(&self, event: &Event, lane: &Lane, failure: Failure, progress: Progress) -> Outcome {
         let subscription = lane.current();
         if subscription.dead_letter_sink.is_none() {
-            failure.report_lost(event, &subscription, "there is no dead letter sink");
-            return Outcome::Lost;
+            return Outcome::Lost(failure.into_loss(&subscription, "there is no dead letter sink"));
         }
         let dead = failure.annotate(event.clone());
-        match self.send(Hop { leg: Leg::DeadLetterSink, event: &dead }, lane, None).await {
-            Ok(_answer) => Outcome::DeadLettered,
+        match self.send_on(Hop { leg: Leg::DeadLetterSink, event: &dead }, lane, progress).await {
+            Ok(()) => Outcome::DeadLettered,
             Err(second) => {
-                failure.report_lost(event, &subscription, &format!("the dead letter sink failed too: {second}"));
-                Outcome::Lost
+                Outcome::Lost(failure.into_loss(&subscription, &format!("the dead letter sink failed too: {second}")))
             }
+        }
+    }
+
+    /// Sends an event to another destination than the subscriber. Its attempts are counted anew, and waits that are
+    /// longer than the queue allows are cut short.
+    async fn send_on(&self, hop: Hop<'_>, lane: &Lane, progress: Progress) -> Result<(), Failure> {
+        match self.send(hop, lane, None, Progress { patience: progress.patience, ..Progress::default() }).await {
+            Ok(_answer) => Ok(()),
+            Err(Stop::Failed(failure) | Stop::Deferred(failure, _)) => Err(failure),
         }
     }
 
@@ -179,20 +208,35 @@ impl<T: Transport> Delivery<T> {
         hop: Hop<'_>,
         lane: &Lane,
         mut permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<Response<Bytes>, Failure> {
-        let mut schedule = Schedule::new(&lane.current().delivery, self.options.jitter);
+        progress: Progress,
+    ) -> Result<Response<Bytes>, Stop> {
+        if !progress.wait.is_zero() {
+            drop(permit.take());
+            tokio::time::sleep(progress.wait).await;
+            permit = lane.permit().await;
+        }
+        let mut schedule = Schedule::new(&lane.current().delivery, self.options.jitter).after(progress.attempts);
         loop {
             let subscription = lane.current();
             let Some(destination) = hop.leg.destination(&subscription) else { return Ok(Response::default()) };
             let (failure, retry_after) = match self.attempt(hop, &subscription, destination, permit).await {
                 Ok(answer) => return Ok(answer),
-                Err(backoff::Error::Permanent(failure)) => return Err(failure.after(schedule.attempts())),
+                Err(backoff::Error::Permanent(failure)) => {
+                    return Err(Stop::Failed(failure.after(schedule.attempts())));
+                }
                 Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
             };
-            let Some(wait) = schedule.next_backoff() else { return Err(failure.after(schedule.attempts())) };
+            let Some(wait) = schedule.next_backoff() else {
+                return Err(Stop::Failed(failure.after(schedule.attempts())));
+            };
             let wait = wait.max(retry_after.unwrap_or_default());
+            let allowed = wait.min(progress.patience.unwrap_or(wait));
+            if allowed < wait && hop.leg == Leg::Subscriber {
+                self.counters.retries.increment();
+                return Err(Stop::Deferred(failure, Deferral { attempts: schedule.done(), wait }));
+            }
             tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(allowed).await;
             self.counters.retries.increment();
             permit = if hop.leg == Leg::Subscriber { lane.permit().await } else { None };
         }

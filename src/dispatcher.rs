@@ -62,6 +62,7 @@ impl<T: Transport> Dispatcher<T> {
                 tracing::debug!("Whoever asked for the table does not wait for it");
             }
         }
+        self.backend.close();
         let nothing = self.router.serving().table.without_channels();
         self.apply(&Arc::new(nothing));
         while self.workers.join_next().await.is_some() {}

@@ -76,7 +76,9 @@ impl Event {
         event
     }
 
-    fn empty(spec_version: SpecVersion) -> Self {
+    /// An event without any attribute; it is valid only when the required ones are set.
+    #[must_use]
+    pub fn empty(spec_version: SpecVersion) -> Self {
         Self {
             spec_version,
             attributes: Vec::with_capacity(12),
@@ -176,7 +178,8 @@ impl Event {
         self.attributes.retain(|attribute| attribute.name() != name);
     }
 
-    fn set_typed(&mut self, name: &str, text: &str, kind: Kind) {
+    /// Sets an attribute to a value of this kind, as text; a `name` that is not valid changes nothing.
+    pub fn set_typed(&mut self, name: &str, text: &str, kind: Kind) {
         if let Some(attribute) = self.attributes.iter_mut().find(|attribute| attribute.name() == name) {
             attribute.set_text(text, kind);
         } else if let Some(attribute) = Attribute::from_text(name, text, kind) {

@@ -17,8 +17,8 @@ mod transport_encryption;
 mod trust_bundle;
 
 pub use addressable::{Addressable, Target};
-pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind};
-pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format};
+pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind, Storage};
+pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format, Order};
 pub use duration::parse_duration;
 pub use inventory::{Condition, Inventory, Object, ObjectKind};
 pub use relay::{BrokerRelay, Relays, Role, TriggerRelay};

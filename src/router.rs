@@ -51,6 +51,7 @@ impl Refusal {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) | Self::TtlExhausted => StatusCode::BAD_REQUEST,
             Self::Publish(PublishError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Publish(PublishError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::channel::Outcome;
+use crate::channel::{Outcome, Progress};
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::{RoutingTable, Source, SubscriptionKey};
@@ -128,11 +128,17 @@ async fn deliver<T: Transport>(
     let mut event = source.event.clone();
     event.set("id", &Uuid::new_v4().to_string());
     event.set("time", &Timestamp::now().to_string());
+    let event = Arc::new(event);
     let Some(permit) = lane.permit().await else { return };
     counters.enqueued.increment();
-    match delivery.deliver(&Arc::new(event), &lane, permit).await {
+    match delivery.deliver(&event, &lane, permit, Progress::default()).await {
         Outcome::Delivered => counters.delivered.increment(),
         Outcome::DeadLettered => counters.dead_lettered.increment(),
-        Outcome::Lost => counters.lost.increment(),
+        Outcome::Lost(loss) => {
+            loss.report(&event);
+            counters.lost.increment();
+        }
+        // Nothing sets a limit to its patience.
+        Outcome::Deferred(_) => counters.lost.increment(),
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
@@ -56,19 +56,37 @@ impl Supervisor {
 }
 
 /// Whether the process should get traffic: not before everything is up, not from the first moment of a stop.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Readiness(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     started: AtomicBool,
     stopping: AtomicBool,
+    needs: OnceLock<Need>,
+}
+
+/// What has to be there, and how to ask for it.
+struct Need {
+    missing: &'static str,
+    is_there: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Readiness({:?})", self.missing())
+    }
 }
 
 impl Readiness {
     /// Listeners are bound and the configuration has been applied.
     pub fn started(&self) {
         self.0.started.store(true, Ordering::Release);
+    }
+
+    /// Something that has to be there all the time; `missing` is said while it is not. Only the first one counts.
+    pub fn needs(&self, missing: &'static str, is_there: impl Fn() -> bool + Send + Sync + 'static) {
+        self.0.needs.get_or_init(|| Need { missing, is_there: Box::new(is_there) });
     }
 
     /// The process is about to stop.
@@ -81,10 +99,10 @@ impl Readiness {
     pub fn missing(&self) -> Option<&'static str> {
         if self.0.stopping.load(Ordering::Acquire) {
             Some("stopping")
-        } else if self.0.started.load(Ordering::Acquire) {
-            None
-        } else {
+        } else if !self.0.started.load(Ordering::Acquire) {
             Some("starting")
+        } else {
+            self.0.needs.get().filter(|need| !(need.is_there)()).map(|need| need.missing)
         }
     }
 }

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::{ChannelBackend, Message, Opened, Outcome, PublishError, Publisher};
+use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
@@ -58,9 +58,13 @@ impl ChannelBackend for MemoryBackend {
         Opened { publisher: Arc::new(publisher), consumers }
     }
 
+    /// What is in the queue can still be consumed.
     fn retire(&self, subscription: &SubscriptionKey) {
         self.queues().remove(subscription);
     }
+
+    /// Memory is left to nobody: what is in queues is delivered first.
+    fn close(&self) {}
 }
 
 /// One subscription's queue. Its consumer ends when the last publisher that knows the queue is gone.
@@ -139,7 +143,11 @@ impl MemoryPublisher {
         for Reserved { queue, event, place } in reserved {
             let ticket = Ticket { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), _place: place };
             // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
-            drop(queue.messages.try_send(Message { event: Arc::clone(event), ticket }));
+            drop(queue.messages.try_send(Message::new(
+                Arc::clone(event),
+                Progress::default(),
+                super::Ticket::Memory(ticket),
+            )));
         }
         receipt
     }
@@ -171,15 +179,17 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn settle(mut self, outcome: Outcome) {
+    pub(super) fn settle(mut self, outcome: &Outcome) {
         let Some(counters) = self.counters.take() else { return };
+        let failed = matches!(outcome, Outcome::Lost(_) | Outcome::Deferred(_));
         match outcome {
             Outcome::Delivered => counters.delivered.increment(),
             Outcome::DeadLettered => counters.dead_lettered.increment(),
-            Outcome::Lost => counters.lost.increment(),
+            // A queue without limits on patience has nothing deferred.
+            Outcome::Lost(_) | Outcome::Deferred(_) => counters.lost.increment(),
         }
         if let Some(receipt) = self.receipt.take() {
-            receipt.settle(outcome);
+            if failed { receipt.fail() } else { receipt.end() }
         }
     }
 }
@@ -190,7 +200,7 @@ impl Drop for Ticket {
             counters.abandoned.increment();
         }
         if let Some(receipt) = self.receipt.take() {
-            receipt.settle(Outcome::Lost);
+            receipt.fail();
         }
     }
 }

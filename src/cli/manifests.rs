@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use crate::control::{self, CaCerts, ResolveOverride, Settings, Urls};
-use crate::model::{Role, TransportEncryption};
+use crate::control::{self, CaCerts, Rabbitmq, ResolveOverride, Settings, Urls};
+use crate::model::{Role, Storage, TransportEncryption};
 
 /// Where manifests are, and what they do not say.
 #[derive(Clone, Debug, Args)]
@@ -70,6 +70,8 @@ impl ManifestOptions {
             cluster_domain: self.cluster_domain.clone(),
             default_namespace: self.namespace.clone(),
             delivery_merge: self.delivery_merge.into(),
+            default_storage: Storage::default(),
+            rabbitmq: Rabbitmq::default(),
             transport_encryption,
             resolve: self.resolve.clone(),
             urls,

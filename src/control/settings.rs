@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::model::{Role, TransportEncryption};
+use crate::model::{Role, Storage, TransportEncryption};
 
 /// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub struct Settings {
     pub default_namespace: String,
     /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's.
     pub delivery_merge: DeliveryMerge,
+    /// What a channel without template is made of.
+    pub default_storage: Storage,
+    /// Whether there is a RabbitMQ to make channels of.
+    pub rabbitmq: Rabbitmq,
     /// Overrides `transport-encryption` of `config-features`.
     pub transport_encryption: Option<TransportEncryption>,
     /// Where host names really are; the first that matches counts.
@@ -41,6 +45,8 @@ impl Default for Settings {
             cluster_domain: "cluster.local".to_owned(),
             default_namespace: "default".to_owned(),
             delivery_merge: DeliveryMerge::default(),
+            default_storage: Storage::default(),
+            rabbitmq: Rabbitmq::default(),
             transport_encryption: None,
             resolve: Vec::new(),
             urls: None,
@@ -48,6 +54,16 @@ impl Default for Settings {
             now: 0,
         }
     }
+}
+
+/// Whether there is a RabbitMQ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rabbitmq {
+    /// There is, or nothing is run.
+    #[default]
+    Given,
+    /// There is none.
+    Missing,
 }
 
 /// How the delivery spec of a Trigger or Subscription and that of its Broker or channel become one.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
+use crate::channel::Loss;
 use crate::client::TransportError;
 use crate::event::{DecodeError, Event, knative};
 use crate::model::{Addressable, Subscription};
@@ -107,16 +108,15 @@ impl Failure {
         self.destination.split('?').next().unwrap_or_default()
     }
 
-    /// Says that nobody has the event.
-    pub(super) fn report_lost(&self, event: &Event, subscription: &Subscription, end: &str) {
-        tracing::error!(
-            subscription = %subscription.key,
-            event.id = %event.id(),
-            destination = self.place(),
-            attempts = self.attempts,
-            reason = %self.reason,
-            "Event lost: delivery failed and {end}"
-        );
+    /// What is known of an event that nobody took, since it came to this `end`.
+    pub(super) fn into_loss(self, subscription: &Subscription, end: &str) -> Box<Loss> {
+        Box::new(Loss {
+            subscription: subscription.key.clone(),
+            destination: self.place().to_owned(),
+            code: self.code,
+            attempts: self.attempts,
+            reason: format!("{}, and {end}", self.reason),
+        })
     }
 }
 

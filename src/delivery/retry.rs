@@ -75,6 +75,16 @@ impl Schedule {
         }
     }
 
+    /// The same schedule after so many attempts.
+    pub(super) fn after(self, attempts: u32) -> Self {
+        Self { done: attempts, ..self }
+    }
+
+    /// Attempts made until now.
+    pub(super) fn done(&self) -> u32 {
+        self.done
+    }
+
     /// Attempts made when the last wait that was handed out is over.
     pub(super) fn attempts(&self) -> u32 {
         self.done.saturating_add(1)

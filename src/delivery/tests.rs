@@ -13,7 +13,7 @@ use crate::channel::{ChannelBackend, Opened};
 use crate::client::TransportError;
 use crate::filter::Filter;
 use crate::model::{
-    Acknowledge, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliverySpec, Format, Hosts, RoutingTable,
+    Acknowledge, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliverySpec, Format, Hosts, RoutingTable, Storage,
     SubscriptionKey, Target, TransportEncryption, TrustBundle,
 };
 use crate::router::Serving;
@@ -141,9 +141,15 @@ fn event() -> Arc<Event> {
     Arc::new(binding::decode(headers.collect(), body).expect("an event").remove(0))
 }
 
-async fn deliver(transport: &Scripted, subscription: Subscription) -> Outcome {
+/// A delivery over a transport, and the lane of a subscription.
+fn over(transport: &Scripted, subscription: Subscription) -> (Delivery<Scripted>, Lane) {
     let counters = Arc::new(Counters::default());
-    let channel = Channel { key: broker(), acknowledge: Acknowledge::AfterEnqueue, subscriptions: vec![] };
+    let channel = Channel {
+        key: broker(),
+        storage: Storage::Memory,
+        acknowledge: Acknowledge::AfterEnqueue,
+        subscriptions: vec![],
+    };
     let (router, _opened) = router(&counters, channel);
     let options = Options {
         default_timeout: Duration::from_secs(900),
@@ -151,9 +157,17 @@ async fn deliver(transport: &Scripted, subscription: Subscription) -> Outcome {
         broker_filter_host: "broker-filter.test".into(),
     };
     let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
-    let lane = Lane::new(Arc::new(subscription), 1);
+    (delivery, Lane::new(Arc::new(subscription), 1))
+}
+
+async fn deliver(transport: &Scripted, subscription: Subscription) -> Outcome {
+    deliver_from(transport, subscription, Progress::default()).await
+}
+
+async fn deliver_from(transport: &Scripted, subscription: Subscription, progress: Progress) -> Outcome {
+    let (delivery, lane) = over(transport, subscription);
     let permit = lane.permit().await.expect("a permit");
-    delivery.deliver(&event(), &lane, permit).await
+    delivery.deliver(&event(), &lane, permit, progress).await
 }
 
 fn retrying(retry: u32) -> DeliverySpec {
@@ -305,13 +319,13 @@ async fn without_a_home_an_event_is_lost() {
     let refused = [status(400)];
     let transport = Scripted::new(&[(SUBSCRIBER, &refused), (SINK, &refused)]);
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, DeliverySpec::default())).await;
-    assert_eq!(outcome, Outcome::Lost);
+    assert!(matches!(outcome, Outcome::Lost(_)));
     let transport = Scripted::new(&[(SUBSCRIBER, &refused)]);
     let homeless = Subscription {
         dead_letter_sink: None,
         ..subscription(SubscriptionKind::Subscription, DeliverySpec::default())
     };
-    assert_eq!(deliver(&transport, homeless).await, Outcome::Lost);
+    assert!(matches!(deliver(&transport, homeless).await, Outcome::Lost(_)));
 }
 
 /// DP-8, BF-9, BF-12, DP-33.
@@ -337,7 +351,12 @@ async fn a_triggers_subscriber_does_not_see_the_hop_count_and_its_reply_keeps_it
 async fn replies_enter_a_broker_of_this_process() {
     let counters = Arc::new(Counters::default());
     let watcher = Arc::new(subscription(SubscriptionKind::Trigger, DeliverySpec::default()));
-    let channel = Channel { key: broker(), acknowledge: Acknowledge::AfterEnqueue, subscriptions: vec![watcher] };
+    let channel = Channel {
+        key: broker(),
+        storage: Storage::Memory,
+        acknowledge: Acknowledge::AfterEnqueue,
+        subscriptions: vec![watcher],
+    };
     let (router, mut opened) = router(&counters, channel);
     let transport = Scripted::new(&[(SUBSCRIBER, &[Step::Answer(200, REPLY_HEADERS, Bytes::from_static(b"x"))])]);
     let options = Options {
@@ -351,7 +370,7 @@ async fn replies_enter_a_broker_of_this_process() {
     trigger.reply = Some(reply);
     let lane = Lane::new(Arc::new(trigger), 1);
     let permit = lane.permit().await.expect("a permit");
-    assert_eq!(delivery.deliver(&event(), &lane, permit).await, Outcome::Delivered);
+    assert_eq!(delivery.deliver(&event(), &lane, permit, Progress::default()).await, Outcome::Delivered);
     let message = opened.consumers[0].1.recv().await.expect("the reply");
     assert_eq!(message.event.id(), "r1");
     assert_eq!(message.event.get(knative::BROKER_TTL).as_deref(), Some("6"), "BI-6");
@@ -362,7 +381,12 @@ async fn replies_enter_a_broker_of_this_process() {
 #[tokio::test(start_paused = true)]
 async fn the_newest_configuration_is_used_for_each_attempt() {
     let counters = Arc::new(Counters::default());
-    let channel = Channel { key: broker(), acknowledge: Acknowledge::AfterEnqueue, subscriptions: vec![] };
+    let channel = Channel {
+        key: broker(),
+        storage: Storage::Memory,
+        acknowledge: Acknowledge::AfterEnqueue,
+        subscriptions: vec![],
+    };
     let (router, _opened) = router(&counters, channel);
     let transport = Scripted::new(&[(SUBSCRIBER, &[status(503)])]);
     let options = Options {
@@ -379,7 +403,26 @@ async fn the_newest_configuration_is_used_for_each_attempt() {
         let moved = subscription(SubscriptionKind::Subscription, retrying(1));
         lane.configure(Arc::new(Subscription { subscriber: Some(addressable("http://moved/")), ..moved }));
     };
-    let (outcome, ()) = tokio::join!(delivery.deliver(&event, &lane, permit), change);
+    let (outcome, ()) = tokio::join!(delivery.deliver(&event, &lane, permit, Progress::default()), change);
     assert_eq!(outcome, Outcome::Delivered);
     assert_eq!(transport.seen("http://moved/"), [60_000]);
+}
+
+/// What waits longer than its queue allows is put off, and goes on where it was: the schedule is neither forgotten nor
+/// begun anew.
+#[tokio::test(start_paused = true)]
+async fn long_waits_are_put_off() {
+    let transport = Scripted::new(&[(SUBSCRIBER, &[status(503), status(503), status(503), status(503)])]);
+    let delay = Duration::from_secs(2);
+    let spec = DeliverySpec { retry: 3, backoff_delay: Some(delay), ..retrying(3) };
+    let homeless = Subscription { dead_letter_sink: None, ..subscription(SubscriptionKind::Subscription, spec) };
+    let patience = Some(Duration::from_secs(3));
+    let first = deliver_from(&transport, homeless.clone(), Progress { patience, ..Progress::default() }).await;
+    assert_eq!(first, Outcome::Deferred(Deferral { attempts: 2, wait: delay * 2 }));
+    let second = deliver_from(&transport, homeless.clone(), Progress { attempts: 2, wait: delay, patience }).await;
+    assert_eq!(second, Outcome::Deferred(Deferral { attempts: 3, wait: delay * 4 }));
+    let third = deliver_from(&transport, homeless, Progress { attempts: 3, patience, ..Progress::default() }).await;
+    let Outcome::Lost(loss) = third else { panic!("not lost") };
+    assert_eq!((loss.attempts, loss.code), (4, 503));
+    assert_eq!(transport.seen(SUBSCRIBER), [0, 2000, 4000, 4000], "what is left of a wait is waited for");
 }

@@ -55,7 +55,8 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
     };
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
     let subscriptions = subscriptions.iter().map(subscription).collect();
-    let channel = Channel { key, acknowledge: Acknowledge::AfterDelivery, subscriptions };
+    let channel =
+        Channel { key, storage: crate::model::Storage::Memory, acknowledge: Acknowledge::AfterDelivery, subscriptions };
     let hosts = Hosts::new("knative-eventing", "cluster.local");
     Arc::new(RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []))
 }

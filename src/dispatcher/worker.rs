@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::channel::Consumer;
+use crate::channel::{Consumer, Message, Progress};
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
+use crate::model::Order;
 
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
@@ -18,15 +20,30 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
         while let Some(ended) = deliveries.try_join_next() {
             report(&lane, ended);
         }
-        let (lane, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
-        deliveries.spawn(async move {
-            let outcome = delivery.deliver(&message.event, &lane, permit).await;
-            message.settle(outcome);
-        });
+        let ordered = lane.current().delivery.order == Order::Ordered;
+        deliveries.spawn(deliver(message, Arc::clone(&lane), permit, Arc::clone(&delivery)));
+        while ordered && let Some(ended) = deliveries.join_next().await {
+            report(&lane, ended);
+        }
     }
     while let Some(ended) = deliveries.join_next().await {
         report(&lane, ended);
     }
+}
+
+async fn deliver<T: Transport>(
+    message: Message,
+    lane: Arc<Lane>,
+    permit: OwnedSemaphorePermit,
+    delivery: Arc<Delivery<T>>,
+) {
+    // An event that was put off would come after those behind it.
+    let progress = match lane.current().delivery.order {
+        Order::Unordered => message.progress,
+        Order::Ordered => Progress { patience: None, ..message.progress },
+    };
+    let outcome = delivery.deliver(&message.event, &lane, permit, progress).await;
+    message.settle(outcome).await;
 }
 
 fn report(lane: &Lane, ended: Result<(), JoinError>) {

@@ -45,12 +45,24 @@ pub enum Acknowledge {
     AfterEnqueue,
 }
 
+/// What keeps the events of a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// The memory of this process.
+    #[default]
+    Memory,
+    /// RabbitMQ.
+    Rabbitmq,
+}
+
 /// A channel or broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// Its name.
     pub key: ChannelKey,
-    /// When senders get their answer.
+    /// What keeps its events.
+    pub storage: Storage,
+    /// When senders get their answer; of a channel in memory only.
     pub acknowledge: Acknowledge,
     /// Everyone who gets its events.
     pub subscriptions: Vec<Arc<Subscription>>,

@@ -21,6 +21,16 @@ pub enum Format {
     Json,
 }
 
+/// Whether events wait for those before them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Several events are under way at once, so that one that fails delays no other.
+    #[default]
+    Unordered,
+    /// One at a time, in the order of arrival; the next one waits until this one is delivered or given up.
+    Ordered,
+}
+
 /// How delivery is tried. The default is one attempt without a limit of its own (data-plane.md DP-3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliverySpec {
@@ -38,4 +48,6 @@ pub struct DeliverySpec {
     pub retry_after_max: Option<Duration>,
     /// In which mode events are sent.
     pub format: Format,
+    /// Whether events wait for those before them.
+    pub order: Order,
 }

@@ -216,7 +216,12 @@ mod tests {
             key(ChannelKind::Broker, "both"),
         ];
         let channels = keys.iter().map(|key| {
-            Arc::new(Channel { key: key.clone(), acknowledge: Acknowledge::AfterDelivery, subscriptions: vec![] })
+            Arc::new(Channel {
+                key: key.clone(),
+                storage: crate::model::Storage::Memory,
+                acknowledge: Acknowledge::AfterDelivery,
+                subscriptions: vec![],
+            })
         });
         let names = [("C-kn-channel.ns.svc.cluster.local".to_owned(), keys[0].clone())];
         let hosts = Hosts::new("knative-eventing", "cluster.local");

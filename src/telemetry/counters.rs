@@ -43,6 +43,14 @@ pub struct Counters {
     pub lost: Counter,
     /// Deliveries that were unfinished when the process had to stop.
     pub abandoned: Counter,
+    /// Deliveries that were put off, to be taken up again later, by whatever process.
+    pub deferred: Counter,
+    /// Deliveries that ended in the parking queue of their subscription.
+    pub parked: Counter,
+    /// Messages that were no events, and were parked before any delivery.
+    pub parked_messages: Counter,
+    /// Deliveries that were given back to their queue unfinished.
+    pub returned: Counter,
     /// Attempts after the first.
     pub retries: Counter,
     /// Events that the filter of a Trigger which was asked did not let pass.
@@ -64,6 +72,10 @@ impl Counters {
             ("deliveries_dead_lettered", "Deliveries that ended in a dead letter sink", &self.dead_lettered),
             ("deliveries_lost", "Deliveries that ended without a home", &self.lost),
             ("deliveries_abandoned", "Deliveries unfinished when the process had to stop", &self.abandoned),
+            ("deliveries_deferred", "Deliveries put off to be taken up again later", &self.deferred),
+            ("deliveries_parked", "Deliveries that ended in a parking queue", &self.parked),
+            ("messages_parked", "Messages that were no events, parked before any delivery", &self.parked_messages),
+            ("deliveries_returned", "Deliveries given back to their queue unfinished", &self.returned),
             ("delivery_retries", "Attempts after the first", &self.retries),
             ("events_filtered", "Events that the filter of a Trigger did not let pass", &self.filtered),
             (
@@ -100,7 +112,16 @@ impl Counters {
     /// Deliveries that a queue took and that have not ended.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
-        let ended = self.delivered.get() + self.dead_lettered.get() + self.lost.get() + self.abandoned.get();
+        let ended = [
+            &self.delivered,
+            &self.dead_lettered,
+            &self.lost,
+            &self.abandoned,
+            &self.deferred,
+            &self.parked,
+            &self.returned,
+        ];
+        let ended = ended.into_iter().map(Counter::get).sum();
         self.enqueued.get().saturating_sub(ended)
     }
 }

@@ -117,14 +117,23 @@ async fn replies_re_enter_and_loops_end() {
     assert_eq!((first.count(), second.count()), (1, 1), "a sync broker has delivered the reply, too");
     assert_eq!(second.received()[0].header("ce-type"), Some("second"));
 
-    let endless = Subscriber::answering(|_| Reply::event("test.event", "again")).await;
+    // Two Triggers, each of which answers with what the other one wants.
+    let ping = Subscriber::answering(|_| Reply::event("pong", "p")).await;
+    let pong = Subscriber::answering(|_| Reply::event("test.event", "p")).await;
     let sink = Subscriber::ok().await;
-    let yaml = broker() + &trigger("loop", "type: test.event", &endless);
-    let yaml = yaml + &format!("  delivery: {{deadLetterSink: {{uri: '{}'}}}}\n", sink.url());
+    let letters = format!("  delivery: {{deadLetterSink: {{uri: '{}'}}}}\n", sink.url());
+    let yaml = broker()
+        + &trigger("ping", "type: test.event", &ping)
+        + &letters
+        + &trigger("pong", "type: pong", &pong)
+        + &letters;
     let dispatcher = Dispatcher::of(&yaml).arg("--broker-max-ttl").arg("20").start().await;
     assert_eq!(send(&plain(), dispatcher.http_url("/default/b"), "i").await, 202);
-    assert_eq!((endless.count(), sink.count()), (20, 1));
-    assert_eq!(sink.received()[0].header("ce-knativeerrorcode"), Some("400"));
+    assert_eq!((ping.count(), pong.count(), sink.count()), (10, 10, 1));
+    assert_eq!(sink.received()[0].header("ce-knativeerrorcode"), Some("400"), "BF-14");
+    for (counter, expected) in [("delivered", 19), ("dead_lettered", 1), ("lost", 0)] {
+        assert_eq!(dispatcher.counter(&format!("deliveries_{counter}_total")).await, expected, "{counter}");
+    }
 }
 
 /// A channel as a subscriber, a broker as a reply address, a channel as a dead letter sink: all inside the process.

@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod load;
 mod python;
+mod rabbitmq;
 mod receive;
 mod reload;
 mod roles;

@@ -2,6 +2,7 @@
 
 pub(crate) mod dispatcher;
 pub(crate) mod pki;
+pub(crate) mod rabbitmq;
 pub(crate) mod sender;
 pub(crate) mod subscriber;
 

@@ -58,6 +58,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rcgen", &["tls"]),
     ("backoff", &["delivery"]),
     ("croner", &["model"]),
+    ("lapin", &["channel"]),
     ("moka", &["client"]),
     ("hyper_util", &["server"]),
     ("rustls_pemfile", &["model", "tls"]),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::channel::{Outcome, PublishError};
+use crate::channel::PublishError;
 
 /// Counts down the deliveries of one request.
 #[derive(Debug)]
@@ -22,11 +22,14 @@ impl Receipt {
         Arc::new(Self { total, open: AtomicUsize::new(total), failed: AtomicUsize::new(0), done: Notify::new() })
     }
 
+    /// One delivery ended without a home.
+    pub(super) fn fail(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.end();
+    }
+
     /// One delivery ended.
-    pub(super) fn settle(&self, outcome: Outcome) {
-        if outcome == Outcome::Lost {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-        }
+    pub(super) fn end(&self) {
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.notify_one();
         }

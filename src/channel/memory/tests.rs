@@ -23,7 +23,7 @@ fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
 
 fn channel(acknowledge: Acknowledge, subscriptions: Vec<Arc<Subscription>>) -> Channel {
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
-    Channel { key, acknowledge, subscriptions }
+    Channel { key, storage: crate::model::Storage::Memory, acknowledge, subscriptions }
 }
 
 fn events(ids: std::ops::Range<usize>) -> Vec<Arc<Event>> {
@@ -50,7 +50,7 @@ async fn a_full_queue_takes_nothing_anywhere() {
     let mut opened = backend.open(&channel(Acknowledge::AfterEnqueue, subscriptions));
     assert_eq!(opened.publisher.publish(&events(0..1)).await, Ok(()));
     let (_, mut first) = opened.consumers.remove(0);
-    first.recv().await.expect("a message").settle(Outcome::Delivered);
+    first.recv().await.expect("a message").settle(Outcome::Delivered).await;
     assert!(opened.publisher.publish(&events(1..3)).await.is_err(), "b has one place left, the batch needs two");
     assert!(first.try_recv().is_err(), "a got nothing of it");
     assert_eq!(counters.unfinished(), 1);
@@ -67,13 +67,13 @@ async fn a_sync_channel_answers_when_all_have_ended() {
     let mut publishing = opened.publisher.publish(&events);
     assert!((&mut publishing).now_or_never().is_none());
     for (index, outcome) in [Outcome::Delivered, Outcome::DeadLettered].into_iter().enumerate() {
-        opened.consumers[index].1.recv().await.expect("a message").settle(outcome);
+        opened.consumers[index].1.recv().await.expect("a message").settle(outcome).await;
     }
     assert_eq!(publishing.await, Ok(()));
     let mut publishing = opened.publisher.publish(&events);
     assert!((&mut publishing).now_or_never().is_none());
     drop(opened.consumers[0].1.recv().await);
-    opened.consumers[1].1.recv().await.expect("a message").settle(Outcome::Delivered);
+    opened.consumers[1].1.recv().await.expect("a message").settle(Outcome::Delivered).await;
     assert_eq!(publishing.await, Err(PublishError::Undelivered { failed: 1, total: 2 }));
     assert_eq!((counters.delivered.get(), counters.dead_lettered.get(), counters.abandoned.get()), (2, 1, 1));
 }
@@ -87,7 +87,7 @@ async fn a_retired_queue_is_drained_and_ends() {
     backend.retire(&subscription.key);
     drop(opened);
     for _ in 0..2 {
-        consumer.recv().await.expect("a message").settle(Outcome::Delivered);
+        consumer.recv().await.expect("a message").settle(Outcome::Delivered).await;
     }
     assert!(consumer.recv().await.is_none());
 }
@@ -130,7 +130,7 @@ proptest! {
                         let message = consumers[0].1.try_recv().ok();
                         prop_assert_eq!(message.as_ref().map(|m| m.event.id().into_owned()), model.pop_front().map(|id| id.to_string()));
                         if let (Some(message), Step::Consume) = (message, step) {
-                            message.settle(Outcome::Delivered);
+                            message.settle(Outcome::Delivered).await;
                         }
                     }
                     Step::Reopen => {

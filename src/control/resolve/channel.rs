@@ -7,22 +7,25 @@ use super::defaults::Defaults;
 use super::delivery::{self, Fields};
 use super::destination::{Place, Resolver, Wanted, local_key};
 use super::features;
+use crate::control::Rabbitmq;
 use crate::control::kind::Kind;
 use crate::control::manifest::duck::{self, Metadata};
 use crate::control::manifest::eventing::Broker;
 use crate::control::manifest::messaging::{Channel, ChannelTemplate};
 use crate::control::report::Report;
-use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind};
+use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, Storage};
 
 const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
 /// The class that is served under upstream's name, and the one of our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
-const NO_RABBITMQ: &str = "RabbitMQ-backed channels are not supported by this build yet: use InMemoryChannel";
+const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
 
 /// What a served channel or broker gives to its subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parent {
+    /// What keeps its events.
+    pub(crate) storage: Storage,
     pub(crate) acknowledge: Acknowledge,
     /// For subscriptions without a delivery spec of their own.
     pub(crate) delivery: Fields,
@@ -48,11 +51,17 @@ pub(super) fn resolve(
     last: Option<&Parents>,
 ) -> Parents {
     declare(collected, resolver, defaults);
-    let Collected { channels, in_memory_channels, brokers, .. } = collected;
+    let Collected { channels, in_memory_channels, rabbitmq_channels, brokers, .. } = collected;
     let shadowing: BTreeSet<Name> = channels.keys().cloned().collect();
-    apply_templates(channels, defaults);
-    let mut candidates = of_channels(channels, &BTreeSet::new(), resolver);
-    candidates.extend(of_channels(in_memory_channels, &shadowing, resolver));
+    let also_shadowing = shadowing.iter().chain(in_memory_channels.keys()).cloned().collect();
+    let template = |channel: &Channel, namespace: &str, report: &mut Report<'_>, resolver: &Resolver<'_>| {
+        storage_of(channel, defaults.channel_template(namespace), resolver, report)
+    };
+    let mut candidates = of_channels(channels, &BTreeSet::new(), resolver, template);
+    candidates.extend(of_channels(in_memory_channels, &shadowing, resolver, |_, _, _, _| Storage::Memory));
+    candidates.extend(of_channels(rabbitmq_channels, &also_shadowing, resolver, |_, _, report, resolver| {
+        on_rabbitmq("kind", resolver, report)
+    }));
     candidates.extend(of_brokers(brokers, resolver, defaults));
     for candidate in &mut candidates {
         if candidate.report.is_bad() {
@@ -72,18 +81,23 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults:
         namespace: namespace.clone(),
         name: name.clone(),
     };
-    for (name, item) in &mut collected.rabbitmq_channels {
-        item.report.error("kind", NO_RABBITMQ);
-        resolver.places.insert(key(ChannelKind::Channel, name), Place::NotServed);
-    }
-    for (name, item) in &mut collected.in_memory_channels {
-        if let Some(channel) = collected.channels.get(name) {
+    let Collected { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
+    for (name, item) in in_memory_channels.iter_mut().chain(rabbitmq_channels) {
+        if let Some(channel) = channels.get(name) {
             let place = channel.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
-            let rule = "makes the InMemoryChannel of its name itself: remove this one";
+            let kind = &item.report.object().kind;
+            let rule = format!("makes the {kind} of its name itself: remove this one");
             item.report.error("metadata.name", format!("the Channel{place} {rule}"));
             continue;
         }
         resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
+    }
+    for (name, item) in &mut collected.rabbitmq_channels {
+        if let Some(other) = collected.in_memory_channels.get(name) {
+            let place = other.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
+            let rule = "has the same name and address: rename or remove one of the two";
+            item.report.error("metadata.name", format!("the InMemoryChannel{place} {rule}"));
+        }
     }
     for name in collected.channels.keys() {
         resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
@@ -113,32 +127,56 @@ fn is_ours(item: &mut Item<'_, Broker>, default: Option<&str>) -> bool {
     false
 }
 
-/// Gives each `Channel` without a template the default one.
-fn apply_templates(channels: &mut Items<'_, Channel>, defaults: &Defaults) {
-    for ((namespace, _), item) in channels {
-        let Item { object: Some(channel), report } = item else { continue };
-        let written = channel.spec.as_ref().is_some_and(|spec| spec.channel_template.is_some());
-        if let Some(template) = defaults.channel_template(namespace).filter(|_| !written) {
-            check_template(template, "spec.channelTemplate (default of ConfigMap default-ch-webhook)", report);
-        }
+/// What a `Channel` is made of: its template, else the default one, else what is configured.
+fn storage_of(
+    channel: &Channel,
+    default: Option<&ChannelTemplate>,
+    resolver: &Resolver<'_>,
+    report: &mut Report<'_>,
+) -> Storage {
+    let written = channel.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
+    let template = written
+        .map(|template| (template, "spec.channelTemplate"))
+        .or_else(|| Some((default?, "spec.channelTemplate (default of ConfigMap default-ch-webhook)")));
+    of_template(template, "spec.channelTemplate", resolver, report)
+}
+
+/// What a template asks for, which stands in this field; `instead` is named where there is none and RabbitMQ is the
+/// default that is missing.
+fn of_template(
+    template: Option<(&ChannelTemplate, &str)>,
+    instead: &str,
+    resolver: &Resolver<'_>,
+    report: &mut Report<'_>,
+) -> Storage {
+    match template {
+        Some((template, field)) => check_template(template, field, resolver, report),
+        None if resolver.settings.default_storage == Storage::Rabbitmq => on_rabbitmq(instead, resolver, report),
+        None => Storage::Memory,
     }
+}
+
+fn on_rabbitmq(field: &str, resolver: &Resolver<'_>, report: &mut Report<'_>) -> Storage {
+    if resolver.settings.rabbitmq == Rabbitmq::Missing {
+        report.error(field, NO_RABBITMQ);
+    }
+    Storage::Rabbitmq
 }
 
 fn of_channels<'i, 'd>(
     items: &'i mut Items<'d, Channel>,
     shadowing: &BTreeSet<Name>,
     resolver: &mut Resolver<'_>,
+    storage: impl Fn(&Channel, &str, &mut Report<'_>, &Resolver<'_>) -> Storage,
 ) -> Vec<Candidate<'i, 'd>> {
     let mut candidates = Vec::new();
     for ((namespace, name), Item { object, report }) in items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
     {
         let parent = object.as_ref().and_then(|channel| {
             let spec = channel.spec.as_ref();
-            if let Some(template) = spec.and_then(|spec| spec.channel_template.as_ref()) {
-                check_template(template, "spec.channelTemplate", report);
-            }
+            let storage = storage(channel, namespace, report, resolver);
             let delivery = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
-            parent(&channel.metadata, delivery, resolver, report)
+            parent((&channel.metadata, storage), delivery, resolver, report)
         });
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
         candidates.push(Candidate { key, report, parent });
@@ -164,43 +202,46 @@ fn of_brokers<'i, 'd>(
             let [upstream, _] = OUR_CLASSES;
             let class = broker.metadata.annotation(BROKER_CLASS).or(defaults.broker_class(namespace));
             let class = class.unwrap_or(upstream);
-            if let Some(template) = defaults.broker_template((namespace, class), config) {
-                check_template(template, "spec.config", report);
-            }
+            let template =
+                defaults.broker_template((namespace, class), config).map(|template| (template, "spec.config"));
+            let storage = of_template(template, "spec.config", resolver, report);
             let own = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
             let default = || Some((DEFAULT_DELIVERY, defaults.broker_delivery(namespace, class)?));
-            parent(&broker.metadata, own.or_else(default), resolver, report)
+            parent((&broker.metadata, storage), own.or_else(default), resolver, report)
         });
         candidates.push(Candidate { key, report, parent });
     }
     candidates
 }
 
-/// Checks what a channel is to be made of; `field` is where that stands.
-fn check_template(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+/// What a template asks for; `field` is where it stands.
+fn check_template(
+    template: &ChannelTemplate,
+    field: &str,
+    resolver: &Resolver<'_>,
+    report: &mut Report<'_>,
+) -> Storage {
     let kind = template.kind.as_deref().unwrap_or_default();
     let api_version = template.api_version.as_deref().unwrap_or_default();
-    let expected = match kind {
-        "InMemoryChannel" => Kind::InMemoryChannel,
-        "RabbitmqChannel" => {
-            report.error(&format!("{field}.kind"), NO_RABBITMQ);
-            return;
-        }
+    let (expected, storage) = match kind {
+        "InMemoryChannel" => (Kind::InMemoryChannel, Storage::Memory),
+        "RabbitmqChannel" => (Kind::RabbitmqChannel, on_rabbitmq(&format!("{field}.kind"), resolver, report)),
         _ => {
-            let message = format!("{kind:?} cannot be made here: write InMemoryChannel, or leave the template out");
-            report.error(&format!("{field}.kind"), message);
-            return;
+            let rule = "cannot be made here: write InMemoryChannel or RabbitmqChannel, or leave the template out";
+            report.error(&format!("{field}.kind"), format!("{kind:?} {rule}"));
+            return Storage::Memory;
         }
     };
     if api_version != expected.api_version() {
         let message = format!("{api_version:?} has no {kind}: write {}", expected.api_version());
         report.error(&format!("{field}.apiVersion"), message);
     }
+    storage
 }
 
 /// `written` is its delivery spec and the field where that stands.
 fn parent(
-    metadata: &Metadata,
+    (metadata, storage): (&Metadata, Storage),
     written: Option<(&str, &duck::DeliverySpec)>,
     resolver: &mut Resolver<'_>,
     report: &mut Report<'_>,
@@ -210,7 +251,7 @@ fn parent(
     let sink = written.and_then(|(field, written)| Some((field, written.dead_letter_sink.as_ref()?)));
     let dead_letter_sink =
         sink.and_then(|(field, sink)| resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report));
-    (!report.is_bad()).then_some(Parent { acknowledge, delivery, dead_letter_sink })
+    (!report.is_bad()).then_some(Parent { storage, acknowledge, delivery, dead_letter_sink })
 }
 
 /// Takes out those whose dead letter sink turned out not to be served, until none is left that refers to one.

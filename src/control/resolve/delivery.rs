@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::control::manifest::duck;
 use crate::control::report::Report;
-use crate::model::{BackoffPolicy, DeliverySpec, Format, parse_duration};
+use crate::model::{BackoffPolicy, DeliverySpec, Format, Order, parse_duration};
 
 /// The fields that a manifest sets; the dead letter sink stands elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,7 @@ impl Fields {
             timeout: self.timeout,
             retry_after_max: self.retry_after_max,
             format: self.format.unwrap_or_default(),
+            order: Order::default(),
         }
     }
 

@@ -5,10 +5,11 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck::Metadata;
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings, Severity};
-use crate::model::{Acknowledge, TransportEncryption};
+use crate::model::{Acknowledge, Order, TransportEncryption};
 
 const CONFIG_FEATURES: &str = "config-features";
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
+const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
 const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
 
 /// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
@@ -75,6 +76,19 @@ pub(super) fn acknowledge(metadata: &Metadata, report: &mut Report<'_>) -> Ackno
             let message = format!("{text:?} is neither \"true\" nor \"false\", and counts as \"false\"");
             report.warning(&format!("metadata.annotations.{ASYNC_HANDLER}"), message);
             Acknowledge::AfterDelivery
+        }
+    }
+}
+
+/// Whether the events of a Subscription or Trigger wait for those before them.
+pub(super) fn order(report: &mut Report<'_>) -> Order {
+    match report.document().text(&["metadata", "annotations", DELIVERY_ORDER]) {
+        None | Some("unordered") => Order::Unordered,
+        Some("ordered") => Order::Ordered,
+        Some(other) => {
+            let message = format!("{other:?} is no order: write ordered or unordered");
+            report.error(&format!("metadata.annotations.{DELIVERY_ORDER}"), message);
+            Order::Unordered
         }
     }
 }

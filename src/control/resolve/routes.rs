@@ -89,7 +89,8 @@ impl Routes {
     ) -> RoutingTable {
         let channel = |(key, parent): (&ChannelKey, &super::channel::Parent)| {
             let subscriptions = self.of(key).cloned().collect();
-            let channel = Channel { key: key.clone(), acknowledge: parent.acknowledge, subscriptions };
+            let channel =
+                Channel { key: key.clone(), storage: parent.storage, acknowledge: parent.acknowledge, subscriptions };
             let before = self.channels_before.get(key).filter(|before| ***before == channel);
             before.cloned().unwrap_or_else(|| Arc::new(channel))
         };
@@ -117,10 +118,13 @@ impl Routes {
     /// out, so that nobody gets an event twice.
     fn subscribers(&mut self, collected: &mut Collected<'_>, maker: &mut Maker<'_, '_>) {
         let made_from = self.names_of_subscriptions(collected);
-        let Collected { channels, in_memory_channels, .. } = collected;
+        let Collected { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
         let shadowed: HashSet<Name> = channels.keys().cloned().collect();
+        let in_memory: HashSet<Name> = in_memory_channels.keys().cloned().collect();
         let in_memory_channels = in_memory_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name));
-        for ((namespace, name), item) in channels.iter_mut().chain(in_memory_channels) {
+        let rabbitmq_channels =
+            rabbitmq_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
+        for ((namespace, name), item) in channels.iter_mut().chain(in_memory_channels).chain(rabbitmq_channels) {
             let kind = ChannelKind::Channel;
             let channel = ChannelKey { kind, namespace: namespace.clone(), name: name.clone() };
             if maker.parents.contains_key(&channel) {

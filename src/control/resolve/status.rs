@@ -77,9 +77,10 @@ fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report
 impl Shown<'_, '_> {
     fn channel(&self, name: &Name, report: &Report<'_>) -> Value {
         let key = channel_key(ChannelKind::Channel, name);
-        let shadowed = report.object().kind == "InMemoryChannel" && self.collected.channels.contains_key(name);
-        let unsupported = report.object().kind == "RabbitmqChannel";
-        let parent = self.parents.get(&key).filter(|_| !shadowed && !unsupported);
+        let kind = report.object().kind.as_str();
+        let shadowed = kind != "Channel" && self.collected.channels.contains_key(name)
+            || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
+        let parent = self.parents.get(&key).filter(|_| !shadowed);
         let mut status = self.addressed(&key, parent, &["Addressable", "ChannelServiceReady"], report);
         if parent.is_some() {
             let subscribers = self.routes.of(&key).map(|subscription| self.subscriber(&subscription.key)).collect();

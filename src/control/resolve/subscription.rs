@@ -3,6 +3,7 @@
 use super::channel::{Parent, Parents};
 use super::delivery;
 use super::destination::{Resolver, Wanted, kind_of};
+use super::features;
 use super::filter;
 use crate::control::DeliveryMerge;
 use crate::control::kind::Kind;
@@ -137,7 +138,7 @@ impl Maker<'_, '_> {
             Some(sink) => self.resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report),
             None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
         };
-        (delivery.spec(), sink)
+        (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)
     }
 
     fn channel_of(&self, spec: &SubscriptionSpec, report: &mut Report<'_>) -> Option<ChannelKey> {

@@ -249,6 +249,7 @@ fn delivery_is_inherited_whole_and_the_dead_letter_sink_by_itself() {
         timeout: Some(Duration::from_secs(5)),
         retry_after_max: Some(Duration::from_secs(60)),
         format: Format::Json,
+        ..DeliverySpec::default()
     };
     for (child, delivery, sink) in [
         ("", full, "http://parent/"),

@@ -118,6 +118,37 @@ fn default_channels_come_from_config_maps() {
     assert!(lines(&one(&with(other)))[0].contains("spec.config.kind: \"KafkaChannel\" cannot be made here"));
 }
 
+/// Without a RabbitMQ, whatever asks for one is an error that says what to do.
+#[test]
+fn channels_on_rabbitmq() {
+    use crate::control::Rabbitmq;
+    use crate::model::Storage;
+
+    let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
+    let plain = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n";
+    let template = "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1alpha1, kind: RabbitmqChannel}}\n";
+    let own = "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: c}\n";
+    let rabbitmq = Settings { default_storage: Storage::Rabbitmq, ..settings() };
+    for (text, settings, storage, field) in [
+        (own.to_owned(), settings(), Storage::Rabbitmq, "kind"),
+        (format!("{plain}{template}"), settings(), Storage::Rabbitmq, "spec.channelTemplate.kind"),
+        (plain.to_owned(), settings(), Storage::Memory, ""),
+        (broker.to_owned(), settings(), Storage::Memory, ""),
+        (plain.to_owned(), rabbitmq.clone(), Storage::Rabbitmq, "spec.channelTemplate"),
+        (broker.to_owned(), rabbitmq.clone(), Storage::Rabbitmq, "spec.config"),
+    ] {
+        let files = manifests(&[("a.yaml", &text)]);
+        let resolution = resolve(&files, None, &settings);
+        assert_eq!(lines(&resolution), [""; 0], "{text}");
+        assert_eq!(resolution.table.channels()[0].storage, storage, "{text}");
+        let missing = resolve(&files, None, &Settings { rabbitmq: Rabbitmq::Missing, ..settings });
+        let expected = format!("{field}: needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel");
+        let found = lines(&missing);
+        assert_eq!(found.len(), usize::from(storage == Storage::Rabbitmq), "{text}");
+        assert!(found.iter().all(|line| line.ends_with(&expected)), "{found:?}");
+    }
+}
+
 #[test]
 fn delivery_specs_merge_field_by_field_where_wanted() {
     let text = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}, spec: {delivery: {retry: 3, \

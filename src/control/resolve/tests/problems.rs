@@ -270,7 +270,7 @@ fn of_channels() {
         (
             channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel}}"),
             "4: Channel default/c: spec.channelTemplate.kind: \"KafkaChannel\" cannot be made here: write \
-             InMemoryChannel, or leave the template out",
+             InMemoryChannel or RabbitmqChannel, or leave the template out",
         ),
         (
             channel("spec: {channelTemplate: {apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}}"),
@@ -278,9 +278,12 @@ fn of_channels() {
              InMemoryChannel: write messaging.knative.dev/v1",
         ),
         (
-            "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: c}".to_owned(),
-            "2: RabbitmqChannel default/c: kind: RabbitMQ-backed channels are not supported by this build yet: use \
-             InMemoryChannel",
+            format!(
+                "{CHANNEL}---\n{}",
+                CHANNEL.replace("v1\n", "v1alpha1\n").replace("InMemoryChannel", "RabbitmqChannel")
+            ),
+            "7: RabbitmqChannel default/c: metadata.name: the InMemoryChannel at a.yaml:1 has the same name and address: \
+             rename or remove one of the two",
         ),
         (
             format!("{}---\n{CHANNEL}", channel("")),

@@ -1,0 +1,106 @@
+//! Connections to RabbitMQ: one to publish, one to consume, each made again for ever when it breaks (gaps.md G-70, G-72).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionBuilder, ConnectionProperties};
+use tokio::sync::watch;
+
+/// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// From the start of connecting to an open connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a connection is looked at.
+const PERIOD: Duration = Duration::from_millis(200);
+/// Seconds without a sign of life after which a connection counts as broken.
+const HEARTBEAT: u16 = 10;
+
+/// Where RabbitMQ is. Neither `Debug` nor anything else shows the password.
+#[derive(Clone)]
+pub struct Address {
+    uri: AMQPUri,
+    ca_pem: Option<String>,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.name())
+    }
+}
+
+impl Address {
+    /// Reads an `amqp://` or `amqps://` URI and, if it is given, the CA that RabbitMQ's certificate is verified with.
+    ///
+    /// # Errors
+    /// What is wrong with the URI, without repeating it, since it may hold a password; or with the file.
+    pub fn new(uri: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let mut uri: AMQPUri = uri.parse().map_err(|error| anyhow::anyhow!("--rabbitmq-uri: {error}"))?;
+        uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
+        let timeout = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        uri.query.connection_timeout = uri.query.connection_timeout.or(Some(timeout));
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
+        };
+        Ok(Self { uri, ca_pem: ca.map(read).transpose()? })
+    }
+
+    /// Host, port and virtual host.
+    fn name(&self) -> String {
+        format!("{}:{}/{}", self.uri.authority.host, self.uri.authority.port, self.uri.vhost)
+    }
+
+    async fn connect(&self, purpose: &str) -> Result<Connection, String> {
+        let name = format!("sealpost {purpose}");
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
+        let builder = ConnectionBuilder::new().map_err(|error| error.to_string())?;
+        let builder = builder.with_uri(self.uri.clone()).with_properties(properties).with_tls_config(tls);
+        match tokio::time::timeout(CONNECT_TIMEOUT, builder.connect()).await {
+            Ok(connected) => connected.map_err(|error| error.to_string()),
+            Err(_elapsed) => Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
+        }
+    }
+}
+
+/// The connection now; `None` while there is none.
+pub(super) type Current = watch::Receiver<Option<Arc<Connection>>>;
+
+/// Keeps a connection open, for ever.
+pub(super) async fn keep(address: Address, purpose: &'static str, current: watch::Sender<Option<Arc<Connection>>>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match address.connect(purpose).await {
+            Ok(connection) => {
+                tracing::info!(purpose, rabbitmq = address.name(), "Connected to RabbitMQ");
+                wait = FIRST_WAIT;
+                let connection = Arc::new(connection);
+                current.send_replace(Some(Arc::clone(&connection)));
+                until_broken(&connection).await;
+                current.send_replace(None);
+                let rabbitmq = address.name();
+                tracing::warn!(purpose, rabbitmq, "Connection to RabbitMQ is broken, making it again");
+            }
+            Err(error) => {
+                tracing::warn!(
+                    purpose,
+                    rabbitmq = address.name(),
+                    error,
+                    ?wait,
+                    "No connection to RabbitMQ, trying again"
+                );
+            }
+        }
+        tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+        wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+async fn until_broken(connection: &Connection) {
+    while connection.status().connected() {
+        tokio::time::sleep(PERIOD).await;
+    }
+}

@@ -1,0 +1,124 @@
+//! Consuming one subscription's queue: what comes is handed to its worker; when the connection, the channel or the queue
+//! goes, everything is declared and begun again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::Connection;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::message;
+use super::outbox::{Confirmed, Letter, short};
+use super::ticket::Ticket;
+use super::topology::Place;
+use super::{Queue, Shared};
+use crate::channel::{Message, Progress};
+
+/// The wait before a consumer is begun again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often the queue is looked at.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// Consumes one queue.
+pub(super) struct Consumer {
+    pub(super) place: Arc<Place>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Consumer {
+    /// Consumes until `stop`, over as many connections as it takes.
+    pub(super) async fn run(self) {
+        let mut connections = self.shared.consuming.clone();
+        let consume = async {
+            while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
+                let Some(connection) = connection else { continue };
+                if let Err(error) = self.consume(&connection).await {
+                    tracing::warn!(queue = self.place.queue, error, "Consumer is gone, beginning again");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        self.stop.run_until_cancelled(consume).await;
+    }
+
+    /// Consumes on one connection until something breaks.
+    async fn consume(&self, connection: &Connection) -> Result<(), String> {
+        let text = |error: lapin::Error| error.to_string();
+        self.place.declare(connection, self.shared.options.queue_type).await.map_err(text)?;
+        self.queue.declared();
+        let channel = connection.create_channel().await.map_err(text)?;
+        channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default()).await.map_err(text)?;
+        let (queue, tag, options) = (short(&self.place.queue), short(""), BasicConsumeOptions::default());
+        let mut deliveries = channel.basic_consume(queue, tag, options, FieldTable::default()).await.map_err(text)?;
+        let mut seen = 0u64;
+        let mut watch = tokio::time::interval_at(tokio::time::Instant::now() + WATCH, WATCH);
+        loop {
+            tokio::select! {
+                next = deliveries.next() => match next {
+                    Some(Ok(delivery)) => {
+                        seen += 1;
+                        self.take(delivery, &channel).await?;
+                    }
+                    Some(Err(error)) => return Err(error.to_string()),
+                    None => return Err("the queue was deleted, or the channel closed".to_owned()),
+                },
+                _ = watch.tick() => {
+                    if self.is_stuck(connection, seen).await? {
+                        return Err("messages wait, but none comes".to_owned());
+                    }
+                    seen = 0;
+                }
+            }
+        }
+    }
+
+    /// Hands a message to the worker; one that is no event is parked, and delays nobody.
+    async fn take(&self, delivery: Delivery, channel: &lapin::Channel) -> Result<(), String> {
+        let Delivery { properties, data, acker, .. } = delivery;
+        match message::decode(&properties, data.clone()) {
+            Ok((event, note)) => {
+                let patience = Some(self.shared.options.patience);
+                let progress = Progress { attempts: note.attempts, wait: note.wait(), patience };
+                let ticket = Ticket::new(acker, channel.clone(), Arc::clone(&self.place), Arc::clone(&self.shared));
+                let ticket = crate::channel::Ticket::Rabbitmq(Box::new(ticket));
+                let sent = self.messages.send(Message::new(Arc::new(event), progress, ticket)).await;
+                sent.map_err(|_closed| "its worker has ended".to_owned())
+            }
+            Err(error) => {
+                let reason = format!("not an event: {error}");
+                tracing::warn!(queue = self.place.queue, reason, "Message parked");
+                let properties = message::parked(properties, &reason, None);
+                let letter = Letter { exchange: "", routing_key: &self.place.parked, properties, body: &data };
+                match self.shared.outbox.publish(letter).await {
+                    Ok(Confirmed::Stored) => {
+                        self.shared.counters.parked_messages.increment();
+                        acker.ack(BasicAckOptions::default()).await.map(drop).map_err(|error| error.to_string())
+                    }
+                    Ok(Confirmed::Unroutable) => Err("the parking queue is gone".to_owned()),
+                    Err(error) => Err(format!("a message could not be parked: {error}")),
+                }
+            }
+        }
+    }
+
+    /// Whether messages are ready although nothing has come since the last time; also finds that the queue is gone.
+    async fn is_stuck(&self, connection: &Connection, seen: u64) -> Result<bool, String> {
+        let look = async {
+            let channel = connection.create_channel().await?;
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let queue = channel.queue_declare(short(&self.place.queue), passive, FieldTable::default()).await?;
+            channel.close(200, short("looked")).await?;
+            Ok::<_, lapin::Error>(queue.message_count())
+        };
+        let ready = look.await.map_err(|error| error.to_string())?;
+        Ok(seen == 0 && ready > 0 && self.queue.is_idle(&self.messages))
+    }
+}

@@ -1,0 +1,326 @@
+//! An event as an AMQP 0-9-1 message: its attributes are headers with the prefix that the AMQP binding of CloudEvents
+//! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (RQ-8 to
+//! RQ-10).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+
+use crate::channel::Loss;
+use crate::event::{DecodeError, Event, Kind, SpecVersion, http as binding};
+
+const PREFIX: &str = "cloudEvents_";
+/// Prefixes of others, in lower case; the last one is none at all.
+const PREFIXES: [&str; 4] = ["cloudevents_", "cloudevents:", "ce-", ""];
+const FORWARDED: &str = "x-sealpost-forwarded";
+const ATTEMPTS: &str = "x-sealpost-attempts";
+const NOT_BEFORE: &str = "x-sealpost-not-before";
+const REASON: &str = "x-sealpost-reason";
+const STATUS: &str = "x-sealpost-status";
+const DESTINATION: &str = "x-sealpost-destination";
+const PARKED_AT: &str = "x-sealpost-parked-at";
+const PERSISTENT: u8 = 2;
+/// Bytes of attributes in headers; a frame of headers has 128 KiB, and what is forwarded may have half of it.
+const LONGEST_HEADERS: usize = 48 * 1024;
+/// What Go writes for a time that is not set.
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+
+/// What goes with an event besides itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Note {
+    /// Attempts made at the subscriber.
+    pub(super) attempts: u32,
+    /// When the next one is due; milliseconds since the epoch.
+    pub(super) not_before: u64,
+}
+
+impl Note {
+    /// What is left to wait.
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_millis(self.not_before.saturating_sub(now()))
+    }
+
+    /// After so many attempts, and this wait.
+    pub(super) fn after(attempts: u32, wait: Duration) -> Self {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self { attempts, not_before: now().saturating_add(wait) }
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A message.
+#[derive(Clone, Debug)]
+pub(super) struct Encoded {
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+/// An event as a message: binary mode, or structured mode where AMQP has no place for its attributes.
+pub(super) fn encode(event: &Event, note: Note) -> Encoded {
+    let mut headers = FieldTable::default();
+    beside(&mut headers, event, note);
+    let binary = attributes(&mut headers, event).zip(content_type(event));
+    let (content_type, headers, body) = match binary {
+        Some(((), content_type)) => (content_type, headers, event.data().clone()),
+        None => {
+            let mut headers = FieldTable::default();
+            beside(&mut headers, event, note);
+            let (_, body) = binding::structured(event);
+            (Some(short(binding::STRUCTURED)), headers, body)
+        }
+    };
+    let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+    let properties = match content_type {
+        Some(content_type) => properties.with_content_type(content_type),
+        None => properties,
+    };
+    Encoded { properties, body }
+}
+
+/// The media type, if it fits; `None` if it does not.
+fn content_type(event: &Event) -> Option<Option<ShortString>> {
+    match event.content_type() {
+        None => Some(None),
+        Some(value) => ShortString::try_new(value.to_str().ok()?).ok().map(Some),
+    }
+}
+
+/// Adds the attributes; `None` if a name is too long for a header, or all of them for a frame.
+fn attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
+    headers.insert(short("cloudEvents_specversion"), text(event.spec_version().as_str()));
+    let mut bytes = 0;
+    for attribute in event.attributes() {
+        let value = attribute.text();
+        bytes += attribute.name().len() + value.len() + 32;
+        let value = match (attribute.kind(), value.parse::<i32>()) {
+            (Kind::Integer, Ok(integer)) => AMQPValue::LongInt(integer),
+            (Kind::Boolean, _) => AMQPValue::Boolean(value == "true"),
+            _ => text(&value),
+        };
+        headers.insert(ShortString::try_new(format!("{PREFIX}{}", attribute.name())).ok()?, value);
+    }
+    (bytes <= LONGEST_HEADERS).then_some(())
+}
+
+/// Adds what is forwarded with the event, and what is noted about it.
+fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
+    if !event.forwarded().is_empty() {
+        let lines = event.forwarded().iter().map(|(name, value)| {
+            let line = [name.as_str().as_bytes(), b":", value.as_bytes()].concat();
+            AMQPValue::LongString(line.into())
+        });
+        headers.insert(short(FORWARDED), AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())));
+    }
+    if note != Note::default() {
+        headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
+        headers.insert(short(NOT_BEFORE), AMQPValue::LongLongInt(i64::try_from(note.not_before).unwrap_or(i64::MAX)));
+    }
+}
+
+/// The same properties for the parking queue: with why nobody took the message (`reason`), and what else is known.
+pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Loss>) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(short(REASON), text(reason));
+    headers.insert(short(PARKED_AT), AMQPValue::Timestamp(now() / 1000));
+    if let Some(loss) = loss {
+        headers.insert(short(STATUS), AMQPValue::LongInt(loss.code));
+        headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(loss.attempts));
+        headers.insert(short(DESTINATION), text(&loss.destination));
+    }
+    properties.with_headers(headers).with_delivery_mode(PERSISTENT)
+}
+
+/// The event in a message, and what goes with it.
+///
+/// # Errors
+/// If it is none, or not a valid one.
+pub(super) fn decode(properties: &BasicProperties, body: Vec<u8>) -> Result<(Event, Note), DecodeError> {
+    let none = FieldTable::default();
+    let headers = properties.headers().as_ref().unwrap_or(&none);
+    let content_type = properties.content_type().as_ref().map(|value| value.as_str().to_owned());
+    let event = match content_type.as_deref() {
+        Some(content_type) if content_type.to_ascii_lowercase().starts_with(binding::STRUCTURED) => {
+            structured(content_type, body)?
+        }
+        content_type => {
+            let event = binary(headers, content_type, body)?;
+            binding::validate(&event)?;
+            event
+        }
+    };
+    Ok((event.with_forwarded(forwarded(headers)), note(headers)))
+}
+
+fn structured(content_type: &str, body: Vec<u8>) -> Result<Event, DecodeError> {
+    let value = HeaderValue::from_str(content_type).map_err(|_cause| DecodeError::NotAnEvent)?;
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]);
+    binding::decode(headers, Bytes::from(body))?.into_iter().next().ok_or(DecodeError::NotAnEvent)
+}
+
+/// By the first of [`PREFIXES`] that a `specversion` stands under.
+fn binary(headers: &FieldTable, content_type: Option<&str>, body: Vec<u8>) -> Result<Event, DecodeError> {
+    let named: Vec<(String, &AMQPValue)> =
+        headers.inner().iter().map(|(name, value)| (name.as_str().to_ascii_lowercase(), value)).collect();
+    let with =
+        |prefix: &'static str| named.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, *value)));
+    let spec_version = |prefix| with(prefix).find(|(name, _)| *name == "specversion").map(|(_, value)| value);
+    let (prefix, version) =
+        PREFIXES.iter().find_map(|prefix| Some((*prefix, spec_version(prefix)?))).ok_or(DecodeError::NotAnEvent)?;
+    let (version, _) = value_of(version).ok_or(DecodeError::NotAnEvent)?;
+    let version = SpecVersion::parse(&version).ok_or(DecodeError::UnknownSpecVersion(version))?;
+    let mut event = Event::empty(version);
+    for (name, value) in with(prefix).filter(|(name, _)| is_attribute(name, prefix)) {
+        let Some((text, kind)) = value_of(value) else { continue };
+        let unset = prefix.is_empty() && name == "time" && text == ZERO_TIME;
+        if !unset {
+            event.set_typed(name, &text, kind);
+        }
+    }
+    let content_type = content_type.and_then(|value| HeaderValue::from_str(value).ok());
+    Ok(event.with_data(content_type, Bytes::from(body)))
+}
+
+/// Without a prefix, other headers stand beside the attributes (RQ-9).
+fn is_attribute(name: &str, prefix: &str) -> bool {
+    let beside =
+        prefix.is_empty() && (name.starts_with("x-") || matches!(name, "content-type" | "traceparent" | "tracestate"));
+    !beside && !matches!(name, "specversion" | "datacontenttype")
+}
+
+fn value_of(value: &AMQPValue) -> Option<(String, Kind)> {
+    let integer = |value: i64| {
+        let kind = if i32::try_from(value).is_ok() { Kind::Integer } else { Kind::String };
+        Some((value.to_string(), kind))
+    };
+    match value {
+        AMQPValue::LongString(text) => Some((String::from_utf8_lossy(text.as_bytes()).into_owned(), Kind::String)),
+        AMQPValue::ShortString(text) => Some((text.as_str().to_owned(), Kind::String)),
+        AMQPValue::ByteArray(bytes) => Some((String::from_utf8_lossy(bytes.as_slice()).into_owned(), Kind::String)),
+        AMQPValue::Boolean(truth) => Some((truth.to_string(), Kind::Boolean)),
+        AMQPValue::ShortShortInt(value) => integer((*value).into()),
+        AMQPValue::ShortShortUInt(value) => integer((*value).into()),
+        AMQPValue::ShortInt(value) => integer((*value).into()),
+        AMQPValue::ShortUInt(value) => integer((*value).into()),
+        AMQPValue::LongInt(value) => integer((*value).into()),
+        AMQPValue::LongUInt(value) => integer((*value).into()),
+        AMQPValue::LongLongInt(value) => integer(*value),
+        AMQPValue::Float(value) => Some((value.to_string(), Kind::String)),
+        AMQPValue::Double(value) => Some((value.to_string(), Kind::String)),
+        AMQPValue::Timestamp(seconds) => Some((timestamp(*seconds)?, Kind::String)),
+        AMQPValue::DecimalValue(_) | AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) | AMQPValue::Void => None,
+    }
+}
+
+fn timestamp(seconds: u64) -> Option<String> {
+    let time = time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+    time.format(&time::format_description::well_known::Rfc3339).ok()
+}
+
+fn forwarded(headers: &FieldTable) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(AMQPValue::FieldArray(lines)) = headers.inner().get(FORWARDED) else { return Vec::new() };
+    let line = |line: &AMQPValue| {
+        let AMQPValue::LongString(line) = line else { return None };
+        let line = line.as_bytes();
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = line.split_at_checked(at)?;
+        Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value.get(1..)?).ok()?))
+    };
+    lines.as_slice().iter().filter_map(line).collect()
+}
+
+fn note(headers: &FieldTable) -> Note {
+    let number = |name: &str| match headers.inner().get(name) {
+        Some(AMQPValue::LongUInt(value)) => u64::from(*value),
+        Some(AMQPValue::LongLongInt(value)) => u64::try_from(*value).unwrap_or_default(),
+        _ => 0,
+    };
+    Note { attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX), not_before: number(NOT_BEFORE) }
+}
+
+/// A name of ours; it is short enough by construction.
+fn short(name: &str) -> ShortString {
+    ShortString::try_new(name).unwrap_or_default()
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.as_bytes().to_vec().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let value = prop_oneof![
+            "\\PC{0,12}".prop_map(|text| (text, Kind::String)),
+            any::<i32>().prop_map(|number| (number.to_string(), Kind::Integer)),
+            any::<bool>().prop_map(|truth| (truth.to_string(), Kind::Boolean)),
+            Just(("x".repeat(60_000), Kind::String)),
+        ];
+        let name = prop_oneof![9 => "[a-z][a-z0-9]{0,12}", 1 => "[a-z]{250,300}"];
+        let attributes = prop::collection::vec((name, value), 0..6);
+        let media_type = prop::option::of(prop_oneof![
+            Just("application/json".to_owned()),
+            Just("application/octet-stream".to_owned()),
+            Just(format!("text/plain; x={}", "y".repeat(300))),
+        ]);
+        let forwarded = prop::collection::vec(("x-b3-[a-z]{1,8}", "[ -~]{1,12}"), 0..3);
+        (attributes, media_type, any::<Vec<u8>>(), forwarded, any::<bool>()).prop_map(
+            |(attributes, media_type, data, forwarded, old)| {
+                let mut event = Event::empty(if old { SpecVersion::V0_3 } else { SpecVersion::V1_0 });
+                for (name, value) in [("id", "1"), ("source", "/s"), ("type", "t")] {
+                    event.set(name, value);
+                }
+                let core = ["id", "source", "type", "time", "dataschema", "data", "specversion", "datacontenttype"];
+                for (name, (text, kind)) in attributes.iter().filter(|(name, _)| !core.contains(&name.as_str())) {
+                    event.set_typed(name, text, *kind);
+                }
+                let forwarded = forwarded.into_iter().filter_map(|(name, value)| {
+                    Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.trim()).ok()?))
+                });
+                let media_type = media_type.map(|text| HeaderValue::from_str(&text).expect("a media type"));
+                event.with_data(media_type, Bytes::from(data)).with_forwarded(forwarded.collect())
+            },
+        )
+    }
+
+    proptest! {
+        /// Nothing is lost in translation: types, empty values, strange texts, long names, data of any kind.
+        #[test]
+        fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60) {
+            let note = Note { attempts, not_before };
+            let Encoded { properties, body } = encode(&event, note);
+            let (again, noted) = decode(&properties, body.to_vec()).expect("an event");
+            prop_assert_eq!(noted, note);
+            prop_assert_eq!(again.forwarded(), event.forwarded());
+            prop_assert_eq!(again.data(), event.data());
+            prop_assert_eq!(again.get("datacontenttype"), event.get("datacontenttype"));
+            prop_assert_eq!(again.attributes().len(), event.attributes().len());
+            for attribute in event.attributes() {
+                let found = again.find(attribute.name()).expect("the attribute");
+                prop_assert_eq!((found.text(), found.kind()), (attribute.text(), attribute.kind()));
+            }
+        }
+
+        /// Whatever stands in a queue is an event or is not.
+        #[test]
+        fn decoding_never_panics(names in prop::collection::vec(("\\PC{0,20}", "\\PC{0,20}"), 0..8), body in any::<Vec<u8>>()) {
+            let mut headers = FieldTable::default();
+            for (name, value) in &names {
+                headers.insert(short(name), text(value));
+            }
+            headers.insert(short("specversion"), text("1.0"));
+            let properties = BasicProperties::default().with_headers(headers);
+            prop_assert!(decode(&properties, body.clone()).is_err() || !names.is_empty());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Names of exchanges and queues: of what they belong to, so that they stay the same across restarts, and when an object
+//! is made anew (gaps.md G-75). Names of Kubernetes hold no colon.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::{ChannelKey, ChannelKind, SubscriptionKey, SubscriptionKind};
+
+/// AMQP allows 255 bytes; what is appended to a name has its place.
+const LONGEST: usize = 220;
+
+/// The exchange of a channel: `sealpost:channel:NAMESPACE:NAME`.
+pub(super) fn exchange(channel: &ChannelKey) -> String {
+    let kind = match channel.kind {
+        ChannelKind::Channel => "channel",
+        ChannelKind::Broker => "broker",
+    };
+    limited(format!("sealpost:{kind}:{}:{}", channel.namespace, channel.name))
+}
+
+/// What a subscription's queue is bound by: `trigger:NAMESPACE:NAME`.
+pub(super) fn routing_key(subscription: &SubscriptionKey) -> String {
+    let kind = match subscription.kind {
+        SubscriptionKind::Subscription => "subscription",
+        SubscriptionKind::Trigger => "trigger",
+        SubscriptionKind::Subscriber => "subscriber",
+        SubscriptionKind::Source => "source",
+    };
+    limited(format!("{kind}:{}:{}", subscription.namespace, subscription.name))
+}
+
+/// The queue of a subscription: `sealpost:broker:NAMESPACE:NAME:trigger:NAMESPACE:NAME`.
+pub(super) fn queue(channel: &ChannelKey, subscription: &SubscriptionKey) -> String {
+    limited(format!("{}:{}", exchange(channel), routing_key(subscription)))
+}
+
+/// Where the events of a queue are parked that nobody took.
+pub(super) fn parked(queue: &str) -> String {
+    format!("{queue}:parked")
+}
+
+/// The exchange and the queue that hold events back for so many seconds.
+pub(super) fn delay(seconds: u64) -> String {
+    format!("sealpost:delay:{seconds}s")
+}
+
+/// The start of a name that is too long, made unique by a hash of all of it.
+fn limited(name: String) -> String {
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let hash = Sha256::digest(name.as_bytes());
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let start: String = name.chars().take(LONGEST - 20).collect();
+    format!("{start}~{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_readable_and_fit() {
+        let broker = |name: &str| ChannelKey {
+            kind: ChannelKind::Broker,
+            namespace: "orders".to_owned(),
+            name: name.to_owned(),
+        };
+        let trigger = |name: &str| SubscriptionKey {
+            kind: SubscriptionKind::Trigger,
+            namespace: "orders".to_owned(),
+            name: name.to_owned(),
+        };
+        assert_eq!(exchange(&broker("b.c")), "sealpost:broker:orders:b.c");
+        let name = queue(&broker("b.c"), &trigger("t"));
+        assert_eq!(name, "sealpost:broker:orders:b.c:trigger:orders:t");
+        assert_eq!(parked(&name), "sealpost:broker:orders:b.c:trigger:orders:t:parked");
+        let long = "x".repeat(253);
+        let (first, second) = (queue(&broker(&long), &trigger("a")), queue(&broker(&long), &trigger("b")));
+        assert!(first != second && parked(&first).len() <= 255 && first.starts_with("sealpost:broker:orders:xxx"));
+    }
+}

@@ -1,0 +1,135 @@
+//! Publishing with confirms: many requests share one AMQP channel, each waits for its own confirm, none for longer than a
+//! bounded time (gaps.md G-71).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::sync::{Semaphore, watch};
+
+use super::connection::Current;
+
+/// Messages on their way to RabbitMQ at once.
+const WINDOW: usize = 512;
+/// From the request to the confirm.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How often a channel is looked at.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// What became of a message that RabbitMQ confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confirmed {
+    /// A queue has it.
+    Stored,
+    /// No queue is bound for it.
+    Unroutable,
+}
+
+/// A message to publish.
+pub(super) struct Letter<'l> {
+    pub(super) exchange: &'l str,
+    pub(super) routing_key: &'l str,
+    pub(super) properties: BasicProperties,
+    pub(super) body: &'l [u8],
+}
+
+/// The way out.
+pub(super) struct Outbox {
+    channel: watch::Receiver<Option<Open>>,
+    window: Semaphore,
+}
+
+/// An open channel, and the connection that it is on.
+#[derive(Clone)]
+struct Open {
+    channel: Channel,
+    connection: Arc<Connection>,
+}
+
+impl Outbox {
+    /// An outbox, and what keeps its channel open; nothing is published before that runs.
+    pub(super) fn new() -> (Arc<Self>, Keeper) {
+        let (sender, channel) = watch::channel(None);
+        (Arc::new(Self { channel, window: Semaphore::new(WINDOW) }), Keeper { sender })
+    }
+
+    /// Whether messages can be published now.
+    pub(super) fn is_open(&self) -> bool {
+        self.channel.borrow().is_some()
+    }
+
+    /// Publishes a persistent message; returns when RabbitMQ has confirmed it.
+    ///
+    /// # Errors
+    /// Why it is not known to be stored; perhaps it is.
+    pub(super) async fn publish(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
+        match tokio::time::timeout(LIMIT, self.send(letter)).await {
+            Ok(confirmed) => confirmed,
+            Err(_elapsed) => Err(format!("RabbitMQ has not confirmed it within {LIMIT:?}")),
+        }
+    }
+
+    async fn send(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
+        let Ok(_place) = self.window.acquire().await else { return Err("RabbitMQ is closed".to_owned()) };
+        let open = self.channel.borrow().clone();
+        let Some(Open { channel, connection }) = open else {
+            return Err("there is no connection to RabbitMQ".to_owned());
+        };
+        if connection.status().blocked() {
+            return Err("RabbitMQ is blocked by an alarm of memory or disk".to_owned());
+        }
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let (exchange, key) = (short(letter.exchange), short(letter.routing_key));
+        let published = channel.basic_publish(exchange, key, options, letter.body, letter.properties).await;
+        let confirm = published.map_err(|error| error.to_string())?;
+        match confirm.await {
+            Ok(Confirmation::Ack(None)) => Ok(Confirmed::Stored),
+            Ok(Confirmation::Ack(Some(_returned))) => Ok(Confirmed::Unroutable),
+            Ok(Confirmation::Nack(_)) => Err("RabbitMQ could not store it".to_owned()),
+            Ok(Confirmation::NotRequested) => Err("confirms are not on".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// A name of ours; it fits by construction.
+pub(super) fn short(name: &str) -> ShortString {
+    ShortString::try_new(name).unwrap_or_default()
+}
+
+/// Keeps the channel of an [`Outbox`] open.
+pub(super) struct Keeper {
+    sender: watch::Sender<Option<Open>>,
+}
+
+impl Keeper {
+    /// Opens a channel on each new connection, and again when it is closed by an error, for ever.
+    pub(super) async fn run(self, mut connections: Current) {
+        while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
+            if let Some(connection) = connection {
+                self.serve(&connection).await;
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    async fn serve(&self, connection: &Arc<Connection>) {
+        let opened = async {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok::<_, lapin::Error>(channel)
+        };
+        match opened.await {
+            Ok(channel) => {
+                self.sender.send_replace(Some(Open { channel: channel.clone(), connection: Arc::clone(connection) }));
+                while channel.status().connected() && connection.status().connected() {
+                    tokio::time::sleep(PERIOD).await;
+                }
+                self.sender.send_replace(None);
+            }
+            Err(error) => tracing::warn!(%error, "No channel to publish on, trying again"),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What happens to a message when its delivery has ended: it is acknowledged only after whatever follows from that is
+//! confirmed (gaps.md G-15).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::Acker;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+
+use super::Shared;
+use super::message::{self, Encoded, Note};
+use super::names;
+use super::outbox::{Confirmed, Letter};
+use super::topology::{Place, declare_delay, delay_for};
+use crate::channel::{Deferral, Loss, Outcome};
+use crate::event::Event;
+
+/// Tries to park or to put off an event, before it is given back to its queue.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The obligation to acknowledge a message. One that is dropped stays with RabbitMQ, which delivers it again.
+pub(in crate::channel) struct Ticket {
+    acker: Option<Acker>,
+    /// Closed when nobody holds it any more, and with it all that was not acknowledged.
+    _channel: lapin::Channel,
+    place: Arc<Place>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("queue", &self.place.queue).finish_non_exhaustive()
+    }
+}
+
+impl Ticket {
+    pub(super) fn new(acker: Acker, channel: lapin::Channel, place: Arc<Place>, shared: Arc<Shared>) -> Self {
+        shared.counters.enqueued.increment();
+        Self { acker: Some(acker), _channel: channel, place, shared }
+    }
+
+    /// Does what follows from an outcome, then acknowledges.
+    pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) {
+        let Some(acker) = self.acker.take() else { return };
+        let counters = &self.shared.counters;
+        let (counter, safe) = match &outcome {
+            Outcome::Delivered => (&counters.delivered, true),
+            Outcome::DeadLettered => (&counters.dead_lettered, true),
+            Outcome::Lost(loss) => (&counters.parked, self.park(event, loss).await),
+            Outcome::Deferred(deferral) => (&counters.deferred, self.put_off(event, deferral).await),
+        };
+        let counter = if safe { counter } else { &counters.returned };
+        counter.increment();
+        let acknowledged = if safe {
+            acker.ack(BasicAckOptions::default()).await
+        } else {
+            acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await
+        };
+        if let Err(error) = acknowledged {
+            tracing::debug!(queue = self.place.queue, %error, "Not acknowledged, so that it will be delivered again");
+        }
+    }
+
+    async fn park(&self, event: &Event, loss: &Loss) -> bool {
+        let reason = format!("{} at {}", loss.reason, loss.destination);
+        let Encoded { properties, body } = message::encode(event, Note::default());
+        let properties = message::parked(properties, &reason, Some(loss));
+        let stored = self.publish("", &self.place.parked, &Encoded { properties, body }).await;
+        if stored {
+            let Loss { subscription, destination, attempts, reason, .. } = loss;
+            tracing::warn!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event parked: delivery failed");
+        }
+        stored
+    }
+
+    async fn put_off(&self, event: &Event, deferral: &Deferral) -> bool {
+        let delay = delay_for(deferral.wait.as_secs());
+        let message = message::encode(event, Note::after(deferral.attempts, deferral.wait));
+        if !self.has_delay(delay).await {
+            return false;
+        }
+        self.publish(&names::delay(delay), &self.place.queue, &message).await
+    }
+
+    /// Declares the delay if that was not done on this connection.
+    async fn has_delay(&self, seconds: u64) -> bool {
+        if self.shared.delays.lock().await.contains(&seconds) {
+            return true;
+        }
+        let connection = self.shared.consuming.borrow().clone();
+        let Some(connection) = connection else { return false };
+        match declare_delay(&connection, seconds, self.shared.options.queue_type).await {
+            Ok(()) => self.shared.delays.lock().await.insert(seconds),
+            Err(error) => {
+                tracing::warn!(seconds, %error, "No queue to hold events back");
+                return false;
+            }
+        };
+        true
+    }
+
+    /// Publishes until a queue has it, some times.
+    async fn publish(&self, exchange: &str, routing_key: &str, message: &Encoded) -> bool {
+        for _ in 0..TRIES {
+            let properties = message.properties.clone();
+            let letter = Letter { exchange, routing_key, properties, body: &message.body };
+            match self.shared.outbox.publish(letter).await {
+                Ok(Confirmed::Stored) => return true,
+                Ok(Confirmed::Unroutable) => tracing::warn!(routing_key, "The queue for an event is gone"),
+                Err(error) => tracing::debug!(routing_key, error, "Could not publish, trying again"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        false
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.acker.is_some() {
+            self.shared.counters.returned.increment();
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Every kind of channel in one process: each channel goes to the backend that keeps its events.
+
+use std::sync::Arc;
+
+use super::memory::MemoryBackend;
+use super::rabbitmq::RabbitmqBackend;
+use super::{ChannelBackend, Opened};
+use crate::model::{Channel, Storage, SubscriptionKey};
+
+/// The backends of a process.
+pub struct Storages {
+    memory: MemoryBackend,
+    rabbitmq: Option<Arc<RabbitmqBackend>>,
+}
+
+impl Storages {
+    /// These backends. Without RabbitMQ no channel may ask for it, which the control plane sees to.
+    #[must_use]
+    pub fn new(memory: MemoryBackend, rabbitmq: Option<Arc<RabbitmqBackend>>) -> Self {
+        Self { memory, rabbitmq }
+    }
+}
+
+impl ChannelBackend for Storages {
+    /// A subscription whose channel has moved leaves the other backend.
+    fn open(&self, channel: &Channel) -> Opened {
+        let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
+        match (channel.storage, &self.rabbitmq) {
+            (Storage::Rabbitmq, Some(rabbitmq)) => {
+                keys.for_each(|key| self.memory.retire(key));
+                rabbitmq.open(channel)
+            }
+            (Storage::Memory, Some(rabbitmq)) => {
+                keys.for_each(|key| rabbitmq.retire(key));
+                self.memory.open(channel)
+            }
+            (_, None) => self.memory.open(channel),
+        }
+    }
+
+    fn retire(&self, subscription: &SubscriptionKey) {
+        self.memory.retire(subscription);
+        if let Some(rabbitmq) = &self.rabbitmq {
+            rabbitmq.retire(subscription);
+        }
+    }
+
+    fn close(&self) {
+        self.memory.close();
+        if let Some(rabbitmq) = &self.rabbitmq {
+            rabbitmq.close();
+        }
+    }
+}

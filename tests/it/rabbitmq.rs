@@ -1,0 +1,376 @@
+//! Channels on RabbitMQ.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lapin::types::AMQPValue;
+
+use crate::support::dispatcher::{Builder, Dispatcher, ready};
+use crate::support::rabbitmq::{Client, Node, header, namespace, shared};
+use crate::support::sender::{event, plain, send};
+use crate::support::subscriber::{Reply, Subscriber};
+use crate::support::{eventually, eventually_some};
+
+fn channel(namespace: &str) -> String {
+    format!(
+        "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {{name: c, namespace: {namespace}}}\n"
+    )
+}
+
+fn subscription(namespace: &str, name: &str, to: &Subscriber, delivery: &str) -> String {
+    format!(
+        "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  channel: {{apiVersion: messaging.knative.dev/v1alpha1, kind: RabbitmqChannel, name: c}}\n  subscriber: {{uri: '{}'}}\n  delivery: {{{delivery}}}\n",
+        to.url()
+    )
+}
+
+fn queue(namespace: &str, name: &str) -> String {
+    format!("sealpost:channel:{namespace}:c:subscription:{namespace}:{name}")
+}
+
+fn on(uri: &str, yaml: &str) -> Builder {
+    Dispatcher::of(yaml).env("SEALPOST_RABBITMQ_URI", uri)
+}
+
+/// Waits until RabbitMQ is connected and queues are declared.
+async fn take_events(dispatcher: &Dispatcher, path: &str) {
+    eventually_some("RabbitMQ is connected", || dispatcher.log().contains("Connected to RabbitMQ").then_some(())).await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while dispatcher.admin_text("/readyz").await.0 != 200 {
+        assert!(std::time::Instant::now() < deadline, "{}", dispatcher.admin_text("/readyz").await.1);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while send(&plain(), dispatcher.http_url(path), "first").await != 202 {
+        assert!(std::time::Instant::now() < deadline, "no event is accepted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// An event comes out as it went in: attributes of every type, empty and strange texts, headers that are forwarded, data.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_go_through_unchanged() {
+    let (namespace, first, second) = (namespace(), Subscriber::ok().await, Subscriber::ok().await);
+    let yaml = channel(&namespace)
+        + &subscription(&namespace, "a", &first, "")
+        + &subscription(&namespace, "b", &second, "format: json");
+    let dispatcher = on(&shared(), &yaml).start().await;
+    let path = format!("/{namespace}/c");
+    take_events(&dispatcher, &path).await;
+    let json = r#"{"specversion":"1.0","id":"i","source":"/s","type":"t","subject":"é x","n":-5,"b":true,"datacontenttype":"application/json","data":{"x":[1,2]}}"#;
+    let request = plain().post(dispatcher.http_url(&path)).header("content-type", "application/cloudevents+json");
+    let request = request.header("x-request-id", "r1").header("x-request-id", "r2").body(json);
+    assert_eq!(request.send().await.expect("an answer").status(), 202);
+    let body: Vec<u8> = (0..1024 * 1024u32).map(|at| (at % 251) as u8).collect();
+    let request = event(&plain(), dispatcher.http_url(&path), "big").header("content-type", "application/octet-stream");
+    assert_eq!(request.body(body.clone()).send().await.expect("an answer").status(), 202);
+    let got = first.until(3).await;
+    let by_id = |id: &str| got.iter().find(|event| event.id() == id).expect("the event");
+    let event = by_id("i");
+    assert_eq!(event.header("ce-subject"), Some("%C3%A9%20x"));
+    assert_eq!((event.header("ce-n"), event.header("ce-b")), (Some("-5"), Some("true")));
+    assert_eq!(event.headers.get_all("x-request-id").iter().count(), 2);
+    assert_eq!(&event.body[..], br#"{"x":[1,2]}"#);
+    assert_eq!(event.header("kn-namespace"), Some(namespace.as_str()));
+    assert_eq!(by_id("big").body, body);
+    let structured = second
+        .until(3)
+        .await
+        .into_iter()
+        .find(|event| event.body.len() < 1000 && event.body.windows(2).any(|w| w == b"-5"));
+    let structured: serde_json::Value = serde_json::from_slice(&structured.expect("the event").body).expect("JSON");
+    assert_eq!((&structured["n"], &structured["b"]), (&(-5).into(), &true.into()), "types survive");
+    let object = dispatcher.object("channels", "c").await;
+    assert_eq!(ready(&object)["status"], "True");
+}
+
+/// A queue is shared: two processes deliver everything once; when one is killed, the other one takes over what it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_share_the_work_and_take_over() {
+    let namespace = namespace();
+    let subscriber = Subscriber::answering(|_| Reply::status(200).after(Duration::from_millis(5))).await;
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let path = format!("/{namespace}/c");
+    let (mut one, two) = (on(&shared(), &yaml).start().await, on(&shared(), &yaml).start().await);
+    take_events(&one, &path).await;
+    take_events(&two, &path).await;
+    let client = plain();
+    for id in 0..200 {
+        assert_eq!(send(&client, one.http_url(&path), &format!("a{id}")).await, 202);
+    }
+    let shares =
+        || async { (one.counter("deliveries_delivered_total").await, two.counter("deliveries_delivered_total").await) };
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    let (first, second) = loop {
+        let shares = shares().await;
+        if shares.0 + shares.1 >= 202 {
+            break shares;
+        }
+        assert!(std::time::Instant::now() < deadline, "{shares:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(first > 20 && second > 20, "both work: {first}, {second}");
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    subscriber.received().iter().for_each(|event| *seen.entry(event.id().to_owned()).or_default() += 1);
+    assert!(seen.iter().all(|(id, count)| *count == 1 || id == "first"), "nothing is delivered by both");
+
+    for id in 0..200 {
+        assert_eq!(send(&client, two.http_url(&path), &format!("b{id}")).await, 202);
+    }
+    one.signal(rustix::process::Signal::KILL);
+    one.ended().await;
+    let ids = || {
+        subscriber
+            .received()
+            .iter()
+            .filter(|event| event.id().starts_with('b'))
+            .map(|event| event.id().to_owned())
+            .collect::<std::collections::HashSet<_>>()
+    };
+    eventually("the other one takes over", || ids().len() == 200).await;
+}
+
+/// What nobody took is parked with the reason; a message that is no event, too, and neither delays others.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_parked() {
+    let namespace = namespace();
+    let subscriber =
+        Subscriber::answering(|event| Reply::text(if event.id() == "bad" { 422 } else { 200 }, "no")).await;
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "retry: 2");
+    let dispatcher = on(&shared(), &yaml).start().await;
+    let path = format!("/{namespace}/c");
+    take_events(&dispatcher, &path).await;
+    let queue = queue(&namespace, "a");
+    let client = Client::new(&shared()).await;
+    client.put(&queue, "text/plain", &[("x-own", AMQPValue::Boolean(true))], b"no event").await;
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "bad").await, 202, "it is safe");
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "good").await, 202);
+    eventually("the good one is delivered", || subscriber.received().iter().any(|event| event.id() == "good")).await;
+    let parked = format!("{queue}:parked");
+    let messages = [client.wait(&parked).await, client.wait(&parked).await];
+    let undecodable = messages.iter().find(|(_, body)| body == b"no event").expect("parked");
+    assert!(header(&undecodable.0, "x-sealpost-reason").is_some_and(|reason| reason.contains("not an event")));
+    assert!(header(&undecodable.0, "x-own").is_some(), "it keeps what it had");
+    let (properties, body) = messages.iter().find(|(_, body)| body != b"no event").expect("parked");
+    assert_eq!(header(properties, "cloudEvents_id").as_deref(), Some("bad"));
+    assert_eq!(header(properties, "x-sealpost-status").as_deref(), Some("422"));
+    assert_eq!(header(properties, "x-sealpost-attempts").as_deref(), Some("1"));
+    assert_eq!(&body[..], br#"{"a":"b"}"#);
+    assert_eq!(client.take(&queue).await, None, "nothing is left");
+    assert_eq!(
+        (dispatcher.counter("deliveries_parked_total").await, dispatcher.counter("deliveries_lost_total").await),
+        (1, 0)
+    );
+}
+
+/// RQ-8 to RQ-10: existing queues can be drained, whatever spelling they use.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_spellings_are_understood() {
+    let (namespace, subscriber) = (namespace(), Subscriber::ok().await);
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let dispatcher = on(&shared(), &yaml).start().await;
+    take_events(&dispatcher, &format!("/{namespace}/c")).await;
+    let (client, queue) = (Client::new(&shared()).await, queue(&namespace, "a"));
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    for (id, prefix) in [("bare", ""), ("ce", "ce-"), ("colon", "cloudEvents:"), ("under", "cloudEvents_")] {
+        let name = |name: &str| format!("{prefix}{name}");
+        let names = ["specversion", "id", "source", "type", "time"].map(name);
+        let values = ["1.0", id, "/s", "t", "0001-01-01T00:00:00Z"].map(text);
+        let mut headers: Vec<(&str, AMQPValue)> = names.iter().map(String::as_str).zip(values).collect();
+        let number = format!("{prefix}number");
+        headers.push((&number, AMQPValue::LongLongInt(7)));
+        headers.push(("x-own", text("x")));
+        client.put(&queue, "text/plain", &headers, b"data").await;
+    }
+    let structured = br#"{"specversion":"1.0","id":"json","source":"/s","type":"t","data":1}"#;
+    client.put(&queue, "application/cloudevents+json; charset=utf-8", &[], structured).await;
+    let got = subscriber.until(6).await;
+    for id in ["bare", "ce", "colon", "under"] {
+        let event = got.iter().find(|event| event.id() == id).expect(id);
+        assert_eq!((event.header("ce-number"), event.header("content-type")), (Some("7"), Some("text/plain")), "{id}");
+        assert_eq!((event.header("ce-x-own"), &event.body[..]), (None, &b"data"[..]), "{id}");
+        assert_eq!(event.header("ce-time").is_some(), id != "bare", "RQ-8: a time that is not set");
+    }
+    assert_eq!(&got.iter().find(|event| event.id() == "json").expect("structured").body[..], b"1");
+}
+
+/// Waits that are longer than the patience go through delay queues, and a restart in between forgets nothing; another
+/// event is not delayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_waits_outlive_the_process() {
+    let namespace = namespace();
+    let subscriber = Subscriber::answering(|event| {
+        Reply::status(if event.id() == "poison" && event.number < 4 { 503 } else { 200 })
+    })
+    .await;
+    let delivery = "retry: 9, backoffPolicy: linear, backoffDelay: PT5S";
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, delivery);
+    let path = format!("/{namespace}/c");
+    let patient = |yaml: &str| on(&shared(), yaml).arg("--rabbitmq-patience").arg("PT1S");
+    let mut dispatcher = patient(&yaml).start().await;
+    take_events(&dispatcher, &path).await;
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "poison").await, 202);
+    let poison = || subscriber.received().into_iter().filter(|event| event.id() == "poison").collect::<Vec<_>>();
+    eventually("two attempts", || poison().len() == 2).await;
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "other").await, 202);
+    eventually("the other one is not delayed", || subscriber.received().iter().any(|event| event.id() == "other"))
+        .await;
+    assert_eq!(poison().len(), 2);
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while dispatcher.counter("deliveries_deferred_total").await == 0 {
+        assert!(std::time::Instant::now() < deadline, "it is put off");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    dispatcher.signal(rustix::process::Signal::KILL);
+    dispatcher.ended().await;
+    let _second = patient(&yaml).start().await;
+    eventually("it goes on", || poison().len() >= 3).await;
+    let waited = poison()[2].at - poison()[1].at;
+    assert!(waited >= Duration::from_millis(4900), "the wait is 5 s, and was not begun anew: {waited:?}");
+}
+
+/// A stop hands back what is not under way, and loses nothing of what is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_the_rest_in_the_queue() {
+    let namespace = namespace();
+    let slow = Subscriber::answering(|_| Reply::status(200).after(Duration::from_millis(100))).await;
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &slow, "");
+    let path = format!("/{namespace}/c");
+    let mut dispatcher = on(&shared(), &yaml).arg("--concurrency").arg("4").start().await;
+    take_events(&dispatcher, &path).await;
+    let client = plain();
+    for id in 0..100 {
+        assert_eq!(send(&client, dispatcher.http_url(&path), &id.to_string()).await, 202);
+    }
+    dispatcher.signal(rustix::process::Signal::TERM);
+    assert!(dispatcher.ended().await.success(), "nothing is lost");
+    assert!(slow.count() < 90, "it does not deliver all of the queue first: {}", slow.count());
+    let _second = on(&shared(), &yaml).start().await;
+    let count =
+        || slow.received().iter().map(|event| event.id().to_owned()).collect::<std::collections::HashSet<_>>().len();
+    eventually("all are delivered", || count() == 101).await;
+    let duplicates = slow.count() - 101;
+    assert!(duplicates <= 5, "a stop makes no duplicates to speak of: {duplicates}");
+}
+
+/// Without RabbitMQ nothing is accepted, nothing hangs, and the process goes on; when it comes back, so does service, and
+/// nothing that was accepted is lost. A queue that was deleted by hand is made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_may_go_and_come_back() {
+    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let path = format!("/{namespace}/c");
+    let dispatcher = on(&node.uri, &yaml).start().await;
+    take_events(&dispatcher, &path).await;
+    node.stop();
+    let answer = event(&plain(), dispatcher.http_url(&path), "away").send().await.expect("an answer");
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    assert_eq!((dispatcher.admin_text("/readyz").await.0, dispatcher.admin_text("/healthz").await.0), (503, 200));
+    node.restart();
+    let started = std::time::Instant::now();
+    take_events(&dispatcher, &path).await;
+    eprintln!("service again {:?} after the node", started.elapsed());
+    let before = subscriber.count();
+    node.ctl(&["close_all_connections", "test"]);
+    take_events(&dispatcher, &path).await;
+    subscriber.until(before + 1).await;
+    node.ctl(&["delete_queue", &queue(&namespace, "a")]);
+    eventually("the consumer notices", || !dispatcher.logged(&["beginning again", "deleted"]).is_empty()).await;
+    let before = subscriber.count();
+    take_events(&dispatcher, &path).await;
+    subscriber.until(before + 1).await;
+}
+
+/// An alarm blocks publishers: they are told at once, and nothing is accepted that is not stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_is_told_to_senders() {
+    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let path = format!("/{namespace}/c");
+    let dispatcher = on(&node.uri, &yaml).start().await;
+    take_events(&dispatcher, &path).await;
+    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    loop {
+        let answer = event(&plain(), dispatcher.http_url(&path), "blocked").send().await.expect("an answer");
+        if answer.status() == 503 {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the alarm is not seen");
+    }
+    let started = std::time::Instant::now();
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "blocked").await, 503);
+    assert!(started.elapsed() < Duration::from_secs(11), "bounded");
+    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
+    take_events(&dispatcher, &path).await;
+}
+
+/// A channel that nobody has subscribed to takes events, as Knative does; a subscription that is removed gets no more, and
+/// its queue keeps what it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_subscriptions_keep_their_queue() {
+    let namespace = namespace();
+    let down = Subscriber::replying(&[503]).await;
+    let delivery = "retry: 20, backoffPolicy: linear, backoffDelay: PT1H";
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &down, delivery);
+    let path = format!("/{namespace}/c");
+    let dispatcher = on(&shared(), &yaml).arg("--rabbitmq-prefetch").arg("1").start().await;
+    take_events(&dispatcher, &path).await;
+    dispatcher.apply(&channel(&namespace)).await;
+    eventually("it is unbound", || !dispatcher.logged(&["Subscription is gone"]).is_empty()).await;
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "nobody").await, 202);
+    let up = Subscriber::ok().await;
+    dispatcher.apply(&(channel(&namespace) + &subscription(&namespace, "a", &up, ""))).await;
+    take_events(&dispatcher, &path).await;
+    up.until(1).await;
+    assert!(up.received().iter().all(|event| event.id() != "nobody"), "it came while nobody was subscribed");
+}
+
+/// Brokers on RabbitMQ by default, with filters, hop counts and replies.
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_on_rabbitmq() {
+    let namespace = namespace();
+    let first = Subscriber::answering(|_| Reply::event("second", "r")).await;
+    let second = Subscriber::ok().await;
+    let trigger = |name: &str, ty: &str, to: &Subscriber| {
+        format!(
+            "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  broker: b\n  filter: {{attributes: {{type: {ty}}}}}\n  subscriber: {{uri: '{}'}}\n",
+            to.url()
+        )
+    };
+    let yaml =
+        format!("apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b, namespace: {namespace}}}\n");
+    let yaml = yaml + &trigger("one", "test.event", &first) + &trigger("two", "second", &second);
+    let dispatcher = on(&shared(), &yaml).arg("--default-channel").arg("rabbitmq").start().await;
+    take_events(&dispatcher, &format!("/{namespace}/b")).await;
+    let got = second.until(1).await.remove(0);
+    assert_eq!((got.header("ce-type"), got.header("ce-knativebrokerttl")), (Some("second"), None));
+    assert_eq!(first.count(), 1);
+}
+
+/// Ordered: one at a time, in the order of arrival, over retries and from one process to the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn ordered_subscriptions_keep_the_order() {
+    let namespace = namespace();
+    let flaky = Subscriber::answering(|event| Reply::status(if event.number % 7 == 3 { 503 } else { 200 })).await;
+    let ordered = subscription(&namespace, "a", &flaky, "retry: 5, backoffPolicy: linear, backoffDelay: PT0.05S");
+    let annotation = "annotations: {sealpost.dev/delivery-order: ordered}, namespace";
+    let yaml = channel(&namespace) + &ordered.replace("{name: a, namespace", &format!("{{name: a, {annotation}"));
+    let path = format!("/{namespace}/c");
+    let (mut one, two) = (on(&shared(), &yaml).start().await, on(&shared(), &yaml).start().await);
+    take_events(&one, &path).await;
+    take_events(&two, &path).await;
+    for id in 0..60 {
+        assert_eq!(send(&plain(), two.http_url(&path), &format!("{id:03}")).await, 202);
+        if id == 30 {
+            one.signal(rustix::process::Signal::TERM);
+            assert!(one.ended().await.success());
+        }
+    }
+    eventually("all are delivered", || flaky.received().iter().any(|event| event.id() == "059")).await;
+    let delivered: Vec<_> = flaky.received().into_iter().filter(|event| event.id() != "first").collect();
+    let mut ids: Vec<&str> = delivered.iter().map(|event| event.id()).collect();
+    ids.dedup();
+    let expected: Vec<String> = (0..60).map(|id| format!("{id:03}")).collect();
+    assert_eq!(ids, expected);
+}

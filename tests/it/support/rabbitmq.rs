@@ -1,0 +1,129 @@
+//! A RabbitMQ to test with: the one that the test command has started, or a node of one's own to ill-treat.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tempfile::TempDir;
+
+/// The URI of the node that all tests share.
+pub(crate) fn shared() -> String {
+    std::env::var("SEALPOST_TEST_RABBITMQ").expect(
+        "no RabbitMQ to test with: run .ci/run, or start one with tests/rabbitmq/node start DIR and set \
+         SEALPOST_TEST_RABBITMQ to what it prints",
+    )
+}
+
+/// A namespace that no other test has.
+pub(crate) fn namespace() -> String {
+    format!("t{}", uuid::Uuid::new_v4().simple())
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rabbitmq/node")
+}
+
+/// A node of its own, stopped when it is dropped.
+pub(crate) struct Node {
+    directory: TempDir,
+    pub(crate) uri: String,
+}
+
+impl Node {
+    /// Starts one.
+    pub(crate) fn start() -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let uri = run("start", directory.path(), &[]);
+        Self { directory, uri }
+    }
+
+    /// Starts it again, with its data, at the same address.
+    pub(crate) fn restart(&self) {
+        assert_eq!(run("start", self.directory.path(), &[]), self.uri);
+    }
+
+    /// Stops it.
+    pub(crate) fn stop(&self) {
+        run("stop", self.directory.path(), &[]);
+    }
+
+    /// `rabbitmqctl`.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
+        run("ctl", self.directory.path(), arguments)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(command: &str, directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(script()).arg(command).arg(directory).args(arguments).output().expect("the script runs");
+    assert!(output.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// An ordinary client of RabbitMQ.
+pub(crate) struct Client {
+    _connection: Connection,
+    channel: Channel,
+}
+
+impl Client {
+    pub(crate) async fn new(uri: &str) -> Self {
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await.expect("connected");
+        let channel = connection.create_channel().await.expect("a channel");
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Self { _connection: connection, channel }
+    }
+
+    /// Takes a message out of a queue, if there is one.
+    pub(crate) async fn take(&self, queue: &str) -> Option<(BasicProperties, Vec<u8>)> {
+        let got = self.channel.basic_get(short(queue), BasicGetOptions::default()).await.expect("a queue")?;
+        got.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
+        Some((got.delivery.properties.clone(), got.delivery.data.clone()))
+    }
+
+    /// Waits for a message in a queue.
+    pub(crate) async fn wait(&self, queue: &str) -> (BasicProperties, Vec<u8>) {
+        let deadline = std::time::Instant::now() + super::SOON;
+        loop {
+            if let Some(message) = self.take(queue).await {
+                return message;
+            }
+            assert!(std::time::Instant::now() < deadline, "nothing comes into {queue}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Puts a message with these headers straight into a queue.
+    pub(crate) async fn put(&self, queue: &str, content_type: &str, headers: &[(&str, AMQPValue)], body: &[u8]) {
+        let mut table = FieldTable::default();
+        for (name, value) in headers {
+            table.insert(short(name), value.clone());
+        }
+        let properties = BasicProperties::default().with_headers(table).with_content_type(short(content_type));
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let confirm = self.channel.basic_publish(short(""), short(queue), options, body, properties);
+        let confirm = confirm.await.expect("published").await.expect("confirmed");
+        assert!(confirm.take_message().is_none(), "there is no queue {queue}");
+    }
+}
+
+fn short(text: &str) -> ShortString {
+    ShortString::try_new(text).expect("a short text")
+}
+
+/// A header's text.
+pub(crate) fn header(properties: &BasicProperties, name: &str) -> Option<String> {
+    match properties.headers().as_ref()?.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::LongInt(number) => Some(number.to_string()),
+        AMQPValue::LongUInt(number) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
