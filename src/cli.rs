@@ -5,6 +5,7 @@ mod display;
 mod filter;
 mod get;
 mod manifests;
+mod parked;
 mod run;
 mod send;
 mod value;
@@ -16,6 +17,7 @@ pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
 pub use manifests::{DeliveryMerge, ManifestOptions};
+pub use parked::{DropOptions, ParkedCommand, ParkedOptions};
 pub use run::{DefaultChannel, LimitOptions, LogFormat, QueueType, RabbitmqOptions, Role, RunOptions};
 pub use send::{Mode, SendOptions};
 
@@ -38,6 +40,9 @@ pub enum Command {
     /// Try filters of Triggers
     #[command(subcommand)]
     Filter(FilterCommand),
+    /// Look after events that nobody took, in the parking queues of RabbitMQ
+    #[command(subcommand)]
+    Parked(ParkedCommand),
     /// Show what a running dispatcher serves
     Get(GetOptions),
     /// Send CloudEvents

@@ -4,6 +4,7 @@ pub mod check;
 pub mod display;
 pub mod filter;
 pub mod get;
+pub mod parked;
 pub mod send;
 
 use std::io::{self, Write};

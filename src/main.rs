@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Run(options) => options.validate(),
         Command::Check(options) => options.manifests.validate(),
         Command::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
+        Command::Parked(parked) => parked.options().manifests.validate(),
         _ => Ok(()),
     };
     if let Err(error) = usage.and_then(|()| start_logging(style, &level)) {
@@ -37,6 +38,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Run(options) => app::run(*options).await,
         Command::Check(options) => Ok(command::check::run(&options)),
         Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
+        Command::Parked(parked) => command::parked::run(&parked).await,
         Command::Get(options) => command::get::run(&options).await,
         Command::Send(options) => command::send::run(*options).await,
         Command::Display(options) => command::display::run(options).await,

@@ -9,6 +9,7 @@ mod consumer;
 mod message;
 mod names;
 mod outbox;
+pub mod parking;
 mod ticket;
 mod topology;
 

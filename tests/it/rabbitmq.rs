@@ -374,3 +374,55 @@ async fn ordered_subscriptions_keep_the_order() {
     let expected: Vec<String> = (0..60).map(|id| format!("{id:03}")).collect();
     assert_eq!(ids, expected);
 }
+
+/// `sealpost parked`: counts, shows, puts back, and deletes only when it is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_events_are_looked_after() {
+    let namespace = namespace();
+    let subscriber = Subscriber::answering(|event| Reply::status(if event.number < 3 { 422 } else { 200 })).await;
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let dispatcher = on(&shared(), &yaml).start().await;
+    let path = format!("/{namespace}/c");
+    take_events(&dispatcher, &path).await;
+    for id in ["second", "third"] {
+        assert_eq!(send(&plain(), dispatcher.http_url(&path), id).await, 202);
+    }
+    let manifests = dispatcher.path("manifests");
+    let parked = |arguments: &[&str], input: &'static str| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        command.arg("parked").args(arguments).arg("-f").arg(&manifests).env("SEALPOST_RABBITMQ_URI", shared());
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        async move {
+            let mut child = command.spawn().expect("it runs");
+            let mut stdin = child.stdin.take().expect("a pipe");
+            tokio::io::AsyncWriteExt::write_all(&mut stdin, input.as_bytes()).await.expect("written");
+            drop(stdin);
+            let output = child.wait_with_output().await.expect("it ends");
+            (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+    };
+    let name = format!("{namespace}/a");
+    let counted = |count: usize| (Some(0), format!("subscription {name}: {count}\n"));
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while parked(&["list"], "").await != counted(3) {
+        assert!(std::time::Instant::now() < deadline, "three are parked");
+    }
+    let (_, shown) = parked(&["show", &name], "").await;
+    assert!(
+        shown.contains("3 parked\n") && shown.contains("id second, type test.event, 9 bytes: answered 422"),
+        "{shown}"
+    );
+    assert!(shown.contains("attempts 1, status 422, parked at 20"), "{shown}");
+    assert!(parked(&["show", &name, "--older-than", "PT1H"], "").await.1.contains(": 0 parked"));
+    let (code, asked) = parked(&["drop", &name], "no\n").await;
+    assert!(code == Some(1) && asked.contains("Drop up to 3") && asked.contains("Nothing dropped"), "{asked}");
+    assert_eq!(parked(&["list"], "").await, counted(3), "looking changes nothing");
+    assert!(parked(&["replay", &name], "").await.1.contains(": 3 replayed"));
+    eventually("they are delivered", || subscriber.count() == 6).await;
+    let client = Client::new(&shared()).await;
+    client.put(&format!("{}:parked", queue(&namespace, "a")), "text/plain", &[], b"x").await;
+    assert!(parked(&["show"], "").await.1.contains("no event, 1 bytes"));
+    assert!(parked(&["drop", "--yes"], "").await.1.contains(": 1 dropped"));
+    assert_eq!(parked(&["list"], "").await, counted(0));
+    assert_eq!(parked(&["list", "no/such"], "").await.0, Some(1));
+}

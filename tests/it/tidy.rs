@@ -26,7 +26,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("relay", &["client", "event", "ingress", "model", "router", "server", "telemetry"]),
     ("admin", &["model", "server", "supervisor", "telemetry"]),
     ("cli", &["control", "event", "model", "tls"]),
-    ("command", &["cli", "control", "display", "event", "filter", "model", "server", "tls"]),
+    ("command", &["channel", "cli", "control", "display", "event", "filter", "model", "server", "tls"]),
     (
         "app",
         &[

@@ -53,7 +53,7 @@ impl Address {
         format!("{}:{}/{}", self.uri.authority.host, self.uri.authority.port, self.uri.vhost)
     }
 
-    async fn connect(&self, purpose: &str) -> Result<Connection, String> {
+    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, String> {
         let name = format!("sealpost {purpose}");
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };

@@ -137,6 +137,72 @@ pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Lo
     properties.with_headers(headers).with_delivery_mode(PERSISTENT)
 }
 
+/// Why a message was parked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remark {
+    /// In words.
+    pub reason: String,
+    /// The last status, if it was tried.
+    pub status: Option<i64>,
+    /// Attempts made, if it was tried.
+    pub attempts: Option<i64>,
+    /// When; seconds since the epoch.
+    pub parked_at: u64,
+}
+
+impl Remark {
+    /// How long ago that was.
+    #[must_use]
+    pub fn parked_for(&self, now: u64) -> Duration {
+        Duration::from_secs(now.saturating_sub(self.parked_at))
+    }
+}
+
+impl std::fmt::Display for Remark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)?;
+        if let Some(attempts) = self.attempts {
+            write!(f, ", attempts {attempts}")?;
+        }
+        if let Some(status) = self.status {
+            write!(f, ", status {status}")?;
+        }
+        write!(f, ", parked at {}", timestamp(self.parked_at).unwrap_or_default())
+    }
+}
+
+/// Why a message was parked.
+pub(super) fn remark(properties: &BasicProperties) -> Remark {
+    let none = FieldTable::default();
+    let headers = properties.headers().as_ref().unwrap_or(&none).inner();
+    let number = |name: &str| match headers.get(name) {
+        Some(AMQPValue::LongInt(value)) => Some(i64::from(*value)),
+        Some(AMQPValue::LongUInt(value)) => Some(i64::from(*value)),
+        _ => None,
+    };
+    Remark {
+        reason: headers.get(REASON).and_then(value_of).map(|(text, _)| text).unwrap_or_default(),
+        status: number(STATUS),
+        attempts: number(ATTEMPTS),
+        parked_at: match headers.get(PARKED_AT) {
+            Some(AMQPValue::Timestamp(seconds)) => *seconds,
+            _ => 0,
+        },
+    }
+}
+
+/// The properties of a parked message as they were before.
+pub(super) fn unparked(properties: &BasicProperties) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE];
+    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+        if !ours.contains(&name.as_str()) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
+}
+
 /// The event in a message, and what goes with it.
 ///
 /// # Errors
