@@ -10,6 +10,7 @@
 
 mod broker;
 mod cesql;
+mod chaos;
 mod commands;
 mod delivery;
 mod encryption;
