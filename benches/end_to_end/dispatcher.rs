@@ -23,8 +23,13 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) async fn start(scenario: &Scenario, sink: &Sink) -> Self {
+        Self::start_on(&manifest(scenario, sink), &[]).await
+    }
+
+    /// One that serves these manifests, with these variables.
+    pub(crate) async fn start_on(yaml: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
-        std::fs::write(directory.path().join("channel.yaml"), manifest(scenario, sink)).expect("written");
+        std::fs::write(directory.path().join("channel.yaml"), yaml).expect("written");
         let ports = directory.path().join("ports.json");
         let child = pinned(0)
             .arg(env!("CARGO_BIN_EXE_sealpost"))
@@ -36,6 +41,7 @@ impl Dispatcher {
             .arg(directory.path().join("state"))
             .arg("--ports-file")
             .arg(&ports)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

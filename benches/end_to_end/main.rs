@@ -19,6 +19,7 @@
 
 mod dispatcher;
 mod load;
+mod rabbitmq;
 mod sink;
 
 use std::time::Duration;
@@ -90,6 +91,11 @@ fn main() {
     );
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&filter)) {
         runtime.block_on(measure(scenario, Duration::from_secs(time)));
+    }
+    match std::env::var("SEALPOST_TEST_RABBITMQ") {
+        Ok(uri) if "rabbitmq".contains(&filter) => runtime.block_on(rabbitmq::measure(&uri)),
+        Ok(_) => {}
+        Err(_) => println!("rabbitmq: not measured, SEALPOST_TEST_RABBITMQ is not set"),
     }
 }
 

@@ -14,7 +14,7 @@ mod ticket;
 mod topology;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Message, Opened, PublishError, Publisher};
+use super::{ChannelBackend, Opened, PublishError, Publisher};
 use crate::event::Event;
 use crate::filter::index::Index;
-use crate::model::{Channel, Subscription, SubscriptionKey};
+use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 pub use connection::Address;
 use consumer::Consumer;
@@ -63,8 +63,10 @@ pub(super) struct Shared {
 /// One subscription's queue.
 #[derive(Debug)]
 struct Queue {
-    place: Arc<Place>,
+    place: Place,
     declared: AtomicBool,
+    /// Messages that were handed to the worker and have not been settled.
+    unsettled: AtomicUsize,
     stop: CancellationToken,
 }
 
@@ -73,9 +75,10 @@ impl Queue {
         self.declared.store(true, Ordering::Release);
     }
 
-    /// Whether its worker has taken all that was handed to it.
-    fn is_idle(&self, messages: &mpsc::Sender<Message>) -> bool {
-        self.declared.load(Ordering::Acquire) && messages.capacity() == messages.max_capacity()
+    /// Whether RabbitMQ would send more messages, if there were any. Of an ordered queue it may send them to another
+    /// process, however many there are.
+    fn is_hungry(&self, prefetch: u16) -> bool {
+        self.place.order == Order::Unordered && self.unsettled.load(Ordering::Acquire) < usize::from(prefetch)
     }
 }
 
@@ -130,12 +133,10 @@ impl RabbitmqBackend {
     /// Begins to consume a queue.
     fn start(&self, place: Place) -> (Arc<Queue>, super::Consumer) {
         let (messages, consumer) = mpsc::channel(1);
-        let place = Arc::new(place);
         let stop = self.closing.child_token();
-        let queue = Queue { place: Arc::clone(&place), declared: AtomicBool::new(false), stop: stop.clone() };
-        let queue = Arc::new(queue);
-        let shared = Arc::clone(&self.shared);
-        let consume = Consumer { place, queue: Arc::clone(&queue), shared, messages, stop };
+        let (declared, unsettled) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let queue = Arc::new(Queue { place, declared, unsettled, stop });
+        let consume = Consumer { queue: Arc::clone(&queue), shared: Arc::clone(&self.shared), messages };
         self.spawn(consume.run());
         (queue, consumer)
     }
@@ -148,7 +149,7 @@ impl ChannelBackend for RabbitmqBackend {
         let mut lanes = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let place = Place::new(&channel.key, subscription);
-            let known = queues.get(&subscription.key).filter(|queue| *queue.place == place).cloned();
+            let known = queues.get(&subscription.key).filter(|queue| queue.place == place).cloned();
             let queue = known.unwrap_or_else(|| {
                 let (queue, consumer) = self.start(place);
                 consumers.push((Arc::clone(subscription), consumer));
@@ -172,19 +173,18 @@ impl ChannelBackend for RabbitmqBackend {
             return;
         }
         let mut connections = self.shared.consuming.clone();
-        let place = Arc::clone(&queue.place);
         let unbind = async move {
             while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
                 let Some(connection) = connection else { continue };
-                match place.unbind(&connection).await {
+                match queue.place.unbind(&connection).await {
                     Ok(()) => {
                         tracing::warn!(
-                            queue = place.queue,
+                            queue = queue.place.queue,
                             "Subscription is gone: its queue gets no more events, and keeps those it has"
                         );
                         return;
                     }
-                    Err(error) => tracing::debug!(queue = place.queue, %error, "Could not unbind, trying again"),
+                    Err(error) => tracing::debug!(queue = queue.place.queue, %error, "Could not unbind, trying again"),
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -227,7 +227,7 @@ impl RabbitmqPublisher {
     }
 
     async fn publish_to(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
-        let Place { exchange, routing_key, .. } = queue.place.as_ref();
+        let Place { exchange, routing_key, .. } = &queue.place;
         let letter = Letter { exchange, routing_key, properties: message.properties.clone(), body: &message.body };
         match self.shared.outbox.publish(letter).await {
             Ok(Confirmed::Stored) => Ok(()),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::Client;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
@@ -32,7 +33,18 @@ fn manifests(good: &Subscriber, slow: &Subscriber, refusing: &Subscriber, sink: 
     yaml
 }
 
-/// Sends events until each is answered 202, to wherever sealpost is at the moment.
+/// Sends an event until it is answered 202, to wherever sealpost is at the moment.
+async fn send_one(client: &Client, url: &Mutex<String>, id: usize) {
+    loop {
+        let to = url.lock().expect("lock").clone();
+        let answer = event(client, to, &id.to_string()).send().await;
+        if answer.is_ok_and(|answer| answer.status() == 202) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn send_all(count: usize, url: Arc<Mutex<String>>, sent: Arc<AtomicUsize>) {
     let mut senders = JoinSet::new();
     let next = Arc::new(AtomicUsize::new(0));
@@ -44,14 +56,7 @@ async fn send_all(count: usize, url: Arc<Mutex<String>>, sent: Arc<AtomicUsize>)
                 if id >= count {
                     return;
                 }
-                loop {
-                    let to = url.lock().expect("lock").clone();
-                    let answer = event(&client, to, &id.to_string()).send().await;
-                    if answer.is_ok_and(|answer| answer.status() == 202) {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+                send_one(&client, &url, id).await;
                 sent.fetch_add(1, Ordering::Relaxed);
             }
         });

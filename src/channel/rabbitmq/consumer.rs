@@ -10,12 +10,10 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::message;
 use super::outbox::{Confirmed, Letter, short};
 use super::ticket::Ticket;
-use super::topology::Place;
 use super::{Queue, Shared};
 use crate::channel::{Message, Progress};
 
@@ -26,37 +24,35 @@ const WATCH: Duration = Duration::from_secs(10);
 
 /// Consumes one queue.
 pub(super) struct Consumer {
-    pub(super) place: Arc<Place>,
     pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
     pub(super) messages: mpsc::Sender<Message>,
-    pub(super) stop: CancellationToken,
 }
 
 impl Consumer {
-    /// Consumes until `stop`, over as many connections as it takes.
+    /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
         let mut connections = self.shared.consuming.clone();
         let consume = async {
             while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
                 let Some(connection) = connection else { continue };
                 if let Err(error) = self.consume(&connection).await {
-                    tracing::warn!(queue = self.place.queue, error, "Consumer is gone, beginning again");
+                    tracing::warn!(queue = self.queue.place.queue, error, "Consumer is gone, beginning again");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        self.stop.run_until_cancelled(consume).await;
+        self.queue.stop.run_until_cancelled(consume).await;
     }
 
     /// Consumes on one connection until something breaks.
     async fn consume(&self, connection: &Connection) -> Result<(), String> {
         let text = |error: lapin::Error| error.to_string();
-        self.place.declare(connection, self.shared.options.queue_type).await.map_err(text)?;
+        self.queue.place.declare(connection, self.shared.options.queue_type).await.map_err(text)?;
         self.queue.declared();
         let channel = connection.create_channel().await.map_err(text)?;
         channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default()).await.map_err(text)?;
-        let (queue, tag, options) = (short(&self.place.queue), short(""), BasicConsumeOptions::default());
+        let (queue, tag, options) = (short(&self.queue.place.queue), short(""), BasicConsumeOptions::default());
         let mut deliveries = channel.basic_consume(queue, tag, options, FieldTable::default()).await.map_err(text)?;
         let mut seen = 0u64;
         let mut watch = tokio::time::interval_at(tokio::time::Instant::now() + WATCH, WATCH);
@@ -87,16 +83,16 @@ impl Consumer {
             Ok((event, note)) => {
                 let patience = Some(self.shared.options.patience);
                 let progress = Progress { attempts: note.attempts, wait: note.wait(), patience };
-                let ticket = Ticket::new(acker, channel.clone(), Arc::clone(&self.place), Arc::clone(&self.shared));
+                let ticket = Ticket::new(acker, channel.clone(), Arc::clone(&self.queue), Arc::clone(&self.shared));
                 let ticket = crate::channel::Ticket::Rabbitmq(Box::new(ticket));
                 let sent = self.messages.send(Message::new(Arc::new(event), progress, ticket)).await;
                 sent.map_err(|_closed| "its worker has ended".to_owned())
             }
             Err(error) => {
                 let reason = format!("not an event: {error}");
-                tracing::warn!(queue = self.place.queue, reason, "Message parked");
+                tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
                 let properties = message::parked(properties, &reason, None);
-                let letter = Letter { exchange: "", routing_key: &self.place.parked, properties, body: &data };
+                let letter = Letter { exchange: "", routing_key: &self.queue.place.parked, properties, body: &data };
                 match self.shared.outbox.publish(letter).await {
                     Ok(Confirmed::Stored) => {
                         self.shared.counters.parked_messages.increment();
@@ -114,11 +110,11 @@ impl Consumer {
         let look = async {
             let channel = connection.create_channel().await?;
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let queue = channel.queue_declare(short(&self.place.queue), passive, FieldTable::default()).await?;
+            let queue = channel.queue_declare(short(&self.queue.place.queue), passive, FieldTable::default()).await?;
             channel.close(200, short("looked")).await?;
             Ok::<_, lapin::Error>(queue.message_count())
         };
         let ready = look.await.map_err(|error| error.to_string())?;
-        Ok(seen == 0 && ready > 0 && self.queue.is_idle(&self.messages))
+        Ok(seen == 0 && ready > 0 && self.queue.is_hungry(self.shared.options.prefetch))
     }
 }

@@ -2,16 +2,17 @@
 //! confirmed (gaps.md G-15).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 
-use super::Shared;
 use super::message::{self, Encoded, Note};
 use super::names;
 use super::outbox::{Confirmed, Letter};
-use super::topology::{Place, declare_delay, delay_for};
+use super::topology::{declare_delay, delay_for};
+use super::{Queue, Shared};
 use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
 
@@ -24,20 +25,21 @@ pub(in crate::channel) struct Ticket {
     acker: Option<Acker>,
     /// Closed when nobody holds it any more, and with it all that was not acknowledged.
     _channel: lapin::Channel,
-    place: Arc<Place>,
+    queue: Arc<Queue>,
     shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("queue", &self.place.queue).finish_non_exhaustive()
+        f.debug_struct("Ticket").field("queue", &self.queue.place.queue).finish_non_exhaustive()
     }
 }
 
 impl Ticket {
-    pub(super) fn new(acker: Acker, channel: lapin::Channel, place: Arc<Place>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(acker: Acker, channel: lapin::Channel, queue: Arc<Queue>, shared: Arc<Shared>) -> Self {
         shared.counters.enqueued.increment();
-        Self { acker: Some(acker), _channel: channel, place, shared }
+        queue.unsettled.fetch_add(1, Ordering::AcqRel);
+        Self { acker: Some(acker), _channel: channel, queue, shared }
     }
 
     /// Does what follows from an outcome, then acknowledges.
@@ -58,7 +60,7 @@ impl Ticket {
             acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await
         };
         if let Err(error) = acknowledged {
-            tracing::debug!(queue = self.place.queue, %error, "Not acknowledged, so that it will be delivered again");
+            tracing::debug!(queue = self.queue.place.queue, %error, "Not acknowledged, so that it will be delivered again");
         }
     }
 
@@ -66,7 +68,7 @@ impl Ticket {
         let reason = format!("{} at {}", loss.reason, loss.destination);
         let Encoded { properties, body } = message::encode(event, Note::default());
         let properties = message::parked(properties, &reason, Some(loss));
-        let stored = self.publish("", &self.place.parked, &Encoded { properties, body }).await;
+        let stored = self.publish("", &self.queue.place.parked, &Encoded { properties, body }).await;
         if stored {
             let Loss { subscription, destination, attempts, reason, .. } = loss;
             tracing::warn!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event parked: delivery failed");
@@ -80,7 +82,7 @@ impl Ticket {
         if !self.has_delay(delay).await {
             return false;
         }
-        self.publish(&names::delay(delay), &self.place.queue, &message).await
+        self.publish(&names::delay(delay), &self.queue.place.queue, &message).await
     }
 
     /// Declares the delay if that was not done on this connection.
@@ -118,6 +120,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        self.queue.unsettled.fetch_sub(1, Ordering::AcqRel);
         if self.acker.is_some() {
             self.shared.counters.returned.increment();
         }

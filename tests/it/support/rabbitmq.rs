@@ -49,6 +49,13 @@ impl Node {
         run("stop", self.directory.path(), &[]);
     }
 
+    /// Sends its process a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let text = std::fs::read_to_string(self.directory.path().join("pid")).expect("a file with its number");
+        let pid = rustix::process::Pid::from_raw(text.trim().parse().expect("a number")).expect("a process");
+        rustix::process::kill_process(pid, signal).expect("signalled");
+    }
+
     /// `rabbitmqctl`.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         run("ctl", self.directory.path(), arguments)

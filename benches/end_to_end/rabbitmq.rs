@@ -1,0 +1,92 @@
+//! A queue on RabbitMQ that is full when sealpost starts, and the time until a fast subscriber has all of it.
+//!
+//! Needs a RabbitMQ: `SEALPOST_TEST_RABBITMQ=$(tests/rabbitmq/node start DIR)`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueuePurgeOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::task::JoinSet;
+
+use crate::Wire;
+use crate::dispatcher::Dispatcher;
+use crate::load::Load;
+use crate::sink::Sink;
+
+const EVENTS: usize = 50_000;
+const QUEUE: &str = "sealpost:channel:default:c:subscription:default:s";
+
+/// Prints a row for draining, and one for taking events in.
+pub(crate) async fn measure(uri: &str) {
+    let sink = Sink::start(Wire::Plain).await;
+    let yaml = format!(
+        "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {{name: c}}\n---\n\
+         apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: s}}\nspec:\n  channel: {{apiVersion: \
+         messaging.knative.dev/v1alpha1, kind: RabbitmqChannel, name: c}}\n  subscriber: {{uri: '{}'}}\n",
+        sink.url()
+    );
+    let connection = Connection::connect(uri, ConnectionProperties::default()).await.expect("RabbitMQ");
+    let channel = connection.create_channel().await.expect("a channel");
+    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+    declare(&yaml, uri, &channel).await;
+    fill(&channel).await;
+    let started = Instant::now();
+    let dispatcher = Dispatcher::start_on(&yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
+    let before = sink.count();
+    let (begun, cpu) = (Instant::now(), dispatcher.cpu());
+    while sink.count() < EVENTS as u64 {
+        assert!(started.elapsed() < Duration::from_secs(120), "{} of {EVENTS}", sink.count());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let drained = (sink.count() - before) as f64;
+    print("rabbitmq out", &dispatcher, (dispatcher.cpu() - cpu, drained, begun.elapsed()));
+
+    let load = Load::new(&dispatcher, Wire::Plain);
+    load.run(Duration::from_secs(1)).await;
+    let cpu = dispatcher.cpu();
+    let report = load.run(Duration::from_secs(5)).await;
+    print("rabbitmq both", &dispatcher, (dispatcher.cpu() - cpu, report.accepted as f64, report.elapsed));
+}
+
+fn print(name: &str, dispatcher: &Dispatcher, (cpu, events, elapsed): (Duration, f64, Duration)) {
+    let (each, rate) = (cpu.as_secs_f64() * 1e6 / events, events / elapsed.as_secs_f64());
+    let peak = dispatcher.peak_memory_kib() as f64 / 1024.0;
+    println!("{name:<13} {each:>13.1} {rate:>14.0} {:>9} {:>9} {peak:>10.1}", "", "");
+}
+
+/// Lets sealpost declare the queue, and empties it.
+async fn declare(yaml: &str, uri: &str, channel: &Channel) {
+    let dispatcher = Dispatcher::start_on(yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
+    let load = Load::new(&dispatcher, Wire::Plain);
+    while load.run(Duration::from_millis(50)).await.accepted == 0 {}
+    drop(dispatcher);
+    let queue = ShortString::try_new(QUEUE).expect("a name");
+    channel.queue_purge(queue, QueuePurgeOptions::default()).await.expect("emptied");
+}
+
+async fn fill(channel: &Channel) {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut headers = FieldTable::default();
+    for (name, value) in [("specversion", "1.0"), ("id", "1"), ("source", "/bench"), ("type", "dev.sealpost.bench")] {
+        let name = ShortString::try_new(format!("cloudEvents_{name}")).expect("a name");
+        headers.insert(name, text(value));
+    }
+    let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
+    let (next, mut fillers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    for _ in 0..256 {
+        let (channel, properties, next) = (channel.clone(), properties.clone(), Arc::clone(&next));
+        fillers.spawn(async move {
+            let body = vec![b'x'; 1024];
+            while next.fetch_add(1, Ordering::Relaxed) < EVENTS {
+                let queue = ShortString::try_new(QUEUE).expect("a name");
+                let (options, properties) = (BasicPublishOptions::default(), properties.clone());
+                let confirm = channel.basic_publish(ShortString::default(), queue, options, &body, properties);
+                confirm.await.expect("published").await.expect("confirmed");
+            }
+        });
+    }
+    fillers.join_all().await;
+}
