@@ -158,6 +158,7 @@ impl Publisher for MemoryPublisher {
         async move {
             let reserved = self.reserve(events)?;
             if reserved.is_empty() {
+                self.counters.unrouted.add(events.len() as u64);
                 return Ok(());
             }
             match self.enqueue(reserved) {

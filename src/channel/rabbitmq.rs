@@ -37,6 +37,9 @@ pub(super) use ticket::Ticket;
 use topology::Place;
 pub use topology::QueueType;
 
+/// Messages that wait for a worker; at a stop they are delivered first.
+const HANDED_OVER: usize = 32;
+
 /// How RabbitMQ is used.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -99,8 +102,8 @@ impl RabbitmqBackend {
         let (consuming, consuming_now) = watch::channel(None);
         let (outbox, keeper) = Outbox::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(connection::keep(options.address.clone(), "publishing", publishing));
-        tasks.spawn(connection::keep(options.address.clone(), "consuming", consuming));
+        tasks.spawn(connection::keep(options.address.clone(), "publishing", publishing, Arc::clone(&counters)));
+        tasks.spawn(connection::keep(options.address.clone(), "consuming", consuming, Arc::clone(&counters)));
         tasks.spawn(keeper.run(publishing_now));
         let delays = tokio::sync::Mutex::default();
         let shared = Arc::new(Shared { options, outbox, consuming: consuming_now, delays, counters });
@@ -132,7 +135,7 @@ impl RabbitmqBackend {
 
     /// Begins to consume a queue.
     fn start(&self, place: Place) -> (Arc<Queue>, super::Consumer) {
-        let (messages, consumer) = mpsc::channel(1);
+        let (messages, consumer) = mpsc::channel(HANDED_OVER);
         let stop = self.closing.child_token();
         let (declared, unsettled) = (AtomicBool::new(false), AtomicUsize::new(0));
         let queue = Arc::new(Queue { place, declared, unsettled, stop });
@@ -217,6 +220,9 @@ impl RabbitmqPublisher {
         let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
         let wanted: Vec<&Lane> =
             candidates.filter(|lane| counters.filter_decided(lane.subscription.filter.decide(event))).collect();
+        if wanted.is_empty() {
+            counters.unrouted.increment();
+        }
         if let Some(missing) = wanted.iter().find(|lane| !lane.queue.declared.load(Ordering::Acquire)) {
             let text = format!("the queue of {} is not declared yet", missing.subscription.key);
             return Err(PublishError::Unavailable(text));

@@ -33,6 +33,12 @@ pub struct Counters {
     pub accepted: Counter,
     /// Requests with events that were answered otherwise.
     pub refused: Counter,
+    /// Events accepted that no subscription wanted.
+    pub unrouted: Counter,
+    /// Connections made to RabbitMQ.
+    pub rabbitmq_connections: Counter,
+    /// Consumers of RabbitMQ that were begun again.
+    pub rabbitmq_consumers_restarted: Counter,
     /// Deliveries taken by a subscription's queue.
     pub enqueued: Counter,
     /// Deliveries that ended with the subscriber and, if there was a reply, with its destination.
@@ -67,6 +73,13 @@ impl Counters {
         for (name, help, counter) in [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
+            ("events_unrouted", "Events accepted that no subscription wanted", &self.unrouted),
+            ("rabbitmq_connections", "Connections made to RabbitMQ", &self.rabbitmq_connections),
+            (
+                "rabbitmq_consumers_restarted",
+                "Consumers of RabbitMQ that were begun again",
+                &self.rabbitmq_consumers_restarted,
+            ),
             ("deliveries_enqueued", "Deliveries taken by the queue of a subscription", &self.enqueued),
             ("deliveries_delivered", "Deliveries that ended with the subscriber and its reply", &self.delivered),
             ("deliveries_dead_lettered", "Deliveries that ended in a dead letter sink", &self.dead_lettered),

@@ -271,11 +271,13 @@ async fn rabbitmq_may_go_and_come_back() {
     take_events(&dispatcher, &path).await;
     eprintln!("service again {:?} after the node", started.elapsed());
     let before = subscriber.count();
+    assert!(dispatcher.counter("rabbitmq_connections_total").await >= 4, "two before, two after");
     node.ctl(&["close_all_connections", "test"]);
     take_events(&dispatcher, &path).await;
     subscriber.until(before + 1).await;
     node.ctl(&["delete_queue", &queue(&namespace, "a")]);
     eventually("the consumer notices", || !dispatcher.logged(&["beginning again", "deleted"]).is_empty()).await;
+    assert!(dispatcher.counter("rabbitmq_consumers_restarted_total").await >= 1);
     let before = subscriber.count();
     take_events(&dispatcher, &path).await;
     subscriber.until(before + 1).await;
@@ -347,6 +349,7 @@ async fn removed_subscriptions_keep_their_queue() {
     dispatcher.apply(&channel(&namespace)).await;
     eventually("it is unbound", || !dispatcher.logged(&["Subscription is gone"]).is_empty()).await;
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "nobody").await, 202);
+    assert_eq!(dispatcher.counter("events_unrouted_total").await, 1);
     let up = Subscriber::ok().await;
     dispatcher.apply(&(channel(&namespace) + &subscription(&namespace, "a", &up, ""))).await;
     take_events(&dispatcher, &path).await;
@@ -453,4 +456,35 @@ async fn parked_events_are_looked_after() {
     assert!(parked(&["drop", "--yes"], "").await.1.contains(": 1 dropped"));
     assert_eq!(parked(&["list"], "").await, counted(0));
     assert_eq!(parked(&["list", "no/such"], "").await.0, Some(1));
+}
+
+/// What waits is RabbitMQ's to hold: a subscriber that is down costs no memory here. `SEALPOST_TEST_EVENTS=200000` is the
+/// long form.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_is_down_costs_no_memory() {
+    let count = std::env::var("SEALPOST_TEST_EVENTS").map_or(20_000, |text| text.parse().expect("a number"));
+    let (namespace, mut down) = (namespace(), Subscriber::ok().await);
+    let delivery = "retry: 1000, backoffPolicy: linear, backoffDelay: PT0.5S";
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &down, delivery);
+    let dispatcher = on(&shared(), &yaml).start().await;
+    take_events(&dispatcher, &format!("/{namespace}/c")).await;
+    down.stop().await;
+    Client::new(&shared()).await.fill(&queue(&namespace, "a"), count).await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while dispatcher.counter("delivery_retries_total").await < 2_000 {
+        assert!(std::time::Instant::now() < deadline, "it is tried again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (now, peak) = dispatcher.memory_kib();
+    eprintln!("{count} events wait: {now} KiB resident, {peak} KiB at most");
+    assert!(peak < 150 * 1024, "{peak} KiB");
+    assert!(dispatcher.counter("deliveries_unfinished").await <= 260, "as many as are prefetched");
+}
+
+/// The example of the documentation.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example() {
+    let dispatcher = on(&shared(), include_str!("../../deploy/standalone/rabbitmq.yaml")).start().await;
+    take_events(&dispatcher, "/default/orders").await;
+    eventually("it is displayed", || dispatcher.printed().contains("id: first")).await;
 }

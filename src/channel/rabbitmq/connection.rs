@@ -9,6 +9,8 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionBuilder, ConnectionProperties};
 use tokio::sync::watch;
 
+use crate::telemetry::counters::Counters;
+
 /// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -70,12 +72,18 @@ impl Address {
 pub(super) type Current = watch::Receiver<Option<Arc<Connection>>>;
 
 /// Keeps a connection open, for ever.
-pub(super) async fn keep(address: Address, purpose: &'static str, current: watch::Sender<Option<Arc<Connection>>>) {
+pub(super) async fn keep(
+    address: Address,
+    purpose: &'static str,
+    current: watch::Sender<Option<Arc<Connection>>>,
+    counters: Arc<Counters>,
+) {
     let mut wait = FIRST_WAIT;
     loop {
         match address.connect(purpose).await {
             Ok(connection) => {
                 tracing::info!(purpose, rabbitmq = address.name(), "Connected to RabbitMQ");
+                counters.rabbitmq_connections.increment();
                 wait = FIRST_WAIT;
                 let connection = Arc::new(connection);
                 current.send_replace(Some(Arc::clone(&connection)));

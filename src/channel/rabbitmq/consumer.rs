@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::Connection;
 use lapin::message::Delivery;
@@ -37,6 +38,7 @@ impl Consumer {
             while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
                 let Some(connection) = connection else { continue };
                 if let Err(error) = self.consume(&connection).await {
+                    self.shared.counters.rabbitmq_consumers_restarted.increment();
                     tracing::warn!(queue = self.queue.place.queue, error, "Consumer is gone, beginning again");
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -79,6 +81,7 @@ impl Consumer {
     /// Hands a message to the worker; one that is no event is parked, and delays nobody.
     async fn take(&self, delivery: Delivery, channel: &lapin::Channel) -> Result<(), String> {
         let Delivery { properties, data, acker, .. } = delivery;
+        let data = Bytes::from(data);
         match message::decode(&properties, data.clone()) {
             Ok((event, note)) => {
                 let patience = Some(self.shared.options.patience);

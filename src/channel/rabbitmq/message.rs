@@ -2,6 +2,7 @@
 //! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (RQ-8 to
 //! RQ-10).
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -207,7 +208,7 @@ pub(super) fn unparked(properties: &BasicProperties) -> BasicProperties {
 ///
 /// # Errors
 /// If it is none, or not a valid one.
-pub(super) fn decode(properties: &BasicProperties, body: Vec<u8>) -> Result<(Event, Note), DecodeError> {
+pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event, Note), DecodeError> {
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none);
     let content_type = properties.content_type().as_ref().map(|value| value.as_str().to_owned());
@@ -224,19 +225,19 @@ pub(super) fn decode(properties: &BasicProperties, body: Vec<u8>) -> Result<(Eve
     Ok((event.with_forwarded(forwarded(headers)), note(headers)))
 }
 
-fn structured(content_type: &str, body: Vec<u8>) -> Result<Event, DecodeError> {
+fn structured(content_type: &str, body: Bytes) -> Result<Event, DecodeError> {
     let value = HeaderValue::from_str(content_type).map_err(|_cause| DecodeError::NotAnEvent)?;
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]);
-    binding::decode(headers, Bytes::from(body))?.into_iter().next().ok_or(DecodeError::NotAnEvent)
+    binding::decode(headers, body)?.into_iter().next().ok_or(DecodeError::NotAnEvent)
 }
 
 /// By the first of [`PREFIXES`] that a `specversion` stands under.
-fn binary(headers: &FieldTable, content_type: Option<&str>, body: Vec<u8>) -> Result<Event, DecodeError> {
-    let named: Vec<(String, &AMQPValue)> =
-        headers.inner().iter().map(|(name, value)| (name.as_str().to_ascii_lowercase(), value)).collect();
-    let with =
-        |prefix: &'static str| named.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, *value)));
-    let spec_version = |prefix| with(prefix).find(|(name, _)| *name == "specversion").map(|(_, value)| value);
+fn binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Result<Event, DecodeError> {
+    let with = |prefix: &'static str| {
+        let named = headers.inner().iter();
+        named.filter_map(move |(name, value)| Some((without(prefix, name.as_str())?, value)))
+    };
+    let spec_version = |prefix| with(prefix).find(|(name, _)| name == "specversion").map(|(_, value)| value);
     let (prefix, version) =
         PREFIXES.iter().find_map(|prefix| Some((*prefix, spec_version(prefix)?))).ok_or(DecodeError::NotAnEvent)?;
     let (version, _) = value_of(version).ok_or(DecodeError::NotAnEvent)?;
@@ -246,11 +247,20 @@ fn binary(headers: &FieldTable, content_type: Option<&str>, body: Vec<u8>) -> Re
         let Some((text, kind)) = value_of(value) else { continue };
         let unset = prefix.is_empty() && name == "time" && text == ZERO_TIME;
         if !unset {
-            event.set_typed(name, &text, kind);
+            event.set_typed(&name, &text, kind);
         }
     }
     let content_type = content_type.and_then(|value| HeaderValue::from_str(value).ok());
-    Ok(event.with_data(content_type, Bytes::from(body)))
+    Ok(event.with_data(content_type, body))
+}
+
+/// A name without its prefix, in lower case, if it has that prefix.
+fn without<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str>> {
+    let (start, rest) = name.split_at_checked(prefix.len())?;
+    let lower = || {
+        if rest.bytes().any(|byte| byte.is_ascii_uppercase()) { rest.to_ascii_lowercase().into() } else { rest.into() }
+    };
+    start.eq_ignore_ascii_case(prefix).then(lower)
 }
 
 /// Without a prefix, other headers stand beside the attributes (RQ-9).
@@ -365,7 +375,7 @@ mod tests {
         fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60) {
             let note = Note { attempts, not_before };
             let Encoded { properties, body } = encode(&event, note);
-            let (again, noted) = decode(&properties, body.to_vec()).expect("an event");
+            let (again, noted) = decode(&properties, body).expect("an event");
             prop_assert_eq!(noted, note);
             prop_assert_eq!(again.forwarded(), event.forwarded());
             prop_assert_eq!(again.data(), event.data());
@@ -386,7 +396,7 @@ mod tests {
             }
             headers.insert(short("specversion"), text("1.0"));
             let properties = BasicProperties::default().with_headers(headers);
-            prop_assert!(decode(&properties, body.clone()).is_err() || !names.is_empty());
+            prop_assert!(decode(&properties, Bytes::from(body)).is_err() || !names.is_empty());
         }
     }
 }

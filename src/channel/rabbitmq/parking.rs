@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use bytes::Bytes;
 use lapin::message::BasicGetMessage;
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
@@ -132,7 +133,7 @@ async fn replay(channel: &Channel, queue: &str, message: &BasicGetMessage) -> an
 }
 
 fn describe(message: &BasicGetMessage) -> Parked {
-    let data = message.delivery.data.clone();
+    let data = Bytes::copy_from_slice(&message.delivery.data);
     let bytes = data.len();
     let event = message::decode(&message.delivery.properties, data).ok().map(|(event, _)| event);
     let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(std::borrow::Cow::into_owned));

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 /// The URI of the node that all tests share.
 pub(crate) fn shared() -> String {
@@ -105,6 +108,28 @@ impl Client {
             assert!(std::time::Instant::now() < deadline, "nothing comes into {queue}");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+
+    /// Puts so many events of 1 KiB straight into a queue.
+    pub(crate) async fn fill(&self, queue: &str, count: usize) {
+        let mut table = FieldTable::default();
+        for (name, value) in [("specversion", "1.0"), ("id", "i"), ("source", "/s"), ("type", "t")] {
+            table.insert(short(&format!("cloudEvents_{name}")), AMQPValue::LongString(value.into()));
+        }
+        let properties = BasicProperties::default().with_headers(table).with_delivery_mode(2);
+        let (next, mut fillers) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+        for _ in 0..64 {
+            let (channel, properties, next, queue) =
+                (self.channel.clone(), properties.clone(), Arc::clone(&next), short(queue));
+            fillers.spawn(async move {
+                while next.fetch_add(1, Ordering::Relaxed) < count {
+                    let (options, properties) = (BasicPublishOptions::default(), properties.clone());
+                    let confirm = channel.basic_publish(short(""), queue.clone(), options, &[b'x'; 1024], properties);
+                    confirm.await.expect("published").await.expect("confirmed");
+                }
+            });
+        }
+        fillers.join_all().await;
     }
 
     /// Puts a message with these headers straight into a queue.
