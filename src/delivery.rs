@@ -20,7 +20,7 @@ use crate::channel::{Deferral, Outcome, Progress};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
-use crate::model::{Addressable, Subscription, SubscriptionKind};
+use crate::model::{Addressable, Order, Subscription, SubscriptionKind};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
 use dead_letter::Failure;
@@ -68,6 +68,12 @@ impl Lane {
     #[must_use]
     pub fn current(&self) -> Arc<Subscription> {
         self.current.load_full()
+    }
+
+    /// Whether its events wait for those before them.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.current.load().delivery.order
     }
 
     /// Waits until an attempt may run. First come, first served.

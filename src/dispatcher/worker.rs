@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::channel::{Consumer, Message, Progress};
+use crate::channel::{Consumer, Progress};
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::Order;
@@ -20,8 +19,17 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
         while let Some(ended) = deliveries.try_join_next() {
             report(&lane, ended);
         }
-        let ordered = lane.current().delivery.order == Order::Ordered;
-        deliveries.spawn(deliver(message, Arc::clone(&lane), permit, Arc::clone(&delivery)));
+        let ordered = lane.order() == Order::Ordered;
+        let progress = match ordered {
+            // An event that was put off would come after those behind it.
+            true => Progress { patience: None, ..message.progress },
+            false => message.progress,
+        };
+        let (lane_of_one, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
+        deliveries.spawn(async move {
+            let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
+            message.settle(outcome).await;
+        });
         while ordered && let Some(ended) = deliveries.join_next().await {
             report(&lane, ended);
         }
@@ -29,21 +37,6 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
     while let Some(ended) = deliveries.join_next().await {
         report(&lane, ended);
     }
-}
-
-async fn deliver<T: Transport>(
-    message: Message,
-    lane: Arc<Lane>,
-    permit: OwnedSemaphorePermit,
-    delivery: Arc<Delivery<T>>,
-) {
-    // An event that was put off would come after those behind it.
-    let progress = match lane.current().delivery.order {
-        Order::Unordered => message.progress,
-        Order::Ordered => Progress { patience: None, ..message.progress },
-    };
-    let outcome = delivery.deliver(&message.event, &lane, permit, progress).await;
-    message.settle(outcome).await;
 }
 
 fn report(lane: &Lane, ended: Result<(), JoinError>) {
