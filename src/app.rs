@@ -16,7 +16,7 @@ use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
 use crate::channel::storages::Storages;
-use crate::cli::{DefaultChannel, ManifestOptions, QueueType, RabbitmqOptions, RunOptions};
+use crate::cli::{ManifestOptions, QueueType, RabbitmqOptions, RunOptions};
 use crate::client::{self, ClientCache};
 use crate::control::{self, Rabbitmq, Resolution, Settings};
 use crate::delivery::{self, Delivery};
@@ -24,7 +24,7 @@ use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
 use crate::ingress::Ingress;
 use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
-use crate::model::{Inventory, Role, RoutingTable, Storage};
+use crate::model::{Hosts, Inventory, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{Router, Serving};
 use crate::server::body::{Budget, Intake};
@@ -77,10 +77,7 @@ fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certific
     let role = options.role.into();
     let urls = if role == Role::Channel { Some(listeners.urls()?) } else { None };
     let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
-    let default_storage = match options.default_channel {
-        DefaultChannel::Inmemory => Storage::Memory,
-        DefaultChannel::Rabbitmq => Storage::Rabbitmq,
-    };
+    let default_storage = options.default_channel.into();
     let rabbitmq = if options.rabbitmq.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
     Ok(Settings { role, default_storage, rabbitmq, ..settings })
 }
@@ -193,7 +190,7 @@ fn delivery_options(options: &RunOptions) -> delivery::Options {
     delivery::Options {
         default_timeout: options.limits.delivery_timeout,
         jitter: options.limits.retry_jitter,
-        broker_filter_host: format!("broker-filter.{system_namespace}.svc.{cluster_domain}").into(),
+        broker_filter_host: Hosts::new(system_namespace, cluster_domain).filter.into(),
     }
 }
 

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use moka::future::Cache;
 use reqwest::redirect;
 use time::OffsetDateTime;
 
-use crate::model::{Addressable, Fingerprint, Target, TrustBundle};
+use crate::event::{Event, http as binding};
+use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
 use crate::tls::{self, MinVersion, SystemRoots};
 pub use error::TransportError;
 
@@ -36,6 +37,22 @@ pub trait Transport: Send + Sync + 'static {
         to: &Addressable,
         timeout: Duration,
     ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
+}
+
+/// A request with an event in this format, and what is forwarded beside it.
+#[must_use]
+pub fn request(event: &Event, format: Format) -> Request<Bytes> {
+    let (mut headers, body) = match format {
+        Format::Binary => (binding::binary_headers(event), event.data().clone()),
+        Format::Json => binding::structured(event),
+    };
+    for (name, value) in event.forwarded() {
+        headers.append(name.clone(), value.clone());
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = headers;
+    request
 }
 
 /// What clients and their answers may cost.

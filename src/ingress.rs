@@ -37,10 +37,7 @@ impl Ingress {
     /// The steps of data-plane.md CR-10, in that order.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
-        let mode = serving.table.transport_encryption();
-        if !self.entrance.admits(mode, scheme) {
-            return Err(Answer::WrongScheme(mode));
-        }
+        self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;
         let index = find(&serving, &request)?;
         match *request.method() {
             Method::POST => {}

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::client::{Transport, TransportError};
-use crate::event::{Event, http as binding, knative};
+use crate::client::{self, Transport, TransportError};
+use crate::event::{Event, knative};
 use crate::ingress::entrance::Entrance;
 use crate::model::{Addressable, Format, Scheme};
 use crate::router::Router;
@@ -50,7 +50,10 @@ impl<T: Transport> Relay<T> {
         accepted: impl Future<Output = Result<Answer, Answer>>,
     ) -> Response<Full<Bytes>> {
         let mode = self.router.serving().table.transport_encryption();
-        let answer = if self.entrance.admits(mode, scheme) { accepted.await } else { Err(Answer::wrong_scheme(mode)) };
+        let answer = match self.entrance.admit(mode, scheme) {
+            Ok(()) => accepted.await,
+            Err(wrong) => Err(Answer::text(StatusCode::NOT_FOUND, wrong)),
+        };
         answer
             .unwrap_or_else(|refused| {
                 self.counters.refused.increment();
@@ -67,29 +70,16 @@ impl<T: Transport> Relay<T> {
 
 /// A request with this event, what is forwarded beside it, and `Prefer: reply`.
 fn request(event: &Event, format: Format) -> Request<Bytes> {
-    let (mut headers, body) = match format {
-        Format::Binary => (binding::binary_headers(event), event.data().clone()),
-        Format::Json => binding::structured(event),
-    };
-    for (name, value) in event.forwarded() {
-        headers.append(name.clone(), value.clone());
-    }
-    headers.insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.headers_mut() = headers;
+    let mut request = client::request(event, format);
+    request.headers_mut().insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
     request
 }
 
 /// The headers of an answer that are passed on: those that are forwarded with an event, too (CR-29).
-fn passed_through(headers: HeaderMap) -> HeaderMap {
-    let mut last: Option<HeaderName> = None;
+fn passed_through(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
-    for (name, value) in headers {
-        last = name.or(last);
-        if let Some(name) = last.as_ref().filter(|name| knative::is_forwarded(name)) {
-            kept.append(name.clone(), value);
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| knative::is_forwarded(name)) {
+        kept.append(name.clone(), value.clone());
     }
     kept
 }

@@ -222,6 +222,7 @@ impl RabbitmqPublisher {
             candidates.filter(|lane| counters.filter_decided(lane.subscription.filter.decide(event))).collect();
         if wanted.is_empty() {
             counters.unrouted.increment();
+            return Ok(());
         }
         if let Some(missing) = wanted.iter().find(|lane| !lane.queue.declared.load(Ordering::Acquire)) {
             let text = format!("the queue of {} is not declared yet", missing.subscription.key);

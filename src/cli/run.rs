@@ -35,6 +35,15 @@ pub enum DefaultChannel {
     Rabbitmq,
 }
 
+impl From<DefaultChannel> for model::Storage {
+    fn from(channel: DefaultChannel) -> Self {
+        match channel {
+            DefaultChannel::Inmemory => Self::Memory,
+            DefaultChannel::Rabbitmq => Self::Rabbitmq,
+        }
+    }
+}
+
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use crate::channel::rabbitmq::Address;
 use crate::channel::rabbitmq::parking::{Action, Lot, Parked, Parking, lots};
-use crate::cli::{DefaultChannel, ParkedCommand, ParkedOptions};
+use crate::cli::{ParkedCommand, ParkedOptions};
 use crate::control::{self, CaCerts, Settings};
-use crate::model::Storage;
 
 /// Does what is asked with what is meant.
 ///
@@ -34,12 +33,8 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn meant(options: &ParkedOptions) -> anyhow::Result<Vec<Lot>> {
-    let default_storage = match options.default_channel {
-        DefaultChannel::Inmemory => Storage::Memory,
-        DefaultChannel::Rabbitmq => Storage::Rabbitmq,
-    };
     let settings = options.manifests.settings(None, None, CaCerts::Unknown);
-    let settings = Settings { default_storage, ..settings };
+    let settings = Settings { default_storage: options.default_channel.into(), ..settings };
     let resolution = control::resolve(&control::read(&options.manifests.filename), None, &settings);
     let mut lots = lots(&resolution.table);
     if let Some(wanted) = &options.subscription {

@@ -3,13 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::retry::{Verdict, judge, retry_after};
 use super::{Attempted, Delivery, Failure, Hop, Leg};
-use crate::client::{Transport, TransportError};
-use crate::event::{Event, http as binding, knative};
+use crate::client::{self, Transport, TransportError};
+use crate::event::{Event, knative};
 use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
 
 const BROKER_TTL_HEADER: &str = "ce-knativebrokerttl";
@@ -112,20 +112,14 @@ fn outgoing(hop: Hop<'_>, subscription: &Subscription) -> Event {
 /// The request of data-plane.md DP-4 to DP-8: the event in the format that is wanted, what is forwarded beside it, and
 /// Knative's own headers.
 fn request(hop: Hop<'_>, subscription: &Subscription) -> Request<Bytes> {
-    let (mut headers, body) = match subscription.delivery.format {
-        Format::Binary => (binding::binary_headers(hop.event), hop.event.data().clone()),
-        Format::Json => binding::structured(&outgoing(hop, subscription)),
+    let mut request = match subscription.delivery.format {
+        Format::Binary => client::request(hop.event, Format::Binary),
+        Format::Json => client::request(&outgoing(hop, subscription), Format::Json),
     };
     if hides_ttl(hop.leg, subscription) {
-        headers.remove(BROKER_TTL_HEADER);
+        request.headers_mut().remove(BROKER_TTL_HEADER);
     }
-    for (name, value) in hop.event.forwarded() {
-        headers.append(name.clone(), value.clone());
-    }
-    add_knative_headers(&mut headers, hop.leg, subscription);
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.headers_mut() = headers;
+    add_knative_headers(request.headers_mut(), hop.leg, subscription);
     request
 }
 

@@ -1,10 +1,11 @@
 //! What every request with an event goes through first, whatever the role: the mode, and the reading of its body.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{HeaderMap, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use hyper::body::Incoming;
 
 use crate::event::Lease;
@@ -19,6 +20,24 @@ pub enum HttpsWhenDisabled {
     Refuse,
     /// Serve it, as the older documentation says (interface.md §4).
     Accept,
+}
+
+/// The mode does not take events by the scheme of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongScheme(TransportEncryption);
+
+impl fmt::Display for WrongScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.0 == TransportEncryption::Strict { "https" } else { "http" };
+        write!(f, "transport-encryption is {}: send the event to the {scheme} address", self.0.as_str())
+    }
+}
+
+/// The headers that `OPTIONS` asks for (CR-7).
+#[must_use]
+pub fn webhook() -> HeaderMap {
+    let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
+    HeaderMap::from_iter(names.map(|name| (name, HeaderValue::from_static("*"))))
 }
 
 /// A request that has been read.
@@ -44,11 +63,13 @@ impl Entrance {
         Self { intake, https_when_disabled }
     }
 
-    /// Whether events that come by this scheme are taken in this mode (CR-37, CR-38).
-    #[must_use]
-    pub fn admits(&self, mode: TransportEncryption, scheme: Scheme) -> bool {
+    /// Lets in events that come by this scheme in this mode (CR-37, CR-38).
+    ///
+    /// # Errors
+    /// If they are to come by the other one.
+    pub fn admit(&self, mode: TransportEncryption, scheme: Scheme) -> Result<(), WrongScheme> {
         let extra = mode == TransportEncryption::Disabled && self.https_when_disabled == HttpsWhenDisabled::Accept;
-        mode.accepts(scheme) || extra
+        if mode.accepts(scheme) || extra { Ok(()) } else { Err(WrongScheme(mode)) }
     }
 
     /// Reads a request.

@@ -5,12 +5,12 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
+use super::entrance::{WrongScheme, webhook};
 use crate::channel;
 use crate::event::DecodeError;
-use crate::model::TransportEncryption;
 use crate::router::Refusal;
 use crate::server::body::BodyError;
 
@@ -22,7 +22,7 @@ pub(super) enum Answer {
     /// What `OPTIONS` asks for (CR-7).
     Options,
     /// The mode does not take events by this scheme (CR-37, CR-38).
-    WrongScheme(TransportEncryption),
+    WrongScheme(WrongScheme),
     /// No channel at this address.
     NotFound,
     /// The path names no channel.
@@ -55,12 +55,7 @@ impl Answer {
     fn text(&self) -> Cow<'static, str> {
         match self {
             Self::Accepted | Self::Options => Cow::Borrowed(""),
-            Self::WrongScheme(TransportEncryption::Strict) => {
-                Cow::Borrowed("transport-encryption is strict: send the event to the https address")
-            }
-            Self::WrongScheme(_) => {
-                Cow::Borrowed("transport-encryption is disabled: send the event to the http address")
-            }
+            Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),
             Self::NotFound => {
                 Cow::Borrowed("no channel or broker at this address: check the host and the path /NAMESPACE/NAME")
             }
@@ -98,9 +93,7 @@ impl Answer {
             headers.insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
         }
         if matches!(self, Self::Options) {
-            for name in ["webhook-allowed-origin", "webhook-allowed-rate"] {
-                headers.insert(HeaderName::from_static(name), HeaderValue::from_static("*"));
-            }
+            headers.extend(webhook());
         }
         response
     }

@@ -12,6 +12,8 @@ pub struct Hosts {
     pub channels: String,
     /// `broker-ingress.<system namespace>.svc.<domain>`: brokers only.
     pub brokers: String,
+    /// `broker-filter.<system namespace>.svc.<domain>`: the filter of Triggers, where that is a process of its own.
+    pub filter: String,
 }
 
 impl Hosts {
@@ -21,6 +23,7 @@ impl Hosts {
         Self {
             channels: format!("imc-dispatcher.{system_namespace}.svc.{cluster_domain}"),
             brokers: format!("broker-ingress.{system_namespace}.svc.{cluster_domain}"),
+            filter: format!("broker-filter.{system_namespace}.svc.{cluster_domain}"),
         }
     }
 }

@@ -7,7 +7,6 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::model::TransportEncryption;
 use crate::server::body::BodyError;
 
 /// A status, and what goes with it.
@@ -37,14 +36,6 @@ impl Answer {
             BodyError::Broken(_) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, error),
             _ => Self::text(error.status(), error),
         }
-    }
-
-    /// The mode does not take events by the scheme of the request.
-    pub(super) fn wrong_scheme(mode: TransportEncryption) -> Self {
-        let scheme = if mode == TransportEncryption::Strict { "https" } else { "http" };
-        let mode = mode.as_str();
-        let text = format!("transport-encryption is {mode}: send the event to the {scheme} address");
-        Self::text(StatusCode::NOT_FOUND, text)
     }
 
     /// The same with these headers, which replace its own.

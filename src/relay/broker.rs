@@ -1,7 +1,7 @@
 //! The role `ingress`: events for Brokers, to their channels (data-plane.md BI-1 to BI-10, A-20 to A-28).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::{Relay, request};
 use crate::client::Transport;
 use crate::event::{Event, http as binding};
-use crate::ingress::entrance::Message;
+use crate::ingress::entrance::{Message, webhook};
 use crate::model::{Addressable, Format, Scheme};
 use crate::router::enter_broker;
 use crate::server::Handler;
@@ -92,11 +92,4 @@ fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
     let [event] = <[Event; 1]>::try_from(events)
         .map_err(|_batch| Answer::text(StatusCode::BAD_REQUEST, "a batch is not taken here: send events one by one"))?;
     Ok(event.with_lease(lease))
-}
-
-/// What `OPTIONS` asks for (CR-7).
-fn webhook() -> HeaderMap {
-    let any = HeaderValue::from_static("*");
-    let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
-    HeaderMap::from_iter(names.map(|name| (name, any.clone())))
 }

@@ -87,10 +87,10 @@ impl<T: Transport> TriggerFilter<T> {
                 let broker = trigger.broker.as_ref().ok_or_else(|| {
                     Answer::text(StatusCode::NOT_FOUND, "the broker of this trigger is gone: create it")
                 })?;
-                self.pass_on(&event, headers.unwrap_or_default(), (trigger, broker)).await
+                self.pass_on(&event, &headers.unwrap_or_default(), (trigger, broker)).await
             }
             Purpose::DeadLetterSink => match &trigger.dead_letter_sink {
-                Some(sink) => self.pass_on(&event, headers.unwrap_or_default(), (trigger, sink)).await,
+                Some(sink) => self.pass_on(&event, &headers.unwrap_or_default(), (trigger, sink)).await,
                 None => {
                     self.relay.counters.lost.increment();
                     tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
@@ -123,16 +123,12 @@ impl<T: Transport> TriggerFilter<T> {
     async fn pass_on(
         &self,
         event: &Event,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         (trigger, to): (&TriggerRelay, &Addressable),
     ) -> Result<Answer, Answer> {
         let mut request = request(event, Format::Binary);
-        let mut last = None;
-        for (name, value) in headers {
-            last = name.or(last);
-            if let Some(name) = last.as_ref().filter(|name| is_beside(name)) {
-                request.headers_mut().append(name.clone(), value);
-            }
+        for (name, value) in headers.iter().filter(|(name, _)| is_beside(name)) {
+            request.headers_mut().append(name.clone(), value.clone());
         }
         self.answered(self.relay.send(from_trigger(request, trigger), to).await, to, None)
     }
@@ -151,10 +147,10 @@ impl<T: Transport> TriggerFilter<T> {
         })?;
         let (parts, body) = answer.into_parts();
         if !parts.status.is_success() {
-            let answer = Answer::status(parts.status).with_headers(passed_through(parts.headers));
+            let answer = Answer::status(parts.status).with_headers(passed_through(&parts.headers));
             return Err(answer.with_body("application/json", failure(from, &body)));
         }
-        let passed = passed_through(parts.headers.clone());
+        let passed = passed_through(&parts.headers);
         match binding::decode_reply(parts.headers, &body) {
             Ok(Some(event)) => {
                 self.relay.counters.accepted.increment();

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
+use super::outbox::short;
 use crate::channel::Loss;
 use crate::event::{DecodeError, Event, Kind, SpecVersion, http as binding};
 
@@ -320,12 +321,8 @@ fn note(headers: &FieldTable) -> Note {
     Note { attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX), not_before: number(NOT_BEFORE) }
 }
 
-/// A name of ours; it is short enough by construction.
-fn short(name: &str) -> ShortString {
-    ShortString::try_new(name).unwrap_or_default()
-}
-
-fn text(text: &str) -> AMQPValue {
+/// A text as a value.
+pub(super) fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.as_bytes().to_vec().into())
 }
 

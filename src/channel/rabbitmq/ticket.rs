@@ -85,7 +85,7 @@ impl Ticket {
         self.publish(&names::delay(delay), &self.queue.place.queue, &message).await
     }
 
-    /// Declares the delay if that was not done on this connection.
+    /// Declares the delay, once in the life of this process.
     async fn has_delay(&self, seconds: u64) -> bool {
         if self.shared.delays.lock().await.contains(&seconds) {
             return true;

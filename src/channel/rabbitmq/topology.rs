@@ -2,9 +2,10 @@
 //! hold events back. Declaring what is there changes nothing; what is there with other arguments is reported and used.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ErrorKind, ExchangeKind};
 
+use super::message::text;
 use super::names;
 use super::outbox::short;
 use crate::model::{ChannelKey, Order, Subscription};
@@ -141,10 +142,6 @@ pub(super) async fn declare_delay(connection: &Connection, seconds: u64, queues:
     let options = QueueBindOptions::default();
     channel.queue_bind(short(&name), short(&name), short(""), options, FieldTable::default()).await?;
     channel.close(200, short("declared")).await
-}
-
-fn text(text: &str) -> AMQPValue {
-    AMQPValue::LongString(LongString::from(text))
 }
 
 #[cfg(test)]

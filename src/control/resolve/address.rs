@@ -114,11 +114,10 @@ impl<'s> Addresses<'s> {
             .filter(|key| key.kind == ChannelKind::Channel)
             .map(|key| format!("*.{}.svc.{domain}", key.namespace))
             .collect();
-        let filter = format!("broker-filter.{}.svc.{domain}", self.settings.system_namespace);
         let hosts = match self.settings.role {
             Role::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
             Role::Ingress => vec![&self.hosts.brokers],
-            Role::Filter => vec![&filter],
+            Role::Filter => vec![&self.hosts.filter],
         };
         for host in hosts {
             names.push(host.clone());
