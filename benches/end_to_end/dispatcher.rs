@@ -3,17 +3,17 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::process::Process;
 use crate::sink::Sink;
 use crate::{Receivers, Scenario};
 
 /// A running `sealpost run`, ended when it is dropped.
 pub(crate) struct Dispatcher {
-    child: Child,
+    pub(crate) process: Process,
     directory: TempDir,
     /// Where plain events go.
     pub(crate) http: SocketAddr,
@@ -31,8 +31,8 @@ impl Dispatcher {
         let directory = TempDir::new().expect("a directory");
         std::fs::write(directory.path().join("channel.yaml"), yaml).expect("written");
         let ports = directory.path().join("ports.json");
-        let child = pinned(0)
-            .arg(env!("CARGO_BIN_EXE_sealpost"))
+        let mut command = Process::pinned(Path::new(env!("CARGO_BIN_EXE_sealpost")));
+        command
             .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
             .args(["--transport-encryption", "permissive"])
             .arg("-f")
@@ -41,57 +41,17 @@ impl Dispatcher {
             .arg(directory.path().join("state"))
             .arg("--ports-file")
             .arg(&ports)
-            .envs(variables.iter().copied())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("sealpost starts");
+            .envs(variables.iter().copied());
+        let process = Process::start(command);
         let ports = wait_for(&ports).await;
         let address = |name: &str| ports[name].as_str().expect("an address").parse().expect("an address");
-        Self { child, http: address("http"), https: address("https"), directory }
+        Self { process, http: address("http"), https: address("https"), directory }
     }
 
     /// PEM of the certificate authority that signed the server's certificate.
     pub(crate) fn ca(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("state/ca.crt")).expect("a CA certificate")
     }
-
-    /// User and system time of the process so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-        let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    /// The most memory that the process has had resident.
-    pub(crate) fn peak_memory_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
-        line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
-    }
-}
-
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        self.child.kill().expect("ended");
-        self.child.wait().expect("reaped");
-    }
-}
-
-/// Moves this process to the second processor, if there is one.
-pub(crate) fn pin_self() {
-    let id = std::process::id().to_string();
-    let pinned = Command::new("taskset").args(["-a", "-p", "-c", "1", &id]).stdout(Stdio::null()).status();
-    if !pinned.is_ok_and(|status| status.success()) {
-        eprintln!("not pinned: taskset failed");
-    }
-}
-
-fn pinned(processor: usize) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &processor.to_string()]);
-    command
 }
 
 async fn wait_for(ports: &Path) -> serde_json::Value {

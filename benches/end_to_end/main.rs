@@ -19,6 +19,7 @@
 
 mod dispatcher;
 mod load;
+mod process;
 mod rabbitmq;
 mod sink;
 
@@ -82,9 +83,14 @@ fn main() {
     let seconds = arguments.iter().position(|argument| argument == "--seconds");
     let time = seconds.and_then(|at| arguments.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(5);
     let filter = arguments.first().filter(|first| !first.starts_with("--")).cloned().unwrap_or_default();
-    dispatcher::pin_self();
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if let [option, uri, url] = arguments.as_slice()
+        && option == "--bare"
+    {
+        return runtime.block_on(rabbitmq::bare(uri, url));
+    }
+    process::pin_self();
     println!(
         "{:<12} {:>14} {:>14} {:>9} {:>9} {:>10}",
         "scenario", "CPU us/deliv.", "deliveries/s", "p50 ms", "p99 ms", "peak MiB"
@@ -104,9 +110,9 @@ async fn measure(scenario: &Scenario, time: Duration) {
     let dispatcher = Dispatcher::start(scenario, &sink).await;
     let load = Load::new(&dispatcher, scenario.wire);
     load.run(Duration::from_secs(1)).await;
-    let (cpu, delivered) = (dispatcher.cpu(), sink.count());
+    let (cpu, delivered) = (dispatcher.process.cpu(), sink.count());
     let report: Report = load.run(time).await;
-    let (cpu, delivered) = (dispatcher.cpu() - cpu, sink.count() - delivered);
+    let (cpu, delivered) = (dispatcher.process.cpu() - cpu, sink.count() - delivered);
     assert_eq!(report.refused, 0, "every event is accepted");
     assert_eq!(delivered, report.accepted * scenario.deliveries(), "every event reaches every subscriber");
     println!(
@@ -116,6 +122,6 @@ async fn measure(scenario: &Scenario, time: Duration) {
         delivered as f64 / report.elapsed.as_secs_f64(),
         report.percentile(0.50).as_secs_f64() * 1e3,
         report.percentile(0.99).as_secs_f64() * 1e3,
-        dispatcher.peak_memory_kib() as f64 / 1024.0,
+        dispatcher.process.peak_memory_kib() as f64 / 1024.0,
     );
 }

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueuePurgeOptions};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueuePurgeOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::task::JoinSet;
@@ -14,12 +19,13 @@ use tokio::task::JoinSet;
 use crate::Wire;
 use crate::dispatcher::Dispatcher;
 use crate::load::Load;
+use crate::process::Process;
 use crate::sink::Sink;
 
 const EVENTS: usize = 50_000;
 const QUEUE: &str = "sealpost:channel:default:c:subscription:default:s";
 
-/// Prints a row for draining, and one for taking events in.
+/// Prints a row for draining, one for taking events in and out, and one for draining with next to nothing.
 pub(crate) async fn measure(uri: &str) {
     let sink = Sink::start(Wire::Plain).await;
     let yaml = format!(
@@ -33,27 +39,67 @@ pub(crate) async fn measure(uri: &str) {
     channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
     declare(&yaml, uri, &channel).await;
     fill(&channel).await;
-    let started = Instant::now();
+    let all = sink.count() + EVENTS as u64;
     let dispatcher = Dispatcher::start_on(&yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
-    let before = sink.count();
-    let (begun, cpu) = (Instant::now(), dispatcher.cpu());
-    while sink.count() < EVENTS as u64 {
-        assert!(started.elapsed() < Duration::from_secs(120), "{} of {EVENTS}", sink.count());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let drained = (sink.count() - before) as f64;
-    print("rabbitmq out", &dispatcher, (dispatcher.cpu() - cpu, drained, begun.elapsed()));
+    drain("rabbitmq out", &dispatcher.process, &sink, all).await;
 
     let load = Load::new(&dispatcher, Wire::Plain);
     load.run(Duration::from_secs(1)).await;
-    let cpu = dispatcher.cpu();
+    let cpu = dispatcher.process.cpu();
     let report = load.run(Duration::from_secs(5)).await;
-    print("rabbitmq both", &dispatcher, (dispatcher.cpu() - cpu, report.accepted as f64, report.elapsed));
+    let spent = dispatcher.process.cpu() - cpu;
+    print("rabbitmq both", &dispatcher.process, (spent, report.accepted as f64, report.elapsed));
+    drop(dispatcher);
+
+    fill(&channel).await;
+    let all = sink.count() + EVENTS as u64;
+    let mut command = Process::pinned(&std::env::current_exe().expect("this program"));
+    command.args(["--bare", uri, sink.url()]);
+    drain("rabbitmq bare", &Process::start(command), &sink, all).await;
 }
 
-fn print(name: &str, dispatcher: &Dispatcher, (cpu, events, elapsed): (Duration, f64, Duration)) {
+/// Waits until the sink has `all` events, and prints what that took.
+async fn drain(name: &str, process: &Process, sink: &Sink, all: u64) {
+    let (before, begun, cpu) = (sink.count(), Instant::now(), process.cpu());
+    while sink.count() < all {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{} of {all}", sink.count());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    print(name, process, (process.cpu() - cpu, (sink.count() - before) as f64, begun.elapsed()));
+}
+
+/// The least that can be done: consumes, posts 64 at once, acknowledges them.
+pub(crate) async fn bare(uri: &str, url: &str) {
+    let connection = Connection::connect(uri, ConnectionProperties::default()).await.expect("RabbitMQ");
+    let channel = connection.create_channel().await.expect("a channel");
+    channel.basic_qos(256, BasicQosOptions::default()).await.expect("a prefetch");
+    let queue = ShortString::try_new(QUEUE).expect("a name");
+    let options = BasicConsumeOptions::default();
+    let deliveries = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default()).await;
+    let mut deliveries = deliveries.expect("a consumer").ready_chunks(64);
+    let client = reqwest::Client::new();
+    while let Some(chunk) = deliveries.next().await {
+        let chunk: Vec<_> = chunk.into_iter().map(|delivery| delivery.expect("a message")).collect();
+        let last = chunk.last().expect("never empty").delivery_tag;
+        join_all(chunk.into_iter().map(|delivery| post(&client, url, delivery))).await;
+        channel.basic_ack(last, BasicAckOptions { multiple: true }).await.expect("acknowledged");
+    }
+}
+
+async fn post(client: &reqwest::Client, url: &str, delivery: Delivery) {
+    let headers = delivery.properties.headers().clone().unwrap_or_default();
+    let attributes = headers.into_iter().filter_map(|(name, value)| match value {
+        AMQPValue::LongString(text) => Some((name.to_string().replace("cloudEvents_", "ce-"), text.to_string())),
+        _ => None,
+    });
+    let request = attributes.fold(client.post(url), |request, (name, value)| request.header(name, value));
+    let answer = request.body(delivery.data).send().await.expect("an answer");
+    assert!(answer.status().is_success());
+}
+
+fn print(name: &str, process: &Process, (cpu, events, elapsed): (Duration, f64, Duration)) {
     let (each, rate) = (cpu.as_secs_f64() * 1e6 / events, events / elapsed.as_secs_f64());
-    let peak = dispatcher.peak_memory_kib() as f64 / 1024.0;
+    let peak = process.peak_memory_kib() as f64 / 1024.0;
     println!("{name:<13} {each:>13.1} {rate:>14.0} {:>9} {:>9} {peak:>10.1}", "", "");
 }
 

@@ -126,6 +126,9 @@ impl Stage {
         }
         self.accepting.abort().await;
         self.answering_stop.cancel();
+        if tokio::time::timeout(LAST_WORDS, self.answering.all_ended()).await.is_err() {
+            tracing::debug!("Some acknowledgements, or answers of the admin port, were given up");
+        }
         self.answering.abort().await;
     }
 }

@@ -4,6 +4,7 @@
 //! it was delivered, when its dead letter sink has it, or when it is in the parking queue. It may be delivered twice:
 //! after a crash, or when a connection breaks before a delivery could be acknowledged.
 
+mod acknowledger;
 mod connection;
 mod consumer;
 mod message;
@@ -85,12 +86,20 @@ impl Queue {
     }
 }
 
+/// What runs.
+#[derive(Default)]
+struct Tasks {
+    /// End by themselves when their queue is given up, or all of them are.
+    consumers: JoinSet<()>,
+    /// Connections, and farewells to queues; they are ended.
+    others: JoinSet<()>,
+}
+
 /// The queues of all channels on RabbitMQ.
 pub struct RabbitmqBackend {
     shared: Arc<Shared>,
     queues: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
-    /// Connections and consumers.
-    tasks: Mutex<JoinSet<()>>,
+    tasks: Mutex<Tasks>,
     closing: CancellationToken,
 }
 
@@ -101,26 +110,26 @@ impl RabbitmqBackend {
         let (publishing, publishing_now) = watch::channel(None);
         let (consuming, consuming_now) = watch::channel(None);
         let (outbox, keeper) = Outbox::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(connection::keep(options.address.clone(), "publishing", publishing, Arc::clone(&counters)));
-        tasks.spawn(connection::keep(options.address.clone(), "consuming", consuming, Arc::clone(&counters)));
-        tasks.spawn(keeper.run(publishing_now));
+        let mut tasks = Tasks::default();
+        tasks.others.spawn(connection::keep(options.address.clone(), "publishing", publishing, Arc::clone(&counters)));
+        tasks.others.spawn(connection::keep(options.address.clone(), "consuming", consuming, Arc::clone(&counters)));
+        tasks.others.spawn(keeper.run(publishing_now));
         let delays = tokio::sync::Mutex::default();
         let shared = Arc::new(Shared { options, outbox, consuming: consuming_now, delays, counters });
         Self { shared, queues: Mutex::default(), tasks: Mutex::new(tasks), closing: CancellationToken::new() }
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends connections and consumers. What was not acknowledged stays with RabbitMQ.
+    /// Ends consumers when all that was settled is acknowledged, then the connections. What was not settled stays with
+    /// RabbitMQ, as it does when this is given up.
     pub async fn end(&self) {
         self.close();
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.shutdown().await;
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        while tasks.consumers.join_next().await.is_some() {}
+        tasks.others.shutdown().await;
     }
 
     /// Whether RabbitMQ can be published to and consumed from now.
@@ -140,7 +149,9 @@ impl RabbitmqBackend {
         let (declared, unsettled) = (AtomicBool::new(false), AtomicUsize::new(0));
         let queue = Arc::new(Queue { place, declared, unsettled, stop });
         let consume = Consumer { queue: Arc::clone(&queue), shared: Arc::clone(&self.shared), messages };
-        self.spawn(consume.run());
+        let mut tasks = self.tasks();
+        while tasks.consumers.try_join_next().is_some() {}
+        tasks.consumers.spawn(consume.run());
         (queue, consumer)
     }
 }
@@ -192,7 +203,9 @@ impl ChannelBackend for RabbitmqBackend {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        self.spawn(unbind);
+        let mut tasks = self.tasks();
+        while tasks.others.try_join_next().is_some() {}
+        tasks.others.spawn(unbind);
     }
 
     fn close(&self) {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use lapin::Connection;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection};
 use tokio::sync::mpsc;
 
+use super::acknowledger::{Acknowledger, Settled, Verdict};
+use super::connection::Current;
 use super::message;
 use super::outbox::{Confirmed, Letter, short};
 use super::ticket::Ticket;
@@ -34,28 +36,54 @@ impl Consumer {
     /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
         let mut connections = self.shared.consuming.clone();
-        let consume = async {
-            while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
-                let Some(connection) = connection else { continue };
-                if let Err(error) = self.consume(&connection).await {
-                    self.shared.counters.rabbitmq_consumers_restarted.increment();
-                    tracing::warn!(queue = self.queue.place.queue, error, "Consumer is gone, beginning again");
-                }
-                tokio::time::sleep(PAUSE).await;
+        while let Some(connection) = self.next_connection(&mut connections).await {
+            if let Err(error) = self.consume(&connection).await {
+                self.shared.counters.rabbitmq_consumers_restarted.increment();
+                tracing::warn!(queue = self.queue.place.queue, error, "Consumer is gone, beginning again");
             }
-        };
-        self.queue.stop.run_until_cancelled(consume).await;
+            self.queue.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+        }
     }
 
-    /// Consumes on one connection until something breaks.
+    /// `None` when the queue is given up.
+    async fn next_connection(&self, connections: &mut Current) -> Option<Arc<Connection>> {
+        let connected = self.queue.stop.run_until_cancelled(connections.wait_for(Option::is_some)).await;
+        connected?.ok().and_then(|current| current.clone())
+    }
+
+    /// Consumes on one connection until something breaks, or the queue is given up and all that came is settled.
     async fn consume(&self, connection: &Connection) -> Result<(), String> {
         let text = |error: lapin::Error| error.to_string();
-        self.queue.place.declare(connection, self.shared.options.queue_type).await.map_err(text)?;
+        let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
+        let Some((channel, deliveries)) = begun.transpose().map_err(text)? else { return Ok(()) };
+        let (acknowledger, settled) = Acknowledger::new(channel, self.shared.options.prefetch);
+        let mut acknowledged = std::pin::pin!(acknowledger.run());
+        let receive = self.receive(connection, deliveries, settled);
+        tokio::select! {
+            received = self.queue.stop.run_until_cancelled(receive) => if let Some(broken) = received {
+                return broken;
+            },
+            acknowledged = &mut acknowledged => return acknowledged.map_err(text),
+        }
+        acknowledged.await.map_err(text)
+    }
+
+    async fn begin(&self, connection: &Connection) -> lapin::Result<(lapin::Channel, lapin::Consumer)> {
+        self.queue.place.declare(connection, self.shared.options.queue_type).await?;
         self.queue.declared();
-        let channel = connection.create_channel().await.map_err(text)?;
-        channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default()).await.map_err(text)?;
+        let channel = connection.create_channel().await?;
+        channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default()).await?;
         let (queue, tag, options) = (short(&self.queue.place.queue), short(""), BasicConsumeOptions::default());
-        let mut deliveries = channel.basic_consume(queue, tag, options, FieldTable::default()).await.map_err(text)?;
+        let deliveries = channel.basic_consume(queue, tag, options, FieldTable::default()).await?;
+        Ok((channel, deliveries))
+    }
+
+    async fn receive(
+        &self,
+        connection: &Connection,
+        mut deliveries: lapin::Consumer,
+        settled: mpsc::Sender<Settled>,
+    ) -> Result<(), String> {
         let mut seen = 0u64;
         let mut watch = tokio::time::interval_at(tokio::time::Instant::now() + WATCH, WATCH);
         loop {
@@ -63,7 +91,7 @@ impl Consumer {
                 next = deliveries.next() => match next {
                     Some(Ok(delivery)) => {
                         seen += 1;
-                        self.take(delivery, &channel).await?;
+                        self.take(delivery, &settled).await?;
                     }
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the queue was deleted, or the channel closed".to_owned()),
@@ -79,33 +107,36 @@ impl Consumer {
     }
 
     /// Hands a message to the worker; one that is no event is parked, and delays nobody.
-    async fn take(&self, delivery: Delivery, channel: &lapin::Channel) -> Result<(), String> {
-        let Delivery { properties, data, acker, .. } = delivery;
+    async fn take(&self, delivery: Delivery, settled: &mpsc::Sender<Settled>) -> Result<(), String> {
+        let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
         match message::decode(&properties, data.clone()) {
             Ok((event, note)) => {
                 let patience = Some(self.shared.options.patience);
                 let progress = Progress { attempts: note.attempts, wait: note.wait(), patience };
-                let ticket = Ticket::new(acker, channel.clone(), Arc::clone(&self.queue), Arc::clone(&self.shared));
+                let ticket = Ticket::new((delivery_tag, settled.clone()), &self.queue, &self.shared);
                 let ticket = crate::channel::Ticket::Rabbitmq(Box::new(ticket));
                 let sent = self.messages.send(Message::new(Arc::new(event), progress, ticket)).await;
                 sent.map_err(|_closed| "its worker has ended".to_owned())
             }
             Err(error) => {
-                let reason = format!("not an event: {error}");
-                tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
-                let properties = message::parked(properties, &reason, None);
-                let letter = Letter { exchange: "", routing_key: &self.queue.place.parked, properties, body: &data };
-                match self.shared.outbox.publish(letter).await {
-                    Ok(Confirmed::Stored) => {
-                        self.shared.counters.parked_messages.increment();
-                        acker.ack(BasicAckOptions::default()).await.map(drop).map_err(|error| error.to_string())
-                    }
-                    Ok(Confirmed::Unroutable) => Err("the parking queue is gone".to_owned()),
-                    Err(error) => Err(format!("a message could not be parked: {error}")),
-                }
+                self.park(&format!("not an event: {error}"), properties, &data).await?;
+                let told = settled.send((delivery_tag, Verdict::Done)).await;
+                told.map_err(|_closed| "the channel is broken".to_owned())
             }
         }
+    }
+
+    async fn park(&self, reason: &str, properties: BasicProperties, data: &[u8]) -> Result<(), String> {
+        tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
+        let properties = message::parked(properties, reason, None);
+        let letter = Letter { exchange: "", routing_key: &self.queue.place.parked, properties, body: data };
+        match self.shared.outbox.publish(letter).await {
+            Ok(Confirmed::Stored) => self.shared.counters.parked_messages.increment(),
+            Ok(Confirmed::Unroutable) => return Err("the parking queue is gone".to_owned()),
+            Err(error) => return Err(format!("a message could not be parked: {error}")),
+        }
+        Ok(())
     }
 
     /// Whether messages are ready although nothing has come since the last time; also finds that the queue is gone.

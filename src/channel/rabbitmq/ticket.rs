@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::sync::mpsc;
 
+use super::acknowledger::{Settled, Verdict};
 use super::message::{self, Encoded, Note};
 use super::names;
 use super::outbox::{Confirmed, Letter};
@@ -22,9 +22,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The obligation to acknowledge a message. One that is dropped stays with RabbitMQ, which delivers it again.
 pub(in crate::channel) struct Ticket {
-    acker: Option<Acker>,
-    /// Closed when nobody holds it any more, and with it all that was not acknowledged.
-    _channel: lapin::Channel,
+    /// Its delivery tag, and who is told.
+    settled: Option<(u64, mpsc::Sender<Settled>)>,
     queue: Arc<Queue>,
     shared: Arc<Shared>,
 }
@@ -36,15 +35,15 @@ impl std::fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(acker: Acker, channel: lapin::Channel, queue: Arc<Queue>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(settled: (u64, mpsc::Sender<Settled>), queue: &Arc<Queue>, shared: &Arc<Shared>) -> Self {
         shared.counters.enqueued.increment();
         queue.unsettled.fetch_add(1, Ordering::AcqRel);
-        Self { acker: Some(acker), _channel: channel, queue, shared }
+        Self { settled: Some(settled), queue: Arc::clone(queue), shared: Arc::clone(shared) }
     }
 
-    /// Does what follows from an outcome, then acknowledges.
+    /// Does what follows from an outcome, then has it acknowledged.
     pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) {
-        let Some(acker) = self.acker.take() else { return };
+        let Some((tag, settled)) = self.settled.take() else { return };
         let counters = &self.shared.counters;
         let (counter, safe) = match &outcome {
             Outcome::Delivered => (&counters.delivered, true),
@@ -52,15 +51,10 @@ impl Ticket {
             Outcome::Lost(loss) => (&counters.parked, self.park(event, loss).await),
             Outcome::Deferred(deferral) => (&counters.deferred, self.put_off(event, deferral).await),
         };
-        let counter = if safe { counter } else { &counters.returned };
+        let (counter, verdict) = if safe { (counter, Verdict::Done) } else { (&counters.returned, Verdict::Return) };
         counter.increment();
-        let acknowledged = if safe {
-            acker.ack(BasicAckOptions::default()).await
-        } else {
-            acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await
-        };
-        if let Err(error) = acknowledged {
-            tracing::debug!(queue = self.queue.place.queue, %error, "Not acknowledged, so that it will be delivered again");
+        if settled.send((tag, verdict)).await.is_err() {
+            tracing::debug!(queue = self.queue.place.queue, "Not acknowledged, so that it will be delivered again");
         }
     }
 
@@ -121,7 +115,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.queue.unsettled.fetch_sub(1, Ordering::AcqRel);
-        if self.acker.is_some() {
+        if self.settled.is_some() {
             self.shared.counters.returned.increment();
         }
     }
