@@ -16,7 +16,7 @@ use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
 use crate::channel::storages::Storages;
-use crate::cli::{ManifestOptions, QueueType, RabbitmqOptions, RunOptions};
+use crate::cli::{ManifestOptions, QueueType, RabbitmqAccess, RabbitmqOptions, RunOptions};
 use crate::client::{self, ClientCache};
 use crate::control::{self, Rabbitmq, Resolution, Settings};
 use crate::delivery::{self, Delivery};
@@ -78,7 +78,7 @@ fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certific
     let urls = if role == Role::Channel { Some(listeners.urls()?) } else { None };
     let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
     let default_storage = options.default_channel.into();
-    let rabbitmq = if options.rabbitmq.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
+    let rabbitmq = if options.rabbitmq.access.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
     Ok(Settings { role, default_storage, rabbitmq, ..settings })
 }
 
@@ -171,17 +171,19 @@ impl Parts {
 
 /// How RabbitMQ is used; `None` without one.
 fn rabbitmq_options(options: &RunOptions) -> anyhow::Result<Option<rabbitmq::Options>> {
-    let RabbitmqOptions { rabbitmq_uri, rabbitmq_ca, rabbitmq_queue_type, rabbitmq_prefetch, rabbitmq_patience } =
-        &options.rabbitmq;
+    let RabbitmqOptions { access, rabbitmq_queue_type, .. } = &options.rabbitmq;
+    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = access;
     let Some(uri) = rabbitmq_uri else { return Ok(None) };
+    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
     Ok(Some(rabbitmq::Options {
-        address: rabbitmq::Address::new(uri, rabbitmq_ca.as_deref())?,
+        address: rabbitmq::Address::new(uri, credentials, rabbitmq_ca.as_deref())?,
         queue_type: match rabbitmq_queue_type {
             QueueType::Quorum => rabbitmq::QueueType::Quorum,
             QueueType::Classic => rabbitmq::QueueType::Classic,
         },
-        prefetch: *rabbitmq_prefetch,
-        patience: *rabbitmq_patience,
+        prefetch: options.rabbitmq.rabbitmq_prefetch,
+        patience: options.rabbitmq.rabbitmq_patience,
+        delete_after: options.rabbitmq.rabbitmq_delete_after,
     }))
 }
 

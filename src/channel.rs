@@ -84,24 +84,40 @@ impl Loss {
     }
 }
 
-/// When an event is to be tried again.
+/// Which of its destinations an event is on the way to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The subscriber.
+    #[default]
+    Subscriber,
+    /// The reply address: with this, which the subscriber answered.
+    Reply(Arc<Event>),
+    /// The dead letter sink: with this, the event and what is known of the failure.
+    DeadLetterSink(Arc<Event>),
+}
+
+/// When an event is to be tried again, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferral {
-    /// Attempts made until now.
+    /// The destination.
+    pub stage: Stage,
+    /// Attempts made there until now.
     pub attempts: u32,
     /// How long to wait before the next one.
     pub wait: Duration,
 }
 
 /// How far the delivery of an event got before, and how it may go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Attempts made at the subscriber.
+    /// The destination that it got to.
+    pub stage: Stage,
+    /// Attempts made there.
     pub attempts: u32,
     /// What is left to wait before the next one.
     pub wait: Duration,
-    /// The longest wait between two attempts that its queue allows; a longer one at the subscriber ends in
-    /// [`Outcome::Deferred`], at other destinations it is cut short. `None` allows any.
+    /// The longest wait between two attempts that its queue allows; a longer one ends in [`Outcome::Deferred`]. `None`
+    /// allows any.
     pub patience: Option<Duration>,
 }
 

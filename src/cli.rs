@@ -6,6 +6,7 @@ mod filter;
 mod get;
 mod manifests;
 mod parked;
+mod rabbitmq;
 mod run;
 mod send;
 mod value;
@@ -18,7 +19,8 @@ pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
 pub use manifests::{DeliveryMerge, ManifestOptions};
 pub use parked::{DropOptions, ParkedCommand, ParkedOptions};
-pub use run::{DefaultChannel, LimitOptions, LogFormat, QueueType, RabbitmqOptions, Role, RunOptions};
+pub use rabbitmq::{QueueType, RabbitmqAccess, RabbitmqOptions};
+pub use run::{DefaultChannel, LimitOptions, LogFormat, Role, RunOptions};
 pub use send::{Mode, SendOptions};
 
 /// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.

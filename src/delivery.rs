@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::channel::{Deferral, Outcome, Progress};
+use crate::channel::{Deferral, Outcome, Progress, Stage};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
@@ -100,6 +100,11 @@ impl Leg {
         }
     }
 
+    /// What an attempt needs; only those at the subscriber are bounded.
+    async fn permit(self, lane: &Lane) -> Option<OwnedSemaphorePermit> {
+        if self == Self::Subscriber { lane.permit().await } else { None }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Subscriber => "subscriber",
@@ -116,12 +121,38 @@ struct Hop<'a> {
     event: &'a Event,
 }
 
+/// How far the attempts at one destination got.
+#[derive(Clone, Copy)]
+struct Tries {
+    /// Made before.
+    attempts: u32,
+    /// What is left to wait before the next one.
+    wait: Duration,
+    /// The longest wait; `None` allows any.
+    patience: Option<Duration>,
+}
+
+impl From<&Progress> for Tries {
+    fn from(progress: &Progress) -> Self {
+        Self { attempts: progress.attempts, wait: progress.wait, patience: progress.patience }
+    }
+}
+
+impl Tries {
+    /// None yet, with the same patience: at the next destination they are counted anew.
+    fn anew(self) -> Self {
+        Self { attempts: 0, wait: Duration::ZERO, ..self }
+    }
+}
+
 /// Why an event was not sent.
 enum Stop {
     /// All attempts are used up.
     Failed(Failure),
-    /// The next one is too far away to wait for; at the subscriber only.
-    Deferred(Failure, Deferral),
+    /// After so many attempts, the next one is too far away to wait for.
+    Deferred { attempts: u32, wait: Duration },
+    /// There is no such destination any more.
+    Gone,
 }
 
 /// How one attempt ended: an answer of success, or a failure that is final or may be retried, perhaps not before some
@@ -141,7 +172,8 @@ impl<T: Transport> Delivery<T> {
         Self { transport, router, display, options, counters }
     }
 
-    /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt.
+    /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt at the
+    /// subscriber.
     pub async fn deliver(
         &self,
         event: &Arc<Event>,
@@ -149,61 +181,87 @@ impl<T: Transport> Delivery<T> {
         permit: OwnedSemaphorePermit,
         progress: Progress,
     ) -> Outcome {
-        let hop = Hop { leg: Leg::Subscriber, event };
-        let failure = match self.send(hop, lane, Some(permit), progress).await {
-            Ok(answer) => match self.forward_reply(event, lane, answer, progress).await {
-                Ok(()) => return Outcome::Delivered,
-                Err(failure) => failure,
-            },
-            Err(Stop::Deferred(_, deferral)) => return Outcome::Deferred(deferral),
-            Err(Stop::Failed(failure)) => failure,
-        };
-        self.bury(event, lane, failure, progress).await
-    }
-
-    /// Sends the event that the subscriber answered with, if it did and somebody wants it (DP-21, DP-22).
-    async fn forward_reply(
-        &self,
-        event: &Event,
-        lane: &Lane,
-        answer: Response<Bytes>,
-        progress: Progress,
-    ) -> Result<(), Failure> {
-        let subscription = lane.current();
-        let Some(destination) = Leg::Reply.destination(&subscription) else { return Ok(()) };
-        let (parts, body) = answer.into_parts();
-        let reply = match binding::decode_reply(parts.headers, &body) {
-            Ok(None) => return Ok(()),
-            Ok(Some(reply)) => reply,
-            Err(error) => return Err(Failure::unsendable(destination, &error)),
-        };
-        let reply = restore_ttl(reply, event, &subscription);
-        let forwarded = reply.forwarded().to_vec();
-        let sent = self.send_on(Hop { leg: Leg::Reply, event: &reply }, lane, progress).await;
-        sent.map_err(|failure| failure.with_forwarded(forwarded))
-    }
-
-    /// Sends the event to the dead letter sink; without one, or if it fails too, nobody has it (DP-27, DP-28).
-    async fn bury(&self, event: &Event, lane: &Lane, failure: Failure, progress: Progress) -> Outcome {
-        let subscription = lane.current();
-        if subscription.dead_letter_sink.is_none() {
-            return Outcome::Lost(failure.into_loss(&subscription, "there is no dead letter sink"));
-        }
-        let dead = failure.annotate(event.clone());
-        match self.send_on(Hop { leg: Leg::DeadLetterSink, event: &dead }, lane, progress).await {
-            Ok(()) => Outcome::DeadLettered,
-            Err(second) => {
-                Outcome::Lost(failure.into_loss(&subscription, &format!("the dead letter sink failed too: {second}")))
+        let tries = Tries::from(&progress);
+        match progress.stage {
+            Stage::Subscriber => self.send_to_subscriber(event, lane, permit, tries).await,
+            Stage::Reply(reply) => {
+                drop(permit);
+                self.send_reply(event, lane, reply, tries).await
+            }
+            Stage::DeadLetterSink(dead) => {
+                drop(permit);
+                let failure = Failure::noted(&dead);
+                self.send_dead_letter(lane, dead, failure, tries).await
             }
         }
     }
 
-    /// Sends an event to another destination than the subscriber. Its attempts are counted anew, and waits that are
-    /// longer than the queue allows are cut short.
-    async fn send_on(&self, hop: Hop<'_>, lane: &Lane, progress: Progress) -> Result<(), Failure> {
-        match self.send(hop, lane, None, Progress { patience: progress.patience, ..Progress::default() }).await {
-            Ok(_answer) => Ok(()),
-            Err(Stop::Failed(failure) | Stop::Deferred(failure, _)) => Err(failure),
+    async fn send_to_subscriber(
+        &self,
+        event: &Arc<Event>,
+        lane: &Lane,
+        permit: OwnedSemaphorePermit,
+        tries: Tries,
+    ) -> Outcome {
+        match self.send(Hop { leg: Leg::Subscriber, event }, lane, Some(permit), tries).await {
+            Ok(answer) => self.follow_up(event, lane, answer, tries.anew()).await,
+            Err(Stop::Deferred { attempts, wait }) => {
+                Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts, wait })
+            }
+            Err(Stop::Failed(failure)) => self.bury(event, lane, failure, tries.anew()).await,
+            Err(Stop::Gone) => Outcome::Delivered,
+        }
+    }
+
+    /// Sends the event that the subscriber answered with, if it did and somebody wants it (DP-21, DP-22).
+    async fn follow_up(&self, event: &Arc<Event>, lane: &Lane, answer: Response<Bytes>, tries: Tries) -> Outcome {
+        let subscription = lane.current();
+        let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
+        let (parts, body) = answer.into_parts();
+        match binding::decode_reply(parts.headers, &body) {
+            Ok(None) => Outcome::Delivered,
+            Ok(Some(reply)) => {
+                let reply = restore_ttl(reply, event, &subscription);
+                self.send_reply(event, lane, Arc::new(reply), tries).await
+            }
+            Err(error) => self.bury(event, lane, Failure::unsendable(destination, &error), tries).await,
+        }
+    }
+
+    async fn send_reply(&self, event: &Arc<Event>, lane: &Lane, reply: Arc<Event>, tries: Tries) -> Outcome {
+        match self.send(Hop { leg: Leg::Reply, event: &reply }, lane, None, tries).await {
+            Ok(_) | Err(Stop::Gone) => Outcome::Delivered,
+            Err(Stop::Deferred { attempts, wait }) => {
+                Outcome::Deferred(Deferral { stage: Stage::Reply(reply), attempts, wait })
+            }
+            Err(Stop::Failed(failure)) => {
+                let failure = failure.with_forwarded(reply.forwarded().to_vec());
+                self.bury(event, lane, failure, tries.anew()).await
+            }
+        }
+    }
+
+    /// Sends the event to the dead letter sink; without one, nobody has it (DP-27, DP-28).
+    async fn bury(&self, event: &Event, lane: &Lane, failure: Failure, tries: Tries) -> Outcome {
+        let subscription = lane.current();
+        if subscription.dead_letter_sink.is_none() {
+            return homeless(failure, lane);
+        }
+        let dead = Arc::new(failure.annotate(event.clone()));
+        self.send_dead_letter(lane, dead, failure, tries).await
+    }
+
+    async fn send_dead_letter(&self, lane: &Lane, dead: Arc<Event>, failure: Failure, tries: Tries) -> Outcome {
+        match self.send(Hop { leg: Leg::DeadLetterSink, event: &dead }, lane, None, tries).await {
+            Ok(_answer) => Outcome::DeadLettered,
+            Err(Stop::Deferred { attempts, wait }) => {
+                Outcome::Deferred(Deferral { stage: Stage::DeadLetterSink(dead), attempts, wait })
+            }
+            Err(Stop::Failed(second)) => {
+                let end = format!("the dead letter sink failed too: {second}");
+                Outcome::Lost(failure.into_loss(&lane.current(), &end))
+            }
+            Err(Stop::Gone) => homeless(failure, lane),
         }
     }
 
@@ -214,17 +272,17 @@ impl<T: Transport> Delivery<T> {
         hop: Hop<'_>,
         lane: &Lane,
         mut permit: Option<OwnedSemaphorePermit>,
-        progress: Progress,
+        tries: Tries,
     ) -> Result<Response<Bytes>, Stop> {
-        if !progress.wait.is_zero() {
+        if !tries.wait.is_zero() {
             drop(permit.take());
-            tokio::time::sleep(progress.wait).await;
-            permit = lane.permit().await;
+            tokio::time::sleep(tries.wait).await;
+            permit = hop.leg.permit(lane).await;
         }
-        let mut schedule = Schedule::new(&lane.current().delivery, self.options.jitter).after(progress.attempts);
+        let mut schedule = Schedule::new(&lane.current().delivery, self.options.jitter).after(tries.attempts);
         loop {
             let subscription = lane.current();
-            let Some(destination) = hop.leg.destination(&subscription) else { return Ok(Response::default()) };
+            let Some(destination) = hop.leg.destination(&subscription) else { return Err(Stop::Gone) };
             let (failure, retry_after) = match self.attempt(hop, &subscription, destination, permit).await {
                 Ok(answer) => return Ok(answer),
                 Err(backoff::Error::Permanent(failure)) => {
@@ -236,17 +294,20 @@ impl<T: Transport> Delivery<T> {
                 return Err(Stop::Failed(failure.after(schedule.attempts())));
             };
             let wait = wait.max(retry_after.unwrap_or_default());
-            let allowed = wait.min(progress.patience.unwrap_or(wait));
-            if allowed < wait && hop.leg == Leg::Subscriber {
+            if tries.patience.is_some_and(|patience| wait > patience) {
                 self.counters.retries.increment();
-                return Err(Stop::Deferred(failure, Deferral { attempts: schedule.done(), wait }));
+                return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
             tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
-            tokio::time::sleep(allowed).await;
+            tokio::time::sleep(wait).await;
             self.counters.retries.increment();
-            permit = if hop.leg == Leg::Subscriber { lane.permit().await } else { None };
+            permit = hop.leg.permit(lane).await;
         }
     }
+}
+
+fn homeless(failure: Failure, lane: &Lane) -> Outcome {
+    Outcome::Lost(failure.into_loss(&lane.current(), "there is no dead letter sink"))
 }
 
 /// What a Trigger's subscriber answers with keeps the hops that its event had left (data-plane.md BF-12).

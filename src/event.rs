@@ -205,6 +205,8 @@ impl std::fmt::Debug for Event {
     }
 }
 
+impl Eq for Event {}
+
 impl PartialEq for Event {
     /// Same attributes (in any order), same data, same forwarded headers; what keeps the event alive is not compared.
     fn eq(&self, other: &Self) -> bool {

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Command::Run(options) => options.validate(),
         Command::Check(options) => options.manifests.validate(),
         Command::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
-        Command::Parked(parked) => parked.options().manifests.validate(),
+        Command::Parked(parked) => parked.options().validate(),
         _ => Ok(()),
     };
     if let Err(error) = usage.and_then(|()| start_logging(style, &level)) {

@@ -7,10 +7,12 @@
 mod acknowledger;
 mod connection;
 mod consumer;
+mod farewell;
 mod message;
 mod names;
 mod outbox;
 pub mod parking;
+mod stage;
 mod ticket;
 mod topology;
 
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,7 @@ use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 pub use connection::Address;
+use connection::{Pool, Seat};
 use consumer::Consumer;
 use message::{Encoded, Note};
 use outbox::{Confirmed, Letter, Outbox};
@@ -40,6 +43,11 @@ pub use topology::QueueType;
 
 /// Messages that wait for a worker; at a stop they are delivered first.
 const HANDED_OVER: usize = 32;
+/// Queues that are declared at once.
+const DECLARING: usize = 16;
+
+/// Tells what a connection is; who holds it has to keep that connection.
+type Keeper = watch::Sender<Option<Arc<lapin::Connection>>>;
 
 /// How RabbitMQ is used.
 #[derive(Clone, Debug)]
@@ -52,13 +60,18 @@ pub struct Options {
     pub prefetch: u16,
     /// The longest wait for which a message is held; what is to wait longer goes through a delay queue.
     pub patience: Duration,
+    /// How long the queue of a subscription that is gone is kept; `None` keeps it for ever.
+    pub delete_after: Option<Duration>,
 }
 
 /// What all parts use.
 pub(super) struct Shared {
     options: Options,
     outbox: Arc<Outbox>,
-    consuming: connection::Current,
+    /// For what has no connection of its own.
+    consuming: Seat,
+    /// Queues that may be declared at once.
+    declaring: Semaphore,
     /// Delays that were declared, in seconds.
     delays: tokio::sync::Mutex<HashSet<u64>>,
     counters: Arc<Counters>,
@@ -69,14 +82,17 @@ pub(super) struct Shared {
 struct Queue {
     place: Place,
     declared: AtomicBool,
+    /// Told when RabbitMQ turns out not to have all of it.
+    missing: Notify,
     /// Messages that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
     stop: CancellationToken,
 }
 
 impl Queue {
-    fn declared(&self) {
-        self.declared.store(true, Ordering::Release);
+    fn is_missing(&self) {
+        self.declared.store(false, Ordering::Release);
+        self.missing.notify_one();
     }
 
     /// Whether RabbitMQ would send more messages, if there were any. Of an ordered queue it may send them to another
@@ -95,10 +111,28 @@ struct Tasks {
     others: JoinSet<()>,
 }
 
+impl Tasks {
+    /// Keeps a connection for consumers, if there is one to be kept.
+    fn keep(&mut self, keeper: Option<Keeper>, address: &Address, counters: &Arc<Counters>) {
+        if let Some(keeper) = keeper {
+            self.others.spawn(connection::keep(address.clone(), "consuming", keeper, Arc::clone(counters)));
+        }
+    }
+}
+
+/// Which queues there are.
+#[derive(Default)]
+struct Queues {
+    open: HashMap<SubscriptionKey, Arc<Queue>>,
+    /// Farewells to queues, by name; cancelled when they are done, or their subscription comes back.
+    leaving: HashMap<String, CancellationToken>,
+}
+
 /// The queues of all channels on RabbitMQ.
 pub struct RabbitmqBackend {
     shared: Arc<Shared>,
-    queues: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
+    queues: Mutex<Queues>,
+    pool: Mutex<Pool>,
     tasks: Mutex<Tasks>,
     closing: CancellationToken,
 }
@@ -108,15 +142,16 @@ impl RabbitmqBackend {
     #[must_use]
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
         let (publishing, publishing_now) = watch::channel(None);
-        let (consuming, consuming_now) = watch::channel(None);
         let (outbox, keeper) = Outbox::new();
         let mut tasks = Tasks::default();
         tasks.others.spawn(connection::keep(options.address.clone(), "publishing", publishing, Arc::clone(&counters)));
-        tasks.others.spawn(connection::keep(options.address.clone(), "consuming", consuming, Arc::clone(&counters)));
         tasks.others.spawn(keeper.run(publishing_now));
-        let delays = tokio::sync::Mutex::default();
-        let shared = Arc::new(Shared { options, outbox, consuming: consuming_now, delays, counters });
-        Self { shared, queues: Mutex::default(), tasks: Mutex::new(tasks), closing: CancellationToken::new() }
+        let (mut pool, delays, declaring) = (Pool::default(), tokio::sync::Mutex::default(), Semaphore::new(DECLARING));
+        let (consuming, keeper) = pool.seat();
+        tasks.keep(keeper, &options.address, &counters);
+        let shared = Arc::new(Shared { options, outbox, consuming, declaring, delays, counters });
+        let (queues, pool, tasks) = (Mutex::default(), Mutex::new(pool), Mutex::new(tasks));
+        Self { shared, queues, pool, tasks, closing: CancellationToken::new() }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -135,20 +170,31 @@ impl RabbitmqBackend {
     /// Whether RabbitMQ can be published to and consumed from now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.shared.outbox.is_open() && self.shared.consuming.borrow().is_some()
+        self.shared.outbox.is_open() && self.pool().is_connected()
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<Queue>>> {
+    fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seat(&self) -> Seat {
+        let (seat, keeper) = self.pool().seat();
+        self.tasks().keep(keeper, &self.shared.options.address, &self.shared.counters);
+        seat
     }
 
     /// Begins to consume a queue.
     fn start(&self, place: Place) -> (Arc<Queue>, super::Consumer) {
         let (messages, consumer) = mpsc::channel(HANDED_OVER);
         let stop = self.closing.child_token();
-        let (declared, unsettled) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let queue = Arc::new(Queue { place, declared, unsettled, stop });
-        let consume = Consumer { queue: Arc::clone(&queue), shared: Arc::clone(&self.shared), messages };
+        let (declared, missing, unsettled) = (AtomicBool::new(false), Notify::new(), AtomicUsize::new(0));
+        let queue = Arc::new(Queue { place, declared, missing, unsettled, stop });
+        let shared = Arc::clone(&self.shared);
+        let consume = Consumer { queue: Arc::clone(&queue), shared, messages, seat: self.seat() };
         let mut tasks = self.tasks();
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
@@ -163,11 +209,14 @@ impl ChannelBackend for RabbitmqBackend {
         let mut lanes = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let place = Place::new(&channel.key, subscription);
-            let known = queues.get(&subscription.key).filter(|queue| queue.place == place).cloned();
+            let known = queues.open.get(&subscription.key).filter(|queue| queue.place == place).cloned();
             let queue = known.unwrap_or_else(|| {
+                if let Some(farewell) = queues.leaving.remove(&place.queue) {
+                    farewell.cancel();
+                }
                 let (queue, consumer) = self.start(place);
                 consumers.push((Arc::clone(subscription), consumer));
-                if let Some(before) = queues.insert(subscription.key.clone(), Arc::clone(&queue)) {
+                if let Some(before) = queues.open.insert(subscription.key.clone(), Arc::clone(&queue)) {
                     before.stop.cancel();
                 }
                 queue
@@ -179,33 +228,25 @@ impl ChannelBackend for RabbitmqBackend {
         Opened { publisher: Arc::new(publisher), consumers }
     }
 
-    /// The queue is unbound at once, and stays with what is in it.
+    /// The queue is unbound at once, and stays with what is in it, for ever or for as long as is wanted.
     fn retire(&self, subscription: &SubscriptionKey) {
-        let Some(queue) = self.queues().remove(subscription) else { return };
+        let mut queues = self.queues();
+        let Some(queue) = queues.open.remove(subscription) else { return };
         queue.stop.cancel();
         if self.closing.is_cancelled() {
             return;
         }
-        let mut connections = self.shared.consuming.clone();
-        let unbind = async move {
-            while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
-                let Some(connection) = connection else { continue };
-                match queue.place.unbind(&connection).await {
-                    Ok(()) => {
-                        tracing::warn!(
-                            queue = queue.place.queue,
-                            "Subscription is gone: its queue gets no more events, and keeps those it has"
-                        );
-                        return;
-                    }
-                    Err(error) => tracing::debug!(queue = queue.place.queue, %error, "Could not unbind, trying again"),
-                }
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        };
+        let returned = CancellationToken::new();
+        queues.leaving.retain(|_, farewell| !farewell.is_cancelled());
+        queues.leaving.insert(queue.place.queue.clone(), returned.clone());
+        drop(queues);
+        let farewell = farewell::bid(queue, self.shared.consuming.clone(), self.shared.options.delete_after);
         let mut tasks = self.tasks();
         while tasks.others.try_join_next().is_some() {}
-        tasks.others.spawn(unbind);
+        tasks.others.spawn(async move {
+            returned.run_until_cancelled(farewell).await;
+            returned.cancel();
+        });
     }
 
     fn close(&self) {
@@ -252,7 +293,7 @@ impl RabbitmqPublisher {
         match self.shared.outbox.publish(letter).await {
             Ok(Confirmed::Stored) => Ok(()),
             Ok(Confirmed::Unroutable) => {
-                queue.declared.store(false, Ordering::Release);
+                queue.is_missing();
                 Err(PublishError::Unavailable(format!("the queue {} is gone", queue.place.queue)))
             }
             Err(error) => Err(PublishError::Unavailable(error)),

@@ -1,11 +1,10 @@
 //! The flags of `sealpost parked`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{DefaultChannel, ManifestOptions, value};
+use super::{DefaultChannel, ManifestOptions, RabbitmqAccess, value};
 
 /// What to do with parked events.
 #[derive(Clone, Debug, Subcommand)]
@@ -42,13 +41,9 @@ pub struct ParkedOptions {
     #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
     pub default_channel: DefaultChannel,
 
-    /// RabbitMQ to use, amqp:// or amqps://; better given by the environment
-    #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
-    pub rabbitmq_uri: String,
-
-    /// CA that the certificate of amqps is verified with, PEM [default: those of the system]
-    #[arg(long, value_name = "FILE", env = "SEALPOST_RABBITMQ_CA")]
-    pub rabbitmq_ca: Option<PathBuf>,
+    /// Where RabbitMQ is.
+    #[command(flatten)]
+    pub access: RabbitmqAccess,
 }
 
 /// What `sealpost parked drop` is told.
@@ -71,5 +66,18 @@ impl ParkedCommand {
             Self::List(options) | Self::Show(options) | Self::Replay(options) => options,
             Self::Drop(options) => &options.parked,
         }
+    }
+}
+
+impl ParkedOptions {
+    /// What cannot be done.
+    ///
+    /// # Errors
+    /// What to change.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.access.rabbitmq_uri.is_none() {
+            return Err("no RabbitMQ is given: set SEALPOST_RABBITMQ_URI, or --rabbitmq-uri".to_owned());
+        }
+        self.manifests.validate()
     }
 }

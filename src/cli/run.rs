@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ManifestOptions, value};
+use super::{ManifestOptions, RabbitmqOptions, value};
 use crate::model::{self, TransportEncryption};
 use crate::tls::MinVersion;
 
@@ -150,40 +150,6 @@ pub struct RunOptions {
     pub limits: LimitOptions,
 }
 
-/// How queues are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum QueueType {
-    /// Replicated.
-    Quorum,
-    /// On one node.
-    Classic,
-}
-
-/// The flags of channels on RabbitMQ.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "RabbitMQ")]
-pub struct RabbitmqOptions {
-    /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; better given by the environment
-    #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
-    pub rabbitmq_uri: Option<String>,
-
-    /// CA that the certificate of amqps is verified with, PEM [default: those of the system]
-    #[arg(long, value_name = "FILE", env = "SEALPOST_RABBITMQ_CA", requires = "rabbitmq_uri")]
-    pub rabbitmq_ca: Option<PathBuf>,
-
-    /// How queues are stored: quorum or classic
-    #[arg(long, value_name = "TYPE", env = "SEALPOST_RABBITMQ_QUEUE_TYPE", default_value = "quorum")]
-    pub rabbitmq_queue_type: QueueType,
-
-    /// Messages of one queue that are held unacknowledged at most
-    #[arg(long, value_name = "N", env = "SEALPOST_RABBITMQ_PREFETCH", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
-    pub rabbitmq_prefetch: u16,
-
-    /// Longest wait between attempts for which a message is held; longer ones go through durable delay queues
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_PATIENCE", default_value = "PT5S", value_parser = value::duration)]
-    pub rabbitmq_patience: Duration,
-}
-
 /// The flags that bound what senders and subscribers may cost.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
@@ -258,7 +224,7 @@ impl RunOptions {
         if self.kubernetes {
             return Err("--kubernetes is not in this version: run from manifests with -f".to_owned());
         }
-        if self.default_channel == DefaultChannel::Rabbitmq && self.rabbitmq.rabbitmq_uri.is_none() {
+        if self.default_channel == DefaultChannel::Rabbitmq && self.rabbitmq.access.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
         self.manifests.validate()?;

@@ -3,9 +3,11 @@
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use crate::channel::rabbitmq::Address;
 use crate::channel::rabbitmq::parking::{Action, Lot, Parked, Parking, lots};
-use crate::cli::{ParkedCommand, ParkedOptions};
+use crate::cli::{ParkedCommand, ParkedOptions, RabbitmqAccess};
 use crate::control::{self, CaCerts, Settings};
 
 /// Does what is asked with what is meant.
@@ -15,7 +17,10 @@ use crate::control::{self, CaCerts, Settings};
 pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let options = command.options();
     let lots = meant(options)?;
-    let address = Address::new(&options.rabbitmq_uri, options.rabbitmq_ca.as_deref())?;
+    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = &options.access;
+    let uri = rabbitmq_uri.as_deref().context("no RabbitMQ is given")?;
+    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
+    let address = Address::new(uri, credentials, rabbitmq_ca.as_deref())?;
     let parking = Parking::open(&address).await?;
     match command {
         ParkedCommand::List(_) => list(&parking, &lots).await,

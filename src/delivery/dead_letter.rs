@@ -57,6 +57,19 @@ impl Failure {
         Self::new(destination, status.as_u16().into(), body, format!("answered {status}"))
     }
 
+    /// What an event on its way to the dead letter sink tells of the failure that sent it there.
+    pub(super) fn noted(dead: &Event) -> Self {
+        let text = |name: &str| dead.get(name).unwrap_or_default();
+        Self {
+            destination: text(knative::ERROR_DEST).into(),
+            code: text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER),
+            data: Bytes::from(STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
+            reason: format!("failed with {}", text(knative::ERROR_CODE)).into(),
+            attempts: 0,
+            forwarded: None,
+        }
+    }
+
     /// The same failure, with the destination and the answer that a broker filter tells of in its own; as it is, if
     /// the filter failed itself and tells of none (BF-13; gaps.md G-36).
     pub(super) fn told_by_filter(mut self, body: &Bytes) -> Self {

@@ -418,9 +418,14 @@ async fn long_waits_are_put_off() {
     let homeless = Subscription { dead_letter_sink: None, ..subscription(SubscriptionKind::Subscription, spec) };
     let patience = Some(Duration::from_secs(3));
     let first = deliver_from(&transport, homeless.clone(), Progress { patience, ..Progress::default() }).await;
-    assert_eq!(first, Outcome::Deferred(Deferral { attempts: 2, wait: delay * 2 }));
-    let second = deliver_from(&transport, homeless.clone(), Progress { attempts: 2, wait: delay, patience }).await;
-    assert_eq!(second, Outcome::Deferred(Deferral { attempts: 3, wait: delay * 4 }));
+    assert_eq!(first, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 2, wait: delay * 2 }));
+    let second = deliver_from(
+        &transport,
+        homeless.clone(),
+        Progress { attempts: 2, wait: delay, patience, ..Progress::default() },
+    )
+    .await;
+    assert_eq!(second, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait: delay * 4 }));
     let third = deliver_from(&transport, homeless, Progress { attempts: 3, patience, ..Progress::default() }).await;
     let Outcome::Lost(loss) = third else { panic!("not lost") };
     assert_eq!((loss.attempts, loss.code), (4, 503));

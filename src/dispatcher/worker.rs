@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::channel::{Consumer, Progress};
+use crate::channel::Consumer;
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::Order;
@@ -13,20 +13,20 @@ use crate::model::Order;
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
     let mut deliveries = JoinSet::new();
-    while let Some(message) = consumer.recv().await {
+    while let Some(mut message) = consumer.recv().await {
         // Only now: a permit that is held while nothing is to be done would be missing to those that try again.
         let Some(permit) = lane.permit().await else { break };
         while let Some(ended) = deliveries.try_join_next() {
             report(&lane, ended);
         }
         let ordered = lane.order() == Order::Ordered;
-        let progress = match ordered {
-            // An event that was put off would come after those behind it.
-            true => Progress { patience: None, ..message.progress },
-            false => message.progress,
-        };
         let (lane_of_one, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
+        if ordered {
+            // An event that was put off would come after those behind it.
+            message.progress.patience = None;
+        }
         deliveries.spawn(async move {
+            let progress = std::mem::take(&mut message.progress);
             let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
             message.settle(outcome).await;
         });

@@ -1,12 +1,16 @@
 //! Channels on RabbitMQ.
 
+mod access;
+mod outage;
+mod retries;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use lapin::types::AMQPValue;
 
 use crate::support::dispatcher::{Builder, Dispatcher, ready};
-use crate::support::rabbitmq::{Client, Node, header, namespace, shared};
+use crate::support::rabbitmq::{Client, header, namespace, shared};
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{eventually, eventually_some};
@@ -193,41 +197,6 @@ async fn other_spellings_are_understood() {
     assert_eq!(&got.iter().find(|event| event.id() == "json").expect("structured").body[..], b"1");
 }
 
-/// Waits that are longer than the patience go through delay queues, and a restart in between forgets nothing; another
-/// event is not delayed.
-#[tokio::test(flavor = "multi_thread")]
-async fn long_waits_outlive_the_process() {
-    let namespace = namespace();
-    let subscriber = Subscriber::answering(|event| {
-        Reply::status(if event.id() == "poison" && event.number < 4 { 503 } else { 200 })
-    })
-    .await;
-    let delivery = "retry: 9, backoffPolicy: linear, backoffDelay: PT5S";
-    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, delivery);
-    let path = format!("/{namespace}/c");
-    let patient = |yaml: &str| on(&shared(), yaml).arg("--rabbitmq-patience").arg("PT1S");
-    let mut dispatcher = patient(&yaml).start().await;
-    take_events(&dispatcher, &path).await;
-    assert_eq!(send(&plain(), dispatcher.http_url(&path), "poison").await, 202);
-    let poison = || subscriber.received().into_iter().filter(|event| event.id() == "poison").collect::<Vec<_>>();
-    eventually("two attempts", || poison().len() == 2).await;
-    assert_eq!(send(&plain(), dispatcher.http_url(&path), "other").await, 202);
-    eventually("the other one is not delayed", || subscriber.received().iter().any(|event| event.id() == "other"))
-        .await;
-    assert_eq!(poison().len(), 2);
-    let deadline = std::time::Instant::now() + crate::support::SOON;
-    while dispatcher.counter("deliveries_deferred_total").await == 0 {
-        assert!(std::time::Instant::now() < deadline, "it is put off");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    dispatcher.signal(rustix::process::Signal::KILL);
-    dispatcher.ended().await;
-    let _second = patient(&yaml).start().await;
-    eventually("it goes on", || poison().len() >= 3).await;
-    let waited = poison()[2].at - poison()[1].at;
-    assert!(waited >= Duration::from_millis(4900), "the wait is 5 s, and was not begun anew: {waited:?}");
-}
-
 /// A stop hands back what is not under way, and loses nothing of what is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_leaves_the_rest_in_the_queue() {
@@ -252,89 +221,6 @@ async fn a_stop_leaves_the_rest_in_the_queue() {
     assert!(duplicates <= 5, "a stop makes no duplicates to speak of: {duplicates}");
 }
 
-/// Without RabbitMQ nothing is accepted, nothing hangs, and the process goes on; when it comes back, so does service, and
-/// nothing that was accepted is lost. A queue that was deleted by hand is made again.
-#[tokio::test(flavor = "multi_thread")]
-async fn rabbitmq_may_go_and_come_back() {
-    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
-    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
-    let path = format!("/{namespace}/c");
-    let dispatcher = on(&node.uri, &yaml).start().await;
-    take_events(&dispatcher, &path).await;
-    node.stop();
-    let answer = event(&plain(), dispatcher.http_url(&path), "away").send().await.expect("an answer");
-    assert_eq!(answer.status(), 503);
-    assert!(answer.headers().contains_key("retry-after"));
-    assert_eq!((dispatcher.admin_text("/readyz").await.0, dispatcher.admin_text("/healthz").await.0), (503, 200));
-    node.restart();
-    let started = std::time::Instant::now();
-    take_events(&dispatcher, &path).await;
-    eprintln!("service again {:?} after the node", started.elapsed());
-    let before = subscriber.count();
-    assert!(dispatcher.counter("rabbitmq_connections_total").await >= 4, "two before, two after");
-    node.ctl(&["close_all_connections", "test"]);
-    take_events(&dispatcher, &path).await;
-    subscriber.until(before + 1).await;
-    node.ctl(&["delete_queue", &queue(&namespace, "a")]);
-    eventually("the consumer notices", || !dispatcher.logged(&["beginning again", "deleted"]).is_empty()).await;
-    assert!(dispatcher.counter("rabbitmq_consumers_restarted_total").await >= 1);
-    let before = subscriber.count();
-    take_events(&dispatcher, &path).await;
-    subscriber.until(before + 1).await;
-}
-
-/// An alarm blocks publishers: they are told at once, and nothing is accepted that is not stored.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_alarm_is_told_to_senders() {
-    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
-    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
-    let path = format!("/{namespace}/c");
-    let dispatcher = on(&node.uri, &yaml).start().await;
-    take_events(&dispatcher, &path).await;
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1"]);
-    let deadline = std::time::Instant::now() + crate::support::SOON;
-    loop {
-        let answer = event(&plain(), dispatcher.http_url(&path), "blocked").send().await.expect("an answer");
-        if answer.status() == 503 {
-            break;
-        }
-        assert!(std::time::Instant::now() < deadline, "the alarm is not seen");
-    }
-    let started = std::time::Instant::now();
-    assert_eq!(send(&plain(), dispatcher.http_url(&path), "blocked").await, 503);
-    assert!(started.elapsed() < Duration::from_secs(11), "bounded");
-    node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
-    take_events(&dispatcher, &path).await;
-}
-
-/// A node that is paused answers nothing: senders are told in bounded time, and when it goes on, so does service.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_paused_node_does_not_hang_senders() {
-    use rustix::process::Signal;
-
-    let pause = std::env::var("SEALPOST_TEST_PAUSE").map_or(12, |text| text.parse().expect("seconds"));
-    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
-    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
-    let path = format!("/{namespace}/c");
-    let dispatcher = on(&node.uri, &yaml).start().await;
-    take_events(&dispatcher, &path).await;
-    node.signal(Signal::STOP);
-    let paused = std::time::Instant::now();
-    while paused.elapsed() < Duration::from_secs(pause) {
-        let asked = std::time::Instant::now();
-        assert_eq!(send(&plain(), dispatcher.http_url(&path), "paused").await, 503);
-        assert!(asked.elapsed() < Duration::from_secs(11), "{:?}", asked.elapsed());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    node.signal(Signal::CONT);
-    let started = std::time::Instant::now();
-    take_events(&dispatcher, &path).await;
-    eprintln!("service again {:?} after a pause of {pause} s", started.elapsed());
-    let before = subscriber.count();
-    take_events(&dispatcher, &path).await;
-    subscriber.until(before + 1).await;
-}
-
 /// A channel that nobody has subscribed to takes events, as Knative does; a subscription that is removed gets no more, and
 /// its queue keeps what it has.
 #[tokio::test(flavor = "multi_thread")]
@@ -355,6 +241,35 @@ async fn removed_subscriptions_keep_their_queue() {
     take_events(&dispatcher, &path).await;
     up.until(1).await;
     assert!(up.received().iter().all(|event| event.id() != "nobody"), "it came while nobody was subscribed");
+}
+
+/// The queue of a subscription that is gone is deleted after a grace, where that is wanted, with what is in it; one that
+/// has come back in time keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_are_deleted_after_a_grace_if_wanted() {
+    let (namespace, up) = (namespace(), Subscriber::ok().await);
+    let down = Subscriber::replying(&[503]).await;
+    let delivery = "retry: 20, backoffPolicy: linear, backoffDelay: PT1H";
+    let [a, b] = ["a", "b"].map(|name| subscription(&namespace, name, &down, delivery));
+    let path = format!("/{namespace}/c");
+    let all = channel(&namespace) + &a + &b;
+    let flags = ["--rabbitmq-prefetch", "1", "--rabbitmq-delete-after", "PT1S"];
+    let dispatcher = flags.into_iter().fold(on(&shared(), &all), Builder::arg).start().await;
+    take_events(&dispatcher, &path).await;
+    let parked = format!("{}:parked", queue(&namespace, "a"));
+    Client::new(&shared()).await.put(&parked, "text/plain", &[], b"x").await;
+    dispatcher.apply(&channel(&namespace)).await;
+    dispatcher.apply(&(channel(&namespace) + &subscription(&namespace, "b", &up, ""))).await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while Client::ready(&shared(), &queue(&namespace, "a")).await.is_some() {
+        assert!(std::time::Instant::now() < deadline, "it is deleted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    take_events(&dispatcher, &path).await;
+    up.until(1).await;
+    assert!(Client::ready(&shared(), &queue(&namespace, "b")).await.is_some(), "it came back");
+    eventually("the parking queue is kept", || !dispatcher.logged(&[":parked", "kept: it is in use"]).is_empty()).await;
+    assert_eq!(Client::ready(&shared(), &parked).await, Some(1));
 }
 
 /// Brokers on RabbitMQ by default, with filters, hop counts and replies.

@@ -35,12 +35,17 @@ impl std::fmt::Debug for Address {
 }
 
 impl Address {
-    /// Reads an `amqp://` or `amqps://` URI and, if it is given, the CA that RabbitMQ's certificate is verified with.
+    /// Reads an `amqp://` or `amqps://` URI; user name and password that are given stand for those of the URI;
+    /// RabbitMQ's certificate is verified with the CA, if one is given.
     ///
     /// # Errors
     /// What is wrong with the URI, without repeating it, since it may hold a password; or with the file.
-    pub fn new(uri: &str, ca: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(uri: &str, credentials: (Option<&str>, Option<&str>), ca: Option<&Path>) -> anyhow::Result<Self> {
         let mut uri: AMQPUri = uri.parse().map_err(|error| anyhow::anyhow!("--rabbitmq-uri: {error}"))?;
+        let login = &mut uri.authority.userinfo;
+        let (username, password) = credentials;
+        username.inspect(|username| (*username).clone_into(&mut login.username));
+        password.inspect(|password| (*password).clone_into(&mut login.password));
         uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
         let timeout = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
         uri.query.connection_timeout = uri.query.connection_timeout.or(Some(timeout));
@@ -104,6 +109,40 @@ pub(super) async fn keep(
         }
         tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
         wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+/// Consumers of one connection: RabbitMQ allows 2,047 channels, and one needs up to three for a moment.
+const CONSUMERS: usize = 600;
+
+/// Connections for consumers, as many as they take.
+#[derive(Default)]
+pub(super) struct Pool(Vec<Seat>);
+
+/// A place on a connection, given back when it is dropped.
+#[derive(Clone)]
+pub(super) struct Seat {
+    /// The connection.
+    pub(super) current: Current,
+    /// As many as there are seats of this connection, and the pool's own.
+    taken: Arc<()>,
+}
+
+impl Pool {
+    /// A seat on a connection that has one left. Without one, there is a connection to be kept for it.
+    pub(super) fn seat(&mut self) -> (Seat, Option<watch::Sender<Option<Arc<Connection>>>>) {
+        if let Some(seat) = self.0.iter().find(|seat| Arc::strong_count(&seat.taken) <= CONSUMERS) {
+            return (seat.clone(), None);
+        }
+        let (keeper, current) = watch::channel(None);
+        let seat = Seat { current, taken: Arc::default() };
+        self.0.push(seat.clone());
+        (seat, Some(keeper))
+    }
+
+    /// Whether each connection is there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.0.iter().all(|seat| seat.current.borrow().is_some())
     }
 }
 

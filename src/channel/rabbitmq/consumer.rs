@@ -2,6 +2,7 @@
 //! goes, everything is declared and begun again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +14,11 @@ use lapin::{BasicProperties, Connection};
 use tokio::sync::mpsc;
 
 use super::acknowledger::{Acknowledger, Settled, Verdict};
-use super::connection::Current;
-use super::message;
+use super::connection::{Current, Seat};
 use super::outbox::{Confirmed, Letter, short};
 use super::ticket::Ticket;
 use super::{Queue, Shared};
+use super::{message, stage};
 use crate::channel::{Message, Progress};
 
 /// The wait before a consumer is begun again.
@@ -30,12 +31,13 @@ pub(super) struct Consumer {
     pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
     pub(super) messages: mpsc::Sender<Message>,
+    pub(super) seat: Seat,
 }
 
 impl Consumer {
     /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
-        let mut connections = self.shared.consuming.clone();
+        let mut connections = self.seat.current.clone();
         while let Some(connection) = self.next_connection(&mut connections).await {
             if let Err(error) = self.consume(&connection).await {
                 self.shared.counters.rabbitmq_consumers_restarted.increment();
@@ -69,13 +71,21 @@ impl Consumer {
     }
 
     async fn begin(&self, connection: &Connection) -> lapin::Result<(lapin::Channel, lapin::Consumer)> {
-        self.queue.place.declare(connection, self.shared.options.queue_type).await?;
-        self.queue.declared();
+        self.declare(connection).await?;
         let channel = connection.create_channel().await?;
         channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default()).await?;
         let (queue, tag, options) = (short(&self.queue.place.queue), short(""), BasicConsumeOptions::default());
         let deliveries = channel.basic_consume(queue, tag, options, FieldTable::default()).await?;
         Ok((channel, deliveries))
+    }
+
+    /// Some at once: a thousand queues that are made anew would keep RabbitMQ from everything else.
+    async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
+        let turn = self.shared.declaring.acquire().await;
+        self.queue.place.declare(connection, self.shared.options.queue_type).await?;
+        drop(turn);
+        self.queue.declared.store(true, Ordering::Release);
+        Ok(())
     }
 
     async fn receive(
@@ -96,6 +106,10 @@ impl Consumer {
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the queue was deleted, or the channel closed".to_owned()),
                 },
+                () = self.queue.missing.notified() => {
+                    tracing::warn!(queue = self.queue.place.queue, "Something of a queue is missing, declaring it again");
+                    self.declare(connection).await.map_err(|error| error.to_string())?;
+                }
                 _ = watch.tick() => {
                     if self.is_stuck(connection, seen).await? {
                         return Err("messages wait, but none comes".to_owned());
@@ -110,10 +124,10 @@ impl Consumer {
     async fn take(&self, delivery: Delivery, settled: &mpsc::Sender<Settled>) -> Result<(), String> {
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
-        match message::decode(&properties, data.clone()) {
-            Ok((event, note)) => {
+        match stage::decode(&properties, data.clone()) {
+            Ok((event, note, stage)) => {
                 let patience = Some(self.shared.options.patience);
-                let progress = Progress { attempts: note.attempts, wait: note.wait(), patience };
+                let progress = Progress { stage, attempts: note.attempts, wait: note.wait(), patience };
                 let ticket = Ticket::new((delivery_tag, settled.clone()), &self.queue, &self.shared);
                 let ticket = crate::channel::Ticket::Rabbitmq(Box::new(ticket));
                 let sent = self.messages.send(Message::new(Arc::new(event), progress, ticket)).await;

@@ -17,7 +17,7 @@ use crate::event::{DecodeError, Event, Kind, SpecVersion, http as binding};
 const PREFIX: &str = "cloudEvents_";
 /// Prefixes of others, in lower case; the last one is none at all.
 const PREFIXES: [&str; 4] = ["cloudevents_", "cloudevents:", "ce-", ""];
-const FORWARDED: &str = "x-sealpost-forwarded";
+pub(super) const FORWARDED: &str = "x-sealpost-forwarded";
 const ATTEMPTS: &str = "x-sealpost-attempts";
 const NOT_BEFORE: &str = "x-sealpost-not-before";
 const REASON: &str = "x-sealpost-reason";
@@ -78,12 +78,16 @@ pub(super) fn encode(event: &Event, note: Note) -> Encoded {
             (Some(short(binding::STRUCTURED)), headers, body)
         }
     };
+    Encoded { properties: persistent(headers, content_type), body }
+}
+
+/// The properties of a message that outlives its broker.
+pub(super) fn persistent(headers: FieldTable, content_type: Option<ShortString>) -> BasicProperties {
     let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
-    let properties = match content_type {
+    match content_type {
         Some(content_type) => properties.with_content_type(content_type),
         None => properties,
-    };
-    Encoded { properties, body }
+    }
 }
 
 /// The media type, if it fits; `None` if it does not.
@@ -112,17 +116,22 @@ fn attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
 }
 
 /// Adds what is forwarded with the event, and what is noted about it.
-fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
+pub(super) fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
+    forward(headers, FORWARDED, event);
+    if note != Note::default() {
+        headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
+        headers.insert(short(NOT_BEFORE), AMQPValue::LongLongInt(i64::try_from(note.not_before).unwrap_or(i64::MAX)));
+    }
+}
+
+/// Adds what is forwarded with an event, as one header of this name.
+pub(super) fn forward(headers: &mut FieldTable, name: &str, event: &Event) {
     if !event.forwarded().is_empty() {
         let lines = event.forwarded().iter().map(|(name, value)| {
             let line = [name.as_str().as_bytes(), b":", value.as_bytes()].concat();
             AMQPValue::LongString(line.into())
         });
-        headers.insert(short(FORWARDED), AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())));
-    }
-    if note != Note::default() {
-        headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
-        headers.insert(short(NOT_BEFORE), AMQPValue::LongLongInt(i64::try_from(note.not_before).unwrap_or(i64::MAX)));
+        headers.insert(short(name), AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())));
     }
 }
 
@@ -223,7 +232,7 @@ pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event
             event
         }
     };
-    Ok((event.with_forwarded(forwarded(headers)), note(headers)))
+    Ok((event.with_forwarded(forwarded(headers, FORWARDED)), note(headers)))
 }
 
 fn structured(content_type: &str, body: Bytes) -> Result<Event, DecodeError> {
@@ -300,8 +309,8 @@ fn timestamp(seconds: u64) -> Option<String> {
     time.format(&time::format_description::well_known::Rfc3339).ok()
 }
 
-fn forwarded(headers: &FieldTable) -> Vec<(HeaderName, HeaderValue)> {
-    let Some(AMQPValue::FieldArray(lines)) = headers.inner().get(FORWARDED) else { return Vec::new() };
+pub(super) fn forwarded(headers: &FieldTable, name: &str) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(AMQPValue::FieldArray(lines)) = headers.inner().get(name) else { return Vec::new() };
     let line = |line: &AMQPValue| {
         let AMQPValue::LongString(line) = line else { return None };
         let line = line.as_bytes();
@@ -312,7 +321,7 @@ fn forwarded(headers: &FieldTable) -> Vec<(HeaderName, HeaderValue)> {
     lines.as_slice().iter().filter_map(line).collect()
 }
 
-fn note(headers: &FieldTable) -> Note {
+pub(super) fn note(headers: &FieldTable) -> Note {
     let number = |name: &str| match headers.inner().get(name) {
         Some(AMQPValue::LongUInt(value)) => u64::from(*value),
         Some(AMQPValue::LongLongInt(value)) => u64::try_from(*value).unwrap_or_default(),

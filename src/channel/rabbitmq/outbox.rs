@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::{Semaphore, watch};
 
 use super::connection::Current;
@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub(super) enum Confirmed {
     /// A queue has it.
     Stored,
-    /// No queue is bound for it.
+    /// No queue is bound for it, or there is no such exchange; whoever shared the AMQP channel with it is told the same.
     Unroutable,
 }
 
@@ -83,15 +83,24 @@ impl Outbox {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, key) = (short(letter.exchange), short(letter.routing_key));
         let published = channel.basic_publish(exchange, key, options, letter.body, letter.properties).await;
-        let confirm = published.map_err(|error| error.to_string())?;
-        match confirm.await {
+        let confirmed = match published {
+            Ok(confirm) => confirm.await,
+            Err(error) => Err(error),
+        };
+        match confirmed {
             Ok(Confirmation::Ack(None)) => Ok(Confirmed::Stored),
             Ok(Confirmation::Ack(Some(_returned))) => Ok(Confirmed::Unroutable),
             Ok(Confirmation::Nack(_)) => Err("RabbitMQ could not store it".to_owned()),
             Ok(Confirmation::NotRequested) => Err("confirms are not on".to_owned()),
+            Err(error) if is_missing(&error) => Ok(Confirmed::Unroutable),
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// Whether RabbitMQ closed the channel because something is not there (404).
+pub(super) fn is_missing(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
 /// A name of ours; it fits by construction.

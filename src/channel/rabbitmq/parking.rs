@@ -9,12 +9,12 @@ use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{Channel, Confirmation, Connection, ErrorKind};
+use lapin::{Channel, Confirmation, Connection};
 
 use super::Address;
 use super::message;
 pub use super::message::Remark;
-use super::outbox::short;
+use super::outbox::{is_missing, short};
 use super::topology::Place;
 use crate::model::{RoutingTable, Storage, SubscriptionKey};
 
@@ -85,7 +85,7 @@ impl Parking {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         match channel.queue_declare(short(&lot.place.parked), passive, FieldTable::default()).await {
             Ok(queue) => Ok(Some(queue.message_count())),
-            Err(error) if matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::acknowledger::{Settled, Verdict};
 use super::message::{self, Encoded, Note};
-use super::names;
 use super::outbox::{Confirmed, Letter};
 use super::topology::{declare_delay, delay_for};
 use super::{Queue, Shared};
+use super::{names, stage};
 use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
 
@@ -72,11 +72,17 @@ impl Ticket {
 
     async fn put_off(&self, event: &Event, deferral: &Deferral) -> bool {
         let delay = delay_for(deferral.wait.as_secs());
-        let message = message::encode(event, Note::after(deferral.attempts, deferral.wait));
-        if !self.has_delay(delay).await {
-            return false;
+        let message = stage::encode(event, &deferral.stage, Note::after(deferral.attempts, deferral.wait));
+        let (exchange, queue) = (names::delay(delay), &self.queue.place.queue);
+        for _ in 0..TRIES {
+            if self.has_delay(delay).await && self.publish_once(&exchange, queue, &message).await {
+                return true;
+            }
+            // Perhaps somebody has deleted it.
+            self.shared.delays.lock().await.remove(&delay);
+            tokio::time::sleep(PAUSE).await;
         }
-        self.publish(&names::delay(delay), &self.queue.place.queue, &message).await
+        false
     }
 
     /// Declares the delay, once in the life of this process.
@@ -84,7 +90,7 @@ impl Ticket {
         if self.shared.delays.lock().await.contains(&seconds) {
             return true;
         }
-        let connection = self.shared.consuming.borrow().clone();
+        let connection = self.shared.consuming.current.borrow().clone();
         let Some(connection) = connection else { return false };
         match declare_delay(&connection, seconds, self.shared.options.queue_type).await {
             Ok(()) => self.shared.delays.lock().await.insert(seconds),
@@ -99,14 +105,22 @@ impl Ticket {
     /// Publishes until a queue has it, some times.
     async fn publish(&self, exchange: &str, routing_key: &str, message: &Encoded) -> bool {
         for _ in 0..TRIES {
-            let properties = message.properties.clone();
-            let letter = Letter { exchange, routing_key, properties, body: &message.body };
-            match self.shared.outbox.publish(letter).await {
-                Ok(Confirmed::Stored) => return true,
-                Ok(Confirmed::Unroutable) => tracing::warn!(routing_key, "The queue for an event is gone"),
-                Err(error) => tracing::debug!(routing_key, error, "Could not publish, trying again"),
+            if self.publish_once(exchange, routing_key, message).await {
+                return true;
             }
             tokio::time::sleep(PAUSE).await;
+        }
+        false
+    }
+
+    /// Whether a queue has it now.
+    async fn publish_once(&self, exchange: &str, routing_key: &str, message: &Encoded) -> bool {
+        let properties = message.properties.clone();
+        let letter = Letter { exchange, routing_key, properties, body: &message.body };
+        match self.shared.outbox.publish(letter).await {
+            Ok(Confirmed::Stored) => return true,
+            Ok(Confirmed::Unroutable) => tracing::warn!(routing_key, "The queue for an event is gone"),
+            Err(error) => tracing::debug!(routing_key, error, "Could not publish, trying again"),
         }
         false
     }

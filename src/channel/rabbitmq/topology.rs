@@ -1,13 +1,13 @@
 //! What is declared in RabbitMQ: per channel an exchange, per subscription a queue and a parking queue, and queues that
 //! hold events back. Declaring what is there changes nothing; what is there with other arguments is reported and used.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ErrorKind, ExchangeKind};
+use lapin::{Connection, ErrorKind, ExchangeKind, Queue};
 
 use super::message::text;
 use super::names;
-use super::outbox::short;
+use super::outbox::{is_missing, short};
 use crate::model::{ChannelKey, Order, Subscription};
 
 /// The lengths of time for which events can be held back: 4 s, 8 s, up to 18 hours.
@@ -90,6 +90,34 @@ impl Place {
         channel.queue_unbind(queue, exchange, key, FieldTable::default()).await?;
         channel.close(200, short("unbound")).await
     }
+}
+
+/// Deletes a queue with what is in it, unless somebody consumes it, and its parking queue, if that is empty.
+///
+/// # Errors
+/// Those of the connection.
+pub(super) async fn delete(place: &Place, connection: &Connection) -> lapin::Result<()> {
+    // RabbitMQ knows such conditions for classic queues only.
+    delete_if(connection, &place.queue, |queue| queue.consumer_count() == 0).await?;
+    delete_if(connection, &place.parked, |queue| queue.message_count() == 0).await
+}
+
+async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(&Queue) -> bool) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let queue = match channel.queue_declare(short(name), passive, FieldTable::default()).await {
+        Ok(queue) => queue,
+        Err(error) if is_missing(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if condition(&queue) {
+        let messages = channel.queue_delete(short(name), QueueDeleteOptions::default()).await?;
+        tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
+    } else {
+        let (messages, consumers) = (queue.message_count(), queue.consumer_count());
+        tracing::warn!(queue = name, messages, consumers, "Queue of a subscription that is gone kept: it is in use");
+    }
+    channel.close(200, short("deleted")).await
 }
 
 /// One that is there with other arguments is reported and used as it is, on a channel of its own, since RabbitMQ closes

@@ -5,11 +5,16 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
+
+use super::pki::{Ca, Identity};
 
 /// The URI of the node that all tests share.
 pub(crate) fn shared() -> String {
@@ -40,6 +45,19 @@ impl Node {
         let directory = TempDir::new().expect("a directory");
         let uri = run("start", directory.path(), &[]);
         Self { directory, uri }
+    }
+
+    /// Starts one that also speaks TLS; gives the port of that.
+    pub(crate) fn with_tls(ca: &Ca, identity: &Identity) -> (Self, u16) {
+        let directory = TempDir::new().expect("a directory");
+        let files = [("ca.pem", &ca.pem), ("cert.pem", &identity.chain_pem), ("key.pem", &identity.key_pem)];
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("written");
+        }
+        let uri = run("start", directory.path(), &[]);
+        let ports = std::fs::read_to_string(directory.path().join("ports")).expect("its ports");
+        let port = ports.split_whitespace().nth(3).expect("the fourth").parse().expect("a port");
+        (Self { directory, uri }, port)
     }
 
     /// Starts it again, with its data, at the same address.
@@ -96,6 +114,24 @@ impl Client {
         let got = self.channel.basic_get(short(queue), BasicGetOptions::default()).await.expect("a queue")?;
         got.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
         Some((got.delivery.properties.clone(), got.delivery.data.clone()))
+    }
+
+    /// How many messages are ready in a queue; `None` if there is no such queue.
+    pub(crate) async fn ready(uri: &str, queue: &str) -> Option<u32> {
+        let client = Self::new(uri).await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = client.channel.queue_declare(short(queue), passive, FieldTable::default()).await.ok()?;
+        Some(found.message_count())
+    }
+
+    /// Deletes an exchange, whoever uses it.
+    pub(crate) async fn delete_exchange(&self, name: &str) {
+        self.channel.exchange_delete(short(name), ExchangeDeleteOptions::default()).await.expect("deleted");
+    }
+
+    /// Deletes a queue, whoever uses it.
+    pub(crate) async fn delete_queue(&self, name: &str) {
+        self.channel.queue_delete(short(name), QueueDeleteOptions::default()).await.expect("deleted");
     }
 
     /// Waits for a message in a queue.

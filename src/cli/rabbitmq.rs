@@ -1,0 +1,79 @@
+//! The flags of RabbitMQ.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::value;
+
+/// Where RabbitMQ is, and who we are there.
+#[derive(Clone, Args)]
+pub struct RabbitmqAccess {
+    /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; better given by the environment
+    #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
+    pub rabbitmq_uri: Option<String>,
+
+    /// User name, instead of the URI's
+    #[arg(long, value_name = "NAME", env = "SEALPOST_RABBITMQ_USERNAME", requires = "rabbitmq_uri")]
+    pub rabbitmq_username: Option<String>,
+
+    /// Password, instead of the URI's; better given by the environment
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "SEALPOST_RABBITMQ_PASSWORD",
+        requires = "rabbitmq_uri",
+        hide_env_values = true
+    )]
+    pub rabbitmq_password: Option<String>,
+
+    /// CA that the certificate of amqps is verified with, PEM [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "SEALPOST_RABBITMQ_CA", requires = "rabbitmq_uri")]
+    pub rabbitmq_ca: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for RabbitmqAccess {
+    /// Without what may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rabbitmq_username, rabbitmq_ca, .. } = self;
+        f.debug_struct("RabbitmqAccess")
+            .field("username", rabbitmq_username)
+            .field("ca", rabbitmq_ca)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How queues are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum QueueType {
+    /// Replicated.
+    Quorum,
+    /// On one node.
+    Classic,
+}
+
+/// The flags of channels on RabbitMQ.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "RabbitMQ")]
+pub struct RabbitmqOptions {
+    /// Where it is.
+    #[command(flatten)]
+    pub access: RabbitmqAccess,
+
+    /// How queues are stored: quorum or classic
+    #[arg(long, value_name = "TYPE", env = "SEALPOST_RABBITMQ_QUEUE_TYPE", default_value = "quorum")]
+    pub rabbitmq_queue_type: QueueType,
+
+    /// Messages of one queue that are held unacknowledged at most
+    #[arg(long, value_name = "N", env = "SEALPOST_RABBITMQ_PREFETCH", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
+    pub rabbitmq_prefetch: u16,
+
+    /// Longest wait between attempts for which a message is held; longer ones go through durable delay queues
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_PATIENCE", default_value = "PT5S", value_parser = value::duration)]
+    pub rabbitmq_patience: Duration,
+
+    /// Delete the queue of a subscription that is gone, after so long [default: keep it for ever]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_DELETE_AFTER", value_parser = value::duration)]
+    pub rabbitmq_delete_after: Option<Duration>,
+}
