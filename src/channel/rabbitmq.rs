@@ -142,7 +142,7 @@ impl RabbitmqBackend {
     #[must_use]
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
         let (publishing, publishing_now) = watch::channel(None);
-        let (outbox, keeper) = Outbox::new();
+        let (outbox, keeper) = Outbox::new(Arc::clone(&counters));
         let mut tasks = Tasks::default();
         tasks.others.spawn(connection::keep(options.address.clone(), "publishing", publishing, Arc::clone(&counters)));
         tasks.others.spawn(keeper.run(publishing_now));

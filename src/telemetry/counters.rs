@@ -1,7 +1,6 @@
 //! What happened to events, counted. The numbers add up: each event that a subscription took is delivered,
 //! dead-lettered, lost or unfinished.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows.
@@ -37,8 +36,20 @@ pub struct Counters {
     pub unrouted: Counter,
     /// Connections made to RabbitMQ.
     pub rabbitmq_connections: Counter,
+    /// Of those, connections that broke.
+    pub rabbitmq_disconnections: Counter,
+    /// Messages that RabbitMQ confirmed.
+    pub rabbitmq_confirmed: Counter,
+    /// Messages that it did not confirm, or not in time.
+    pub rabbitmq_unconfirmed: Counter,
+    /// Of those, messages that were not sent since an alarm of memory or disk blocks publishers.
+    pub rabbitmq_blocked: Counter,
+    /// Messages that no queue took.
+    pub rabbitmq_unroutable: Counter,
     /// Consumers of RabbitMQ that were begun again.
     pub rabbitmq_consumers_restarted: Counter,
+    /// Of those, consumers that got nothing although their queue had messages.
+    pub rabbitmq_consumers_silent: Counter,
     /// Deliveries taken by a subscription's queue.
     pub enqueued: Counter,
     /// Deliveries that ended with the subscriber and, if there was a reply, with its destination.
@@ -75,11 +86,13 @@ impl Counters {
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
             ("events_unrouted", "Events accepted that no subscription wanted", &self.unrouted),
             ("rabbitmq_connections", "Connections made to RabbitMQ", &self.rabbitmq_connections),
-            (
-                "rabbitmq_consumers_restarted",
-                "Consumers of RabbitMQ that were begun again",
-                &self.rabbitmq_consumers_restarted,
-            ),
+            ("rabbitmq_disconnections", "Connections to RabbitMQ that broke", &self.rabbitmq_disconnections),
+            ("rabbitmq_confirmed", "Messages that RabbitMQ confirmed", &self.rabbitmq_confirmed),
+            ("rabbitmq_unconfirmed", "Messages not confirmed, or not in time", &self.rabbitmq_unconfirmed),
+            ("rabbitmq_blocked", "Of those, not sent because of an alarm", &self.rabbitmq_blocked),
+            ("rabbitmq_unroutable", "Messages that no queue took", &self.rabbitmq_unroutable),
+            ("rabbitmq_consumers_restarted", "Consumers begun again", &self.rabbitmq_consumers_restarted),
+            ("rabbitmq_consumers_silent", "Of those, got nothing from a full queue", &self.rabbitmq_consumers_silent),
             ("deliveries_enqueued", "Deliveries taken by the queue of a subscription", &self.enqueued),
             ("deliveries_delivered", "Deliveries that ended with the subscriber and its reply", &self.delivered),
             ("deliveries_dead_lettered", "Deliveries that ended in a dead letter sink", &self.dead_lettered),
@@ -103,9 +116,14 @@ impl Counters {
             );
             text.push_str(&line);
         }
-        let unfinished = self.unfinished();
-        if writeln!(text, "# HELP sealpost_deliveries_unfinished Deliveries in queues, in flight or waiting for a retry\n# TYPE sealpost_deliveries_unfinished gauge\nsealpost_deliveries_unfinished {unfinished}").is_err() {
-            tracing::debug!("Formatting into a string failed");
+        let open = self.rabbitmq_connections.get().saturating_sub(self.rabbitmq_disconnections.get());
+        for (name, help, value) in [
+            ("deliveries_unfinished", "Deliveries in queues, in flight or waiting for a retry", self.unfinished()),
+            ("rabbitmq_connections_open", "Connections to RabbitMQ now", open),
+        ] {
+            let line =
+                format!("# HELP sealpost_{name} {help}\n# TYPE sealpost_{name} gauge\nsealpost_{name} {value}\n");
+            text.push_str(&line);
         }
         text
     }

@@ -93,6 +93,7 @@ pub(super) async fn keep(
                 let connection = Arc::new(connection);
                 current.send_replace(Some(Arc::clone(&connection)));
                 until_broken(&connection).await;
+                counters.rabbitmq_disconnections.increment();
                 current.send_replace(None);
                 let rabbitmq = address.name();
                 tracing::warn!(purpose, rabbitmq, "Connection to RabbitMQ is broken, making it again");

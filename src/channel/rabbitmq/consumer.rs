@@ -112,6 +112,7 @@ impl Consumer {
                 }
                 _ = watch.tick() => {
                     if self.is_stuck(connection, seen).await? {
+                        self.shared.counters.rabbitmq_consumers_silent.increment();
                         return Err("messages wait, but none comes".to_owned());
                     }
                     seen = 0;

@@ -10,6 +10,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::{Semaphore, watch};
 
 use super::connection::Current;
+use crate::telemetry::counters::Counters;
 
 /// Messages on their way to RabbitMQ at once.
 const WINDOW: usize = 512;
@@ -39,6 +40,7 @@ pub(super) struct Letter<'l> {
 pub(super) struct Outbox {
     channel: watch::Receiver<Option<Open>>,
     window: Semaphore,
+    counters: Arc<Counters>,
 }
 
 /// An open channel, and the connection that it is on.
@@ -50,9 +52,9 @@ struct Open {
 
 impl Outbox {
     /// An outbox, and what keeps its channel open; nothing is published before that runs.
-    pub(super) fn new() -> (Arc<Self>, Keeper) {
+    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, Keeper) {
         let (sender, channel) = watch::channel(None);
-        (Arc::new(Self { channel, window: Semaphore::new(WINDOW) }), Keeper { sender })
+        (Arc::new(Self { channel, window: Semaphore::new(WINDOW), counters }), Keeper { sender })
     }
 
     /// Whether messages can be published now.
@@ -65,10 +67,17 @@ impl Outbox {
     /// # Errors
     /// Why it is not known to be stored; perhaps it is.
     pub(super) async fn publish(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
-        match tokio::time::timeout(LIMIT, self.send(letter)).await {
+        let confirmed = match tokio::time::timeout(LIMIT, self.send(letter)).await {
             Ok(confirmed) => confirmed,
             Err(_elapsed) => Err(format!("RabbitMQ has not confirmed it within {LIMIT:?}")),
-        }
+        };
+        let counter = match confirmed {
+            Ok(Confirmed::Stored) => &self.counters.rabbitmq_confirmed,
+            Ok(Confirmed::Unroutable) => &self.counters.rabbitmq_unroutable,
+            Err(_) => &self.counters.rabbitmq_unconfirmed,
+        };
+        counter.increment();
+        confirmed
     }
 
     async fn send(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
@@ -78,6 +87,7 @@ impl Outbox {
             return Err("there is no connection to RabbitMQ".to_owned());
         };
         if connection.status().blocked() {
+            self.counters.rabbitmq_blocked.increment();
             return Err("RabbitMQ is blocked by an alarm of memory or disk".to_owned());
         }
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
