@@ -87,6 +87,18 @@ fn the_build_is_locked_and_of_release() {
     assert!(runs.contains("deploy/image/root \"target/"), "the image is what that script lays out");
 }
 
+/// What cargo finds to build there.
+fn targets(directory: &Path) -> Vec<String> {
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
+    let output = metadata.current_dir(directory).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let targets = metadata["packages"][0]["targets"].as_array().expect("targets");
+    let target = |target: &Value| Some(format!("{} {}", target["kind"][0].as_str()?, target["name"].as_str()?));
+    targets.iter().filter_map(target).collect()
+}
+
 /// What the engine is given is enough for cargo, and holds no leftovers.
 #[test]
 fn the_context_is_enough() {
@@ -101,12 +113,11 @@ fn the_context_is_enough() {
         let copied = Command::new("cp").arg("-r").arg(root().join(name)).arg(&to).status().expect("cp runs");
         assert!(copied.success(), "{name}");
     }
-    let mut metadata = Command::new(env!("CARGO"));
-    metadata.args(["metadata", "--locked", "--offline", "--no-deps", "--format-version", "1"]);
-    let output = metadata.current_dir(context.path()).output().expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(metadata["packages"][0]["name"], "sealpost");
+    let there = targets(context.path());
+    assert!(there.iter().any(|target| target == "bin sealpost"));
+    let tests = |target: &String| target.starts_with("test ");
+    let here: Vec<String> = targets(root()).into_iter().filter(|target| !tests(target)).collect();
+    assert_eq!(there, here, "cargo refuses a manifest whose targets are not there");
     for needed in ["deploy/image/root", "LICENSE"] {
         assert!(context.path().join(needed).exists(), "{needed}");
     }

@@ -59,8 +59,9 @@ fn yaml_files(path: &Path, found: &mut Vec<PathBuf>) {
 fn documents(path: &Path) -> Vec<Object> {
     let file = path.strip_prefix(directory()).expect("below deploy").to_string_lossy().into_owned();
     let content = fs::read_to_string(path).expect("text");
-    let values: Vec<Value> = serde_saphyr::from_multiple(&content).unwrap_or_else(|error| panic!("{file}: {error}"));
-    values.into_iter().map(|value| Object { file: file.clone(), value }).collect()
+    let values: Result<Vec<Value>, _> = serde_saphyr::from_multiple(&content);
+    assert!(values.is_ok(), "{file}: {values:?}");
+    values.expect("YAML").into_iter().map(|value| Object { file: file.clone(), value }).collect()
 }
 
 /// The one object of this kind and name below `deploy/` + `part`.
@@ -75,7 +76,7 @@ pub(super) fn one(part: &str, kind: &str, name: &str) -> Value {
 }
 
 pub(super) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().expect("text")
 }
 
 pub(super) fn list(value: &Value) -> &[Value] {

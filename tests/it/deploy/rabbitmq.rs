@@ -125,10 +125,10 @@ fn the_schema_keeps_what_knative_writes() {
 fn knative_gets_its_rights_by_aggregation() {
     let (all, read) = ("create get list watch update patch delete", "get list watch");
     let (kind, status) = ("messaging.knative.dev/rabbitmqchannels", "messaging.knative.dev/rabbitmqchannels/status");
-    let rows: [(&str, &str, &[(&str, &str)]); 3] = [
-        ("rabbitmq-channelable-manipulator", "duck.knative.dev/channelable", &[(kind, all), (status, all)]),
-        ("rabbitmq-channel-addressable-resolver", "duck.knative.dev/addressable", &[(kind, read), (status, read)]),
-        ("rabbitmq-channel-subscriber", "duck.knative.dev/crossnamespace-subscribable", &[(kind, "knsubscribe")]),
+    let rows = [
+        ("rabbitmq-channelable-manipulator", "duck.knative.dev/channelable", vec![(kind, all), (status, all)]),
+        ("rabbitmq-channel-addressable-resolver", "duck.knative.dev/addressable", vec![(kind, read), (status, read)]),
+        ("rabbitmq-channel-subscriber", "duck.knative.dev/crossnamespace-subscribable", vec![(kind, "knsubscribe")]),
     ];
     for (name, label, expected) in rows {
         let role = one(PART, "ClusterRole", name);
@@ -136,7 +136,7 @@ fn knative_gets_its_rights_by_aggregation() {
             keys(&role["metadata"]["labels"]).into_iter().filter(|key| key.starts_with("duck.")).collect();
         assert_eq!(labels, [label]);
         assert_eq!(role["metadata"]["labels"][label], "true");
-        assert_eq!(rights(&role), table(expected), "{name}");
+        assert_eq!(rights(&role), table(&expected), "{name}");
     }
 }
 
