@@ -13,6 +13,7 @@ mod cesql;
 mod chaos;
 mod commands;
 mod delivery;
+mod deploy;
 mod encryption;
 mod examples;
 mod fanout;

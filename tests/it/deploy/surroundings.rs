@@ -1,0 +1,137 @@
+//! Certificates, monitoring and policies fit the Deployments that they are for.
+
+use serde_json::{Value, json};
+
+use super::objects::{Object, below, container, keys, list, one, text, texts};
+
+const ISSUER: &str = "kubernetes/certificates/issuer";
+const SERVERS: &str = "kubernetes/certificates/servers";
+
+/// control-plane.md 6.1, and that a renewal of the root keeps its key.
+#[test]
+fn the_issuer_is_the_one_that_knative_names() {
+    let root = one(ISSUER, "Certificate", "knative-eventing-selfsigned-ca");
+    let spec = &root["spec"];
+    assert_eq!(root["metadata"]["namespace"], "cert-manager");
+    assert_eq!((&spec["isCA"], &spec["secretName"]), (&json!(true), &json!("knative-eventing-ca")));
+    assert_eq!(spec["privateKey"], json!({"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Never"}));
+    let issuer = one(ISSUER, "ClusterIssuer", "knative-eventing-ca-issuer");
+    assert_eq!(issuer["spec"], json!({"ca": {"secretName": "knative-eventing-ca"}}));
+    let bootstrap = one(ISSUER, "ClusterIssuer", text(&spec["issuerRef"]["name"]));
+    assert_eq!(bootstrap["spec"], json!({"selfSigned": {}}));
+}
+
+/// control-plane.md 6.2, 6.3: each Secret is of the name that its server watches, and its names are its Service's.
+#[test]
+fn server_certificates() {
+    let rows = [
+        ("imc-dispatcher-server-tls", "imc-dispatcher", "kubernetes/drop-in/complete"),
+        ("mt-broker-ingress-server-tls", "broker-ingress", "kubernetes/drop-in/complete"),
+        ("mt-broker-filter-server-tls", "broker-filter", "kubernetes/drop-in/complete"),
+        ("sealpost-rabbitmq-dispatcher-server-tls", "sealpost-rabbitmq-dispatcher", "kubernetes/rabbitmq-channel"),
+    ];
+    let certificates = below(SERVERS).into_iter().filter(|object| object.kind() == "Certificate").count();
+    assert_eq!(certificates, rows.len());
+    for (name, service, part) in rows {
+        let service = one(part, "Service", service);
+        let host = format!("{}.{}.svc", text(&service["metadata"]["name"]), text(&service["metadata"]["namespace"]));
+        let certificate = one(SERVERS, "Certificate", name);
+        let labels = &certificate["spec"]["secretTemplate"]["labels"];
+        for key in ["app.kubernetes.io/name", "app.kubernetes.io/component"] {
+            assert_eq!(labels[key], service["metadata"]["labels"][key], "{name}");
+        }
+        let expected = json!({
+            "secretName": name,
+            "secretTemplate": {"labels": labels},
+            "duration": "2160h0m0s",
+            "renewBefore": "360h0m0s",
+            "subject": {"organizations": ["local"]},
+            "privateKey": {"algorithm": "RSA", "encoding": "PKCS1", "size": 2048, "rotationPolicy": "Always"},
+            "dnsNames": [format!("{host}.cluster.local"), host],
+            "issuerRef": {"name": "knative-eventing-ca-issuer", "kind": "ClusterIssuer", "group": "cert-manager.io"},
+        });
+        assert_eq!(certificate["spec"], expected, "{name}");
+    }
+}
+
+/// control-plane.md 3.9: ConfigMaps with the label, in the system namespace.
+#[test]
+fn the_trust_bundle_is_where_it_counts() {
+    let bundle = one("kubernetes/certificates/trust-bundle", "Bundle", "knative-eventing-bundle");
+    let target = &bundle["spec"]["target"];
+    assert_eq!(target["configMap"]["metadata"]["labels"], json!({"networking.knative.dev/trust-bundle": "true"}));
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": "knative-eventing"}});
+    assert_eq!(target["namespaceSelector"], selector);
+    let root = one(ISSUER, "Certificate", "knative-eventing-selfsigned-ca");
+    let source = &bundle["spec"]["sources"][0]["secret"];
+    assert_eq!(source, &json!({"name": root["spec"]["secretName"], "key": "tls.crt"}));
+}
+
+/// All Deployments that are sent whole.
+fn deployments() -> Vec<Object> {
+    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"].into_iter().flat_map(below);
+    whole.filter(|object| !object.is_kustomization() && object.kind() == "Deployment").collect()
+}
+
+fn named(part: &str, kind: &str) -> Vec<Object> {
+    below(part).into_iter().filter(|object| !object.is_kustomization() && object.kind() == kind).collect()
+}
+
+/// Each ServiceMonitor finds one Service, at a port that it has.
+#[test]
+fn service_monitors_find_their_services() {
+    let whole = ["kubernetes/drop-in/complete", "kubernetes/rabbitmq-channel"].into_iter().flat_map(below);
+    let services: Vec<Object> =
+        whole.filter(|object| !object.is_kustomization() && object.kind() == "Service").collect();
+    let monitors = named("kubernetes/monitoring", "ServiceMonitor");
+    assert_eq!(monitors.len(), services.len());
+    for monitor in monitors {
+        let selector = &monitor.value["spec"]["selector"]["matchLabels"];
+        let fits = |service: &&Object| {
+            let labels = &service.value["metadata"]["labels"];
+            keys(selector).iter().all(|key| labels[*key] == selector[*key])
+        };
+        let found: Vec<&Object> = services.iter().filter(fits).collect();
+        assert_eq!(found.len(), 1, "{}", monitor.what());
+        let endpoint = &monitor.value["spec"]["endpoints"][0];
+        assert_eq!(endpoint["path"], "/metrics");
+        let ports = list(&found[0].value["spec"]["ports"]);
+        assert!(ports.iter().any(|port| port["name"] == endpoint["port"]), "{}", monitor.what());
+    }
+}
+
+/// A Deployment with one replica can still be moved to another node (control-plane.md 1.11: upstream runs one).
+#[test]
+fn disruption_budgets_let_nodes_be_drained() {
+    let budgets = named("kubernetes/policies", "PodDisruptionBudget");
+    assert_eq!(budgets.len(), 4);
+    for budget in budgets {
+        let deployment = deployments().into_iter().find(|one| one.name() == budget.name()).expect("a Deployment");
+        let expected = json!({"maxUnavailable": 1, "selector": deployment.value["spec"]["selector"]});
+        assert_eq!(budget.value["spec"], expected, "{}", budget.what());
+    }
+}
+
+/// Every port that a pod offers is open, probes' too (control-plane.md 1.8), from anywhere; no other is. Nothing is said of
+/// what goes out.
+#[test]
+fn network_policies_open_what_is_served() {
+    let policies = named("kubernetes/policies", "NetworkPolicy");
+    assert_eq!(policies.len(), deployments().len());
+    for policy in policies {
+        let deployment = deployments().into_iter().find(|one| one.name() == policy.name()).expect("a Deployment");
+        let container = container(&deployment.value);
+        let ports: Vec<Value> = list(&container["ports"])
+            .iter()
+            .map(|port| json!({"port": port["containerPort"], "protocol": "TCP"}))
+            .collect();
+        for probe in ["readinessProbe", "livenessProbe"] {
+            let port = json!({"port": container[probe]["httpGet"]["port"], "protocol": "TCP"});
+            assert!(ports.contains(&port), "{}", policy.what());
+        }
+        let spec = &policy.value["spec"];
+        assert_eq!(spec["podSelector"], deployment.value["spec"]["selector"], "{}", policy.what());
+        assert_eq!(texts(&spec["policyTypes"]), ["Ingress"], "{}", policy.what());
+        assert_eq!(spec["ingress"], json!([{"ports": ports}]), "{}", policy.what());
+    }
+}
