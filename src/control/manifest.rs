@@ -22,7 +22,8 @@ use super::yaml::Lines;
 /// One object as written, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
-    pub(crate) value: Value,
+    /// Shared, so that an object that has not changed can be told by its place in memory.
+    pub(crate) value: Arc<Value>,
     pub(crate) origin: Option<Origin>,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Origin {
 impl Document {
     /// The text at a path of keys, if it is text and not empty.
     pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
-        let value = path.iter().try_fold(&self.value, |value, key| value.get(key))?;
+        let value = path.iter().try_fold(self.value.as_ref(), |value, key| value.get(key))?;
         value.as_str().filter(|text| !text.is_empty())
     }
 
@@ -104,7 +105,7 @@ pub(crate) fn decode<T: DeserializeOwned>(report: &mut Report<'_>) -> Option<T> 
     let document = report.document();
     let mut unknown = Vec::new();
     let mut remember = |path: serde_ignored::Path<'_>| unknown.push(fields::keys(&path));
-    let watched = serde_ignored::Deserializer::new(&document.value, &mut remember);
+    let watched = serde_ignored::Deserializer::new(document.value.as_ref(), &mut remember);
     let decoded = serde_path_to_error::deserialize(watched);
     let kind = document.text(&["kind"]).unwrap_or_default();
     for keys in &unknown {

@@ -1,0 +1,1 @@
+//! Channels of a cluster: what counts in them, and what is remembered.
