@@ -11,6 +11,7 @@
 mod broker;
 mod cesql;
 mod chaos;
+mod cluster;
 mod commands;
 mod delivery;
 mod encryption;
