@@ -18,6 +18,7 @@ mod encryption;
 mod examples;
 mod fanout;
 mod fuzz;
+mod kubernetes;
 mod life;
 mod limits;
 mod load;

@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod dispatcher;
 pub(crate) mod pki;
+pub(crate) mod pod;
 pub(crate) mod rabbitmq;
 pub(crate) mod sender;
 pub(crate) mod subscriber;

@@ -37,9 +37,24 @@ pub(super) async fn run(client: Client, row: Row, store: Arc<Store>, index: usiz
                     trouble.over(&row, &event);
                     store.take(index, row.kind, event);
                 }
-                Err(error) => trouble.pause(&row, &error).await,
+                Err(error) => {
+                    trouble.pause(&row, &error).await;
+                    if is_gone(&error) {
+                        break;
+                    }
+                }
             }
         }
+    }
+}
+
+/// Whether the version to go on from is not known any more, said by the status of the answer, as some proxies do; said by
+/// an event of the watch, as usual, it is dealt with already.
+fn is_gone(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 410,
+        _ => false,
     }
 }
 
