@@ -79,7 +79,33 @@ pub struct Manifests {
     pub(crate) problems: Vec<Problem>,
 }
 
+impl File {
+    /// One object that is from no file.
+    pub(crate) fn of_object(value: Value) -> Self {
+        let documents = vec![Document { value: Arc::new(value), origin: None }];
+        Self { name: "".into(), digest: None, documents: Arc::new(documents), problems: Vec::new() }
+    }
+}
+
 impl Manifests {
+    /// Objects that are from no file, as the API of a cluster gives them.
+    #[must_use]
+    pub fn of_objects(values: impl IntoIterator<Item = Value>) -> Self {
+        let files = values.into_iter().map(|value| Arc::new(File::of_object(value))).collect();
+        Self { files, problems: Vec::new() }
+    }
+
+    /// The same objects, but for the one at `index`, or with one more.
+    #[must_use]
+    pub fn with_object(&self, index: usize, value: Value) -> Self {
+        let (mut changed, file) = (self.clone(), Arc::new(File::of_object(value)));
+        match changed.files.get_mut(index) {
+            Some(place) => *place = file,
+            None => changed.files.push(file),
+        }
+        changed
+    }
+
     /// Whether nothing was read anew since the other ones.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<File>, &Arc<File>)| Arc::ptr_eq(a, b);

@@ -2,6 +2,13 @@
 //! `support/cluster.rs`), with upstream's environment and rights (control-plane.md; C1 to C32 are its checklist).
 
 mod channels;
+mod modes;
+mod outages;
+mod pods;
+mod scale;
+mod traffic;
+mod traffic_of;
+mod writers;
 
 use serde_json::{Value, json};
 
@@ -44,9 +51,8 @@ async fn subscribe(cluster: &Cluster, name: &str, subscribers: &[Value]) -> Valu
 
 /// Waits until the status names these subscribers with these generations, in this order.
 async fn until_marked(cluster: &Cluster, name: &str, subscribers: &[(&str, u64)]) -> Value {
-    let marked = |(uid, generation): &(&str, u64)| {
-        json!({"uid": uid, "observedGeneration": generation, "ready": "True"})
-    };
+    let marked =
+        |(uid, generation): &(&str, u64)| json!({"uid": uid, "observedGeneration": generation, "ready": "True"});
     let wanted: Vec<Value> = subscribers.iter().map(marked).collect();
     let is_marked = |channel: &Value| match channel["status"].get("subscribers") {
         None => wanted.is_empty(),

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::watched::Needed;
 use crate::control::kind::Kind;
-use crate::control::manifest::{Document, File};
+use crate::control::manifest::File;
 
 /// Namespace and name.
 type Name = (String, String);
@@ -125,10 +125,7 @@ impl List {
         let version = |value: &Value| ["uid", "resourceVersion"].map(|key| value.get("metadata")?.get(key).cloned());
         let same = known
             .filter(|file| file.documents.first().is_some_and(|document| version(&document.value) == version(&value)));
-        let file = same.cloned().unwrap_or_else(|| {
-            let documents = vec![Document { value: Arc::new(value), origin: None }];
-            Arc::new(File { name: "".into(), digest: None, documents: Arc::new(documents), problems: Vec::new() })
-        });
+        let file = same.cloned().unwrap_or_else(|| Arc::new(File::of_object(value)));
         (name, file)
     }
 }

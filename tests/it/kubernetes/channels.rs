@@ -60,3 +60,93 @@ async fn a_deleted_channel_is_gone_at_once_and_one_made_again_begins_anew() {
     assert_eq!(send(&plain(), pod.http_url("/t/a"), "4").await, 404, "the form of the old one does not come back");
     assert_eq!((old.count(), new.count()), (1, 0));
 }
+
+/// C9; 2.11: what another writer has erased is written again, whatever the generation.
+#[tokio::test]
+async fn a_status_that_was_erased_is_written_again() {
+    let cluster = cluster().await;
+    served(&cluster, "a", &[subscriber("s", "http://localhost:1/")]).await;
+    let _pod = Pod::of(&cluster).await.start().await;
+    for _ in 0..3 {
+        until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+        cluster.merge_status("InMemoryChannel", "t/a", &json!({"subscribers": null})).await;
+    }
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    let mut stale = cluster.get("InMemoryChannel", "t/a").await.expect("a channel");
+    stale["status"]["subscribers"] = json!([{"uid": "uid-of-s", "observedGeneration": 0, "ready": "True"}]);
+    cluster.replace_status(&stale).await.expect("replaced");
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+}
+
+/// C11; 2.17, 2.18: one Warning, no status, and the subscribers of before.
+#[tokio::test]
+async fn a_bad_subscriber_changes_nothing_and_is_told() {
+    let cluster = cluster().await;
+    let (good, other) = (Subscriber::ok().await, Subscriber::ok().await);
+    served(&cluster, "a", &[subscriber("s", &good.url())]).await;
+    let pod = Pod::of(&cluster).await.start().await;
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    let mut bad = subscriber("bad", &other.url());
+    bad["delivery"] = json!({"backoffDelay": "soon"});
+    subscribe(&cluster, "a", &[subscriber("o", &other.url()), bad]).await;
+    let told = || async {
+        let events = cluster.list("Event", "t").await;
+        events.into_iter().filter(|event| event["reason"] == "InternalError").collect::<Vec<_>>()
+    };
+    cluster.until_logged("an Event", |entry| entry.line().starts_with("create events t")).await;
+    cluster.merge_status("InMemoryChannel", "t/a", &json!({"observedGeneration": 2})).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "1").await, 202);
+    assert_eq!((good.count(), other.count()), (1, 0));
+    assert_eq!(
+        pod.object("channels", "a").await["status"]["subscribers"],
+        json!([{"uid": "uid-of-s", "ready": "True"}])
+    );
+
+    subscribe(&cluster, "a", &[subscriber("o", &other.url())]).await;
+    until_marked(&cluster, "a", &[("uid-of-o", 1)]).await;
+    let events = told().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!((&events[0]["type"], &events[0]["involvedObject"]["name"]), (&json!("Warning"), &json!("a")));
+    assert_eq!(events[0]["source"]["component"], "inmemorychannel-controller");
+    assert!(events[0]["message"].as_str().expect("text").contains("backoffDelay"));
+}
+
+/// 1.20a, 2.7, 2.8: a channel that is not Ready yet, or not any more, takes events; 2.6: one of another scope does not.
+#[tokio::test]
+async fn channels_do_not_wait_for_ready() {
+    let cluster = cluster().await;
+    let pod = Pod::of(&cluster).await.start().await;
+    let sink = Subscriber::ok().await;
+    cluster.create(&channel("t/new", &[subscriber("s", &sink.url())])).await;
+    until_marked(&cluster, "new", &[("uid-of-s", 1)]).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/new"), "1").await, 202);
+    let not_ready = json!({"conditions": [{"type": "Ready", "status": "False"}]});
+    cluster.merge_status("InMemoryChannel", "t/new", &not_ready).await;
+    subscribe(&cluster, "new", &[subscriber("s", &sink.url()), subscriber("r", &sink.url())]).await;
+    until_marked(&cluster, "new", &[("uid-of-s", 1), ("uid-of-r", 1)]).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/new"), "2").await, 202);
+    sink.until(3).await;
+
+    let mut foreign = channel("t/foreign", &[subscriber("s", &sink.url())]);
+    foreign["metadata"]["annotations"] = json!({"eventing.knative.dev/scope": "namespace"});
+    cluster.create(&foreign).await;
+    served(&cluster, "last", &[]).await;
+    eventually("the last one is served", || !pod.logged(&["Configuration applied", "\"channels\":2"]).is_empty()).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/foreign"), "3").await, 404);
+}
+
+/// 1.6: with `NAMESPACE`, the channels of that namespace and scope, and no others.
+#[tokio::test]
+async fn a_dispatcher_of_one_namespace() {
+    let cluster = cluster().await;
+    for name in ["mine", "theirs"] {
+        served(&cluster, name, &[]).await;
+    }
+    let scope = json!({"metadata": {"annotations": {"eventing.knative.dev/scope": "namespace"}}});
+    cluster.merge("InMemoryChannel", "t/mine", &scope).await;
+    let pod = Pod::of(&cluster).await.env("NAMESPACE", "t").start().await;
+    assert_eq!(send(&plain(), pod.http_url("/t/mine"), "1").await, 202);
+    assert_eq!(send(&plain(), pod.http_url("/t/theirs"), "2").await, 404);
+    let lists = cluster.log();
+    assert!(lists.iter().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
+}
