@@ -126,6 +126,9 @@ fn note(entry: &mut Entry, ask: &Ask<'_>) {
     entry.resource = resource.plural.to_owned();
     (entry.namespace, entry.name, entry.subresource) = (namespace, name, subresource);
     entry.body = ask.body.clone();
+    if let (true, Some(name)) = (entry.name.is_empty(), ask.body["metadata"]["name"].as_str()) {
+        entry.name = name.to_owned();
+    }
 }
 
 fn perform(server: &Server, user: &str, ask: &Ask<'_>) -> Result<Answer, Refusal> {

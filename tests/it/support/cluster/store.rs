@@ -135,6 +135,7 @@ impl Store {
         if target.name.is_empty() {
             return Err(Refusal::invalid(&target, "metadata.name: Required value"));
         }
+        super::validate::check(&target, &object)?;
         let mut state = self.lock();
         if resource.namespaced && !state.has_namespace(&target.namespace) {
             return Err(Refusal::new(404, "NotFound", format!("namespaces \"{}\" not found", target.namespace)));
@@ -160,6 +161,7 @@ impl Store {
         let mut state = self.lock();
         let old = state.objects.get(&key(target)).cloned().ok_or_else(|| Refusal::not_found(target))?;
         let new = edited(target, &old, edit)?;
+        super::validate::check(target, &new)?;
         if new == old {
             return Ok(old);
         }
