@@ -4,15 +4,14 @@ mod objects;
 mod rights;
 mod watches;
 
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::DynamicObject;
 use kube::{Api, Client};
 
-use super::support::cluster::Cluster;
+use super::support::cluster::{Admin, Cluster};
 
-/// The channels of a namespace, for this client.
-fn channels(client: Client, namespace: &str) -> Api<DynamicObject> {
-    let channel = kube::core::GroupVersionKind::gvk("messaging.knative.dev", "v1", "InMemoryChannel");
-    Api::namespaced_with(client, namespace, &ApiResource::from_gvk_with_plural(&channel, "inmemorychannels"))
+/// The channels of `t`, for this client.
+fn channels(client: Client) -> Api<DynamicObject> {
+    Admin(client).api("InMemoryChannel", Some("t"))
 }
 
 /// A cluster with the namespace `t`.

@@ -5,7 +5,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{channels, cluster, code};
-use crate::support::cluster::controller::{Surroundings, status};
+use crate::support::cluster::controller::{Controller, Surroundings, status};
 use crate::support::cluster::objects::{channel, config_map, features, object, subscriber, tls_secret};
 use crate::support::cluster::{Admin, SYSTEM};
 use crate::support::pki::Ca;
@@ -44,7 +44,7 @@ async fn an_object_has_a_generation_and_a_version_and_its_status_is_apart() {
 async fn status_is_patched_by_json_patch_too() {
     let cluster = cluster().await;
     cluster.create(&channel("t/c", &[])).await;
-    let channels = channels(cluster.client("imc-dispatcher").await, "t");
+    let channels = channels(cluster.client("imc-dispatcher").await);
     let patch = |patch: Value| Patch::<()>::Json(serde_json::from_value(patch).expect("a patch"));
     let parameters = PatchParams::default();
     let add = patch(json!([
@@ -157,6 +157,23 @@ async fn a_channel_gets_its_addresses_as_imc_controller_gives_them() {
     cluster.apply(&features(&[("transport-encryption", "permissive")])).await;
     let addresses = cluster.reconcile("t/c").await["status"]["addresses"].clone();
     assert_eq!((url(&addresses[0]).as_str(), url(&addresses[1]).as_str()), (https, http));
+}
+
+/// control-plane.md 2.7, 3.4: each change of a channel, and of what its addresses depend on, is followed.
+#[tokio::test]
+async fn imc_controller_follows_what_happens() {
+    let cluster = cluster().await;
+    let _controller = Controller::start(cluster.admin());
+    cluster.create(&channel("t/c", &[])).await;
+    let observed = |channel: &Value| channel["status"]["observedGeneration"].clone();
+    cluster.until("InMemoryChannel", "t/c", |channel| observed(channel) == 1).await;
+    let subscribers = json!({"spec": {"subscribers": [subscriber("s", "http://localhost/")]}});
+    cluster.merge("InMemoryChannel", "t/c", &subscribers).await;
+    cluster.until("InMemoryChannel", "t/c", |channel| observed(channel) == 2).await;
+    let authority = Ca::new("dispatcher");
+    cluster.create(&tls_secret("imc-dispatcher-server-tls", &authority.issue(&["localhost"]), &authority.pem)).await;
+    cluster.apply(&features(&[("transport-encryption", "strict")])).await;
+    cluster.until("InMemoryChannel", "t/c", |channel| channel["status"]["address"]["name"] == "https").await;
 }
 
 fn ready(channel: &Value) -> &Value {

@@ -147,7 +147,7 @@ async fn what_is_asked_is_written_down() {
     cluster.create(&channel("t/c", &[])).await;
     let client = cluster.client("imc-dispatcher").await;
     let patch = json!({"status": {"subscribers": null}});
-    let channels = channels(client.clone(), "t");
+    let channels = channels(client.clone());
     channels.patch_status("c", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("patched");
     let secrets: Api<Secret> = Api::namespaced(client, "t");
     assert_eq!(code(secrets.get("s").await), 403);
@@ -165,7 +165,7 @@ async fn refusals_are_ordered() {
     let cluster = cluster().await;
     let Some(fake) = cluster.only_fake("a real one refuses for reasons of its own") else { return };
     cluster.create(&channel("t/c", &[])).await;
-    let channels = channels(cluster.client("imc-dispatcher").await, "t");
+    let channels = channels(cluster.client("imc-dispatcher").await);
     let patch = Patch::Merge(json!({"status": {"subscribers": null}}));
     let parameters = PatchParams::default();
     let send = || channels.patch_status("c", &parameters, &patch);

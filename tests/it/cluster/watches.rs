@@ -44,7 +44,7 @@ async fn subscribe(cluster: &Cluster) {
 
 async fn watched(client: Client) -> impl Stream<Item = watcher::Result<watcher::Event<DynamicObject>>> + Unpin {
     let config = watcher::Config::default();
-    Box::pin(watcher(channels(client, "t"), config).default_backoff())
+    Box::pin(watcher(channels(client), config).default_backoff())
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_watcher_sees_what_is_there_and_what_happens() {
         cluster.create(&channel(&format!("t/{name}"), &[])).await;
     }
     for config in [watcher::Config::default().page_size(2), watcher::Config::default().streaming_lists()] {
-        let channels = channels(cluster.client("imc-dispatcher").await, "t");
+        let channels = channels(cluster.client("imc-dispatcher").await);
         let mut events = Box::pin(watcher(channels, config));
         expect!(events, "init", "init a", "init b", "init c", "done");
         cluster.create(&channel("t/d", &[])).await;
@@ -128,7 +128,7 @@ async fn a_watcher_lists_again_when_the_history_is_gone() {
 async fn that_the_history_is_gone_is_said_by_an_event_or_by_the_status() {
     let cluster = cluster().await;
     let Some(fake) = cluster.only_fake("a real one keeps its history for minutes") else { return };
-    let channels = channels(cluster.client("imc-dispatcher").await, "t");
+    let channels = channels(cluster.client("imc-dispatcher").await);
     fake.compact(Expiry::Event);
     let mut events = Box::pin(channels.watch(&WatchParams::default(), "1").await.expect("a watch"));
     match events.try_next().await.expect("an event") {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use http::Request;
-use kube::Client;
+use kube::api::DynamicObject;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::resource::Resource;
@@ -88,6 +89,21 @@ impl Admin {
         let path = Resource::of(kind).path(Some(namespace));
         let list = self.ask("GET", &path, &Value::Null).await.expect("a list");
         list["items"].as_array().expect("items").clone()
+    }
+
+    /// All objects of a kind.
+    pub(crate) async fn list_all(&self, kind: &str) -> Vec<Value> {
+        let list = self.ask("GET", &Resource::of(kind).path(None), &Value::Null).await.expect("a list");
+        list["items"].as_array().expect("items").clone()
+    }
+
+    /// The same by kube's own interface, in a namespace or in all.
+    pub(crate) fn api(&self, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = Resource::of(kind);
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.0.clone(), namespace, &resource.api()),
+            None => Api::all_with(self.0.clone(), &resource.api()),
+        }
     }
 
     /// Merges a patch into an object, its status excepted.

@@ -2,7 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures_util::StreamExt;
+use futures_util::stream::{select, select_all};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::SYSTEM;
 use super::client::Admin;
@@ -18,10 +24,75 @@ pub(crate) struct Surroundings {
     pub(crate) policies: Vec<String>,
 }
 
+impl Surroundings {
+    fn flag(&self, name: &str) -> String {
+        self.features[name].as_str().unwrap_or_default().to_lowercase()
+    }
+}
+
+/// imc-controller at work on all channels; ended when it is dropped.
+pub(crate) struct Controller {
+    _work: JoinSet<()>,
+}
+
+impl Controller {
+    /// Starts it.
+    pub(crate) fn start(admin: Admin) -> Self {
+        let mut work = JoinSet::new();
+        work.spawn(run(admin));
+        Self { _work: work }
+    }
+}
+
+/// Reconciles a channel when it changes, and all when something else does.
+async fn run(admin: Admin) {
+    let watched = |kind: &str, namespace: Option<&str>| {
+        let events = watcher(admin.api(kind, namespace), watcher::Config::default()).default_backoff();
+        events.applied_objects().filter_map(|object| async { object.ok() }).boxed()
+    };
+    let system = [watched("ConfigMap", Some(SYSTEM)), watched("Secret", Some(SYSTEM)), watched("EventPolicy", None)];
+    let channels = watched("InMemoryChannel", None).map(|channel| Some(at(&channel)));
+    let mut changes = select(channels, select_all(system).map(|_| None));
+    while let Some(changed) = changes.next().await {
+        let all = || async { admin.list_all("InMemoryChannel").await.iter().map(path_of).collect() };
+        let concerned = if let Some(channel) = changed { vec![channel] } else { all().await };
+        for channel in concerned {
+            admin.try_reconcile(&channel).await;
+        }
+    }
+}
+
+fn at(object: &DynamicObject) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn path_of(object: &Value) -> String {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    format!("{}/{}", text("namespace"), text("name"))
+}
+
 impl Admin {
     /// Writes the status of a channel as imc-controller would now; `status.subscribers` is not its business.
     pub(crate) async fn reconcile(&self, at: &str) -> Value {
+        self.try_reconcile(at).await.expect("a channel")
+    }
+
+    /// The same for a channel that may have gone.
+    async fn try_reconcile(&self, at: &str) -> Option<Value> {
         let (namespace, name) = at.split_once('/').expect("a namespace and a name");
+        let surroundings = self.surroundings(namespace, name).await;
+        loop {
+            let mut channel = self.get("InMemoryChannel", at).await?;
+            channel["status"] = status(&channel, &surroundings);
+            match self.replace_status(&channel).await {
+                Ok(channel) => return Some(channel),
+                Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    async fn surroundings(&self, namespace: &str, name: &str) -> Surroundings {
         let features = self.get("ConfigMap", &format!("{SYSTEM}/config-features")).await.unwrap_or_default();
         let secret = self.get("Secret", &format!("{SYSTEM}/imc-dispatcher-server-tls")).await.unwrap_or_default();
         let ca = secret["data"]["ca.crt"].as_str().map(|text| BASE64.decode(text).expect("base64"));
@@ -29,16 +100,7 @@ impl Admin {
         let policies = self.list("EventPolicy", namespace).await;
         let mut policies: Vec<String> = policies.iter().filter(|policy| applies(policy, name)).map(name_of).collect();
         policies.sort();
-        let surroundings = Surroundings { features: features["data"].clone(), ca, policies };
-        loop {
-            let mut channel = self.get("InMemoryChannel", at).await.expect("a channel");
-            channel["status"] = status(&channel, &surroundings);
-            match self.replace_status(&channel).await {
-                Ok(channel) => return channel,
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
+        Surroundings { features: features["data"].clone(), ca, policies }
     }
 }
 
@@ -58,12 +120,11 @@ fn applies(policy: &Value, channel: &str) -> bool {
 /// The status of a channel in these surroundings, keeping what is not imc-controller's.
 pub(crate) fn status(channel: &Value, surroundings: &Surroundings) -> Value {
     let mut status = if channel["status"].is_object() { channel["status"].clone() } else { json!({}) };
-    let flag = |name: &str| surroundings.features[name].as_str().unwrap_or_default().to_lowercase();
-    let mode = flag("transport-encryption");
+    let mode = surroundings.flag("transport-encryption");
     let encrypts = ["permissive", "strict"].contains(&mode.as_str());
     let failed = encrypts && surroundings.ca.is_none();
     if !failed {
-        let (http, https) = addresses(channel, surroundings.ca.as_deref(), flag("authentication-oidc") == "enabled");
+        let (http, https) = addresses(channel, surroundings);
         match mode.as_str() {
             "permissive" => (status["address"], status["addresses"]) = (http.clone(), json!([https, http])),
             "strict" => (status["address"], status["addresses"]) = (https.clone(), json!([https])),
@@ -77,16 +138,16 @@ pub(crate) fn status(channel: &Value, surroundings: &Surroundings) -> Value {
     status
 }
 
-fn addresses(channel: &Value, ca: Option<&str>, oidc: bool) -> (Value, Value) {
+fn addresses(channel: &Value, surroundings: &Surroundings) -> (Value, Value) {
     let text = |field: &str| channel["metadata"][field].as_str().unwrap_or_default();
     let (namespace, name) = (text("namespace"), text("name"));
     let http = format!("http://{name}-kn-channel.{namespace}.svc.cluster.local");
     let https = format!("https://imc-dispatcher.{SYSTEM}.svc.cluster.local/{namespace}/{name}");
     let (mut http, mut https) = (json!({"name": "http", "url": http}), json!({"name": "https", "url": https}));
-    if let Some(ca) = ca {
+    if let Some(ca) = &surroundings.ca {
         https["CACerts"] = json!(ca);
     }
-    if oidc {
+    if surroundings.flag("authentication-oidc") == "enabled" {
         for address in [&mut http, &mut https] {
             address["audience"] = json!(format!("messaging.knative.dev/inmemorychannel/{namespace}/{name}"));
         }
