@@ -124,7 +124,7 @@ async fn a_lease_is_taken_by_one() {
     leases.replace("l", &PostParams::default(), &wanted).await.expect("taken");
     assert_eq!(code(leases.replace("l", &PostParams::default(), &wanted).await), 409, "taken a moment ago");
     let short = Patch::Merge(json!({"spec": {"renewTime": "2026-01-01T00:00:00Z"}}));
-    assert_eq!(code(leases.patch("l", &PatchParams::default(), &short).await), 400);
+    assert_eq!(code(leases.patch("l", &PatchParams::default(), &short).await), 422);
 }
 
 /// control-plane.md 4, 4.1, 4.8.

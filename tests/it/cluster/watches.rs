@@ -171,3 +171,28 @@ async fn a_selection_is_watched_with_bookmarks_until_its_time_is_over() {
         assert_eq!(names.iter().copied().collect::<BTreeSet<_>>().len(), 4, "{names:?}");
     }
 }
+
+/// kube's watcher lists again after an `ERROR` event only. When the status says that the history is gone, it asks for the
+/// same revision for ever: whoever uses it must start it anew.
+#[tokio::test]
+async fn a_watcher_of_kube_does_not_get_over_a_410_in_the_status() {
+    let cluster = cluster().await;
+    let Some(fake) = cluster.only_fake("a real one says it by an event") else { return };
+    cluster.create(&channel("t/a", &[])).await;
+    let mut events = watched(cluster.client("imc-dispatcher").await).await;
+    expect!(events, "init", "init a", "done");
+    subscribe(&cluster).await;
+    expect!(events, "apply a");
+    cluster.gate.set(Passage::Closed);
+    cluster.create(&channel("t/b", &[])).await;
+    fake.compact(Expiry::Status);
+    cluster.gate.set(Passage::Open);
+    let mut gone = 0;
+    while gone < 2 {
+        match timeout(SOON, events.next()).await.expect("an event soon").expect("a stream") {
+            Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) if status.code == 410 => gone += 1,
+            Err(_) => {}
+            Ok(event) => panic!("it gets over it now: {event:?}"),
+        }
+    }
+}

@@ -160,8 +160,10 @@ impl Store {
     pub(crate) fn edit(&self, target: &Target, edit: Edit<'_>) -> Result<Value, Refusal> {
         let mut state = self.lock();
         let old = state.objects.get(&key(target)).cloned().ok_or_else(|| Refusal::not_found(target))?;
+        let replaces = matches!(edit, Edit::Replace(_));
         let new = edited(target, &old, edit)?;
-        super::validate::check(target, &new)?;
+        let checked = super::validate::check(target, &new);
+        checked.map_err(|refusal| if replaces { refusal } else { refusal.of_a_patch() })?;
         if new == old {
             return Ok(old);
         }
