@@ -4,21 +4,25 @@
 mod access;
 mod api;
 mod client;
+pub(crate) mod controller;
 mod fake;
 mod gate;
 mod journal;
 pub(crate) mod objects;
+mod real;
 mod refusal;
 mod resource;
 mod selector;
 mod store;
 mod tokens;
+mod validate;
 mod watching;
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -28,6 +32,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub(crate) use client::Admin;
 pub(crate) use fake::{Expiry, Fake};
 pub(crate) use gate::{Gate, Passage};
 pub(crate) use journal::Entry;
@@ -35,6 +40,7 @@ pub(crate) use tokens::ISSUER;
 
 use super::eventually_some;
 use super::pki::Ca;
+use real::Real;
 use resource::{RESOURCES, Resource};
 
 /// Where Knative is installed.
@@ -43,31 +49,71 @@ pub(crate) const SYSTEM: &str = "knative-eventing";
 /// The service accounts of [`SYSTEM`] that have rights.
 const ACCOUNTS: [&str; 4] = ["imc-dispatcher", "mt-broker-ingress", "mt-broker-filter", "mt-broker-ingress-oidc"];
 
-/// An API server with Knative's kinds, Roles and service accounts in it; ended when it is dropped.
+/// An API server with Knative's kinds, Roles and service accounts in it; ended when it is dropped. What its administrator
+/// can do is what it can do.
 pub(crate) struct Cluster {
     pub(crate) gate: Gate,
-    client: Client,
+    admin: Admin,
     ca: String,
-    fake: Fake,
+    server: Server,
+}
+
+enum Server {
+    Fake(Fake),
+    Real(Real),
+}
+
+impl Deref for Cluster {
+    type Target = Admin;
+
+    fn deref(&self) -> &Admin {
+        &self.admin
+    }
 }
 
 impl Cluster {
-    /// Starts one.
+    /// Starts one: a real one if `KUBEBUILDER_ASSETS` names a directory that has its programs, else the fake.
     pub(crate) async fn start() -> Self {
         let authority = Ca::new("cluster");
         let identity = authority.issue(&["localhost", "127.0.0.1", "kubernetes.default.svc"]);
-        let admin = uuid::Uuid::new_v4().to_string();
-        let fake = Fake::start(&identity, &admin).await;
-        let gate = Gate::to(fake.address).await;
-        fake.server.url.set(url(gate.address)).expect("once");
-        let client = client_of(fake.address, &authority.pem, json!({"token": admin})).await;
-        let cluster = Self { gate, client, ca: authority.pem, fake };
+        let token = uuid::Uuid::new_v4().to_string();
+        let (gate, server) = match real::assets() {
+            Some(assets) => {
+                let address = real::free_address();
+                let gate = Gate::to(address).await;
+                let real = Real::start(&assets, address, &url(gate.address), &identity, &token);
+                (gate, Server::Real(real))
+            }
+            None => {
+                let fake = Fake::start(&identity, &token).await;
+                let gate = Gate::to(fake.address).await;
+                fake.server.url.set(url(gate.address)).expect("once");
+                (gate, Server::Fake(fake))
+            }
+        };
+        let address = match &server {
+            Server::Fake(fake) => fake.address,
+            Server::Real(real) => real.address,
+        };
+        let admin = Admin(client_of(address, &authority.pem, json!({"token": token})).await);
+        let cluster = Self { gate, admin, ca: authority.pem, server };
+        cluster.until_ready().await;
         cluster.install().await;
         cluster
     }
 
+    async fn until_ready(&self) {
+        let Server::Real(real) = &self.server else { return };
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while self.ask_text("/readyz").await.is_none_or(|answer| answer != "ok") {
+            assert!(Instant::now() < deadline, "the API server does not become ready\n{}", real.output());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn install(&self) {
-        for resource in RESOURCES.iter().filter(|resource| resource.custom) {
+        let custom = || RESOURCES.iter().filter(|resource| resource.custom);
+        for resource in custom() {
             self.create(&definition(resource)).await;
         }
         self.namespace(SYSTEM).await;
@@ -77,11 +123,14 @@ impl Cluster {
         for role in serde_saphyr::from_multiple(include_str!("cluster/roles.yaml")).expect("YAML") {
             self.create(&role).await;
         }
+        for resource in custom() {
+            self.until_served(resource).await;
+        }
     }
 
-    /// A client that may do everything, and does not come through the gate.
-    pub(crate) fn admin(&self) -> Client {
-        self.client.clone()
+    /// The administrator, for a task of its own.
+    pub(crate) fn admin(&self) -> Admin {
+        self.admin.clone()
     }
 
     /// A client with the rights of a service account of the system namespace, through the gate.
@@ -117,16 +166,24 @@ impl Cluster {
         token
     }
 
-    /// What only the fake can be made to do. A test that cannot do without says why, and does not run against another
-    /// server.
+    /// What only the fake can be made to do. Where another server runs, there is none, and this says why; the test then
+    /// is one of the fake's only.
     pub(crate) fn only_fake(&self, why: &str) -> Option<&Fake> {
-        let _ = why;
-        Some(&self.fake)
+        match &self.server {
+            Server::Fake(fake) => Some(fake),
+            Server::Real(_) => {
+                eprintln!("not tested with this API server: {why}");
+                None
+            }
+        }
     }
 
-    /// What was asked so far.
+    /// What was asked so far, in the order of the answers.
     pub(crate) fn log(&self) -> Vec<Entry> {
-        self.fake.server.journal.entries()
+        match &self.server {
+            Server::Fake(fake) => fake.server.journal.entries(),
+            Server::Real(real) => real.entries(),
+        }
     }
 
     /// Waits for a request that was answered.

@@ -126,6 +126,9 @@ fn note(entry: &mut Entry, ask: &Ask<'_>) {
     entry.resource = resource.plural.to_owned();
     (entry.namespace, entry.name, entry.subresource) = (namespace, name, subresource);
     entry.body = ask.body.clone();
+    if let (true, Some(name)) = (entry.name.is_empty(), ask.body["metadata"]["name"].as_str()) {
+        entry.name = name.to_owned();
+    }
 }
 
 fn perform(server: &Server, user: &str, ask: &Ask<'_>) -> Result<Answer, Refusal> {
@@ -180,7 +183,8 @@ fn page(ask: &Ask<'_>) -> Page {
 fn watch(server: &Server, ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let parameter = |name: &str| ask.parameters.get(name).map_or("", String::as_str);
     let since = Some(parameter("resourceVersion")).filter(|version| !["", "0"].contains(version));
-    let since = since.map(|version| version.parse().map_err(|_| Refusal::bad_request("no such resourceVersion")));
+    let since =
+        since.map(|version| version.parse().map_err(|error| Refusal::bad_request(format!("resourceVersion: {error}"))));
     let (since, selector) = (since.transpose()?, selector(ask)?);
     let marks_initial = parameter("sendInitialEvents") == "true";
     let options = Options {

@@ -1,9 +1,12 @@
 //! What a test does to a cluster: ordinary requests of its administrator, by kind and `namespace/name`.
 
+use std::time::{Duration, Instant};
+
 use http::Request;
+use kube::api::DynamicObject;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::Cluster;
 use super::resource::Resource;
 use crate::support::SOON;
 
@@ -16,7 +19,11 @@ fn path(kind: &str, at: &str) -> String {
     }
 }
 
-impl Cluster {
+/// The administrator, who does not come through the gate.
+#[derive(Clone)]
+pub(crate) struct Admin(pub(crate) Client);
+
+impl Admin {
     /// A request as the administrator.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &Value) -> kube::Result<Value> {
         let content_type = match method {
@@ -25,7 +32,22 @@ impl Cluster {
         };
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let request = Request::builder().method(method).uri(path).header("content-type", content_type);
-        self.admin().request(request.body(body).expect("a request")).await
+        self.0.request(request.body(body).expect("a request")).await
+    }
+
+    /// The text at a path, if the server answers at all.
+    pub(super) async fn ask_text(&self, path: &str) -> Option<String> {
+        let request = Request::get(path).body(Vec::new()).expect("a request");
+        self.0.request_text(request).await.ok()
+    }
+
+    /// Waits until the server has this resource.
+    pub(super) async fn until_served(&self, resource: &Resource) {
+        let deadline = Instant::now() + SOON;
+        while let Err(error) = self.ask("GET", &resource.path(None), &Value::Null).await {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Creates an object.
@@ -69,6 +91,21 @@ impl Cluster {
         list["items"].as_array().expect("items").clone()
     }
 
+    /// All objects of a kind.
+    pub(crate) async fn list_all(&self, kind: &str) -> Vec<Value> {
+        let list = self.ask("GET", &Resource::of(kind).path(None), &Value::Null).await.expect("a list");
+        list["items"].as_array().expect("items").clone()
+    }
+
+    /// The same by kube's own interface, in a namespace or in all.
+    pub(crate) fn api(&self, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = Resource::of(kind);
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.0.clone(), namespace, &resource.api()),
+            None => Api::all_with(self.0.clone(), &resource.api()),
+        }
+    }
+
     /// Merges a patch into an object, its status excepted.
     pub(crate) async fn merge(&self, kind: &str, at: &str, patch: &Value) -> Value {
         self.ask("PATCH", &path(kind, at), patch).await.expect("patched")
@@ -104,14 +141,14 @@ impl Cluster {
 
     /// Waits until an object is as wanted.
     pub(crate) async fn until(&self, kind: &str, at: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = std::time::Instant::now() + SOON;
+        let deadline = Instant::now() + SOON;
         loop {
             let object = self.get(kind, at).await.unwrap_or(Value::Null);
             if wanted(&object) {
                 return object;
             }
-            assert!(std::time::Instant::now() < deadline, "{kind} {at} stays {object}");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            assert!(Instant::now() < deadline, "{kind} {at} stays {object}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -12,13 +12,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::journal::{Entry, Journal};
-use super::store::Store;
+use super::resource::{Resource, Target};
+use super::store::{Edit, Store};
 use super::tokens::Tokens;
 use crate::support::pki::Identity;
 
@@ -93,6 +95,21 @@ impl Fake {
     /// Ends all watches, in good order.
     pub(crate) fn end_watches(&self) {
         self.server.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// Puts objects in as they are, status included: for those too many to be created one by one.
+    pub(crate) fn seed(&self, objects: impl IntoIterator<Item = Value>) {
+        for object in objects {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let resource = Resource::of(&text(&object["kind"]));
+            let (namespace, subresource) = (text(&object["metadata"]["namespace"]), String::new());
+            let name = text(&object["metadata"]["name"]);
+            let mut target = Target { resource, namespace, name, subresource };
+            let status = json!({"status": object["status"]});
+            self.server.store.create(&target, object).unwrap_or_else(|refusal| panic!("{}", refusal.status()));
+            target.subresource = "status".to_owned();
+            self.server.store.edit(&target, Edit::Merge(&status)).expect("it is there");
+        }
     }
 
     /// The issuer of tokens.

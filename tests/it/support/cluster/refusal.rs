@@ -50,6 +50,11 @@ impl Refusal {
         Self::new(400, "BadRequest", why)
     }
 
+    /// The same of what a patch would have made: that is never malformed, but invalid.
+    pub(crate) fn of_a_patch(self) -> Self {
+        Self { code: 422, reason: "Invalid", ..self }
+    }
+
     pub(crate) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }

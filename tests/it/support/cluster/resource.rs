@@ -1,5 +1,7 @@
 //! Which kinds there are, where their paths are, and what is particular to each.
 
+use kube::core::{ApiResource, GroupVersionKind};
+
 use super::refusal::Refusal;
 
 /// A kind of object.
@@ -66,6 +68,11 @@ impl Resource {
         RESOURCES.iter().find(|resource| resource.kind == kind).unwrap_or_else(|| panic!("no kind {kind}"))
     }
 
+    /// As kube names it.
+    pub(crate) fn api(&self) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, self.version, self.kind), self.plural)
+    }
+
     /// `apiVersion` of its objects.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
@@ -109,9 +116,9 @@ impl Target {
 
     fn find(path: &str) -> Option<Self> {
         let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let (group, version) = match parts.first()? {
-            &"api" => ("", *parts.get(1)?),
-            &"apis" => (*parts.get(1)?, *parts.get(2)?),
+        let (group, version) = match *parts.first()? {
+            "api" => ("", *parts.get(1)?),
+            "apis" => (*parts.get(1)?, *parts.get(2)?),
             _ => return None,
         };
         parts.drain(..if group.is_empty() { 2 } else { 3 });

@@ -135,6 +135,7 @@ impl Store {
         if target.name.is_empty() {
             return Err(Refusal::invalid(&target, "metadata.name: Required value"));
         }
+        super::validate::check(&target, &object)?;
         let mut state = self.lock();
         if resource.namespaced && !state.has_namespace(&target.namespace) {
             return Err(Refusal::new(404, "NotFound", format!("namespaces \"{}\" not found", target.namespace)));
@@ -159,7 +160,10 @@ impl Store {
     pub(crate) fn edit(&self, target: &Target, edit: Edit<'_>) -> Result<Value, Refusal> {
         let mut state = self.lock();
         let old = state.objects.get(&key(target)).cloned().ok_or_else(|| Refusal::not_found(target))?;
+        let replaces = matches!(edit, Edit::Replace(_));
         let new = edited(target, &old, edit)?;
+        let checked = super::validate::check(target, &new);
+        checked.map_err(|refusal| if replaces { refusal } else { refusal.of_a_patch() })?;
         if new == old {
             return Ok(old);
         }
