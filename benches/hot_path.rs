@@ -10,6 +10,7 @@ use bytes::Bytes;
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sealpost::client::{ClientCache, Limits};
+use sealpost::control::{Manifests, Objects, Scope, Settings, resolve};
 use sealpost::event::{Event, http as binding};
 use sealpost::filter::Filter;
 use sealpost::filter::cesql::Expression;
@@ -19,6 +20,7 @@ use sealpost::model::{
     TransportEncryption, TrustBundle,
 };
 use sealpost::tls::{MinVersion, SystemRoots};
+use serde_json::{Value, json};
 
 fn main() {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -133,4 +135,45 @@ fn client_cache(bencher: Bencher<'_, '_>) {
         audience: None,
     };
     bencher.bench(|| runtime.block_on(clients.client(black_box(&to))).is_ok());
+}
+
+/// A channel of a cluster with so many subscribers.
+fn cluster_channel(number: usize, subscribers: usize) -> Value {
+    let (name, namespace) = (format!("channel-{number}"), format!("team-{}", number % 50));
+    let host = format!("{name}-kn-channel.{namespace}.svc.cluster.local");
+    let subscriber = |index: usize| {
+        json!({
+            "name": format!("s{index}"), "uid": format!("{number:08}-0000-4000-8000-{index:012}"), "generation": 1,
+            "subscriberUri": format!("http://sink-{index}.{namespace}.svc.cluster.local"),
+            "replyUri": format!("http://other-kn-channel.{namespace}.svc.cluster.local"),
+            "delivery": {"retry": 3, "backoffPolicy": "exponential", "backoffDelay": "PT0.2S",
+                "deadLetterSink": {"uri": format!("http://dead.{namespace}.svc.cluster.local")}},
+        })
+    };
+    json!({
+        "apiVersion": "messaging.knative.dev/v1", "kind": "InMemoryChannel",
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{number}"), "generation": 1},
+        "spec": {"subscribers": (0..subscribers).map(subscriber).collect::<Vec<_>>()},
+        "status": {"address": {"name": "http", "url": format!("http://{host}")}},
+    })
+}
+
+fn cluster_settings() -> Settings {
+    Settings { objects: Objects::Reconciled(Scope::Cluster), ..Settings::default() }
+}
+
+/// A cluster of 5,000 channels with two subscribers each, from nothing.
+#[divan::bench(sample_count = 10)]
+fn resolve_cluster(bencher: Bencher<'_, '_>) {
+    let objects = Manifests::of_objects((0..5000).map(|number| cluster_channel(number, 2)));
+    bencher.bench(|| resolve(black_box(&objects), None, &cluster_settings()));
+}
+
+/// The same cluster, after one channel has got one more subscriber.
+#[divan::bench(sample_count = 50)]
+fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
+    let objects = Manifests::of_objects((0..5000).map(|number| cluster_channel(number, 2)));
+    let last = resolve(&objects, None, &cluster_settings());
+    let changed = objects.with_object(2500, cluster_channel(2500, 3));
+    bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
 }

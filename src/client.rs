@@ -178,6 +178,9 @@ impl Transport for ClientCache {
 
 /// The destination's trust without what is not valid now. Where nothing is left of it, nothing is sent.
 fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
+    if to.trust.is_nobody() {
+        return Err(TransportError::Trust("CACerts hold no certificate that can be read".to_owned()));
+    }
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let valid = to.trust.valid_at(now);
     match to.trust.invalid_at(now).next() {

@@ -4,6 +4,7 @@
 //! published: its delivery belongs to the workers (contrast data-plane.md FO-8).
 
 pub mod entrance;
+pub mod gate;
 mod response;
 
 use std::sync::Arc;

@@ -47,6 +47,17 @@ fn defaults_are_those_of_the_interface() {
     assert!(options.validate().is_ok());
 }
 
+/// interface.md §1: in a pod, everybody may connect.
+#[test]
+fn defaults_in_a_cluster() {
+    let options = run(&["--kubernetes"]).expect("options");
+    let addresses = [&options.http_addr, &options.https_addr, &options.admin_addr];
+    assert_eq!(addresses, ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"]);
+    let given = run(&["--kubernetes", "--http-addr", "127.0.0.1:1"]).expect("options");
+    assert_eq!(given.http_addr, "127.0.0.1:1");
+    assert!(options.validate().is_err_and(|error| error.contains("SYSTEM_NAMESPACE")));
+}
+
 #[test]
 fn wrong_values_are_usage_errors() {
     for arguments in [
@@ -62,7 +73,8 @@ fn wrong_values_are_usage_errors() {
     ] {
         assert!(run(arguments).is_err_and(|error| error.exit_code() == 2), "{arguments:?}");
     }
-    for arguments in [&[][..], &["-f", "x", "--kubernetes"], &["-f", "x", "--default-channel", "rabbitmq"]] {
+    assert!(run(&["-f", "x", "--kubernetes"]).is_err_and(|error| error.exit_code() == 2));
+    for arguments in [&[][..], &["--kubernetes"], &["-f", "x", "--default-channel", "rabbitmq"]] {
         assert!(run(arguments).is_ok_and(|options| options.validate().is_err()), "{arguments:?}");
     }
 }

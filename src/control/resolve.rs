@@ -12,6 +12,8 @@ mod delivery;
 mod destination;
 mod features;
 mod filter;
+mod logging;
+pub(crate) mod reconciled;
 mod relay;
 mod routes;
 mod service;
@@ -25,6 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::manifest::Manifests;
+use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
 use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
 
@@ -33,6 +36,7 @@ use channel::Parents;
 use collect::{Collected, Name};
 use defaults::Defaults;
 use destination::Resolver;
+use reconciled::Reconciled;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -53,6 +57,8 @@ pub struct Resolution {
     pub certificate: Option<ServerCertificate>,
     /// The DNS names that channels and brokers are addressed by, some with a wildcard, for a server certificate.
     pub hosts: Vec<String>,
+    /// The level of logs that `config-logging` wants; `None` if there is none.
+    pub log_level: Option<&'static str>,
     memory: Memory,
 }
 
@@ -62,6 +68,7 @@ struct Memory {
     mode: TransportEncryption,
     defaults: Defaults,
     parents: Parents,
+    reconciled: Reconciled,
     services: BTreeMap<Name, Option<Reach>>,
     bundles: Bundles,
     shared: Shared,
@@ -71,7 +78,7 @@ struct Memory {
 #[must_use]
 pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let mut collected = Collected::of(manifests.documents(), &settings.default_namespace);
+    let mut collected = Collected::of(manifests.documents(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let last_certificate = last.and_then(|last| last.certificate.as_ref());
     let certificate = match &settings.ca_certs {
@@ -103,26 +110,34 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let table = last.map(|last| last.table.as_ref());
+    let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
-    if settings.role == Role::Channel {
+    let reconciled = reconciled::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.reconciled));
+    if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
     }
     let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
-    let table = routes.table(&parents, &resolver.addresses, effective).with_relays(relays).with_sources(sources);
+    let table = match settings.objects {
+        Objects::Written => routes.table(&parents, &resolver.addresses, effective),
+        Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
+    };
+    let table = table.with_relays(relays).with_sources(sources);
     let inventory = match settings.role {
+        Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
         Role::Channel => status::inventory(&collected, &routes, &parents, &resolver.addresses),
         Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
     let hosts = resolver.addresses.certificate_names(parents.keys());
-    let problems = ordered(manifests.problems().cloned().chain(collected.into_problems()).collect());
+    let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
+    let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory = Memory { mode, defaults, parents, services, bundles, shared: trust.shared };
-    Resolution { table, inventory, problems, certificate, hosts, memory }
+    let memory = Memory { mode, defaults, parents, reconciled, services, bundles, shared: trust.shared };
+    Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
 }
 
 /// The value of the last resolution where it is equal.
@@ -131,6 +146,11 @@ fn shared<T: PartialEq>(last: Option<&Arc<T>>, value: T) -> Arc<T> {
 }
 
 impl Resolution {
+    /// The channels of a cluster.
+    pub(super) fn reconciled(&self) -> &Reconciled {
+        &self.memory.reconciled
+    }
+
     /// Whether somebody who uses the other one would see a difference.
     pub(super) fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
@@ -138,6 +158,7 @@ impl Resolution {
             || self.problems != other.problems
             || self.certificate != other.certificate
             || self.hosts != other.hosts
+            || self.log_level != other.log_level
     }
 }
 

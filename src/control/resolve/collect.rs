@@ -12,7 +12,8 @@ use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
-use crate::control::{ObjectName, Problem};
+use crate::control::settings::Objects;
+use crate::control::{ObjectName, Problem, Settings};
 
 /// Namespace and name.
 pub(super) type Name = (String, String);
@@ -41,17 +42,23 @@ pub(super) struct Collected<'d> {
     pub(super) secrets: Items<'d, Secret>,
     pub(super) services: Items<'d, Service>,
     pub(super) pods: Items<'d, Pod>,
+    /// Channels as a cluster has reconciled them. They are decoded where they have changed.
+    pub(super) reconciled: BTreeMap<Name, Report<'d>>,
     /// Problems of documents that are none of the above.
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'d> Collected<'d> {
     /// Sorts the documents.
-    pub(super) fn of(documents: impl Iterator<Item = &'d Document>, default_namespace: &str) -> Self {
+    pub(super) fn of(documents: impl Iterator<Item = &'d Document>, settings: &Settings) -> Self {
         let mut collected = Self::default();
         for document in documents {
-            let mut report = Report::new(document, name_of(document, default_namespace));
+            let mut report = Report::new(document, name_of(document, &settings.default_namespace));
             match header(document, &mut report) {
+                Some(Kind::InMemoryChannel) if settings.objects != Objects::Written => {
+                    let ObjectName { namespace, name, .. } = report.object().clone();
+                    collected.reconciled.insert((namespace, name), report);
+                }
                 Some(kind) => collected.insert(kind, report),
                 None => collected.problems.extend(report.into_problems()),
             }

@@ -13,6 +13,7 @@ use crate::control::Settings;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
+use crate::control::settings::Objects;
 use crate::model::{Addressable, ChannelKey, ChannelKind, Role, Target, TransportEncryption};
 
 /// Why a channel or broker can or cannot be referred to.
@@ -99,7 +100,10 @@ impl Resolver<'_> {
             }
         };
         // The certificates are looked at in any case, so that all problems are reported at once.
-        let own = wanted.ca_certs.map(|text| self.trust.with_ca_certs(text, &wanted.ca_certs_field, report));
+        let own = wanted.ca_certs.map(|text| match self.settings.objects {
+            Objects::Written => self.trust.with_ca_certs(text, &wanted.ca_certs_field, report),
+            Objects::Reconciled(_) => Some(self.trust.as_reconciled(text)),
+        });
         let (url, target) = found?;
         let own = match own {
             Some(None) => return None,
@@ -112,7 +116,7 @@ impl Resolver<'_> {
             None if remote && url.scheme() == "https" => self.trust.common(),
             _ => self.trust.none(),
         };
-        if remote && url.scheme() == "http" && wanted.ca_certs.is_some() {
+        if remote && url.scheme() == "http" && wanted.ca_certs.is_some() && self.settings.objects == Objects::Written {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
@@ -232,7 +236,9 @@ impl Resolver<'_> {
             return (url, Target::Remote { connect: Some(overriding.to) });
         }
         match self.addresses.key_of(&url) {
-            Some(_) if self.settings.role != Role::Channel => (url, Target::Remote { connect: None }),
+            Some(_) if self.settings.role != Role::Channel || self.settings.objects != Objects::Written => {
+                (url, Target::Remote { connect: None })
+            }
             Some(key) if self.place(&key).is_ok() => (url, Target::Local(key)),
             Some(key) => {
                 report.warning(field, format!("is the address of {key}, which is not served here"));

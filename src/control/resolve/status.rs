@@ -1,5 +1,7 @@
 //! The inventory: every object as written, with the status that Knative would show (control-plane.md 2.4, 4, 5.3).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -11,8 +13,8 @@ use super::routes::Routes;
 use crate::control::manifest::Document;
 use crate::control::report::Report;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Relays, SubscriptionKey,
-    SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Relays, Subscription,
+    SubscriptionKey, SubscriptionKind,
 };
 
 /// What the status is made from.
@@ -35,7 +37,7 @@ pub(super) fn inventory(
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
         objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
-    objects.sort_by(|a: &Object, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    objects.sort_by(|a: &Arc<Object>, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
     objects.extend(all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
     let subscriptions = &collected.subscriptions;
@@ -64,14 +66,32 @@ pub(super) fn relayed(collected: &Collected<'_>, relays: &Relays) -> Inventory {
     Inventory { objects }
 }
 
-fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Object> {
-    let object = |(name, item): (&Name, &super::collect::Item<'_, T>)| Object {
-        kind,
-        namespace: name.0.clone(),
-        name: name.1.clone(),
-        value: object(item.report.document(), name, status(name, &item.report)),
+/// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
+/// `subscribers` are those it is served with; `None` if it is not served.
+pub(super) fn reconciled(name: &Name, report: &Report<'_>, subscribers: Option<&[Arc<Subscription>]>) -> Arc<Object> {
+    let document = report.document();
+    let mut status = Map::new();
+    insert(&mut status, "conditions", conditions(&["Addressable"], subscribers, report));
+    for field in ["address", "addresses"] {
+        if let Some(written) = document.value.get("status").and_then(|status| status.get(field)) {
+            insert(&mut status, field, written.clone());
+        }
+    }
+    if let Some(subscribers) = subscribers {
+        let uid = |key: &SubscriptionKey| key.name.split_once('/').map(|(_, id)| id.to_owned());
+        let list = subscribers.iter().map(|subscription| json!({"uid": uid(&subscription.key), "ready": "True"}));
+        insert(&mut status, "subscribers", list.collect());
+    }
+    let value = object(document, name, Value::Object(status));
+    Arc::new(Object { kind: ObjectKind::Channel, namespace: name.0.clone(), name: name.1.clone(), value })
+}
+
+fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Arc<Object>> {
+    let of = |(name, item): (&Name, &super::collect::Item<'_, T>)| {
+        let value = object(item.report.document(), name, status(name, &item.report));
+        Arc::new(Object { kind, namespace: name.0.clone(), name: name.1.clone(), value })
     };
-    items.iter().map(object).collect()
+    items.iter().map(of).collect()
 }
 
 impl Shown<'_, '_> {
@@ -230,7 +250,7 @@ fn address(address: &Advertised) -> Value {
 }
 
 /// `Ready` and its parts; `served` is what the object is served as. An object that is served in its last good form is not ready, though its parts are.
-fn conditions<T>(parts: &[&str], served: Option<&T>, report: &Report<'_>) -> Value {
+fn conditions<T: ?Sized>(parts: &[&str], served: Option<&T>, report: &Report<'_>) -> Value {
     let condition = |ty: &str, status: &str, because: Option<(&str, String)>| {
         let (reason, message) = because.unzip();
         Condition { ty: ty.to_owned(), status: status.to_owned(), reason: reason.map(str::to_owned), message }
