@@ -19,7 +19,9 @@ pub use file::read;
 pub use manifest::Manifests;
 pub use problem::{ObjectName, Problem, Severity};
 pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
-pub use settings::{CaCerts, DeliveryMerge, Rabbitmq, ResolveOverride, ResolveOverrideError, Settings, Urls};
+pub use settings::{
+    ApiServer, CaCerts, DeliveryMerge, Rabbitmq, ResolveOverride, ResolveOverrideError, Settings, Urls,
+};
 pub use watch::watch;
 
 /// Every problem of the manifests at these paths, as if they were applied for the first time.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use crate::control::{self, CaCerts, Rabbitmq, ResolveOverride, Settings, Urls};
+use crate::control::{self, ApiServer, CaCerts, Rabbitmq, ResolveOverride, Settings, Urls};
 use crate::model::{Role, Storage, TransportEncryption};
 
 /// Where manifests are, and what they do not say.
@@ -72,6 +72,7 @@ impl ManifestOptions {
             delivery_merge: self.delivery_merge.into(),
             default_storage: Storage::default(),
             rabbitmq: Rabbitmq::default(),
+            api_server: ApiServer::default(),
             transport_encryption,
             resolve: self.resolve.clone(),
             urls,

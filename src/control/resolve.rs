@@ -3,6 +3,7 @@
 //! An object with problems keeps its last good form, which is taken from the last resolution; so a mistake in a
 //! manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
+mod access;
 mod address;
 mod certificate;
 mod channel;
@@ -12,6 +13,8 @@ mod delivery;
 mod destination;
 mod features;
 mod filter;
+mod flags;
+mod policy;
 mod relay;
 mod routes;
 mod service;
@@ -28,11 +31,13 @@ use super::manifest::Manifests;
 use super::{CaCerts, Problem, Settings};
 use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
 
+use access::Rules;
 use address::Addresses;
 use channel::Parents;
 use collect::{Collected, Name};
 use defaults::Defaults;
 use destination::Resolver;
+use flags::Flags;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -60,6 +65,7 @@ pub struct Resolution {
 #[derive(Clone, Debug)]
 struct Memory {
     mode: TransportEncryption,
+    flags: Flags,
     defaults: Defaults,
     parents: Parents,
     services: BTreeMap<Name, Option<Reach>>,
@@ -73,6 +79,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let memory = last.map(|last| &last.memory);
     let mut collected = Collected::of(manifests.documents(), &settings.default_namespace);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
+    let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let last_certificate = last.and_then(|last| last.certificate.as_ref());
     let certificate = match &settings.ca_certs {
         CaCerts::Given(_) => None,
@@ -93,16 +100,19 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     };
     let effective = settings.transport_encryption.unwrap_or(mode);
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
+    let trust = Trust::new(&bundles, trusted, settings.now);
+    let table = last.map(|last| last.table.as_ref());
+    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), &trust);
     let mut resolver = Resolver {
         settings,
         mode: effective,
         addresses: Addresses::new(settings, effective, ca_certs),
         services,
-        trust: Trust::new(&bundles, trusted, settings.now),
+        trust,
+        rules,
         places: HashMap::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
-    let table = last.map(|last| last.table.as_ref());
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
     if settings.role == Role::Channel {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
@@ -111,9 +121,10 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
-    let table = routes.table(&parents, &resolver.addresses, effective).with_relays(relays).with_sources(sources);
+    let table = routes.table(&parents, &resolver.addresses, &resolver.rules, effective);
+    let table = table.with_relays(relays).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
-        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver.addresses),
+        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
         Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
     };
     let table = shared(last.map(|last| &last.table), table);
@@ -121,7 +132,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let hosts = resolver.addresses.certificate_names(parents.keys());
     let problems = ordered(manifests.problems().cloned().chain(collected.into_problems()).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory = Memory { mode, defaults, parents, services, bundles, shared: trust.shared };
+    let memory = Memory { mode, flags, defaults, parents, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, memory }
 }
 

@@ -108,6 +108,8 @@ fn subscription(kind: SubscriptionKind, delivery: DeliverySpec) -> Subscription 
         subscriber: Some(addressable(SUBSCRIBER)),
         reply: Some(addressable(REPLY)),
         dead_letter_sink: Some(addressable(SINK)),
+        sender: None,
+        event_types: None,
         delivery,
         namespace: "ns".to_owned(),
     }
@@ -148,6 +150,8 @@ fn over(transport: &Scripted, subscription: Subscription) -> (Delivery<Scripted>
         key: broker(),
         storage: Storage::Memory,
         acknowledge: Acknowledge::AfterEnqueue,
+        access: None,
+        event_types: None,
         subscriptions: vec![],
     };
     let (router, _opened) = router(&counters, channel);
@@ -355,6 +359,8 @@ async fn replies_enter_a_broker_of_this_process() {
         key: broker(),
         storage: Storage::Memory,
         acknowledge: Acknowledge::AfterEnqueue,
+        access: None,
+        event_types: None,
         subscriptions: vec![watcher],
     };
     let (router, mut opened) = router(&counters, channel);
@@ -385,6 +391,8 @@ async fn the_newest_configuration_is_used_for_each_attempt() {
         key: broker(),
         storage: Storage::Memory,
         acknowledge: Acknowledge::AfterEnqueue,
+        access: None,
+        event_types: None,
         subscriptions: vec![],
     };
     let (router, _opened) = router(&counters, channel);
