@@ -16,3 +16,6 @@ pub mod verifier;
 pub use gate::{Credentials, Gate};
 pub use policy::Denial;
 pub use token::Tokens;
+
+#[cfg(test)]
+mod tests;

@@ -154,9 +154,7 @@ impl Keeper {
                     tokio::time::sleep(SHORTEST_REFRESH).await;
                     // Who asked before is answered by the keys that were fetched since.
                     let asked = self.keys.wanted.notified();
-                    if tokio::time::timeout(REFRESH.saturating_sub(SHORTEST_REFRESH), asked).await.is_err() {
-                        tracing::debug!("Keys of the token issuer are fetched anew");
-                    }
+                    drop(tokio::time::timeout(REFRESH.saturating_sub(SHORTEST_REFRESH), asked).await);
                 }
                 Err(error) => {
                     self.counters.key_fetch_failures.increment();
@@ -210,3 +208,6 @@ fn usable(jwk: &Jwk) -> Option<Key> {
     let key = DecodingKey::from_jwk(jwk).ok()?;
     (!algorithms.is_empty()).then(|| Key { id: jwk.common.key_id.clone(), algorithms, key })
 }
+
+#[cfg(test)]
+mod tests;

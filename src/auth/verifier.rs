@@ -18,6 +18,8 @@ const LEEWAY: u64 = 10;
 /// Seconds that a token is believed before its beginning (AU-7).
 const EARLY: f64 = 300.0;
 
+const UNKNOWN_KEY: &str = "is signed by a key that its issuer does not publish";
+
 /// What is read of a token, once its signature is good.
 #[derive(Deserialize)]
 struct Claims {
@@ -46,18 +48,18 @@ pub(super) async fn verify(keys: &Keys, oidc: &Arc<Oidc>, token: &str, audience:
     if set.candidates(id).next().is_none() {
         set = match keys.newer_than(&set).await {
             Ok(Some(newer)) => newer,
-            Ok(None) => return Err(refused("is signed by a key that its issuer does not publish")),
+            Ok(None) => return Err(refused(UNKNOWN_KEY)),
             Err(()) => return Err(Denial::Unavailable("the keys of the token issuer cannot be fetched")),
         };
     }
-    let mut reason = ErrorKind::InvalidSignature;
+    let mut error = refused(UNKNOWN_KEY);
     for key in set.candidates(id) {
         match open(token, key, &set, audience) {
             Ok(claims) => return subject(claims),
-            Err(error) => reason = error,
+            Err(reason) => error = explained(&reason, audience),
         }
     }
-    Err(explained(&reason, audience))
+    Err(error)
 }
 
 /// Whether a token may be signed so. Neither without signature, nor by a secret.
