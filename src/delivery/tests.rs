@@ -1,5 +1,7 @@
 //! Deliveries against a scripted transport, with time paused: schedules of hours in milliseconds.
 
+mod senders;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
