@@ -3,6 +3,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stderr,
     clippy::string_slice,
     reason = "tests end at what they did not expect, and measure by the wall clock"
@@ -11,6 +12,7 @@
 mod broker;
 mod cesql;
 mod chaos;
+mod cluster;
 mod commands;
 mod delivery;
 mod encryption;

@@ -1,5 +1,6 @@
 //! What the tests are written in: a dispatcher, subscribers, certificates, senders.
 
+pub(crate) mod cluster;
 pub(crate) mod dispatcher;
 pub(crate) mod pki;
 pub(crate) mod rabbitmq;
