@@ -49,7 +49,8 @@ impl Ingress {
         let access = channel.access.as_ref();
         let credentials = Credentials::of(request.headers(), access);
         let events = self.read(request).await?;
-        self.gate.admit(access, &credentials, &events).await.map_err(Answer::Denied)?;
+        let admitted = self.gate.admit(access, &credentials, &events).await;
+        admitted.map_err(|denial| Answer::Refused(self.router.refuse(denial)))?;
         self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
         Ok(Answer::Accepted)
     }

@@ -40,9 +40,9 @@ pub enum Refusal {
         "knativebrokerttl is used up: the event has passed through brokers too often, check the triggers for a loop"
     )]
     TtlExhausted,
-    /// Its sender may not send it; possible for events from inside, which are asked for what others are asked for.
+    /// Its sender may not send it.
     #[error(transparent)]
-    Denied(#[from] Denial),
+    Denied(Denial),
     /// It could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -122,8 +122,15 @@ impl Router {
         binding::validate(&event)?;
         let serving = self.serving();
         let (index, channel) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
-        policy::admit_inside(channel.access.as_ref(), inside, &event)?;
+        policy::admit_inside(channel.access.as_ref(), inside, &event).map_err(|denial| self.refuse(denial))?;
         self.accept(&serving, index, vec![event]).await
+    }
+
+    /// Refuses events whose sender may not send them.
+    #[must_use]
+    pub fn refuse(&self, denial: Denial) -> Refusal {
+        self.counters.refused.increment();
+        Refusal::Denied(denial)
     }
 
     async fn publish(

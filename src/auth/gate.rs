@@ -89,9 +89,6 @@ impl Gate {
                 self.counters.undecidable.increment()
             }
         }
-        if admitted.is_err() {
-            self.counters.refused.increment();
-        }
         admitted
     }
 

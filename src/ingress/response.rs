@@ -9,7 +9,6 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use super::entrance::{WrongScheme, webhook};
-use crate::auth::Denial;
 use crate::channel;
 use crate::event::DecodeError;
 use crate::router::Refusal;
@@ -36,9 +35,7 @@ pub(super) enum Answer {
     Body(BodyError),
     /// It is not an event.
     NotAnEvent(DecodeError),
-    /// Its sender may not send it.
-    Denied(Denial),
-    /// The channel refused it.
+    /// The channel refused it, or its sender.
     Refused(Refusal),
 }
 
@@ -51,7 +48,6 @@ impl Answer {
             Self::BadPath | Self::Ambiguous | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body(error) => error.status(),
-            Self::Denied(denial) => denial.status(),
             Self::Refused(refusal) => refusal.status(),
         }
     }
@@ -70,7 +66,6 @@ impl Answer {
             Self::MethodNotAllowed => Cow::Borrowed("send events by POST"),
             Self::Body(error) => Cow::Owned(error.to_string()),
             Self::NotAnEvent(error) => Cow::Owned(error.to_string()),
-            Self::Denied(denial) => Cow::Owned(denial.to_string()),
             Self::Refused(refusal) => Cow::Owned(refusal.to_string()),
         }
     }

@@ -138,6 +138,7 @@ async fn a_channel_asks_for_tokens() {
     assert_eq!(dispatcher.counter("requests_unauthenticated_total").await, 16);
     assert_eq!(dispatcher.counter("requests_forbidden_total").await, 2);
     assert_eq!(dispatcher.counter("events_accepted_total").await, 4);
+    assert_eq!(dispatcher.counter("requests_refused_total").await, 18);
 }
 
 /// C24, 3.4, AU-9 to AU-11: flags and policies on the next request, without a restart.
@@ -229,6 +230,39 @@ async fn raw_requests() {
         let answer = raw(dispatcher.http, format!("{head}{authorization}content-length: 0\r\n\r\n").as_bytes()).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{authorization:?}: {answer}");
     }
+}
+
+/// Replies that stay inside are authorized as their Trigger, which is of the Broker's namespace; where nobody may send, they
+/// may not either.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_inside_are_asked_too() {
+    let issuer = Issuer::new().await;
+    let subscriber = Subscriber::answering(|request| match request.header("ce-type") {
+        Some("test.event") => Reply::event("answer", "r"),
+        _ => Reply::status(200),
+    })
+    .await;
+    let broker = format!(
+        "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b}}\n---\n\
+         apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\n\
+         spec: {{broker: b, subscriber: {{uri: '{}'}}}}\n---\n",
+        subscriber.url()
+    );
+    let policy = "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {name: p}\nspec: {from: [{sub: 'system:serviceaccount:default:writer'}]}\n---\n";
+    let dispatcher = Dispatcher::standalone(&format!("{}{broker}", issuer.features(""))).await;
+    issuer.known_to(&dispatcher).await;
+    let token = issuer.token("default/writer", "eventing.knative.dev/broker/default/b");
+    let send = |id: &'static str| {
+        let request = with_token(event(&plain(), dispatcher.http_url("/default/b"), id), &token);
+        async move { request.send().await.expect("an answer").status().as_u16() }
+    };
+    assert_eq!(send("1").await, 202);
+    assert_eq!(subscriber.until(2).await[1].header("ce-type"), Some("answer"));
+    dispatcher.apply(&format!("{}{broker}{policy}", issuer.features(""))).await;
+    assert_eq!(send("2").await, 500, "the sender may, the Trigger may not");
+    assert_eq!(subscriber.count(), 3);
+    let lost = "answered 403 Forbidden";
+    assert!(!dispatcher.logged(&["Event lost", lost]).is_empty(), "{}", dispatcher.log());
 }
 
 /// AU-1, A-24, A-25: the role `ingress`; what wants a token that is not to be had is not sent.

@@ -2,6 +2,7 @@
 
 use super::collect::Collected;
 use super::features::CONFIG_FEATURES;
+use super::uri;
 use crate::control::manifest::config::ConfigMap;
 use crate::control::report::Report;
 use crate::control::{ApiServer, Settings};
@@ -53,6 +54,9 @@ fn written(config_map: &ConfigMap, settings: &Settings, report: &mut Report<'_>)
         }),
         event_types: switch(config_map, EVENT_TYPES, report),
     };
+    if flags.oidc == Switch::On {
+        check_discovery(config_map, &flags, report);
+    }
     if settings.api_server == ApiServer::Missing {
         without_cluster(&flags, report);
     }
@@ -86,6 +90,22 @@ fn authorization(config_map: &ConfigMap, report: &mut Report<'_>) -> Authorizati
         report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
         AuthorizationMode::DenyAll
     })
+}
+
+/// Reports an issuer that cannot be asked, or that anybody could speak for.
+fn check_discovery(config_map: &ConfigMap, flags: &Flags, report: &mut Report<'_>) {
+    let (Some((key, _)), Some(url)) = (value(config_map, DISCOVERY), &flags.discovery) else { return };
+    let field = format!("data.{key}");
+    match uri::absolute(url) {
+        Err(message) => report.error(&field, format!("{message}; until then every request is refused")),
+        Ok(url) if url.scheme() == "http" => {
+            report.warning(
+                &field,
+                "is asked in the clear, so that whoever is on the way decides who is believed: write https",
+            );
+        }
+        Ok(_) => {}
+    }
 }
 
 /// What cannot work where there is no API server.

@@ -241,3 +241,28 @@ async fn keys_are_rotated() {
         }
     }
 }
+
+/// 5.11: the role `ingress` may have tokens of one ServiceAccount only, and asks for no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_those_of_the_role() {
+    let cluster = cluster().await;
+    let counters = Arc::new(Counters::default());
+    let account = |namespace: &str, name: &str| {
+        Arc::new(sealpost::model::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
+    };
+    let ingress = account("knative-eventing", "mt-broker-ingress-oidc");
+    let subscription = account("t", "s-oidc");
+    for (role, of_ingress, of_subscription) in
+        [("mt-broker-ingress", true, false), ("mt-broker-filter", true, true), ("imc-dispatcher", true, true)]
+    {
+        let issuer = Arc::new(kubernetes::Cluster::new(cluster.client(role).await));
+        let tokens = Tokens::new(issuer, Arc::clone(&counters));
+        for (account, granted) in [(&ingress, of_ingress), (&subscription, of_subscription)] {
+            let header = tokens.header(account, "x").await;
+            assert_eq!(header.is_ok(), granted, "{role} {account}: {header:?}");
+            if let Err(error) = header {
+                assert!(error.to_string().contains("the API server answered 403"), "{error}");
+            }
+        }
+    }
+}

@@ -111,13 +111,13 @@ fn flags() {
 /// 3.2: an issuer elsewhere is asked there, trusting the trust bundles; one that cannot be is none.
 #[test]
 fn discovery() {
-    for (url, place) in [
-        ("https://kubernetes.default.svc", Some(None)),
-        ("https://kubernetes.default.svc/", Some(None)),
-        ("https://issuer.example/x", Some(Some("https://issuer.example/x"))),
-        ("http://issuer.example", Some(Some("http://issuer.example/"))),
-        ("issuer.example", None),
-        ("ftp://issuer.example", None),
+    for (url, place, words) in [
+        ("https://kubernetes.default.svc", Some(None), ""),
+        ("https://kubernetes.default.svc/", Some(None), ""),
+        ("https://issuer.example/x", Some(Some("https://issuer.example/x")), ""),
+        ("http://issuer.example", Some(Some("http://issuer.example/")), "is asked in the clear"),
+        ("issuer.example", None, "until then every request is refused"),
+        ("ftp://issuer.example", None, "until then every request is refused"),
     ] {
         let flags = format!("authentication-oidc: enabled, oidc-discovery-base-url: '{url}'");
         let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
@@ -127,6 +127,8 @@ fn discovery() {
             Discovery::Nowhere => None,
         };
         assert_eq!(found, place, "{url}");
+        let found = lines(&resolution).join("\n");
+        assert!(found.contains(words) && found.is_empty() == words.is_empty(), "{url}: {found}");
     }
 }
 
