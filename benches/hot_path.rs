@@ -115,6 +115,8 @@ fn table_lookup(bencher: Bencher<'_, '_>, channels: usize) {
             key: key(number),
             storage: Storage::Memory,
             acknowledge: Acknowledge::AfterDelivery,
+            access: None,
+            event_types: None,
             subscriptions: Vec::new(),
         })
     };

@@ -4,6 +4,7 @@ mod certificate;
 mod configuration;
 mod listeners;
 mod publisher;
+mod senders;
 mod shutdown;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ use certificate::Certificates;
 use configuration::Configuration;
 use listeners::Listeners;
 use publisher::Publisher;
+use senders::Senders;
 use shutdown::{Signals, Stage};
 
 /// Runs the dispatcher until it is told to stop.
@@ -55,11 +57,12 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     let settings = configuration::settings(&options, &listeners, &certificates)?;
     let mut stages = Stage::default();
     let (served, told) = watch::channel(None);
-    let Configuration { first, is_complete, newest } =
+    let Configuration { first, is_complete, newest, api_server } =
         Configuration::start(&options, settings, told, &mut stages).await?;
     certificates.follow(&first);
 
-    let parts = Parts::new(&options, first, min_version);
+    let (parts, tasks) = Parts::new(&options, first, min_version, api_server);
+    tasks.start(parts.tables.subscribe(), &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
@@ -86,6 +89,7 @@ struct Parts {
     readiness: Readiness,
     router: Arc<Router>,
     clients: Arc<ClientCache>,
+    senders: Senders,
     delivery: Arc<Delivery<ClientCache>>,
     first: Arc<Resolution>,
     min_version: MinVersion,
@@ -95,12 +99,20 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(options: &RunOptions, first: Arc<Resolution>, min_version: MinVersion) -> Self {
+    /// `api_server` issues tokens and takes `EventType`s, if there is one.
+    fn new(
+        options: &RunOptions,
+        first: Arc<Resolution>,
+        min_version: MinVersion,
+        api_server: Option<kube::Client>,
+    ) -> (Self, senders::Tasks) {
         let counters = Arc::new(Counters::default());
-        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
-        let router = Arc::new(Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters)));
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
         let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
+        let (senders, tasks) = Senders::new(&clients, &counters, api_server);
+        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
+        let router = Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters));
+        let router = Arc::new(router.with_event_types(senders.event_types.clone()));
         let delivery = Delivery::new(
             Arc::clone(&clients),
             Arc::clone(&router),
@@ -108,10 +120,14 @@ impl Parts {
             delivery_options(options),
             Arc::clone(&counters),
         );
+        let delivery = delivery.with_tokens(Arc::clone(&senders.tokens));
+        let delivery = Arc::new(delivery.with_event_types(senders.event_types.clone()));
         let inventory = watch::Sender::new(Arc::clone(&first.inventory));
         let tables = watch::Sender::new(Arc::clone(&first.table));
-        let (readiness, delivery) = (Readiness::default(), Arc::new(delivery));
-        Self { counters, readiness, router, clients, delivery, first, min_version, inventory, tables }
+        let readiness = Readiness::default();
+        let parts =
+            Self { counters, readiness, router, clients, senders, delivery, first, min_version, inventory, tables };
+        (parts, tasks)
     }
 
     /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
@@ -160,10 +176,16 @@ impl Parts {
             router: Arc::clone(&parts.router),
             entrance: entrance(options),
             timeout: options.limits.delivery_timeout,
+            gate: Arc::clone(&parts.senders.gate),
+            tokens: Arc::clone(&parts.senders.tokens),
+            event_types: parts.senders.event_types.clone(),
             counters: Arc::clone(&parts.counters),
         };
         match options.role.into() {
-            Role::Channel => ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options)), stages),
+            Role::Channel => {
+                let gate = Arc::clone(&self.senders.gate);
+                ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options), gate), stages);
+            }
             Role::Ingress => ports.serve(BrokerIngress::new(relay(self), options.limits.broker_max_ttl), stages),
             Role::Filter => ports.serve(TriggerFilter::new(relay(self)), stages),
         }

@@ -131,6 +131,24 @@ impl ClientCache {
         self.clients.try_get_with(key.clone(), build).await.map_err(|error| TransportError::clone(&error))
     }
 
+    /// A document by `GET`, of at most `max` bytes, in at most `timeout`. Redirects are followed as for events.
+    ///
+    /// # Errors
+    /// If there is no answer, or one that is no success or too large.
+    pub async fn get(&self, from: &Addressable, max: usize, timeout: Duration) -> Result<Bytes, TransportError> {
+        let document = async {
+            let client = self.client(from).await?;
+            let mut request = outgoing(Request::new(Bytes::new()), from);
+            *request.method_mut() = Method::GET;
+            let response = client.execute(request).await?;
+            answer::document(response, max).await
+        };
+        match tokio::time::timeout(timeout, document).await {
+            Ok(document) => document,
+            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        }
+    }
+
     fn build(
         &self,
         trust: &TrustBundle,

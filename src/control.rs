@@ -24,7 +24,7 @@ pub use manifest::Manifests;
 pub use problem::{ObjectName, Problem, Severity};
 pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
 pub use settings::{
-    CaCerts, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope, Settings, Urls,
+    ApiServer, CaCerts, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope, Settings, Urls,
 };
 pub use watch::watch;
 

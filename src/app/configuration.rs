@@ -9,7 +9,7 @@ use super::certificate::Certificates;
 use super::listeners::Listeners;
 use super::shutdown::Stage;
 use crate::cli::RunOptions;
-use crate::control::{self, Latest, Manifests, Objects, Rabbitmq, Resolution, Scope, Settings, Stops};
+use crate::control::{self, ApiServer, Latest, Manifests, Objects, Rabbitmq, Resolution, Scope, Settings, Stops};
 use crate::model::Role;
 
 /// The configuration to begin with, and those after it.
@@ -18,6 +18,8 @@ pub(super) struct Configuration {
     /// Whether the first one is the real one; else the process starts with nothing.
     pub(super) is_complete: bool,
     pub(super) newest: watch::Receiver<Latest>,
+    /// The API server, if there is one.
+    pub(super) api_server: Option<kube::Client>,
 }
 
 impl Configuration {
@@ -51,7 +53,7 @@ async fn of_files(options: &RunOptions, settings: Settings, stages: &mut Stage) 
     });
     newest.changed().await.context("the manifests could not be read")?;
     let first = newest.borrow_and_update().clone().context("the manifests could not be read")?;
-    Ok(Configuration { first, is_complete: true, newest })
+    Ok(Configuration { first, is_complete: true, newest, api_server: None })
 }
 
 /// Ports are opened at once, so that probes are answered however long the API server takes.
@@ -62,11 +64,12 @@ async fn of_cluster(
     stages: &mut Stage,
 ) -> anyhow::Result<Configuration> {
     let connected = options.cluster().map_err(anyhow::Error::msg)?.connect().await?;
+    let api_server = Some(connected.client());
     let first = Arc::new(control::resolve(&Manifests::default(), None, &settings));
     let (resolved, newest) = watch::channel(None);
     let stops = Stops { leaving: stages.leaving.clone(), stop: stages.stop.clone() };
     stages.accepting.spawn("configuration", connected.follow(settings, resolved, served, stops));
-    Ok(Configuration { first, is_complete: false, newest })
+    Ok(Configuration { first, is_complete: false, newest, api_server })
 }
 
 /// What is not in the objects. Only the role `channel` has addresses of its own, and only without a cluster; the others
@@ -81,7 +84,8 @@ pub(super) fn settings(
     let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
     let default_storage = options.default_channel.into();
     let rabbitmq = if options.rabbitmq.access.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
-    let settings = Settings { role, default_storage, rabbitmq, ..settings };
+    let api_server = if options.kubernetes { ApiServer::Given } else { ApiServer::Missing };
+    let settings = Settings { role, default_storage, rabbitmq, api_server, ..settings };
     if !options.kubernetes {
         return Ok(settings);
     }

@@ -30,6 +30,7 @@ use super::{Resolution, Settings, resolve};
 
 pub use access::Access;
 use store::Store;
+use watched::Needed;
 
 /// How long the first configuration waits for what could be missing for good, once the rest is there.
 const GRACE: Duration = Duration::from_secs(3);
@@ -85,6 +86,12 @@ impl Cluster {
 }
 
 impl Connected {
+    /// A client of the API server. Clones share its connections.
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
     /// Follows the cluster until the stop: each configuration is handed to `resolved`, and the cluster is told of what
     /// appears in `served`.
     pub async fn follow(
@@ -98,8 +105,13 @@ impl Connected {
         let rows = watched::rows(&settings, cluster.namespace.as_deref());
         let store = Arc::new(Store::new(rows.iter().map(|row| row.needed)));
         let mut tasks = JoinSet::new();
+        let (oidc, wanted) = value::channel(false);
         for (index, row) in rows.into_iter().enumerate() {
-            tasks.spawn(watch::run(client.clone(), row, Arc::clone(&store), index));
+            let (client, store) = (client.clone(), Arc::clone(&store));
+            match row.needed {
+                Needed::WithOidc => tasks.spawn(watch::run_while(wanted.clone(), client, row, store, index)),
+                Needed::Always | Needed::Soon => tasks.spawn(watch::run(client, row, store, index)),
+            };
         }
         let (leader, leads) = value::channel(false);
         let system = settings.system_namespace.clone();
@@ -108,7 +120,7 @@ impl Connected {
         let mut voting = JoinSet::new();
         voting.spawn(candidate.run(leader, stops.leaving.clone()));
         tasks.spawn(status::run(client, leads, served));
-        let follower = Follower { store, settings, resolution: None, journal: Journal::default(), resolved };
+        let follower = Follower { store, settings, oidc, resolution: None, journal: Journal::default(), resolved };
         stops.stop.run_until_cancelled(follower.run()).await;
         tasks.shutdown().await;
         while voting.join_next().await.is_some() {}
@@ -119,6 +131,8 @@ impl Connected {
 struct Follower {
     store: Arc<Store>,
     settings: Settings,
+    /// Whether what only OIDC needs is watched.
+    oidc: value::Sender<bool>,
     resolution: Latest,
     journal: Journal,
     resolved: value::Sender<Latest>,
@@ -155,6 +169,8 @@ impl Follower {
             self.journal.write(&resolution);
         }
         self.resolution = Some(Arc::clone(&resolution));
+        let wanted = resolution.table.oidc().is_some();
+        self.oidc.send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
         self.resolved.send_replace(Some(resolution));
     }
 }

@@ -3,6 +3,7 @@
 //! An object with problems keeps its last good form, which is taken from the last resolution; so a mistake in a
 //! manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
+mod access;
 mod address;
 mod certificate;
 mod channel;
@@ -12,7 +13,9 @@ mod delivery;
 mod destination;
 mod features;
 mod filter;
+mod flags;
 mod logging;
+mod policy;
 pub(crate) mod reconciled;
 mod relay;
 mod routes;
@@ -31,11 +34,13 @@ use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
 use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
 
+use access::Rules;
 use address::Addresses;
 use channel::Parents;
 use collect::{Collected, Name};
 use defaults::Defaults;
 use destination::Resolver;
+use flags::Flags;
 use reconciled::Reconciled;
 use routes::Routes;
 use service::Reach;
@@ -66,6 +71,7 @@ pub struct Resolution {
 #[derive(Clone, Debug)]
 struct Memory {
     mode: TransportEncryption,
+    flags: Flags,
     defaults: Defaults,
     parents: Parents,
     reconciled: Reconciled,
@@ -80,6 +86,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let memory = last.map(|last| &last.memory);
     let mut collected = Collected::of(manifests.documents(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
+    let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let last_certificate = last.and_then(|last| last.certificate.as_ref());
     let certificate = match &settings.ca_certs {
         CaCerts::Given(_) => None,
@@ -100,16 +107,19 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     };
     let effective = settings.transport_encryption.unwrap_or(mode);
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
+    let trust = Trust::new(&bundles, trusted, settings.now);
+    let table = last.map(|last| last.table.as_ref());
+    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), &trust);
     let mut resolver = Resolver {
         settings,
         mode: effective,
         addresses: Addresses::new(settings, effective, ca_certs),
         services,
-        trust: Trust::new(&bundles, trusted, settings.now),
+        trust,
+        rules,
         places: HashMap::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
-    let table = last.map(|last| last.table.as_ref());
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.reconciled));
@@ -121,13 +131,13 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
     let table = match settings.objects {
-        Objects::Written => routes.table(&parents, &resolver.addresses, effective),
+        Objects::Written => routes.table(&parents, &resolver.addresses, &resolver.rules, effective),
         Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
     };
-    let table = table.with_relays(relays).with_sources(sources);
+    let table = table.with_relays(relays).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver.addresses),
+        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
         Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
     };
     let table = shared(last.map(|last| &last.table), table);
@@ -136,7 +146,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory = Memory { mode, defaults, parents, reconciled, services, bundles, shared: trust.shared };
+    let memory = Memory { mode, flags, defaults, parents, reconciled, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
 }
 

@@ -25,6 +25,8 @@ pub struct Settings {
     pub default_storage: Storage,
     /// Whether there is a RabbitMQ to make channels of.
     pub rabbitmq: Rabbitmq,
+    /// Whether there is a cluster.
+    pub api_server: ApiServer,
     /// Overrides `transport-encryption` of `config-features`.
     pub transport_encryption: Option<TransportEncryption>,
     /// Where host names really are; the first that matches counts.
@@ -53,6 +55,7 @@ impl Default for Settings {
             delivery_merge: DeliveryMerge::default(),
             default_storage: Storage::default(),
             rabbitmq: Rabbitmq::default(),
+            api_server: ApiServer::default(),
             transport_encryption: None,
             resolve: Vec::new(),
             urls: None,
@@ -94,6 +97,16 @@ pub enum Rabbitmq {
     #[default]
     Given,
     /// There is none.
+    Missing,
+}
+
+/// Whether there is a cluster, whose controllers have written `status`, and which issues and verifies tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiServer {
+    /// There is, or nothing is run.
+    #[default]
+    Given,
+    /// There is none: the manifests are all there is.
     Missing,
 }
 

@@ -29,6 +29,7 @@ mod rabbitmq;
 mod receive;
 mod reload;
 mod roles;
+mod senders;
 mod sources;
 mod support;
 mod tidy;

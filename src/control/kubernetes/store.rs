@@ -75,6 +75,14 @@ impl Store {
         }
     }
 
+    /// Forgets what the watch at `index` has seen, since it is no longer watched.
+    pub(super) fn forget(&self, index: usize) {
+        if let Some(list) = self.lists().get_mut(index) {
+            (list.files, list.listing) = (None, Files::new());
+        }
+        self.changed.notify_one();
+    }
+
     fn misses(&self, needed: Needed) -> bool {
         self.lists().iter().any(|list| list.needed == needed && list.files.is_none())
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use kube::Client;
 use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch as value;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
@@ -23,6 +24,23 @@ const RESYNC: Duration = Duration::from_secs(9 * 3600);
 
 /// Trouble that is longer ago is over.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// Watches whenever it is wanted.
+pub(super) async fn run_while(
+    mut wanted: value::Receiver<bool>,
+    client: Client,
+    row: Row,
+    store: Arc<Store>,
+    index: usize,
+) {
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        let watch = run(client.clone(), row.clone(), Arc::clone(&store), index);
+        tokio::select! {
+            () = watch => {}
+            _unwanted = wanted.wait_for(|wanted| !*wanted) => store.forget(index),
+        }
+    }
+}
 
 /// Watches for ever.
 pub(super) async fn run(client: Client, row: Row, store: Arc<Store>, index: usize) {

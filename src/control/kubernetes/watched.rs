@@ -18,6 +18,8 @@ pub(super) enum Needed {
     Always,
     /// For a while: without it something is missing, but not everything (3.12a).
     Soon,
+    /// Not at all: it is watched only while `authentication-oidc` is on (1A).
+    WithOidc,
 }
 
 /// Which objects of a kind.
@@ -49,7 +51,12 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         Role::Ingress => (&[Kind::Broker][..], "mt-broker-ingress-server-tls"),
         Role::Filter => (&[Kind::Trigger, Kind::Broker][..], "mt-broker-filter-server-tls"),
     };
+    let with_oidc = match settings.role {
+        Role::Channel | Role::Ingress => Kind::EventPolicy,
+        Role::Filter => Kind::Subscription,
+    };
     let mut rows: Vec<Row> = kinds.iter().map(|kind| served(*kind, Needed::Always)).collect();
+    rows.push(served(with_oidc, Needed::WithOidc));
     rows.extend([
         system(Kind::ConfigMap, named("config-features"), Needed::Always),
         system(Kind::ConfigMap, named(&settings.config_logging), Needed::Soon),
@@ -83,8 +90,10 @@ impl Row {
 
 /// How the API names a kind.
 pub(super) fn resource(kind: Kind) -> ApiResource {
-    // All kinds that are read have plural names that are formed by rule.
-    let plural = format!("{}s", kind.as_str().to_ascii_lowercase());
+    let plural = match kind {
+        Kind::EventPolicy => "eventpolicies".to_owned(),
+        _ => format!("{}s", kind.as_str().to_ascii_lowercase()),
+    };
     let api_version = kind.api_version();
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let resource = GroupVersion { group: group.to_owned(), version: version.to_owned() }.with_kind(kind.as_str());
@@ -118,9 +127,10 @@ mod tests {
         ];
         let all = paths(None);
         assert_eq!(all[0], "messaging.knative.dev/v1 * inmemorychannels");
-        assert_eq!(all[1..], rest);
+        assert_eq!(all[1], "eventing.knative.dev/v1alpha1 * eventpolicies");
+        assert_eq!(all[2..], rest);
         let one = paths(Some("team"));
         assert_eq!(one[0], "messaging.knative.dev/v1 team inmemorychannels");
-        assert_eq!(one[1..], rest);
+        assert_eq!(one[2..], rest);
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
-use crate::control::manifest::eventing::{Broker, Trigger};
+use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document};
@@ -36,6 +36,7 @@ pub(super) struct Collected<'d> {
     pub(super) rabbitmq_channels: Items<'d, Channel>,
     pub(super) brokers: Items<'d, Broker>,
     pub(super) subscriptions: Items<'d, Subscription>,
+    pub(super) event_policies: Items<'d, EventPolicy>,
     pub(super) triggers: Items<'d, Trigger>,
     pub(super) ping_sources: Items<'d, PingSource>,
     pub(super) config_maps: Items<'d, ConfigMap>,
@@ -74,6 +75,7 @@ impl<'d> Collected<'d> {
             Kind::Broker => insert(&mut self.brokers, report),
             Kind::Subscription => insert(&mut self.subscriptions, report),
             Kind::Trigger => insert(&mut self.triggers, report),
+            Kind::EventPolicy => insert(&mut self.event_policies, report),
             Kind::PingSource => insert(&mut self.ping_sources, report),
             Kind::ConfigMap => insert(&mut self.config_maps, report),
             Kind::Secret => insert(&mut self.secrets, report),
@@ -95,6 +97,7 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));
+        problems.extend(all(self.event_policies));
         problems.extend(all(self.ping_sources));
         problems.extend(all(self.config_maps));
         problems.extend(all(self.secrets));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use url::Url;
 
+use super::access::Rules;
 use super::address::Addresses;
 use super::collect::Name;
 use super::service::Reach;
@@ -35,6 +36,7 @@ pub(super) struct Resolver<'s> {
     pub(super) addresses: Addresses<'s>,
     pub(super) services: BTreeMap<Name, Option<Reach>>,
     pub(super) trust: Trust,
+    pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
 }
 
@@ -120,13 +122,19 @@ impl Resolver<'_> {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
-        Some(Addressable { url, target, trust, audience: wanted.audience.map(str::to_owned) })
+        let audience = wanted.audience.map(str::to_owned).or_else(|| match &target {
+            // As controllers take it from the status of the object that is referred to.
+            Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
+            Target::Remote { .. } | Target::Display => None,
+        });
+        Some(Addressable { url, target, trust, audience })
     }
 
     /// The address of a channel or broker of this process, which must be served.
     pub(super) fn local(&self, key: &ChannelKey) -> Option<Addressable> {
         let url = self.addresses.url(key)?;
-        Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience: None })
+        let audience = self.rules.audience(key);
+        Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience })
     }
 
     /// The address of a channel or broker in the cluster, for a role that serves neither.
@@ -165,7 +173,13 @@ impl Resolver<'_> {
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
-            Kind::Trigger | Kind::Subscription | Kind::PingSource | Kind::ConfigMap | Kind::Secret | Kind::Pod => {
+            Kind::Trigger
+            | Kind::EventPolicy
+            | Kind::Subscription
+            | Kind::PingSource
+            | Kind::ConfigMap
+            | Kind::Secret
+            | Kind::Pod => {
                 let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
                 report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
                 None

@@ -48,6 +48,11 @@ pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
     }
 }
 
+/// Filters that must all pass, at `spec.filters`; none lets everything pass.
+pub(super) fn all(filters: &[Value], report: &mut Report<'_>) -> Filter {
+    if filters.is_empty() { Filter::Pass } else { Filter::All(list(filters, "spec.filters", MAX_DEPTH, report)) }
+}
+
 fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
     let Some(TriggerFilter { attributes: Some(attributes) }) = written else { return Filter::Pass };
     for name in attributes.keys() {

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use url::Url;
 
+use super::access::Rules;
 use super::collect::{Collected, Name};
 use super::destination::Resolver;
 use super::features;
+use super::flags::Switch;
 use super::status;
 use super::subscription::Maker;
 use super::trust::Trust;
@@ -40,10 +42,14 @@ pub(crate) type Reconciled = BTreeMap<ChannelKey, Arc<Made>>;
 pub(super) struct Context {
     /// What every https destination trusts.
     common: Fingerprint,
+    /// Whether its subscribers prove who sends.
+    oidc: bool,
+    /// Whether events are described.
+    event_types: Switch,
 }
 
 /// A channel's form, and what it was made from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Made {
     document: Arc<Value>,
     context: Context,
@@ -90,7 +96,8 @@ pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     last: Option<&Reconciled>,
 ) -> Reconciled {
-    let context = Context { common: resolver.trust.common().fingerprint() };
+    let common = resolver.trust.common().fingerprint();
+    let context = Context { common, oidc: resolver.rules.oidc().is_some(), event_types: resolver.rules.event_types() };
     let mut reconciled = Reconciled::new();
     for (name, report) in std::mem::take(&mut collected.reconciled) {
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: name.0.clone(), name: name.1.clone() };
@@ -99,13 +106,28 @@ pub(super) fn resolve(
             before.filter(|made| Arc::ptr_eq(&made.document, &report.document().value) && made.context == context);
         if let Some(same) = same {
             keep_trust(same, &mut resolver.trust);
-            reconciled.insert(key, Arc::clone(same));
+            let same = ruled(Arc::clone(same), &key, &resolver.rules);
+            reconciled.insert(key, same);
         } else if is_ours(&report, resolver.settings.objects) {
             let made = make((&name, &key), report, before.and_then(|made| made.form.as_ref()), resolver, context);
-            reconciled.insert(key, Arc::new(made));
+            let made = ruled(Arc::new(made), &key, &resolver.rules);
+            reconciled.insert(key, made);
         }
     }
     reconciled
+}
+
+/// The same form with what its channel asks of senders, which depends on other objects, too.
+fn ruled(mut made: Arc<Made>, key: &ChannelKey, rules: &Rules) -> Arc<Made> {
+    let (access, event_types) = (rules.access(key), rules.owner(key));
+    let known = made.form.as_ref().map(|form| (&form.channel.access, &form.channel.event_types));
+    if known.is_some_and(|known| known != (&access, &event_types))
+        && let Some(form) = &mut Arc::make_mut(&mut made).form
+    {
+        let channel = Arc::make_mut(&mut form.channel);
+        (channel.access, channel.event_types) = (access, event_types);
+    }
+    made
 }
 
 /// The routing table of these channels.
@@ -193,7 +215,10 @@ fn channel(
     }
     // The order in the spec means nothing, and concurrent writers change it (2.20).
     subscriptions.sort_by(|a, b| a.key.cmp(&b.key));
-    Channel { key: key.clone(), storage: Storage::Memory, acknowledge, subscriptions }
+    // What it asks of senders is added later.
+    let (access, event_types) =
+        before.map(|form| (form.channel.access.clone(), form.channel.event_types.clone())).unwrap_or_default();
+    Channel { key: key.clone(), storage: Storage::Memory, acknowledge, access, event_types, subscriptions }
 }
 
 /// What names an entry within its channel; every field is optional (2.3).

@@ -7,9 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::access::Subscribers;
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::{Resolver, Wanted};
 use super::{delivery, filter};
+use crate::control::ObjectName;
+use crate::control::kind::Kind;
 use crate::control::manifest::Document;
 use crate::control::manifest::eventing::{Broker, TriggerSpec};
 use crate::control::report::Report;
@@ -19,17 +22,23 @@ use crate::model::{Addressable, BrokerRelay, ChannelKey, ChannelKind, Relays, Ro
 pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, last: Option<&Relays>) -> Relays {
     let nothing = Relays::default();
     let last = last.unwrap_or(&nothing);
+    let subscribers = Subscribers::of(collected);
     let Collected { brokers, triggers, .. } = collected;
     match resolver.settings.role {
         Role::Channel => Relays::default(),
         Role::Ingress => {
             let relay = |item: &mut Item<'_, Broker>, resolver: &mut Resolver<'_>| broker(item, resolver);
-            Relays { brokers: each(brokers, resolver, &last.brokers, relay), ..Relays::default() }
+            // What is asked of senders never stays.
+            let keep = |before: &BrokerRelay, made: BrokerRelay| BrokerRelay { access: made.access, ..before.clone() };
+            Relays { brokers: each(brokers, resolver, &last.brokers, relay, keep), ..Relays::default() }
         }
         Role::Filter => {
             let known = addresses(brokers, resolver);
-            let relay = |item: &mut Item<'_, _>, resolver: &mut Resolver<'_>| trigger(item, &known, resolver);
-            Relays { triggers: each(triggers, resolver, &last.triggers, relay), ..Relays::default() }
+            let relay =
+                |item: &mut Item<'_, _>, resolver: &mut Resolver<'_>| trigger(item, (&known, &subscribers), resolver);
+            let keep =
+                |before: &TriggerRelay, made: TriggerRelay| TriggerRelay { access: made.access, ..before.clone() };
+            Relays { triggers: each(triggers, resolver, &last.triggers, relay, keep), ..Relays::default() }
         }
     }
 }
@@ -40,13 +49,17 @@ fn each<'d, T, R: PartialEq>(
     resolver: &mut Resolver<'_>,
     last: &HashMap<String, Arc<R>>,
     mut relay: impl FnMut(&mut Item<'d, T>, &mut Resolver<'_>) -> R,
+    keep: impl Fn(&R, R) -> R,
 ) -> HashMap<String, Arc<R>> {
     let mut relays = HashMap::with_capacity(items.len());
     for ((namespace, name), item) in items {
         let path = format!("/{namespace}/{name}");
-        let made = relay(item, resolver);
-        let before = last.get(&path).filter(|before| item.report.is_bad() || ***before == made);
-        let made = before.cloned().unwrap_or_else(|| Arc::new(made));
+        let mut made = relay(item, resolver);
+        let before = last.get(&path);
+        if let Some(before) = before.filter(|_| item.report.is_bad()) {
+            made = keep(before, made);
+        }
+        let made = before.filter(|before| ***before == made).cloned().unwrap_or_else(|| Arc::new(made));
         relays.insert(path, made);
     }
     relays
@@ -64,7 +77,10 @@ fn broker(item: &mut Item<'_, Broker>, resolver: &mut Resolver<'_>) -> BrokerRel
         let rule = "is missing, so that events are answered by 500: give the Broker as it is in the cluster";
         item.report.unresolved(field, rule);
     }
-    BrokerRelay { channel }
+    let ObjectName { namespace, name, .. } = item.report.object().clone();
+    let key = ChannelKey { kind: ChannelKind::Broker, namespace, name };
+    let rules = &resolver.rules;
+    BrokerRelay { channel, access: rules.access(&key), sender: rules.ingress(), event_types: rules.owner(&key) }
 }
 
 /// What Triggers need of a Broker.
@@ -94,7 +110,7 @@ fn addresses(brokers: &mut Items<'_, Broker>, resolver: &mut Resolver<'_>) -> Ha
 
 fn trigger(
     item: &mut Item<'_, crate::control::manifest::eventing::Trigger>,
-    brokers: &HashMap<Name, BrokerAddress>,
+    (brokers, subscribers): (&HashMap<Name, BrokerAddress>, &Subscribers),
     resolver: &mut Resolver<'_>,
 ) -> TriggerRelay {
     let Item { object, report } = item;
@@ -111,7 +127,12 @@ fn trigger(
         let sink = written.and_then(|written| written.dead_letter_sink.as_ref())?;
         resolver.resolve(&Wanted::at("spec.delivery.deadLetterSink".to_owned(), sink), report)
     });
+    let sender = resolver.rules.sender(Kind::Trigger, report);
+    let name = (namespace.clone(), report.object().name.clone());
     TriggerRelay {
+        access: resolver.rules.of_trigger(report.document(), subscribers),
+        sender,
+        event_types: resolver.rules.trigger_owner(&name, report),
         uid: report.document().text(&["metadata", "uid"]).map(str::to_owned),
         namespace,
         filter,

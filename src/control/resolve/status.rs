@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::address::{Addresses, Advertised};
+use super::address::Advertised;
 use super::channel::{Parent, Parents};
 use super::collect::{Collected, Items, Name};
-use super::destination::local_key;
+use super::destination::{Resolver, local_key};
 use super::routes::Routes;
 use crate::control::manifest::Document;
 use crate::control::report::Report;
@@ -22,7 +22,7 @@ struct Shown<'s, 'd> {
     collected: &'s Collected<'d>,
     routes: &'s Routes,
     parents: &'s Parents,
-    addresses: &'s Addresses<'s>,
+    resolver: &'s Resolver<'s>,
 }
 
 /// Every channel, broker, trigger and subscription, in this order, each by namespace and name.
@@ -30,9 +30,9 @@ pub(super) fn inventory(
     collected: &Collected<'_>,
     routes: &Routes,
     parents: &Parents,
-    addresses: &Addresses<'_>,
+    resolver: &Resolver<'_>,
 ) -> Inventory {
-    let shown = Shown { collected, routes, parents, addresses };
+    let shown = Shown { collected, routes, parents, resolver };
     let mut objects = Vec::new();
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
         objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
@@ -128,7 +128,9 @@ impl Shown<'_, '_> {
         let Some(parent) = parent else {
             return status;
         };
-        let addresses = self.addresses.advertised(key);
+        let addresses = self.resolver.addresses.advertised(key);
+        let audience = self.resolver.rules.audience(key);
+        let address = |advertised: &Advertised| address(advertised, audience.as_deref());
         // The http address where there are both, as upstream (interface.md §3).
         if let Some(main) = addresses.last() {
             insert(&mut status, "address", address(main));
@@ -200,7 +202,8 @@ impl Shown<'_, '_> {
             return;
         };
         insert(status, &format!("{prefix}Uri"), shown(&destination.url));
-        let own = local_key(destination).and_then(|key| self.addresses.advertised(key).into_iter().next()?.ca_certs);
+        let own =
+            local_key(destination).and_then(|key| self.resolver.addresses.advertised(key).into_iter().next()?.ca_certs);
         if let Some(ca_certs) = written.map(str::to_owned).or(own) {
             insert(status, &format!("{prefix}CACerts"), ca_certs.into());
         }
@@ -241,10 +244,13 @@ fn shown(url: &Url) -> Value {
     text.strip_suffix('/').filter(|_| bare).unwrap_or(text).into()
 }
 
-fn address(address: &Advertised) -> Value {
+fn address(address: &Advertised, audience: Option<&str>) -> Value {
     let mut value = json!({"name": address.name, "url": shown(&address.url)});
     if let (Some(ca_certs), Some(map)) = (&address.ca_certs, value.as_object_mut()) {
         insert(map, "CACerts", ca_certs.as_str().into());
+    }
+    if let (Some(audience), Some(map)) = (audience, value.as_object_mut()) {
+        insert(map, "audience", audience.into());
     }
     value
 }

@@ -36,7 +36,7 @@ pub(crate) use client::Admin;
 pub(crate) use fake::{Expiry, Fake};
 pub(crate) use gate::{Gate, Passage};
 pub(crate) use journal::Entry;
-pub(crate) use tokens::ISSUER;
+pub(crate) use tokens::{ISSUER, Tokens};
 
 use super::eventually_some;
 use super::pki::Ca;

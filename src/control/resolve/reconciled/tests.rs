@@ -73,7 +73,14 @@ fn hosts_are_those_of_the_status_and_those_before() {
 
 impl Channel {
     fn default_of(key: ChannelKey) -> Self {
-        Self { key, storage: Storage::Memory, acknowledge: Acknowledge::AfterDelivery, subscriptions: Vec::new() }
+        Self {
+            key,
+            storage: Storage::Memory,
+            acknowledge: Acknowledge::AfterDelivery,
+            access: None,
+            event_types: None,
+            subscriptions: Vec::new(),
+        }
     }
 }
 
