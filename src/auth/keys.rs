@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use moka::future::Cache;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Keys of one issuer at most.
 const MAX_KEYS: usize = 100;
+/// Good tokens that are remembered at most.
+const MAX_VERIFIED: u64 = 10_000;
 
 /// Tells an issuer's name and keys.
 pub trait KeySource: Send + Sync + 'static {
@@ -50,11 +53,21 @@ pub(super) struct Key {
     pub(super) key: DecodingKey,
 }
 
-/// The keys of an issuer at a time.
+/// A token that was good.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) subject: Arc<str>,
+    /// Seconds since the epoch at which it ends to be.
+    pub(super) end: f64,
+}
+
+/// The keys of an issuer at a time, and the tokens that were good by them: with the keys, they are forgotten.
 pub(super) struct KeySet {
     oidc: Arc<Oidc>,
     pub(super) issuer: String,
     keys: Vec<Key>,
+    /// By a digest of token and audience.
+    pub(super) verified: Cache<[u8; 32], Arc<Verified>>,
     fetched: Instant,
 }
 
@@ -180,7 +193,8 @@ impl Keeper {
         if !self.keys.are_known(oidc) {
             tracing::info!(issuer, keys = keys.len(), "Tokens can be verified");
         }
-        self.keys.replace(KeySet { oidc: Arc::clone(oidc), issuer, keys, fetched });
+        let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
+        self.keys.replace(KeySet { oidc: Arc::clone(oidc), issuer, keys, verified, fetched });
         Ok(())
     }
 }
