@@ -72,6 +72,12 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
+    /// Whether they are this issuer's. A trust bundle that changes makes nobody a stranger: keys are fetched anew by it,
+    /// and until then these count.
+    fn is_of(&self, oidc: &Arc<Oidc>) -> bool {
+        Arc::ptr_eq(&self.oidc, oidc) || self.oidc.discovery.is_same_issuer(&oidc.discovery)
+    }
+
     /// The keys that a token may be signed with: that of its id, or any, where it or the key names none.
     pub(super) fn candidates<'k>(&'k self, id: Option<&'k str>) -> impl Iterator<Item = &'k Key> {
         self.keys.iter().filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
@@ -91,7 +97,7 @@ pub struct Keys {
 impl Keys {
     /// The keys of this issuer, if they are known.
     pub(super) fn of(&self, oidc: &Arc<Oidc>) -> Option<Arc<KeySet>> {
-        self.current.load_full().filter(|set| Arc::ptr_eq(&set.oidc, oidc) || set.oidc == *oidc)
+        self.current.load_full().filter(|set| set.is_of(oidc))
     }
 
     /// Whether the keys of this issuer are known.
@@ -109,7 +115,7 @@ impl Keys {
             return Ok(None);
         }
         let mut fetches = self.fetches.subscribe();
-        let newer = || self.current.load_full().filter(|now| now.fetched > seen.fetched && now.oidc == seen.oidc);
+        let newer = || self.current.load_full().filter(|now| now.fetched > seen.fetched && now.is_of(&seen.oidc));
         if let Some(newer) = newer() {
             return Ok(Some(newer));
         }
