@@ -4,11 +4,17 @@
 
 #![expect(clippy::indexing_slicing, reason = "a bench may end at what it did not expect")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use divan::{Bencher, black_box};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use sealpost::auth::keys::{Keeper, KeySource, Keys, Published};
+use sealpost::auth::{Credentials, Gate};
 use sealpost::client::{ClientCache, Limits};
 use sealpost::control::{Manifests, Objects, Scope, Settings, resolve};
 use sealpost::event::{Event, http as binding};
@@ -16,8 +22,8 @@ use sealpost::filter::Filter;
 use sealpost::filter::cesql::Expression;
 use sealpost::filter::index::Index;
 use sealpost::model::{
-    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, Hosts, RoutingTable, Storage, Target,
-    TransportEncryption, TrustBundle,
+    Access, Acknowledge, Addressable, AuthorizationMode, Channel, ChannelKey, ChannelKind, Discovery, Hosts, Oidc,
+    RoutingTable, Rule, Storage, Target, TransportEncryption, TrustBundle,
 };
 use sealpost::tls::{MinVersion, SystemRoots};
 use serde_json::{Value, json};
@@ -178,4 +184,70 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
     let last = resolve(&objects, None, &cluster_settings());
     let changed = objects.with_object(2500, cluster_channel(2500, 3));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
+/// Tells one key.
+struct OneKey(Published);
+
+impl KeySource for OneKey {
+    fn fetch<'a>(&'a self, _: &'a Oidc) -> BoxFuture<'a, Result<Published, String>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+}
+
+fn signer(algorithm: Algorithm) -> EncodingKey {
+    let pair = match algorithm {
+        Algorithm::RS256 => rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256),
+        _ => rcgen::KeyPair::generate(),
+    };
+    let pem = pair.expect("a key").serialize_pem();
+    match algorithm {
+        Algorithm::RS256 => EncodingKey::from_rsa_pem(pem.as_bytes()),
+        _ => EncodingKey::from_ec_pem(pem.as_bytes()),
+    }
+    .expect("a key")
+}
+
+/// What proof of its sender costs an event: none asked for, a token that is known, and a new one each time.
+#[divan::bench(args = [("none", "RS256"), ("known", "RS256"), ("new", "RS256"), ("new", "ES256")])]
+fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let algorithm: Algorithm = algorithm.parse().expect("an algorithm");
+    let key = signer(algorithm);
+    let published = JwkSet { keys: vec![Jwk::from_encoding_key(&key, algorithm).expect("a key")] };
+    let oidc = Arc::new(Oidc { discovery: Discovery::Nowhere });
+    let rule = Rule::Default(AuthorizationMode::AllowSameNamespace, "default".to_owned());
+    let access = Access { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
+    let asked = (token != "none").then_some(&access);
+
+    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let table = RoutingTable::new(TransportEncryption::Strict, hosts, Vec::new(), []).with_oidc(Some(oidc.clone()));
+    let (_tables, receiver) = tokio::sync::watch::channel(Arc::new(table));
+    let keys = Arc::new(Keys::default());
+    let source = Arc::new(OneKey(Published { issuer: "i".to_owned(), keys: published }));
+    let keeper = Keeper::new(Arc::clone(&keys), source, Arc::default());
+    let gate = Gate::new(Arc::clone(&keys), Arc::default());
+    runtime.block_on(async {
+        let kept = keeper.run(receiver, tokio_util::sync::CancellationToken::new());
+        let known = async {
+            while !keys.are_known(&oidc) {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::select! { () = kept => {}, () = known => {} }
+    });
+
+    let number = Cell::new(0);
+    let events = [event()];
+    let credentials = || {
+        number.set(number.get() + i32::from(token == "new"));
+        let claims = serde_json::json!({
+            "iss": "i", "aud": ["a"], "sub": "system:serviceaccount:default:writer", "exp": 4_102_444_800_u64,
+            "jti": number.get(),
+        });
+        let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).expect("a token");
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a value");
+        Credentials::of(&HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]), asked)
+    };
+    bencher.with_inputs(credentials).bench_local_values(|credentials| {
+        runtime.block_on(gate.admit(asked, black_box(&credentials), &events)).expect("admitted");
+    });
 }
