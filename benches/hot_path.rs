@@ -184,6 +184,8 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
     let last = resolve(&objects, None, &cluster_settings());
     let changed = objects.with_object(2500, cluster_channel(2500, 3));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
+}
+
 /// Tells one key.
 struct OneKey(Published);
 
