@@ -162,7 +162,8 @@ impl Resolution {
     }
 
     /// Whether somebody who uses the other one would see a difference.
-    pub(super) fn differs(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
             || !Arc::ptr_eq(&self.inventory, &other.inventory)
             || self.problems != other.problems
