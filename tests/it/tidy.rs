@@ -210,7 +210,10 @@ fn the_documentation_is_complete() {
     let help =
         std::process::Command::new(env!("CARGO_BIN_EXE_sealpost")).args(["run", "--help"]).output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("text");
-    let flags = help.split_whitespace().filter(|word| word.starts_with("--")).map(|word| word.trim_end_matches([',', ':', ']']));
+    let flags = help
+        .split_whitespace()
+        .filter(|word| word.starts_with("--"))
+        .map(|word| word.trim_end_matches([',', ':', ']']));
     for flag in flags.filter(|flag| !["--help"].contains(flag)) {
         assert!(configuration.contains(&format!("`{flag}")), "{flag} is not in docs/CONFIGURATION.md");
     }
