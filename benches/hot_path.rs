@@ -23,7 +23,7 @@ use sealpost::filter::cesql::Expression;
 use sealpost::filter::index::Index;
 use sealpost::model::{
     Access, Acknowledge, Addressable, AuthorizationMode, Channel, ChannelKey, ChannelKind, Discovery, Hosts, Oidc,
-    RoutingTable, Rule, Storage, Target, TransportEncryption, TrustBundle,
+    Role, RoutingTable, Rule, Storage, Target, TransportEncryption, TrustBundle,
 };
 use sealpost::tls::{MinVersion, SystemRoots};
 use serde_json::{Value, json};
@@ -168,6 +168,72 @@ fn cluster_channel(number: usize, subscribers: usize) -> Value {
 
 fn cluster_settings() -> Settings {
     Settings { objects: Objects::Reconciled(Scope::Cluster), ..Settings::default() }
+}
+
+/// A Trigger of a cluster; `revision` is what changes in it.
+fn cluster_trigger(number: usize, revision: usize) -> Value {
+    let (name, namespace) = (format!("trigger-{number}"), format!("team-{}", number % 50));
+    json!({
+        "apiVersion": "eventing.knative.dev/v1", "kind": "Trigger",
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{number}"), "generation": 1},
+        "spec": {
+            "broker": "default", "subscriber": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "sink"}},
+            "filters": [{"exact": {"type": format!("type-{number}")}}, {"cesql": "source LIKE '/orders/%'"}],
+        },
+        "status": {
+            "subscriberUri": format!("http://sink-{revision}.{namespace}.svc.cluster.local"),
+            "deadLetterSinkUri": format!("http://dead.{namespace}.svc.cluster.local"),
+            "auth": {"serviceAccountName": format!("{name}-oidc-eventing.knative.dev-trigger")},
+        },
+    })
+}
+
+fn cluster_of_triggers(count: usize) -> Manifests {
+    let broker = |number: usize| {
+        let namespace = format!("team-{number}");
+        let url = format!("http://broker-ingress.knative-eventing.svc.cluster.local/{namespace}/default");
+        json!({
+            "apiVersion": "eventing.knative.dev/v1", "kind": "Broker",
+            "metadata": {"name": "default", "namespace": namespace, "uid": namespace},
+            "spec": {}, "status": {"address": {"name": "http", "url": url}},
+        })
+    };
+    let subscription = |number: usize| {
+        let owner = json!({"kind": "Trigger", "name": format!("trigger-{number}"), "uid": format!("uid-{number}")});
+        json!({
+            "apiVersion": "messaging.knative.dev/v1", "kind": "Subscription",
+            "metadata": {
+                "name": format!("default-trigger-{number}"), "namespace": format!("team-{}", number % 50),
+                "ownerReferences": [owner],
+            },
+            "spec": {"subscriber": {"uri": "http://broker-filter.knative-eventing.svc.cluster.local"}},
+            "status": {"auth": {"serviceAccountName": format!("default-trigger-{number}-oidc")}},
+        })
+    };
+    let features = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config-features", "namespace": "knative-eventing"},
+        "data": {"authentication-oidc": "enabled"},
+    });
+    let triggers = (0..count).map(|number| cluster_trigger(number, 0));
+    Manifests::of_objects(triggers.chain((0..50).map(broker)).chain((0..count).map(subscription)).chain([features]))
+}
+
+/// The role `filter` in a cluster of 2,000 Triggers with their Subscriptions, from nothing.
+#[divan::bench(sample_count = 10)]
+fn resolve_triggers(bencher: Bencher<'_, '_>) {
+    let objects = cluster_of_triggers(2000);
+    let settings = Settings { role: Role::Filter, ..cluster_settings() };
+    bencher.bench(|| resolve(black_box(&objects), None, &settings));
+}
+
+/// The same cluster, after one Trigger has changed.
+#[divan::bench(sample_count = 50)]
+fn resolve_one_more_trigger(bencher: Bencher<'_, '_>) {
+    let objects = cluster_of_triggers(2000);
+    let settings = Settings { role: Role::Filter, ..cluster_settings() };
+    let last = resolve(&objects, None, &settings);
+    let changed = objects.with_object(1000, cluster_trigger(1000, 1));
+    bencher.bench(|| resolve(black_box(&changed), Some(&last), &settings));
 }
 
 /// A cluster of 5,000 channels with two subscribers each, from nothing.

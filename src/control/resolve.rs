@@ -42,6 +42,7 @@ use defaults::Defaults;
 use destination::Resolver;
 use flags::Flags;
 use reconciled::Reconciled;
+use relay::Relayed;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -75,6 +76,7 @@ struct Memory {
     defaults: Defaults,
     parents: Parents,
     reconciled: Reconciled,
+    relayed: Relayed,
     services: BTreeMap<Name, Option<Reach>>,
     bundles: Bundles,
     shared: Shared,
@@ -122,18 +124,18 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
     }
-    let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
+    let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
     let table = match settings.objects {
         Objects::Written => routes.table(&parents, &resolver.addresses, &resolver.rules, effective),
         Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
     };
-    let table = table.with_relays(relays).with_sources(sources).with_oidc(resolver.rules.oidc());
+    let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
         Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
-        Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
+        Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
@@ -141,7 +143,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory = Memory { mode, flags, defaults, parents, reconciled, services, bundles, shared: trust.shared };
+    let memory =
+        Memory { mode, flags, defaults, parents, reconciled, relayed, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
 }
 
@@ -167,7 +170,8 @@ impl Resolution {
     }
 
     /// Whether somebody who uses the other one would see a difference.
-    pub(super) fn differs(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
             || !Arc::ptr_eq(&self.inventory, &other.inventory)
             || self.problems != other.problems

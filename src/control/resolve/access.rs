@@ -179,9 +179,8 @@ impl Rules {
     }
 
     /// What the filter asks of whoever sends events for a Trigger: to be the Subscription that was made of it (AU-13).
-    pub(super) fn of_trigger(&self, trigger: &Document, collected: &Subscribers) -> Option<Access> {
+    pub(super) fn of_trigger(&self, uid: Option<&str>, collected: &Subscribers) -> Option<Access> {
         let oidc = Arc::clone(self.oidc.as_ref()?);
-        let uid = trigger.text(&["metadata", "uid"]);
         let rule = match uid.map(|uid| collected.0.get(uid)) {
             Some(Some(Some(subject))) => Rule::Only(subject.clone()),
             Some(Some(None)) => {
@@ -227,15 +226,16 @@ impl Subscribers {
     /// Of everything collected.
     pub(super) fn of(collected: &Collected<'_>) -> Self {
         let mut subscribers = HashMap::new();
-        for ((namespace, _), Item { object, report }) in &collected.subscriptions {
-            let owners = object.iter().flat_map(|object| object.metadata.owner_references.iter().flatten());
-            let trigger =
-                owners.filter(|owner| owner.kind.as_deref() == Some("Trigger")).find_map(|owner| owner.uid.clone());
+        for ((namespace, _), Item { report, .. }) in &collected.subscriptions {
+            let metadata = report.document().value.get("metadata");
+            let owners = metadata.and_then(|metadata| metadata.get("ownerReferences")?.as_array());
+            let is_trigger = |owner: &&Value| owner.get("kind").is_some_and(|kind| kind == "Trigger");
+            let trigger = owners.into_iter().flatten().find(is_trigger).and_then(|owner| owner.get("uid")?.as_str());
             if let Some(trigger) = trigger {
                 let name = report.document().text(&["status", "auth", "serviceAccountName"]);
                 let account =
                     name.map(|name| ServiceAccount { namespace: namespace.clone(), name: name.to_owned() }.to_string());
-                subscribers.insert(trigger, account);
+                subscribers.insert(trigger.to_owned(), account);
             }
         }
         Self(subscribers)

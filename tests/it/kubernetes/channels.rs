@@ -147,6 +147,8 @@ async fn a_dispatcher_of_one_namespace() {
     let pod = Pod::of(&cluster).await.env("NAMESPACE", "t").start().await;
     assert_eq!(send(&plain(), pod.http_url("/t/mine"), "1").await, 202);
     assert_eq!(send(&plain(), pod.http_url("/t/theirs"), "2").await, 404);
-    let lists = cluster.log();
-    assert!(lists.iter().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
+    let log = cluster.log();
+    let of_pod = || log.iter().filter(|entry| entry.user.ends_with(":imc-dispatcher"));
+    assert!(of_pod().any(|entry| entry.resource == "inmemorychannels"));
+    assert!(of_pod().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
 }
