@@ -62,7 +62,7 @@ impl Publisher {
         }
         self.inventory.send_replace(Arc::clone(&resolution.inventory));
         self.tables.send_replace(Arc::clone(&resolution.table));
-        if is_new {
+        if self.served.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
             tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
         }
         true

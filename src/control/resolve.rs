@@ -78,7 +78,9 @@ struct Memory {
 #[must_use]
 pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let mut collected = Collected::of(manifests.documents(), settings);
+    let last_reconciled = memory.map(|memory| &memory.reconciled);
+    let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
+    let mut collected = Collected::of(documents.into_iter(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let last_certificate = last.and_then(|last| last.certificate.as_ref());
     let certificate = match &settings.ca_certs {
@@ -112,7 +114,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let table = last.map(|last| last.table.as_ref());
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
-    let reconciled = reconciled::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.reconciled));
+    let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
@@ -152,7 +154,8 @@ impl Resolution {
     }
 
     /// Whether somebody who uses the other one would see a difference.
-    pub(super) fn differs(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
             || !Arc::ptr_eq(&self.inventory, &other.inventory)
             || self.problems != other.problems

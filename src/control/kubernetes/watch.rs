@@ -11,8 +11,8 @@ use kube::Client;
 use kube::runtime::watcher::{self, Event};
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::store::Store;
+use super::waits::Waits;
 use super::watched::Row;
 
 /// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
@@ -61,7 +61,7 @@ fn is_gone(error: &watcher::Error) -> bool {
 /// What is wrong at present, and how long to wait.
 #[derive(Debug, Default)]
 struct Trouble {
-    backoff: Backoff,
+    waits: Waits,
     reported: bool,
     last: Option<Instant>,
 }
@@ -72,7 +72,7 @@ impl Trouble {
         let (kind, selected) = (row.kind.as_str(), &row.selected);
         // A watch that was begun again says nothing until something happens.
         if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
-            (self.backoff, self.reported) = (Backoff::default(), false);
+            (self.waits, self.reported) = (Waits::default(), false);
         }
         if self.reported {
             tracing::debug!(kind, ?selected, %error, "Watch failed again");
@@ -80,7 +80,7 @@ impl Trouble {
             tracing::warn!(kind, ?selected, %error, "Watch failed, what is known stays in use");
         }
         self.reported = true;
-        tokio::time::sleep(self.backoff.next()).await;
+        tokio::time::sleep(self.waits.next()).await;
     }
 
     fn over(&mut self, row: &Row, event: &Event<kube::core::DynamicObject>) {
@@ -91,6 +91,6 @@ impl Trouble {
         if std::mem::take(&mut self.reported) {
             tracing::info!(kind = row.kind.as_str(), selected = ?row.selected, "Watch goes on");
         }
-        self.backoff.reset();
+        self.waits.reset();
     }
 }
