@@ -7,11 +7,11 @@
 //! The API server gets the requests of control-plane.md 1A and no others.
 
 mod access;
-mod backoff;
 mod election;
 mod status;
 mod store;
 mod tell;
+mod waits;
 mod watch;
 mod watched;
 

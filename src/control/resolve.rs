@@ -86,7 +86,9 @@ struct Memory {
 #[must_use]
 pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let mut collected = Collected::of(manifests.documents(), settings);
+    let last_reconciled = memory.map(|memory| &memory.reconciled);
+    let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
+    let mut collected = Collected::of(documents.into_iter(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let last_certificate = last.and_then(|last| last.certificate.as_ref());
@@ -119,7 +121,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
-    let reconciled = reconciled::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.reconciled));
+    let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);

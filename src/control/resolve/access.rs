@@ -72,10 +72,21 @@ impl Rules {
             asked: HashMap::new(),
             event_types: flags.event_types,
         };
-        if rules.oidc.is_some() || rules.event_types == Switch::On {
+        if rules.are_wanted() {
             rules.read(collected);
         }
         rules
+    }
+
+    fn are_wanted(&self) -> bool {
+        self.oidc.is_some() || self.event_types == Switch::On
+    }
+
+    /// Reads what a channel says that a cluster has reconciled.
+    pub(super) fn learn(&mut self, key: &ChannelKey, document: &Document) {
+        if self.are_wanted() {
+            self.ask(key.kind, Kind::InMemoryChannel, &(key.namespace.clone(), key.name.clone()), document);
+        }
     }
 
     /// Those that have others' names go first, so that the others stay.
@@ -87,19 +98,15 @@ impl Rules {
         ];
         for (items, kind) in channels {
             for (name, item) in items {
-                self.ask(ChannelKind::Channel, kind, name, &item.report);
+                self.ask(ChannelKind::Channel, kind, name, item.report.document());
             }
         }
-        for (name, report) in &collected.reconciled {
-            self.ask(ChannelKind::Channel, Kind::InMemoryChannel, name, report);
-        }
         for (name, item) in &collected.brokers {
-            self.ask(ChannelKind::Broker, Kind::Broker, name, &item.report);
+            self.ask(ChannelKind::Broker, Kind::Broker, name, item.report.document());
         }
     }
 
-    fn ask(&mut self, of: ChannelKind, kind: Kind, (namespace, name): &Name, report: &Report<'_>) {
-        let document = report.document();
+    fn ask(&mut self, of: ChannelKind, kind: Kind, (namespace, name): &Name, document: &Document) {
         let written = document.text(&["status", "address", "audience"]).map(str::to_owned);
         let audience = written.unwrap_or_else(|| computed_audience(kind, namespace, name));
         let policies = match self.api_server {

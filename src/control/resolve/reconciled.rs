@@ -5,25 +5,26 @@
 //! in a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the subscribers already
 //! and means nothing here (2.1).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 use url::Url;
 
 use super::access::Rules;
-use super::collect::{Collected, Name};
+use super::collect::Collected;
 use super::destination::Resolver;
 use super::features;
 use super::flags::Switch;
 use super::status;
 use super::subscription::Maker;
 use super::trust::Trust;
-use crate::control::Problem;
-use crate::control::manifest;
+use crate::control::kind::Kind;
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
+use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
 use crate::control::settings::{Objects, Scope};
+use crate::control::{ObjectName, Problem};
 use crate::model::{
     Addressable, Channel, ChannelKey, ChannelKind, Fingerprint, Inventory, Object, RoutingTable, Storage, Subscription,
     TransportEncryption,
@@ -90,27 +91,62 @@ impl Made {
     }
 }
 
-/// The forms of all channels. Those whose value is the same as in `last` are not made again.
+/// A document that a form was made from already.
+#[derive(Debug)]
+pub(super) struct Known<'r, 'd> {
+    key: &'r ChannelKey,
+    made: &'r Arc<Made>,
+    document: &'d Document,
+}
+
+/// Sorts out the documents that a form of `last` was made from: there is nothing to find out about them.
+pub(super) fn known<'r, 'd>(
+    documents: impl Iterator<Item = &'d Document>,
+    last: Option<&'r Reconciled>,
+) -> (Vec<Known<'r, 'd>>, Vec<&'d Document>) {
+    let place = |value: &Arc<Value>| Arc::as_ptr(value);
+    let of = |(key, made): (&'r ChannelKey, &'r Arc<Made>)| (place(&made.document), (key, made));
+    let by_place: HashMap<_, _> = last.into_iter().flatten().map(of).collect();
+    let (mut known, mut others) = (Vec::with_capacity(by_place.len()), Vec::new());
+    for document in documents {
+        match by_place.get(&place(&document.value)) {
+            Some((key, made)) => known.push(Known { key, made, document }),
+            None => others.push(document),
+        }
+    }
+    (known, others)
+}
+
+/// The forms of all channels. Those that are known are not made again, unless what all depend on has changed.
 pub(super) fn resolve(
     collected: &mut Collected<'_>,
     resolver: &mut Resolver<'_>,
+    known: Vec<Known<'_, '_>>,
     last: Option<&Reconciled>,
 ) -> Reconciled {
     let common = resolver.trust.common().fingerprint();
     let context = Context { common, oidc: resolver.rules.oidc().is_some(), event_types: resolver.rules.event_types() };
     let mut reconciled = Reconciled::new();
-    for (name, report) in std::mem::take(&mut collected.reconciled) {
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace: name.0.clone(), name: name.1.clone() };
-        let before = last.and_then(|last| last.get(&key));
-        let same =
-            before.filter(|made| Arc::ptr_eq(&made.document, &report.document().value) && made.context == context);
-        if let Some(same) = same {
-            keep_trust(same, &mut resolver.trust);
-            let same = ruled(Arc::clone(same), &key, &resolver.rules);
-            reconciled.insert(key, same);
-        } else if is_ours(&report, resolver.settings.objects) {
-            let made = make((&name, &key), report, before.and_then(|made| made.form.as_ref()), resolver, context);
-            let made = ruled(Arc::new(made), &key, &resolver.rules);
+    for Known { key, made, document } in known {
+        let made = if made.context == context {
+            keep_trust(made, &mut resolver.trust);
+            Arc::clone(made)
+        } else {
+            let ChannelKey { namespace, name, .. } = key.clone();
+            let kind = Kind::InMemoryChannel.as_str().to_owned();
+            let report = Report::new(document, ObjectName { kind, namespace, name });
+            Arc::new(make(key, report, made.form.as_ref(), resolver, context))
+        };
+        resolver.rules.learn(key, document);
+        reconciled.insert(key.clone(), ruled(made, key, &resolver.rules));
+    }
+    for ((namespace, name), report) in std::mem::take(&mut collected.reconciled) {
+        if is_ours(&report, resolver.settings.objects) {
+            let key = ChannelKey { kind: ChannelKind::Channel, namespace, name };
+            let before = last.and_then(|last| last.get(&key)?.form.as_ref());
+            resolver.rules.learn(&key, report.document());
+            let made = Arc::new(make(&key, report, before, resolver, context));
+            let made = ruled(made, &key, &resolver.rules);
             reconciled.insert(key, made);
         }
     }
@@ -162,7 +198,7 @@ fn is_ours(report: &Report<'_>, objects: Objects) -> bool {
 }
 
 fn make(
-    (name, key): (&Name, &ChannelKey),
+    key: &ChannelKey,
     mut report: Report<'_>,
     before: Option<&Form>,
     resolver: &mut Resolver<'_>,
@@ -185,7 +221,7 @@ fn make(
         None => before.map(|before| Form { hosts, ..before.clone() }),
     };
     let subscribers = form.as_ref().map(|form| form.channel.subscriptions.as_slice());
-    let object = status::reconciled(name, &report, subscribers);
+    let object = status::reconciled(key, &report, subscribers);
     Made { document, context, form, problems: report.into_problems(), object, duty }
 }
 

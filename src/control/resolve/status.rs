@@ -65,7 +65,11 @@ pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: O
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
 /// `subscribers` are those it is served with; `None` if it is not served.
-pub(super) fn reconciled(name: &Name, report: &Report<'_>, subscribers: Option<&[Arc<Subscription>]>) -> Arc<Object> {
+pub(super) fn reconciled(
+    key: &ChannelKey,
+    report: &Report<'_>,
+    subscribers: Option<&[Arc<Subscription>]>,
+) -> Arc<Object> {
     let document = report.document();
     let mut status = Map::new();
     insert(&mut status, "conditions", conditions(&["Addressable"], subscribers, report));
@@ -79,8 +83,9 @@ pub(super) fn reconciled(name: &Name, report: &Report<'_>, subscribers: Option<&
         let list = subscribers.iter().map(|subscription| json!({"uid": uid(&subscription.key), "ready": "True"}));
         insert(&mut status, "subscribers", list.collect());
     }
-    let value = object(document, name, Value::Object(status));
-    Arc::new(Object { kind: ObjectKind::Channel, namespace: name.0.clone(), name: name.1.clone(), value })
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let value = object(document, &(namespace.clone(), name.clone()), Value::Object(status));
+    Arc::new(Object { kind: ObjectKind::Channel, namespace, name, value })
 }
 
 fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Arc<Object>> {
