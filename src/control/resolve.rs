@@ -91,13 +91,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let mut collected = Collected::of(documents.into_iter(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
-    let last_certificate = last.and_then(|last| last.certificate.as_ref());
-    let certificate = match &settings.ca_certs {
-        CaCerts::Given(_) => None,
-        CaCerts::Unknown | CaCerts::Development(_) => {
-            certificate::resolve(&mut collected.secrets, settings, last_certificate)
-        }
-    };
+    let certificate = server_certificate(&mut collected, settings, last);
     let bundles = trust::bundles(&mut collected.config_maps, settings, memory.map(|memory| &memory.bundles));
     let no_services = BTreeMap::new();
     let last_services = memory.map_or(&no_services, |memory| &memory.services);
@@ -148,6 +142,19 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let memory =
         Memory { mode, flags, defaults, parents, reconciled, relayed, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+}
+
+/// That of the TLS Secrets, unless another one is given.
+fn server_certificate(
+    collected: &mut Collected<'_>,
+    settings: &Settings,
+    last: Option<&Resolution>,
+) -> Option<ServerCertificate> {
+    let last = last.and_then(|last| last.certificate.as_ref());
+    match &settings.ca_certs {
+        CaCerts::Given(_) => None,
+        CaCerts::Unknown | CaCerts::Development(_) => certificate::resolve(&mut collected.secrets, settings, last),
+    }
 }
 
 /// The CA that https addresses advertise.
