@@ -55,8 +55,9 @@ impl Admin {
 
     fn list(&self, kind: ObjectKind, namespace: Option<&str>) -> Value {
         let inventory = Arc::clone(&self.inventory.borrow());
-        let wanted =
-            |object: &&Object| object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace);
+        let wanted = |object: &&Arc<Object>| {
+            object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
+        };
         let items: Vec<&Value> = inventory.objects.iter().filter(wanted).map(|object| &object.value).collect();
         json!({ "apiVersion": "v1", "kind": "List", "items": items })
     }

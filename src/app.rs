@@ -1,29 +1,31 @@
 //! Builds every part once, starts them in order, and takes them down in order: the only place that knows all of them.
 
 mod certificate;
+mod configuration;
 mod listeners;
+mod publisher;
+mod senders;
 mod shutdown;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
 use crate::channel::storages::Storages;
-use crate::cli::{ManifestOptions, QueueType, RabbitmqAccess, RabbitmqOptions, RunOptions};
+use crate::cli::{QueueType, RabbitmqAccess, RabbitmqOptions, RunOptions};
 use crate::client::{self, ClientCache};
-use crate::control::{self, Rabbitmq, Resolution, Settings};
+use crate::control::Resolution;
 use crate::delivery::{self, Delivery};
 use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
 use crate::ingress::Ingress;
 use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
+use crate::ingress::gate::{Gate, Served};
 use crate::model::{Hosts, Inventory, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{Router, Serving};
@@ -31,31 +33,36 @@ use crate::server::body::{Budget, Intake};
 use crate::server::{self, Handler, Limits};
 use crate::source::Sources;
 use crate::supervisor::Readiness;
+use crate::telemetry::LogLevel;
 use crate::telemetry::counters::Counters;
 use crate::tls::{MinVersion, SystemRoots};
 use certificate::Certificates;
+use configuration::Configuration;
 use listeners::Listeners;
+use publisher::Publisher;
+use senders::Senders;
 use shutdown::{Signals, Stage};
 
 /// Runs the dispatcher until it is told to stop.
 ///
 /// # Errors
-/// If it cannot start: an address is taken, a path does not exist, the state directory cannot be written.
-pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
+/// If it cannot start: an address is taken, a path does not exist, the state directory cannot be written, nothing says
+/// where the cluster is.
+pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
     raise_descriptor_limit();
     let signals = Signals::listen()?;
     let min_version = options.min_version().map_err(anyhow::Error::msg)?;
-    require_paths(&options)?;
     let listeners = Listeners::bind(&options).await?;
     let certificates = Certificates::load(&options)?;
-    let settings = settings(&options, &listeners, &certificates)?;
+    let settings = configuration::settings(&options, &listeners, &certificates)?;
     let mut stages = Stage::default();
-    let mut newest = configuration(&options, settings, &mut stages);
-    newest.changed().await.context("the manifests could not be read")?;
-    let first = newest.borrow_and_update().clone().context("the manifests could not be read")?;
+    let (served, told) = watch::channel(None);
+    let Configuration { first, is_complete, newest, api_server } =
+        Configuration::start(&options, settings, told, &mut stages).await?;
     certificates.follow(&first);
 
-    let parts = Parts::new(&options, first, min_version);
+    let (parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
+    tasks.start(parts.tables.subscribe(), &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
@@ -63,23 +70,17 @@ pub async fn run(options: RunOptions) -> anyhow::Result<ExitCode> {
         changes,
         inventory: parts.inventory.clone(),
         tables: parts.tables.clone(),
+        served,
         certificates: certificates.clone(),
+        readiness: parts.readiness.clone(),
+        log: Some(log).filter(|_| options.log_level.is_none()),
     };
+    if is_complete && parts.readiness.started() {
+        tracing::info!("Ready");
+    }
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
     stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
-    parts.readiness.started();
-    tracing::info!("Ready");
     Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
-}
-
-/// What is not in the manifests. Only the role `channel` has addresses of its own; the others speak of the cluster's.
-fn settings(options: &RunOptions, listeners: &Listeners, certificates: &Certificates) -> anyhow::Result<Settings> {
-    let role = options.role.into();
-    let urls = if role == Role::Channel { Some(listeners.urls()?) } else { None };
-    let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
-    let default_storage = options.default_channel.into();
-    let rabbitmq = if options.rabbitmq.access.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
-    Ok(Settings { role, default_storage, rabbitmq, ..settings })
 }
 
 /// What lives as long as the process.
@@ -88,6 +89,7 @@ struct Parts {
     readiness: Readiness,
     router: Arc<Router>,
     clients: Arc<ClientCache>,
+    senders: Senders,
     delivery: Arc<Delivery<ClientCache>>,
     first: Arc<Resolution>,
     min_version: MinVersion,
@@ -97,12 +99,21 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(options: &RunOptions, first: Arc<Resolution>, min_version: MinVersion) -> Self {
+    /// `api_server` issues tokens and takes `EventType`s, if there is one.
+    fn new(
+        options: &RunOptions,
+        first: Arc<Resolution>,
+        min_version: MinVersion,
+        api_server: Option<kube::Client>,
+    ) -> anyhow::Result<(Self, senders::Tasks)> {
         let counters = Arc::new(Counters::default());
-        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
-        let router = Arc::new(Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters)));
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
         let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
+        let (senders, tasks) = Senders::new(&clients, &counters, api_server);
+        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
+        let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
+        let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
+        let router = Arc::new(router.with_event_types(senders.event_types.clone()));
         let delivery = Delivery::new(
             Arc::clone(&clients),
             Arc::clone(&router),
@@ -110,10 +121,14 @@ impl Parts {
             delivery_options(options),
             Arc::clone(&counters),
         );
+        let delivery = delivery.with_tokens(Arc::clone(&senders.tokens));
+        let delivery = Arc::new(delivery.with_event_types(senders.event_types.clone()));
         let inventory = watch::Sender::new(Arc::clone(&first.inventory));
         let tables = watch::Sender::new(Arc::clone(&first.table));
-        let (readiness, delivery) = (Readiness::default(), Arc::new(delivery));
-        Self { counters, readiness, router, clients, delivery, first, min_version, inventory, tables }
+        let readiness = Readiness::default();
+        let parts =
+            Self { counters, readiness, router, clients, senders, delivery, first, min_version, inventory, tables };
+        Ok((parts, tasks))
     }
 
     /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
@@ -152,17 +167,30 @@ impl Parts {
         stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), handler, admin));
 
         let tls = certificates.identity().server_config(self.min_version)?;
-        let ports = Ports { http: listeners.http, https: listeners.https, tls, limits: limits(options) };
+        let served = Served::default();
+        stages.lingering = Some(served.clone()).filter(|_| options.kubernetes);
+        let (http, https) = (listeners.http, listeners.https);
+        let gate = (self.readiness.clone(), served);
+        let ports = Ports { http, https, tls, limits: limits(options), gate };
         let relay = |parts: &Self| Relay {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
             entrance: entrance(options),
             timeout: options.limits.delivery_timeout,
+            gate: Arc::clone(&parts.senders.gate),
+            tokens: Arc::clone(&parts.senders.tokens),
+            event_types: parts.senders.event_types.clone(),
             counters: Arc::clone(&parts.counters),
         };
-        match options.role.into() {
-            Role::Channel => ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options)), stages),
-            Role::Ingress => ports.serve(BrokerIngress::new(relay(self), options.limits.broker_max_ttl), stages),
+        match options.role() {
+            Role::Channel => {
+                let gate = Arc::clone(&self.senders.gate);
+                ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options), gate), stages);
+            }
+            Role::Ingress => {
+                let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
+                ports.serve(BrokerIngress::new(relay(self), max_ttl), stages);
+            }
             Role::Filter => ports.serve(TriggerFilter::new(relay(self)), stages),
         }
         Ok(())
@@ -188,7 +216,7 @@ fn rabbitmq_options(options: &RunOptions) -> anyhow::Result<Option<rabbitmq::Opt
 }
 
 fn delivery_options(options: &RunOptions) -> delivery::Options {
-    let ManifestOptions { system_namespace, cluster_domain, .. } = &options.manifests;
+    let (system_namespace, cluster_domain) = (options.manifests.system_namespace(), options.manifests.cluster_domain());
     delivery::Options {
         default_timeout: options.limits.delivery_timeout,
         jitter: options.limits.retry_jitter,
@@ -213,69 +241,20 @@ struct Ports {
     https: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     limits: Limits,
+    gate: (Readiness, Served),
 }
 
 impl Ports {
     /// Serves both by one handler, until the stop.
     fn serve(self, handler: impl Handler, stages: &mut Stage) {
-        let handler = Arc::new(handler);
+        let (readiness, served) = self.gate;
+        let handler = Arc::new(Gate::new(handler, readiness, served));
         let stop = stages.stop.clone();
         let http = server::serve(self.http, None, self.limits.clone(), Arc::clone(&handler), stop.clone());
         stages.accepting.spawn("http listener", http);
         let https = server::serve(self.https, Some(self.tls), self.limits, handler, stop);
         stages.accepting.spawn("https listener", https);
     }
-}
-
-/// Hands configurations to those who use them.
-struct Publisher {
-    changes: mpsc::Sender<Change>,
-    inventory: watch::Sender<Arc<Inventory>>,
-    tables: watch::Sender<Arc<RoutingTable>>,
-    certificates: Certificates,
-}
-
-impl Publisher {
-    /// Publishes each new configuration until the stop.
-    async fn run(self, mut newest: Newest, stop: CancellationToken) {
-        while let Some(Ok(())) = stop.run_until_cancelled(newest.changed()).await {
-            let resolution = newest.borrow_and_update().clone();
-            if let Some(resolution) = resolution {
-                self.publish(&resolution).await;
-            }
-        }
-    }
-
-    /// Returns when the configuration is served; only then it is shown.
-    async fn publish(&self, resolution: &Resolution) {
-        self.certificates.follow(resolution);
-        let (applied, served) = oneshot::channel();
-        let sent = self.changes.send(Change { table: Arc::clone(&resolution.table), applied }).await;
-        if sent.is_err() || served.await.is_err() {
-            return;
-        }
-        self.inventory.send_replace(Arc::clone(&resolution.inventory));
-        self.tables.send_replace(Arc::clone(&resolution.table));
-        tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
-    }
-}
-
-/// The newest configuration; none before the manifests have been read.
-type Newest = watch::Receiver<Option<Arc<Resolution>>>;
-
-/// Starts reading manifests and following them.
-fn configuration(options: &RunOptions, settings: Settings, stages: &mut Stage) -> Newest {
-    let (resolved, newest) = watch::channel(None);
-    let (paths, stop) = (options.manifests.filename.clone(), stages.stop.clone());
-    stages.accepting.spawn("configuration", async move {
-        // Settings do not change while running; their sender lives as long as the watcher.
-        let (_settings, settings) = watch::channel(settings);
-        let read = paths.clone();
-        let Ok(first) = tokio::task::spawn_blocking(move || control::read(&read)).await else { return };
-        let publish = |new: &Resolution| drop(resolved.send_replace(Some(Arc::new(new.clone()))));
-        control::watch(paths, settings, first, publish, stop).await;
-    });
-    newest
 }
 
 fn limits(options: &RunOptions) -> Limits {
@@ -286,16 +265,6 @@ fn limits(options: &RunOptions) -> Limits {
         idle_timeout: options.limits.idle_timeout,
         ..Limits::default()
     }
-}
-
-/// A path that does not exist at the start is a mistake; later it may come back.
-fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
-    for path in options.manifests.filename.iter().filter(|path| path.as_os_str() != "-") {
-        if !path.exists() {
-            anyhow::bail!("-f {}: no such file or directory", path.display());
-        }
-    }
-    Ok(())
 }
 
 /// Each connection is a descriptor, and the usual limit is a thousand.

@@ -1,11 +1,13 @@
 //! The command line: flags and environment become typed options. The only reader of the environment.
 
 mod check;
+mod cluster;
 mod display;
 mod filter;
 mod get;
 mod manifests;
 mod parked;
+mod pod;
 mod rabbitmq;
 mod run;
 mod send;
@@ -14,11 +16,13 @@ mod value;
 use clap::{Parser, Subcommand};
 
 pub use check::CheckOptions;
+pub use cluster::ClusterOptions;
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
 pub use manifests::{DeliveryMerge, ManifestOptions};
 pub use parked::{DropOptions, ParkedCommand, ParkedOptions};
+pub use pod::Addresses;
 pub use rabbitmq::{QueueType, RabbitmqAccess, RabbitmqOptions};
 pub use run::{DefaultChannel, LimitOptions, LogFormat, Role, RunOptions};
 pub use send::{Mode, SendOptions};
@@ -35,7 +39,7 @@ pub struct Cli {
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the dispatcher on Knative manifests
+    /// Run the dispatcher on Knative manifests, or on a cluster
     Run(Box<RunOptions>),
     /// Read manifests as `run` would and print every problem
     Check(CheckOptions),
@@ -54,10 +58,18 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Reads the command line and the environment; ends the process with 2 on a usage error, as clap does.
+    /// Reads the command line and the environment; ends the process with 2 on a usage error, as clap does. Without any
+    /// argument in a pod, it is `run --kubernetes` (control-plane.md 1.3).
     #[must_use]
     pub fn read() -> Self {
-        Self::parse()
+        let bare = std::env::args_os().len() < 2 && cluster::is_pod();
+        let mut cli = if bare { Self::parse_from(["sealpost", "run", "--kubernetes"]) } else { Self::parse() };
+        if let Command::Run(options) = &mut cli.command
+            && options.kubernetes
+        {
+            cluster::complete(options);
+        }
+        cli
     }
 }
 

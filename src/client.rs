@@ -131,6 +131,24 @@ impl ClientCache {
         self.clients.try_get_with(key.clone(), build).await.map_err(|error| TransportError::clone(&error))
     }
 
+    /// A document by `GET`, of at most `max` bytes, in at most `timeout`. Redirects are followed as for events.
+    ///
+    /// # Errors
+    /// If there is no answer, or one that is no success or too large.
+    pub async fn get(&self, from: &Addressable, max: usize, timeout: Duration) -> Result<Bytes, TransportError> {
+        let document = async {
+            let client = self.client(from).await?;
+            let mut request = outgoing(Request::new(Bytes::new()), from);
+            *request.method_mut() = Method::GET;
+            let response = client.execute(request).await?;
+            answer::document(response, max).await
+        };
+        match tokio::time::timeout(timeout, document).await {
+            Ok(document) => document,
+            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        }
+    }
+
     fn build(
         &self,
         trust: &TrustBundle,
@@ -178,6 +196,9 @@ impl Transport for ClientCache {
 
 /// The destination's trust without what is not valid now. Where nothing is left of it, nothing is sent.
 fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
+    if to.trust.is_nobody() {
+        return Err(TransportError::Trust("CACerts hold no certificate that can be read".to_owned()));
+    }
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let valid = to.trust.valid_at(now);
     match to.trust.invalid_at(now).next() {

@@ -1,10 +1,13 @@
-//! The control plane of standalone mode: Knative manifests become problems and one immutable routing table.
+//! The control plane: Knative objects, from files or from a cluster, become problems and one immutable routing table.
 //!
 //! In reading order: [`read`] finds files and parses them (`file`, `yaml`, `manifest`), [`resolve`] turns what they say
-//! into a [`Resolution`], [`watch`] does both again whenever something changes. Nothing here receives or sends events.
+//! into a [`Resolution`], [`watch`] does both again whenever something changes. [`Connected::follow`] does the same with the
+//! objects of a cluster (`kubernetes`). Nothing here receives or sends events.
 
 mod file;
+mod journal;
 mod kind;
+mod kubernetes;
 mod manifest;
 mod problem;
 mod report;
@@ -16,10 +19,13 @@ mod yaml;
 use std::path::PathBuf;
 
 pub use file::read;
+pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
 pub use manifest::Manifests;
 pub use problem::{ObjectName, Problem, Severity};
 pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
-pub use settings::{CaCerts, DeliveryMerge, Rabbitmq, ResolveOverride, ResolveOverrideError, Settings, Urls};
+pub use settings::{
+    ApiServer, CaCerts, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope, Settings, Urls,
+};
 pub use watch::watch;
 
 /// Every problem of the manifests at these paths, as if they were applied for the first time.

@@ -16,10 +16,13 @@ use bytes::Bytes;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::Tokens;
+use crate::auth::token::NoIssuer;
 use crate::channel::{Deferral, Outcome, Progress, Stage};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
+use crate::event_type::EventTypes;
 use crate::model::{Addressable, Order, Subscription, SubscriptionKind};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
@@ -44,6 +47,8 @@ pub struct Delivery<T> {
     display: Display,
     options: Options,
     counters: Arc<Counters>,
+    tokens: Arc<Tokens>,
+    event_types: EventTypes,
 }
 
 /// One subscription while events are delivered to it: its newest configuration, and how many attempts may run.
@@ -169,7 +174,20 @@ impl<T: Transport> Delivery<T> {
         options: Options,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { transport, router, display, options, counters }
+        let tokens = Arc::new(Tokens::new(Arc::new(NoIssuer), Arc::clone(&counters)));
+        Self { transport, router, display, options, counters, tokens, event_types: EventTypes::default() }
+    }
+
+    /// The same delivery; where a destination wants proof of who sends, it gets one of these tokens.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Arc<Tokens>) -> Self {
+        Self { tokens, ..self }
+    }
+
+    /// The same delivery; `EventType`s are made of replies, where that is wanted.
+    #[must_use]
+    pub fn with_event_types(self, event_types: EventTypes) -> Self {
+        Self { event_types, ..self }
     }
 
     /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt at the
@@ -221,6 +239,7 @@ impl<T: Transport> Delivery<T> {
         match binding::decode_reply(parts.headers, &body) {
             Ok(None) => Outcome::Delivered,
             Ok(Some(reply)) => {
+                self.event_types.observe(subscription.event_types.as_ref(), &reply);
                 let reply = restore_ttl(reply, event, &subscription);
                 self.send_reply(event, lane, Arc::new(reply), tries).await
             }

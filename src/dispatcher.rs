@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{ChannelBackend, Consumer};
+use crate::channel::{ChannelBackend, Consumer, Opened, Publisher};
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
-use crate::model::{RoutingTable, Subscription, SubscriptionKey};
+use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, SubscriptionKey};
 use crate::router::{Router, Serving};
 
 /// A table to serve from now on.
@@ -32,7 +32,17 @@ pub struct Dispatcher<T> {
     /// Attempts that may run at once for one subscription.
     concurrency: usize,
     lanes: HashMap<SubscriptionKey, Arc<Lane>>,
+    /// What is served.
+    open: HashMap<ChannelKey, Open>,
+    /// What was served before the change that is being applied, and is not served any more in that form.
+    gone: Vec<Open>,
     workers: JoinSet<()>,
+}
+
+/// A channel as it is served.
+struct Open {
+    channel: Arc<Channel>,
+    publisher: Arc<dyn Publisher>,
 }
 
 impl<T: Transport> Dispatcher<T> {
@@ -44,7 +54,8 @@ impl<T: Transport> Dispatcher<T> {
         delivery: Arc<Delivery<T>>,
         concurrency: usize,
     ) -> Self {
-        Self { backend, router, delivery, concurrency, lanes: HashMap::new(), workers: JoinSet::new() }
+        let (lanes, open, gone) = (HashMap::new(), HashMap::new(), Vec::new());
+        Self { backend, router, delivery, concurrency, lanes, open, gone, workers: JoinSet::new() }
     }
 
     /// Applies changes until `stop`, then takes everything off the table and returns when the last event has been
@@ -68,30 +79,51 @@ impl<T: Transport> Dispatcher<T> {
         while self.workers.join_next().await.is_some() {}
     }
 
-    /// Serves this table from now on.
+    /// Serves this table from now on. What is done follows what has changed: a channel that is the same value as before
+    /// keeps its publisher.
     pub fn apply(&mut self, table: &Arc<RoutingTable>) {
         while self.workers.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut self.open);
         let mut publishers = Vec::with_capacity(table.channels().len());
         let mut configured = HashSet::new();
         for channel in table.channels() {
-            let opened = self.backend.open(channel);
-            for (subscription, consumer) in opened.consumers {
-                self.start(subscription, consumer);
-            }
-            for subscription in &channel.subscriptions {
-                self.configure(subscription);
-                configured.insert(subscription.key.clone());
-            }
-            publishers.push(opened.publisher);
+            let (key, open) = match before.remove_entry(&channel.key) {
+                Some((key, open)) if Arc::ptr_eq(&open.channel, channel) => (key, open),
+                changed => {
+                    configured.extend(channel.subscriptions.iter().map(|subscription| subscription.key.clone()));
+                    self.gone.extend(changed.map(|(_, open)| open));
+                    (channel.key.clone(), self.open(channel))
+                }
+            };
+            publishers.push(Arc::clone(&open.publisher));
+            self.open.insert(key, open);
         }
+        self.gone.extend(before.into_values());
         self.router.serve(Serving { table: Arc::clone(table), publishers });
-        self.lanes.retain(|key, _| {
-            let kept = configured.contains(key);
-            if !kept {
-                self.backend.retire(key);
+        self.retire(&configured);
+    }
+
+    fn open(&mut self, channel: &Arc<Channel>) -> Open {
+        let Opened { publisher, consumers } = self.backend.open(channel);
+        for (subscription, consumer) in consumers {
+            self.start(subscription, consumer);
+        }
+        for subscription in &channel.subscriptions {
+            self.configure(subscription);
+        }
+        Open { channel: Arc::clone(channel), publisher }
+    }
+
+    /// Gives up the queues of channels that are gone or have changed, but for those that are `configured` anew.
+    fn retire(&mut self, configured: &HashSet<SubscriptionKey>) {
+        for Open { channel, .. } in std::mem::take(&mut self.gone) {
+            let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
+            for key in keys.filter(|key| !configured.contains(*key)) {
+                if self.lanes.remove(key).is_some() {
+                    self.backend.retire(key);
+                }
             }
-            kept
-        });
+        }
     }
 
     fn configure(&self, subscription: &Arc<Subscription>) {

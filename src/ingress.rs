@@ -4,6 +4,7 @@
 //! published: its delivery belongs to the workers (contrast data-plane.md FO-8).
 
 pub mod entrance;
+pub mod gate;
 mod response;
 
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use crate::auth::{Credentials, Gate};
 use crate::event::{Event, http as binding};
-use crate::model::{Find, Scheme};
+use crate::model::{Channel, Find, Scheme};
 use crate::router::{Router, Serving};
 use crate::server::Handler;
 use entrance::{Entrance, Message};
@@ -25,26 +27,31 @@ use response::Answer;
 pub struct Ingress {
     router: Arc<Router>,
     entrance: Entrance,
+    gate: Arc<Gate>,
 }
 
 impl Ingress {
-    /// An ingress in front of `router`.
+    /// An ingress in front of `router`, behind `gate`.
     #[must_use]
-    pub fn new(router: Arc<Router>, entrance: Entrance) -> Self {
-        Self { router, entrance }
+    pub fn new(router: Arc<Router>, entrance: Entrance, gate: Arc<Gate>) -> Self {
+        Self { router, entrance, gate }
     }
 
     /// The steps of data-plane.md CR-10, in that order.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
         self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;
-        let index = find(&serving, &request)?;
+        let (index, channel) = find(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(Answer::Options),
             _ => return Err(Answer::MethodNotAllowed),
         }
+        let access = channel.access.as_ref();
+        let credentials = Credentials::of(request.headers(), access);
         let events = self.read(request).await?;
+        let admitted = self.gate.admit(access, &credentials, &events).await;
+        admitted.map_err(|denial| Answer::Refused(self.router.refuse(denial)))?;
         self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
         Ok(Answer::Accepted)
     }
@@ -67,12 +74,12 @@ impl Handler for Ingress {
     }
 }
 
-/// The place of the channel that a request means.
-fn find(serving: &Serving, request: &Request<Incoming>) -> Result<usize, Answer> {
+/// The channel that a request means, and its place.
+fn find<'s>(serving: &'s Serving, request: &Request<Incoming>) -> Result<(usize, &'s Channel), Answer> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     match serving.table.find(host, request.uri().path()) {
-        Find::Found(index, _) => Ok(index),
+        Find::Found(index, channel) => Ok((index, channel)),
         Find::NotFound => Err(Answer::NotFound),
         Find::BadPath => Err(Answer::BadPath),
         Find::Ambiguous => Err(Answer::Ambiguous),

@@ -7,7 +7,9 @@
 //!   a channel, whoever brings them; [`channel`] keeps them in a queue for each subscription.
 //! - [`dispatcher`] runs a worker for each queue; [`delivery`] tells the story of one event and one subscription;
 //!   [`relay`] is the other way to go, for the roles of upstream's broker: one request in, one out.
-//!   [`client`] sends, by one HTTP client for each set of trusted certificates; [`display`] prints.
+//!   [`client`] sends, by one HTTP client for each set of trusted certificates; [`display`] prints. [`auth`] knows who
+//!   sends, in both directions.
+//! - [`event_type`] describes to the cluster what events there are.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
@@ -18,6 +20,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auth;
 pub mod channel;
 pub mod cli;
 pub mod client;
@@ -27,6 +30,7 @@ pub mod delivery;
 pub mod dispatcher;
 pub mod display;
 pub mod event;
+pub mod event_type;
 pub mod filter;
 pub mod ingress;
 pub mod model;

@@ -2,20 +2,25 @@
 
 use std::process::ExitCode;
 
-use sealpost::cli::{Cli, Command, FilterCommand, LogFormat};
-use sealpost::telemetry::{LogStyle, start_logging};
+use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions};
+use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
 use sealpost::{app, command};
 
 /// Exit code of a command line that cannot be carried out.
 const USAGE: u8 = 2;
+/// What is logged where nothing says so.
+const INFO: &str = "info";
 
 fn main() -> ExitCode {
     let cli = Cli::read();
     // Only the first provider of a process counts, and there is no other.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let (style, level) = match &cli.command {
-        Command::Run(options) => (style(options.log_format), options.log_level.clone()),
-        _ => (LogStyle::Text, "info".to_owned()),
+        Command::Run(options) if options.kubernetes => {
+            (style(options.log_format.or(Some(LogFormat::Json))), level(options))
+        }
+        Command::Run(options) => (style(options.log_format), level(options)),
+        _ => (LogStyle::Text, INFO),
     };
     let usage = match &cli.command {
         Command::Run(options) => options.validate(),
@@ -24,18 +29,19 @@ fn main() -> ExitCode {
         Command::Parked(parked) => parked.options().validate(),
         _ => Ok(()),
     };
-    if let Err(error) = usage.and_then(|()| start_logging(style, &level)) {
-        return fail(&error, ExitCode::from(USAGE));
-    }
+    let log = match usage.and_then(|()| start_logging(style, level)) {
+        Ok(log) => log,
+        Err(error) => return fail(&error, ExitCode::from(USAGE)),
+    };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(cli.command)),
+        Ok(runtime) => runtime.block_on(run(cli.command, log)),
         Err(error) => fail(&format!("no runtime: {error}"), ExitCode::FAILURE),
     }
 }
 
-async fn run(command: Command) -> ExitCode {
+async fn run(command: Command, log: LogLevel) -> ExitCode {
     let ended = match command {
-        Command::Run(options) => app::run(*options).await,
+        Command::Run(options) => app::run(*options, log).await,
         Command::Check(options) => Ok(command::check::run(&options)),
         Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         Command::Parked(parked) => command::parked::run(&parked).await,
@@ -44,6 +50,10 @@ async fn run(command: Command) -> ExitCode {
         Command::Display(options) => command::display::run(options).await,
     };
     ended.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
+}
+
+fn level(options: &RunOptions) -> &str {
+    options.log_level.as_deref().unwrap_or(INFO)
 }
 
 fn style(format: Option<LogFormat>) -> LogStyle {

@@ -3,10 +3,12 @@
 //! The control plane builds one immutable [`RoutingTable`]; ingress, dispatcher and delivery read it. Policies are
 //! data that can be compared, so that "did it change?" is `==`.
 
+mod access;
 mod addressable;
 mod channel;
 mod delivery_spec;
 mod duration;
+mod event_types;
 mod inventory;
 mod relay;
 mod routing_table;
@@ -16,10 +18,12 @@ mod subscription;
 mod transport_encryption;
 mod trust_bundle;
 
+pub use access::{Access, AuthorizationMode, Discovery, Oidc, Policy, Rule, SUBJECT_PREFIX, ServiceAccount, Subject};
 pub use addressable::{Addressable, Target};
 pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind, Storage};
 pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format, Order};
 pub use duration::parse_duration;
+pub use event_types::EventTypeOwner;
 pub use inventory::{Condition, Inventory, Object, ObjectKind};
 pub use relay::{BrokerRelay, Relays, Role, TriggerRelay};
 pub use routing_table::{Find, Hosts, RoutingTable};

@@ -11,13 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::auth::token::TokenError;
+use crate::auth::{Credentials, Denial, Gate, Tokens};
+use crate::channel;
 use crate::client::{self, Transport, TransportError};
 use crate::event::{Event, knative};
+use crate::event_type::EventTypes;
 use crate::ingress::entrance::Entrance;
-use crate::model::{Addressable, Format, Scheme};
+use crate::model::{Access, Addressable, Format, Scheme, ServiceAccount};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
 
@@ -36,6 +41,12 @@ pub struct Relay<T> {
     pub entrance: Entrance,
     /// Bounds the way there and back. Upstream knows no limit but the sender's patience (BI-8, BF-9).
     pub timeout: Duration,
+    /// Knows who sends.
+    pub gate: Arc<Gate>,
+    /// Proves who sends.
+    pub tokens: Arc<Tokens>,
+    /// Sees events.
+    pub event_types: EventTypes,
     /// Counts.
     pub counters: Arc<Counters>,
 }
@@ -62,9 +73,43 @@ impl<T: Transport> Relay<T> {
             .into_response(allow)
     }
 
-    /// Sends an event once.
-    async fn send(&self, request: Request<Bytes>, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
-        self.transport.send(request, to, self.timeout).await
+    /// Lets in an event whose sender may send it.
+    async fn admit(&self, access: Option<&Access>, credentials: &Credentials, event: &Event) -> Result<(), Answer> {
+        let admitted = self.gate.admit(access, credentials, std::slice::from_ref(event)).await;
+        admitted.map_err(|denial| denied(&denial))
+    }
+
+    /// Sends an event once, with a token if the destination wants one. Without one that is to be had, it is not sent.
+    async fn send(
+        &self,
+        mut request: Request<Bytes>,
+        sender: Option<&Arc<ServiceAccount>>,
+        to: &Addressable,
+    ) -> Result<Response<Bytes>, Unsent> {
+        self.tokens.authorize(request.headers_mut(), sender, to).await?;
+        Ok(self.transport.send(request, to, self.timeout).await?)
+    }
+}
+
+/// Why an event has no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unsent {
+    /// It could not be proved who sends.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It was sent in vain.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+fn denied(denial: &Denial) -> Answer {
+    let answer = Answer::text(denial.status(), denial);
+    match denial {
+        Denial::Unavailable(_) => {
+            let seconds = HeaderValue::from(channel::RETRY_AFTER.as_secs());
+            answer.with_headers(HeaderMap::from_iter([(RETRY_AFTER, seconds)]))
+        }
+        _ => answer,
     }
 }
 

@@ -11,8 +11,10 @@ use http::StatusCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::auth::policy::{self, Denial, Inside};
 use crate::channel::{PublishError, Publisher};
 use crate::event::{DecodeError, Event, http as binding, knative};
+use crate::event_type::EventTypes;
 use crate::model::{Channel, ChannelKey, ChannelKind, RoutingTable};
 use crate::telemetry::counters::Counters;
 
@@ -38,6 +40,9 @@ pub enum Refusal {
         "knativebrokerttl is used up: the event has passed through brokers too often, check the triggers for a loop"
     )]
     TtlExhausted,
+    /// Its sender may not send it.
+    #[error(transparent)]
+    Denied(Denial),
     /// It could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -50,6 +55,7 @@ impl Refusal {
         match self {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Invalid(_) | Self::TtlExhausted => StatusCode::BAD_REQUEST,
+            Self::Denied(denial) => denial.status(),
             Self::Publish(PublishError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Publish(PublishError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -62,13 +68,21 @@ pub struct Router {
     serving: ArcSwap<Serving>,
     max_ttl: i32,
     counters: Arc<Counters>,
+    event_types: EventTypes,
 }
 
 impl Router {
     /// A router that serves this. `max_ttl` is the number of brokers that an event may pass (BI-6; 255 by default).
     #[must_use]
     pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
-        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters }
+        let event_types = EventTypes::default();
+        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters, event_types }
+    }
+
+    /// The same router; `EventType`s are made of what it accepts, where that is wanted.
+    #[must_use]
+    pub fn with_event_types(self, event_types: EventTypes) -> Self {
+        Self { event_types, ..self }
     }
 
     /// What is served now.
@@ -99,15 +113,24 @@ impl Router {
         accepted
     }
 
-    /// Takes one event that comes from inside the process; it is validated as one from outside would be.
+    /// Takes one event that comes from inside the process; it is validated, and its sender authorized, as if it came
+    /// from outside.
     ///
     /// # Errors
-    /// If there is no such channel, or the event is not valid, or the channel refuses it.
-    pub async fn accept_local(&self, key: &ChannelKey, event: Event) -> Result<(), Refusal> {
+    /// If there is no such channel, or the event is not valid, or the channel refuses it or its sender.
+    pub async fn accept_local(&self, key: &ChannelKey, event: Event, inside: Inside<'_>) -> Result<(), Refusal> {
         binding::validate(&event)?;
         let serving = self.serving();
-        let (index, _) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
+        let (index, channel) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
+        policy::admit_inside(channel.access.as_ref(), inside, &event).map_err(|denial| self.refuse(denial))?;
         self.accept(&serving, index, vec![event]).await
+    }
+
+    /// Refuses events whose sender may not send them.
+    #[must_use]
+    pub fn refuse(&self, denial: Denial) -> Refusal {
+        self.counters.refused.increment();
+        Refusal::Denied(denial)
     }
 
     async fn publish(
@@ -120,6 +143,9 @@ impl Router {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
         let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
+        for event in &events {
+            self.event_types.observe(channel.event_types.as_ref(), event);
+        }
         publisher.publish(&events).await?;
         self.counters.accepted.add(events.len() as u64);
         Ok(())

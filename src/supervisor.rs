@@ -79,9 +79,9 @@ impl std::fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// Listeners are bound and the configuration has been applied.
-    pub fn started(&self) {
-        self.0.started.store(true, Ordering::Release);
+    /// Listeners are bound and the configuration has been applied. Gives whether that is new.
+    pub fn started(&self) -> bool {
+        !self.0.started.swap(true, Ordering::AcqRel)
     }
 
     /// Something that has to be there all the time; `missing` is said while it is not. Only the first one counts.
@@ -94,12 +94,24 @@ impl Readiness {
         self.0.stopping.store(true, Ordering::Release);
     }
 
+    /// Whether there is no configuration yet.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        !self.0.started.load(Ordering::Acquire)
+    }
+
+    /// Whether the process is about to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire)
+    }
+
     /// What is missing; `None` if nothing is.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
-        if self.0.stopping.load(Ordering::Acquire) {
+        if self.is_stopping() {
             Some("stopping")
-        } else if !self.0.started.load(Ordering::Acquire) {
+        } else if self.is_starting() {
             Some("starting")
         } else {
             self.0.needs.get().filter(|need| !(need.is_there)()).map(|need| need.missing)
@@ -127,7 +139,7 @@ mod tests {
     fn readiness_ends_at_the_stop() {
         let readiness = Readiness::default();
         assert_eq!(readiness.missing(), Some("starting"));
-        readiness.started();
+        assert!(readiness.started() && !readiness.started());
         assert_eq!(readiness.missing(), None);
         readiness.stopping();
         assert_eq!(readiness.missing(), Some("stopping"));

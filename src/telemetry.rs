@@ -4,8 +4,9 @@ pub mod counters;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// What is not logged unless it is asked for: errors of the AMQP client, of which the connection's own log line tells.
 const QUIET: &str = "lapin=off";
@@ -21,19 +22,41 @@ pub enum LogStyle {
     Automatic,
 }
 
+/// The level of a log that is running. Clones share it.
+#[derive(Clone)]
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// Logs by this level from now on: `debug`, `info`, `warn` or `error`. Other people's crates say nothing more at
+    /// `debug` than at `info`.
+    pub fn set(&self, level: &str) {
+        let directives = if level == "debug" { "info,sealpost=debug" } else { level };
+        let changed = EnvFilter::try_new(format!("{QUIET},{directives}"))
+            .map_err(|error| error.to_string())
+            .and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
+        match changed {
+            Ok(()) => tracing::info!(log_level = level, "Level of logs"),
+            Err(error) => tracing::warn!(log_level = level, error, "The level of logs stays"),
+        }
+    }
+}
+
 /// Starts logging to standard error. `directives` is a level, or directives such as `info,sealpost::delivery=debug`.
 ///
 /// # Errors
 /// If the directives cannot be read, or logging has been started before.
-pub fn start_logging(style: LogStyle, directives: &str) -> Result<(), String> {
+pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, String> {
     let filter = EnvFilter::try_new(format!("{QUIET},{directives}"))
         .map_err(|error| format!("--log-level {directives:?}: {error}"))?;
+    let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let layer = || tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let started = match style {
-        LogStyle::Text => builder.with_ansi(terminal).finish().try_init(),
-        LogStyle::Automatic if terminal => builder.finish().try_init(),
-        LogStyle::Json | LogStyle::Automatic => builder.json().flatten_event(true).finish().try_init(),
+        LogStyle::Text => tracing_subscriber::registry().with(filter).with(layer().with_ansi(terminal)).try_init(),
+        LogStyle::Automatic if terminal => tracing_subscriber::registry().with(filter).with(layer()).try_init(),
+        LogStyle::Json | LogStyle::Automatic => {
+            tracing_subscriber::registry().with(filter).with(layer().json().flatten_event(true)).try_init()
+        }
     };
-    started.map_err(|error| error.to_string())
+    started.map(|()| LogLevel(handle)).map_err(|error| error.to_string())
 }

@@ -1,5 +1,5 @@
-//! Which certificate the HTTPS listener shows: the one given by files, else that of the TLS Secret, else one from the
-//! development CA. Renewed and replaced while running.
+//! Which certificate the HTTPS listener shows: the one given by files, else that of the TLS Secret, else, but not in
+//! a cluster, one from the development CA. Renewed and replaced while running.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,8 @@ pub(super) struct Certificates {
 enum Source {
     /// Files given on the command line.
     Files { certificate: PathBuf, key: PathBuf, ca: Option<String>, last: Mutex<Option<(String, String)>> },
+    /// The Secret of a cluster. Until there is one, handshakes fail (control-plane.md 3.12).
+    Secret,
     /// The development CA, unless a Secret brings a certificate.
     Development { ca: Box<DevelopmentCa>, issued: Mutex<Development> },
 }
@@ -44,6 +46,9 @@ impl Certificates {
     pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
         let identity = ServerIdentity::default();
         let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+            if options.kubernetes {
+                return Ok(Self { identity, source: Arc::new(Source::Secret) });
+            }
             let ca = Box::new(DevelopmentCa::load_or_create(
                 &options.state_dir,
                 OffsetDateTime::now_utc().unix_timestamp(),
@@ -70,13 +75,23 @@ impl Certificates {
     pub(super) fn ca_certs(&self) -> CaCerts {
         match self.source.as_ref() {
             Source::Files { ca, .. } => CaCerts::Given(ca.clone()),
+            Source::Secret => CaCerts::Unknown,
             Source::Development { ca, .. } => CaCerts::Development(ca.certificate_pem().to_owned()),
         }
     }
 
     /// Uses the certificate of a configuration's Secret, or makes one for its host names.
     pub(super) fn follow(&self, resolution: &Resolution) {
-        let Source::Development { ca, issued } = self.source.as_ref() else { return };
+        let (ca, issued) = match self.source.as_ref() {
+            Source::Files { .. } => return,
+            Source::Secret => {
+                if let Some(secret) = &resolution.certificate {
+                    self.replace(&secret.origin, &secret.certificate_chain_pem, &secret.private_key_pem);
+                }
+                return;
+            }
+            Source::Development { ca, issued } => (ca, issued),
+        };
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = &resolution.certificate {
             let replaced = self.replace(&secret.origin, &secret.certificate_chain_pem, &secret.private_key_pem);
@@ -125,6 +140,7 @@ impl Certificates {
             }
             match self.source.as_ref() {
                 Source::Files { certificate, key, last, .. } => self.reread(certificate, key, last),
+                Source::Secret => {}
                 Source::Development { ca, issued } => self.renew(ca, issued),
             }
         }

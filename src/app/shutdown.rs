@@ -8,11 +8,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::ingress::gate::Served;
 use crate::supervisor::{Readiness, Supervisor};
 use crate::telemetry::counters::Counters;
 
 /// How long senders may take to be told that their events were not delivered, when time is up.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a cluster may need to send no more to a process that is about to stop.
+const LINGER: Duration = Duration::from_secs(3);
+/// How long nothing must have come for it to be quiet.
+const QUIET: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What ends the process.
 pub(super) struct Signals {
@@ -36,6 +44,10 @@ impl Signals {
 /// The tasks of the process, in the order in which they are taken down, and what tells each group to stop.
 #[derive(Default)]
 pub(super) struct Stage {
+    /// Told first, while everything is still served.
+    pub(super) leaving: CancellationToken,
+    /// What tells when nobody sends any more, if that is to be waited for before listeners are closed.
+    pub(super) lingering: Option<Served>,
     /// Listeners and whoever changes what they serve.
     pub(super) accepting: Supervisor,
     pub(super) stop: CancellationToken,
@@ -58,6 +70,7 @@ impl Stage {
     ) -> ExitCode {
         let failed = self.until_told(&mut signals).await;
         readiness.stopping();
+        self.leaving.cancel();
         let in_time = self.drain(&mut signals, limit).await;
         self.end(counters).await;
         let left = counters.abandoned.get() + counters.unfinished();
@@ -89,9 +102,12 @@ impl Stage {
     /// another signal.
     async fn drain(&mut self, signals: &mut Signals, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        self.stop.cancel();
         let (accepting, delivering, drained) = (&mut self.accepting, &mut self.delivering, &self.drained);
         let orderly = async {
+            if let Some(served) = &self.lingering {
+                until_quiet(served, limit / 2).await;
+            }
+            self.stop.cancel();
             accepting.all_ended().await;
             drained.cancel();
             delivering.all_ended().await;
@@ -100,10 +116,12 @@ impl Stage {
             () = orderly => true,
             () = tokio::time::sleep_until(deadline) => {
                 tracing::warn!(?limit, "Time to drain is up");
+                self.stop.cancel();
                 false
             }
             signal = signals.next() => {
                 tracing::warn!(signal, "Told again, stopping at once");
+                self.stop.cancel();
                 false
             }
         }
@@ -130,5 +148,19 @@ impl Stage {
             tracing::debug!("Some acknowledgements, or answers of the admin port, were given up");
         }
         self.answering.abort().await;
+    }
+}
+
+/// Waits until nobody sends any more, since a cluster goes on sending until everybody in it knows (control-plane.md 1.12);
+/// not longer than `limit`.
+async fn until_quiet(served: &Served, limit: Duration) {
+    let started = Instant::now();
+    let (mut count, mut since) = (served.count(), started);
+    let is_over = |since: Instant| started.elapsed() >= LINGER && since.elapsed() >= QUIET;
+    while started.elapsed() < limit && !is_over(since) {
+        tokio::time::sleep(LOOK).await;
+        if count != served.count() {
+            (count, since) = (served.count(), Instant::now());
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use crate::control::{self, CaCerts, Rabbitmq, ResolveOverride, Settings, Urls};
-use crate::model::{Role, Storage, TransportEncryption};
+use crate::control::{self, CaCerts, ResolveOverride, Settings, Urls};
+use crate::model::TransportEncryption;
 
 /// Where manifests are, and what they do not say.
 #[derive(Clone, Debug, Args)]
@@ -23,13 +23,14 @@ pub struct ManifestOptions {
     #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
     pub namespace: String,
 
-    /// Namespace of config-features, trust bundles and TLS Secrets
-    #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE", default_value = "knative-eventing")]
-    pub system_namespace: String,
+    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; in a cluster
+    /// SYSTEM_NAMESPACE]
+    #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE")]
+    pub system_namespace: Option<String>,
 
-    /// Domain of cluster host names
-    #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
+    /// Domain of cluster host names [default: cluster.local; in a cluster CLUSTER_DOMAIN, else as resolv.conf says]
+    #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN")]
+    pub cluster_domain: Option<String>,
 
     /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's: only the dead letter sink,
     /// as in Knative (replace), or every field that it does not set (fields)
@@ -56,6 +57,18 @@ impl From<DeliveryMerge> for control::DeliveryMerge {
 }
 
 impl ManifestOptions {
+    /// The namespace of configuration.
+    #[must_use]
+    pub fn system_namespace(&self) -> &str {
+        self.system_namespace.as_deref().unwrap_or("knative-eventing")
+    }
+
+    /// The domain of cluster host names.
+    #[must_use]
+    pub fn cluster_domain(&self) -> &str {
+        self.cluster_domain.as_deref().unwrap_or("cluster.local")
+    }
+
     /// The settings for reading the manifests.
     #[must_use]
     pub fn settings(
@@ -65,18 +78,16 @@ impl ManifestOptions {
         ca_certs: CaCerts,
     ) -> Settings {
         Settings {
-            role: Role::default(),
-            system_namespace: self.system_namespace.clone(),
-            cluster_domain: self.cluster_domain.clone(),
+            system_namespace: self.system_namespace().to_owned(),
+            cluster_domain: self.cluster_domain().to_owned(),
             default_namespace: self.namespace.clone(),
             delivery_merge: self.delivery_merge.into(),
-            default_storage: Storage::default(),
-            rabbitmq: Rabbitmq::default(),
             transport_encryption,
             resolve: self.resolve.clone(),
             urls,
             ca_certs,
             now: OffsetDateTime::now_utc().unix_timestamp(),
+            ..Settings::default()
         }
     }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ManifestOptions, RabbitmqOptions, value};
+use super::{ClusterOptions, ManifestOptions, RabbitmqOptions, value};
 use crate::model::{self, TransportEncryption};
 use crate::tls::MinVersion;
 
 const EXAMPLES: &str = "Examples:
+  sealpost run --kubernetes
+  sealpost run --kubernetes --role filter
   sealpost run -f deploy/standalone/
   sealpost run -f broker.yaml --transport-encryption strict
   kubectl get channels,subscriptions -A -o yaml | sealpost run -f -
@@ -73,25 +75,33 @@ pub struct RunOptions {
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
-    /// Take the configuration from the Kubernetes API (not in this version)
-    #[arg(long, env = "SEALPOST_KUBERNETES")]
+    /// Take the configuration from the Kubernetes API, in place of one of Knative's pods
+    #[arg(long, env = "SEALPOST_KUBERNETES", conflicts_with = "filename")]
     pub kubernetes: bool,
 
-    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is
-    #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE", default_value = "channel")]
-    pub role: Role,
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: ClusterOptions,
 
-    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", default_value = "127.0.0.1:8080")]
-    pub http_addr: String,
+    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is [default: with
+    /// --kubernetes as CONTAINER_NAME says, else channel]
+    #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE")]
+    pub role: Option<Role>,
 
-    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN)
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", default_value = "127.0.0.1:8443")]
-    pub https_addr: String,
+    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one [default:
+    /// 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else 8080]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR")]
+    pub http_addr: Option<String>,
 
-    /// Address for /healthz, /readyz, /metrics and /api/v1
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", default_value = "127.0.0.1:9090")]
-    pub admin_addr: String,
+    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443; with --kubernetes
+    /// 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR")]
+    pub https_addr: Option<String>,
+
+    /// Address for /healthz, /readyz, /metrics and /api/v1 [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of
+    /// the roles ingress and filter 0.0.0.0:9092]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR")]
+    pub admin_addr: Option<String>,
 
     /// File that gets the bound addresses as JSON, once all are bound
     #[arg(long, value_name = "FILE", env = "SEALPOST_PORTS_FILE")]
@@ -121,7 +131,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "VERSION", env = "SEALPOST_TLS_MIN_VERSION")]
     pub tls_min_version: Option<MinVersion>,
 
-    /// Where the development CA and its key are kept
+    /// Where the development CA and its key are kept; with --kubernetes there is none
     #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
     pub state_dir: PathBuf,
 
@@ -137,13 +147,14 @@ pub struct RunOptions {
     #[arg(long, value_name = "DURATION", env = "SEALPOST_DRAIN_TIMEOUT", default_value = "PT20S", value_parser = value::duration)]
     pub drain_timeout: Duration,
 
-    /// text or json [default: text on a terminal, else json]
+    /// text or json [default: text on a terminal, else json; with --kubernetes json]
     #[arg(long, value_name = "FORMAT", env = "SEALPOST_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or directives such as info,sealpost::delivery=debug
-    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    /// What is logged: a level, or directives such as info,sealpost::delivery=debug; overrides the ConfigMap
+    /// config-logging [default: from there, else info]
+    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL")]
+    pub log_level: Option<String>,
 
     /// What senders and subscribers may cost.
     #[command(flatten)]
@@ -198,9 +209,10 @@ pub struct LimitOptions {
     #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::part)]
     pub retry_jitter: f64,
 
-    /// Brokers that an event may pass through (knativebrokerttl)
-    #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", default_value = "255", value_parser = clap::value_parser!(i32).range(1..))]
-    pub broker_max_ttl: i32,
+    /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress with --kubernetes MAX_TTL,
+    /// else 255]
+    #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", value_parser = clap::value_parser!(i32).range(1..))]
+    pub broker_max_ttl: Option<i32>,
 }
 
 impl RunOptions {
@@ -221,13 +233,16 @@ impl RunOptions {
     /// # Errors
     /// What to change.
     pub fn validate(&self) -> Result<(), String> {
-        if self.kubernetes {
-            return Err("--kubernetes is not in this version: run from manifests with -f".to_owned());
-        }
         if self.default_channel == DefaultChannel::Rabbitmq && self.rabbitmq.access.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
-        self.manifests.validate()?;
+        if self.kubernetes {
+            self.cluster()?;
+        } else {
+            self.manifests.validate()?;
+        }
+        self.addresses()?;
+        self.broker_max_ttl()?;
         self.min_version().map(drop)
     }
 }

@@ -30,6 +30,20 @@ pub(super) async fn read(response: reqwest::Response, max_event: usize) -> Resul
     Ok(kept)
 }
 
+/// Reads a document whole, up to `max` bytes.
+pub(super) async fn document(mut response: reqwest::Response, max: usize) -> Result<Bytes, TransportError> {
+    let status = response.status();
+    if !status.is_success() {
+        return Err(TransportError::Request(format!("it answered {status}")));
+    }
+    whole(&mut response, max).await.map_err(|error| match error {
+        TransportError::ReplyTooLarge { limit } => {
+            TransportError::Request(format!("it answered more than {limit} bytes"))
+        }
+        other => other,
+    })
+}
+
 async fn whole(response: &mut reqwest::Response, max: usize) -> Result<Bytes, TransportError> {
     let mut body = BytesMut::new();
     while let Some(piece) = response.chunk().await? {

@@ -136,7 +136,7 @@ fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>) {
                 flatten(Parsed { value: item, lines }, file, documents);
             }
         }
-        _ => documents.push(Document { value, origin: Some(Origin { file: Arc::clone(file), lines }) }),
+        _ => documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) }),
     }
 }
 

@@ -10,6 +10,7 @@ const MESSAGING: &str = "messaging.knative.dev/v1";
 pub(crate) enum Kind {
     Broker,
     Trigger,
+    EventPolicy,
     Channel,
     InMemoryChannel,
     RabbitmqChannel,
@@ -33,9 +34,10 @@ pub(crate) enum Recognized {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Broker,
         Self::Trigger,
+        Self::EventPolicy,
         Self::Channel,
         Self::InMemoryChannel,
         Self::RabbitmqChannel,
@@ -52,6 +54,7 @@ impl Kind {
         match self {
             Self::Broker => "Broker",
             Self::Trigger => "Trigger",
+            Self::EventPolicy => "EventPolicy",
             Self::Channel => "Channel",
             Self::InMemoryChannel => "InMemoryChannel",
             Self::RabbitmqChannel => "RabbitmqChannel",
@@ -69,6 +72,7 @@ impl Kind {
         match self {
             Self::Broker | Self::Trigger => EVENTING,
             Self::Channel | Self::InMemoryChannel | Self::Subscription => MESSAGING,
+            Self::EventPolicy => "eventing.knative.dev/v1alpha1",
             Self::RabbitmqChannel => "messaging.knative.dev/v1alpha1",
             Self::PingSource => "sources.knative.dev/v1",
             Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => "v1",

@@ -22,7 +22,8 @@ use super::yaml::Lines;
 /// One object as written, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
-    pub(crate) value: Value,
+    /// Shared, so that an object that has not changed can be told by its place in memory.
+    pub(crate) value: Arc<Value>,
     pub(crate) origin: Option<Origin>,
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Origin {
 impl Document {
     /// The text at a path of keys, if it is text and not empty.
     pub(crate) fn text(&self, path: &[&str]) -> Option<&str> {
-        let value = path.iter().try_fold(&self.value, |value, key| value.get(key))?;
+        let value = path.iter().try_fold(self.value.as_ref(), |value, key| value.get(key))?;
         value.as_str().filter(|text| !text.is_empty())
     }
 
@@ -78,7 +79,33 @@ pub struct Manifests {
     pub(crate) problems: Vec<Problem>,
 }
 
+impl File {
+    /// One object that is from no file.
+    pub(crate) fn of_object(value: Value) -> Self {
+        let documents = vec![Document { value: Arc::new(value), origin: None }];
+        Self { name: "".into(), digest: None, documents: Arc::new(documents), problems: Vec::new() }
+    }
+}
+
 impl Manifests {
+    /// Objects that are from no file, as the API of a cluster gives them.
+    #[must_use]
+    pub fn of_objects(values: impl IntoIterator<Item = Value>) -> Self {
+        let files = values.into_iter().map(|value| Arc::new(File::of_object(value))).collect();
+        Self { files, problems: Vec::new() }
+    }
+
+    /// The same objects, but for the one at `index`, or with one more.
+    #[must_use]
+    pub fn with_object(&self, index: usize, value: Value) -> Self {
+        let (mut changed, file) = (self.clone(), Arc::new(File::of_object(value)));
+        match changed.files.get_mut(index) {
+            Some(place) => *place = file,
+            None => changed.files.push(file),
+        }
+        changed
+    }
+
     /// Whether nothing was read anew since the other ones.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let same = |(a, b): (&Arc<File>, &Arc<File>)| Arc::ptr_eq(a, b);
@@ -104,7 +131,7 @@ pub(crate) fn decode<T: DeserializeOwned>(report: &mut Report<'_>) -> Option<T> 
     let document = report.document();
     let mut unknown = Vec::new();
     let mut remember = |path: serde_ignored::Path<'_>| unknown.push(fields::keys(&path));
-    let watched = serde_ignored::Deserializer::new(&document.value, &mut remember);
+    let watched = serde_ignored::Deserializer::new(document.value.as_ref(), &mut remember);
     let decoded = serde_path_to_error::deserialize(watched);
     let kind = document.text(&["kind"]).unwrap_or_default();
     for keys in &unknown {

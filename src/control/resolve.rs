@@ -3,6 +3,7 @@
 //! An object with problems keeps its last good form, which is taken from the last resolution; so a mistake in a
 //! manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
+mod access;
 mod address;
 mod certificate;
 mod channel;
@@ -12,6 +13,10 @@ mod delivery;
 mod destination;
 mod features;
 mod filter;
+mod flags;
+mod logging;
+mod policy;
+pub(crate) mod reconciled;
 mod relay;
 mod routes;
 mod service;
@@ -25,14 +30,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::manifest::Manifests;
+use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
 use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
 
+use access::Rules;
 use address::Addresses;
 use channel::Parents;
 use collect::{Collected, Name};
 use defaults::Defaults;
 use destination::Resolver;
+use flags::Flags;
+use reconciled::Reconciled;
+use relay::Relayed;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -53,6 +63,8 @@ pub struct Resolution {
     pub certificate: Option<ServerCertificate>,
     /// The DNS names that channels and brokers are addressed by, some with a wildcard, for a server certificate.
     pub hosts: Vec<String>,
+    /// The level of logs that `config-logging` wants; `None` if there is none.
+    pub log_level: Option<&'static str>,
     memory: Memory,
 }
 
@@ -60,8 +72,11 @@ pub struct Resolution {
 #[derive(Clone, Debug)]
 struct Memory {
     mode: TransportEncryption,
+    flags: Flags,
     defaults: Defaults,
     parents: Parents,
+    reconciled: Reconciled,
+    relayed: Relayed,
     services: BTreeMap<Name, Option<Reach>>,
     bundles: Bundles,
     shared: Shared,
@@ -71,58 +86,85 @@ struct Memory {
 #[must_use]
 pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let mut collected = Collected::of(manifests.documents(), &settings.default_namespace);
+    let last_reconciled = memory.map(|memory| &memory.reconciled);
+    let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
+    let mut collected = Collected::of(documents.into_iter(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
-    let last_certificate = last.and_then(|last| last.certificate.as_ref());
-    let certificate = match &settings.ca_certs {
-        CaCerts::Given(_) => None,
-        CaCerts::Unknown | CaCerts::Development(_) => {
-            certificate::resolve(&mut collected.secrets, settings, last_certificate)
-        }
-    };
+    let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
+    let certificate = server_certificate(&mut collected, settings, last);
     let bundles = trust::bundles(&mut collected.config_maps, settings, memory.map(|memory| &memory.bundles));
     let no_services = BTreeMap::new();
     let last_services = memory.map_or(&no_services, |memory| &memory.services);
     let services = service::resolve(&mut collected.services, &collected.pods, last_services);
 
-    let ca_certs = match (&settings.ca_certs, &certificate) {
-        (CaCerts::Given(ca), _) => ca.clone(),
-        (_, Some(certificate)) => certificate.ca_pem.clone(),
-        (CaCerts::Development(ca), None) => Some(ca.clone()),
-        (CaCerts::Unknown, None) => None,
-    };
+    let ca_certs = advertised(&settings.ca_certs, certificate.as_ref());
     let effective = settings.transport_encryption.unwrap_or(mode);
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
+    let trust = Trust::new(&bundles, trusted, settings.now);
+    let table = last.map(|last| last.table.as_ref());
+    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), &trust);
     let mut resolver = Resolver {
         settings,
         mode: effective,
         addresses: Addresses::new(settings, effective, ca_certs),
         services,
-        trust: Trust::new(&bundles, trusted, settings.now),
+        trust,
+        rules,
         places: HashMap::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
-    let table = last.map(|last| last.table.as_ref());
+    let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
-    if settings.role == Role::Channel {
+    let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, last_reconciled);
+    if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
     }
-    let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
+    let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
-    let table = routes.table(&parents, &resolver.addresses, effective).with_relays(relays).with_sources(sources);
+    let table = match settings.objects {
+        Objects::Written => routes.table(&parents, &resolver.addresses, &resolver.rules, effective),
+        Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
+    };
+    let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
-        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver.addresses),
-        Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
+        Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
+        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
+        Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
     let hosts = resolver.addresses.certificate_names(parents.keys());
-    let problems = ordered(manifests.problems().cloned().chain(collected.into_problems()).collect());
+    let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
+    let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory = Memory { mode, defaults, parents, services, bundles, shared: trust.shared };
-    Resolution { table, inventory, problems, certificate, hosts, memory }
+    let memory =
+        Memory { mode, flags, defaults, parents, reconciled, relayed, services, bundles, shared: trust.shared };
+    Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+}
+
+/// That of the TLS Secrets, unless another one is given.
+fn server_certificate(
+    collected: &mut Collected<'_>,
+    settings: &Settings,
+    last: Option<&Resolution>,
+) -> Option<ServerCertificate> {
+    let last = last.and_then(|last| last.certificate.as_ref());
+    match &settings.ca_certs {
+        CaCerts::Given(_) => None,
+        CaCerts::Unknown | CaCerts::Development(_) => certificate::resolve(&mut collected.secrets, settings, last),
+    }
+}
+
+/// The CA that https addresses advertise.
+fn advertised(given: &CaCerts, certificate: Option<&ServerCertificate>) -> Option<String> {
+    match (given, certificate) {
+        (CaCerts::Given(ca), _) => ca.clone(),
+        (_, Some(certificate)) => certificate.ca_pem.clone(),
+        (CaCerts::Development(ca), None) => Some(ca.clone()),
+        (CaCerts::Unknown, None) => None,
+    }
 }
 
 /// The value of the last resolution where it is equal.
@@ -131,13 +173,20 @@ fn shared<T: PartialEq>(last: Option<&Arc<T>>, value: T) -> Arc<T> {
 }
 
 impl Resolution {
+    /// The channels of a cluster.
+    pub(super) fn reconciled(&self) -> &Reconciled {
+        &self.memory.reconciled
+    }
+
     /// Whether somebody who uses the other one would see a difference.
-    pub(super) fn differs(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
             || !Arc::ptr_eq(&self.inventory, &other.inventory)
             || self.problems != other.problems
             || self.certificate != other.certificate
             || self.hosts != other.hosts
+            || self.log_level != other.log_level
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Settings {
     pub default_storage: Storage,
     /// Whether there is a RabbitMQ to make channels of.
     pub rabbitmq: Rabbitmq,
+    /// Whether there is a cluster.
+    pub api_server: ApiServer,
     /// Overrides `transport-encryption` of `config-features`.
     pub transport_encryption: Option<TransportEncryption>,
     /// Where host names really are; the first that matches counts.
@@ -33,6 +35,12 @@ pub struct Settings {
     pub urls: Option<Urls>,
     /// What is advertised with https addresses.
     pub ca_certs: CaCerts,
+    /// Where objects are from.
+    pub objects: Objects,
+    /// The name of the ConfigMap with the level of logs; by default `config-logging`.
+    pub config_logging: String,
+    /// The name of the ConfigMap with how metrics and traces leave; by default `config-observability`.
+    pub config_observability: String,
     /// Seconds since the epoch, against which validity of certificates is checked.
     pub now: i64,
 }
@@ -47,13 +55,39 @@ impl Default for Settings {
             delivery_merge: DeliveryMerge::default(),
             default_storage: Storage::default(),
             rabbitmq: Rabbitmq::default(),
+            api_server: ApiServer::default(),
             transport_encryption: None,
             resolve: Vec::new(),
             urls: None,
             ca_certs: CaCerts::Unknown,
+            objects: Objects::default(),
+            config_logging: "config-logging".to_owned(),
+            config_observability: "config-observability".to_owned(),
             now: 0,
         }
     }
+}
+
+/// Where objects are from, and so what counts in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Objects {
+    /// From users: `spec` counts, and everything is resolved here.
+    #[default]
+    Written,
+    /// From a cluster whose control plane has resolved them: channels have their addresses in `status` and their
+    /// subscribers in `spec`, and every destination is reached by HTTP, also those inside this process, since each hop
+    /// is authorized by itself.
+    Reconciled(Scope),
+}
+
+/// Which channels of a cluster are served (control-plane.md 2.6, 1.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All but those that have a dispatcher in their namespace.
+    #[default]
+    Cluster,
+    /// Only those, of one namespace.
+    Namespace,
 }
 
 /// Whether there is a RabbitMQ.
@@ -63,6 +97,16 @@ pub enum Rabbitmq {
     #[default]
     Given,
     /// There is none.
+    Missing,
+}
+
+/// Whether there is a cluster, whose controllers have written `status`, and which issues and verifies tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiServer {
+    /// There is, or nothing is run.
+    #[default]
+    Given,
+    /// There is none: the manifests are all there is.
     Missing,
 }
 

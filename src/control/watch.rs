@@ -3,21 +3,20 @@
 //! Looking is polling, since that sees a change on every file system, through every link, and by every way to replace
 //! a file. It knows nothing of what the resolution is used for.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use super::file::{Signature, read_again, signature};
+use super::journal::{Journal, now};
 use super::manifest::Manifests;
-use super::{Problem, Resolution, Settings, Severity, resolve};
-use crate::model::{ChannelKind, SubscriptionKind};
+use super::{Resolution, Settings, resolve};
 
 /// How often files are looked at, at most.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -45,7 +44,7 @@ pub async fn watch(
         manifests: first,
         resolution: None,
         resolved_at: Instant::now(),
-        logged: HashSet::new(),
+        journal: Journal::default(),
         seen: None,
         changing: None,
         apply,
@@ -59,7 +58,7 @@ struct Watcher<F> {
     manifests: Manifests,
     resolution: Option<Arc<Resolution>>,
     resolved_at: Instant,
-    logged: HashSet<Problem>,
+    journal: Journal,
     /// What the files looked like when they were read.
     seen: Option<Signature>,
     /// What they looked like last, if that was different.
@@ -138,46 +137,15 @@ impl<F: FnMut(&Resolution)> Watcher<F> {
         if self.resolution.as_ref().is_some_and(|last| !resolution.differs(last)) {
             return;
         }
-        self.log(&resolution);
+        self.journal.write(&resolution);
         (self.apply)(&resolution);
         self.resolution = Some(Arc::new(resolution));
-    }
-
-    /// Logs what is configured, and the problems that were not there before.
-    fn log(&mut self, resolution: &Resolution) {
-        for problem in resolution.problems.iter().filter(|problem| !self.logged.contains(problem)) {
-            match problem.severity {
-                Severity::Error => error!(%problem, "Configuration has an error"),
-                Severity::Warning => warn!(%problem, "Configuration is doubtful"),
-                Severity::Note => info!(%problem, "Configuration has a remark"),
-            }
-        }
-        self.logged = resolution.problems.iter().cloned().collect();
-        let channels = resolution.table.channels();
-        let of = |kind: ChannelKind| channels.iter().filter(|channel| channel.key.kind == kind).count();
-        let subscriptions = channels.iter().flat_map(|channel| &channel.subscriptions);
-        let (triggers, subscriptions): (Vec<_>, Vec<_>) =
-            subscriptions.partition(|subscription| subscription.key.kind == SubscriptionKind::Trigger);
-        info!(
-            transport_encryption = resolution.table.transport_encryption().as_str(),
-            channels = of(ChannelKind::Channel),
-            brokers = of(ChannelKind::Broker),
-            subscriptions = subscriptions.len(),
-            triggers = triggers.len(),
-            errors = resolution.problems.iter().filter(|problem| problem.is_error()).count(),
-            "Configuration read"
-        );
     }
 }
 
 /// The result of a blocking task. One that panicked leaves everything as it was.
 fn finished<T>(result: Result<T, JoinError>) -> Option<T> {
     result.inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays")).ok()
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

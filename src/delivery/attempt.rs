@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::retry::{Verdict, judge, retry_after};
 use super::{Attempted, Delivery, Failure, Hop, Leg};
+use crate::auth::policy::Inside;
 use crate::client::{self, Transport, TransportError};
 use crate::event::{Event, knative};
 use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
@@ -28,14 +29,20 @@ impl<T: Transport> Delivery<T> {
         let timeout = timeout.unwrap_or(self.options.default_timeout);
         let answer = match &destination.target {
             Target::Remote { .. } => {
-                let request = request(hop, subscription);
+                let mut request = request(hop, subscription);
+                let sender = subscription.sender.as_ref();
+                if let Err(error) = self.tokens.authorize(request.headers_mut(), sender, destination).await {
+                    return Err(backoff::Error::transient(Failure::unproven(destination, &error)));
+                }
                 let answer = self.transport.send(request, destination, timeout).await;
                 drop(permit);
                 answer
             }
             Target::Local(key) => {
                 drop(permit);
-                self.enter(key, &outgoing(hop, subscription), timeout).await
+                let audience = destination.audience.as_deref();
+                let inside = Inside { sender: subscription.sender.as_deref(), audience };
+                self.enter(key, outgoing(hop, subscription), inside, timeout).await
             }
             Target::Display => self.show(&outgoing(hop, subscription)).await,
         };
@@ -46,10 +53,11 @@ impl<T: Transport> Delivery<T> {
     async fn enter(
         &self,
         key: &ChannelKey,
-        event: &Event,
+        event: Event,
+        inside: Inside<'_>,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        match tokio::time::timeout(timeout, self.router.accept_local(key, event.clone())).await {
+        match tokio::time::timeout(timeout, self.router.accept_local(key, event, inside)).await {
             Ok(Ok(())) => Ok(answer(StatusCode::ACCEPTED, Bytes::new())),
             Ok(Err(refusal)) => Ok(answer(refusal.status(), Bytes::from(refusal.to_string()))),
             Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
@@ -62,6 +70,7 @@ impl<T: Transport> Delivery<T> {
             Err(error) => Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, Bytes::from(error.to_string()))),
         }
     }
+
     fn conclude(
         &self,
         answer: Result<Response<Bytes>, TransportError>,

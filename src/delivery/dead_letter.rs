@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
+use crate::auth::token::TokenError;
 use crate::channel::Loss;
 use crate::client::TransportError;
 use crate::event::{DecodeError, Event, knative};
@@ -91,6 +92,11 @@ impl Failure {
     /// The reply announced an event that could not be read, so nothing was sent (DP-24).
     pub(super) fn unsendable(destination: &Addressable, error: &DecodeError) -> Self {
         Self::new(destination, NOT_SENT, &Bytes::new(), format!("the reply is not an event: {error}"))
+    }
+
+    /// There was no token to prove who sends, so nothing was sent (AU-4).
+    pub(super) fn unproven(destination: &Addressable, error: &TokenError) -> Self {
+        Self::new(destination, NOT_SENT, &Bytes::from(error.to_string()), format!("not sent: {error}"))
     }
 
     /// The same failure, after so many attempts.

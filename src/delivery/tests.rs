@@ -1,5 +1,7 @@
 //! Deliveries against a scripted transport, with time paused: schedules of hours in milliseconds.
 
+mod senders;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
@@ -108,6 +110,8 @@ fn subscription(kind: SubscriptionKind, delivery: DeliverySpec) -> Subscription 
         subscriber: Some(addressable(SUBSCRIBER)),
         reply: Some(addressable(REPLY)),
         dead_letter_sink: Some(addressable(SINK)),
+        sender: None,
+        event_types: None,
         delivery,
         namespace: "ns".to_owned(),
     }
@@ -148,6 +152,8 @@ fn over(transport: &Scripted, subscription: Subscription) -> (Delivery<Scripted>
         key: broker(),
         storage: Storage::Memory,
         acknowledge: Acknowledge::AfterEnqueue,
+        access: None,
+        event_types: None,
         subscriptions: vec![],
     };
     let (router, _opened) = router(&counters, channel);
@@ -355,6 +361,8 @@ async fn replies_enter_a_broker_of_this_process() {
         key: broker(),
         storage: Storage::Memory,
         acknowledge: Acknowledge::AfterEnqueue,
+        access: None,
+        event_types: None,
         subscriptions: vec![watcher],
     };
     let (router, mut opened) = router(&counters, channel);
@@ -385,6 +393,8 @@ async fn the_newest_configuration_is_used_for_each_attempt() {
         key: broker(),
         storage: Storage::Memory,
         acknowledge: Acknowledge::AfterEnqueue,
+        access: None,
+        event_types: None,
         subscriptions: vec![],
     };
     let (router, _opened) = router(&counters, channel);

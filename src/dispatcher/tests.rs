@@ -49,14 +49,22 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
             subscriber: Some(subscriber),
             reply: None,
             dead_letter_sink: None,
+            sender: None,
+            event_types: None,
             delivery: DeliverySpec::default(),
             namespace,
         })
     };
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
     let subscriptions = subscriptions.iter().map(subscription).collect();
-    let channel =
-        Channel { key, storage: crate::model::Storage::Memory, acknowledge: Acknowledge::AfterDelivery, subscriptions };
+    let channel = Channel {
+        key,
+        storage: crate::model::Storage::Memory,
+        acknowledge: Acknowledge::AfterDelivery,
+        access: None,
+        event_types: None,
+        subscriptions,
+    };
     let hosts = Hosts::new("knative-eventing", "cluster.local");
     Arc::new(RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []))
 }

@@ -35,7 +35,7 @@ pub(super) enum Answer {
     Body(BodyError),
     /// It is not an event.
     NotAnEvent(DecodeError),
-    /// The channel refused it.
+    /// The channel refused it, or its sender.
     Refused(Refusal),
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Subscription;
+use super::{Access, EventTypeOwner, Subscription};
 
 /// What kind of address a channel has. A Broker is a channel that counts hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,10 @@ pub struct Channel {
     pub storage: Storage,
     /// When senders get their answer; of a channel in memory only.
     pub acknowledge: Acknowledge,
+    /// What it asks of senders; nothing if `None`.
+    pub access: Option<Access>,
+    /// Whose events they are in `EventType`s; none are made if `None`.
+    pub event_types: Option<Arc<EventTypeOwner>>,
     /// Everyone who gets its events.
     pub subscriptions: Vec<Arc<Subscription>>,
 }

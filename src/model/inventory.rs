@@ -1,5 +1,7 @@
 //! What is configured, as Knative-shaped objects with status: what `sealpost get` shows.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -33,7 +35,7 @@ pub struct Condition {
 }
 
 /// One object with its status.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Which list it is in.
     pub kind: ObjectKind,
@@ -46,8 +48,8 @@ pub struct Object {
 }
 
 /// Everything that is configured.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// In the order of kind, namespace, name.
-    pub objects: Vec<Object>,
+    pub objects: Vec<Arc<Object>>,
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Addressable, Format};
+use super::{Access, Addressable, EventTypeOwner, Format, ServiceAccount};
 use crate::filter::Filter;
 
 /// What a process does.
@@ -33,6 +33,12 @@ pub struct Relays {
 pub struct BrokerRelay {
     /// Its channel; `None` if it has none yet (BI-4).
     pub channel: Option<Addressable>,
+    /// What it asks of senders; nothing if `None`.
+    pub access: Option<Access>,
+    /// As whom events are handed to the channel, if that has an audience (AU-1).
+    pub sender: Option<Arc<ServiceAccount>>,
+    /// Whose events they are in `EventType`s; none are made if `None`.
+    pub event_types: Option<Arc<EventTypeOwner>>,
 }
 
 /// A Trigger whose events come from a channel elsewhere.
@@ -52,4 +58,10 @@ pub struct TriggerRelay {
     pub broker: Option<Addressable>,
     /// Its dead letter sink, else its Broker's.
     pub dead_letter_sink: Option<Addressable>,
+    /// What is asked of whoever sends events for it; nothing if `None` (AU-13).
+    pub access: Option<Access>,
+    /// As whom events are handed on to destinations with an audience (AU-1).
+    pub sender: Option<Arc<ServiceAccount>>,
+    /// Whose events replies are in `EventType`s; none are made if `None`.
+    pub event_types: Option<Arc<EventTypeOwner>>,
 }

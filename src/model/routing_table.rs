@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Channel, ChannelKey, ChannelKind, Relays, Source, TransportEncryption};
+use super::{Channel, ChannelKey, ChannelKind, Oidc, Relays, Source, TransportEncryption};
 
 /// The host names that say which kind of object a path means (interface.md §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,7 @@ pub struct RoutingTable {
     by_host: HashMap<String, usize>,
     relays: Relays,
     sources: Vec<Arc<Source>>,
+    oidc: Option<Arc<Oidc>>,
 }
 
 impl RoutingTable {
@@ -85,7 +86,8 @@ impl RoutingTable {
             .into_iter()
             .filter_map(|(host, key)| by_key.get(&key).map(|index| (host.to_ascii_lowercase(), *index)))
             .collect();
-        Self { transport_encryption, hosts, by_path, by_host, channels, relays: Relays::default(), sources: Vec::new() }
+        let (relays, sources) = (Relays::default(), Vec::new());
+        Self { transport_encryption, hosts, by_path, by_host, channels, relays, sources, oidc: None }
     }
 
     /// A table with the same mode and hosts, and nothing at any address.
@@ -104,6 +106,18 @@ impl RoutingTable {
     #[must_use]
     pub fn with_sources(self, sources: Vec<Arc<Source>>) -> Self {
         Self { sources, ..self }
+    }
+
+    /// The same table; senders are asked for tokens of this issuer, or for none.
+    #[must_use]
+    pub fn with_oidc(self, oidc: Option<Arc<Oidc>>) -> Self {
+        Self { oidc, ..self }
+    }
+
+    /// Whose tokens senders are asked for; none if `None`.
+    #[must_use]
+    pub fn oidc(&self) -> Option<&Arc<Oidc>> {
+        self.oidc.as_ref()
     }
 
     /// What sends events by itself.
@@ -223,6 +237,8 @@ mod tests {
                 key: key.clone(),
                 storage: crate::model::Storage::Memory,
                 acknowledge: Acknowledge::AfterDelivery,
+                access: None,
+                event_types: None,
                 subscriptions: vec![],
             })
         });

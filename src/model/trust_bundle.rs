@@ -26,6 +26,9 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// The fingerprint of a bundle that nothing can be verified by; no hash has this value.
+const NOBODY: Fingerprint = Fingerprint([0; 32]);
+
 /// One certificate of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
@@ -117,6 +120,19 @@ impl TrustBundle {
             return Err(TrustError::NoCertificate);
         }
         Ok(Self::new(certificates))
+    }
+
+    /// Trusts nobody, not even the roots of the system: what stands for CACerts without one certificate
+    /// (control-plane.md 3.10).
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { certificates: Vec::new(), fingerprint: NOBODY }
+    }
+
+    /// Whether it is [`TrustBundle::nobody`].
+    #[must_use]
+    pub fn is_nobody(&self) -> bool {
+        self.fingerprint == NOBODY
     }
 
     /// The certificates of both.

@@ -1,16 +1,19 @@
 //! The role `ingress`: events for Brokers, to their channels (data-plane.md BI-1 to BI-10, A-20 to A-28).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use super::answer::Answer;
-use super::{Relay, request};
+use super::{Relay, Unsent, request};
+use crate::auth::Credentials;
 use crate::client::Transport;
 use crate::event::{Event, http as binding};
 use crate::ingress::entrance::{Message, webhook};
-use crate::model::{Addressable, Format, Scheme};
+use crate::model::{Addressable, Format, Scheme, ServiceAccount};
 use crate::router::enter_broker;
 use crate::server::Handler;
 
@@ -35,34 +38,45 @@ impl<T: Transport> BrokerIngress<T> {
             _ => return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST")),
         }
         let path = path(&request)?;
+        let serving = self.relay.router.serving();
+        let broker = serving.table.relays().brokers.get(&path);
+        let access = broker.and_then(|broker| broker.access.as_ref());
+        let credentials = Credentials::of(request.headers(), access);
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
         let mut event = decode(message)?;
-        let serving = self.relay.router.serving();
-        let Some(broker) = serving.table.relays().brokers.get(&path) else {
+        let Some(broker) = broker else {
             return Err(Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME"));
         };
+        self.relay.admit(access, &credentials, &event).await?;
+        self.relay.event_types.observe(broker.event_types.as_ref(), &event);
         enter_broker(&mut event, self.max_ttl).map_err(|refusal| Answer::text(refusal.status(), refusal))?;
         let Some(channel) = &broker.channel else {
             let text = "the channel of this broker is not known yet: see the broker's status";
             return Err(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text));
         };
-        self.forward(&event, channel).await
+        self.forward(&event, broker.sender.as_ref(), channel).await
     }
 
     /// BI-8, BI-9: one attempt; the status of a success, and 500 for anything else.
-    async fn forward(&self, event: &Event, channel: &Addressable) -> Result<Answer, Answer> {
+    async fn forward(
+        &self,
+        event: &Event,
+        sender: Option<&Arc<ServiceAccount>>,
+        channel: &Addressable,
+    ) -> Result<Answer, Answer> {
         let failed = |why: String| {
             tracing::warn!(channel = channel.url.path(), why, "The channel of a broker did not take an event");
             let text = format!("the channel of this broker did not take the event ({why}): send it again");
             Err(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text))
         };
-        match self.relay.send(request(event, Format::Binary), channel).await {
+        match self.relay.send(request(event, Format::Binary), sender, channel).await {
             Ok(answer) if answer.status().is_success() => {
                 self.relay.counters.accepted.increment();
                 Ok(Answer::status(answer.status()))
             }
             Ok(answer) => failed(format!("it answered {}", answer.status())),
-            Err(error) => failed(error.reason().to_owned()),
+            Err(Unsent::Transport(error)) => failed(error.reason().to_owned()),
+            Err(Unsent::Token(error)) => failed(error.to_string()),
         }
     }
 }

@@ -13,8 +13,9 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::answer::Answer;
-use super::{Relay, passed_through, request};
-use crate::client::{Transport, TransportError};
+use super::{Relay, Unsent, passed_through, request};
+use crate::auth::Credentials;
+use crate::client::Transport;
 use crate::event::{Event, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
@@ -78,9 +79,11 @@ impl<T: Transport> TriggerFilter<T> {
         if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
             return Err(Answer::text(StatusCode::BAD_REQUEST, "the trigger has another uid: it was made anew"));
         }
+        let credentials = Credentials::of(request.headers(), trigger.access.as_ref());
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
         let headers = (target.purpose != Purpose::Subscriber).then(|| message.headers.clone());
         let event = decode(message)?;
+        self.relay.admit(trigger.access.as_ref(), &credentials, &event).await?;
         match target.purpose {
             Purpose::Subscriber => self.to_subscriber(event, trigger).await,
             Purpose::Reply => {
@@ -115,8 +118,8 @@ impl<T: Transport> TriggerFilter<T> {
             return Ok(Answer::status(StatusCode::OK));
         }
         let request = from_trigger(request(&event, trigger.format), trigger);
-        let answer = self.relay.send(request, subscriber).await;
-        self.answered(answer, subscriber, Some(ttl))
+        let answer = self.relay.send(request, trigger.sender.as_ref(), subscriber).await;
+        self.answered(answer, (trigger, subscriber), Some(ttl))
     }
 
     /// BF-16: the event as it came, with the headers that came with it, but for those that are not for others.
@@ -130,14 +133,15 @@ impl<T: Transport> TriggerFilter<T> {
         for (name, value) in headers.iter().filter(|(name, _)| is_beside(name)) {
             request.headers_mut().append(name.clone(), value.clone());
         }
-        self.answered(self.relay.send(from_trigger(request, trigger), to).await, to, None)
+        let answer = self.relay.send(from_trigger(request, trigger), trigger.sender.as_ref(), to).await;
+        self.answered(answer, (trigger, to), None)
     }
 
     /// What the channel is told of an answer. `ttl` goes back to an event in it.
     fn answered(
         &self,
-        answer: Result<Response<Bytes>, TransportError>,
-        from: &Addressable,
+        answer: Result<Response<Bytes>, Unsent>,
+        (trigger, from): (&TriggerRelay, &Addressable),
         ttl: Option<i32>,
     ) -> Result<Answer, Answer> {
         let answer = answer.map_err(|error| {
@@ -154,6 +158,7 @@ impl<T: Transport> TriggerFilter<T> {
         match binding::decode_reply(parts.headers, &body) {
             Ok(Some(event)) => {
                 self.relay.counters.accepted.increment();
+                self.relay.event_types.observe(trigger.event_types.as_ref(), &event);
                 Ok(with_event(parts.status, event, ttl).with_headers(passed))
             }
             Ok(None) if body.is_empty() => {

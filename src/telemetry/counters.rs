@@ -74,6 +74,26 @@ pub struct Counters {
     pub filtered: Counter,
     /// Of those, events for which an expression could not be decided.
     pub undecided: Counter,
+    /// Requests answered 401: without a token, or with one that does not count.
+    pub unauthenticated: Counter,
+    /// Requests answered 403: the sender is known, and not allowed to.
+    pub forbidden: Counter,
+    /// Requests answered 500 or 503, since keys, audience or a policy were not known.
+    pub undecidable: Counter,
+    /// Tokens asked for.
+    pub token_requests: Counter,
+    /// Of those, tokens that were not to be had.
+    pub token_failures: Counter,
+    /// Fetches of the keys of the token issuer.
+    pub key_fetches: Counter,
+    /// Of those, fetches that failed.
+    pub key_fetch_failures: Counter,
+    /// `EventType`s made.
+    pub event_types_created: Counter,
+    /// `EventType`s that could not be made.
+    pub event_types_failed: Counter,
+    /// Events of new types that nobody had time for; their `EventType` is made of a later one.
+    pub event_types_put_off: Counter,
 }
 
 impl Counters {
@@ -109,7 +129,10 @@ impl Counters {
                 "Of those, events for which a CESQL expression gave an error or no boolean",
                 &self.undecided,
             ),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.of_senders())
+        {
             let value = counter.get();
             let line = format!(
                 "# HELP sealpost_{name}_total {help}\n# TYPE sealpost_{name}_total counter\nsealpost_{name}_total {value}\n"
@@ -126,6 +149,22 @@ impl Counters {
             text.push_str(&line);
         }
         text
+    }
+
+    /// What is counted of tokens and of `EventType`s.
+    fn of_senders(&self) -> [(&'static str, &'static str, &Counter); 10] {
+        [
+            ("requests_unauthenticated", "Requests without a token that counts", &self.unauthenticated),
+            ("requests_forbidden", "Requests of senders that are not allowed to", &self.forbidden),
+            ("requests_undecidable", "Requests whose sender could not be judged", &self.undecidable),
+            ("token_requests", "Tokens asked for", &self.token_requests),
+            ("token_failures", "Tokens that were not to be had", &self.token_failures),
+            ("key_fetches", "Fetches of the keys of the token issuer", &self.key_fetches),
+            ("key_fetch_failures", "Fetches of keys that failed", &self.key_fetch_failures),
+            ("event_types_created", "EventTypes made", &self.event_types_created),
+            ("event_types_failed", "EventTypes that could not be made", &self.event_types_failed),
+            ("event_types_put_off", "Events of new types left to a later event", &self.event_types_put_off),
+        ]
     }
 
     /// Counts what a filter decided, which is `None` where it could not; whether the event passes.

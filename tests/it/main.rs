@@ -3,6 +3,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stderr,
     clippy::string_slice,
     reason = "tests end at what they did not expect, and measure by the wall clock"
@@ -11,6 +12,7 @@
 mod broker;
 mod cesql;
 mod chaos;
+mod cluster;
 mod commands;
 mod delivery;
 mod deploy;
@@ -18,6 +20,7 @@ mod encryption;
 mod examples;
 mod fanout;
 mod fuzz;
+mod kubernetes;
 mod life;
 mod limits;
 mod load;
@@ -26,6 +29,7 @@ mod rabbitmq;
 mod receive;
 mod reload;
 mod roles;
+mod senders;
 mod sources;
 mod support;
 mod tidy;

@@ -1,8 +1,10 @@
 //! What the tests are written in: a dispatcher, subscribers, certificates, senders.
 
 pub(crate) mod amqp_proxy;
+pub(crate) mod cluster;
 pub(crate) mod dispatcher;
 pub(crate) mod pki;
+pub(crate) mod pod;
 pub(crate) mod rabbitmq;
 pub(crate) mod sender;
 pub(crate) mod subscriber;

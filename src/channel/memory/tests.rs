@@ -16,6 +16,8 @@ fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
         subscriber: None,
         reply: None,
         dead_letter_sink: None,
+        sender: None,
+        event_types: None,
         delivery: DeliverySpec::default(),
         namespace: "ns".to_owned(),
     })
@@ -23,7 +25,7 @@ fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
 
 fn channel(acknowledge: Acknowledge, subscriptions: Vec<Arc<Subscription>>) -> Channel {
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
-    Channel { key, storage: crate::model::Storage::Memory, acknowledge, subscriptions }
+    Channel { key, storage: crate::model::Storage::Memory, acknowledge, access: None, event_types: None, subscriptions }
 }
 
 fn events(ids: std::ops::Range<usize>) -> Vec<Arc<Event>> {

@@ -1,4 +1,4 @@
-//! `eventing.knative.dev`: brokers and triggers.
+//! `eventing.knative.dev`: brokers, triggers and policies.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -43,4 +43,42 @@ pub(crate) struct TriggerSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct TriggerFilter {
     pub(crate) attributes: Texts,
+}
+
+/// `EventPolicy`. Its `status.from` is read as it stands.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct EventPolicy {
+    pub(crate) spec: Option<EventPolicySpec>,
+}
+
+/// `spec` of an `EventPolicy`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct EventPolicySpec {
+    pub(crate) to: Option<Vec<PolicyTo>>,
+    pub(crate) from: Option<Vec<PolicyFrom>>,
+    pub(crate) filters: Option<Vec<Value>>,
+}
+
+/// One of `spec.to`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PolicyTo {
+    #[serde(rename = "ref")]
+    pub(crate) reference: Option<KReference>,
+    pub(crate) selector: Option<PolicySelector>,
+}
+
+/// The selector of one of `spec.to`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PolicySelector {
+    pub(crate) api_version: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) match_labels: Texts,
+    pub(crate) match_expressions: Option<Vec<Value>>,
+}
+
+/// One of `spec.from`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct PolicyFrom {
+    pub(crate) sub: Option<String>,
 }

@@ -46,6 +46,14 @@ pub(crate) struct Subscriber {
     pub(crate) reply_ca_certs: Option<String>,
     pub(crate) reply_audience: Option<String>,
     pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) auth: Option<Auth>,
+}
+
+/// As whom a subscriber's events are sent (control-plane.md 7.1).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Auth {
+    pub(crate) service_account_name: Option<String>,
 }
 
 /// `Subscription`.

@@ -7,12 +7,13 @@ use serde::de::DeserializeOwned;
 
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
-use crate::control::manifest::eventing::{Broker, Trigger};
+use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
-use crate::control::{ObjectName, Problem};
+use crate::control::settings::Objects;
+use crate::control::{ObjectName, Problem, Settings};
 
 /// Namespace and name.
 pub(super) type Name = (String, String);
@@ -22,7 +23,7 @@ pub(super) type Items<'d, T> = BTreeMap<Name, Item<'d, T>>;
 /// One object.
 #[derive(Debug)]
 pub(super) struct Item<'d, T> {
-    /// As decoded; `None` if it has the wrong shape, which is reported.
+    /// As decoded; `None` if it has the wrong shape, which is reported, or is not decoded yet.
     pub(super) object: Option<T>,
     pub(super) report: Report<'d>,
 }
@@ -35,28 +36,52 @@ pub(super) struct Collected<'d> {
     pub(super) rabbitmq_channels: Items<'d, Channel>,
     pub(super) brokers: Items<'d, Broker>,
     pub(super) subscriptions: Items<'d, Subscription>,
+    pub(super) event_policies: Items<'d, EventPolicy>,
     pub(super) triggers: Items<'d, Trigger>,
     pub(super) ping_sources: Items<'d, PingSource>,
     pub(super) config_maps: Items<'d, ConfigMap>,
     pub(super) secrets: Items<'d, Secret>,
     pub(super) services: Items<'d, Service>,
     pub(super) pods: Items<'d, Pod>,
+    /// Channels as a cluster has reconciled them. They are decoded where they have changed.
+    pub(super) reconciled: BTreeMap<Name, Report<'d>>,
     /// Problems of documents that are none of the above.
     pub(super) problems: Vec<Problem>,
 }
 
 impl<'d> Collected<'d> {
     /// Sorts the documents.
-    pub(super) fn of(documents: impl Iterator<Item = &'d Document>, default_namespace: &str) -> Self {
+    pub(super) fn of(documents: impl Iterator<Item = &'d Document>, settings: &Settings) -> Self {
         let mut collected = Self::default();
         for document in documents {
-            let mut report = Report::new(document, name_of(document, default_namespace));
+            let mut report = Report::new(document, name_of(document, &settings.default_namespace));
             match header(document, &mut report) {
+                Some(Kind::InMemoryChannel) if settings.objects != Objects::Written => {
+                    let ObjectName { namespace, name, .. } = report.object().clone();
+                    collected.reconciled.insert((namespace, name), report);
+                }
+                Some(kind @ (Kind::Broker | Kind::Trigger | Kind::Subscription))
+                    if settings.objects != Objects::Written =>
+                {
+                    collected.remember(kind, report);
+                }
                 Some(kind) => collected.insert(kind, report),
                 None => collected.problems.extend(report.into_problems()),
             }
         }
         collected
+    }
+
+    /// What a cluster has reconciled is decoded where it has changed.
+    fn remember(&mut self, kind: Kind, report: Report<'d>) {
+        let ObjectName { namespace, name, .. } = report.object().clone();
+        let name = (namespace, name);
+        match kind {
+            Kind::Broker => drop(self.brokers.insert(name, Item { object: None, report })),
+            Kind::Trigger => drop(self.triggers.insert(name, Item { object: None, report })),
+            Kind::Subscription => drop(self.subscriptions.insert(name, Item { object: None, report })),
+            _ => {}
+        }
     }
 
     fn insert(&mut self, kind: Kind, report: Report<'d>) {
@@ -67,6 +92,7 @@ impl<'d> Collected<'d> {
             Kind::Broker => insert(&mut self.brokers, report),
             Kind::Subscription => insert(&mut self.subscriptions, report),
             Kind::Trigger => insert(&mut self.triggers, report),
+            Kind::EventPolicy => insert(&mut self.event_policies, report),
             Kind::PingSource => insert(&mut self.ping_sources, report),
             Kind::ConfigMap => insert(&mut self.config_maps, report),
             Kind::Secret => insert(&mut self.secrets, report),
@@ -88,6 +114,7 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));
+        problems.extend(all(self.event_policies));
         problems.extend(all(self.ping_sources));
         problems.extend(all(self.config_maps));
         problems.extend(all(self.secrets));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use url::Url;
 
+use super::access::Rules;
 use super::address::Addresses;
 use super::collect::Name;
 use super::service::Reach;
@@ -13,6 +14,7 @@ use crate::control::Settings;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
+use crate::control::settings::Objects;
 use crate::model::{Addressable, ChannelKey, ChannelKind, Role, Target, TransportEncryption};
 
 /// Why a channel or broker can or cannot be referred to.
@@ -34,6 +36,7 @@ pub(super) struct Resolver<'s> {
     pub(super) addresses: Addresses<'s>,
     pub(super) services: BTreeMap<Name, Option<Reach>>,
     pub(super) trust: Trust,
+    pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
 }
 
@@ -99,7 +102,10 @@ impl Resolver<'_> {
             }
         };
         // The certificates are looked at in any case, so that all problems are reported at once.
-        let own = wanted.ca_certs.map(|text| self.trust.with_ca_certs(text, &wanted.ca_certs_field, report));
+        let own = wanted.ca_certs.map(|text| match self.settings.objects {
+            Objects::Written => self.trust.with_ca_certs(text, &wanted.ca_certs_field, report),
+            Objects::Reconciled(_) => Some(self.trust.as_reconciled(text)),
+        });
         let (url, target) = found?;
         let own = match own {
             Some(None) => return None,
@@ -112,17 +118,23 @@ impl Resolver<'_> {
             None if remote && url.scheme() == "https" => self.trust.common(),
             _ => self.trust.none(),
         };
-        if remote && url.scheme() == "http" && wanted.ca_certs.is_some() {
+        if remote && url.scheme() == "http" && wanted.ca_certs.is_some() && self.settings.objects == Objects::Written {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
-        Some(Addressable { url, target, trust, audience: wanted.audience.map(str::to_owned) })
+        let audience = wanted.audience.map(str::to_owned).or_else(|| match &target {
+            // As controllers take it from the status of the object that is referred to.
+            Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
+            Target::Remote { .. } | Target::Display => None,
+        });
+        Some(Addressable { url, target, trust, audience })
     }
 
     /// The address of a channel or broker of this process, which must be served.
     pub(super) fn local(&self, key: &ChannelKey) -> Option<Addressable> {
         let url = self.addresses.url(key)?;
-        Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience: None })
+        let audience = self.rules.audience(key);
+        Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience })
     }
 
     /// The address of a channel or broker in the cluster, for a role that serves neither.
@@ -161,7 +173,13 @@ impl Resolver<'_> {
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
-            Kind::Trigger | Kind::Subscription | Kind::PingSource | Kind::ConfigMap | Kind::Secret | Kind::Pod => {
+            Kind::Trigger
+            | Kind::EventPolicy
+            | Kind::Subscription
+            | Kind::PingSource
+            | Kind::ConfigMap
+            | Kind::Secret
+            | Kind::Pod => {
                 let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
                 report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
                 None
@@ -232,7 +250,9 @@ impl Resolver<'_> {
             return (url, Target::Remote { connect: Some(overriding.to) });
         }
         match self.addresses.key_of(&url) {
-            Some(_) if self.settings.role != Role::Channel => (url, Target::Remote { connect: None }),
+            Some(_) if self.settings.role != Role::Channel || self.settings.objects != Objects::Written => {
+                (url, Target::Remote { connect: None })
+            }
             Some(key) if self.place(&key).is_ok() => (url, Target::Local(key)),
             Some(key) => {
                 report.warning(field, format!("is the address of {key}, which is not served here"));

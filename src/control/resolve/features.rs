@@ -7,7 +7,7 @@ use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings, Severity};
 use crate::model::{Acknowledge, Order, TransportEncryption};
 
-const CONFIG_FEATURES: &str = "config-features";
+pub(super) const CONFIG_FEATURES: &str = "config-features";
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
 const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";

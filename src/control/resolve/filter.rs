@@ -8,7 +8,7 @@ use super::collect::{Collected, Item};
 use crate::control::manifest::Manifests;
 use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
 use crate::control::report::Report;
-use crate::control::{ObjectName, Problem};
+use crate::control::{ObjectName, Problem, Settings};
 use crate::filter::cesql::Expression;
 use crate::filter::{Filter, Pairs};
 
@@ -24,7 +24,8 @@ pub fn trigger_filters(
     manifests: &Manifests,
     default_namespace: &str,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
-    let collected = Collected::of(manifests.documents(), default_namespace);
+    let settings = Settings { default_namespace: default_namespace.to_owned(), ..Settings::default() };
+    let collected = Collected::of(manifests.documents(), &settings);
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
     for Item { object, mut report } in collected.triggers.into_values() {
@@ -45,6 +46,11 @@ pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
         }
         _ => legacy(spec.filter.as_ref(), report),
     }
+}
+
+/// Filters that must all pass, at `spec.filters`; none lets everything pass.
+pub(super) fn all(filters: &[Value], report: &mut Report<'_>) -> Filter {
+    if filters.is_empty() { Filter::Pass } else { Filter::All(list(filters, "spec.filters", MAX_DEPTH, report)) }
 }
 
 fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {

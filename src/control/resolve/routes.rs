@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::access::Rules;
 use super::address::Addresses;
 use super::channel::Parents;
 use super::collect::{Collected, Item, Name};
@@ -85,12 +86,19 @@ impl Routes {
         &self,
         parents: &Parents,
         addresses: &Addresses<'_>,
+        rules: &Rules,
         mode: TransportEncryption,
     ) -> RoutingTable {
         let channel = |(key, parent): (&ChannelKey, &super::channel::Parent)| {
             let subscriptions = self.of(key).cloned().collect();
-            let channel =
-                Channel { key: key.clone(), storage: parent.storage, acknowledge: parent.acknowledge, subscriptions };
+            let channel = Channel {
+                key: key.clone(),
+                storage: parent.storage,
+                acknowledge: parent.acknowledge,
+                access: rules.access(key),
+                event_types: rules.owner(key),
+                subscriptions,
+            };
             let before = self.channels_before.get(key).filter(|before| ***before == channel);
             before.cloned().unwrap_or_else(|| Arc::new(channel))
         };

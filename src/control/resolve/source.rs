@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::collect::{Item, Items};
 use super::destination::{Resolver, Wanted};
 use super::trust;
+use crate::control::kind::Kind;
 use crate::control::manifest::sources::{PingSource, PingSourceSpec};
 use crate::control::report::Report;
 use crate::event::Event;
@@ -72,6 +73,8 @@ fn source(
         reply: None,
         dead_letter_sink: None,
         delivery: delivery(),
+        sender: resolver.rules.sender(Kind::PingSource, report),
+        event_types: None,
         namespace,
     };
     Some(Source { subscription: Arc::new(subscription), schedule: schedule?, event: event? })

@@ -1,17 +1,19 @@
 //! The inventory: every object as written, with the status that Knative would show (control-plane.md 2.4, 4, 5.3).
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::address::{Addresses, Advertised};
+use super::address::Advertised;
 use super::channel::{Parent, Parents};
 use super::collect::{Collected, Items, Name};
-use super::destination::local_key;
+use super::destination::{Resolver, local_key};
 use super::routes::Routes;
 use crate::control::manifest::Document;
-use crate::control::report::Report;
+use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Relays, SubscriptionKey,
+    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Subscription, SubscriptionKey,
     SubscriptionKind,
 };
 
@@ -20,7 +22,7 @@ struct Shown<'s, 'd> {
     collected: &'s Collected<'d>,
     routes: &'s Routes,
     parents: &'s Parents,
-    addresses: &'s Addresses<'s>,
+    resolver: &'s Resolver<'s>,
 }
 
 /// Every channel, broker, trigger and subscription, in this order, each by namespace and name.
@@ -28,14 +30,14 @@ pub(super) fn inventory(
     collected: &Collected<'_>,
     routes: &Routes,
     parents: &Parents,
-    addresses: &Addresses<'_>,
+    resolver: &Resolver<'_>,
 ) -> Inventory {
-    let shown = Shown { collected, routes, parents, addresses };
+    let shown = Shown { collected, routes, parents, resolver };
     let mut objects = Vec::new();
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
         objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
-    objects.sort_by(|a: &Object, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    objects.sort_by(|a: &Arc<Object>, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
     objects.extend(all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
     let subscriptions = &collected.subscriptions;
@@ -43,35 +45,55 @@ pub(super) fn inventory(
     Inventory { objects }
 }
 
-/// The Brokers or Triggers that a role relays: ready if it knows where to.
-pub(super) fn relayed(collected: &Collected<'_>, relays: &Relays) -> Inventory {
-    let path = |name: &Name| format!("/{}/{}", name.0, name.1);
-    let status =
-        |served: Option<&Addressable>, report: &Report<'_>| json!({"conditions": conditions(&[], served, report)});
-    let broker = |name: &Name, report: &Report<'_>| {
-        status(relays.brokers.get(&path(name)).and_then(|relay| relay.channel.as_ref()), report)
+/// A Broker or Trigger that a role relays: ready if it is known where to.
+pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: Option<&Addressable>) -> Object {
+    let conditions = match (way, report.first_error()) {
+        (None, None) => {
+            let message = "its status in the cluster does not say yet where its events go";
+            json!([Condition {
+                ty: "Ready".to_owned(),
+                status: "Unknown".to_owned(),
+                reason: Some(UNRESOLVED.to_owned()),
+                message: Some(message.to_owned()),
+            }])
+        }
+        _ => conditions(&[], way, report),
     };
-    let trigger = |name: &Name, report: &Report<'_>| {
-        status(relays.triggers.get(&path(name)).and_then(|relay| relay.subscriber.as_ref()), report)
-    };
-    let mut objects = Vec::new();
-    if !relays.brokers.is_empty() {
-        objects.extend(all(ObjectKind::Broker, &collected.brokers, broker));
-    }
-    if !relays.triggers.is_empty() {
-        objects.extend(all(ObjectKind::Trigger, &collected.triggers, trigger));
-    }
-    Inventory { objects }
+    let value = object(report.document(), name, json!({ "conditions": conditions }));
+    Object { kind, namespace: name.0.clone(), name: name.1.clone(), value }
 }
 
-fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Object> {
-    let object = |(name, item): (&Name, &super::collect::Item<'_, T>)| Object {
-        kind,
-        namespace: name.0.clone(),
-        name: name.1.clone(),
-        value: object(item.report.document(), name, status(name, &item.report)),
+/// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
+/// `subscribers` are those it is served with; `None` if it is not served.
+pub(super) fn reconciled(
+    key: &ChannelKey,
+    report: &Report<'_>,
+    subscribers: Option<&[Arc<Subscription>]>,
+) -> Arc<Object> {
+    let document = report.document();
+    let mut status = Map::new();
+    insert(&mut status, "conditions", conditions(&["Addressable"], subscribers, report));
+    for field in ["address", "addresses"] {
+        if let Some(written) = document.value.get("status").and_then(|status| status.get(field)) {
+            insert(&mut status, field, written.clone());
+        }
+    }
+    if let Some(subscribers) = subscribers {
+        let uid = |key: &SubscriptionKey| key.name.split_once('/').map(|(_, id)| id.to_owned());
+        let list = subscribers.iter().map(|subscription| json!({"uid": uid(&subscription.key), "ready": "True"}));
+        insert(&mut status, "subscribers", list.collect());
+    }
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let value = object(document, &(namespace.clone(), name.clone()), Value::Object(status));
+    Arc::new(Object { kind: ObjectKind::Channel, namespace, name, value })
+}
+
+fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Arc<Object>> {
+    let of = |(name, item): (&Name, &super::collect::Item<'_, T>)| {
+        let value = object(item.report.document(), name, status(name, &item.report));
+        Arc::new(Object { kind, namespace: name.0.clone(), name: name.1.clone(), value })
     };
-    items.iter().map(object).collect()
+    items.iter().map(of).collect()
 }
 
 impl Shown<'_, '_> {
@@ -108,7 +130,9 @@ impl Shown<'_, '_> {
         let Some(parent) = parent else {
             return status;
         };
-        let addresses = self.addresses.advertised(key);
+        let addresses = self.resolver.addresses.advertised(key);
+        let audience = self.resolver.rules.audience(key);
+        let address = |advertised: &Advertised| address(advertised, audience.as_deref());
         // The http address where there are both, as upstream (interface.md §3).
         if let Some(main) = addresses.last() {
             insert(&mut status, "address", address(main));
@@ -180,7 +204,8 @@ impl Shown<'_, '_> {
             return;
         };
         insert(status, &format!("{prefix}Uri"), shown(&destination.url));
-        let own = local_key(destination).and_then(|key| self.addresses.advertised(key).into_iter().next()?.ca_certs);
+        let own =
+            local_key(destination).and_then(|key| self.resolver.addresses.advertised(key).into_iter().next()?.ca_certs);
         if let Some(ca_certs) = written.map(str::to_owned).or(own) {
             insert(status, &format!("{prefix}CACerts"), ca_certs.into());
         }
@@ -221,16 +246,19 @@ fn shown(url: &Url) -> Value {
     text.strip_suffix('/').filter(|_| bare).unwrap_or(text).into()
 }
 
-fn address(address: &Advertised) -> Value {
+fn address(address: &Advertised, audience: Option<&str>) -> Value {
     let mut value = json!({"name": address.name, "url": shown(&address.url)});
     if let (Some(ca_certs), Some(map)) = (&address.ca_certs, value.as_object_mut()) {
         insert(map, "CACerts", ca_certs.as_str().into());
+    }
+    if let (Some(audience), Some(map)) = (audience, value.as_object_mut()) {
+        insert(map, "audience", audience.into());
     }
     value
 }
 
 /// `Ready` and its parts; `served` is what the object is served as. An object that is served in its last good form is not ready, though its parts are.
-fn conditions<T>(parts: &[&str], served: Option<&T>, report: &Report<'_>) -> Value {
+fn conditions<T: ?Sized>(parts: &[&str], served: Option<&T>, report: &Report<'_>) -> Value {
     let condition = |ty: &str, status: &str, because: Option<(&str, String)>| {
         let (reason, message) = because.unzip();
         Condition { ty: ty.to_owned(), status: status.to_owned(), reason: reason.map(str::to_owned), message }

@@ -1,5 +1,7 @@
 //! Subscriptions, Triggers and the subscribers of channels: each becomes one `model::Subscription`.
 
+use std::sync::Arc;
+
 use super::channel::{Parent, Parents};
 use super::delivery;
 use super::destination::{Resolver, Wanted, kind_of};
@@ -13,7 +15,7 @@ use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
 use crate::control::report::Report;
 use crate::filter::Filter;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DeliverySpec, Subscription, SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, Subscription, SubscriptionKey, SubscriptionKind,
 };
 
 /// A subscription, and the channel or broker that it belongs to.
@@ -46,7 +48,10 @@ impl Maker<'_, '_> {
         // The channel's, which need not be the Subscription's (data-plane.md DP-5).
         let namespace = channel.as_ref().map_or_else(|| key.namespace.clone(), |channel| channel.namespace.clone());
         let filter = Filter::Pass;
-        let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
+        let sender = self.resolver.rules.sender(Kind::Subscription, report);
+        let event_types = None;
+        let made =
+            Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
         placed(channel, made, report)
     }
 
@@ -68,7 +73,10 @@ impl Maker<'_, '_> {
         let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
         let key = key_of(SubscriptionKind::Trigger, report);
         let namespace = key.namespace.clone();
-        let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
+        let sender = self.resolver.rules.sender(Kind::Trigger, report);
+        let event_types = None;
+        let made =
+            Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
         placed(broker, made, report)
     }
 
@@ -102,8 +110,27 @@ impl Maker<'_, '_> {
         let namespace = channel.namespace.clone();
         let key = subscriber_key(channel, id);
         let filter = Filter::Pass;
-        let made = Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, namespace };
+        let account = written.auth.as_ref().and_then(|auth| auth.service_account_name.as_deref());
+        let auth_field = format!("{field}.auth.serviceAccountName");
+        let sender = account.and_then(|name| self.resolver.rules.account(name, &auth_field, report));
+        let event_types = self.described(written, channel);
+        let made =
+            Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
         (report.errors() == before).then(|| (channel.clone(), made))
+    }
+
+    /// As what the replies of a channel's subscriber are described, if the channel's events are (control-plane.md 8.3).
+    fn described(&self, written: &Subscriber, channel: &ChannelKey) -> Option<Arc<EventTypeOwner>> {
+        self.resolver.rules.owner(channel)?;
+        let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        Some(Arc::new(EventTypeOwner {
+            api_version: Kind::Subscription.api_version(),
+            kind: Kind::Subscription.as_str(),
+            namespace: channel.namespace.clone(),
+            name: text(&written.name)?,
+            uid: text(&written.uid)?,
+            address: None,
+        }))
     }
 
     fn destination(

@@ -4,6 +4,7 @@ mod defaults;
 mod keep;
 mod problems;
 mod samples;
+mod senders;
 mod sources;
 mod trust;
 

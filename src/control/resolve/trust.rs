@@ -17,7 +17,7 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck;
 use crate::control::report::Report;
 use crate::control::{Settings, Severity};
-use crate::model::{Certificate, Fingerprint, TrustBundle};
+use crate::model::{Certificate, Fingerprint, TrustBundle, TrustError};
 
 pub(super) use diagnose::day;
 
@@ -94,6 +94,27 @@ impl Trust {
         found.trust.clone()
     }
 
+    /// The trust of an https destination with CACerts that nobody has checked: what of it can be read counts, and
+    /// nothing readable means nobody, so that connections fail and not the channel (control-plane.md 3.10, 5.2).
+    pub(super) fn as_reconciled(&mut self, text: &str) -> Arc<TrustBundle> {
+        if let Some(found) = self.texts.get(text).and_then(|found| found.trust.clone()) {
+            return found;
+        }
+        let readable = TrustBundle::new(pieces(text).filter_map(Result::ok).flatten().collect());
+        let bundle =
+            if readable.certificates().is_empty() { TrustBundle::nobody() } else { self.common.union(&readable) };
+        let trust = self.share(bundle);
+        self.texts.insert(text.to_owned(), Found { trust: Some(Arc::clone(&trust)), findings: Vec::new() });
+        trust
+    }
+
+    /// Remembers a value that is still in use.
+    pub(super) fn keep(&mut self, used: &Arc<TrustBundle>) {
+        if !Arc::ptr_eq(used, &self.none) && !Arc::ptr_eq(used, &self.common) {
+            self.shared.entry(used.fingerprint()).or_insert_with(|| Arc::clone(used));
+        }
+    }
+
     fn find(&mut self, text: &str) -> Found {
         match TrustBundle::from_pem(text) {
             Ok(bundle) => {
@@ -166,13 +187,19 @@ fn readable(text: &str, field: &str, report: &mut Report<'_>) -> Vec<Certificate
         return bundle.certificates().to_vec();
     }
     let mut certificates = Vec::new();
-    for (index, body) in text.split(BEGIN).skip(1).enumerate() {
-        match TrustBundle::from_pem(&format!("{BEGIN}{body}")) {
-            Ok(bundle) => certificates.extend(bundle.certificates().iter().cloned()),
+    for (index, piece) in pieces(text).enumerate() {
+        match piece {
+            Ok(readable) => certificates.extend(readable),
             Err(error) => report.warning(field, format!("certificate {} is skipped: {error}", index + 1)),
         }
     }
     certificates
+}
+
+/// The certificates of a text one by one, or why one cannot be read.
+fn pieces(text: &str) -> impl Iterator<Item = Result<Vec<Certificate>, TrustError>> {
+    let piece = |body: &str| Ok(TrustBundle::from_pem(&format!("{BEGIN}{body}"))?.certificates().to_vec());
+    text.split(BEGIN).skip(1).map(piece)
 }
 
 /// Decodes base64 in one piece or in lines.

@@ -71,17 +71,28 @@ impl Builder {
             .stderr(output("stderr"))
             .spawn()
             .expect("sealpost starts");
-        let ports: Value =
-            eventually_some("sealpost starts", || serde_json::from_slice(&fs::read(at("ports.json")).ok()?).ok()).await;
-        let address = |name: &str| ports[name].as_str().expect("an address").parse().expect("an address");
-        let (http, https, admin) = (address("http"), address("https"), address("admin"));
-        let dispatcher = Dispatcher { child, directory, http, https, admin };
-        eventually_some("sealpost is ready", || dispatcher.log().contains("Ready").then_some(())).await;
+        let dispatcher = Dispatcher::listening(child, directory).await;
+        dispatcher.until_ready().await;
         dispatcher
     }
 }
 
 impl Dispatcher {
+    /// A process that writes `ports.json` into its directory, and its log to `stderr` there; waits until it listens.
+    pub(super) async fn listening(child: Child, directory: TempDir) -> Self {
+        let ports = directory.path().join("ports.json");
+        let ports: Value =
+            eventually_some("sealpost starts", || serde_json::from_slice(&fs::read(&ports).ok()?).ok()).await;
+        let address = |name: &str| ports[name].as_str().expect("an address").parse().expect("an address");
+        let (http, https, admin) = (address("http"), address("https"), address("admin"));
+        Self { child, directory, http, https, admin }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn until_ready(&self) {
+        super::eventually("sealpost is ready", || self.log().contains("Ready")).await;
+    }
+
     /// One that is to serve these manifests.
     pub(crate) fn of(yaml: &str) -> Builder {
         let directory = TempDir::new().expect("a directory");

@@ -27,6 +27,8 @@ use super::pki::Identity;
 pub(crate) struct Received {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// Of HTTP/2, where it stands for the header `Host`.
+    pub(crate) authority: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) version: Version,
@@ -215,6 +217,7 @@ async fn answer(
         let request = Received {
             method: parts.method,
             path: parts.uri.path().to_owned(),
+            authority: parts.uri.authority().map(ToString::to_string),
             headers: parts.headers,
             body,
             version: parts.version,

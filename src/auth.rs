@@ -1,0 +1,21 @@
+//! Who sends: tokens for those to whom this process sends, and the proof of those who send to it
+//! (control-plane.md 7; data-plane.md §5).
+//!
+//! [`policy`] decides and is pure; [`verifier`] verifies tokens by the keys that [`keys`] holds and [`discovery`]
+//! fetches; [`token`] keeps the tokens to send; [`kubernetes`] is the only one that knows an API server. Nothing here
+//! knows requests beyond their headers, or shows a token to anybody.
+
+pub mod discovery;
+pub mod gate;
+pub mod keys;
+pub mod kubernetes;
+pub mod policy;
+pub mod token;
+pub mod verifier;
+
+pub use gate::{Credentials, Gate};
+pub use policy::Denial;
+pub use token::Tokens;
+
+#[cfg(test)]
+mod tests;

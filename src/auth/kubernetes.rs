@@ -1,0 +1,78 @@
+//! The API server as issuer: tokens by `TokenRequest`, and its own description and keys (control-plane.md 1A, 7.2, 7.5).
+//!
+//! Needs `create` on `serviceaccounts/token` where ServiceAccounts are, and what every ServiceAccount may read.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::Request;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount as Object;
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::PostParams;
+
+use super::discovery::ClusterDocuments;
+use super::token::{Issued, LIFETIME, TokenError, TokenIssuer};
+use crate::model::ServiceAccount;
+
+/// The API server of the cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+}
+
+impl Cluster {
+    /// The API server that this client is for.
+    #[must_use]
+    pub fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    async fn request(&self, account: &ServiceAccount, audience: &str) -> Result<Issued, String> {
+        let spec = TokenRequestSpec {
+            audiences: vec![audience.to_owned()],
+            expiration_seconds: i64::try_from(LIFETIME.as_secs()).ok(),
+            bound_object_ref: None,
+        };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let accounts: Api<Object> = Api::namespaced(self.client.clone(), &account.namespace);
+        let answer = accounts.create_token_request(&account.name, &PostParams::default(), &request).await;
+        let status = answer.map_err(|error| told(&error))?.status.ok_or("the API server gave no token")?;
+        let left = status.expiration_timestamp.0.duration_since(Timestamp::now());
+        let lifetime = left.try_into().map_err(|_past| "the API server gave a token that has expired".to_owned())?;
+        Ok(Issued { token: status.token, lifetime })
+    }
+}
+
+impl TokenIssuer for Cluster {
+    fn issue<'a>(
+        &'a self,
+        account: &'a ServiceAccount,
+        audience: &'a str,
+    ) -> BoxFuture<'a, Result<Issued, TokenError>> {
+        self.request(account, audience)
+            .map(move |issued| issued.map_err(|reason| TokenError::new(account, audience, reason)))
+            .boxed()
+    }
+}
+
+impl ClusterDocuments for Cluster {
+    fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Bytes, String>> {
+        async move {
+            let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+            let text = self.client.request_text(request).await;
+            text.map(Bytes::from).map_err(|error| format!("{path}: {}", told(&error)))
+        }
+        .boxed()
+    }
+}
+
+/// What the API server says, or what happened instead, in one line.
+fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
+        other => other.to_string(),
+    }
+    .replace('\n', " ")
+}

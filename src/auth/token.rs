@@ -1,0 +1,229 @@
+//! Tokens to send: one for each ServiceAccount and audience, kept until it is about to end (control-plane.md 7.2, 7.3).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use moka::future::Cache;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::model::{Addressable, ServiceAccount};
+use crate::telemetry::counters::Counters;
+
+/// What is asked for, and the longest that is believed.
+pub const LIFETIME: Duration = Duration::from_secs(3600);
+/// A token is not used in the last part of its life (7.3).
+const MARGIN: Duration = Duration::from_secs(300);
+/// A token that has not this part of its usable life before it is replaced by whoever uses it next.
+const FRESH: f64 = 0.8;
+/// After a failure, nobody asks again for this time.
+const PAUSE: Duration = Duration::from_secs(1);
+/// An issuer that does not answer for this time has failed.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever has a token that is still good waits no longer for the next one.
+const TIMEOUT_AHEAD: Duration = Duration::from_secs(2);
+/// Tokens kept at most.
+const MAX_TOKENS: u64 = 20_000;
+/// A token that nobody uses is forgotten after this time.
+const IDLE: Duration = Duration::from_secs(7200);
+
+/// Issues tokens.
+pub trait TokenIssuer: Send + Sync + 'static {
+    /// A new token of this account, for this audience only.
+    fn issue<'a>(&'a self, account: &'a ServiceAccount, audience: &'a str)
+    -> BoxFuture<'a, Result<Issued, TokenError>>;
+}
+
+/// A token as issued. Not shown by `Debug`.
+pub struct Issued {
+    /// The token itself.
+    pub token: String,
+    /// How long it is valid from now on.
+    pub lifetime: Duration,
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Issued({:?})", self.lifetime)
+    }
+}
+
+/// Why there is no token. One line, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no token for {account} and the audience {audience}: {reason}")]
+pub struct TokenError {
+    /// Whose.
+    pub account: String,
+    /// For whom.
+    pub audience: String,
+    /// What happened.
+    pub reason: String,
+}
+
+impl TokenError {
+    /// An error of this account and audience.
+    #[must_use]
+    pub fn new(account: &ServiceAccount, audience: &str, reason: impl fmt::Display) -> Self {
+        Self { account: account.to_string(), audience: audience.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// Where there is no cluster: issues nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoIssuer;
+
+impl TokenIssuer for NoIssuer {
+    fn issue<'a>(
+        &'a self,
+        account: &'a ServiceAccount,
+        audience: &'a str,
+    ) -> BoxFuture<'a, Result<Issued, TokenError>> {
+        let reason = "there is no API server to ask: run with --kubernetes, or remove the audience";
+        std::future::ready(Err(TokenError::new(account, audience, reason))).boxed()
+    }
+}
+
+/// A token while it is kept.
+struct Kept {
+    header: HeaderValue,
+    /// Whoever uses it from then on tries to replace it.
+    refresh: Instant,
+    /// Not used from then on.
+    end: Instant,
+}
+
+/// The token of one account for one audience.
+#[derive(Default)]
+struct Entry {
+    kept: ArcSwapOption<Kept>,
+    /// Held by whoever asks the issuer: when that failed last, and why.
+    asking: Mutex<Option<(Instant, TokenError)>>,
+}
+
+type Key = (Arc<ServiceAccount>, String);
+
+/// The tokens in use.
+pub struct Tokens {
+    issuer: Arc<dyn TokenIssuer>,
+    entries: Cache<Key, Arc<Entry>>,
+    counters: Arc<Counters>,
+}
+
+impl Tokens {
+    /// No tokens yet; they will be asked of `issuer`.
+    #[must_use]
+    pub fn new(issuer: Arc<dyn TokenIssuer>, counters: Arc<Counters>) -> Self {
+        let entries = Cache::builder().max_capacity(MAX_TOKENS).time_to_idle(IDLE).build();
+        Self { issuer, entries, counters }
+    }
+
+    /// Adds `Authorization` to a request, if the sender has to prove who it is there: it has a ServiceAccount, and the
+    /// destination an audience (AU-1).
+    ///
+    /// # Errors
+    /// If there is no token. Then nothing may be sent.
+    pub async fn authorize(
+        &self,
+        headers: &mut HeaderMap,
+        sender: Option<&Arc<ServiceAccount>>,
+        to: &Addressable,
+    ) -> Result<(), TokenError> {
+        let (Some(sender), Some(audience)) = (sender, &to.audience) else { return Ok(()) };
+        headers.insert(AUTHORIZATION, self.header(sender, audience).await?);
+        Ok(())
+    }
+
+    /// `Bearer` and the token of an account for an audience. Callers that need the same one at the same time ask for it
+    /// once.
+    ///
+    /// # Errors
+    /// If there is none, and none can be had.
+    pub async fn header(&self, account: &Arc<ServiceAccount>, audience: &str) -> Result<HeaderValue, TokenError> {
+        let key = (Arc::clone(account), audience.to_owned());
+        let entry = match self.entries.get(&key).await {
+            Some(entry) => entry,
+            None => self.entries.get_with(key, std::future::ready(Arc::default())).await,
+        };
+        let now = Instant::now();
+        let kept = entry.kept.load_full().filter(|kept| now < kept.end);
+        match kept {
+            Some(kept) if now < kept.refresh => Ok(kept.header.clone()),
+            // One replaces it; all others go on with it, as does that one if it has to.
+            Some(kept) => match entry.asking.try_lock() {
+                Ok(mut failed) => {
+                    let asked = self.ask(&entry, &mut failed, (account, audience), TIMEOUT_AHEAD).await;
+                    Ok(asked.unwrap_or_else(|_error| kept.header.clone()))
+                }
+                Err(_busy) => Ok(kept.header.clone()),
+            },
+            None => {
+                let mut failed = entry.asking.lock().await;
+                self.ask(&entry, &mut failed, (account, audience), TIMEOUT).await
+            }
+        }
+    }
+
+    /// The token that somebody else has just asked for, or one that is asked for now, unless that has just failed.
+    async fn ask(
+        &self,
+        entry: &Entry,
+        failed: &mut Option<(Instant, TokenError)>,
+        wanted: (&ServiceAccount, &str),
+        limit: Duration,
+    ) -> Result<HeaderValue, TokenError> {
+        let now = Instant::now();
+        if let Some(kept) = entry.kept.load_full().filter(|kept| now < kept.refresh) {
+            return Ok(kept.header.clone());
+        }
+        if let Some((_, error)) = failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
+            return Err(error.clone());
+        }
+        match self.issue(wanted, limit).await {
+            Ok(kept) => {
+                let header = kept.header.clone();
+                entry.kept.store(Some(Arc::new(kept)));
+                *failed = None;
+                Ok(header)
+            }
+            Err(error) => {
+                self.counters.token_failures.increment();
+                tracing::warn!(%error, "A token could not be had");
+                *failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn issue(&self, (account, audience): (&ServiceAccount, &str), limit: Duration) -> Result<Kept, TokenError> {
+        self.counters.token_requests.increment();
+        let asked = Instant::now();
+        let issued = tokio::time::timeout(limit, self.issuer.issue(account, audience)).await;
+        let Issued { token, lifetime } = match issued {
+            Ok(issued) => issued?,
+            Err(_elapsed) => {
+                let reason = format!("no answer within {} s", limit.as_secs());
+                return Err(TokenError::new(account, audience, reason));
+            }
+        };
+        let unusable = |_error| TokenError::new(account, audience, "the issuer gave something that is no token");
+        let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(unusable)?;
+        header.set_sensitive(true);
+        let usable = usable(lifetime.min(LIFETIME));
+        Ok(Kept { header, refresh: asked + usable.mul_f64(FRESH), end: asked + usable })
+    }
+}
+
+/// The part of a lifetime in which a token is used: all but the last five minutes; of a token that lives hardly longer
+/// than that, the first half.
+fn usable(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub(MARGIN).max(lifetime.min(MARGIN * 2) / 2)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! How `run --kubernetes` finds its cluster, and what the pod's environment says (control-plane.md 1.5, 1.6).
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{RunOptions, environment};
+use crate::control::{Access, Cluster};
+use crate::model::Role;
+
+/// Where the ServiceAccount of a pod is mounted.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The flags of `run --kubernetes`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct ClusterOptions {
+    /// How to reach the API server [default: KUBECONFIG, else the pod's ServiceAccount]
+    #[arg(long, value_name = "FILE", env = "SEALPOST_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Where the pod's ServiceAccount is mounted: token and ca.crt, both re-read as they change
+    #[arg(long, value_name = "DIR", env = "SEALPOST_SERVICE_ACCOUNT_DIR", default_value = SERVICE_ACCOUNT)]
+    pub service_account_dir: PathBuf,
+}
+
+/// Whether the process was started in a pod, where the image is given no arguments (1.3).
+pub(super) fn is_pod() -> bool {
+    ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"].into_iter().any(|name| environment(name).is_some())
+}
+
+/// Completes the options by what Knative's variables say, where no flag does.
+pub(super) fn complete(options: &mut RunOptions) {
+    let manifests = &mut options.manifests;
+    if manifests.system_namespace.is_none() {
+        manifests.system_namespace = environment("SYSTEM_NAMESPACE");
+    }
+    if manifests.cluster_domain.is_none() {
+        let resolved = || cluster_domain(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+        manifests.cluster_domain = environment("CLUSTER_DOMAIN").or_else(resolved);
+    }
+}
+
+impl RunOptions {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// If the environment does not say where it is.
+    pub fn cluster(&self) -> Result<Cluster, String> {
+        if self.manifests.system_namespace.is_none() {
+            let remedy = "set SYSTEM_NAMESPACE to the namespace of Knative Eventing, usually knative-eventing";
+            return Err(format!("--kubernetes needs to know the system namespace: {remedy}"));
+        }
+        let named = |variable: &str, name: &str| environment(variable).unwrap_or_else(|| name.to_owned());
+        Ok(Cluster {
+            access: self.access()?,
+            pod_name: environment("POD_NAME").or_else(|| environment("HOSTNAME")).unwrap_or_else(|| "sealpost".into()),
+            // Of the others it is the namespace that they are in, and says nothing of what they serve (5.12).
+            namespace: environment("NAMESPACE").filter(|_| self.role() == Role::Channel),
+            config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
+            config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
+            config_leader_election: named("CONFIG_LEADERELECTION_NAME", "config-leader-election"),
+        })
+    }
+
+    fn access(&self) -> Result<Access, String> {
+        let kubeconfig = self.cluster.kubeconfig.clone().or_else(|| environment("KUBECONFIG").map(PathBuf::from));
+        if let Some(file) = kubeconfig {
+            return Ok(Access::Kubeconfig(file));
+        }
+        let (host, port) = (environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT"));
+        let Some(host) = host else {
+            let remedy = "run it in a pod, or give --kubeconfig FILE";
+            return Err(format!("--kubernetes does not know where the API server is: {remedy}"));
+        };
+        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let server = format!("https://{host}:{}", port.as_deref().unwrap_or("443"));
+        Ok(Access::ServiceAccount { server, directory: self.cluster.service_account_dir.clone() })
+    }
+}
+
+/// The domain that `svc.` names are searched in (control-plane.md 4.2).
+fn cluster_domain(resolv_conf: &str) -> Option<String> {
+    let searched = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search")).next_back()?;
+    let domain = searched.split_ascii_whitespace().find_map(|domain| domain.strip_prefix("svc."))?;
+    Some(domain.trim_end_matches('.').to_owned()).filter(|domain| !domain.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md 4.2.
+    #[test]
+    fn the_domain_is_what_services_are_searched_in() {
+        for (text, domain) in [
+            ("search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.0.0.1", Some("cluster.local")),
+            ("nameserver 10.0.0.1\nsearch ns.svc.corp.example. svc.corp.example. corp.example.", Some("corp.example")),
+            ("search old.svc.a svc.a\nsearch ns.svc.b svc.b", Some("b")),
+            ("search example.com", None),
+            ("# search svc.cluster.local", None),
+            ("", None),
+        ] {
+            assert_eq!(cluster_domain(text).as_deref(), domain, "{text}");
+        }
+    }
+}

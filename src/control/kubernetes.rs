@@ -1,0 +1,187 @@
+//! The control plane of `run --kubernetes`: watches what a role needs and resolves it as manifests are, then tells the
+//! cluster what is served.
+//!
+//! In reading order: [`watched`] is the table of what is watched; [`watch`] keeps one list of objects in step with the
+//! API server, in the [`store`]; [`Connected::follow`] makes a [`Resolution`] of them whenever they change; [`status`]
+//! writes what the cluster should know once that is served, if the [`election`] has chosen this process.
+//! The API server gets the requests of control-plane.md 1A and no others.
+
+mod access;
+mod election;
+mod status;
+mod store;
+mod tell;
+mod waits;
+mod watch;
+mod watched;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch as value;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::journal::{Journal, now};
+use super::manifest::Manifests;
+use super::{Resolution, Settings, resolve};
+use crate::model::Role;
+
+pub use access::Access;
+use store::Store;
+use watched::Needed;
+
+/// How long the first configuration waits for what could be missing for good, once the rest is there.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often everything is resolved although nothing has changed, so that what expires is noticed.
+const REFRESH: Duration = Duration::from_secs(3600);
+/// The shortest time between two resolutions, so that many changes become few.
+const REST: Duration = Duration::from_millis(10);
+
+/// The cluster, and who this process is in it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// How the API server is reached.
+    pub access: Access,
+    /// The name of the pod, for the Lease.
+    pub pod_name: String,
+    /// The only namespace whose channels are served, if it is one (control-plane.md 1.6).
+    pub namespace: Option<String>,
+    /// The name of the ConfigMap with the level of logs.
+    pub config_logging: String,
+    /// The name of the ConfigMap with how metrics and traces leave.
+    pub config_observability: String,
+    /// The name of the ConfigMap with the timings of the Lease.
+    pub config_leader_election: String,
+}
+
+/// What tells the control plane to end: first its say in the cluster, then all of it.
+#[derive(Clone, Debug, Default)]
+pub struct Stops {
+    /// The process is about to stop: another one should write.
+    pub leaving: CancellationToken,
+    /// Configurations are no longer wanted.
+    pub stop: CancellationToken,
+}
+
+/// A configuration, as it is handed over or served.
+pub type Latest = Option<Arc<Resolution>>;
+
+/// A cluster that can be asked.
+pub struct Connected {
+    cluster: Cluster,
+    client: kube::Client,
+}
+
+impl Cluster {
+    /// A client of the cluster. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// If a file that is needed is missing or cannot be read.
+    pub async fn connect(self) -> anyhow::Result<Connected> {
+        let client = self.access.client().await?;
+        Ok(Connected { cluster: self, client })
+    }
+}
+
+impl Connected {
+    /// A client of the API server. Clones share its connections.
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Follows the cluster until the stop: each configuration is handed to `resolved`, and the cluster is told of what
+    /// appears in `served`.
+    pub async fn follow(
+        self,
+        settings: Settings,
+        resolved: value::Sender<Latest>,
+        served: value::Receiver<Latest>,
+        stops: Stops,
+    ) {
+        let Self { cluster, client } = self;
+        let rows = watched::rows(&settings, cluster.namespace.as_deref());
+        let store = Arc::new(Store::new(rows.iter().map(|row| row.needed)));
+        let mut tasks = JoinSet::new();
+        let (oidc, wanted) = value::channel(false);
+        for (index, row) in rows.into_iter().enumerate() {
+            let (client, store) = (client.clone(), Arc::clone(&store));
+            match row.needed {
+                Needed::WithOidc => tasks.spawn(watch::run_while(wanted.clone(), client, row, store, index)),
+                Needed::Always | Needed::Soon => tasks.spawn(watch::run(client, row, store, index)),
+            };
+        }
+        let mut voting = JoinSet::new();
+        // The others have nothing to tell (5.13).
+        if settings.role == Role::Channel {
+            let (leader, leads) = value::channel(false);
+            let system = settings.system_namespace.clone();
+            let candidate =
+                election::Candidate::new(client.clone(), &system, &cluster.pod_name, &cluster.config_leader_election);
+            voting.spawn(candidate.run(leader, stops.leaving.clone()));
+            tasks.spawn(status::run(client, leads, served));
+        }
+        let follower = Follower { store, settings, oidc, resolution: None, journal: Journal::default(), resolved };
+        stops.stop.run_until_cancelled(follower.run()).await;
+        tasks.shutdown().await;
+        while voting.join_next().await.is_some() {}
+    }
+}
+
+/// Makes configurations of what the store holds.
+struct Follower {
+    store: Arc<Store>,
+    settings: Settings,
+    /// Whether what only OIDC needs is watched.
+    oidc: value::Sender<bool>,
+    resolution: Latest,
+    journal: Journal,
+    resolved: value::Sender<Latest>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        self.store.first(GRACE).await;
+        loop {
+            let started = Instant::now();
+            self.resolve().await;
+            // Half of the time at most: what changes meanwhile is one change.
+            tokio::time::sleep(started.elapsed().max(REST)).await;
+            if tokio::time::timeout(REFRESH, self.store.changed()).await.is_err() {
+                tracing::debug!("Nothing has changed, looking again");
+            }
+        }
+    }
+
+    /// Every resolution is handed over, since the cluster may have changed its mind about what it was told.
+    async fn resolve(&mut self) {
+        let Some(mut resolution) = self.make().await else { return };
+        let wanted = resolution.table.oidc().is_some();
+        if self.oidc.send_replace(wanted) != wanted && wanted {
+            // Who may send is not known yet, and nobody should be turned away for that.
+            self.store.with_oidc(GRACE).await;
+            let Some(known) = self.make().await else { return };
+            resolution = known;
+        }
+        if self.resolution.as_ref().is_none_or(|last| resolution.differs(last)) {
+            self.journal.write(&resolution);
+        }
+        self.resolution = Some(Arc::clone(&resolution));
+        self.resolved.send_replace(Some(resolution));
+    }
+
+    /// What the store holds now.
+    async fn make(&self) -> Option<Arc<Resolution>> {
+        let manifests = Manifests { files: self.store.files(), problems: Vec::new() };
+        let settings = Settings { now: now(), ..self.settings.clone() };
+        let last = self.resolution.clone();
+        let resolved = tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings)).await;
+        resolved
+            .inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays"))
+            .map(Arc::new)
+            .ok()
+    }
+}

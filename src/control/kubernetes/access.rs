@@ -1,0 +1,60 @@
+//! How the API server is reached: by the pod's ServiceAccount, or by a kubeconfig.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::Client;
+use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
+
+/// From the start of a request to an open connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest silence of an answer. Watches are ended by the server before that, see [`super::watch`].
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(130);
+
+/// Where the API server is, and who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The ServiceAccount of a pod.
+    ServiceAccount {
+        /// Such as `https://10.0.0.1:443`.
+        server: String,
+        /// Holds `token` and `ca.crt`, which are re-read as they change.
+        directory: PathBuf,
+    },
+    /// The current context of a kubeconfig.
+    Kubeconfig(PathBuf),
+}
+
+impl Access {
+    /// A client. Nothing is sent yet.
+    pub(super) async fn client(&self) -> anyhow::Result<Client> {
+        let mut config = self.config().await?;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(READ_TIMEOUT);
+        config.reset_reader_on_write = true;
+        // Whoever asks knows best when to ask again.
+        config.default_retry = false;
+        Client::try_from(config).context("the client of the Kubernetes API could not be made")
+    }
+
+    async fn config(&self) -> anyhow::Result<Config> {
+        match self {
+            Self::ServiceAccount { server, directory } => {
+                let (ca, token) = (directory.join("ca.crt"), directory.join("token"));
+                for file in [&ca, &token] {
+                    std::fs::metadata(file).with_context(|| format!("the pod's ServiceAccount: {}", file.display()))?;
+                }
+                let mut config = Config::new(server.parse().with_context(|| server.clone())?);
+                config.root_cert_file = Some(ca);
+                config.auth_info = AuthInfo { token_file: Some(token.display().to_string()), ..AuthInfo::default() };
+                Ok(config)
+            }
+            Self::Kubeconfig(file) => {
+                let named = || format!("kubeconfig {}", file.display());
+                let kubeconfig = Kubeconfig::read_from(file).with_context(named)?;
+                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(named)
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Which process writes: the one that holds the Lease (control-plane.md 2.21). All serve.
+//!
+//! The Lease is upstream's, so that there is one writer in a mixed rollout, too. Unless `config-leader-election` says
+//! otherwise its holder renews it every second, and another takes over within five seconds of a crash (2.22). Times are
+//! compared by the clock of whoever looks: a Lease is free when it has not been seen to change for as long as it says.
+
+mod timings;
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use timings::Timings;
+
+const LEASE: &str =
+    "inmemorychannel-dispatcher.knative.dev.eventing.pkg.reconciler.inmemorychannel.dispatcher.reconciler.00-of-01";
+/// How long giving up the Lease may take at a stop.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A process that wants to write.
+pub(super) struct Candidate {
+    leases: Api<Lease>,
+    config_maps: Api<ConfigMap>,
+    config: String,
+    identity: String,
+}
+
+/// What to do about the Lease as it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// There is none.
+    Create,
+    /// It is ours.
+    Renew,
+    /// It is nobody's, or its holder has not been heard of.
+    TakeOver,
+    /// It is somebody else's.
+    Wait,
+}
+
+/// The Lease as it was last seen to change, and when.
+#[derive(Debug, Default)]
+struct Seen {
+    version: Option<String>,
+    since: Option<Instant>,
+}
+
+impl Seen {
+    /// How long the Lease has been as it is.
+    fn look(&mut self, lease: &Lease, now: Instant) -> Duration {
+        if self.since.is_none() || self.version != lease.metadata.resource_version {
+            self.version.clone_from(&lease.metadata.resource_version);
+            self.since = Some(now);
+        }
+        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+fn step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> Step {
+    let Some(spec) = spec else { return Step::TakeOver };
+    let promised = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
+    match spec.holder_identity.as_deref() {
+        None | Some("") => Step::TakeOver,
+        Some(holder) if holder == identity => Step::Renew,
+        Some(_) if unchanged >= Duration::from_secs(promised) => Step::TakeOver,
+        Some(_) => Step::Wait,
+    }
+}
+
+impl Candidate {
+    /// A candidate, by the name of its pod. `config` is the ConfigMap with the timings.
+    pub(super) fn new(client: Client, system_namespace: &str, pod_name: &str, config: &str) -> Self {
+        Self {
+            leases: Api::namespaced(client.clone(), system_namespace),
+            config_maps: Api::namespaced(client, system_namespace),
+            config: config.to_owned(),
+            identity: format!("{pod_name}_{}", uuid::Uuid::new_v4()),
+        }
+    }
+
+    /// Says in `leads` whether this process writes, until it leaves; then it gives the Lease up.
+    pub(super) async fn run(self, leads: watch::Sender<bool>, leaving: CancellationToken) {
+        let campaign = async {
+            let timings = self.timings().await;
+            self.campaign(&timings, &leads).await;
+        };
+        leaving.run_until_cancelled(campaign).await;
+        if leads.send_replace(false) && tokio::time::timeout(FAREWELL, self.release()).await.is_err() {
+            tracing::debug!("The Lease could not be given up in time");
+        }
+    }
+
+    /// Read once, at the start (3.8).
+    async fn timings(&self) -> Timings {
+        let read = tokio::time::timeout(FAREWELL, self.config_maps.get_opt(&self.config)).await;
+        let found = read.ok().and_then(Result::ok).flatten().and_then(|config_map| config_map.data);
+        Timings::read(&found.unwrap_or_default())
+    }
+
+    async fn campaign(&self, timings: &Timings, leads: &watch::Sender<bool>) {
+        let (mut seen, mut renewed) = (Seen::default(), Instant::now());
+        loop {
+            let tried = tokio::time::timeout(timings.renew_deadline, self.try_once(timings, &mut seen)).await;
+            let (held, failed) = match tried {
+                Ok(Ok(held)) => (held, None),
+                Ok(Err(error)) => (false, Some(error.to_string())),
+                Err(_elapsed) => (false, Some("no answer in time".to_owned())),
+            };
+            if held {
+                renewed = Instant::now();
+            }
+            // A conflict, or a server that is away for a moment, costs nothing yet.
+            let leading = held || (failed.is_some() && *leads.borrow() && renewed.elapsed() < timings.renew_deadline);
+            if let Some(reason) = failed {
+                tracing::debug!(reason, leading, "The Lease could not be read or written");
+            }
+            if leads.send_replace(leading) != leading {
+                tracing::info!(identity = self.identity, leading, "Who writes status has changed");
+            }
+            // By chance, so that those who wait do not meet.
+            tokio::time::sleep(timings.retry_period.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
+        }
+    }
+
+    /// Whether the Lease is held now.
+    async fn try_once(&self, timings: &Timings, seen: &mut Seen) -> Result<bool, kube::Error> {
+        let Some(lease) = self.leases.get_opt(LEASE).await? else {
+            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(self.spec(None, Step::Create, timings)) };
+            self.leases.create(&PostParams::default(), &lease).await?;
+            return Ok(true);
+        };
+        let unchanged = seen.look(&lease, Instant::now());
+        let step = step(lease.spec.as_ref(), &self.identity, unchanged);
+        if step == Step::Wait {
+            return Ok(false);
+        }
+        let spec = self.spec(lease.spec.as_ref(), step, timings);
+        // The version that was seen goes along, so that only one of two succeeds.
+        self.leases.replace(LEASE, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await?;
+        Ok(true)
+    }
+
+    fn spec(&self, before: Option<&LeaseSpec>, step: Step, timings: &Timings) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        let before = before.cloned().unwrap_or_default();
+        let transitions = before.lease_transitions.unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(timings.lease_duration.as_secs()).ok(),
+            acquire_time: before.acquire_time.filter(|_| step == Step::Renew).or_else(|| Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(if step == Step::TakeOver { transitions.saturating_add(1) } else { transitions }),
+            ..before
+        }
+    }
+
+    /// Makes the Lease nobody's, if it is ours.
+    async fn release(&self) {
+        let Ok(Some(lease)) = self.leases.get_opt(LEASE).await else { return };
+        let Some(spec) = lease.spec.clone() else { return };
+        if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
+            return;
+        }
+        let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
+        let released = Lease { spec: Some(spec), ..lease };
+        if let Err(error) = self.leases.replace(LEASE, &PostParams::default(), &released).await {
+            tracing::debug!(%error, "The Lease could not be given up");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md 2.21, 2.22.
+    #[test]
+    fn a_lease_is_taken_when_its_holder_has_not_been_heard_of() {
+        let spec = |holder: &str| LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(3),
+            ..LeaseSpec::default()
+        };
+        for (holder, unchanged, expected) in [
+            ("me", 0, Step::Renew),
+            ("me", 100, Step::Renew),
+            ("other", 0, Step::Wait),
+            ("other", 2999, Step::Wait),
+            ("other", 3000, Step::TakeOver),
+            ("", 0, Step::TakeOver),
+        ] {
+            let unchanged = Duration::from_millis(unchanged);
+            assert_eq!(step(Some(&spec(holder)), "me", unchanged), expected, "{holder} {unchanged:?}");
+        }
+        assert_eq!(step(None, "me", Duration::ZERO), Step::TakeOver);
+        // What upstream has written counts as it is written.
+        let upstream = LeaseSpec { lease_duration_seconds: Some(60), ..spec("other") };
+        assert_eq!(step(Some(&upstream), "me", Duration::from_secs(59)), Step::Wait);
+    }
+
+    #[test]
+    fn a_lease_is_as_old_as_its_last_change() {
+        let lease = |version: &str| {
+            let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() };
+            Lease { metadata, spec: None }
+        };
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut seen = Seen::default();
+        assert_eq!(seen.look(&lease("1"), at(0)).as_secs(), 0);
+        assert_eq!(seen.look(&lease("1"), at(2)).as_secs(), 2);
+        assert_eq!(seen.look(&lease("2"), at(3)).as_secs(), 0);
+        assert_eq!(seen.look(&lease("2"), at(7)).as_secs(), 4);
+    }
+}

@@ -1,0 +1,113 @@
+//! How often the Lease is renewed and how long it lasts: ours, or what `config-leader-election` says (control-plane.md
+//! 2.21, 3.8), in the notation of Go.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The times of an election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timings {
+    /// How long others wait after the last renewal.
+    pub(super) lease_duration: Duration,
+    /// How long the holder tries to renew before it stops writing.
+    pub(super) renew_deadline: Duration,
+    /// Between two looks at the Lease.
+    pub(super) retry_period: Duration,
+}
+
+impl Default for Timings {
+    /// A crash is noticed after three seconds at least and less than five at most.
+    fn default() -> Self {
+        Self {
+            lease_duration: Duration::from_secs(3),
+            renew_deadline: Duration::from_secs(2),
+            retry_period: Duration::from_millis(800),
+        }
+    }
+}
+
+impl Timings {
+    /// What a ConfigMap's data says. Times that cannot be read, or do not go together, are as if not written.
+    pub(super) fn read(data: &BTreeMap<String, String>) -> Self {
+        let time = |key: &str| {
+            let text = data.get(key)?;
+            let time = duration(text).filter(|time| !time.is_zero());
+            if time.is_none() {
+                tracing::warn!(key, text, "config-leader-election: no duration, such as 15s");
+            }
+            time
+        };
+        let default = Self::default();
+        let read = Self {
+            lease_duration: time("lease-duration").unwrap_or(default.lease_duration),
+            renew_deadline: time("renew-deadline").unwrap_or(default.renew_deadline),
+            retry_period: time("retry-period").unwrap_or(default.retry_period),
+        };
+        // The Lease holds whole seconds.
+        let whole = read.lease_duration.as_secs() >= 1;
+        if whole && read.lease_duration > read.renew_deadline && read.renew_deadline > read.retry_period {
+            return read;
+        }
+        tracing::warn!(?read, "config-leader-election: lease-duration > renew-deadline > retry-period does not hold");
+        default
+    }
+}
+
+/// A duration of Go, such as `1m30s` or `1.5s`; units from hours to milliseconds.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (value, tail) = rest.split_at_checked(number)?;
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(unit)?;
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(value.parse::<f64>().ok()? * seconds).ok()?)?;
+        rest = tail;
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_of_go() {
+        for (text, millis) in [
+            ("15s", Some(15_000)),
+            ("1m30s", Some(90_000)),
+            ("1.5s", Some(1500)),
+            ("250ms", Some(250)),
+            ("2h", Some(7_200_000)),
+        ] {
+            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
+        }
+        for text in ["15", "s", "1x", "-1s", "1 s", "."] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    /// control-plane.md 2.21, 2.22, 3.8.
+    #[test]
+    fn explicit_times_count_if_they_go_together() {
+        let read = |entries: &[(&str, &str)]| {
+            Timings::read(&entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect())
+        };
+        assert_eq!(read(&[]), Timings::default());
+        assert!(
+            Timings::default().lease_duration + Timings::default().retry_period.mul_f64(1.2) < Duration::from_secs(5)
+        );
+        let upstream = read(&[("lease-duration", "60s"), ("renew-deadline", "40s"), ("retry-period", "10s")]);
+        assert_eq!((upstream.lease_duration.as_secs(), upstream.retry_period.as_secs()), (60, 10));
+        assert_eq!(read(&[("lease-duration", "1s")]), Timings::default());
+        assert_eq!(read(&[("retry-period", "soon")]), Timings::default());
+    }
+}

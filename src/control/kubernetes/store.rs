@@ -1,0 +1,210 @@
+//! The objects of the cluster as they were last seen, one list for each watch, and whether they have changed since.
+//!
+//! An object that comes again as it was stays the same value, so that a new list costs nothing downstream.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::core::DynamicObject;
+use kube::runtime::watcher::Event;
+use serde_json::{Map, Value};
+use tokio::sync::Notify;
+
+use super::watched::Needed;
+use crate::control::kind::Kind;
+use crate::control::manifest::File;
+
+/// Namespace and name.
+type Name = (String, String);
+type Files = BTreeMap<Name, Arc<File>>;
+
+/// What is known of the cluster.
+#[derive(Debug)]
+pub(super) struct Store {
+    lists: Mutex<Vec<List>>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct List {
+    needed: Needed,
+    /// `None` until it has been listed once.
+    files: Option<Files>,
+    /// What a new list has brought so far.
+    listing: Files,
+}
+
+impl Store {
+    /// A store for so many watches.
+    pub(super) fn new(needed: impl Iterator<Item = Needed>) -> Self {
+        let list = |needed| List { needed, files: None, listing: Files::new() };
+        Self { lists: Mutex::new(needed.map(list).collect()), changed: Notify::new() }
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Vec<List>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what the watch at `index`, which is of this kind, has seen.
+    pub(super) fn take(&self, index: usize, kind: Kind, event: Event<DynamicObject>) {
+        if let Some(list) = self.lists().get_mut(index)
+            && list.take(kind, event)
+        {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits for a change since the last one that was waited for.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits until everything has been listed; not longer than `grace` for what is only needed soon.
+    pub(super) async fn first(&self, grace: Duration) {
+        while self.misses(Needed::Always) {
+            self.changed().await;
+        }
+        self.soon(Needed::Soon, grace).await;
+    }
+
+    /// Waits until what is only watched with OIDC has been listed; not longer than `grace`.
+    pub(super) async fn with_oidc(&self, grace: Duration) {
+        self.soon(Needed::WithOidc, grace).await;
+    }
+
+    async fn soon(&self, needed: Needed, grace: Duration) {
+        let listed = async {
+            while self.misses(needed) {
+                self.changed().await;
+            }
+        };
+        if tokio::time::timeout(grace, listed).await.is_err() {
+            tracing::warn!("Some of the configuration could not be listed yet, going on without it");
+        }
+    }
+
+    /// Forgets what the watch at `index` has seen, since it is no longer watched.
+    pub(super) fn forget(&self, index: usize) {
+        if let Some(list) = self.lists().get_mut(index) {
+            (list.files, list.listing) = (None, Files::new());
+        }
+        self.changed.notify_one();
+    }
+
+    fn misses(&self, needed: Needed) -> bool {
+        self.lists().iter().any(|list| list.needed == needed && list.files.is_none())
+    }
+
+    /// Every object.
+    pub(super) fn files(&self) -> Vec<Arc<File>> {
+        self.lists().iter().filter_map(|list| list.files.as_ref()).flat_map(|files| files.values().cloned()).collect()
+    }
+}
+
+impl List {
+    /// Whether something has changed.
+    fn take(&mut self, kind: Kind, event: Event<DynamicObject>) -> bool {
+        match event {
+            Event::Init => {
+                self.listing.clear();
+                false
+            }
+            Event::InitApply(object) => {
+                let (name, file) = self.file(kind, object);
+                self.listing.insert(name, file);
+                false
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listing);
+                let same = |(a, b): (&Arc<File>, &Arc<File>)| Arc::ptr_eq(a, b);
+                let is_same = self
+                    .files
+                    .as_ref()
+                    .is_some_and(|files| files.len() == listed.len() && files.values().zip(listed.values()).all(same));
+                self.files = Some(listed);
+                !is_same
+            }
+            Event::Apply(object) => {
+                let (name, file) = self.file(kind, object);
+                let before = self.files.get_or_insert_default().insert(name, Arc::clone(&file));
+                before.is_none_or(|before| !Arc::ptr_eq(&before, &file))
+            }
+            Event::Delete(object) => self.files.get_or_insert_default().remove(&name_of(&object)).is_some(),
+        }
+    }
+
+    /// An object as a file would hold it; the value that is there already, if it is of the same version.
+    fn file(&self, kind: Kind, object: DynamicObject) -> (Name, Arc<File>) {
+        let name = name_of(&object);
+        let value = value_of(kind, object);
+        let known = self.files.as_ref().and_then(|files| files.get(&name));
+        let version = |value: &Value| ["uid", "resourceVersion"].map(|key| value.get("metadata")?.get(key).cloned());
+        let same = known
+            .filter(|file| file.documents.first().is_some_and(|document| version(&document.value) == version(&value)));
+        let file = same.cloned().unwrap_or_else(|| Arc::new(File::of_object(value)));
+        (name, file)
+    }
+}
+
+fn name_of(object: &DynamicObject) -> Name {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    (text(&object.metadata.namespace), text(&object.metadata.name))
+}
+
+/// The object as it would be written, without the field managers. Lists leave out what kind their items are.
+fn value_of(kind: Kind, mut object: DynamicObject) -> Value {
+    object.metadata.managed_fields = None;
+    let mut value = Map::new();
+    value.insert("apiVersion".to_owned(), kind.api_version().into());
+    value.insert("kind".to_owned(), kind.as_str().into());
+    value.insert("metadata".to_owned(), serde_json::to_value(&object.metadata).unwrap_or_default());
+    if let Value::Object(rest) = object.data {
+        value.extend(rest);
+    }
+    Value::Object(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(name: &str, version: u32) -> DynamicObject {
+        let metadata = json!({"namespace": "ns", "name": name, "uid": "u", "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata, "data": {"version": version.to_string()}})).expect("object")
+    }
+
+    fn names(store: &Store) -> Vec<String> {
+        let text = |file: &Arc<File>| {
+            let document = &file.documents[0];
+            let version = document.text(&["data", "version"]).expect("text");
+            format!("{} {version}", document.text(&["metadata", "name"]).expect("text"))
+        };
+        store.files().iter().map(text).collect()
+    }
+
+    /// control-plane.md 2.22a: a new list replaces the one before as a whole, and only then.
+    #[test]
+    fn lists_are_taken_whole_and_unchanged_objects_stay() {
+        let store = Store::new([Needed::Always].into_iter());
+        let take = |event| store.take(0, Kind::ConfigMap, event);
+        take(Event::Init);
+        take(Event::InitApply(object("a", 1)));
+        assert!(store.misses(Needed::Always) && names(&store).is_empty());
+        take(Event::InitDone);
+        assert!(!store.misses(Needed::Always));
+        take(Event::Apply(object("b", 2)));
+        assert_eq!(names(&store), ["a 1", "b 2"]);
+        let before = store.files();
+        for event in [Event::Init, Event::InitApply(object("c", 3)), Event::Init, Event::InitApply(object("b", 2))] {
+            take(event);
+        }
+        assert_eq!(names(&store), ["a 1", "b 2"], "what is being listed does not count yet");
+        take(Event::InitDone);
+        assert_eq!(names(&store), ["b 2"], "what is not listed any more is gone");
+        assert!(Arc::ptr_eq(&store.files()[0], &before[1]));
+        take(Event::Delete(object("b", 4)));
+        assert!(names(&store).is_empty());
+    }
+}

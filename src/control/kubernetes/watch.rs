@@ -1,0 +1,114 @@
+//! Keeps one list of objects in step with the API server, whatever happens to it: a broken connection, a version that is
+//! gone (410), a right that is missing for now (401, 403), a kind that is not installed (404). What is known meanwhile
+//! stays (control-plane.md 3.12a).
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::Client;
+use kube::runtime::watcher::{self, Event};
+use tokio::sync::watch as value;
+use tokio::time::Instant;
+
+use super::store::Store;
+use super::waits::Waits;
+use super::watched::Row;
+
+/// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
+/// so that a connection which has died unnoticed is.
+const WATCH_SECONDS: std::ops::Range<u32> = 100..120;
+/// How often everything is listed anew, so that an event that was missed heals (2.22a); a tenth of it is left to chance.
+const RESYNC: Duration = Duration::from_secs(9 * 3600);
+
+/// Trouble that is longer ago is over.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Watches whenever it is wanted.
+pub(super) async fn run_while(
+    mut wanted: value::Receiver<bool>,
+    client: Client,
+    row: Row,
+    store: Arc<Store>,
+    index: usize,
+) {
+    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        let watch = run(client.clone(), row.clone(), Arc::clone(&store), index);
+        tokio::select! {
+            () = watch => {}
+            _unwanted = wanted.wait_for(|wanted| !*wanted) => store.forget(index),
+        }
+    }
+}
+
+/// Watches for ever.
+pub(super) async fn run(client: Client, row: Row, store: Arc<Store>, index: usize) {
+    let mut trouble = Trouble::default();
+    loop {
+        let until = Instant::now() + RESYNC.mul_f64(0.9 + fastrand::f64() / 10.0);
+        let events = watcher::watcher(row.api(client.clone()), row.config(fastrand::u32(WATCH_SECONDS)));
+        let mut events = pin!(events);
+        while let Ok(Some(event)) = tokio::time::timeout_at(until, events.next()).await {
+            match event {
+                Ok(event) => {
+                    trouble.over(&row, &event);
+                    store.take(index, row.kind, event);
+                }
+                Err(error) => {
+                    trouble.pause(&row, &error).await;
+                    if is_gone(&error) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the version to go on from is not known any more, said by the status of the answer, as some proxies do; said by
+/// an event of the watch, as usual, it is dealt with already.
+fn is_gone(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 410,
+        _ => false,
+    }
+}
+
+/// What is wrong at present, and how long to wait.
+#[derive(Debug, Default)]
+struct Trouble {
+    waits: Waits,
+    reported: bool,
+    last: Option<Instant>,
+}
+
+impl Trouble {
+    /// Each trouble is told once, and that it is over.
+    async fn pause(&mut self, row: &Row, error: &watcher::Error) {
+        let (kind, selected) = (row.kind.as_str(), &row.selected);
+        // A watch that was begun again says nothing until something happens.
+        if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
+            (self.waits, self.reported) = (Waits::default(), false);
+        }
+        if self.reported {
+            tracing::debug!(kind, ?selected, %error, "Watch failed again");
+        } else {
+            tracing::warn!(kind, ?selected, %error, "Watch failed, what is known stays in use");
+        }
+        self.reported = true;
+        tokio::time::sleep(self.waits.next()).await;
+    }
+
+    fn over(&mut self, row: &Row, event: &Event<kube::core::DynamicObject>) {
+        // A list that is being begun proves nothing.
+        if matches!(event, Event::Init) {
+            return;
+        }
+        if std::mem::take(&mut self.reported) {
+            tracing::info!(kind = row.kind.as_str(), selected = ?row.selected, "Watch goes on");
+        }
+        self.waits.reset();
+    }
+}

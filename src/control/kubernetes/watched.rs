@@ -1,0 +1,136 @@
+//! What each role watches: one table, which is all that a role needs to know of the API (control-plane.md 1A, 5.11,
+//! 5.12).
+
+use kube::core::{ApiResource, DynamicObject, GroupVersion};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+
+use crate::control::Settings;
+use crate::control::kind::Kind;
+use crate::model::Role;
+
+const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
+
+/// Whether the first configuration waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// For as long as it takes.
+    Always,
+    /// For a while: without it something is missing, but not everything (3.12a).
+    Soon,
+    /// Not at all: it is watched only while `authentication-oidc` is on (1A).
+    WithOidc,
+}
+
+/// Which objects of a kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Selected {
+    All,
+    Named(String),
+    Labelled(&'static str),
+}
+
+/// One list of objects to keep in step with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) kind: Kind,
+    /// `None` for all.
+    pub(super) namespace: Option<String>,
+    pub(super) selected: Selected,
+    pub(super) needed: Needed,
+}
+
+/// What a role watches. `namespace` is the only one that is served, if it is one.
+pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
+    let served = |kind, needed| Row { kind, namespace: namespace.map(str::to_owned), selected: Selected::All, needed };
+    let system =
+        |kind, selected, needed| Row { kind, namespace: Some(settings.system_namespace.clone()), selected, needed };
+    let named = |name: &str| Selected::Named(name.to_owned());
+    let (kinds, secret) = match settings.role {
+        Role::Channel => (&[Kind::InMemoryChannel][..], "imc-dispatcher-server-tls"),
+        Role::Ingress => (&[Kind::Broker][..], "mt-broker-ingress-server-tls"),
+        Role::Filter => (&[Kind::Trigger, Kind::Broker][..], "mt-broker-filter-server-tls"),
+    };
+    let with_oidc = match settings.role {
+        Role::Channel | Role::Ingress => Kind::EventPolicy,
+        Role::Filter => Kind::Subscription,
+    };
+    let mut rows: Vec<Row> = kinds.iter().map(|kind| served(*kind, Needed::Always)).collect();
+    rows.push(served(with_oidc, Needed::WithOidc));
+    rows.extend([
+        system(Kind::ConfigMap, named("config-features"), Needed::Always),
+        system(Kind::ConfigMap, named(&settings.config_logging), Needed::Soon),
+        system(Kind::ConfigMap, named(&settings.config_observability), Needed::Soon),
+        system(Kind::ConfigMap, Selected::Labelled(TRUST_BUNDLE), Needed::Soon),
+        system(Kind::Secret, named(secret), Needed::Soon),
+    ]);
+    rows
+}
+
+impl Row {
+    /// The API of its objects.
+    pub(super) fn api(&self, client: Client) -> Api<DynamicObject> {
+        let resource = resource(self.kind);
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        }
+    }
+
+    /// What is asked for; the server ends each watch after so many seconds.
+    pub(super) fn config(&self, seconds: u32) -> watcher::Config {
+        let config = watcher::Config::default().timeout(seconds);
+        match &self.selected {
+            Selected::All => config,
+            Selected::Named(name) => config.fields(&format!("metadata.name={name}")),
+            Selected::Labelled(label) => config.labels(label),
+        }
+    }
+}
+
+/// How the API names a kind.
+pub(super) fn resource(kind: Kind) -> ApiResource {
+    let plural = match kind {
+        Kind::EventPolicy => "eventpolicies".to_owned(),
+        _ => format!("{}s", kind.as_str().to_ascii_lowercase()),
+    };
+    let api_version = kind.api_version();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = GroupVersion { group: group.to_owned(), version: version.to_owned() }.with_kind(kind.as_str());
+    ApiResource::from_gvk_with_plural(&resource, &plural)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md 1A: what is listed and watched, and nothing else.
+    #[test]
+    fn the_table_is_that_of_the_contract() {
+        let settings = Settings { system_namespace: "ke".to_owned(), ..Settings::default() };
+        let paths = |namespace| {
+            let path = |row: &Row| {
+                let config = row.config(100);
+                let resource = resource(row.kind);
+                let namespace = row.namespace.as_deref().unwrap_or("*");
+                let selector = config.field_selector.or(config.label_selector).unwrap_or_default();
+                format!("{} {namespace} {} {selector}", resource.api_version, resource.plural).trim_end().to_owned()
+            };
+            rows(&settings, namespace).iter().map(path).collect::<Vec<_>>()
+        };
+        let rest = [
+            "v1 ke configmaps metadata.name=config-features",
+            "v1 ke configmaps metadata.name=config-logging",
+            "v1 ke configmaps metadata.name=config-observability",
+            "v1 ke configmaps networking.knative.dev/trust-bundle=true",
+            "v1 ke secrets metadata.name=imc-dispatcher-server-tls",
+        ];
+        let all = paths(None);
+        assert_eq!(all[0], "messaging.knative.dev/v1 * inmemorychannels");
+        assert_eq!(all[1], "eventing.knative.dev/v1alpha1 * eventpolicies");
+        assert_eq!(all[2..], rest);
+        let one = paths(Some("team"));
+        assert_eq!(one[0], "messaging.knative.dev/v1 team inmemorychannels");
+        assert_eq!(one[2..], rest);
+    }
+}

@@ -1,0 +1,123 @@
+//! The flags of `config-features` that are about senders and `EventType`s (control-plane.md 3.2, 3.3, 3.12a).
+
+use super::collect::Collected;
+use super::features::CONFIG_FEATURES;
+use super::uri;
+use crate::control::manifest::config::ConfigMap;
+use crate::control::report::Report;
+use crate::control::{ApiServer, Settings};
+use crate::model::AuthorizationMode;
+
+const OIDC: &str = "authentication-oidc";
+const AUTHORIZATION: &str = "default-authorization-mode";
+const DISCOVERY: &str = "oidc-discovery-base-url";
+const EVENT_TYPES: &str = "eventtype-auto-create";
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Switch {
+    #[default]
+    Off,
+    On,
+}
+
+/// The flags as they are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// Whether senders prove who they are.
+    pub(crate) oidc: Switch,
+    pub(crate) authorization: AuthorizationMode,
+    /// Whose tokens, if not those of the cluster.
+    pub(crate) discovery: Option<String>,
+    /// Whether `EventType`s are made of events.
+    pub(crate) event_types: Switch,
+}
+
+/// The default of `oidc-discovery-base-url`: the API server.
+const CLUSTER: &str = "https://kubernetes.default.svc";
+
+/// The flags of `config-features`, else those until now, else the defaults.
+pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Flags>) -> Flags {
+    let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
+    let item = collected.config_maps.get_mut(&system_features);
+    let written = item.and_then(|item| Some(written(item.object.as_ref()?, settings, &mut item.report)));
+    written.or_else(|| last.cloned()).unwrap_or_default()
+}
+
+fn written(config_map: &ConfigMap, settings: &Settings, report: &mut Report<'_>) -> Flags {
+    let flags = Flags {
+        oidc: switch(config_map, OIDC, report),
+        authorization: authorization(config_map, report),
+        discovery: value(config_map, DISCOVERY).map(|(_, url)| url.trim().to_owned()).filter(|url| {
+            let url = url.trim_end_matches('/');
+            !url.is_empty() && url != CLUSTER
+        }),
+        event_types: switch(config_map, EVENT_TYPES, report),
+    };
+    if flags.oidc == Switch::On {
+        check_discovery(config_map, &flags, report);
+    }
+    if settings.api_server == ApiServer::Missing {
+        without_cluster(&flags, report);
+    }
+    flags
+}
+
+/// The key as written, and the value, of a flag.
+fn value<'c>(config_map: &'c ConfigMap, flag: &str) -> Option<(&'c str, &'c str)> {
+    let (key, value) = config_map.data.iter().flatten().find(|(key, _)| key.trim() == flag)?;
+    Some((key, value.as_deref().unwrap_or_default()))
+}
+
+/// Anything but `enabled` is off, as it is for the cluster's own controllers, which give nobody a token then.
+fn switch(config_map: &ConfigMap, flag: &str, report: &mut Report<'_>) -> Switch {
+    match value(config_map, flag) {
+        Some((_, text)) if text.eq_ignore_ascii_case("enabled") => Switch::On,
+        Some((key, text)) if !text.eq_ignore_ascii_case("disabled") => {
+            let rule = "is neither enabled nor disabled, and counts as disabled";
+            report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
+            Switch::Off
+        }
+        Some(_) | None => Switch::Off,
+    }
+}
+
+/// A mode that is none closes (contrast 3.3).
+fn authorization(config_map: &ConfigMap, report: &mut Report<'_>) -> AuthorizationMode {
+    let Some((key, text)) = value(config_map, AUTHORIZATION) else { return AuthorizationMode::default() };
+    AuthorizationMode::parse(text).unwrap_or_else(|| {
+        let rule = "is no mode, so that nobody may send where no EventPolicy is: write allow-same-namespace, allow-all or deny-all";
+        report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
+        AuthorizationMode::DenyAll
+    })
+}
+
+/// Reports an issuer that cannot be asked, or that anybody could speak for.
+fn check_discovery(config_map: &ConfigMap, flags: &Flags, report: &mut Report<'_>) {
+    let (Some((key, _)), Some(url)) = (value(config_map, DISCOVERY), &flags.discovery) else { return };
+    let field = format!("data.{key}");
+    match uri::absolute(url) {
+        Err(message) => report.error(&field, format!("{message}; until then every request is refused")),
+        Ok(url) if url.scheme() == "http" => {
+            report.warning(
+                &field,
+                "is asked in the clear, so that whoever is on the way decides who is believed: write https",
+            );
+        }
+        Ok(_) => {}
+    }
+}
+
+/// What cannot work where there is no API server.
+fn without_cluster(flags: &Flags, report: &mut Report<'_>) {
+    if flags.oidc == Switch::On && flags.discovery.is_none() {
+        let rule = "asks for tokens of a cluster, and there is none to verify them, so that every request is refused: write disabled, or the issuer in oidc-discovery-base-url";
+        report.error(&format!("data.{OIDC}"), rule);
+    } else if flags.oidc == Switch::On {
+        let rule = "has tokens verified, but there is no cluster to have any of: what goes to destinations with an audience fails";
+        report.warning(&format!("data.{OIDC}"), rule);
+    }
+    if flags.event_types == Switch::On {
+        report.note(&format!("data.{EVENT_TYPES}"), "has no effect, since there is no cluster to make EventTypes in");
+    }
+}

@@ -1,0 +1,80 @@
+//! The level of logs from `config-logging` (control-plane.md 3.6), and what of `config-observability` cannot be had
+//! (3.7): metrics are always offered to Prometheus on the admin port.
+
+use serde_json::Value;
+
+use super::collect::Items;
+use crate::control::Settings;
+use crate::control::manifest::config::ConfigMap;
+use crate::control::manifest::duck;
+use crate::control::report::Report;
+use crate::model::Role;
+
+const ZAP: &str = "zap-logger-config";
+
+/// The level that is wanted; the one until now if that cannot be read, or is gone.
+pub(super) fn level(
+    config_maps: &mut Items<'_, ConfigMap>,
+    settings: &Settings,
+    last: Option<&'static str>,
+) -> Option<&'static str> {
+    let named = |name: &str| (settings.system_namespace.clone(), name.to_owned());
+    let (logging, observability) = (named(&settings.config_logging), named(&settings.config_observability));
+    if let Some(item) = config_maps.get_mut(&observability)
+        && let Some(config_map) = &item.object
+    {
+        check_observability(config_map, &mut item.report);
+    }
+    let Some(item) = config_maps.get_mut(&logging) else { return last };
+    let Some(config_map) = &item.object else { return last };
+    let component = format!("loglevel.{}", component(settings.role));
+    let zap = duck::text(&config_map.data, ZAP).map(zap_level);
+    match (duck::text(&config_map.data, &component), zap) {
+        (Some(text), _) => known(text, &component, &mut item.report).or(last),
+        (None, Some(Ok(Some(text)))) => known(&text, ZAP, &mut item.report).or(last),
+        (None, Some(Ok(None)) | None) => Some("info"),
+        (None, Some(Err(reason))) => {
+            item.report.warning(&format!("data.{ZAP}"), format!("is no JSON, so that the level stays: {reason}"));
+            last
+        }
+    }
+}
+
+/// The name that upstream gives to the process.
+fn component(role: Role) -> &'static str {
+    match role {
+        Role::Channel => "inmemorychannel-dispatcher",
+        Role::Ingress => "mt_broker_ingress",
+        Role::Filter => "mt_broker_filter",
+    }
+}
+
+fn zap_level(text: &str) -> Result<Option<String>, String> {
+    let parsed: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Ok(parsed.get("level").and_then(Value::as_str).map(str::to_owned))
+}
+
+/// The levels of zap, those above `error` being errors, too.
+fn known(text: &str, key: &str, report: &mut Report<'_>) -> Option<&'static str> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "debug" => Some("debug"),
+        "info" | "" => Some("info"),
+        "warn" | "warning" => Some("warn"),
+        "error" | "dpanic" | "panic" | "fatal" => Some("error"),
+        _ => {
+            let rule = "is no level, so that the level stays: write debug, info, warn or error";
+            report.warning(&format!("data.{key}"), format!("{text:?} {rule}"));
+            None
+        }
+    }
+}
+
+fn check_observability(config_map: &ConfigMap, report: &mut Report<'_>) {
+    for (key, here) in [("metrics-protocol", &["", "none", "prometheus"][..]), ("tracing-protocol", &["", "none"])] {
+        if let Some(wanted) = duck::text(&config_map.data, key).filter(|wanted| !here.contains(wanted)) {
+            let rule =
+                "is not in this version: metrics are offered to Prometheus on the admin port, traces are not sent";
+            report.note(&format!("data.{key}"), format!("{wanted:?} {rule}"));
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What channels ask of senders, and as whom subscriptions send (control-plane.md 3.2, 3.3, 4.1, 5.11, 5.12, 7).
+
+use super::*;
+use crate::control::ApiServer;
+use crate::model::{Access, AuthorizationMode, Discovery, EventTypeOwner, Role, Rule, ServiceAccount, Subject};
+
+const POLICIES: &str = include_str!("oidc-eventpolicy.yaml");
+const CHANNEL_IN_CLUSTER: &str = include_str!("imc-strict-oidc.yaml");
+
+fn features(flags: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-features, namespace: knative-eventing}}\ndata: {{{flags}}}\n"
+    )
+}
+
+fn with(text: &str, settings: &Settings, last: Option<&Resolution>) -> Resolution {
+    resolve(&manifests(&[("a.yaml", text)]), last, settings)
+}
+
+/// 2026-12-01, when the certificates in the samples are valid.
+const LATER: i64 = 1_796_083_200;
+
+fn in_cluster(text: &str) -> Resolution {
+    with(text, &Settings { now: LATER, ..settings() }, None)
+}
+
+fn alone(text: &str) -> Resolution {
+    with(text, &Settings { api_server: ApiServer::Missing, ..settings() }, None)
+}
+
+fn feed() -> ChannelKey {
+    ChannelKey { kind: ChannelKind::Channel, namespace: "orders".to_owned(), name: "invoice-feed".to_owned() }
+}
+
+fn access(resolution: &Resolution, key: &ChannelKey) -> Option<Access> {
+    resolution.table.get(key).expect("a channel").1.access.clone()
+}
+
+/// samples 22 and 40: everything that is written for senders, by the controllers of a cluster.
+#[test]
+fn the_samples_of_the_contract() {
+    let text = format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}", features("authentication-oidc: Enabled"));
+    let resolution = in_cluster(&text);
+    let asked = access(&resolution, &feed()).expect("it asks");
+    assert_eq!(asked.audience, "messaging.knative.dev/inmemorychannel/orders/invoice-feed");
+    assert!(matches!(asked.oidc.discovery, Discovery::Cluster(_)));
+    assert!(resolution.table.oidc().is_some_and(|oidc| Arc::ptr_eq(oidc, &asked.oidc)), "one issuer for all");
+    let Rule::Policies(policies) = &asked.rule else { panic!("{:?}", asked.rule) };
+    assert_eq!(policies.len(), 1);
+    let subjects = [
+        "system:serviceaccount:orders:nightly-oidc-sources.knative.dev-pingsource",
+        "system:serviceaccount:orders:invoice-writer",
+        "system:serviceaccount:billing:*",
+    ];
+    assert_eq!(policies[0].subjects, subjects.map(Subject::parse));
+    let prefix = Filter::Prefix(vec![("type".to_owned(), "com.example.invoice.".to_owned())]);
+    assert_eq!(policies[0].filter, Filter::All(vec![prefix]));
+
+    let subscriptions = of(&resolution, &feed());
+    let of_uid = |uid: &str| {
+        subscriptions.iter().find(|subscription| subscription.key.name.ends_with(uid)).expect("a subscription")
+    };
+    let ledger = of_uid("000000000001");
+    let account = ServiceAccount {
+        namespace: "orders".to_owned(),
+        name: "ledger-oidc-messaging.knative.dev-subscription".to_owned(),
+    };
+    assert_eq!(ledger.sender.as_deref(), Some(&account), "7.2: copied");
+    let audience = |to: &Option<Addressable>| to.as_ref().and_then(|to| to.audience.clone());
+    assert_eq!(audience(&ledger.subscriber).as_deref(), Some("ledger-service"));
+    let sink = "messaging.knative.dev/inmemorychannel/orders/parking";
+    assert_eq!(audience(&ledger.dead_letter_sink).as_deref(), Some(sink));
+    let mailer = of_uid("000000000007");
+    let hashed = "default-to-mailer-2c7c1f6e-6f2dbc8de914239a92f7c1e91aed15a2ca63";
+    assert_eq!(mailer.sender.as_ref().map(|sender| sender.name.as_str()), Some(hashed), "7.1: never computed");
+    assert_eq!(audience(&mailer.reply).as_deref(), Some("mt-broker-filter"));
+}
+
+/// 3.4, 7.2: without the flag, nothing is asked and nothing proved.
+#[test]
+fn nothing_is_asked_without_the_flag() {
+    for flags in ["", "authentication-oidc: disabled", "_authentication-oidc: enabled"] {
+        let resolution = in_cluster(&format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}", features(flags)));
+        assert_eq!((access(&resolution, &feed()), resolution.table.oidc()), (None, None), "{flags}");
+        assert!(of(&resolution, &feed()).iter().all(|subscription| subscription.sender.is_none()), "{flags}");
+    }
+}
+
+/// 3.2, 3.3: flags in any case; what is no mode closes, what is no switch is off, and either is reported.
+#[test]
+fn flags() {
+    use AuthorizationMode::{AllowAll, AllowSameNamespace, DenyAll};
+    let on = "authentication-oidc: enabled";
+    for (flags, mode, words) in [
+        (on.to_owned(), Some(AllowSameNamespace), ""),
+        (format!("{on}, default-authorization-mode: Allow-All"), Some(AllowAll), ""),
+        (format!("{on}, default-authorization-mode: deny-all"), Some(DenyAll), ""),
+        (format!("{on}, ' default-authorization-mode ': deny-all"), Some(DenyAll), ""),
+        (format!("{on}, default-authorization-mode: nobody"), Some(DenyAll), "\"nobody\" is no mode"),
+        (format!("{on}, default-authorization-mode: ''"), Some(DenyAll), "\"\" is no mode"),
+        ("authentication-oidc: enbaled".to_owned(), None, "\"enbaled\" is neither enabled nor disabled"),
+    ] {
+        let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
+        let rule = access(&resolution, &channel("c")).map(|access| access.rule);
+        assert_eq!(rule, mode.map(|mode| Rule::Default(mode, "default".to_owned())), "{flags}");
+        let found = lines(&resolution).join("\n");
+        assert!(found.contains(words) && found.is_empty() == words.is_empty(), "{flags}: {found}");
+    }
+}
+
+/// 3.2: an issuer elsewhere is asked there, trusting the trust bundles; one that cannot be is none.
+#[test]
+fn discovery() {
+    for (url, place, words) in [
+        ("https://kubernetes.default.svc", Some(None), ""),
+        ("https://kubernetes.default.svc/", Some(None), ""),
+        ("https://issuer.example/x", Some(Some("https://issuer.example/x")), ""),
+        ("http://issuer.example", Some(Some("http://issuer.example/")), "is asked in the clear"),
+        ("issuer.example", None, "until then every request is refused"),
+        ("ftp://issuer.example", None, "until then every request is refused"),
+    ] {
+        let flags = format!("authentication-oidc: enabled, oidc-discovery-base-url: '{url}'");
+        let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
+        let found = match &resolution.table.oidc().expect("an issuer").discovery {
+            Discovery::Cluster(_) => Some(None),
+            Discovery::At(base) => Some(Some(base.url.as_str())),
+            Discovery::Nowhere => None,
+        };
+        assert_eq!(found, place, "{url}");
+        let found = lines(&resolution).join("\n");
+        assert!(found.contains(words) && found.is_empty() == words.is_empty(), "{url}: {found}");
+    }
+}
+
+/// 7.8, AU-12: a policy that is listed and not there closes the channel, and so does a list that cannot be read.
+#[test]
+fn what_is_not_known_closes() {
+    let on = features("authentication-oidc: enabled");
+    let listing = |status: &str| format!("{CHANNEL}status: {{{status}}}\n{on}");
+    for (status, words) in [
+        ("policies: [{name: p}]", "EventPolicy default/p of channel default/c is not known"),
+        ("policies: {name: p}", "status.policies of channel default/c cannot be read"),
+        ("policies: [{apiVersion: x}]", "status.policies of channel default/c cannot be read"),
+    ] {
+        let Rule::Unknown(reason) = access(&in_cluster(&listing(status)), &channel("c")).expect("it asks").rule else {
+            panic!("{status} opens");
+        };
+        assert!(reason.contains(words), "{reason}");
+    }
+    let written = in_cluster(&listing("address: {audience: written}"));
+    assert_eq!(access(&written, &channel("c")).map(|access| access.audience), Some("written".to_owned()), "4.1");
+    let computed = in_cluster(&listing(""));
+    let audience = "messaging.knative.dev/inmemorychannel/default/c";
+    assert_eq!(access(&computed, &channel("c")).map(|access| access.audience.clone()).as_deref(), Some(audience));
+}
+
+/// A policy that is not understood allows nobody, though it had allowed somebody before.
+#[test]
+fn a_broken_policy_allows_nobody() {
+    let policy = |filters: &str| {
+        format!(
+            "---\napiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {{name: p}}\nspec: {{filters: {filters}}}\nstatus: {{from: ['*']}}\n"
+        )
+    };
+    let text = |filters: &str| {
+        let on = features("authentication-oidc: enabled");
+        format!("{CHANNEL}status: {{policies: [{{name: p}}]}}\n{}{on}", policy(filters))
+    };
+    let subjects = |resolution: &Resolution| match access(resolution, &channel("c")).expect("it asks").rule {
+        Rule::Policies(policies) => policies[0].subjects.len(),
+        rule => panic!("{rule:?}"),
+    };
+    let good = in_cluster(&text("[{cesql: 'TRUE'}]"));
+    assert_eq!((subjects(&good), lines(&good).len()), (1, 0));
+    for filters in ["[{cesql: '(('}]", "[{exact: {}}]", "[{exacly: {type: t}}]", "5"] {
+        let broken = with(&text(filters), &settings(), Some(&good));
+        let rule = access(&broken, &channel("c")).expect("it asks").rule;
+        match rule {
+            Rule::Policies(policies) => assert!(policies[0].subjects.is_empty(), "{filters}"),
+            rule => panic!("{rule:?}"),
+        }
+        assert!(broken.problems.iter().any(Problem::is_error), "{filters}");
+    }
+}
+
+/// A name that is no name could be a path to something else.
+#[test]
+fn names_of_accounts_are_names() {
+    let text = |name: &str| {
+        format!(
+            "{CHANNEL}spec: {{subscribers: [{{uid: u, subscriberUri: 'http://sink', auth: {{serviceAccountName: '{name}'}}}}]}}\n{}",
+            features("authentication-oidc: enabled")
+        )
+    };
+    assert!(only(&in_cluster(&text("a.b-c"))).sender.is_some());
+    for name in ["../secrets/x", "a/token", "A", "a?b", "-a"] {
+        let resolution = in_cluster(&text(name));
+        assert!(of(&resolution, &channel("c")).is_empty(), "{name}");
+        assert!(lines(&resolution)[0].contains("is no name of a ServiceAccount"), "{:?}", lines(&resolution));
+    }
+}
+
+/// 3.12a: the flags stay when `config-features` goes away; what is asked is never older than the flags.
+#[test]
+fn flags_stay() {
+    let on = features("authentication-oidc: enabled, default-authorization-mode: deny-all");
+    let first = in_cluster(&format!("{CHANNEL}{on}"));
+    let gone = with(CHANNEL, &settings(), Some(&first));
+    assert_eq!(access(&gone, &channel("c")), access(&first, &channel("c")));
+    assert!(Arc::ptr_eq(&gone.table, &first.table));
+    let open = in_cluster(CHANNEL);
+    assert_eq!(access(&open, &channel("c")), None);
+    let broken = CHANNEL.to_owned() + "spec: {delivery: {retry: many}}\n" + &on;
+    let closed = with(&broken, &settings(), Some(&open));
+    let rule = access(&closed, &channel("c")).map(|access| access.rule);
+    let expected = Rule::Default(AuthorizationMode::DenyAll, "default".to_owned());
+    assert_eq!(rule, Some(expected), "a channel in its last good form asks as the flags say");
+}
+
+/// Without a cluster, policies are followed by their `spec`, and local destinations know their audience.
+#[test]
+fn without_a_cluster_the_spec_is_followed() {
+    let policy = |name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let c = "ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
+    let labelled = "selector: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, matchLabels: {team: a}}";
+    let flags = features("authentication-oidc: enabled, oidc-discovery-base-url: 'https://issuer'");
+    let others = "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: d, labels: {team: a}}\n---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: e, namespace: other}\n";
+    let allowed = |resolution: &Resolution, key: &ChannelKey| match access(resolution, key).expect("it asks").rule {
+        Rule::Policies(policies) => policies.iter().map(|policy| policy.subjects.len()).collect(),
+        Rule::Default(..) => vec![],
+        rule => panic!("{rule:?}"),
+    };
+    let e = ChannelKey { namespace: "other".to_owned(), ..channel("e") };
+    for (spec, of_c, of_d, of_e, words) in [
+        (format!("to: [{{{c}}}], from: [{{sub: a}}, {{sub: b}}]"), vec![2], vec![], vec![], ""),
+        (format!("to: [{{{labelled}}}], from: [{{sub: a}}]"), vec![], vec![1], vec![], ""),
+        ("from: [{sub: a}]".to_owned(), vec![1], vec![1], vec![], ""),
+        (
+            format!("to: [{{{c}}}], from: [{{ref: {{kind: PingSource}}}}]"),
+            vec![0],
+            vec![0],
+            vec![],
+            "spec.from[0].ref: cannot be followed without a cluster",
+        ),
+    ] {
+        let resolution = alone(&format!("{CHANNEL}{others}{}{flags}", policy("p", &spec)));
+        let found = [&channel("c"), &channel("d"), &e].map(|key| allowed(&resolution, key));
+        assert_eq!(found, [of_c, of_d, of_e], "{spec}");
+        let text = lines(&resolution).join("\n");
+        assert!(text.contains(words), "{spec}: {text}");
+    }
+    let channel_d = "{ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: d}}";
+    let resolution = alone(&format!("{CHANNEL}{}{others}{flags}", subscription(channel_d)));
+    let [made] = &of(&resolution, &channel("c"))[..] else { panic!("one subscription") };
+    let to = made.subscriber.as_ref().expect("a subscriber");
+    assert_eq!(to.audience.as_deref(), Some("messaging.knative.dev/inmemorychannel/default/d"));
+    let account = made.sender.as_ref().map(ToString::to_string);
+    assert_eq!(account.as_deref(), Some("system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription"));
+    let address = &status(&resolution, ObjectKind::Channel, "d")["address"]["audience"];
+    assert_eq!(address, "messaging.knative.dev/inmemorychannel/default/d");
+}
+
+/// Without a cluster and without another issuer, it is said that nothing can be verified; the channel stays closed.
+#[test]
+fn without_a_cluster_and_an_issuer_nothing_is_open() {
+    let resolution = alone(&format!("{CHANNEL}{}", features("authentication-oidc: enabled")));
+    assert!(access(&resolution, &channel("c")).is_some());
+    let found = lines(&resolution).join("\n");
+    assert!(found.contains("data.authentication-oidc: asks for tokens of a cluster, and there is none"), "{found}");
+    assert!(found.contains("write disabled, or the issuer in oidc-discovery-base-url"), "{found}");
+    let noted = alone(&format!("{CHANNEL}{}", features("eventtype-auto-create: enabled")));
+    assert!(lines(&noted).join("\n").contains("note: has no effect"), "{:?}", lines(&noted));
+}
+
+/// 8.1 to 8.3: channels that no Broker owns are described, and the replies of their subscribers.
+#[test]
+fn owners_of_event_types() {
+    let on = features("eventtype-auto-create: enabled, authentication-oidc: enabled");
+    let resolution = in_cluster(&format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{on}"));
+    let channel_of = |resolution: &Resolution| resolution.table.get(&feed()).expect("a channel").1.event_types.clone();
+    let owner = channel_of(&resolution).expect("an owner");
+    let expected = EventTypeOwner {
+        api_version: "messaging.knative.dev/v1",
+        kind: "InMemoryChannel",
+        namespace: "orders".to_owned(),
+        name: "invoice-feed".to_owned(),
+        uid: "7b1b2f0a-33b7-4f0e-8d0a-0c6a5f5e1a01".to_owned(),
+        address: Some("https".to_owned()),
+    };
+    assert_eq!(*owner, expected);
+    let subscriptions = of(&resolution, &feed());
+    let ledger = subscriptions.iter().find(|s| s.key.name.ends_with("01")).expect("a subscription");
+    let of_replies = ledger.event_types.as_ref().expect("an owner");
+    assert_eq!((of_replies.kind, of_replies.name.as_str()), ("Subscription", "ledger"));
+    assert_eq!(of_replies.uid, "5c1d2a10-0000-4000-8000-000000000001");
+
+    let owned = CHANNEL_IN_CLUSTER.replace(
+        "  generation: 20\n",
+        "  ownerReferences: [{apiVersion: eventing.knative.dev/v1, kind: Broker, name: b, uid: u}]\n",
+    );
+    let resolution = in_cluster(&format!("{owned}{on}"));
+    assert_eq!(channel_of(&resolution), None);
+    assert!(of(&resolution, &feed()).iter().all(|subscription| subscription.event_types.is_none()));
+    let off = in_cluster(CHANNEL_IN_CLUSTER);
+    assert_eq!(channel_of(&off), None);
+}
+
+/// 5.11, 5.12, AU-1, AU-13: the roles of upstream's broker.
+#[test]
+fn roles() {
+    let on = features("authentication-oidc: enabled, eventtype-auto-create: enabled");
+    let broker = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b, uid: bu}\nstatus:\n  address: {name: https, url: 'https://b', audience: of-b}\n  policies: [{name: p}]\n  annotations: {knative.dev/channelAddress: 'http://c', knative.dev/channelAudience: of-c}\n";
+    let trigger = "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, uid: tu}\nspec: {broker: b}\nstatus: {subscriberUri: 'http://s', subscriberAudience: of-s, auth: {serviceAccountName: t-oidc}}\n";
+    let subscription = |status: &str| {
+        format!(
+            "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata:\n  name: b-t-tu\n  ownerReferences: [{{kind: Trigger, uid: tu}}]\nspec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\nstatus: {{{status}}}\n"
+        )
+    };
+    let as_role = |role, text: &str| with(text, &Settings { role, ..settings() }, None);
+
+    let resolution = as_role(Role::Ingress, &format!("{broker}{on}"));
+    let relay = &resolution.table.relays().brokers["/default/b"];
+    let asked = relay.access.as_ref().expect("it asks");
+    assert_eq!(asked.audience, "of-b");
+    assert!(matches!(asked.rule, Rule::Unknown(_)), "its policy is missing");
+    let sender = relay.sender.as_ref().map(ToString::to_string);
+    assert_eq!(sender.as_deref(), Some("system:serviceaccount:knative-eventing:mt-broker-ingress-oidc"));
+    assert_eq!(relay.channel.as_ref().and_then(|channel| channel.audience.as_deref()), Some("of-c"));
+    assert_eq!(relay.event_types.as_ref().map(|owner| (owner.kind, owner.uid.as_str())), Some(("Broker", "bu")));
+
+    for (subscription, rule) in [
+        (subscription("auth: {serviceAccountName: s-oidc}"), "Only(\"system:serviceaccount:default:s-oidc\")"),
+        (subscription(""), "Unknown("),
+        (String::new(), "Absent("),
+    ] {
+        let resolution = as_role(Role::Filter, &format!("{broker}{trigger}{subscription}{on}"));
+        let relay = &resolution.table.relays().triggers["/default/t"];
+        let asked = relay.access.as_ref().expect("it asks");
+        assert_eq!(asked.audience, "mt-broker-filter", "AU-5");
+        assert!(format!("{:?}", asked.rule).starts_with(rule), "{:?}", asked.rule);
+        let sender = relay.sender.as_ref().map(ToString::to_string);
+        assert_eq!(sender.as_deref(), Some("system:serviceaccount:default:t-oidc"));
+        assert_eq!(relay.event_types.as_ref().map(|owner| owner.kind), Some("Trigger"));
+    }
+
+    let open = as_role(Role::Filter, &format!("{broker}{trigger}"));
+    assert!(open.table.relays().triggers["/default/t"].access.is_none());
+    let broken = trigger.replace("spec: {broker: b}", "spec: {broker: b, filters: [{exact: {}}]}");
+    let closed = with(&format!("{broker}{broken}{on}"), &Settings { role: Role::Filter, ..settings() }, Some(&open));
+    let relay = &closed.table.relays().triggers["/default/t"];
+    assert!(relay.access.is_some(), "what keeps its last good form asks as the flags say");
+}

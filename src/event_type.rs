@@ -1,0 +1,193 @@
+//! `EventType`s, made of events that are seen (control-plane.md 8).
+//!
+//! Whoever sees an event only puts its type into a bounded queue, if it is new, and never waits; one task makes what is
+//! in the queue. What does not fit is left to the next event of that type. Nothing here changes what becomes of an event.
+
+pub mod kubernetes;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use md5::{Digest, Md5};
+use moka::future::Cache;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Event;
+use crate::model::EventTypeOwner;
+use crate::telemetry::counters::Counters;
+
+/// Types that wait to be made.
+const QUEUE: usize = 1024;
+/// Types that are remembered as made.
+const MAX_KNOWN: u64 = 50_000;
+/// One that is removed from the cluster comes back after this time, if its events go on.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// One that could not be made is not tried again for this time.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Making one takes no longer (8.1).
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
+
+type Fingerprint = [u8; 16];
+
+/// A type of events that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventType {
+    /// What it was seen at.
+    pub owner: Arc<EventTypeOwner>,
+    /// `metadata.name` (8.2).
+    pub name: String,
+    /// The event's `type`.
+    pub ty: String,
+    /// The event's `source`.
+    pub source: String,
+    /// The event's `dataschema`, or nothing.
+    pub schema: String,
+    /// The event's `specversion`.
+    pub spec_version: &'static str,
+}
+
+/// Makes `EventType`s.
+pub trait Creator: Send + Sync + 'static {
+    /// Makes one; one that exists is left as it is.
+    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<Created, String>>;
+}
+
+/// What came of making one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It is new.
+    New,
+    /// There was one of its name.
+    Existed,
+}
+
+/// What has been done already.
+#[derive(Clone)]
+struct Memory {
+    made: Cache<Fingerprint, ()>,
+    failed: Cache<Fingerprint, ()>,
+}
+
+impl Memory {
+    fn holds(&self, fingerprint: &Fingerprint) -> bool {
+        self.made.contains_key(fingerprint) || self.failed.contains_key(fingerprint)
+    }
+}
+
+/// Where events are shown. The default looks at none.
+#[derive(Clone, Default)]
+pub struct EventTypes(Option<Looking>);
+
+#[derive(Clone)]
+struct Looking {
+    queue: mpsc::Sender<EventType>,
+    memory: Memory,
+    counters: Arc<Counters>,
+}
+
+impl EventTypes {
+    /// Has the type of an event made, if it is wanted and new. Never waits; free where it is not wanted.
+    pub fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
+        let (Some(owner), Some(looking)) = (owner, &self.0) else { return };
+        let text = |name| event.get(name).unwrap_or_default();
+        let (ty, source) = (text("type"), text("source"));
+        let fingerprint = fingerprint(owner, &ty, &source);
+        if looking.memory.holds(&fingerprint) {
+            return;
+        }
+        let wanted = EventType {
+            name: name(owner, &fingerprint),
+            owner: Arc::clone(owner),
+            ty: ty.into_owned(),
+            source: source.into_owned(),
+            schema: text("dataschema").into_owned(),
+            spec_version: event.spec_version().as_str(),
+        };
+        if looking.queue.try_send(wanted).is_err() {
+            looking.counters.event_types_put_off.increment();
+        }
+    }
+}
+
+/// The task that makes them.
+pub struct Maker {
+    queue: mpsc::Receiver<EventType>,
+    memory: Memory,
+    creator: Arc<dyn Creator>,
+    counters: Arc<Counters>,
+}
+
+/// Where events are shown, and the task that has `creator` make their types.
+#[must_use]
+pub fn maker(creator: Arc<dyn Creator>, counters: Arc<Counters>) -> (EventTypes, Maker) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let remember = |time| Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
+    let memory = Memory { made: remember(REMEMBERED), failed: remember(PAUSE) };
+    let looking = Looking { queue: sender, memory: memory.clone(), counters: Arc::clone(&counters) };
+    (EventTypes(Some(looking)), Maker { queue, memory, creator, counters })
+}
+
+impl Maker {
+    /// Makes types until `stop`. What is in the queue then is left to other processes.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while let Some(Some(wanted)) = stop.run_until_cancelled(self.queue.recv()).await {
+            if stop.run_until_cancelled(self.make(&wanted)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn make(&self, wanted: &EventType) {
+        let fingerprint = fingerprint(&wanted.owner, &wanted.ty, &wanted.source);
+        if self.memory.holds(&fingerprint) {
+            return;
+        }
+        let created = tokio::time::timeout(TIMEOUT, self.creator.create(wanted)).await;
+        let failed = match created {
+            Ok(Ok(created)) => {
+                if created == Created::New {
+                    self.counters.event_types_created.increment();
+                    tracing::info!(namespace = wanted.owner.namespace, name = wanted.name, "EventType made");
+                }
+                self.memory.made.insert(fingerprint, ()).await;
+                return;
+            }
+            Ok(Err(reason)) => reason,
+            Err(_elapsed) => format!("no answer within {} s", TIMEOUT.as_secs()),
+        };
+        self.counters.event_types_failed.increment();
+        tracing::warn!(
+            namespace = wanted.owner.namespace,
+            name = wanted.name,
+            error = failed,
+            "An EventType could not be made"
+        );
+        self.memory.failed.insert(fingerprint, ()).await;
+    }
+}
+
+/// 8.2: `type`, `source`, namespace and name, one behind the other.
+fn fingerprint(owner: &EventTypeOwner, ty: &str, source: &str) -> Fingerprint {
+    let parts = [ty, source, &owner.namespace, &owner.name];
+    parts.iter().fold(Md5::new(), Digest::chain_update).finalize().into()
+}
+
+/// `et-<name>-<md5>`; the name gives way where that is too long.
+fn name(owner: &EventTypeOwner, fingerprint: &Fingerprint) -> String {
+    let kept = LONGEST_NAME - "et-".len() - "-".len() - 2 * fingerprint.len();
+    let mut name = format!("et-{}-", owner.name.get(..kept).unwrap_or(&owner.name).to_ascii_lowercase());
+    for byte in fingerprint {
+        if write!(name, "{byte:02x}").is_err() {
+            tracing::debug!("Formatting into a string failed");
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What stands before every handler on the ports for events, whatever the role: probes are answered before anything else
+//! is looked at, and nothing is taken before there is a configuration (control-plane.md 1.8 to 1.9, 1.12).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::channel;
+use crate::model::Scheme;
+use crate::server::Handler;
+use crate::supervisor::Readiness;
+
+/// What the kubelet's probes call themselves; the mode does not matter to them, nor does the path.
+const KUBELET: &str = "kube-probe/";
+/// Knative's own probe, and what it wants to see again.
+const NETWORK_PROBE: &str = "k-network-probe";
+const NETWORK_HASH: &str = "k-network-hash";
+
+/// A handler behind its gate.
+pub struct Gate<H> {
+    handler: H,
+    readiness: Readiness,
+    served: Served,
+}
+
+/// Counts the requests that are not probes, so that a stop can tell when it has become quiet. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Served(Arc<AtomicU64>);
+
+impl Served {
+    /// How many there have been.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl<H> Gate<H> {
+    /// A gate before `handler`.
+    #[must_use]
+    pub fn new(handler: H, readiness: Readiness, served: Served) -> Self {
+        Self { handler, readiness, served }
+    }
+
+    /// The answer to a probe; `None` if it is none.
+    fn probe(&self, request: &Request<Incoming>, scheme: Scheme) -> Option<StatusCode> {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let kubelet = header(USER_AGENT.as_str()).is_some_and(|agent| agent.starts_with(KUBELET));
+        let network = header(NETWORK_PROBE) == Some("probe");
+        let status = match (self.readiness.missing(), scheme) {
+            _ if !kubelet && !network => return None,
+            _ if self.readiness.is_stopping() => StatusCode::SERVICE_UNAVAILABLE,
+            _ if network && header(NETWORK_HASH).is_none_or(str::is_empty) => StatusCode::BAD_REQUEST,
+            _ if network => StatusCode::OK,
+            (_, Scheme::Https) => StatusCode::OK,
+            (None, Scheme::Http) => StatusCode::NO_CONTENT,
+            (Some(_), Scheme::Http) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Some(status)
+    }
+}
+
+impl<H: Handler> Handler for Gate<H> {
+    async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
+        if let Some(status) = self.probe(&request, scheme) {
+            let mut response = empty(status);
+            if let Some(hash) = request.headers().get(NETWORK_HASH).filter(|_| status == StatusCode::OK) {
+                response.headers_mut().insert(NETWORK_HASH, hash.clone());
+            }
+            return response;
+        }
+        self.served.0.fetch_add(1, Ordering::Relaxed);
+        let version = request.version();
+        let mut response = if self.readiness.is_starting() {
+            let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
+            response
+        } else {
+            self.handler.handle(request, scheme).await
+        };
+        // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
+        if version < Version::HTTP_2 && self.readiness.is_stopping() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}

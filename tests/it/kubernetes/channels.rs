@@ -1,0 +1,179 @@
+//! Channels and their subscribers: what is served when, and what the status says (control-plane.md 2).
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{cluster, host, reconciled, served, subscribe, until_marked};
+use crate::support::cluster::objects::{channel, subscriber};
+use crate::support::pod::Pod;
+use crate::support::sender::{event, plain, send};
+use crate::support::subscriber::Subscriber;
+use crate::support::{SOON, eventually};
+
+/// C4, C5, C6, C7, C8, C12; 2.8, 2.9, 2.14, 2.15, 4.4: from the first event after the mark on, nothing is missed.
+#[tokio::test]
+async fn subscribers_are_served_and_then_marked() {
+    let cluster = cluster().await;
+    let pod = Pod::of(&cluster).await.start().await;
+    let (first, second) = (Subscriber::ok().await, Subscriber::ok().await);
+    served(&cluster, "a", &[]).await;
+    subscribe(&cluster, "a", &[subscriber("s", &first.url())]).await;
+    let marked = until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    assert_eq!(marked["status"]["address"], reconciled("a", &json!(1))["address"], "nothing else is written");
+    assert_eq!(marked["metadata"].get("finalizers"), None);
+
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "by-path").await, 202);
+    let by_host = event(&plain(), pod.http_url("/"), "by-host").header("host", host("a"));
+    assert_eq!(by_host.send().await.expect("an answer").status(), 202);
+    assert_eq!(first.until(2).await.iter().map(|got| got.id().to_owned()).collect::<Vec<_>>(), ["by-path", "by-host"]);
+
+    let mut changed = subscriber("s", &second.url());
+    changed["generation"] = json!(2);
+    subscribe(&cluster, "a", &[changed, subscriber("r", &first.url())]).await;
+    until_marked(&cluster, "a", &[("uid-of-s", 2), ("uid-of-r", 1)]).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "third").await, 202);
+    assert_eq!((first.until(3).await.len(), second.until(1).await.len()), (3, 1));
+
+    subscribe(&cluster, "a", &[]).await;
+    until_marked(&cluster, "a", &[]).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "nobody").await, 202);
+    assert_eq!((first.count(), second.count()), (3, 1));
+}
+
+/// C14; 2.15b, 2.16.
+#[tokio::test]
+async fn a_deleted_channel_is_gone_at_once_and_one_made_again_begins_anew() {
+    let cluster = cluster().await;
+    let (old, new) = (Subscriber::ok().await, Subscriber::ok().await);
+    served(&cluster, "a", &[subscriber("s", &old.url())]).await;
+    let pod = Pod::of(&cluster).await.start().await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "1").await, 202);
+    cluster.delete("InMemoryChannel", "t/a").await;
+    eventually("the channel is gone", || pod.logged(&["Configuration applied", "\"channels\":0"]).len() == 1).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "2").await, 404);
+    let by_host = event(&plain(), pod.http_url("/"), "3").header("host", host("a"));
+    assert_eq!(by_host.send().await.expect("an answer").status(), 404);
+
+    let mut broken = subscriber("s", &new.url());
+    broken["delivery"] = json!({"backoffDelay": "soon"});
+    cluster.create(&channel("t/a", &[broken])).await;
+    eventually("the error is told", || !pod.logged(&["Configuration has an error", "backoffDelay"]).is_empty()).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "4").await, 404, "the form of the old one does not come back");
+    assert_eq!((old.count(), new.count()), (1, 0));
+}
+
+/// C9; 2.11: what another writer has erased is written again, whatever the generation.
+#[tokio::test]
+async fn a_status_that_was_erased_is_written_again() {
+    let cluster = cluster().await;
+    served(&cluster, "a", &[subscriber("s", "http://localhost:1/")]).await;
+    let _pod = Pod::of(&cluster).await.start().await;
+    for _ in 0..3 {
+        until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+        cluster.merge_status("InMemoryChannel", "t/a", &json!({"subscribers": null})).await;
+    }
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    let mut stale = cluster.get("InMemoryChannel", "t/a").await.expect("a channel");
+    stale["status"]["subscribers"] = json!([{"uid": "uid-of-s", "observedGeneration": 0, "ready": "True"}]);
+    cluster.replace_status(&stale).await.expect("replaced");
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+}
+
+/// C11; 2.17, 2.18: one Warning, no status, and the subscribers of before.
+#[tokio::test]
+async fn a_bad_subscriber_changes_nothing_and_is_told() {
+    let cluster = cluster().await;
+    let (good, other) = (Subscriber::ok().await, Subscriber::ok().await);
+    served(&cluster, "a", &[subscriber("s", &good.url())]).await;
+    let pod = Pod::of(&cluster).await.start().await;
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    let mut bad = subscriber("bad", &other.url());
+    bad["delivery"] = json!({"backoffDelay": "soon"});
+    subscribe(&cluster, "a", &[subscriber("o", &other.url()), bad]).await;
+    let told = || async {
+        let events = cluster.list("Event", "t").await;
+        events.into_iter().filter(|event| event["reason"] == "InternalError").collect::<Vec<_>>()
+    };
+    cluster.until_logged("an Event", |entry| entry.line().starts_with("create events t")).await;
+    cluster.merge_status("InMemoryChannel", "t/a", &json!({"observedGeneration": 2})).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "1").await, 202);
+    assert_eq!((good.count(), other.count()), (1, 0));
+    assert_eq!(
+        pod.object("channels", "a").await["status"]["subscribers"],
+        json!([{"uid": "uid-of-s", "ready": "True"}])
+    );
+
+    subscribe(&cluster, "a", &[subscriber("o", &other.url())]).await;
+    until_marked(&cluster, "a", &[("uid-of-o", 1)]).await;
+    let events = told().await;
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!((&events[0]["type"], &events[0]["involvedObject"]["name"]), (&json!("Warning"), &json!("a")));
+    assert_eq!(events[0]["source"]["component"], "inmemorychannel-controller");
+    assert!(events[0]["message"].as_str().expect("text").contains("backoffDelay"));
+}
+
+/// 1.20a, 2.7, 2.8: a channel that is not Ready yet, or not any more, takes events; 2.6: one of another scope does not.
+#[tokio::test]
+async fn channels_do_not_wait_for_ready() {
+    let cluster = cluster().await;
+    let pod = Pod::of(&cluster).await.start().await;
+    let sink = Subscriber::ok().await;
+    cluster.create(&channel("t/new", &[subscriber("s", &sink.url())])).await;
+    until_marked(&cluster, "new", &[("uid-of-s", 1)]).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/new"), "1").await, 202);
+    let not_ready = json!({"conditions": [{"type": "Ready", "status": "False"}]});
+    cluster.merge_status("InMemoryChannel", "t/new", &not_ready).await;
+    subscribe(&cluster, "new", &[subscriber("s", &sink.url()), subscriber("r", &sink.url())]).await;
+    until_marked(&cluster, "new", &[("uid-of-s", 1), ("uid-of-r", 1)]).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/new"), "2").await, 202);
+    sink.until(3).await;
+
+    let mut foreign = channel("t/foreign", &[subscriber("s", &sink.url())]);
+    foreign["metadata"]["annotations"] = json!({"eventing.knative.dev/scope": "namespace"});
+    cluster.create(&foreign).await;
+    served(&cluster, "last", &[]).await;
+    eventually("the last one is served", || !pod.logged(&["Configuration applied", "\"channels\":2"]).is_empty()).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/foreign"), "3").await, 404);
+}
+
+/// 1.6: with `NAMESPACE`, the channels of that namespace and scope, and no others.
+#[tokio::test]
+async fn a_dispatcher_of_one_namespace() {
+    let cluster = cluster().await;
+    for name in ["mine", "theirs"] {
+        served(&cluster, name, &[]).await;
+    }
+    let scope = json!({"metadata": {"annotations": {"eventing.knative.dev/scope": "namespace"}}});
+    cluster.merge("InMemoryChannel", "t/mine", &scope).await;
+    let pod = Pod::of(&cluster).await.env("NAMESPACE", "t").start().await;
+    assert_eq!(send(&plain(), pod.http_url("/t/mine"), "1").await, 202);
+    assert_eq!(send(&plain(), pod.http_url("/t/theirs"), "2").await, 404);
+    let log = cluster.log();
+    let of_pod = || log.iter().filter(|entry| entry.user.ends_with(":imc-dispatcher"));
+    assert!(of_pod().any(|entry| entry.resource == "inmemorychannels"));
+    assert!(of_pod().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
+}
+
+/// 2.13: the first event after the mark is delivered, every time, to channels and to subscribers that are new.
+#[tokio::test]
+async fn the_first_event_after_the_mark_is_delivered() {
+    let cluster = cluster().await;
+    let pod = Pod::of(&cluster).await.start().await;
+    let sink = Subscriber::ok().await;
+    let client = plain();
+    for round in 0..20 {
+        let name = format!("c{round}");
+        cluster.create(&channel(&format!("t/{name}"), &[subscriber("s", &sink.url())])).await;
+        let marked = || async {
+            let channel = cluster.get("InMemoryChannel", &format!("t/{name}")).await.expect("a channel");
+            channel["status"]["subscribers"][0]["ready"] == "True"
+        };
+        let deadline = Instant::now() + SOON;
+        while !marked().await {
+            assert!(Instant::now() < deadline, "{name} is not marked");
+        }
+        assert_eq!(send(&client, pod.http_url(&format!("/t/{name}")), &name).await, 202);
+        assert_eq!(sink.count(), round + 1, "202 means that it is delivered");
+    }
+}

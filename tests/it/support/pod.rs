@@ -1,0 +1,83 @@
+//! A dispatcher as a pod of a cluster: upstream's environment and no argument (control-plane.md 1.3, 1.5).
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::cluster::{Cluster, SYSTEM};
+use super::dispatcher::Dispatcher;
+
+/// What upstream's manifest sets, but for the API server's address (1.5).
+const ENVIRONMENT: [(&str, &str); 8] = [
+    ("SYSTEM_NAMESPACE", SYSTEM),
+    ("POD_NAME", "imc-dispatcher-0"),
+    ("CONTAINER_NAME", "dispatcher"),
+    ("CONFIG_LOGGING_NAME", "config-logging"),
+    ("CONFIG_OBSERVABILITY_NAME", "config-observability"),
+    ("METRICS_DOMAIN", "knative.dev/internal/eventing"),
+    ("MAX_IDLE_CONNS", "1000"),
+    ("MAX_IDLE_CONNS_PER_HOST", "1000"),
+];
+
+/// A pod that is to be started.
+pub(crate) struct Pod {
+    directory: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Pod {
+    /// A pod of `imc-dispatcher` in this cluster.
+    pub(crate) async fn of(cluster: &Cluster) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        fs::create_dir(directory.path().join("account")).expect("made");
+        fs::create_dir(directory.path().join("root")).expect("made");
+        fs::write(directory.path().join("account/ca.crt"), cluster.ca()).expect("written");
+        cluster.write_token(&directory.path().join("account"), "imc-dispatcher").await;
+        let url: url::Url = cluster.url().parse().expect("a URL");
+        let port = url.port().expect("a port").to_string();
+        let mut pod = Self { directory, environment: Vec::new() };
+        for (name, value) in ENVIRONMENT {
+            pod = pod.env(name, value);
+        }
+        pod = pod.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", &port);
+        for port in ["HTTP", "HTTPS", "ADMIN"] {
+            pod = pod.env(&format!("SEALPOST_{port}_ADDR"), "127.0.0.1:0");
+        }
+        pod
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) async fn listening(self) -> Dispatcher {
+        let Self { directory, environment } = self;
+        let at = |name: &str| directory.path().join(name);
+        let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
+        // Another build of it, to measure.
+        let binary = std::env::var("SEALPOST_TEST_BINARY").ok();
+        let child = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_sealpost")))
+            .env_clear()
+            .envs(environment)
+            .env("SEALPOST_SERVICE_ACCOUNT_DIR", at("account"))
+            .env("SEALPOST_PORTS_FILE", at("ports.json"))
+            .current_dir(at("root"))
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .spawn()
+            .expect("sealpost starts");
+        Dispatcher::listening(child, directory).await
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(self) -> Dispatcher {
+        let dispatcher = self.listening().await;
+        dispatcher.until_ready().await;
+        dispatcher
+    }
+}
