@@ -101,12 +101,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_services = memory.map_or(&no_services, |memory| &memory.services);
     let services = service::resolve(&mut collected.services, &collected.pods, last_services);
 
-    let ca_certs = match (&settings.ca_certs, &certificate) {
-        (CaCerts::Given(ca), _) => ca.clone(),
-        (_, Some(certificate)) => certificate.ca_pem.clone(),
-        (CaCerts::Development(ca), None) => Some(ca.clone()),
-        (CaCerts::Unknown, None) => None,
-    };
+    let ca_certs = advertised(settings, certificate.as_ref());
     let effective = settings.transport_encryption.unwrap_or(mode);
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
     let trust = Trust::new(&bundles, trusted, settings.now);
@@ -151,6 +146,16 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let memory =
         Memory { mode, flags, defaults, parents, reconciled, relayed, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+}
+
+/// The CA that https addresses advertise, if one is known.
+fn advertised(settings: &Settings, certificate: Option<&ServerCertificate>) -> Option<String> {
+    match (&settings.ca_certs, certificate) {
+        (CaCerts::Given(ca), _) => ca.clone(),
+        (_, Some(certificate)) => certificate.ca_pem.clone(),
+        (CaCerts::Development(ca), None) => Some(ca.clone()),
+        (CaCerts::Unknown, None) => None,
+    }
 }
 
 /// The value of the last resolution where it is equal.

@@ -3,6 +3,7 @@
 
 mod brokers;
 mod channels;
+mod identities;
 mod modes;
 mod oidc;
 mod outages;

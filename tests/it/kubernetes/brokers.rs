@@ -1,22 +1,21 @@
 //! A Broker of three pods, each with nothing but upstream's environment, image and rights (control-plane.md 5, C26).
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::cluster;
+use super::{cluster, until_answer};
 use crate::support::cluster::broker::{AUDIENCE, Flags, Wanted, account};
 use crate::support::cluster::objects::{object, tls_secret};
 use crate::support::cluster::services::{Service, finding};
 use crate::support::cluster::{Cluster, Entry, SYSTEM};
 use crate::support::dispatcher::Dispatcher;
+use crate::support::eventually;
 use crate::support::pki::Ca;
 use crate::support::pod::Pod;
 use crate::support::sender::{client, event, plain, tls};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{SOON, eventually};
 
 /// Three pods behind their Services.
 struct Pods {
@@ -68,6 +67,26 @@ fn claims(authorization: Option<&str>) -> (String, Value) {
     (claims["sub"].as_str().expect("a subject").to_owned(), claims["aud"].clone())
 }
 
+/// Who is sent to: the subscriber of the Trigger `one`, which answers with an event, and that of `two`, which gets those.
+struct Sinks {
+    first: Subscriber,
+    second: Subscriber,
+}
+
+impl Sinks {
+    async fn start() -> Self {
+        let first = Subscriber::answering(|request| Reply::event("second", &format!("r-{}", request.id()))).await;
+        Self { first, second: Subscriber::ok().await }
+    }
+
+    fn triggers(&self) -> [Wanted; 2] {
+        [
+            Wanted { name: "one", ty: "test.event", subscriber: self.first.url(), audience: Some("of-first") },
+            Wanted { name: "two", ty: "second", subscriber: self.second.url(), audience: None },
+        ]
+    }
+}
+
 /// C23, C25, C26; 5.7 to 5.9, 7.2, 7.9, AU-1, AU-13: events reach the Trigger that they are for, its reply comes back to
 /// the Broker and reaches the other one; in each mode, without tokens and with them, each switched live. What the API
 /// server is asked by the two roles is what 5.11 and 5.12 have, and no right is missing.
@@ -75,56 +94,50 @@ fn claims(authorization: Option<&str>) -> (String, Value) {
 async fn three_pods_make_a_broker_in_every_mode() {
     let cluster = cluster().await;
     cluster.create(&object("ServiceAccount", "t/writer")).await;
-    let first = Subscriber::answering(|request| Reply::event("second", &format!("r-{}", request.id()))).await;
-    let second = Subscriber::ok().await;
-    let wanted = [
-        Wanted { name: "one", ty: "test.event", subscriber: first.url(), audience: Some("of-first") },
-        Wanted { name: "two", ty: "second", subscriber: second.url(), audience: None },
-    ];
+    let sinks = Sinks::start().await;
     let pods = Pods::start(&cluster).await;
     let token = cluster.token("t/writer", Some(AUDIENCE)).await;
     for oidc in [false, true] {
         for mode in ["disabled", "permissive", "strict"] {
             let flags = Flags { mode, oidc, ca: &pods.ca.pem };
-            cluster.reconcile_broker(flags, &wanted).await;
-            let (client, url) = pods.sender(mode);
-            let send = async |id: &str| {
-                let request = event(&client, &url, id);
-                let request = if oidc { request.bearer_auth(&token) } else { request };
-                request.send().await.expect("an answer").status().as_u16()
-            };
-            let deadline = Instant::now() + SOON;
-            // Until all three have seen the last of the changes.
-            while send("settling").await != 202 {
-                assert!(Instant::now() < deadline, "{mode} {oidc}: {:?}", pods.all.each_ref().map(Dispatcher::log));
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-            let id = format!("{mode}-{oidc}");
-            assert_eq!(send(&id).await, 202, "{id}: after the whole chain");
-            let of = |sink: &Subscriber, id: &str| {
-                sink.received().into_iter().filter(|got| got.id() == id).collect::<Vec<_>>()
-            };
-            eventually("the reply has come round", || of(&second, &format!("r-{id}")).len() == 1).await;
-            let (got, reply) = (of(&first, &id), of(&second, &format!("r-{id}")));
-            assert_eq!((got.len(), reply.len()), (1, 1), "{id}");
-            assert_eq!(reply[0].header("ce-knativebrokerttl"), None, "BF-9");
-            assert_eq!(reply[0].header("authorization"), None, "AU-1: nobody asked for a token");
-            if oidc {
-                let subject = format!("system:serviceaccount:t:{}", account("one", "Trigger"));
-                assert_eq!(claims(got[0].header("authorization")), (subject, serde_json::json!(["of-first"])));
-                let nobody = event(&client, &url, "x").send().await.expect("an answer");
-                assert_eq!(nobody.status(), 401, "C23");
-            } else {
-                assert_eq!(got[0].header("authorization"), None);
-            }
+            cluster.reconcile_broker(flags, &sinks.triggers()).await;
+            round(&pods, &sinks, flags, &token).await;
         }
     }
-    for (name, broker, mine) in [
-        ("mt-broker-ingress", "brokers", &["eventpolicies"][..]),
-        ("mt-broker-filter", "brokers", &["triggers", "subscriptions"]),
+    for (name, kinds) in [
+        ("mt-broker-ingress", &["brokers", "eventpolicies"][..]),
+        ("mt-broker-filter", &["brokers", "triggers", "subscriptions"]),
     ] {
-        asked_no_more(&cluster, name, &[mine, &[broker]].concat());
+        asked_no_more(&cluster, name, kinds);
     }
+}
+
+/// One event, and the reply to it.
+async fn round(pods: &Pods, sinks: &Sinks, flags: Flags<'_>, token: &str) {
+    let (client, url) = pods.sender(flags.mode);
+    let send = async |id: &str| {
+        let request = event(&client, &url, id);
+        let request = if flags.oidc { request.bearer_auth(token) } else { request };
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    // Until all three have seen the last of the changes.
+    until_answer(202, async || send("settling").await).await;
+    let id = format!("{}-{}", flags.mode, flags.oidc);
+    assert_eq!(send(&id).await, 202, "{id}: after the whole chain");
+    let of = |sink: &Subscriber, id: &str| sink.received().into_iter().filter(|got| got.id() == id).collect::<Vec<_>>();
+    eventually("the reply has come round", || of(&sinks.second, &format!("r-{id}")).len() == 1).await;
+    let (got, reply) = (of(&sinks.first, &id), of(&sinks.second, &format!("r-{id}")));
+    assert_eq!((got.len(), reply.len()), (1, 1), "{id}");
+    assert_eq!(reply[0].header("ce-knativebrokerttl"), None, "BF-9");
+    assert_eq!(reply[0].header("authorization"), None, "AU-1: nobody asked for a token");
+    if !flags.oidc {
+        assert_eq!(got[0].header("authorization"), None);
+        return;
+    }
+    let subject = format!("system:serviceaccount:t:{}", account("one", "Trigger"));
+    assert_eq!(claims(got[0].header("authorization")), (subject, json!(["of-first"])), "C25");
+    let nobody = event(&client, &url, "x").send().await.expect("an answer");
+    assert_eq!(nobody.status(), 401, "C23");
 }
 
 /// What a pod has asked for: these objects, the configuration, tokens, keys; with success.

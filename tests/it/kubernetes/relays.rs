@@ -4,9 +4,10 @@
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use super::traffic_of::Traffic;
 use super::{cluster, until_answer};
 use crate::support::cluster::objects::{features, object, tls_secret};
-use crate::support::cluster::{Cluster, Entry, SYSTEM};
+use crate::support::cluster::{Cluster, Entry, Passage, SYSTEM};
 use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::eventually;
 use crate::support::pki::Ca;
@@ -34,7 +35,7 @@ async fn the_ingress_follows_brokers() {
     let mut early = object("Broker", "u/early");
     early["metadata"]["annotations"] = json!({"eventing.knative.dev/broker.class": "Other"});
     cluster.create(&early).await;
-    let pod = Pod::ingress(&cluster).await.start().await;
+    let pod = Pod::ingress(&cluster).await.env("MAX_TTL", "3").start().await;
     let to = |path: &str| pod.http_url(path);
     assert_eq!(send(to("/t/b"), "0").await, 404);
     assert_eq!(send(to("/u/early"), "0").await, 500, "BI-4");
@@ -44,7 +45,7 @@ async fn the_ingress_follows_brokers() {
 
     cluster.merge_status("Broker", "u/early", &channel_at(&one.url())).await;
     until_answer(202, async || send(to("/u/early"), "1").await).await;
-    assert_eq!(one.count(), 1);
+    assert_eq!((one.count(), one.received()[0].header("ce-knativebrokerttl")), (1, Some("3")), "MAX_TTL");
     cluster.merge_status("Broker", "u/early", &channel_at(&two.url())).await;
     until_answer(200, async || send(to("/u/early"), "2").await).await;
     cluster.merge_status("Broker", "u/early", &channel_at("nowhere")).await;
@@ -114,6 +115,43 @@ async fn the_filter_follows_triggers() {
     cluster.merge_status("Trigger", "t/a", &json!({"subscriberUri": subscriber.url()})).await;
     until_answer(200, async || send(to(path(&again, "")), "8").await).await;
     assert_eq!(send(to(path(&made, "")), "9").await, 400, "another uid");
+}
+
+/// 3.12a; the Must of a rotation under load: while certificates and modes change and the API server is away, nothing of what
+/// is taken fails; then it catches up.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ingress_serves_while_the_cluster_changes() {
+    let cluster = cluster().await;
+    let ca = Ca::new("eventing");
+    let secret = || tls_secret("mt-broker-ingress-server-tls", &ca.issue(&["localhost"]), &ca.pem);
+    let (one, two) = (Subscriber::replying(&[202]).await, Subscriber::replying(&[202]).await);
+    cluster.create(&object("Broker", "t/b")).await;
+    cluster.merge_status("Broker", "t/b", &channel_at(&one.url())).await;
+    cluster.create(&features(&[("transport-encryption", "permissive")])).await;
+    cluster.create(&secret()).await;
+    let pod = Pod::ingress(&cluster).await.start().await;
+    let loads =
+        [Traffic::start(&plain(), &pod.http_url("/t/b")), Traffic::start(&trusting(&ca.pem), &pod.https_url("/t/b"))];
+    let used = || pod.logged(&["Server certificate in use"]).len();
+    for _ in 0..3 {
+        let before = used();
+        cluster.apply(&secret()).await;
+        eventually("the new certificate is used", || used() > before).await;
+        loads[1].more(3).await;
+    }
+    cluster.gate.set(Passage::Closed);
+    cluster.merge_status("Broker", "t/b", &channel_at(&two.url())).await;
+    eventually("the outage is seen", || !pod.logged(&["Watch failed"]).is_empty()).await;
+    for load in &loads {
+        load.more(3).await;
+    }
+    assert_eq!(two.count(), 0);
+    cluster.gate.set(Passage::Open);
+    two.until(1).await;
+    for load in loads {
+        assert_eq!(load.stop().await, [""; 0]);
+    }
+    assert_eq!(pod.admin_text("/readyz").await.0, 200);
 }
 
 /// Of a client's event on either port, to something that is not there.

@@ -38,9 +38,9 @@ pub(crate) fn account(name: &str, kind: &str) -> String {
 }
 
 impl Flags<'_> {
-    /// A host of the system namespace by https, if `encrypted`; CACerts and audience beside it.
-    fn address(self, encrypted: bool, host: &str, path: &str, audience: &str) -> Value {
-        let scheme = if encrypted { "https" } else { "http" };
+    /// A host of the system namespace, by one of the two schemes; CACerts and audience beside it.
+    fn address(self, scheme: &str, host: &str, path: &str, audience: &str) -> Value {
+        let encrypted = scheme == "https";
         json!({
             "name": scheme, "url": format!("{scheme}://{host}.{SYSTEM}.svc.cluster.local{path}"),
             "CACerts": encrypted.then_some(self.ca), "audience": self.oidc.then_some(audience),
@@ -49,11 +49,11 @@ impl Flags<'_> {
 
     /// `status.address` and `status.addresses` of the Broker (5.8).
     fn of_broker(self) -> (Value, Value) {
-        let of = |encrypted| self.address(encrypted, "broker-ingress", "/t/b", AUDIENCE);
+        let of = |scheme| self.address(scheme, "broker-ingress", "/t/b", AUDIENCE);
         match self.mode {
-            "permissive" => (of(false), json!([of(true), of(false)])),
-            "strict" => (of(true), json!([of(true)])),
-            _ => (of(false), Value::Null),
+            "permissive" => (of("http"), json!([of("https"), of("http")])),
+            "strict" => (of("https"), json!([of("https")])),
+            _ => (of("http"), Value::Null),
         }
     }
 
@@ -61,7 +61,8 @@ impl Flags<'_> {
     fn of_filter(self, trigger: &Value, more: &str) -> Value {
         let text = |field: &str| trigger["metadata"][field].as_str().expect("text");
         let path = format!("/triggers/t/{}/{}{more}", text("name"), text("uid"));
-        self.address(self.mode != "disabled", "broker-filter", &path, "mt-broker-filter")
+        let scheme = if self.mode == "disabled" { "http" } else { "https" };
+        self.address(scheme, "broker-filter", &path, "mt-broker-filter")
     }
 }
 
