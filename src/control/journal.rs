@@ -27,12 +27,13 @@ impl Journal {
         let of = |kind: ChannelKind| channels.iter().filter(|channel| channel.key.kind == kind).count();
         let all = || channels.iter().flat_map(|channel| &channel.subscriptions);
         let triggers = all().filter(|subscription| subscription.key.kind == SubscriptionKind::Trigger).count();
+        let relays = resolution.table.relays();
         info!(
             transport_encryption = resolution.table.transport_encryption().as_str(),
             channels = of(ChannelKind::Channel),
-            brokers = of(ChannelKind::Broker),
+            brokers = of(ChannelKind::Broker) + relays.brokers.len(),
             subscriptions = all().count() - triggers,
-            triggers,
+            triggers = triggers + relays.triggers.len(),
             errors = resolution.problems.iter().filter(|problem| problem.is_error()).count(),
             "Configuration read"
         );

@@ -1,17 +1,24 @@
-//! `sealpost run --kubernetes` as the pod imc-dispatcher, in a cluster whose API server is a fake (or a real one, see
+//! `sealpost run --kubernetes` as the pods imc-dispatcher, mt-broker-ingress and mt-broker-filter, in a cluster whose API server is a fake (or a real one, see
 //! `support/cluster.rs`), with upstream's environment and rights (control-plane.md; C1 to C32 are its checklist).
 
+mod brokers;
 mod channels;
+mod identities;
 mod modes;
+mod oidc;
 mod outages;
 mod pods;
+mod relays;
 mod scale;
 mod traffic;
 mod traffic_of;
 mod writers;
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
+use super::support::SOON;
 use super::support::cluster::Cluster;
 use super::support::cluster::objects::channel;
 
@@ -59,4 +66,17 @@ async fn until_marked(cluster: &Cluster, name: &str, subscribers: &[(&str, u64)]
         Some(list) => *list == json!(wanted),
     };
     cluster.until("InMemoryChannel", &format!("t/{name}"), is_marked).await
+}
+
+/// Asks until the answer is this one.
+async fn until_answer(wanted: u16, ask: impl AsyncFn() -> u16) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let answer = ask().await;
+        if answer == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer} instead of {wanted}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -3,6 +3,7 @@
 mod defaults;
 mod keep;
 mod problems;
+mod relays;
 mod samples;
 mod senders;
 mod sources;

@@ -1,12 +1,14 @@
-//! Thousands of channels (control-plane.md 1.9, 2.11).
+//! Thousands of channels, and of Triggers (control-plane.md 1.9, 2.11, 5.12).
 
 use std::time::{Duration, Instant};
 
-use super::{cluster, reconciled, subscribe, until_marked};
-use crate::support::cluster::objects::{channel, subscriber};
+use serde_json::json;
+
+use super::{cluster, reconciled, subscribe, until_answer, until_marked};
+use crate::support::cluster::objects::{channel, object, subscriber};
 use crate::support::eventually;
 use crate::support::pod::Pod;
-use crate::support::sender::{plain, send};
+use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
 
 /// Ready within seconds, all marked soon, one more subscriber at once, and a burst in few steps.
@@ -56,4 +58,54 @@ async fn a_thousand_channels() {
         burst.elapsed()
     );
     assert!(steps <= count, "{steps}");
+}
+
+/// Two thousand Triggers: one change is in effect at once, and a burst in few steps.
+#[tokio::test]
+async fn two_thousand_triggers() {
+    const COUNT: usize = 2000;
+    let cluster = cluster().await;
+    let (old, new) = (Subscriber::ok().await, Subscriber::ok().await);
+    let mut paths = Vec::new();
+    for number in 0..COUNT {
+        let mut trigger = object("Trigger", &format!("t/t{number}"));
+        trigger["spec"] = json!({"broker": "b", "filters": [{"exact": {"type": "test.event"}}]});
+        let made = cluster.create(&trigger).await;
+        cluster.merge_status("Trigger", &format!("t/t{number}"), &json!({"subscriberUri": old.url()})).await;
+        paths.push(format!("/triggers/t/t{number}/{}", made["metadata"]["uid"].as_str().expect("a uid")));
+    }
+    let started = Instant::now();
+    let pod = Pod::filter(&cluster).await.start().await;
+    let ready = started.elapsed();
+    let ask = async |number: usize| {
+        let request = event(&plain(), pod.http_url(&paths[number]), "i").header("ce-knativebrokerttl", "7");
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!((ask(0).await, ask(COUNT - 1).await, old.count()), (200, 200, 2));
+    let to_new = json!({"subscriberUri": new.url()});
+    let one = Instant::now();
+    cluster.merge_status("Trigger", "t/t7", &to_new).await;
+    until_answer(1, async || {
+        ask(7).await;
+        u16::from(new.count() > 0)
+    })
+    .await;
+    let one = one.elapsed();
+    let applied = || pod.logged(&["Configuration applied"]).len();
+    let (before, burst, reached) = (applied(), Instant::now(), new.count());
+    for number in 1000..1500 {
+        cluster.merge_status("Trigger", &format!("t/t{number}"), &to_new).await;
+    }
+    until_answer(1, async || {
+        ask(1499).await;
+        u16::from(new.count() > reached)
+    })
+    .await;
+    let (steps, now) = (applied() - before, pod.memory_kib().0);
+    let burst = burst.elapsed();
+    eprintln!("{COUNT} Triggers: ready in {ready:?}, one in {one:?}, 500 in {burst:?} and {steps} steps, {now} KiB");
+    assert!(
+        steps <= 500 && ready < Duration::from_secs(10) && one < Duration::from_secs(2),
+        "{ready:?} {one:?} {steps}"
+    );
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+pub(crate) mod broker;
 mod client;
 pub(crate) mod controller;
 mod fake;
@@ -13,6 +14,7 @@ mod real;
 mod refusal;
 mod resource;
 mod selector;
+pub(crate) mod services;
 mod store;
 mod tokens;
 mod validate;

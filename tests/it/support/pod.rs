@@ -1,4 +1,4 @@
-//! A dispatcher as a pod of a cluster: upstream's environment and no argument (control-plane.md 1.3, 1.5).
+//! A dispatcher as a pod of a cluster: upstream's environment and no argument (control-plane.md 1.3, 1.5, 5.11, 5.12).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,17 +8,20 @@ use tempfile::TempDir;
 use super::cluster::{Cluster, SYSTEM};
 use super::dispatcher::Dispatcher;
 
-/// What upstream's manifest sets, but for the API server's address (1.5).
-const ENVIRONMENT: [(&str, &str); 8] = [
+/// What all of upstream's manifests set, but for the API server's address (1.5).
+const ENVIRONMENT: [(&str, &str); 4] = [
     ("SYSTEM_NAMESPACE", SYSTEM),
-    ("POD_NAME", "imc-dispatcher-0"),
-    ("CONTAINER_NAME", "dispatcher"),
     ("CONFIG_LOGGING_NAME", "config-logging"),
     ("CONFIG_OBSERVABILITY_NAME", "config-observability"),
     ("METRICS_DOMAIN", "knative.dev/internal/eventing"),
-    ("MAX_IDLE_CONNS", "1000"),
-    ("MAX_IDLE_CONNS_PER_HOST", "1000"),
 ];
+
+const DISPATCHER: [(&str, &str); 3] =
+    [("CONTAINER_NAME", "dispatcher"), ("MAX_IDLE_CONNS", "1000"), ("MAX_IDLE_CONNS_PER_HOST", "1000")];
+const INGRESS: [(&str, &str); 4] =
+    [("CONTAINER_NAME", "ingress"), ("NAMESPACE", SYSTEM), ("INGRESS_PORT", "8080"), ("INGRESS_PORT_HTTPS", "8443")];
+const FILTER: [(&str, &str); 4] =
+    [("CONTAINER_NAME", "filter"), ("NAMESPACE", SYSTEM), ("FILTER_PORT", "8080"), ("FILTER_PORT_HTTPS", "8443")];
 
 /// A pod that is to be started.
 pub(crate) struct Pod {
@@ -29,17 +32,32 @@ pub(crate) struct Pod {
 impl Pod {
     /// A pod of `imc-dispatcher` in this cluster.
     pub(crate) async fn of(cluster: &Cluster) -> Self {
+        Self::named(cluster, "imc-dispatcher", &DISPATCHER).await
+    }
+
+    /// A pod of `mt-broker-ingress`.
+    pub(crate) async fn ingress(cluster: &Cluster) -> Self {
+        Self::named(cluster, "mt-broker-ingress", &INGRESS).await
+    }
+
+    /// A pod of `mt-broker-filter`.
+    pub(crate) async fn filter(cluster: &Cluster) -> Self {
+        Self::named(cluster, "mt-broker-filter", &FILTER).await
+    }
+
+    async fn named(cluster: &Cluster, name: &str, own: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
         fs::create_dir(directory.path().join("account")).expect("made");
         fs::create_dir(directory.path().join("root")).expect("made");
         fs::write(directory.path().join("account/ca.crt"), cluster.ca()).expect("written");
-        cluster.write_token(&directory.path().join("account"), "imc-dispatcher").await;
+        cluster.write_token(&directory.path().join("account"), name).await;
         let url: url::Url = cluster.url().parse().expect("a URL");
         let port = url.port().expect("a port").to_string();
         let mut pod = Self { directory, environment: Vec::new() };
-        for (name, value) in ENVIRONMENT {
+        for (name, value) in ENVIRONMENT.iter().chain(own) {
             pod = pod.env(name, value);
         }
+        pod = pod.env("POD_NAME", &format!("{name}-0"));
         pod = pod.env("KUBERNETES_SERVICE_HOST", "127.0.0.1").env("KUBERNETES_SERVICE_PORT", &port);
         for port in ["HTTP", "HTTPS", "ADMIN"] {
             pod = pod.env(&format!("SEALPOST_{port}_ADDR"), "127.0.0.1:0");

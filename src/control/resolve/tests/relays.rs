@@ -1,0 +1,114 @@
+//! The roles `ingress` and `filter` in a cluster: what is made again, and what stays (control-plane.md 5.7 to 5.12).
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::control::Scope;
+use crate::model::{BrokerRelay, Role, Rule, TriggerRelay};
+
+fn in_role(role: Role) -> Settings {
+    Settings { role, objects: Objects::Reconciled(Scope::Cluster), ..settings() }
+}
+
+fn trigger(name: &str, to: &str) -> Value {
+    json!({
+        "apiVersion": "eventing.knative.dev/v1", "kind": "Trigger",
+        "metadata": {"name": name, "namespace": "t", "uid": format!("uid-of-{name}")},
+        "spec": {"broker": "b", "subscriber": {"uri": "http://of.the.spec/"}}, "status": {"subscriberUri": to},
+    })
+}
+
+fn broker_at(url: &str) -> Value {
+    json!({
+        "apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": "b", "namespace": "t"},
+        "status": {"address": {"url": url}, "annotations": {"knative.dev/channelAddress": url}},
+    })
+}
+
+fn subscription_of(name: &str, account: &str) -> Value {
+    let owner = json!({"kind": "Trigger", "name": name, "uid": format!("uid-of-{name}")});
+    json!({
+        "apiVersion": "messaging.knative.dev/v1", "kind": "Subscription",
+        "metadata": {"name": format!("b-{name}"), "namespace": "t", "ownerReferences": [owner]},
+        "status": {"auth": {"serviceAccountName": account}},
+    })
+}
+
+fn oidc() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config-features", "namespace": "knative-eventing"},
+        "data": {"authentication-oidc": "enabled"},
+    })
+}
+
+fn of_trigger<'r>(resolution: &'r Resolution, name: &str) -> &'r Arc<TriggerRelay> {
+    resolution.table.relays().triggers.get(&format!("/t/{name}")).expect("a trigger")
+}
+
+fn of_broker(resolution: &Resolution) -> &Arc<BrokerRelay> {
+    resolution.table.relays().brokers.get("/t/b").expect("a broker")
+}
+
+fn url(to: Option<&Addressable>) -> Option<&str> {
+    to.map(|to| to.url.as_str())
+}
+
+/// A change costs what has changed: the others stay the same value, in the table and in the inventory.
+#[test]
+fn only_what_has_changed_is_made_again() {
+    let settings = in_role(Role::Filter);
+    let objects = [trigger("x", "http://x/"), trigger("y", "http://y/"), broker_at("http://b/"), oidc()];
+    let objects =
+        Manifests::of_objects(objects.into_iter().chain([subscription_of("x", "a"), subscription_of("y", "a")]));
+    let first = resolve(&objects, None, &settings);
+    let again = resolve(&objects, Some(&first), &settings);
+    assert!(!again.differs(&first));
+
+    let moved = resolve(&objects.with_object(0, trigger("x", "http://else/")), Some(&first), &settings);
+    assert_eq!(url(of_trigger(&moved, "x").subscriber.as_ref()), Some("http://else/"));
+    assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
+    assert!(Arc::ptr_eq(&moved.inventory.objects[1], &first.inventory.objects[1]));
+
+    let moved = resolve(&objects.with_object(2, broker_at("http://else/")), Some(&first), &settings);
+    assert_eq!(url(of_trigger(&moved, "x").broker.as_ref()), Some("http://else/"), "a Trigger follows its Broker");
+
+    let moved = resolve(&objects.with_object(4, subscription_of("x", "b")), Some(&first), &settings);
+    let only = |name: &str| of_trigger(&moved, name).access.as_ref().map(|access| access.rule.clone());
+    assert_eq!(only("x"), Some(Rule::Only("system:serviceaccount:t:b".to_owned())), "AU-13");
+    assert_eq!(only("y"), Some(Rule::Only("system:serviceaccount:t:a".to_owned())));
+    assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
+}
+
+/// What is not said is not resolved yet, whatever the spec says, and is no error; what is wrong is one, each time, and
+/// leaves what was good.
+#[test]
+fn status_alone_counts() {
+    let settings = in_role(Role::Filter);
+    let objects = Manifests::of_objects([trigger("x", "http://x/"), broker_at("http://b/")]);
+    let first = resolve(&objects, None, &settings);
+    let mut early = trigger("x", "");
+    let unresolved = objects.with_object(0, early.clone());
+    for last in [None, Some(&first)] {
+        let resolution = resolve(&unresolved, last, &settings);
+        assert_eq!((url(of_trigger(&resolution, "x").subscriber.as_ref()), lines(&resolution)), (None, vec![]));
+    }
+    early["status"]["subscriberUri"] = json!("nowhere");
+    let wrong = objects.with_object(0, early);
+    let mut resolution = first.clone();
+    for _ in 0..2 {
+        resolution = resolve(&wrong, Some(&resolution), &settings);
+        assert_eq!(lines(&resolution).len(), 1, "it is told as long as it is so");
+        assert_eq!(url(of_trigger(&resolution, "x").subscriber.as_ref()), Some("http://x/"));
+    }
+    assert_eq!(url(of_trigger(&resolve(&wrong, None, &settings), "x").subscriber.as_ref()), None);
+
+    let settings = in_role(Role::Ingress);
+    let first = resolve(&objects, None, &settings);
+    assert_eq!(url(of_broker(&first).channel.as_ref()), Some("http://b/"));
+    let mut early = broker_at("http://b/");
+    early["status"]["annotations"] = Value::Null;
+    let resolution = resolve(&objects.with_object(1, early), Some(&first), &settings);
+    assert_eq!((url(of_broker(&resolution).channel.as_ref()), lines(&resolution)), (None, vec![]));
+    let wrong = resolve(&objects.with_object(1, broker_at("nowhere")), Some(&first), &settings);
+    assert_eq!(url(of_broker(&wrong).channel.as_ref()), Some("http://b/"));
+}
