@@ -94,12 +94,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_services = memory.map_or(&no_services, |memory| &memory.services);
     let services = service::resolve(&mut collected.services, &collected.pods, last_services);
 
-    let ca_certs = match (&settings.ca_certs, &certificate) {
-        (CaCerts::Given(ca), _) => ca.clone(),
-        (_, Some(certificate)) => certificate.ca_pem.clone(),
-        (CaCerts::Development(ca), None) => Some(ca.clone()),
-        (CaCerts::Unknown, None) => None,
-    };
+    let ca_certs = ca_certs(settings, certificate.as_ref());
     let effective = settings.transport_encryption.unwrap_or(mode);
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
     let mut resolver = Resolver {
@@ -140,6 +135,16 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let Resolver { services, trust, .. } = resolver;
     let memory = Memory { mode, defaults, parents, reconciled, services, bundles, shared: trust.shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+}
+
+/// What is advertised with https addresses.
+fn ca_certs(settings: &Settings, certificate: Option<&ServerCertificate>) -> Option<String> {
+    match (&settings.ca_certs, certificate) {
+        (CaCerts::Given(ca), _) => ca.clone(),
+        (_, Some(certificate)) => certificate.ca_pem.clone(),
+        (CaCerts::Development(ca), None) => Some(ca.clone()),
+        (CaCerts::Unknown, None) => None,
+    }
 }
 
 /// The value of the last resolution where it is equal.
