@@ -22,6 +22,8 @@ use super::{Resolution, Settings, resolve};
 const INTERVAL: Duration = Duration::from_millis(200);
 /// How much of the time may go into looking: one part in this many.
 const IDLE_FACTOR: u32 = 50;
+/// The longest time between two looks, however long they take.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often everything is resolved again although nothing has changed, so that expired certificates are noticed.
 const REFRESH: Duration = Duration::from_secs(3600);
 
@@ -96,7 +98,7 @@ impl<F: FnMut(&Resolution)> Watcher<F> {
         if self.resolved_at.elapsed() >= REFRESH {
             self.resolve().await;
         }
-        INTERVAL.max(took * IDLE_FACTOR)
+        (took * IDLE_FACTOR).clamp(INTERVAL, LONGEST_PAUSE)
     }
 
     async fn scan(&self) -> Result<Signature, JoinError> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -184,6 +185,15 @@ impl Dispatcher {
             line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
         };
         (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// Processor time used until now.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process");
+        let fields = stat.rsplit_once(')').expect("a name").1.split_whitespace();
+        // User and system time, in hundredths of a second.
+        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// One of its counters.
