@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ClusterOptions, ManifestOptions, RabbitmqOptions, value};
+use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, value};
 use crate::model::{self, TransportEncryption};
 use crate::tls::MinVersion;
 
@@ -254,6 +254,10 @@ impl RunOptions {
                 return Err("--kubernetes has only the role channel in this version".to_owned());
             }
             self.cluster()?;
+            let on_rabbitmq = self.cluster.channel_kind == ChannelKind::RabbitmqChannel;
+            if on_rabbitmq && self.role == Role::Channel && self.rabbitmq.access.rabbitmq_uri.is_none() {
+                return Err("--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI".to_owned());
+            }
         } else {
             self.manifests.validate()?;
         }

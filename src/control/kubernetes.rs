@@ -115,11 +115,10 @@ impl Connected {
         }
         let (leader, leads) = value::channel(false);
         let system = settings.system_namespace.clone();
-        let candidate =
-            election::Candidate::new(client.clone(), &system, &cluster.pod_name, &cluster.config_leader_election);
+        let candidate = election::Candidate::new(client.clone(), &system, settings.channels.lease(), &cluster);
         let mut voting = JoinSet::new();
         voting.spawn(candidate.run(leader, stops.leaving.clone()));
-        tasks.spawn(status::run(client, leads, served));
+        tasks.spawn(status::run(client, settings.channels, leads, served));
         let follower = Follower { store, settings, oidc, resolution: None, journal: Journal::default(), resolved };
         stops.stop.run_until_cancelled(follower.run()).await;
         tasks.shutdown().await;

@@ -5,8 +5,9 @@ use kube::core::{ApiResource, DynamicObject, GroupVersion};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 
-use crate::control::Settings;
 use crate::control::kind::Kind;
+use crate::control::resolve::backends::CONFIG_IMC_BACKEND;
+use crate::control::{Channels, Settings};
 use crate::model::Role;
 
 const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
@@ -47,7 +48,10 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         |kind, selected, needed| Row { kind, namespace: Some(settings.system_namespace.clone()), selected, needed };
     let named = |name: &str| Selected::Named(name.to_owned());
     let (kinds, secret) = match settings.role {
-        Role::Channel => (&[Kind::InMemoryChannel][..], "imc-dispatcher-server-tls"),
+        Role::Channel => match settings.channels {
+            Channels::InMemory => (&[Kind::InMemoryChannel][..], settings.channels.secret()),
+            Channels::Rabbitmq => (&[Kind::RabbitmqChannel][..], settings.channels.secret()),
+        },
         Role::Ingress => (&[Kind::Broker][..], "mt-broker-ingress-server-tls"),
         Role::Filter => (&[Kind::Trigger, Kind::Broker][..], "mt-broker-filter-server-tls"),
     };
@@ -64,6 +68,9 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         system(Kind::ConfigMap, Selected::Labelled(TRUST_BUNDLE), Needed::Soon),
         system(Kind::Secret, named(secret), Needed::Soon),
     ]);
+    if settings.role == Role::Channel && settings.channels == Channels::InMemory {
+        rows.push(system(Kind::ConfigMap, named(CONFIG_IMC_BACKEND), Needed::Always));
+    }
     rows
 }
 
@@ -124,6 +131,8 @@ mod tests {
             "v1 ke configmaps metadata.name=config-observability",
             "v1 ke configmaps networking.knative.dev/trust-bundle=true",
             "v1 ke secrets metadata.name=imc-dispatcher-server-tls",
+            // Ours: what keeps the events of channels (11.4).
+            "v1 ke configmaps metadata.name=config-imc-backend",
         ];
         let all = paths(None);
         assert_eq!(all[0], "messaging.knative.dev/v1 * inmemorychannels");

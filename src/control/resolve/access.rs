@@ -33,6 +33,8 @@ pub(super) struct Rules {
     oidc: Option<Arc<Oidc>>,
     mode: AuthorizationMode,
     api_server: ApiServer,
+    /// Of a cluster.
+    channels: Kind,
     ingress: Arc<ServiceAccount>,
     policies: BTreeMap<Name, Known>,
     asked: HashMap<ChannelKey, Asked>,
@@ -67,6 +69,7 @@ impl Rules {
             oidc,
             mode: flags.authorization,
             api_server: settings.api_server,
+            channels: settings.channels.kind(),
             ingress,
             policies,
             asked: HashMap::new(),
@@ -91,7 +94,7 @@ impl Rules {
             }
         }
         for (name, report) in &collected.reconciled {
-            self.ask(ChannelKind::Channel, Kind::InMemoryChannel, name, report);
+            self.ask(ChannelKind::Channel, self.channels, name, report);
         }
         for (name, item) in &collected.brokers {
             self.ask(ChannelKind::Broker, Kind::Broker, name, &item.report);

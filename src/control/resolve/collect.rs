@@ -56,7 +56,7 @@ impl<'d> Collected<'d> {
         for document in documents {
             let mut report = Report::new(document, name_of(document, &settings.default_namespace));
             match header(document, &mut report) {
-                Some(Kind::InMemoryChannel) if settings.objects != Objects::Written => {
+                Some(kind) if settings.objects != Objects::Written && kind == settings.channels.kind() => {
                     let ObjectName { namespace, name, .. } = report.object().clone();
                     collected.reconciled.insert((namespace, name), report);
                 }
