@@ -1,6 +1,7 @@
 //! `sealpost run --kubernetes` as the pod imc-dispatcher, in a cluster whose API server is a fake (or a real one, see
 //! `support/cluster.rs`), with upstream's environment and rights (control-plane.md; C1 to C32 are its checklist).
 
+mod backends;
 mod channels;
 mod modes;
 mod outages;

@@ -29,11 +29,20 @@ pub(crate) struct Pod {
 impl Pod {
     /// A pod of `imc-dispatcher` in this cluster.
     pub(crate) async fn of(cluster: &Cluster) -> Self {
+        Self::with_account(cluster, "imc-dispatcher").await
+    }
+
+    /// A pod of the Deployment of this name in `deploy/kubernetes/rabbitmq-channel`, with its ServiceAccount.
+    pub(crate) async fn of_rabbitmq(cluster: &Cluster, name: &str) -> Self {
+        Self::with_account(cluster, name).await.env("POD_NAME", &format!("{name}-0"))
+    }
+
+    async fn with_account(cluster: &Cluster, account: &str) -> Self {
         let directory = TempDir::new().expect("a directory");
         fs::create_dir(directory.path().join("account")).expect("made");
         fs::create_dir(directory.path().join("root")).expect("made");
         fs::write(directory.path().join("account/ca.crt"), cluster.ca()).expect("written");
-        cluster.write_token(&directory.path().join("account"), "imc-dispatcher").await;
+        cluster.write_token(&directory.path().join("account"), account).await;
         let url: url::Url = cluster.url().parse().expect("a URL");
         let port = url.port().expect("a port").to_string();
         let mut pod = Self { directory, environment: Vec::new() };
