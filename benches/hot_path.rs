@@ -4,11 +4,17 @@
 
 #![expect(clippy::indexing_slicing, reason = "a bench may end at what it did not expect")]
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use divan::{Bencher, black_box};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use sealpost::auth::keys::{Keeper, KeySource, Keys, Published};
+use sealpost::auth::{Credentials, Gate};
 use sealpost::client::{ClientCache, Limits};
 use sealpost::control::{Manifests, Objects, Scope, Settings, resolve};
 use sealpost::event::{Event, http as binding};
@@ -16,8 +22,8 @@ use sealpost::filter::Filter;
 use sealpost::filter::cesql::Expression;
 use sealpost::filter::index::Index;
 use sealpost::model::{
-    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, Hosts, RoutingTable, Storage, Target,
-    TransportEncryption, TrustBundle,
+    Access, Acknowledge, Addressable, AuthorizationMode, Channel, ChannelKey, ChannelKind, Discovery, Hosts, Oidc,
+    Role, RoutingTable, Rule, Storage, Target, TransportEncryption, TrustBundle,
 };
 use sealpost::tls::{MinVersion, SystemRoots};
 use serde_json::{Value, json};
@@ -164,6 +170,72 @@ fn cluster_settings() -> Settings {
     Settings { objects: Objects::Reconciled(Scope::Cluster), ..Settings::default() }
 }
 
+/// A Trigger of a cluster; `revision` is what changes in it.
+fn cluster_trigger(number: usize, revision: usize) -> Value {
+    let (name, namespace) = (format!("trigger-{number}"), format!("team-{}", number % 50));
+    json!({
+        "apiVersion": "eventing.knative.dev/v1", "kind": "Trigger",
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("uid-{number}"), "generation": 1},
+        "spec": {
+            "broker": "default", "subscriber": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "sink"}},
+            "filters": [{"exact": {"type": format!("type-{number}")}}, {"cesql": "source LIKE '/orders/%'"}],
+        },
+        "status": {
+            "subscriberUri": format!("http://sink-{revision}.{namespace}.svc.cluster.local"),
+            "deadLetterSinkUri": format!("http://dead.{namespace}.svc.cluster.local"),
+            "auth": {"serviceAccountName": format!("{name}-oidc-eventing.knative.dev-trigger")},
+        },
+    })
+}
+
+fn cluster_of_triggers(count: usize) -> Manifests {
+    let broker = |number: usize| {
+        let namespace = format!("team-{number}");
+        let url = format!("http://broker-ingress.knative-eventing.svc.cluster.local/{namespace}/default");
+        json!({
+            "apiVersion": "eventing.knative.dev/v1", "kind": "Broker",
+            "metadata": {"name": "default", "namespace": namespace, "uid": namespace},
+            "spec": {}, "status": {"address": {"name": "http", "url": url}},
+        })
+    };
+    let subscription = |number: usize| {
+        let owner = json!({"kind": "Trigger", "name": format!("trigger-{number}"), "uid": format!("uid-{number}")});
+        json!({
+            "apiVersion": "messaging.knative.dev/v1", "kind": "Subscription",
+            "metadata": {
+                "name": format!("default-trigger-{number}"), "namespace": format!("team-{}", number % 50),
+                "ownerReferences": [owner],
+            },
+            "spec": {"subscriber": {"uri": "http://broker-filter.knative-eventing.svc.cluster.local"}},
+            "status": {"auth": {"serviceAccountName": format!("default-trigger-{number}-oidc")}},
+        })
+    };
+    let features = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config-features", "namespace": "knative-eventing"},
+        "data": {"authentication-oidc": "enabled"},
+    });
+    let triggers = (0..count).map(|number| cluster_trigger(number, 0));
+    Manifests::of_objects(triggers.chain((0..50).map(broker)).chain((0..count).map(subscription)).chain([features]))
+}
+
+/// The role `filter` in a cluster of 2,000 Triggers with their Subscriptions, from nothing.
+#[divan::bench(sample_count = 10)]
+fn resolve_triggers(bencher: Bencher<'_, '_>) {
+    let objects = cluster_of_triggers(2000);
+    let settings = Settings { role: Role::Filter, ..cluster_settings() };
+    bencher.bench(|| resolve(black_box(&objects), None, &settings));
+}
+
+/// The same cluster, after one Trigger has changed.
+#[divan::bench(sample_count = 50)]
+fn resolve_one_more_trigger(bencher: Bencher<'_, '_>) {
+    let objects = cluster_of_triggers(2000);
+    let settings = Settings { role: Role::Filter, ..cluster_settings() };
+    let last = resolve(&objects, None, &settings);
+    let changed = objects.with_object(1000, cluster_trigger(1000, 1));
+    bencher.bench(|| resolve(black_box(&changed), Some(&last), &settings));
+}
+
 /// A cluster of 5,000 channels with two subscribers each, from nothing.
 #[divan::bench(sample_count = 10)]
 fn resolve_cluster(bencher: Bencher<'_, '_>) {
@@ -178,4 +250,72 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
     let last = resolve(&objects, None, &cluster_settings());
     let changed = objects.with_object(2500, cluster_channel(2500, 3));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
+}
+
+/// Tells one key.
+struct OneKey(Published);
+
+impl KeySource for OneKey {
+    fn fetch<'a>(&'a self, _: &'a Oidc) -> BoxFuture<'a, Result<Published, String>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+}
+
+fn signer(algorithm: Algorithm) -> EncodingKey {
+    let pair = match algorithm {
+        Algorithm::RS256 => rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256),
+        _ => rcgen::KeyPair::generate(),
+    };
+    let pem = pair.expect("a key").serialize_pem();
+    match algorithm {
+        Algorithm::RS256 => EncodingKey::from_rsa_pem(pem.as_bytes()),
+        _ => EncodingKey::from_ec_pem(pem.as_bytes()),
+    }
+    .expect("a key")
+}
+
+/// What proof of its sender costs an event: none asked for, a token that is known, and a new one each time.
+#[divan::bench(args = [("none", "RS256"), ("known", "RS256"), ("new", "RS256"), ("new", "ES256")])]
+fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let algorithm: Algorithm = algorithm.parse().expect("an algorithm");
+    let key = signer(algorithm);
+    let published = JwkSet { keys: vec![Jwk::from_encoding_key(&key, algorithm).expect("a key")] };
+    let oidc = Arc::new(Oidc { discovery: Discovery::Nowhere });
+    let rule = Rule::Default(AuthorizationMode::AllowSameNamespace, "default".to_owned());
+    let access = Access { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
+    let asked = (token != "none").then_some(&access);
+
+    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let table = RoutingTable::new(TransportEncryption::Strict, hosts, Vec::new(), []).with_oidc(Some(oidc.clone()));
+    let (_tables, receiver) = tokio::sync::watch::channel(Arc::new(table));
+    let keys = Arc::new(Keys::default());
+    let source = Arc::new(OneKey(Published { issuer: "i".to_owned(), keys: published }));
+    let keeper = Keeper::new(Arc::clone(&keys), source, Arc::default());
+    let gate = Gate::new(Arc::clone(&keys), Arc::default());
+    runtime.block_on(async {
+        let kept = keeper.run(receiver, tokio_util::sync::CancellationToken::new());
+        let known = async {
+            while !keys.are_known(&oidc) {
+                tokio::task::yield_now().await
+            }
+        };
+        tokio::select! { () = kept => {}, () = known => {} }
+    });
+
+    let number = Cell::new(0);
+    let events = [event()];
+    let credentials = || {
+        number.set(number.get() + i32::from(token == "new"));
+        let claims = serde_json::json!({
+            "iss": "i", "aud": ["a"], "sub": "system:serviceaccount:default:writer", "exp": 4_102_444_800_u64,
+            "jti": number.get(),
+        });
+        let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).expect("a token");
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a value");
+        Credentials::of(&HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]), asked)
+    };
+    bencher.with_inputs(credentials).bench_local_values(|credentials| {
+        runtime.block_on(gate.admit(asked, black_box(&credentials), &events)).expect("admitted");
+    });
 }

@@ -61,7 +61,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         Configuration::start(&options, settings, told, &mut stages).await?;
     certificates.follow(&first);
 
-    let (parts, tasks) = Parts::new(&options, first, min_version, api_server);
+    let (parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
     tasks.start(parts.tables.subscribe(), &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
@@ -105,13 +105,14 @@ impl Parts {
         first: Arc<Resolution>,
         min_version: MinVersion,
         api_server: Option<kube::Client>,
-    ) -> (Self, senders::Tasks) {
+    ) -> anyhow::Result<(Self, senders::Tasks)> {
         let counters = Arc::new(Counters::default());
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
         let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
         let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
-        let router = Router::new(nothing, options.limits.broker_max_ttl, Arc::clone(&counters));
+        let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
+        let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let router = Arc::new(router.with_event_types(senders.event_types.clone()));
         let delivery = Delivery::new(
             Arc::clone(&clients),
@@ -127,7 +128,7 @@ impl Parts {
         let readiness = Readiness::default();
         let parts =
             Self { counters, readiness, router, clients, senders, delivery, first, min_version, inventory, tables };
-        (parts, tasks)
+        Ok((parts, tasks))
     }
 
     /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
@@ -181,12 +182,15 @@ impl Parts {
             event_types: parts.senders.event_types.clone(),
             counters: Arc::clone(&parts.counters),
         };
-        match options.role.into() {
+        match options.role() {
             Role::Channel => {
                 let gate = Arc::clone(&self.senders.gate);
                 ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options), gate), stages);
             }
-            Role::Ingress => ports.serve(BrokerIngress::new(relay(self), options.limits.broker_max_ttl), stages),
+            Role::Ingress => {
+                let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
+                ports.serve(BrokerIngress::new(relay(self), max_ttl), stages);
+            }
             Role::Filter => ports.serve(TriggerFilter::new(relay(self)), stages),
         }
         Ok(())

@@ -87,16 +87,16 @@ impl<T: Transport> Dispatcher<T> {
         let mut publishers = Vec::with_capacity(table.channels().len());
         let mut configured = HashSet::new();
         for channel in table.channels() {
-            let open = match before.remove(&channel.key) {
-                Some(open) if Arc::ptr_eq(&open.channel, channel) => open,
+            let (key, open) = match before.remove_entry(&channel.key) {
+                Some((key, open)) if Arc::ptr_eq(&open.channel, channel) => (key, open),
                 changed => {
                     configured.extend(channel.subscriptions.iter().map(|subscription| subscription.key.clone()));
-                    self.gone.extend(changed);
-                    self.open(channel)
+                    self.gone.extend(changed.map(|(_, open)| open));
+                    (channel.key.clone(), self.open(channel))
                 }
             };
             publishers.push(Arc::clone(&open.publisher));
-            self.open.insert(channel.key.clone(), open);
+            self.open.insert(key, open);
         }
         self.gone.extend(before.into_values());
         self.router.serve(Serving { table: Arc::clone(table), publishers });

@@ -27,14 +27,16 @@ pub enum LogStyle {
 pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 impl LogLevel {
-    /// Logs by these directives from now on; those that cannot be read change nothing.
-    pub fn set(&self, directives: &str) {
+    /// Logs by this level from now on: `debug`, `info`, `warn` or `error`. Other people's crates say nothing more at
+    /// `debug` than at `info`.
+    pub fn set(&self, level: &str) {
+        let directives = if level == "debug" { "info,sealpost=debug" } else { level };
         let changed = EnvFilter::try_new(format!("{QUIET},{directives}"))
             .map_err(|error| error.to_string())
             .and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
         match changed {
-            Ok(()) => tracing::info!(directives, "Level of logs"),
-            Err(error) => tracing::warn!(directives, error, "The level of logs stays"),
+            Ok(()) => tracing::info!(log_level = level, "Level of logs"),
+            Err(error) => tracing::warn!(log_level = level, error, "The level of logs stays"),
         }
     }
 }

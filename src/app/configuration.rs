@@ -79,7 +79,7 @@ pub(super) fn settings(
     listeners: &Listeners,
     certificates: &Certificates,
 ) -> anyhow::Result<Settings> {
-    let role = options.role.into();
+    let role = options.role();
     let urls = if role == Role::Channel && !options.kubernetes { Some(listeners.urls()?) } else { None };
     let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
     let default_storage = options.default_channel.into();

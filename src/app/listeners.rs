@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::cli::RunOptions;
+use crate::cli::{Addresses, RunOptions};
 use crate::control::Urls;
 
 /// The three listeners.
@@ -19,10 +19,11 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub(super) async fn bind(options: &RunOptions) -> anyhow::Result<Self> {
+        let Addresses { http, https, admin } = options.addresses().map_err(anyhow::Error::msg)?;
         Ok(Self {
-            http: bind("--http-addr", &options.http_addr).await?,
-            https: bind("--https-addr", &options.https_addr).await?,
-            admin: bind("--admin-addr", &options.admin_addr).await?,
+            http: bind("--http-addr", &http).await?,
+            https: bind("--https-addr", &https).await?,
+            admin: bind("--admin-addr", &admin).await?,
         })
     }
 

@@ -42,6 +42,10 @@ impl Publisher {
             if !self.publish(&resolution).await {
                 return;
             }
+            // In a cluster also what changes nothing is handed over, since the cluster may want to be told again.
+            if self.served.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
+                tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
+            }
             self.served.send_replace(Some(resolution));
             if self.readiness.started() {
                 tracing::info!("Ready");
@@ -52,8 +56,7 @@ impl Publisher {
     /// Returns when the configuration is served; only then it is shown. Whether anything is served still.
     async fn publish(&self, resolution: &Resolution) -> bool {
         self.certificates.follow(resolution);
-        let is_new = !Arc::ptr_eq(&self.tables.borrow(), &resolution.table);
-        if is_new {
+        if !Arc::ptr_eq(&self.tables.borrow(), &resolution.table) {
             let (applied, served) = oneshot::channel();
             let sent = self.changes.send(Change { table: Arc::clone(&resolution.table), applied }).await;
             if sent.is_err() || served.await.is_err() {
@@ -62,9 +65,6 @@ impl Publisher {
         }
         self.inventory.send_replace(Arc::clone(&resolution.inventory));
         self.tables.send_replace(Arc::clone(&resolution.table));
-        if is_new {
-            tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
-        }
         true
     }
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use moka::future::Cache;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Keys of one issuer at most.
 const MAX_KEYS: usize = 100;
+/// Good tokens that are remembered at most.
+const MAX_VERIFIED: u64 = 10_000;
 
 /// Tells an issuer's name and keys.
 pub trait KeySource: Send + Sync + 'static {
@@ -50,15 +53,31 @@ pub(super) struct Key {
     pub(super) key: DecodingKey,
 }
 
-/// The keys of an issuer at a time.
+/// A token that was good.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) subject: Arc<str>,
+    /// Seconds since the epoch at which it ends to be.
+    pub(super) end: f64,
+}
+
+/// The keys of an issuer at a time, and the tokens that were good by them: with the keys, they are forgotten.
 pub(super) struct KeySet {
     oidc: Arc<Oidc>,
     pub(super) issuer: String,
     keys: Vec<Key>,
+    /// By a digest of token and audience.
+    pub(super) verified: Cache<[u8; 32], Arc<Verified>>,
     fetched: Instant,
 }
 
 impl KeySet {
+    /// Whether they are this issuer's. A trust bundle that changes makes nobody a stranger: keys are fetched anew by it,
+    /// and until then these count.
+    fn is_of(&self, oidc: &Arc<Oidc>) -> bool {
+        Arc::ptr_eq(&self.oidc, oidc) || self.oidc.discovery.is_same_issuer(&oidc.discovery)
+    }
+
     /// The keys that a token may be signed with: that of its id, or any, where it or the key names none.
     pub(super) fn candidates<'k>(&'k self, id: Option<&'k str>) -> impl Iterator<Item = &'k Key> {
         self.keys.iter().filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
@@ -78,7 +97,7 @@ pub struct Keys {
 impl Keys {
     /// The keys of this issuer, if they are known.
     pub(super) fn of(&self, oidc: &Arc<Oidc>) -> Option<Arc<KeySet>> {
-        self.current.load_full().filter(|set| Arc::ptr_eq(&set.oidc, oidc) || set.oidc == *oidc)
+        self.current.load_full().filter(|set| set.is_of(oidc))
     }
 
     /// Whether the keys of this issuer are known.
@@ -96,7 +115,7 @@ impl Keys {
             return Ok(None);
         }
         let mut fetches = self.fetches.subscribe();
-        let newer = || self.current.load_full().filter(|now| now.fetched > seen.fetched && now.oidc == seen.oidc);
+        let newer = || self.current.load_full().filter(|now| now.fetched > seen.fetched && now.is_of(&seen.oidc));
         if let Some(newer) = newer() {
             return Ok(Some(newer));
         }
@@ -180,7 +199,8 @@ impl Keeper {
         if !self.keys.are_known(oidc) {
             tracing::info!(issuer, keys = keys.len(), "Tokens can be verified");
         }
-        self.keys.replace(KeySet { oidc: Arc::clone(oidc), issuer, keys, fetched });
+        let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
+        self.keys.replace(KeySet { oidc: Arc::clone(oidc), issuer, keys, verified, fetched });
         Ok(())
     }
 }

@@ -55,12 +55,13 @@ impl Signer {
     }
 }
 
-pub(super) fn now() -> u64 {
+pub(super) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs()
 }
 
 pub(super) fn claims(changes: &Value) -> Value {
-    let mut claims = json!({"iss": ISSUER, "sub": WRITER, "aud": [AUDIENCE], "exp": now() + 3600, "nbf": now()});
+    let mut claims =
+        json!({"iss": ISSUER, "sub": WRITER, "aud": [AUDIENCE], "exp": seconds() + 3600, "nbf": seconds()});
     let map = claims.as_object_mut().expect("an object");
     for (name, value) in changes.as_object().expect("an object") {
         match value {

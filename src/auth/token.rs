@@ -26,6 +26,8 @@ const FRESH: f64 = 0.8;
 const PAUSE: Duration = Duration::from_secs(1);
 /// An issuer that does not answer for this time has failed.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever has a token that is still good waits no longer for the next one.
+const TIMEOUT_AHEAD: Duration = Duration::from_secs(2);
 /// Tokens kept at most.
 const MAX_TOKENS: u64 = 20_000;
 /// A token that nobody uses is forgotten after this time.
@@ -155,14 +157,14 @@ impl Tokens {
             // One replaces it; all others go on with it, as does that one if it has to.
             Some(kept) => match entry.asking.try_lock() {
                 Ok(mut failed) => {
-                    let asked = self.ask(&entry, &mut failed, account, audience).await;
+                    let asked = self.ask(&entry, &mut failed, (account, audience), TIMEOUT_AHEAD).await;
                     Ok(asked.unwrap_or_else(|_error| kept.header.clone()))
                 }
                 Err(_busy) => Ok(kept.header.clone()),
             },
             None => {
                 let mut failed = entry.asking.lock().await;
-                self.ask(&entry, &mut failed, account, audience).await
+                self.ask(&entry, &mut failed, (account, audience), TIMEOUT).await
             }
         }
     }
@@ -172,8 +174,8 @@ impl Tokens {
         &self,
         entry: &Entry,
         failed: &mut Option<(Instant, TokenError)>,
-        account: &ServiceAccount,
-        audience: &str,
+        wanted: (&ServiceAccount, &str),
+        limit: Duration,
     ) -> Result<HeaderValue, TokenError> {
         let now = Instant::now();
         if let Some(kept) = entry.kept.load_full().filter(|kept| now < kept.refresh) {
@@ -182,7 +184,7 @@ impl Tokens {
         if let Some((_, error)) = failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
             return Err(error.clone());
         }
-        match self.issue(account, audience).await {
+        match self.issue(wanted, limit).await {
             Ok(kept) => {
                 let header = kept.header.clone();
                 entry.kept.store(Some(Arc::new(kept)));
@@ -198,14 +200,14 @@ impl Tokens {
         }
     }
 
-    async fn issue(&self, account: &ServiceAccount, audience: &str) -> Result<Kept, TokenError> {
+    async fn issue(&self, (account, audience): (&ServiceAccount, &str), limit: Duration) -> Result<Kept, TokenError> {
         self.counters.token_requests.increment();
         let asked = Instant::now();
-        let issued = tokio::time::timeout(TIMEOUT, self.issuer.issue(account, audience)).await;
+        let issued = tokio::time::timeout(limit, self.issuer.issue(account, audience)).await;
         let Issued { token, lifetime } = match issued {
             Ok(issued) => issued?,
             Err(_elapsed) => {
-                let reason = format!("no answer within {} s", TIMEOUT.as_secs());
+                let reason = format!("no answer within {} s", limit.as_secs());
                 return Err(TokenError::new(account, audience, reason));
             }
         };

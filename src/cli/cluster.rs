@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{RunOptions, environment};
 use crate::control::{Access, Channels, Cluster};
+use crate::model::Role;
 
 /// Where the ServiceAccount of a pod is mounted.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -79,7 +80,8 @@ impl RunOptions {
         Ok(Cluster {
             access: self.access()?,
             pod_name: environment("POD_NAME").or_else(|| environment("HOSTNAME")).unwrap_or_else(|| "sealpost".into()),
-            namespace: environment("NAMESPACE"),
+            // Of the others it is the namespace that they are in, and says nothing of what they serve (5.12).
+            namespace: environment("NAMESPACE").filter(|_| self.role() == Role::Channel),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
             config_leader_election: named("CONFIG_LEADERELECTION_NAME", "config-leader-election"),

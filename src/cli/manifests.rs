@@ -23,12 +23,12 @@ pub struct ManifestOptions {
     #[arg(short = 'n', long, value_name = "NS", env = "SEALPOST_NAMESPACE", default_value = "default")]
     pub namespace: String,
 
-    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; with --kubernetes:
+    /// Namespace of config-features, trust bundles and TLS Secrets [default: knative-eventing; in a cluster
     /// SYSTEM_NAMESPACE]
     #[arg(long, value_name = "NS", env = "SEALPOST_SYSTEM_NAMESPACE")]
     pub system_namespace: Option<String>,
 
-    /// Domain of cluster host names [default: cluster.local; with --kubernetes: CLUSTER_DOMAIN, else as resolv.conf says]
+    /// Domain of cluster host names [default: cluster.local; in a cluster CLUSTER_DOMAIN, else as resolv.conf says]
     #[arg(long, value_name = "DOMAIN", env = "SEALPOST_CLUSTER_DOMAIN")]
     pub cluster_domain: Option<String>,
 

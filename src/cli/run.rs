@@ -11,6 +11,7 @@ use crate::tls::MinVersion;
 
 const EXAMPLES: &str = "Examples:
   sealpost run --kubernetes
+  sealpost run --kubernetes --role filter
   sealpost run -f deploy/standalone/
   sealpost run -f broker.yaml --transport-encryption strict
   kubectl get channels,subscriptions -A -o yaml | sealpost run -f -
@@ -74,7 +75,7 @@ pub struct RunOptions {
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
-    /// Take the configuration from the Kubernetes API, in place of Knative's imc-dispatcher
+    /// Take the configuration from the Kubernetes API, in place of one of Knative's pods
     #[arg(long, env = "SEALPOST_KUBERNETES", conflicts_with = "filename")]
     pub kubernetes: bool,
 
@@ -82,40 +83,25 @@ pub struct RunOptions {
     #[command(flatten)]
     pub cluster: ClusterOptions,
 
-    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is
-    #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE", default_value = "channel")]
-    pub role: Role,
+    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is [default: with
+    /// --kubernetes as CONTAINER_NAME says, else channel]
+    #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE")]
+    pub role: Option<Role>,
 
-    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one; with --kubernetes
-    /// 0.0.0.0:8080
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "SEALPOST_HTTP_ADDR",
-        default_value = "127.0.0.1:8080",
-        default_value_if("kubernetes", "true", "0.0.0.0:8080")
-    )]
-    pub http_addr: String,
+    /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one [default:
+    /// 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else 8080]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR")]
+    pub http_addr: Option<String>,
 
-    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN); with --kubernetes 0.0.0.0:8443
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "SEALPOST_HTTPS_ADDR",
-        default_value = "127.0.0.1:8443",
-        default_value_if("kubernetes", "true", "0.0.0.0:8443")
-    )]
-    pub https_addr: String,
+    /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443; with --kubernetes
+    /// 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR")]
+    pub https_addr: Option<String>,
 
-    /// Address for /healthz, /readyz, /metrics and /api/v1; with --kubernetes 0.0.0.0:9090
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "SEALPOST_ADMIN_ADDR",
-        default_value = "127.0.0.1:9090",
-        default_value_if("kubernetes", "true", "0.0.0.0:9090")
-    )]
-    pub admin_addr: String,
+    /// Address for /healthz, /readyz, /metrics and /api/v1 [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of
+    /// the roles ingress and filter 0.0.0.0:9092]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR")]
+    pub admin_addr: Option<String>,
 
     /// File that gets the bound addresses as JSON, once all are bound
     #[arg(long, value_name = "FILE", env = "SEALPOST_PORTS_FILE")]
@@ -223,9 +209,10 @@ pub struct LimitOptions {
     #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::part)]
     pub retry_jitter: f64,
 
-    /// Brokers that an event may pass through (knativebrokerttl)
-    #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", default_value = "255", value_parser = clap::value_parser!(i32).range(1..))]
-    pub broker_max_ttl: i32,
+    /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress with --kubernetes MAX_TTL,
+    /// else 255]
+    #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", value_parser = clap::value_parser!(i32).range(1..))]
+    pub broker_max_ttl: Option<i32>,
 }
 
 impl RunOptions {
@@ -250,17 +237,16 @@ impl RunOptions {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
         if self.kubernetes {
-            if self.role != Role::Channel {
-                return Err("--kubernetes has only the role channel in this version".to_owned());
-            }
             self.cluster()?;
             let on_rabbitmq = self.cluster.channel_kind == ChannelKind::RabbitmqChannel;
-            if on_rabbitmq && self.role == Role::Channel && self.rabbitmq.access.rabbitmq_uri.is_none() {
+            if on_rabbitmq && self.role() == model::Role::Channel && self.rabbitmq.access.rabbitmq_uri.is_none() {
                 return Err("--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI".to_owned());
             }
         } else {
             self.manifests.validate()?;
         }
+        self.addresses()?;
+        self.broker_max_ttl()?;
         self.min_version().map(drop)
     }
 }

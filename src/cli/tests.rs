@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::{Cli, Command, RunOptions};
+use super::{Addresses, Cli, Command, RunOptions};
 use crate::tls::MinVersion;
 
 fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
@@ -34,15 +34,13 @@ fn every_flag_has_its_variable() {
 #[test]
 fn defaults_are_those_of_the_interface() {
     let options = run(&["-f", "x"]).expect("options");
-    assert_eq!(
-        (options.http_addr.as_str(), options.https_addr.as_str(), options.admin_addr.as_str()),
-        ("127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090")
-    );
+    let [http, https, admin] = ["127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090"].map(str::to_owned);
+    assert_eq!(options.addresses(), Ok(Addresses { http, https, admin }));
     assert_eq!(options.state_dir.to_str(), Some(".sealpost"));
     assert_eq!(options.drain_timeout.as_secs(), 20);
     assert_eq!((options.transport_encryption, options.log_format), (None, None));
     assert_eq!(options.limits.max_body_bytes, 10 * 1024 * 1024);
-    assert_eq!(options.limits.broker_max_ttl, 255);
+    assert_eq!(options.broker_max_ttl(), Ok(255));
     assert_eq!(options.min_version(), Ok(MinVersion::Tls12));
     assert!(options.validate().is_ok());
 }
@@ -51,10 +49,10 @@ fn defaults_are_those_of_the_interface() {
 #[test]
 fn defaults_in_a_cluster() {
     let options = run(&["--kubernetes"]).expect("options");
-    let addresses = [&options.http_addr, &options.https_addr, &options.admin_addr];
-    assert_eq!(addresses, ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"]);
+    let [http, https, admin] = ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"].map(str::to_owned);
+    assert_eq!(options.addresses(), Ok(Addresses { http, https, admin }));
     let given = run(&["--kubernetes", "--http-addr", "127.0.0.1:1"]).expect("options");
-    assert_eq!(given.http_addr, "127.0.0.1:1");
+    assert_eq!(given.addresses().map(|addresses| addresses.http), Ok("127.0.0.1:1".to_owned()));
     assert!(options.validate().is_err_and(|error| error.contains("SYSTEM_NAMESPACE")));
 }
 

@@ -7,11 +7,11 @@
 //! The API server gets the requests of control-plane.md 1A and no others.
 
 mod access;
-mod backoff;
 mod election;
 mod status;
 mod store;
 mod tell;
+mod waits;
 mod watch;
 mod watched;
 
@@ -27,6 +27,7 @@ use tracing::error;
 use super::journal::{Journal, now};
 use super::manifest::Manifests;
 use super::{Resolution, Settings, resolve};
+use crate::model::Role;
 
 pub use access::Access;
 use store::Store;
@@ -113,12 +114,15 @@ impl Connected {
                 Needed::Always | Needed::Soon => tasks.spawn(watch::run(client, row, store, index)),
             };
         }
-        let (leader, leads) = value::channel(false);
-        let system = settings.system_namespace.clone();
-        let candidate = election::Candidate::new(client.clone(), &system, settings.channels.lease(), &cluster);
         let mut voting = JoinSet::new();
-        voting.spawn(candidate.run(leader, stops.leaving.clone()));
-        tasks.spawn(status::run(client, settings.channels, leads, served));
+        // The others have nothing to tell (5.13).
+        if settings.role == Role::Channel {
+            let (leader, leads) = value::channel(false);
+            let system = settings.system_namespace.clone();
+            let candidate = election::Candidate::new(client.clone(), &system, settings.channels.lease(), &cluster);
+            voting.spawn(candidate.run(leader, stops.leaving.clone()));
+            tasks.spawn(status::run(client, settings.channels, leads, served));
+        }
         let follower = Follower { store, settings, oidc, resolution: None, journal: Journal::default(), resolved };
         stops.stop.run_until_cancelled(follower.run()).await;
         tasks.shutdown().await;
@@ -153,23 +157,30 @@ impl Follower {
 
     /// Every resolution is handed over, since the cluster may have changed its mind about what it was told.
     async fn resolve(&mut self) {
-        let manifests = Manifests { files: self.store.files(), problems: Vec::new() };
-        let settings = Settings { now: now(), ..self.settings.clone() };
-        let last = self.resolution.clone();
-        let resolved = tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings)).await;
-        let resolution = match resolved {
-            Ok(resolution) => Arc::new(resolution),
-            Err(error) => {
-                error!(%error, "Configuration could not be processed, the last one stays");
-                return;
-            }
-        };
+        let Some(mut resolution) = self.make().await else { return };
+        let wanted = resolution.table.oidc().is_some();
+        if self.oidc.send_replace(wanted) != wanted && wanted {
+            // Who may send is not known yet, and nobody should be turned away for that.
+            self.store.with_oidc(GRACE).await;
+            let Some(known) = self.make().await else { return };
+            resolution = known;
+        }
         if self.resolution.as_ref().is_none_or(|last| resolution.differs(last)) {
             self.journal.write(&resolution);
         }
         self.resolution = Some(Arc::clone(&resolution));
-        let wanted = resolution.table.oidc().is_some();
-        self.oidc.send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
         self.resolved.send_replace(Some(resolution));
+    }
+
+    /// What the store holds now.
+    async fn make(&self) -> Option<Arc<Resolution>> {
+        let manifests = Manifests { files: self.store.files(), problems: Vec::new() };
+        let settings = Settings { now: now(), ..self.settings.clone() };
+        let last = self.resolution.clone();
+        let resolved = tokio::task::spawn_blocking(move || resolve(&manifests, last.as_deref(), &settings)).await;
+        resolved
+            .inspect_err(|error| error!(%error, "Configuration could not be processed, the last one stays"))
+            .map(Arc::new)
+            .ok()
     }
 }

@@ -17,6 +17,13 @@ pub(crate) struct Report<'d> {
     reason: Option<&'static str>,
 }
 
+/// What was found out about an object, without the object.
+#[derive(Clone, Debug)]
+pub(crate) struct Findings {
+    problems: Vec<Problem>,
+    reason: Option<&'static str>,
+}
+
 impl<'d> Report<'d> {
     pub(crate) fn new(document: &'d Document, object: ObjectName) -> Self {
         Self { document, object, problems: Vec::new(), reason: None }
@@ -72,6 +79,17 @@ impl<'d> Report<'d> {
             field => format!("{field}: {}", problem.message),
         };
         Some((self.reason?, message))
+    }
+
+    /// What was found out so far.
+    pub(crate) fn findings(&self) -> Findings {
+        Findings { problems: self.problems.clone(), reason: self.reason }
+    }
+
+    /// The same as was found out about this object before.
+    pub(crate) fn repeat(&mut self, known: &Findings) {
+        self.problems.extend(known.problems.iter().cloned());
+        self.reason = self.reason.or(known.reason);
     }
 
     /// The problems found.

@@ -44,6 +44,7 @@ use defaults::Defaults;
 use destination::Resolver;
 use flags::Flags;
 use reconciled::Reconciled;
+use relay::Relayed;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -78,6 +79,7 @@ struct Memory {
     parents: Parents,
     backends: Backends,
     reconciled: Reconciled,
+    relayed: Relayed,
     services: BTreeMap<Name, Option<Reach>>,
     bundles: Bundles,
     shared: Shared,
@@ -87,27 +89,18 @@ struct Memory {
 #[must_use]
 pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Settings) -> Resolution {
     let memory = last.map(|last| &last.memory);
-    let mut collected = Collected::of(manifests.documents(), settings);
+    let last_reconciled = memory.map(|memory| &memory.reconciled);
+    let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
+    let mut collected = Collected::of(documents.into_iter(), settings);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
-    let last_certificate = last.and_then(|last| last.certificate.as_ref());
-    let certificate = match &settings.ca_certs {
-        CaCerts::Given(_) => None,
-        CaCerts::Unknown | CaCerts::Development(_) => {
-            certificate::resolve(&mut collected.secrets, settings, last_certificate)
-        }
-    };
+    let certificate = server_certificate(&mut collected, settings, last);
     let bundles = trust::bundles(&mut collected.config_maps, settings, memory.map(|memory| &memory.bundles));
     let no_services = BTreeMap::new();
     let last_services = memory.map_or(&no_services, |memory| &memory.services);
     let services = service::resolve(&mut collected.services, &collected.pods, last_services);
 
-    let ca_certs = match (&settings.ca_certs, &certificate) {
-        (CaCerts::Given(ca), _) => ca.clone(),
-        (_, Some(certificate)) => certificate.ca_pem.clone(),
-        (CaCerts::Development(ca), None) => Some(ca.clone()),
-        (CaCerts::Unknown, None) => None,
-    };
+    let ca_certs = advertised(&settings.ca_certs, certificate.as_ref());
     let effective = settings.transport_encryption.unwrap_or(mode);
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
     let trust = Trust::new(&bundles, trusted, settings.now);
@@ -126,24 +119,23 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
-    let last_reconciled = memory.map(|memory| &memory.reconciled);
-    let reconciled = reconciled::resolve(&mut collected, &mut resolver, &backends, last_reconciled);
+    let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
     }
-    let relays = relay::resolve(&mut collected, &mut resolver, table.map(RoutingTable::relays));
+    let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
     let table = match settings.objects {
         Objects::Written => routes.table(&parents, &resolver.addresses, &resolver.rules, effective),
         Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
     };
-    let table = table.with_relays(relays).with_sources(sources).with_oidc(resolver.rules.oidc());
+    let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
         Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
-        Role::Ingress | Role::Filter => status::relayed(&collected, table.relays()),
+        Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
@@ -152,8 +144,31 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
     let shared = trust.shared;
-    let memory = Memory { mode, flags, defaults, parents, backends, reconciled, services, bundles, shared };
+    let memory = Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+}
+
+/// That of the TLS Secrets, unless another one is given.
+fn server_certificate(
+    collected: &mut Collected<'_>,
+    settings: &Settings,
+    last: Option<&Resolution>,
+) -> Option<ServerCertificate> {
+    let last = last.and_then(|last| last.certificate.as_ref());
+    match &settings.ca_certs {
+        CaCerts::Given(_) => None,
+        CaCerts::Unknown | CaCerts::Development(_) => certificate::resolve(&mut collected.secrets, settings, last),
+    }
+}
+
+/// The CA that https addresses advertise.
+fn advertised(given: &CaCerts, certificate: Option<&ServerCertificate>) -> Option<String> {
+    match (given, certificate) {
+        (CaCerts::Given(ca), _) => ca.clone(),
+        (_, Some(certificate)) => certificate.ca_pem.clone(),
+        (CaCerts::Development(ca), None) => Some(ca.clone()),
+        (CaCerts::Unknown, None) => None,
+    }
 }
 
 /// The value of the last resolution where it is equal.
@@ -168,7 +183,8 @@ impl Resolution {
     }
 
     /// Whether somebody who uses the other one would see a difference.
-    pub(super) fn differs(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn differs(&self, other: &Self) -> bool {
         !Arc::ptr_eq(&self.table, &other.table)
             || !Arc::ptr_eq(&self.inventory, &other.inventory)
             || self.problems != other.problems

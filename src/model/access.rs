@@ -19,6 +19,18 @@ pub enum Discovery {
     Nowhere,
 }
 
+impl Discovery {
+    /// Whether both name the same issuer, however it is reached and trusted.
+    #[must_use]
+    pub fn is_same_issuer(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Cluster(_), Self::Cluster(_)) | (Self::Nowhere, Self::Nowhere) => true,
+            (Self::At(a), Self::At(b)) => a.url == b.url,
+            _ => false,
+        }
+    }
+}
+
 /// That tokens are asked for, and whose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oidc {

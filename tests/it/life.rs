@@ -119,7 +119,10 @@ async fn wrong_starts() {
         (&["-f", "m.yaml", "--log-level", "a=b=c"], 2, "--log-level"),
         (&["-f", "m.yaml", "--nonsense"], 2, "--nonsense"),
         (&[], 2, "give manifests with -f PATH"),
-        (&["-f", "m.yaml", "--kubernetes"], 2, "--kubernetes is not in this version"),
+        (&["-f", "m.yaml", "--kubernetes"], 2, "cannot be used with"),
+        (&["--kubernetes"], 2, "SYSTEM_NAMESPACE"),
+        (&["--kubernetes", "--system-namespace", "ke"], 2, "--kubeconfig FILE"),
+        (&["--kubernetes", "--system-namespace", "ke", "--kubeconfig", "none"], 1, "kubeconfig none"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
         command.arg("run").args(arguments).current_dir(directory.path());

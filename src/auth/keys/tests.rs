@@ -85,6 +85,23 @@ async fn keys_follow_the_table() {
     assert_eq!(kept.source.count(), 7);
 }
 
+/// A change of trust bundles has keys fetched anew, and refuses nobody meanwhile, be the issuer away or not.
+#[tokio::test(start_paused = true)]
+async fn other_trust_is_no_other_issuer() {
+    let (signer, oidc) = (Signer::elliptic("a"), cluster());
+    let kept = kept(Some(Arc::clone(&oidc)), vec![Ok(published(&[&signer])), DOWN]);
+    pass(1).await;
+    let pem = rcgen::CertificateParams::default().self_signed(&rcgen::KeyPair::generate().expect("a key"));
+    let bundle = crate::model::TrustBundle::from_pem(&pem.expect("a certificate").pem()).expect("a bundle");
+    let trusting = Arc::new(Oidc { discovery: Discovery::Cluster(Arc::new(bundle)) });
+    assert_ne!(trusting, oidc);
+    kept.tables.send_replace(table(Some(Arc::clone(&trusting))));
+    pass(1).await;
+    assert!(kept.source.count() > 1, "they are fetched by the new trust");
+    let token = signer.token(&json!({}));
+    assert_eq!(verify(&kept.keys, &trusting, &token, AUDIENCE).await.as_deref(), Ok(WRITER));
+}
+
 /// A rotated key is found by the first token that is signed with it, which is not refused for that.
 #[tokio::test(start_paused = true)]
 async fn a_new_key_is_looked_for_when_it_is_met() {

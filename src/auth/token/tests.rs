@@ -154,6 +154,20 @@ async fn a_silent_issuer_has_failed() {
     assert_eq!(started.elapsed(), TIMEOUT);
 }
 
+/// Nobody who has a good token waits long for the next one.
+#[tokio::test(start_paused = true)]
+async fn a_silent_issuer_delays_little() {
+    let (issuer, tokens, _) = tokens();
+    let sa = account("a");
+    tokens.header(&sa, "x").await.expect("a token");
+    issuer.is(State::Silent);
+    pass(2700).await;
+    let started = Instant::now();
+    let header = tokens.header(&sa, "x").await.expect("the old one");
+    assert!(text(&header).ends_with("|1"));
+    assert_eq!(started.elapsed(), TIMEOUT_AHEAD);
+}
+
 /// A caller that gives up leaves nothing locked.
 #[tokio::test(start_paused = true)]
 async fn whoever_gives_up_harms_nobody() {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::auth::keys::{Keeper, KeySource, Published};
-use crate::auth::tests::{AUDIENCE, ISSUER, Scripted, Signer, WRITER, claims, now, published};
+use crate::auth::tests::{AUDIENCE, ISSUER, Scripted, Signer, WRITER, claims, published, seconds};
 use crate::model::{Discovery, Hosts, RoutingTable, TransportEncryption};
 use crate::telemetry::counters::Counters;
 
@@ -35,7 +35,7 @@ async fn keys(published: Published) -> (Arc<Keys>, Arc<Oidc>) {
 /// What is said of a token.
 async fn said(keys: &(Arc<Keys>, Arc<Oidc>), token: &str) -> String {
     match verify(&keys.0, &keys.1, token, AUDIENCE).await {
-        Ok(subject) => subject,
+        Ok(subject) => subject.to_string(),
         Err(denial) => {
             assert_eq!(denial.status(), 401, "{denial}");
             let text = denial.to_string();
@@ -54,10 +54,10 @@ async fn good_tokens_tell_who_sends() {
             json!({}),
             json!({"aud": AUDIENCE}),
             json!({"aud": ["other", AUDIENCE]}),
-            json!({"exp": now() - 5}),
+            json!({"exp": seconds() - 5}),
             json!({"nbf": null}),
-            json!({"nbf": now() + 200}),
-            json!({"kubernetes.io": {"namespace": "orders"}, "jti": "1", "iat": now()}),
+            json!({"nbf": seconds() + 200}),
+            json!({"kubernetes.io": {"namespace": "orders"}, "jti": "1", "iat": seconds()}),
         ] {
             assert_eq!(said(&keys, &signer.token(&changes)).await, WRITER, "{changes}");
         }
@@ -72,11 +72,11 @@ async fn bad_tokens_are_refused_by_name() {
     let signer = Signer::elliptic("curve");
     let keys = keys(published(&[&signer])).await;
     for (changes, words) in [
-        (json!({"exp": now() - 60}), "has expired"),
+        (json!({"exp": seconds() - 60}), "has expired"),
         (json!({"exp": null}), "no claim exp"),
         (json!({"exp": "soon"}), "claim exp"),
         (json!({"exp": -1}), "claim exp"),
-        (json!({"nbf": now() + 4000}), "not valid yet"),
+        (json!({"nbf": seconds() + 4000}), "not valid yet"),
         (json!({"aud": ["messaging.knative.dev/inmemorychannel/orders/other"]}), "not for the audience"),
         (json!({"aud": AUDIENCE.to_ascii_uppercase()}), "not for the audience"),
         (json!({"aud": []}), "not for the audience"),
@@ -153,4 +153,35 @@ proptest! {
             assert!(changed == good || verified.is_err() || at + 1 == good.len(), "{at} {to}");
         });
     }
+}
+
+/// A token that was good is remembered for its audience and until its end; one that was not, never.
+#[tokio::test]
+async fn good_tokens_are_remembered() {
+    let signer = Signer::elliptic("curve");
+    let keys = keys(published(&[&signer])).await;
+    let set = keys.0.of(&keys.1).expect("keys");
+    let remembered = |token: &str, audience: &str| set.verified.contains_key(&digest(token, audience));
+    let both = signer.token(&json!({"aud": [AUDIENCE, "other"]}));
+    for _ in 0..3 {
+        assert_eq!(said(&keys, &both).await, WRITER);
+    }
+    assert!(remembered(&both, AUDIENCE) && !remembered(&both, "other"));
+    let only = signer.token(&json!({}));
+    assert_eq!(said(&keys, &only).await, WRITER);
+    let elsewhere = verify(&keys.0, &keys.1, &only, "other").await.expect_err("another audience");
+    assert!(elsewhere.to_string().contains("not for the audience other"), "{elsewhere}");
+    let forged = Signer::elliptic("curve").token(&json!({}));
+    said(&keys, &forged).await;
+    assert!(!remembered(&forged, AUDIENCE));
+
+    let leaving = signer.token(&json!({"exp": seconds() - 5}));
+    assert_eq!(said(&keys, &leaving).await, WRITER);
+    let known = set.verified.get(&digest(&leaving, AUDIENCE)).await.expect("remembered");
+    let left = known.end - now();
+    assert!(left > 0.0 && left <= 5.0, "{left} s");
+    let ended = Arc::new(Verified { subject: WRITER.into(), end: now() - 1.0 });
+    let old = signer.token(&json!({"exp": seconds() - 60}));
+    set.verified.insert(digest(&old, AUDIENCE), ended).await;
+    assert!(said(&keys, &old).await.contains("has expired"), "what has ended is not remembered");
 }

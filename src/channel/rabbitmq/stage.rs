@@ -1,12 +1,13 @@
 //! A message that waits on the way to a reply address or a dead letter sink: its body is a batch of two events, the one
 //! itself and the one that goes there (RQ-8; CloudEvents JSON batch format).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::value::RawValue;
-use std::sync::Arc;
 
 use super::message::{self, Encoded, Note};
 use super::outbox::short;

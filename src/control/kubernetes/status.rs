@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Latest;
-use super::backoff::Backoff;
 use super::tell::{Teller, Untold};
+use super::waits::Waits;
 use crate::control::Channels;
 use crate::control::resolve::reconciled::{Duty, Made};
 use crate::model::ChannelKey;
@@ -144,7 +144,7 @@ impl Writer {
 
 /// Tries until it is done: the way leads through webhooks that may be away for long (2.12).
 async fn until_told(teller: &Teller, permits: &Semaphore, key: &ChannelKey, task: &Task) {
-    let mut backoff = Backoff::default();
+    let mut waits = Waits::default();
     loop {
         let Ok(permit) = permits.acquire().await else { return };
         let told = teller.fulfil(key, &task.duty, &task.document).await;
@@ -153,7 +153,7 @@ async fn until_told(teller: &Teller, permits: &Semaphore, key: &ChannelKey, task
             Ok(()) | Err(Untold::Gone) => return,
             Err(error) => tracing::warn!(channel = %key, %error, "Could not be written into the cluster, trying again"),
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(waits.next()).await;
     }
 }
 

@@ -65,12 +65,21 @@ impl Store {
         while self.misses(Needed::Always) {
             self.changed().await;
         }
-        let rest = async {
-            while self.misses(Needed::Soon) {
+        self.soon(Needed::Soon, grace).await;
+    }
+
+    /// Waits until what is only watched with OIDC has been listed; not longer than `grace`.
+    pub(super) async fn with_oidc(&self, grace: Duration) {
+        self.soon(Needed::WithOidc, grace).await;
+    }
+
+    async fn soon(&self, needed: Needed, grace: Duration) {
+        let listed = async {
+            while self.misses(needed) {
                 self.changed().await;
             }
         };
-        if tokio::time::timeout(grace, rest).await.is_err() {
+        if tokio::time::timeout(grace, listed).await.is_err() {
             tracing::warn!("Some of the configuration could not be listed yet, going on without it");
         }
     }

@@ -12,8 +12,8 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch as value;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::store::Store;
+use super::waits::Waits;
 use super::watched::Row;
 
 /// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
@@ -79,7 +79,7 @@ fn is_gone(error: &watcher::Error) -> bool {
 /// What is wrong at present, and how long to wait.
 #[derive(Debug, Default)]
 struct Trouble {
-    backoff: Backoff,
+    waits: Waits,
     reported: bool,
     last: Option<Instant>,
 }
@@ -90,7 +90,7 @@ impl Trouble {
         let (kind, selected) = (row.kind.as_str(), &row.selected);
         // A watch that was begun again says nothing until something happens.
         if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
-            (self.backoff, self.reported) = (Backoff::default(), false);
+            (self.waits, self.reported) = (Waits::default(), false);
         }
         if self.reported {
             tracing::debug!(kind, ?selected, %error, "Watch failed again");
@@ -98,7 +98,7 @@ impl Trouble {
             tracing::warn!(kind, ?selected, %error, "Watch failed, what is known stays in use");
         }
         self.reported = true;
-        tokio::time::sleep(self.backoff.next()).await;
+        tokio::time::sleep(self.waits.next()).await;
     }
 
     fn over(&mut self, row: &Row, event: &Event<kube::core::DynamicObject>) {
@@ -109,6 +109,6 @@ impl Trouble {
         if std::mem::take(&mut self.reported) {
             tracing::info!(kind = row.kind.as_str(), selected = ?row.selected, "Watch goes on");
         }
-        self.backoff.reset();
+        self.waits.reset();
     }
 }

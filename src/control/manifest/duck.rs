@@ -18,15 +18,6 @@ pub(crate) struct Metadata {
     pub(crate) uid: Option<String>,
     pub(crate) labels: Texts,
     pub(crate) annotations: Texts,
-    #[serde(rename = "ownerReferences")]
-    pub(crate) owner_references: Option<Vec<OwnerReference>>,
-}
-
-/// One of `metadata.ownerReferences`, as far as it is read.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct OwnerReference {
-    pub(crate) kind: Option<String>,
-    pub(crate) uid: Option<String>,
 }
 
 impl Metadata {

@@ -75,10 +75,21 @@ impl Rules {
             asked: HashMap::new(),
             event_types: flags.event_types,
         };
-        if rules.oidc.is_some() || rules.event_types == Switch::On {
+        if rules.are_wanted() {
             rules.read(collected);
         }
         rules
+    }
+
+    fn are_wanted(&self) -> bool {
+        self.oidc.is_some() || self.event_types == Switch::On
+    }
+
+    /// Reads what a channel says that a cluster has reconciled.
+    pub(super) fn learn(&mut self, key: &ChannelKey, document: &Document) {
+        if self.are_wanted() {
+            self.ask(key.kind, self.channels, &(key.namespace.clone(), key.name.clone()), document);
+        }
     }
 
     /// Those that have others' names go first, so that the others stay.
@@ -90,19 +101,15 @@ impl Rules {
         ];
         for (items, kind) in channels {
             for (name, item) in items {
-                self.ask(ChannelKind::Channel, kind, name, &item.report);
+                self.ask(ChannelKind::Channel, kind, name, item.report.document());
             }
         }
-        for (name, report) in &collected.reconciled {
-            self.ask(ChannelKind::Channel, self.channels, name, report);
-        }
         for (name, item) in &collected.brokers {
-            self.ask(ChannelKind::Broker, Kind::Broker, name, &item.report);
+            self.ask(ChannelKind::Broker, Kind::Broker, name, item.report.document());
         }
     }
 
-    fn ask(&mut self, of: ChannelKind, kind: Kind, (namespace, name): &Name, report: &Report<'_>) {
-        let document = report.document();
+    fn ask(&mut self, of: ChannelKind, kind: Kind, (namespace, name): &Name, document: &Document) {
         let written = document.text(&["status", "address", "audience"]).map(str::to_owned);
         let audience = written.unwrap_or_else(|| computed_audience(kind, namespace, name));
         let policies = match self.api_server {
@@ -182,9 +189,8 @@ impl Rules {
     }
 
     /// What the filter asks of whoever sends events for a Trigger: to be the Subscription that was made of it (AU-13).
-    pub(super) fn of_trigger(&self, trigger: &Document, collected: &Subscribers) -> Option<Access> {
+    pub(super) fn of_trigger(&self, uid: Option<&str>, collected: &Subscribers) -> Option<Access> {
         let oidc = Arc::clone(self.oidc.as_ref()?);
-        let uid = trigger.text(&["metadata", "uid"]);
         let rule = match uid.map(|uid| collected.0.get(uid)) {
             Some(Some(Some(subject))) => Rule::Only(subject.clone()),
             Some(Some(None)) => {
@@ -230,15 +236,16 @@ impl Subscribers {
     /// Of everything collected.
     pub(super) fn of(collected: &Collected<'_>) -> Self {
         let mut subscribers = HashMap::new();
-        for ((namespace, _), Item { object, report }) in &collected.subscriptions {
-            let owners = object.iter().flat_map(|object| object.metadata.owner_references.iter().flatten());
-            let trigger =
-                owners.filter(|owner| owner.kind.as_deref() == Some("Trigger")).find_map(|owner| owner.uid.clone());
+        for ((namespace, _), Item { report, .. }) in &collected.subscriptions {
+            let metadata = report.document().value.get("metadata");
+            let owners = metadata.and_then(|metadata| metadata.get("ownerReferences")?.as_array());
+            let is_trigger = |owner: &&Value| owner.get("kind").is_some_and(|kind| kind == "Trigger");
+            let trigger = owners.into_iter().flatten().find(is_trigger).and_then(|owner| owner.get("uid")?.as_str());
             if let Some(trigger) = trigger {
                 let name = report.document().text(&["status", "auth", "serviceAccountName"]);
                 let account =
                     name.map(|name| ServiceAccount { namespace: namespace.clone(), name: name.to_owned() }.to_string());
-                subscribers.insert(trigger, account);
+                subscribers.insert(trigger.to_owned(), account);
             }
         }
         Self(subscribers)

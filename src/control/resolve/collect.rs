@@ -23,7 +23,7 @@ pub(super) type Items<'d, T> = BTreeMap<Name, Item<'d, T>>;
 /// One object.
 #[derive(Debug)]
 pub(super) struct Item<'d, T> {
-    /// As decoded; `None` if it has the wrong shape, which is reported.
+    /// As decoded; `None` if it has the wrong shape, which is reported, or is not decoded yet.
     pub(super) object: Option<T>,
     pub(super) report: Report<'d>,
 }
@@ -60,11 +60,28 @@ impl<'d> Collected<'d> {
                     let ObjectName { namespace, name, .. } = report.object().clone();
                     collected.reconciled.insert((namespace, name), report);
                 }
+                Some(kind @ (Kind::Broker | Kind::Trigger | Kind::Subscription))
+                    if settings.objects != Objects::Written =>
+                {
+                    collected.remember(kind, report);
+                }
                 Some(kind) => collected.insert(kind, report),
                 None => collected.problems.extend(report.into_problems()),
             }
         }
         collected
+    }
+
+    /// What a cluster has reconciled is decoded where it has changed.
+    fn remember(&mut self, kind: Kind, report: Report<'d>) {
+        let ObjectName { namespace, name, .. } = report.object().clone();
+        let name = (namespace, name);
+        match kind {
+            Kind::Broker => drop(self.brokers.insert(name, Item { object: None, report })),
+            Kind::Trigger => drop(self.triggers.insert(name, Item { object: None, report })),
+            Kind::Subscription => drop(self.subscriptions.insert(name, Item { object: None, report })),
+            _ => {}
+        }
     }
 
     fn insert(&mut self, kind: Kind, report: Report<'d>) {

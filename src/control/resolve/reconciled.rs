@@ -7,7 +7,7 @@
 
 mod entry;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,18 +15,18 @@ use url::Url;
 
 use super::access::Rules;
 use super::backends::{self, Backends, Choice};
-use super::collect::{Collected, Name};
+use super::collect::Collected;
 use super::destination::Resolver;
 use super::features;
 use super::flags::Switch;
 use super::status;
 use super::subscription::Maker;
 use super::trust::Trust;
-use crate::control::manifest;
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
+use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
 use crate::control::settings::{Objects, Scope};
-use crate::control::{Channels, Problem, Rabbitmq, Settings};
+use crate::control::{Channels, ObjectName, Problem, Rabbitmq, Settings};
 use crate::model::{
     Addressable, Channel, ChannelKey, ChannelKind, Fingerprint, Inventory, Object, RoutingTable, Storage, Subscription,
     TransportEncryption,
@@ -97,29 +97,66 @@ impl Made {
     }
 }
 
-/// The forms of all channels. Those whose value is the same as in `last` are not made again.
+/// A document that a form was made from already.
+#[derive(Debug)]
+pub(super) struct Known<'r, 'd> {
+    key: &'r ChannelKey,
+    made: &'r Arc<Made>,
+    document: &'d Document,
+}
+
+/// Sorts out the documents that a form of `last` was made from: there is nothing to find out about them.
+pub(super) fn known<'r, 'd>(
+    documents: impl Iterator<Item = &'d Document>,
+    last: Option<&'r Reconciled>,
+) -> (Vec<Known<'r, 'd>>, Vec<&'d Document>) {
+    let place = |value: &Arc<Value>| Arc::as_ptr(value);
+    let of = |(key, made): (&'r ChannelKey, &'r Arc<Made>)| (place(&made.document), (key, made));
+    let by_place: HashMap<_, _> = last.into_iter().flatten().map(of).collect();
+    let (mut known, mut others) = (Vec::with_capacity(by_place.len()), Vec::new());
+    for document in documents {
+        match by_place.get(&place(&document.value)) {
+            Some((key, made)) => known.push(Known { key, made, document }),
+            None => others.push(document),
+        }
+    }
+    (known, others)
+}
+
+/// The forms of all channels. Those that are known are not made again, unless what all depend on has changed.
 pub(super) fn resolve(
     collected: &mut Collected<'_>,
     resolver: &mut Resolver<'_>,
+    known: Vec<Known<'_, '_>>,
     backends: &Backends,
     last: Option<&Reconciled>,
 ) -> Reconciled {
     let common = resolver.trust.common().fingerprint();
     let (oidc, event_types) = (resolver.rules.oidc().is_some(), resolver.rules.event_types());
     let mut reconciled = Reconciled::new();
-    for (name, report) in std::mem::take(&mut collected.reconciled) {
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace: name.0.clone(), name: name.1.clone() };
-        let before = last.and_then(|last| last.get(&key));
-        let context = Context { common, oidc, event_types, backend: backends.of_namespace(&key.namespace) };
-        let same =
-            before.filter(|made| Arc::ptr_eq(&made.document, &report.document().value) && made.context == context);
-        if let Some(same) = same {
-            keep_trust(same, &mut resolver.trust);
-            let same = ruled(Arc::clone(same), &key, &resolver.rules);
-            reconciled.insert(key, same);
-        } else if is_ours(&report, resolver.settings.objects) {
-            let made = make((&name, &key), report, before.and_then(|made| made.form.as_ref()), resolver, context);
-            let made = ruled(Arc::new(made), &key, &resolver.rules);
+    let context =
+        |key: &ChannelKey| Context { common, oidc, event_types, backend: backends.of_namespace(&key.namespace) };
+    for Known { key, made, document } in known {
+        let context = context(key);
+        let made = if made.context == context {
+            keep_trust(made, &mut resolver.trust);
+            Arc::clone(made)
+        } else {
+            let ChannelKey { namespace, name, .. } = key.clone();
+            let kind = resolver.settings.channels.kind().as_str().to_owned();
+            let report = Report::new(document, ObjectName { kind, namespace, name });
+            Arc::new(make(key, report, made.form.as_ref(), resolver, context))
+        };
+        resolver.rules.learn(key, document);
+        reconciled.insert(key.clone(), ruled(made, key, &resolver.rules));
+    }
+    for ((namespace, name), report) in std::mem::take(&mut collected.reconciled) {
+        if is_ours(&report, resolver.settings.objects) {
+            let key = ChannelKey { kind: ChannelKind::Channel, namespace, name };
+            let before = last.and_then(|last| last.get(&key)?.form.as_ref());
+            resolver.rules.learn(&key, report.document());
+            let made = Arc::new(make(&key, report, before, resolver, context(&key)));
+            let made = ruled(made, &key, &resolver.rules);
             reconciled.insert(key, made);
         }
     }
@@ -171,7 +208,7 @@ fn is_ours(report: &Report<'_>, objects: Objects) -> bool {
 }
 
 fn make(
-    (name, key): (&Name, &ChannelKey),
+    key: &ChannelKey,
     mut report: Report<'_>,
     before: Option<&Form>,
     resolver: &mut Resolver<'_>,
@@ -194,7 +231,7 @@ fn make(
         Some((channel, shown)) => Some(Form { uid, channel: shared(channel, before), shown, hosts }),
         None => before.map(|before| Form { hosts, ..before.clone() }),
     };
-    let object = status::reconciled(name, &report, form.as_ref().map(|form| form.shown.as_slice()));
+    let object = status::reconciled(key, &report, form.as_ref().map(|form| form.shown.as_slice()));
     Made { document, context, form, problems: report.into_problems(), object, duty }
 }
 

@@ -1,140 +1,183 @@
 //! The roles `ingress` and `filter`: Brokers and Triggers as the upstream control plane has reconciled them, since their
 //! channels and subscribers are elsewhere (control-plane.md 5.7, 5.9, 5.11, 5.12).
 //!
-//! What `status` says counts. A Trigger without it is resolved by its `spec`, so that manifests as users write them can
-//! be tried, too.
+//! What `status` says counts. Where there is no cluster, a Trigger without it is resolved by its `spec`, so that manifests
+//! as users write them can be tried, too.
 
-use std::collections::HashMap;
+mod form;
+
 use std::sync::Arc;
 
 use super::access::Subscribers;
-use super::collect::{Collected, Item, Items, Name};
+use super::collect::Collected;
 use super::destination::{Resolver, Wanted};
 use super::{delivery, filter};
 use crate::control::ObjectName;
 use crate::control::kind::Kind;
 use crate::control::manifest::Document;
-use crate::control::manifest::eventing::{Broker, TriggerSpec};
+use crate::control::manifest::eventing::{Broker, Trigger, TriggerSpec};
 use crate::control::report::Report;
-use crate::model::{Addressable, BrokerRelay, ChannelKey, ChannelKind, Relays, Role, TriggerRelay};
+use crate::control::settings::Objects;
+use crate::model::{Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, Relays, Role, TriggerRelay};
 
-/// The relays of a role; one with problems keeps its form of `last`.
-pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, last: Option<&Relays>) -> Relays {
-    let nothing = Relays::default();
-    let last = last.unwrap_or(&nothing);
-    let subscribers = Subscribers::of(collected);
-    let Collected { brokers, triggers, .. } = collected;
-    match resolver.settings.role {
-        Role::Channel => Relays::default(),
-        Role::Ingress => {
-            let relay = |item: &mut Item<'_, Broker>, resolver: &mut Resolver<'_>| broker(item, resolver);
-            // What is asked of senders never stays.
-            let keep = |before: &BrokerRelay, made: BrokerRelay| BrokerRelay { access: made.access, ..before.clone() };
-            Relays { brokers: each(brokers, resolver, &last.brokers, relay, keep), ..Relays::default() }
-        }
-        Role::Filter => {
-            let known = addresses(brokers, resolver);
-            let relay =
-                |item: &mut Item<'_, _>, resolver: &mut Resolver<'_>| trigger(item, (&known, &subscribers), resolver);
-            let keep =
-                |before: &TriggerRelay, made: TriggerRelay| TriggerRelay { access: made.access, ..before.clone() };
-            Relays { triggers: each(triggers, resolver, &last.triggers, relay, keep), ..Relays::default() }
-        }
-    }
-}
+use form::{Context, Forms, Made};
 
-/// The relay of each object, by `/namespace/name`.
-fn each<'d, T, R: PartialEq>(
-    items: &mut Items<'d, T>,
-    resolver: &mut Resolver<'_>,
-    last: &HashMap<String, Arc<R>>,
-    mut relay: impl FnMut(&mut Item<'d, T>, &mut Resolver<'_>) -> R,
-    keep: impl Fn(&R, R) -> R,
-) -> HashMap<String, Arc<R>> {
-    let mut relays = HashMap::with_capacity(items.len());
-    for ((namespace, name), item) in items {
-        let path = format!("/{namespace}/{name}");
-        let mut made = relay(item, resolver);
-        let before = last.get(&path);
-        if let Some(before) = before.filter(|_| item.report.is_bad()) {
-            made = keep(before, made);
-        }
-        let made = before.filter(|before| ***before == made).cloned().unwrap_or_else(|| Arc::new(made));
-        relays.insert(path, made);
-    }
-    relays
-}
-
-/// `status.annotations` name the channel (5.7); its class does not matter (BI-4).
-fn broker(item: &mut Item<'_, Broker>, resolver: &mut Resolver<'_>) -> BrokerRelay {
-    let annotation = |key| ["status", "annotations", key];
-    let [url, ca_certs, audience] =
-        ["knative.dev/channelAddress", "knative.dev/channelCACerts", "knative.dev/channelAudience"].map(annotation);
-    let fields = Fields { url: &url, ca_certs: &ca_certs, audience: &audience };
-    let channel = fields.resolve(resolver, &mut item.report);
-    if channel.is_none() && !item.report.is_bad() {
-        let field = "status.annotations.knative.dev/channelAddress";
-        let rule = "is missing, so that events are answered by 500: give the Broker as it is in the cluster";
-        item.report.unresolved(field, rule);
-    }
-    let ObjectName { namespace, name, .. } = item.report.object().clone();
-    let key = ChannelKey { kind: ChannelKind::Broker, namespace, name };
-    let rules = &resolver.rules;
-    BrokerRelay { channel, access: rules.access(&key), sender: rules.ingress(), event_types: rules.owner(&key) }
+/// Every relay of the process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Relayed {
+    /// Of the role `ingress`.
+    brokers: Forms<BrokerRelay>,
+    /// Of the role `filter`.
+    addresses: Forms<BrokerAddress>,
+    triggers: Forms<TriggerRelay>,
 }
 
 /// What Triggers need of a Broker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct BrokerAddress {
     address: Option<Addressable>,
     dead_letter_sink: Option<Addressable>,
 }
 
-/// The addresses of Brokers: those of their status, else those that the cluster would give them.
-fn addresses(brokers: &mut Items<'_, Broker>, resolver: &mut Resolver<'_>) -> HashMap<Name, BrokerAddress> {
-    let mut known = HashMap::with_capacity(brokers.len());
-    for (name, item) in brokers {
-        let report = &mut item.report;
-        let key = ChannelKey { kind: ChannelKind::Broker, namespace: name.0.clone(), name: name.1.clone() };
-        let fields = Fields {
-            url: &["status", "address", "url"],
-            ca_certs: &["status", "address", "CACerts"],
-            audience: &["status", "address", "audience"],
-        };
-        let address = fields.resolve(resolver, report).or_else(|| resolver.elsewhere(&key, report));
-        let dead_letter_sink = DEAD_LETTER_SINK.resolve(resolver, report);
-        known.insert(name.clone(), BrokerAddress { address, dead_letter_sink });
+impl Relayed {
+    /// For the routing table.
+    pub(super) fn relays(&self) -> Relays {
+        Relays { brokers: form::by_path(&self.brokers), triggers: form::by_path(&self.triggers) }
     }
-    known
+
+    /// What `get` shows.
+    pub(super) fn inventory(&self) -> Inventory {
+        let brokers = self.brokers.values().map(|made| made.object());
+        let triggers = self.triggers.values().map(|made| made.object());
+        Inventory { objects: brokers.chain(triggers).cloned().collect() }
+    }
+}
+
+/// The relays of a role; one with problems keeps its form of `last`.
+pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, last: Option<&Relayed>) -> Relayed {
+    let nothing = Relayed::default();
+    let last = last.unwrap_or(&nothing);
+    match resolver.settings.role {
+        Role::Channel => Relayed::default(),
+        Role::Ingress => Relayed { brokers: brokers(collected, resolver, &last.brokers), ..Relayed::default() },
+        Role::Filter => {
+            let context = Context::of(resolver);
+            let items = &mut collected.brokers;
+            let addresses = form::each(
+                items,
+                resolver,
+                &last.addresses,
+                |_| context.clone(),
+                |_, _, report, resolver| address(report, resolver),
+            );
+            let triggers = triggers(collected, resolver, &addresses, &last.triggers);
+            Relayed { addresses, triggers, ..Relayed::default() }
+        }
+    }
+}
+
+fn brokers(
+    collected: &mut Collected<'_>,
+    resolver: &mut Resolver<'_>,
+    last: &Forms<BrokerRelay>,
+) -> Forms<BrokerRelay> {
+    let context = Context::of(resolver);
+    let make = |_: Option<&Broker>, _: &Context, report: &mut Report<'_>, resolver: &mut Resolver<'_>| {
+        broker(report, resolver)
+    };
+    let mut brokers = form::each(&mut collected.brokers, resolver, last, |_| context.clone(), make);
+    form::adjust(&mut brokers, |(namespace, name), made| {
+        let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
+        let (relay, access) = (made.relay().as_ref(), resolver.rules.access(&key));
+        (relay.access != access).then(|| BrokerRelay { access, ..relay.clone() })
+    });
+    brokers
+}
+
+fn triggers(
+    collected: &mut Collected<'_>,
+    resolver: &mut Resolver<'_>,
+    addresses: &Forms<BrokerAddress>,
+    last: &Forms<TriggerRelay>,
+) -> Forms<TriggerRelay> {
+    let subscribers = Subscribers::of(collected);
+    let common = Context::of(resolver);
+    let context = |report: &Report<'_>| {
+        let document = report.document();
+        let named = document.text(&["spec", "broker"]).or_else(|| document.text(&["spec", "brokerRef", "name"]));
+        let name = named.map(|name| (report.object().namespace.clone(), name.to_owned()));
+        common.with_broker(name.and_then(|name| addresses.get(&name)).map(|made| Arc::clone(made.relay())))
+    };
+    let make = |written: Option<&Trigger>, context: &Context, report: &mut Report<'_>, resolver: &mut Resolver<'_>| {
+        trigger(written, context.broker(), report, resolver)
+    };
+    let mut triggers = form::each(&mut collected.triggers, resolver, last, context, make);
+    form::adjust(&mut triggers, |_, made: &Made<TriggerRelay>| {
+        let (relay, access) = (made.relay().as_ref(), resolver.rules.of_trigger(made.uid(), &subscribers));
+        (relay.access != access).then(|| TriggerRelay { access, ..relay.clone() })
+    });
+    triggers
+}
+
+/// `status.annotations` name the channel (5.7); its class does not matter (BI-4).
+fn broker(report: &mut Report<'_>, resolver: &mut Resolver<'_>) -> BrokerRelay {
+    let annotation = |key| ["status", "annotations", key];
+    let [url, ca_certs, audience] =
+        ["knative.dev/channelAddress", "knative.dev/channelCACerts", "knative.dev/channelAudience"].map(annotation);
+    let fields = Fields { url: &url, ca_certs: &ca_certs, audience: &audience };
+    let channel = fields.resolve(resolver, report);
+    if channel.is_none() && !report.is_bad() && is_written(resolver) {
+        let field = "status.annotations.knative.dev/channelAddress";
+        let rule = "is missing, so that events are answered by 500: give the Broker as it is in the cluster";
+        report.unresolved(field, rule);
+    }
+    let ObjectName { namespace, name, .. } = report.object().clone();
+    let key = ChannelKey { kind: ChannelKind::Broker, namespace, name };
+    let rules = &resolver.rules;
+    BrokerRelay { channel, access: rules.access(&key), sender: rules.ingress(), event_types: rules.owner(&key) }
+}
+
+/// The address of a Broker: that of its status, else, where there is no cluster, the one that it would have there.
+fn address(report: &mut Report<'_>, resolver: &mut Resolver<'_>) -> BrokerAddress {
+    let fields = Fields {
+        url: &["status", "address", "url"],
+        ca_certs: &["status", "address", "CACerts"],
+        audience: &["status", "address", "audience"],
+    };
+    let mut address = fields.resolve(resolver, report);
+    if address.is_none() && is_written(resolver) {
+        let ObjectName { namespace, name, .. } = report.object().clone();
+        address = resolver.elsewhere(&ChannelKey { kind: ChannelKind::Broker, namespace, name }, report);
+    }
+    BrokerAddress { address, dead_letter_sink: DEAD_LETTER_SINK.resolve(resolver, report) }
 }
 
 fn trigger(
-    item: &mut Item<'_, crate::control::manifest::eventing::Trigger>,
-    (brokers, subscribers): (&HashMap<Name, BrokerAddress>, &Subscribers),
+    written: Option<&Trigger>,
+    broker: Option<&BrokerAddress>,
+    report: &mut Report<'_>,
     resolver: &mut Resolver<'_>,
 ) -> TriggerRelay {
-    let Item { object, report } = item;
     let unset = TriggerSpec::default();
-    let spec = object.as_ref().and_then(|trigger| trigger.spec.as_ref()).unwrap_or(&unset);
-    let namespace = report.object().namespace.clone();
-    let named = spec.broker.clone().or_else(|| spec.broker_ref.as_ref()?.name.clone());
-    let broker = named.and_then(|name| brokers.get(&(namespace.clone(), name)));
+    let spec = written.and_then(|trigger| trigger.spec.as_ref()).unwrap_or(&unset);
     let written = spec.delivery.as_ref();
     let format = written.map(|written| delivery::resolve(written, "spec.delivery", report).spec().format);
     let filter = filter::compiled(spec, report);
     let subscriber = subscriber(spec, resolver, report);
     let own = DEAD_LETTER_SINK.resolve(resolver, report).or_else(|| {
-        let sink = written.and_then(|written| written.dead_letter_sink.as_ref())?;
+        let sink = written.and_then(|written| written.dead_letter_sink.as_ref()).filter(|_| is_written(resolver))?;
         resolver.resolve(&Wanted::at("spec.delivery.deadLetterSink".to_owned(), sink), report)
     });
     let sender = resolver.rules.sender(Kind::Trigger, report);
-    let name = (namespace.clone(), report.object().name.clone());
+    let ObjectName { namespace, name, .. } = report.object().clone();
+    let name = (namespace, name);
     TriggerRelay {
-        access: resolver.rules.of_trigger(report.document(), subscribers),
+        // What is asked of senders is added when their Subscriptions are known.
+        access: None,
         sender,
         event_types: resolver.rules.trigger_owner(&name, report),
         uid: report.document().text(&["metadata", "uid"]).map(str::to_owned),
-        namespace,
+        namespace: name.0,
         filter,
         format: format.unwrap_or_default(),
         // Closed, whatever is wrong.
@@ -144,6 +187,7 @@ fn trigger(
     }
 }
 
+/// In a cluster, `status` alone says who the subscriber is: until it does, there is none (BF-7).
 fn subscriber(spec: &TriggerSpec, resolver: &mut Resolver<'_>, report: &mut Report<'_>) -> Option<Addressable> {
     let fields = Fields {
         url: &["status", "subscriberUri"],
@@ -153,11 +197,18 @@ fn subscriber(spec: &TriggerSpec, resolver: &mut Resolver<'_>, report: &mut Repo
     if let Some(subscriber) = fields.resolve(resolver, report) {
         return Some(subscriber);
     }
+    if !is_written(resolver) {
+        return None;
+    }
     let Some(written) = &spec.subscriber else {
         report.error("spec.subscriber", "is missing: say who gets the events");
         return None;
     };
     resolver.resolve(&Wanted::at("spec.subscriber".to_owned(), written), report)
+}
+
+fn is_written(resolver: &Resolver<'_>) -> bool {
+    resolver.settings.objects == Objects::Written
 }
 
 const DEAD_LETTER_SINK: Fields<'_> = Fields {

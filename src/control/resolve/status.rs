@@ -11,10 +11,9 @@ use super::collect::{Collected, Items, Name};
 use super::destination::{Resolver, local_key};
 use super::routes::Routes;
 use crate::control::manifest::Document;
-use crate::control::report::Report;
+use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Relays, SubscriptionKey,
-    SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, SubscriptionKey, SubscriptionKind,
 };
 
 /// What the status is made from.
@@ -45,30 +44,27 @@ pub(super) fn inventory(
     Inventory { objects }
 }
 
-/// The Brokers or Triggers that a role relays: ready if it knows where to.
-pub(super) fn relayed(collected: &Collected<'_>, relays: &Relays) -> Inventory {
-    let path = |name: &Name| format!("/{}/{}", name.0, name.1);
-    let status =
-        |served: Option<&Addressable>, report: &Report<'_>| json!({"conditions": conditions(&[], served, report)});
-    let broker = |name: &Name, report: &Report<'_>| {
-        status(relays.brokers.get(&path(name)).and_then(|relay| relay.channel.as_ref()), report)
+/// A Broker or Trigger that a role relays: ready if it is known where to.
+pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: Option<&Addressable>) -> Object {
+    let conditions = match (way, report.first_error()) {
+        (None, None) => {
+            let message = "its status in the cluster does not say yet where its events go";
+            json!([Condition {
+                ty: "Ready".to_owned(),
+                status: "Unknown".to_owned(),
+                reason: Some(UNRESOLVED.to_owned()),
+                message: Some(message.to_owned()),
+            }])
+        }
+        _ => conditions(&[], way, report),
     };
-    let trigger = |name: &Name, report: &Report<'_>| {
-        status(relays.triggers.get(&path(name)).and_then(|relay| relay.subscriber.as_ref()), report)
-    };
-    let mut objects = Vec::new();
-    if !relays.brokers.is_empty() {
-        objects.extend(all(ObjectKind::Broker, &collected.brokers, broker));
-    }
-    if !relays.triggers.is_empty() {
-        objects.extend(all(ObjectKind::Trigger, &collected.triggers, trigger));
-    }
-    Inventory { objects }
+    let value = object(report.document(), name, json!({ "conditions": conditions }));
+    Object { kind, namespace: name.0.clone(), name: name.1.clone(), value }
 }
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
 /// `subscribers` names those it is served with; `None` if it is not served.
-pub(super) fn reconciled(name: &Name, report: &Report<'_>, subscribers: Option<&[String]>) -> Arc<Object> {
+pub(super) fn reconciled(key: &ChannelKey, report: &Report<'_>, subscribers: Option<&[String]>) -> Arc<Object> {
     let document = report.document();
     let mut status = Map::new();
     insert(&mut status, "conditions", conditions(&["Addressable"], subscribers, report));
@@ -81,8 +77,9 @@ pub(super) fn reconciled(name: &Name, report: &Report<'_>, subscribers: Option<&
         let list = subscribers.iter().map(|uid| json!({"uid": uid, "ready": "True"}));
         insert(&mut status, "subscribers", list.collect());
     }
-    let value = object(document, name, Value::Object(status));
-    Arc::new(Object { kind: ObjectKind::Channel, namespace: name.0.clone(), name: name.1.clone(), value })
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let value = object(document, &(namespace.clone(), name.clone()), Value::Object(status));
+    Arc::new(Object { kind: ObjectKind::Channel, namespace, name, value })
 }
 
 fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Arc<Object>> {

@@ -1,13 +1,15 @@
 //! Channels and their subscribers: what is served when, and what the status says (control-plane.md 2).
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use super::{cluster, host, reconciled, served, subscribe, until_marked};
 use crate::support::cluster::objects::{channel, subscriber};
-use crate::support::eventually;
 use crate::support::pod::Pod;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
+use crate::support::{SOON, eventually};
 
 /// C4, C5, C6, C7, C8, C12; 2.8, 2.9, 2.14, 2.15, 4.4: from the first event after the mark on, nothing is missed.
 #[tokio::test]
@@ -147,6 +149,31 @@ async fn a_dispatcher_of_one_namespace() {
     let pod = Pod::of(&cluster).await.env("NAMESPACE", "t").start().await;
     assert_eq!(send(&plain(), pod.http_url("/t/mine"), "1").await, 202);
     assert_eq!(send(&plain(), pod.http_url("/t/theirs"), "2").await, 404);
-    let lists = cluster.log();
-    assert!(lists.iter().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
+    let log = cluster.log();
+    let of_pod = || log.iter().filter(|entry| entry.user.ends_with(":imc-dispatcher"));
+    assert!(of_pod().any(|entry| entry.resource == "inmemorychannels"));
+    assert!(of_pod().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
+}
+
+/// 2.13: the first event after the mark is delivered, every time, to channels and to subscribers that are new.
+#[tokio::test]
+async fn the_first_event_after_the_mark_is_delivered() {
+    let cluster = cluster().await;
+    let pod = Pod::of(&cluster).await.start().await;
+    let sink = Subscriber::ok().await;
+    let client = plain();
+    for round in 0..20 {
+        let name = format!("c{round}");
+        cluster.create(&channel(&format!("t/{name}"), &[subscriber("s", &sink.url())])).await;
+        let marked = || async {
+            let channel = cluster.get("InMemoryChannel", &format!("t/{name}")).await.expect("a channel");
+            channel["status"]["subscribers"][0]["ready"] == "True"
+        };
+        let deadline = Instant::now() + SOON;
+        while !marked().await {
+            assert!(Instant::now() < deadline, "{name} is not marked");
+        }
+        assert_eq!(send(&client, pod.http_url(&format!("/t/{name}")), &name).await, 202);
+        assert_eq!(sink.count(), round + 1, "202 means that it is delivered");
+    }
 }

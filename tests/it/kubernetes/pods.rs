@@ -94,7 +94,7 @@ async fn the_level_of_logs_follows_its_config_map() {
         let lines = pod.logged(&["Level of logs"]);
         lines
             .iter()
-            .map(|line| line.split("\"directives\":\"").nth(1).expect("a level")[..4].to_owned())
+            .map(|line| line.split("\"log_level\":\"").nth(1).expect("a level")[..4].to_owned())
             .collect::<Vec<_>>()
     };
     let until = |wanted: &'static [&'static str]| eventually("the level is set", move || levels() == wanted);

@@ -34,14 +34,18 @@ async fn rabbitmq_may_go_and_come_back() {
     assert!(dispatcher.counter("rabbitmq_connections_total").await >= 4, "two before, two after");
     assert_eq!(dispatcher.counter("rabbitmq_connections_open").await, 2);
     node.ctl(&["close_all_connections", "test"]);
+    let started = std::time::Instant::now();
     take_events(&dispatcher, &path).await;
     subscriber.until(before + 1).await;
+    eprintln!("delivered again {:?} after the connections were closed", started.elapsed());
     node.ctl(&["delete_queue", &queue(&namespace, "a")]);
+    let started = std::time::Instant::now();
     eventually("the consumer notices", || !dispatcher.logged(&["beginning again", "deleted"]).is_empty()).await;
     assert!(dispatcher.counter("rabbitmq_consumers_restarted_total").await >= 1);
     let before = subscriber.count();
     take_events(&dispatcher, &path).await;
     subscriber.until(before + 1).await;
+    eprintln!("delivered again {:?} after the queue was deleted", started.elapsed());
 }
 
 /// An alarm blocks publishers: they are told at once, and nothing is accepted that is not stored.

@@ -16,13 +16,14 @@ use sealpost::control::{self, Settings};
 use sealpost::delivery::{Delivery, Options};
 use sealpost::dispatcher::Dispatcher;
 use sealpost::display::Display;
-use sealpost::event_type;
+use sealpost::event_type::{self, EventTypes};
 use sealpost::ingress::Ingress;
 use sealpost::ingress::entrance::{Entrance, HttpsWhenDisabled};
-use sealpost::model::RoutingTable;
+use sealpost::model::{Role, RoutingTable};
+use sealpost::relay::{BrokerIngress, Relay, TriggerFilter};
 use sealpost::router::{Router, Serving};
 use sealpost::server::body::{Budget, Intake};
-use sealpost::server::{self, Limits as Connections};
+use sealpost::server::{self, Handler, Limits as Connections};
 use sealpost::telemetry::counters::Counters;
 use sealpost::tls::{MinVersion, SystemRoots};
 use serde_json::{Value, json};
@@ -47,18 +48,30 @@ struct Inside {
 }
 
 /// What the cluster's controllers have written, as it stands in the API.
-fn table(manifests: &str) -> Arc<RoutingTable> {
+fn table(manifests: &str, role: Role) -> Arc<RoutingTable> {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("m.yaml");
     std::fs::write(&path, manifests).expect("written");
-    let resolution = control::resolve(&control::read(&[path]), None, &Settings::default());
+    let resolution = control::resolve(&control::read(&[path]), None, &Settings { role, ..Settings::default() });
     assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:?}", resolution.problems);
     resolution.table
 }
 
-impl Inside {
-    async fn start(client: Client, manifests: &str) -> Self {
-        let table = table(manifests);
+/// What every role is built of.
+struct Parts {
+    table: Arc<RoutingTable>,
+    counters: Arc<Counters>,
+    clients: Arc<ClientCache>,
+    keys: Arc<Keys>,
+    gate: Arc<Gate>,
+    tokens: Arc<Tokens>,
+    event_types: EventTypes,
+    router: Arc<Router>,
+    running: JoinSet<()>,
+}
+
+impl Parts {
+    fn new(client: Client, table: Arc<RoutingTable>) -> Self {
         let counters = Arc::new(Counters::default());
         let clients = Arc::new(ClientCache::new(SystemRoots::load(), MinVersion::Tls12, Limits::default()));
         let cluster = Arc::new(kubernetes::Cluster::new(client.clone()));
@@ -66,47 +79,75 @@ impl Inside {
         let keys = Arc::new(Keys::default());
         let fetcher = Arc::new(Fetcher::new(Arc::clone(&clients), Some(documents)));
         let keeper = Keeper::new(Arc::clone(&keys), fetcher, Arc::clone(&counters));
-        let tokens = Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters));
+        let tokens = Arc::new(Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)));
         let creator = Arc::new(event_type::kubernetes::Cluster::new(client));
         let (event_types, maker) = event_type::maker(creator, Arc::clone(&counters));
         let mut running = JoinSet::new();
-        let stop = CancellationToken::new();
         let (tables, receiver) = watch::channel(Arc::clone(&table));
-        running.spawn(keeper.run(receiver, stop.clone()));
-        running.spawn(maker.run(stop.clone()));
+        running.spawn(async move {
+            keeper.run(receiver, CancellationToken::new()).await;
+            drop(tables);
+        });
+        running.spawn(maker.run(CancellationToken::new()));
+        let serving = Serving { table: Arc::clone(&table), publishers: Vec::new() };
+        let router = Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
+        let (router, gate) = (Arc::new(router), Arc::new(Gate::new(Arc::clone(&keys), Arc::clone(&counters))));
+        Self { table, counters, clients, keys, gate, tokens, event_types, router, running }
+    }
 
-        let nothing = Serving { table: Arc::new(table.without_channels()), publishers: Vec::new() };
-        let router = Router::new(nothing, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
-        let router = Arc::new(router);
+    /// Serves by this handler, once tokens can be verified.
+    async fn serve(mut self, handler: impl Handler) -> Inside {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let stop = CancellationToken::new();
+        self.running.spawn(server::serve(listener, None, Connections::default(), Arc::new(handler), stop));
+        let oidc = self.table.oidc().expect("tokens are asked for");
+        eventually("keys are known", || self.keys.are_known(oidc)).await;
+        Inside { url, counters: self.counters, _running: self.running }
+    }
+
+    fn relay(&self) -> Relay<ClientCache> {
+        Relay {
+            transport: Arc::clone(&self.clients),
+            router: Arc::clone(&self.router),
+            entrance: entrance(),
+            timeout: Duration::from_secs(10),
+            gate: Arc::clone(&self.gate),
+            tokens: Arc::clone(&self.tokens),
+            event_types: self.event_types.clone(),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
+fn entrance() -> Entrance {
+    let intake = Intake { max_bytes: 1 << 20, timeout: Duration::from_secs(10), budget: Budget::new(1 << 24) };
+    Entrance::new(intake, HttpsWhenDisabled::Refuse)
+}
+
+impl Inside {
+    /// In the role `channel`.
+    async fn start(client: Client, manifests: &str) -> Self {
+        let mut parts = Parts::new(client, table(manifests, Role::Channel));
         let options = Options {
             default_timeout: Duration::from_secs(10),
             jitter: 0.0,
             broker_filter_host: "broker-filter.test".into(),
         };
-        let delivery = Delivery::new(clients, Arc::clone(&router), Display::default(), options, Arc::clone(&counters));
-        let delivery = Arc::new(delivery.with_tokens(Arc::new(tokens)).with_event_types(event_types));
-        let backend = Arc::new(Storages::new(MemoryBackend::new(1000, Arc::clone(&counters)), None));
-        let mut dispatcher = Dispatcher::new(backend, Arc::clone(&router), delivery, 16);
-        dispatcher.apply(&table);
+        let (clients, counters) = (Arc::clone(&parts.clients), Arc::clone(&parts.counters));
+        let delivery =
+            Delivery::new(clients, Arc::clone(&parts.router), Display::default(), options, Arc::clone(&counters));
+        let delivery = delivery.with_tokens(Arc::clone(&parts.tokens)).with_event_types(parts.event_types.clone());
+        let backend = Arc::new(Storages::new(MemoryBackend::new(1000, counters), None));
+        let mut dispatcher = Dispatcher::new(backend, Arc::clone(&parts.router), Arc::new(delivery), 16);
+        dispatcher.apply(&parts.table);
         let (changes, receiver) = mpsc::channel(1);
-        running.spawn(dispatcher.run(receiver, stop.clone()));
-
-        let intake = Intake { max_bytes: 1 << 20, timeout: Duration::from_secs(10), budget: Budget::new(1 << 24) };
-        let entrance = Entrance::new(intake, HttpsWhenDisabled::Refuse);
-        let gate = Arc::new(Gate::new(Arc::clone(&keys), Arc::clone(&counters)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let handler = Arc::new(Ingress::new(router, entrance, gate));
-        running.spawn(server::serve(listener, None, Connections::default(), handler, stop));
-        running.spawn(async move {
-            // Whoever holds these keeps the others running.
-            let _kept = (tables, changes);
-            std::future::pending::<()>().await;
+        parts.running.spawn(async move {
+            dispatcher.run(receiver, CancellationToken::new()).await;
+            drop(changes);
         });
-        if let Some(oidc) = table.oidc() {
-            eventually("keys are known", || keys.are_known(oidc)).await;
-        }
-        Self { url, counters, _running: running }
+        let ingress = Ingress::new(Arc::clone(&parts.router), entrance(), Arc::clone(&parts.gate));
+        parts.serve(ingress).await
     }
 
     async fn send(&self, id: &str, token: &str) -> u16 {
@@ -265,4 +306,83 @@ async fn rights_are_those_of_the_role() {
             }
         }
     }
+}
+
+const FEATURES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled, eventtype-auto-create: enabled}\n---\n";
+
+/// Sends an event with a token; its status.
+async fn ask(url: &str, token: &str) -> u16 {
+    let request = event(&plain(), url, "1").header("ce-knativebrokerttl", "7");
+    let request = request.header("authorization", format!("Bearer {token}"));
+    request.send().await.expect("an answer").status().as_u16()
+}
+
+/// 5.11, AU-1, BI-11: the role `ingress` hands on as itself, whoever sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_ingress_proves_who_it_is() {
+    let cluster = cluster().await;
+    let channel = Subscriber::replying(&[202]).await;
+    let broker = format!(
+        "{FEATURES}apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b, namespace: t, uid: b-uid}}\n\
+         status:\n  address: {{name: http, url: 'http://b', audience: of-b}}\n  \
+         annotations: {{knative.dev/channelAddress: '{}', knative.dev/channelAudience: of-channel}}\n",
+        channel.url()
+    );
+    let parts = Parts::new(cluster.client("mt-broker-ingress").await, table(&broker, Role::Ingress));
+    let ingress = BrokerIngress::new(parts.relay(), 255);
+    let inside = parts.serve(ingress).await;
+    let writer = cluster.token("t/writer", Some("of-b")).await;
+    assert_eq!(ask(&format!("{}/t/b", inside.url), &writer).await, 202);
+    let shown = claims(channel.received()[0].header("authorization").expect("a token"));
+    assert_eq!(shown["sub"], "system:serviceaccount:knative-eventing:mt-broker-ingress-oidc");
+    assert_eq!(shown["aud"], json!(["of-channel"]));
+    eventually("its type is made", || inside.counters.event_types_created.get() == 1).await;
+    let made = cluster.list("EventType", "t").await.remove(0);
+    assert_eq!(made["spec"]["reference"]["kind"], "Broker");
+}
+
+/// 5.12, AU-1, AU-13, gaps.md G-51: the role `filter` hands on as the Trigger, on every way, and never the channel's token.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_filter_proves_who_it_is() {
+    let cluster = cluster().await;
+    let subscriber = Subscriber::answering(|_| Reply::event("answer", "r")).await;
+    let (broker, sink) = (Subscriber::replying(&[202]).await, Subscriber::ok().await);
+    let manifests = format!(
+        "{FEATURES}apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b, namespace: t}}\n\
+         status: {{address: {{url: '{}', audience: of-b}}}}\n---\n\
+         apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t, namespace: t, uid: u}}\nspec: {{broker: b}}\n\
+         status:\n  subscriberUri: '{}'\n  subscriberAudience: of-subscriber\n  deadLetterSinkUri: '{}'\n  \
+         auth: {{serviceAccountName: writer}}\n---\n\
+         apiVersion: messaging.knative.dev/v1\nkind: Subscription\n\
+         metadata: {{name: b-t-u, namespace: t, ownerReferences: [{{kind: Trigger, name: t, uid: u}}]}}\n\
+         spec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\n\
+         status: {{auth: {{serviceAccountName: s-oidc}}}}\n",
+        broker.url(),
+        subscriber.url(),
+        sink.url()
+    );
+    let parts = Parts::new(cluster.client("mt-broker-filter").await, table(&manifests, Role::Filter));
+    let filter = TriggerFilter::new(parts.relay());
+    let inside = parts.serve(filter).await;
+    let channel = cluster.token("t/s-oidc", Some("mt-broker-filter")).await;
+    let stranger = cluster.token("t/writer", Some("mt-broker-filter")).await;
+    let url = |purpose: &str| format!("{}/triggers/t/t/u{purpose}", inside.url);
+    for (purpose, to, audience) in
+        [("", &subscriber, Some("of-subscriber")), ("/reply", &broker, Some("of-b")), ("/dls", &sink, None)]
+    {
+        assert_eq!(ask(&url(purpose), &stranger).await, 403, "{purpose}");
+        assert_eq!(to.count(), 0);
+        assert!((200..300).contains(&ask(&url(purpose), &channel).await), "{purpose}");
+        let received = to.received();
+        let shown = received[0].header("authorization").map(claims);
+        let proved = shown.map(|claims| (claims["sub"].clone(), claims["aud"].clone()));
+        let expected = audience.map(|audience| (json!("system:serviceaccount:t:writer"), json!([audience])));
+        assert_eq!(proved, expected, "{purpose}");
+    }
+    eventually("the type of the answer is made", || inside.counters.event_types_created.get() == 1).await;
+    let made = cluster.list("EventType", "t").await.remove(0);
+    assert_eq!(
+        (&made["spec"]["reference"]["kind"], &made["spec"]["attributes"][0]["value"]),
+        (&json!("Trigger"), &json!("answer"))
+    );
 }

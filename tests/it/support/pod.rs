@@ -67,7 +67,9 @@ impl Pod {
         let Self { directory, environment } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
-        let child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        // Another build of it, to measure.
+        let binary = std::env::var("SEALPOST_TEST_BINARY").ok();
+        let child = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_sealpost")))
             .env_clear()
             .envs(environment)
             .env("SEALPOST_SERVICE_ACCOUNT_DIR", at("account"))

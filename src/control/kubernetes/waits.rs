@@ -8,15 +8,15 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// The waits between attempts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff(Duration);
+pub(super) struct Waits(Duration);
 
-impl Default for Backoff {
+impl Default for Waits {
     fn default() -> Self {
         Self(FIRST)
     }
 }
 
-impl Backoff {
+impl Waits {
     /// The next wait: from half of a time that doubles up to ten seconds, to all of it.
     pub(super) fn next(&mut self) -> Duration {
         let wait = self.0;
@@ -36,12 +36,12 @@ mod tests {
 
     #[test]
     fn waits_grow_to_their_limit_and_begin_again() {
-        let mut backoff = Backoff::default();
+        let mut waits = Waits::default();
         for longest in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000].map(Duration::from_millis) {
-            let wait = backoff.next();
+            let wait = waits.next();
             assert!(wait <= longest && wait * 2 >= longest, "{wait:?} of {longest:?}");
         }
-        backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        waits.reset();
+        assert!(waits.next() <= FIRST);
     }
 }

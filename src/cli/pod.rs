@@ -1,0 +1,176 @@
+//! What the pods of Knative are told by their environment, where no flag says it (control-plane.md 1.5, 1.7, 3.7, 5.11,
+//! 5.12). What finds the cluster is next door.
+
+use super::{RunOptions, environment};
+use crate::model::Role;
+
+/// Brokers that an event may pass where nothing says it.
+const MAX_TTL: i32 = 255;
+
+/// Where to listen, each `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For events over HTTP.
+    pub http: String,
+    /// For events over HTTPS.
+    pub https: String,
+    /// For probes, metrics and the inventory.
+    pub admin: String,
+}
+
+/// Looks up a variable.
+type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
+
+impl RunOptions {
+    /// What to be: as the flag says, else in a cluster as the container is called, else `channel`.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role_by(&environment)
+    }
+
+    fn role_by(&self, variable: Variable<'_>) -> Role {
+        let container = variable("CONTAINER_NAME").filter(|_| self.kubernetes);
+        match (self.role, container.as_deref()) {
+            (Some(role), _) => role.into(),
+            (None, Some("ingress")) => Role::Ingress,
+            (None, Some("filter")) => Role::Filter,
+            (None, _) => Role::Channel,
+        }
+    }
+
+    /// Where to listen: the flags, else in a cluster the ports of upstream's variables, else its defaults.
+    ///
+    /// # Errors
+    /// If a variable is no port.
+    pub fn addresses(&self) -> Result<Addresses, String> {
+        self.addresses_by(&environment)
+    }
+
+    fn addresses_by(&self, variable: Variable<'_>) -> Result<Addresses, String> {
+        let (http, https, admin) = match self.role_by(variable) {
+            _ if !self.kubernetes => (None, None, 9090),
+            Role::Channel => (None, None, 9090),
+            Role::Ingress => (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092),
+            Role::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
+        };
+        let host = if self.kubernetes { "0.0.0.0" } else { "127.0.0.1" };
+        let address = |flag: &Option<String>, name: Option<&str>, default: u16| {
+            if let Some(flag) = flag {
+                return Ok(flag.clone());
+            }
+            let written = name.and_then(|name| Some((name, variable(name)?)));
+            let port = written.map_or(Ok(default), |(name, text)| number(name, &text, "a port"))?;
+            Ok::<_, String>(format!("{host}:{port}"))
+        };
+        Ok(Addresses {
+            http: address(&self.http_addr, http, 8080)?,
+            https: address(&self.https_addr, https, 8443)?,
+            admin: address(&self.admin_addr, None, admin)?,
+        })
+    }
+
+    /// Brokers that an event may pass through: the flag, else what upstream's ingress is told, else 255.
+    ///
+    /// # Errors
+    /// If the variable is no number above zero.
+    pub fn broker_max_ttl(&self) -> Result<i32, String> {
+        self.broker_max_ttl_by(&environment)
+    }
+
+    fn broker_max_ttl_by(&self, variable: Variable<'_>) -> Result<i32, String> {
+        let told = || variable("MAX_TTL").filter(|_| self.kubernetes && self.role_by(variable) == Role::Ingress);
+        match self.limits.broker_max_ttl {
+            Some(flag) => Ok(flag),
+            None => match told().map(|text| number::<i32>("MAX_TTL", &text, "a number above 0")).transpose()? {
+                Some(ttl) if ttl < 1 => Err(format!("MAX_TTL: {ttl} is not a number above 0")),
+                told => Ok(told.unwrap_or(MAX_TTL)),
+            },
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, text: &str, what: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|_unfit| format!("{name}: {text:?} is not {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn run(arguments: &[&str]) -> RunOptions {
+        let arguments = ["sealpost", "run"].iter().chain(arguments);
+        match Cli::try_parse_from(arguments).expect("options").command {
+            Command::Run(options) => *options,
+            _ => unreachable!("run was asked for"),
+        }
+    }
+
+    fn by<'v>(variables: &'v [(&'v str, &'v str)]) -> impl Fn(&str) -> Option<String> + 'v {
+        |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    /// control-plane.md 5.11, 5.12: `kubectl set image` is all that is done.
+    #[test]
+    fn the_container_says_the_role() {
+        for (arguments, container, role) in [
+            (&["--kubernetes"][..], "dispatcher", Role::Channel),
+            (&["--kubernetes"], "ingress", Role::Ingress),
+            (&["--kubernetes"], "filter", Role::Filter),
+            (&["--kubernetes"], "else", Role::Channel),
+            (&["--kubernetes", "--role", "filter"], "ingress", Role::Filter),
+            (&["-f", "x"], "ingress", Role::Channel),
+        ] {
+            assert_eq!(
+                run(arguments).role_by(&by(&[("CONTAINER_NAME", container)])),
+                role,
+                "{arguments:?} {container}"
+            );
+        }
+    }
+
+    /// control-plane.md 1.7, 3.7, 5.11, 5.12; the flags go first.
+    #[test]
+    fn ports_are_upstreams() {
+        let variables = [
+            ("INGRESS_PORT", "1"),
+            ("INGRESS_PORT_HTTPS", "2"),
+            ("FILTER_PORT", "3"),
+            ("FILTER_PORT_HTTPS", "4"),
+            ("MAX_TTL", "7"),
+        ];
+        for (arguments, variables, addresses, ttl) in [
+            (&["--kubernetes", "--role", "ingress"][..], &variables[..], ["0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:9092"], 7),
+            (&["--kubernetes", "--role", "filter"], &variables, ["0.0.0.0:3", "0.0.0.0:4", "0.0.0.0:9092"], 255),
+            (&["--kubernetes", "--role", "filter"], &[], ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9092"], 255),
+            (&["--kubernetes"], &variables, ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"], 255),
+            (
+                &["-f", "x", "--role", "ingress"],
+                &variables,
+                ["127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090"],
+                255,
+            ),
+        ] {
+            let options = run(arguments);
+            let [http, https, admin] = addresses.map(str::to_owned);
+            assert_eq!(options.addresses_by(&by(variables)), Ok(Addresses { http, https, admin }), "{arguments:?}");
+            assert_eq!(options.broker_max_ttl_by(&by(variables)), Ok(ttl), "{arguments:?}");
+        }
+        let given = run(&["--kubernetes", "--role", "ingress", "--http-addr", "a:9", "--broker-max-ttl", "3"]);
+        assert_eq!(given.addresses_by(&by(&variables)).map(|addresses| addresses.http), Ok("a:9".to_owned()));
+        assert_eq!(given.broker_max_ttl_by(&by(&variables)), Ok(3));
+    }
+
+    #[test]
+    fn what_is_no_number_is_told() {
+        let options = run(&["--kubernetes", "--role", "ingress"]);
+        for text in ["", "x", "0", "-1", "99999999999"] {
+            let told = options.broker_max_ttl_by(&by(&[("MAX_TTL", text)]));
+            assert!(told.is_err_and(|error| error.contains("MAX_TTL")), "{text}");
+        }
+        let told = options.addresses_by(&by(&[("INGRESS_PORT", "70000")]));
+        assert!(told.is_err_and(|error| error.contains("INGRESS_PORT")));
+    }
+}
