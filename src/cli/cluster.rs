@@ -24,7 +24,7 @@ pub struct ClusterOptions {
     #[arg(long, value_name = "DIR", env = "SEALPOST_SERVICE_ACCOUNT_DIR", default_value = SERVICE_ACCOUNT)]
     pub service_account_dir: PathBuf,
 
-    /// The kind of channels that --role channel serves, or --role controller reconciles
+    /// The kind of channels that --role channel serves; --role controller is for RabbitmqChannels
     #[arg(long, value_name = "KIND", env = "SEALPOST_CHANNEL_KIND", default_value = "InMemoryChannel")]
     pub channel_kind: ChannelKind,
 }

@@ -7,6 +7,7 @@
 //! The API server gets the requests of control-plane.md 1A and no others.
 
 mod access;
+mod controller;
 mod election;
 mod status;
 mod store;

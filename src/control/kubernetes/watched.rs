@@ -10,6 +10,10 @@ use crate::control::resolve::backends::CONFIG_IMC_BACKEND;
 use crate::control::{Channels, Settings};
 use crate::model::Role;
 
+/// Of the Services of RabbitmqChannels, as key and value.
+pub(super) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
+/// Of the Service of the dispatcher (1.16).
+const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
 const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
 
 /// Whether the first configuration waits for it.
@@ -72,6 +76,48 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         rows.push(system(Kind::ConfigMap, named(CONFIG_IMC_BACKEND), Needed::Always));
     }
     rows
+}
+
+/// The lists of the role `controller` (11.8), in the order of their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Controlled {
+    Channels,
+    Policies,
+    Services,
+    Endpoints,
+    Features,
+    Logging,
+    Secret,
+}
+
+impl Controlled {
+    const ALL: [Self; 7] =
+        [Self::Channels, Self::Policies, Self::Services, Self::Endpoints, Self::Features, Self::Logging, Self::Secret];
+    /// Those that hold no channels, but what holds for all of them.
+    pub(super) const CONFIGURATION: [Self; 3] = [Self::Features, Self::Logging, Self::Secret];
+
+    /// The place of its row.
+    pub(super) fn index(self) -> usize {
+        Self::ALL.iter().position(|of| *of == self).unwrap_or_default()
+    }
+}
+
+/// What the role `controller` watches.
+pub(super) fn controlled(settings: &Settings) -> Vec<Row> {
+    let all = |kind, selected, needed| Row { kind, namespace: None, selected, needed };
+    let system =
+        |kind, selected, needed| Row { kind, namespace: Some(settings.system_namespace.clone()), selected, needed };
+    let named = |name: &str| Selected::Named(name.to_owned());
+    let row = |of| match of {
+        Controlled::Channels => all(Kind::RabbitmqChannel, Selected::All, Needed::Always),
+        Controlled::Policies => all(Kind::EventPolicy, Selected::All, Needed::WithOidc),
+        Controlled::Services => all(Kind::Service, Selected::Labelled(CHANNEL_SERVICES), Needed::Always),
+        Controlled::Endpoints => system(Kind::EndpointSlice, Selected::Labelled(DISPATCHER_SLICES), Needed::Always),
+        Controlled::Features => system(Kind::ConfigMap, named("config-features"), Needed::Always),
+        Controlled::Logging => system(Kind::ConfigMap, named(&settings.config_logging), Needed::Soon),
+        Controlled::Secret => system(Kind::Secret, named(Channels::Rabbitmq.secret()), Needed::Soon),
+    };
+    Controlled::ALL.into_iter().map(row).collect()
 }
 
 impl Row {

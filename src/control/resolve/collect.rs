@@ -98,6 +98,7 @@ impl<'d> Collected<'d> {
             Kind::Secret => insert(&mut self.secrets, report),
             Kind::Service => insert(&mut self.services, report),
             Kind::Pod => insert(&mut self.pods, report),
+            Kind::EndpointSlice => None,
         };
         self.problems.extend(twice.into_iter().flat_map(Report::into_problems));
     }
