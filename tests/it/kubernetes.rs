@@ -6,6 +6,7 @@ mod channels;
 mod modes;
 mod outages;
 mod pods;
+mod rabbitmq_channel;
 mod scale;
 mod traffic;
 mod traffic_of;

@@ -170,3 +170,6 @@ fn endpoints(endpoints: Endpoints) -> Condition {
         Endpoints::Missing => no("DispatcherEndpointsDoesNotExist", "the dispatcher has no EndpointSlice"),
     }
 }
+
+#[cfg(test)]
+mod tests;
