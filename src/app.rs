@@ -2,6 +2,7 @@
 
 mod certificate;
 mod configuration;
+mod controller;
 mod listeners;
 mod publisher;
 mod senders;
@@ -49,6 +50,9 @@ use shutdown::{Signals, Stage};
 /// If it cannot start: an address is taken, a path does not exist, the state directory cannot be written, nothing says
 /// where the cluster is.
 pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
+    if options.is_controller() {
+        return controller::run(options, log).await;
+    }
     raise_descriptor_limit();
     let signals = Signals::listen()?;
     let min_version = options.min_version().map_err(anyhow::Error::msg)?;

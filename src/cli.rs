@@ -16,7 +16,7 @@ mod value;
 use clap::{Parser, Subcommand};
 
 pub use check::CheckOptions;
-pub use cluster::ClusterOptions;
+pub use cluster::{ChannelKind, ClusterOptions};
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};

@@ -4,6 +4,7 @@
 //! into a [`Resolution`], [`watch`] does both again whenever something changes. [`Connected::follow`] does the same with the
 //! objects of a cluster (`kubernetes`). Nothing here receives or sends events.
 
+mod channels;
 mod file;
 mod journal;
 mod kind;
@@ -18,6 +19,7 @@ mod yaml;
 
 use std::path::PathBuf;
 
+pub use channels::Channels;
 pub use file::read;
 pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
 pub use manifest::Manifests;

@@ -93,6 +93,7 @@ pub(super) fn settings(
     let scope = if cluster.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
     Ok(Settings {
         objects: Objects::Reconciled(scope),
+        channels: options.cluster.channel_kind.into(),
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings

@@ -36,13 +36,26 @@ impl Listeners {
     pub(super) fn announce(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
         let (http, https, admin) = (self.http.local_addr()?, self.https.local_addr()?, self.admin.local_addr()?);
         tracing::info!(%http, %https, %admin, "Listening");
-        let Some(path) = ports_file else { return Ok(()) };
-        let ports = serde_json::json!({ "http": http, "https": https, "admin": admin });
-        let unfinished = path.with_extension("unfinished");
-        let failed = || format!("--ports-file {}", path.display());
-        std::fs::write(&unfinished, ports.to_string()).with_context(failed)?;
-        std::fs::rename(&unfinished, path).with_context(failed)
+        write(ports_file, &serde_json::json!({ "http": http, "https": https, "admin": admin }))
     }
+}
+
+/// The admin port, for a process that takes no events; told as the others are.
+pub(super) async fn admin(options: &RunOptions) -> anyhow::Result<TcpListener> {
+    let Addresses { admin, .. } = options.addresses().map_err(anyhow::Error::msg)?;
+    let listener = bind("--admin-addr", &admin).await?;
+    let admin = listener.local_addr()?;
+    tracing::info!(%admin, "Listening");
+    write(options.ports_file.as_deref(), &serde_json::json!({ "admin": admin }))?;
+    Ok(listener)
+}
+
+fn write(ports_file: Option<&Path>, ports: &serde_json::Value) -> anyhow::Result<()> {
+    let Some(path) = ports_file else { return Ok(()) };
+    let unfinished = path.with_extension("unfinished");
+    let failed = || format!("--ports-file {}", path.display());
+    std::fs::write(&unfinished, ports.to_string()).with_context(failed)?;
+    std::fs::rename(&unfinished, path).with_context(failed)
 }
 
 async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {

@@ -89,12 +89,11 @@ impl Stage {
                 tracing::info!(signal, "Stopping");
                 return false;
             }
-            ended = self.accepting.next_ended() => ended,
-            ended = self.delivering.next_ended() => ended,
-            ended = self.answering.next_ended() => ended,
+            Some(ended) = self.accepting.next_ended() => ended,
+            Some(ended) = self.delivering.next_ended() => ended,
+            Some(ended) = self.answering.next_ended() => ended,
         };
-        let (name, panicked) = ended.map_or(("unknown", false), |ended| (ended.name, ended.panicked));
-        tracing::error!(task = name, panicked, "A task ended that should not, stopping");
+        tracing::error!(task = ended.name, panicked = ended.panicked, "A task ended that should not, stopping");
         true
     }
 

@@ -22,7 +22,8 @@ impl Storages {
 }
 
 impl ChannelBackend for Storages {
-    /// A subscription whose channel has moved leaves the other backend.
+    /// A channel that moves leaves nothing behind. What is in memory is delivered. Its queues on RabbitMQ go on being
+    /// consumed as long as the process runs, since events that wait for a retry come back into them much later.
     fn open(&self, channel: &Channel) -> Opened {
         let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
         match (channel.storage, &self.rabbitmq) {
@@ -30,11 +31,7 @@ impl ChannelBackend for Storages {
                 keys.for_each(|key| self.memory.retire(key));
                 rabbitmq.open(channel)
             }
-            (Storage::Memory, Some(rabbitmq)) => {
-                keys.for_each(|key| rabbitmq.retire(key));
-                self.memory.open(channel)
-            }
-            (_, None) => self.memory.open(channel),
+            (Storage::Memory, _) | (Storage::Rabbitmq, None) => self.memory.open(channel),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{RunOptions, environment};
-use crate::control::{Access, Cluster};
+use crate::control::{Access, Channels, Cluster};
 use crate::model::Role;
 
 /// Where the ServiceAccount of a pod is mounted.
@@ -23,6 +23,30 @@ pub struct ClusterOptions {
     /// Where the pod's ServiceAccount is mounted: token and ca.crt, both re-read as they change
     #[arg(long, value_name = "DIR", env = "SEALPOST_SERVICE_ACCOUNT_DIR", default_value = SERVICE_ACCOUNT)]
     pub service_account_dir: PathBuf,
+
+    /// The kind of channels that --role channel serves; --role controller is for RabbitmqChannels
+    #[arg(long, value_name = "KIND", env = "SEALPOST_CHANNEL_KIND", default_value = "InMemoryChannel")]
+    pub channel_kind: ChannelKind,
+}
+
+/// A kind of channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChannelKind {
+    /// Knative's, in memory or on RabbitMQ.
+    #[value(name = "InMemoryChannel")]
+    InMemoryChannel,
+    /// Our own, on RabbitMQ.
+    #[value(name = "RabbitmqChannel")]
+    RabbitmqChannel,
+}
+
+impl From<ChannelKind> for Channels {
+    fn from(kind: ChannelKind) -> Self {
+        match kind {
+            ChannelKind::InMemoryChannel => Self::InMemory,
+            ChannelKind::RabbitmqChannel => Self::Rabbitmq,
+        }
+    }
 }
 
 /// Whether the process was started in a pod, where the image is given no arguments (1.3).

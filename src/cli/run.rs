@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ClusterOptions, ManifestOptions, RabbitmqOptions, value};
+use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, value};
 use crate::model::{self, TransportEncryption};
 use crate::tls::MinVersion;
 
@@ -55,6 +55,8 @@ pub enum Role {
     Ingress,
     /// Takes events for Triggers and hands to subscribers those that pass.
     Filter,
+    /// Reconciles RabbitmqChannels of a cluster; takes no events.
+    Controller,
 }
 
 impl From<Role> for model::Role {
@@ -63,6 +65,8 @@ impl From<Role> for model::Role {
             Role::Channel => Self::Channel,
             Role::Ingress => Self::Ingress,
             Role::Filter => Self::Filter,
+            // It reads what is about channels.
+            Role::Controller => Self::Channel,
         }
     }
 }
@@ -228,6 +232,12 @@ impl RunOptions {
         }
     }
 
+    /// Whether to be a controller of channels instead of a dispatcher.
+    #[must_use]
+    pub fn is_controller(&self) -> bool {
+        self.role == Some(Role::Controller)
+    }
+
     /// What cannot be done: flags of parts that are not in this version, or nothing to run.
     ///
     /// # Errors
@@ -238,6 +248,17 @@ impl RunOptions {
         }
         if self.kubernetes {
             self.cluster()?;
+            let on_rabbitmq = self.cluster.channel_kind == ChannelKind::RabbitmqChannel;
+            let takes_events = !self.is_controller();
+            if takes_events
+                && on_rabbitmq
+                && self.role() == model::Role::Channel
+                && self.rabbitmq.access.rabbitmq_uri.is_none()
+            {
+                return Err("--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI".to_owned());
+            }
+        } else if self.is_controller() {
+            return Err("--role controller needs --kubernetes".to_owned());
         } else {
             self.manifests.validate()?;
         }

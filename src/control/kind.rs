@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Secret,
     Service,
     Pod,
+    /// In a cluster only.
+    EndpointSlice,
 }
 
 /// What an object's `apiVersion` and `kind` say.
@@ -34,6 +36,7 @@ pub(crate) enum Recognized {
 }
 
 impl Kind {
+    /// Those that manifests may hold.
     const ALL: [Self; 12] = [
         Self::Broker,
         Self::Trigger,
@@ -64,6 +67,7 @@ impl Kind {
             Self::Secret => "Secret",
             Self::Service => "Service",
             Self::Pod => "Pod",
+            Self::EndpointSlice => "EndpointSlice",
         }
     }
 
@@ -74,6 +78,7 @@ impl Kind {
             Self::Channel | Self::InMemoryChannel | Self::Subscription => MESSAGING,
             Self::EventPolicy => "eventing.knative.dev/v1alpha1",
             Self::RabbitmqChannel => "messaging.knative.dev/v1alpha1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::PingSource => "sources.knative.dev/v1",
             Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => "v1",
         }

@@ -7,6 +7,7 @@
 //! The API server gets the requests of control-plane.md 1A and no others.
 
 mod access;
+mod controller;
 mod election;
 mod status;
 mod store;
@@ -119,10 +120,9 @@ impl Connected {
         if settings.role == Role::Channel {
             let (leader, leads) = value::channel(false);
             let system = settings.system_namespace.clone();
-            let candidate =
-                election::Candidate::new(client.clone(), &system, &cluster.pod_name, &cluster.config_leader_election);
+            let candidate = election::Candidate::new(client.clone(), &system, settings.channels.lease(), &cluster);
             voting.spawn(candidate.run(leader, stops.leaving.clone()));
-            tasks.spawn(status::run(client, leads, served));
+            tasks.spawn(status::run(client, settings.channels, leads, served));
         }
         let follower = Follower { store, settings, oidc, resolution: None, journal: Journal::default(), resolved };
         stops.stop.run_until_cancelled(follower.run()).await;

@@ -5,6 +5,7 @@
 
 mod access;
 mod address;
+pub(crate) mod backends;
 mod certificate;
 mod channel;
 mod collect;
@@ -36,6 +37,7 @@ use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
 
 use access::Rules;
 use address::Addresses;
+use backends::Backends;
 use channel::Parents;
 use collect::{Collected, Name};
 use defaults::Defaults;
@@ -75,6 +77,7 @@ struct Memory {
     flags: Flags,
     defaults: Defaults,
     parents: Parents,
+    backends: Backends,
     reconciled: Reconciled,
     relayed: Relayed,
     services: BTreeMap<Name, Option<Reach>>,
@@ -115,7 +118,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
-    let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, last_reconciled);
+    let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
+    let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
@@ -139,8 +143,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
-    let memory =
-        Memory { mode, flags, defaults, parents, reconciled, relayed, services, bundles, shared: trust.shared };
+    let shared = trust.shared;
+    let memory = Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
 }
 

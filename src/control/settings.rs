@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
+use super::channels::Channels;
 use crate::model::{Role, Storage, TransportEncryption};
 
 /// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
@@ -37,6 +38,8 @@ pub struct Settings {
     pub ca_certs: CaCerts,
     /// Where objects are from.
     pub objects: Objects,
+    /// The kind of channels that is served, of a cluster.
+    pub channels: Channels,
     /// The name of the ConfigMap with the level of logs; by default `config-logging`.
     pub config_logging: String,
     /// The name of the ConfigMap with how metrics and traces leave; by default `config-observability`.
@@ -61,6 +64,7 @@ impl Default for Settings {
             urls: None,
             ca_certs: CaCerts::Unknown,
             objects: Objects::default(),
+            channels: Channels::default(),
             config_logging: "config-logging".to_owned(),
             config_observability: "config-observability".to_owned(),
             now: 0,

@@ -1,6 +1,7 @@
 //! `sealpost run --kubernetes` as the pods imc-dispatcher, mt-broker-ingress and mt-broker-filter, in a cluster whose API server is a fake (or a real one, see
 //! `support/cluster.rs`), with upstream's environment and rights (control-plane.md; C1 to C32 are its checklist).
 
+mod backends;
 mod brokers;
 mod channels;
 mod identities;
@@ -8,6 +9,7 @@ mod modes;
 mod oidc;
 mod outages;
 mod pods;
+mod rabbitmq_channel;
 mod relays;
 mod scale;
 mod traffic;

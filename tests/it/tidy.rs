@@ -71,7 +71,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("lapin", &["channel"]),
     ("moka", &["auth", "client", "event_type"]),
     ("jsonwebtoken", &["auth"]),
-    ("md5", &["event_type"]),
+    ("md5", &["control", "event_type"]),
     ("kube", &["app", "auth", "control", "event_type"]),
     ("k8s_openapi", &["auth", "control"]),
     ("hyper_util", &["server"]),

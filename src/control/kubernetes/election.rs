@@ -1,6 +1,6 @@
 //! Which process writes: the one that holds the Lease (control-plane.md 2.21). All serve.
 //!
-//! The Lease is upstream's, so that there is one writer in a mixed rollout, too. Unless `config-leader-election` says
+//! Where upstream has a Lease it is that one, so that there is one writer in a mixed rollout, too. Unless `config-leader-election` says
 //! otherwise its holder renews it every second, and another takes over within five seconds of a crash (2.22). Times are
 //! compared by the clock of whoever looks: a Lease is free when it has not been seen to change for as long as it says.
 
@@ -18,10 +18,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Cluster;
 use timings::Timings;
 
-const LEASE: &str =
-    "inmemorychannel-dispatcher.knative.dev.eventing.pkg.reconciler.inmemorychannel.dispatcher.reconciler.00-of-01";
 /// How long giving up the Lease may take at a stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -30,6 +29,8 @@ pub(super) struct Candidate {
     leases: Api<Lease>,
     config_maps: Api<ConfigMap>,
     config: String,
+    /// The name of the Lease.
+    lease: &'static str,
     identity: String,
 }
 
@@ -76,13 +77,14 @@ fn step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> Step {
 }
 
 impl Candidate {
-    /// A candidate, by the name of its pod. `config` is the ConfigMap with the timings.
-    pub(super) fn new(client: Client, system_namespace: &str, pod_name: &str, config: &str) -> Self {
+    /// A candidate for the Lease of this name in the system namespace.
+    pub(super) fn new(client: Client, system_namespace: &str, lease: &'static str, cluster: &Cluster) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), system_namespace),
             config_maps: Api::namespaced(client, system_namespace),
-            config: config.to_owned(),
-            identity: format!("{pod_name}_{}", uuid::Uuid::new_v4()),
+            config: cluster.config_leader_election.clone(),
+            lease,
+            identity: format!("{}_{}", cluster.pod_name, uuid::Uuid::new_v4()),
         }
     }
 
@@ -132,8 +134,8 @@ impl Candidate {
 
     /// Whether the Lease is held now.
     async fn try_once(&self, timings: &Timings, seen: &mut Seen) -> Result<bool, kube::Error> {
-        let Some(lease) = self.leases.get_opt(LEASE).await? else {
-            let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+        let Some(lease) = self.leases.get_opt(self.lease).await? else {
+            let metadata = ObjectMeta { name: Some(self.lease.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None, Step::Create, timings)) };
             self.leases.create(&PostParams::default(), &lease).await?;
             return Ok(true);
@@ -145,7 +147,7 @@ impl Candidate {
         }
         let spec = self.spec(lease.spec.as_ref(), step, timings);
         // The version that was seen goes along, so that only one of two succeeds.
-        self.leases.replace(LEASE, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await?;
+        self.leases.replace(self.lease, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await?;
         Ok(true)
     }
 
@@ -165,14 +167,14 @@ impl Candidate {
 
     /// Makes the Lease nobody's, if it is ours.
     async fn release(&self) {
-        let Ok(Some(lease)) = self.leases.get_opt(LEASE).await else { return };
+        let Ok(Some(lease)) = self.leases.get_opt(self.lease).await else { return };
         let Some(spec) = lease.spec.clone() else { return };
         if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
             return;
         }
         let spec = LeaseSpec { holder_identity: Some(String::new()), lease_duration_seconds: Some(1), ..spec };
         let released = Lease { spec: Some(spec), ..lease };
-        if let Err(error) = self.leases.replace(LEASE, &PostParams::default(), &released).await {
+        if let Err(error) = self.leases.replace(self.lease, &PostParams::default(), &released).await {
             tracing::debug!(%error, "The Lease could not be given up");
         }
     }

@@ -12,8 +12,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Latest;
-use super::tell::{self, Untold};
+use super::tell::{Teller, Untold};
 use super::waits::Waits;
+use crate::control::Channels;
 use crate::control::resolve::reconciled::{Duty, Made};
 use crate::model::ChannelKey;
 
@@ -21,9 +22,14 @@ use crate::model::ChannelKey;
 const CONCURRENCY: usize = 16;
 
 /// Writes for ever.
-pub(super) async fn run(client: Client, mut leads: watch::Receiver<bool>, mut served: watch::Receiver<Latest>) {
+pub(super) async fn run(
+    client: Client,
+    channels: Channels,
+    mut leads: watch::Receiver<bool>,
+    mut served: watch::Receiver<Latest>,
+) {
     let mut writer = Writer {
-        client,
+        teller: Teller { client, channels },
         permits: Arc::new(Semaphore::new(CONCURRENCY)),
         under_way: HashMap::new(),
         done: HashMap::new(),
@@ -74,7 +80,7 @@ impl Task {
 }
 
 struct Writer {
-    client: Client,
+    teller: Teller,
     permits: Arc<Semaphore>,
     under_way: HashMap<ChannelKey, (Task, AbortHandle)>,
     done: HashMap<ChannelKey, Task>,
@@ -112,10 +118,10 @@ impl Writer {
     }
 
     fn begin(&mut self, key: ChannelKey, task: Task) {
-        let (client, permits) = (self.client.clone(), Arc::clone(&self.permits));
+        let (teller, permits) = (self.teller.clone(), Arc::clone(&self.permits));
         let (of, todo) = (key.clone(), task.clone());
         let handle = self.tasks.spawn(async move {
-            until_told(&client, &permits, &of, &todo).await;
+            until_told(&teller, &permits, &of, &todo).await;
             of
         });
         self.under_way.insert(key, (task, handle));
@@ -137,11 +143,11 @@ impl Writer {
 }
 
 /// Tries until it is done: the way leads through webhooks that may be away for long (2.12).
-async fn until_told(client: &Client, permits: &Semaphore, key: &ChannelKey, task: &Task) {
+async fn until_told(teller: &Teller, permits: &Semaphore, key: &ChannelKey, task: &Task) {
     let mut waits = Waits::default();
     loop {
         let Ok(permit) = permits.acquire().await else { return };
-        let told = tell::fulfil(client, key, &task.duty, &task.document).await;
+        let told = teller.fulfil(key, &task.duty, &task.document).await;
         drop(permit);
         match told {
             Ok(()) | Err(Untold::Gone) => return,

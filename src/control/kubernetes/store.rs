@@ -96,6 +96,13 @@ impl Store {
         self.lists().iter().any(|list| list.needed == needed && list.files.is_none())
     }
 
+    /// The objects of the watch at `index`.
+    pub(super) fn list(&self, index: usize) -> Vec<Arc<File>> {
+        let lists = self.lists();
+        let files = lists.get(index).and_then(|list| list.files.as_ref());
+        files.into_iter().flat_map(|files| files.values().cloned()).collect()
+    }
+
     /// Every object.
     pub(super) fn files(&self) -> Vec<Arc<File>> {
         self.lists().iter().filter_map(|list| list.files.as_ref()).flat_map(|files| files.values().cloned()).collect()

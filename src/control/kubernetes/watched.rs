@@ -5,10 +5,15 @@ use kube::core::{ApiResource, DynamicObject, GroupVersion};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 
-use crate::control::Settings;
 use crate::control::kind::Kind;
+use crate::control::resolve::backends::CONFIG_IMC_BACKEND;
+use crate::control::{Channels, Settings};
 use crate::model::Role;
 
+/// Of the Services of RabbitmqChannels, as key and value.
+pub(super) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
+/// Of the Service of the dispatcher (1.16).
+const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
 const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
 
 /// Whether the first configuration waits for it.
@@ -47,7 +52,10 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         |kind, selected, needed| Row { kind, namespace: Some(settings.system_namespace.clone()), selected, needed };
     let named = |name: &str| Selected::Named(name.to_owned());
     let (kinds, secret) = match settings.role {
-        Role::Channel => (&[Kind::InMemoryChannel][..], "imc-dispatcher-server-tls"),
+        Role::Channel => match settings.channels {
+            Channels::InMemory => (&[Kind::InMemoryChannel][..], settings.channels.secret()),
+            Channels::Rabbitmq => (&[Kind::RabbitmqChannel][..], settings.channels.secret()),
+        },
         Role::Ingress => (&[Kind::Broker][..], "mt-broker-ingress-server-tls"),
         Role::Filter => (&[Kind::Trigger, Kind::Broker][..], "mt-broker-filter-server-tls"),
     };
@@ -64,7 +72,52 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         system(Kind::ConfigMap, Selected::Labelled(TRUST_BUNDLE), Needed::Soon),
         system(Kind::Secret, named(secret), Needed::Soon),
     ]);
+    if settings.role == Role::Channel && settings.channels == Channels::InMemory {
+        rows.push(system(Kind::ConfigMap, named(CONFIG_IMC_BACKEND), Needed::Always));
+    }
     rows
+}
+
+/// The lists of the role `controller` (11.8), in the order of their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Controlled {
+    Channels,
+    Policies,
+    Services,
+    Endpoints,
+    Features,
+    Logging,
+    Secret,
+}
+
+impl Controlled {
+    const ALL: [Self; 7] =
+        [Self::Channels, Self::Policies, Self::Services, Self::Endpoints, Self::Features, Self::Logging, Self::Secret];
+    /// Those that hold no channels, but what holds for all of them.
+    pub(super) const CONFIGURATION: [Self; 3] = [Self::Features, Self::Logging, Self::Secret];
+
+    /// The place of its row.
+    pub(super) fn index(self) -> usize {
+        Self::ALL.iter().position(|of| *of == self).unwrap_or_default()
+    }
+}
+
+/// What the role `controller` watches.
+pub(super) fn controlled(settings: &Settings) -> Vec<Row> {
+    let all = |kind, selected, needed| Row { kind, namespace: None, selected, needed };
+    let system =
+        |kind, selected, needed| Row { kind, namespace: Some(settings.system_namespace.clone()), selected, needed };
+    let named = |name: &str| Selected::Named(name.to_owned());
+    let row = |of| match of {
+        Controlled::Channels => all(Kind::RabbitmqChannel, Selected::All, Needed::Always),
+        Controlled::Policies => all(Kind::EventPolicy, Selected::All, Needed::WithOidc),
+        Controlled::Services => all(Kind::Service, Selected::Labelled(CHANNEL_SERVICES), Needed::Always),
+        Controlled::Endpoints => system(Kind::EndpointSlice, Selected::Labelled(DISPATCHER_SLICES), Needed::Always),
+        Controlled::Features => system(Kind::ConfigMap, named("config-features"), Needed::Always),
+        Controlled::Logging => system(Kind::ConfigMap, named(&settings.config_logging), Needed::Soon),
+        Controlled::Secret => system(Kind::Secret, named(Channels::Rabbitmq.secret()), Needed::Soon),
+    };
+    Controlled::ALL.into_iter().map(row).collect()
 }
 
 impl Row {
@@ -124,6 +177,8 @@ mod tests {
             "v1 ke configmaps metadata.name=config-observability",
             "v1 ke configmaps networking.knative.dev/trust-bundle=true",
             "v1 ke secrets metadata.name=imc-dispatcher-server-tls",
+            // Ours: what keeps the events of channels (11.4).
+            "v1 ke configmaps metadata.name=config-imc-backend",
         ];
         let all = paths(None);
         assert_eq!(all[0], "messaging.knative.dev/v1 * inmemorychannels");

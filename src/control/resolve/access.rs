@@ -33,6 +33,8 @@ pub(super) struct Rules {
     oidc: Option<Arc<Oidc>>,
     mode: AuthorizationMode,
     api_server: ApiServer,
+    /// Of a cluster.
+    channels: Kind,
     ingress: Arc<ServiceAccount>,
     policies: BTreeMap<Name, Known>,
     asked: HashMap<ChannelKey, Asked>,
@@ -67,6 +69,7 @@ impl Rules {
             oidc,
             mode: flags.authorization,
             api_server: settings.api_server,
+            channels: settings.channels.kind(),
             ingress,
             policies,
             asked: HashMap::new(),
@@ -85,7 +88,7 @@ impl Rules {
     /// Reads what a channel says that a cluster has reconciled.
     pub(super) fn learn(&mut self, key: &ChannelKey, document: &Document) {
         if self.are_wanted() {
-            self.ask(key.kind, Kind::InMemoryChannel, &(key.namespace.clone(), key.name.clone()), document);
+            self.ask(key.kind, self.channels, &(key.namespace.clone(), key.name.clone()), document);
         }
     }
 

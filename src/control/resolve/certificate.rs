@@ -5,16 +5,19 @@ use std::fmt;
 
 use super::collect::{Item, Items};
 use super::trust::{self, day};
-use crate::control::Settings;
 use crate::control::manifest::config::Secret;
 use crate::control::manifest::duck;
 use crate::control::report::Report;
+use crate::control::{Channels, Settings};
 use crate::model::{Role, TrustBundle};
 
 /// The Secrets that are looked for in the system namespace, the first one first.
-fn names(role: Role) -> &'static [&'static str] {
-    match role {
-        Role::Channel => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],
+fn names(settings: &Settings) -> &'static [&'static str] {
+    match settings.role {
+        Role::Channel => match settings.channels {
+            Channels::InMemory => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],
+            Channels::Rabbitmq => &["sealpost-rabbitmq-dispatcher-server-tls"],
+        },
         Role::Ingress => &["mt-broker-ingress-server-tls"],
         Role::Filter => &["mt-broker-filter-server-tls"],
     }
@@ -47,7 +50,7 @@ pub(super) fn resolve(
     last: Option<&ServerCertificate>,
 ) -> Option<ServerCertificate> {
     let mut chosen = None;
-    for name in names(settings.role) {
+    for name in names(settings) {
         let key = (settings.system_namespace.clone(), (*name).to_owned());
         let Some(item) = secrets.get_mut(&key) else {
             continue;

@@ -56,7 +56,7 @@ impl<'d> Collected<'d> {
         for document in documents {
             let mut report = Report::new(document, name_of(document, &settings.default_namespace));
             match header(document, &mut report) {
-                Some(Kind::InMemoryChannel) if settings.objects != Objects::Written => {
+                Some(kind) if settings.objects != Objects::Written && kind == settings.channels.kind() => {
                     let ObjectName { namespace, name, .. } = report.object().clone();
                     collected.reconciled.insert((namespace, name), report);
                 }
@@ -98,6 +98,7 @@ impl<'d> Collected<'d> {
             Kind::Secret => insert(&mut self.secrets, report),
             Kind::Service => insert(&mut self.services, report),
             Kind::Pod => insert(&mut self.pods, report),
+            Kind::EndpointSlice => None,
         };
         self.problems.extend(twice.into_iter().flat_map(Report::into_problems));
     }

@@ -179,7 +179,8 @@ impl Resolver<'_> {
             | Kind::PingSource
             | Kind::ConfigMap
             | Kind::Secret
-            | Kind::Pod => {
+            | Kind::Pod
+            | Kind::EndpointSlice => {
                 let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
                 report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
                 None

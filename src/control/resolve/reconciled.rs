@@ -5,6 +5,8 @@
 //! in a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the subscribers already
 //! and means nothing here (2.1).
 
+mod entry;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::access::Rules;
+use super::backends::{self, Backends, Choice};
 use super::collect::Collected;
 use super::destination::Resolver;
 use super::features;
@@ -19,12 +22,11 @@ use super::flags::Switch;
 use super::status;
 use super::subscription::Maker;
 use super::trust::Trust;
-use crate::control::kind::Kind;
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
 use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
 use crate::control::settings::{Objects, Scope};
-use crate::control::{ObjectName, Problem};
+use crate::control::{Channels, ObjectName, Problem, Rabbitmq, Settings};
 use crate::model::{
     Addressable, Channel, ChannelKey, ChannelKind, Fingerprint, Inventory, Object, RoutingTable, Storage, Subscription,
     TransportEncryption,
@@ -47,6 +49,8 @@ pub(super) struct Context {
     oidc: bool,
     /// Whether events are described.
     event_types: Switch,
+    /// What is to keep its events, unless it says so itself.
+    backend: Choice,
 }
 
 /// A channel's form, and what it was made from.
@@ -66,6 +70,8 @@ pub(crate) struct Made {
 struct Form {
     uid: String,
     channel: Arc<Channel>,
+    /// What `status.subscribers` calls its subscriptions, in their order.
+    shown: Vec<String>,
     /// The last one is the present one.
     hosts: Vec<String>,
 }
@@ -122,18 +128,22 @@ pub(super) fn resolve(
     collected: &mut Collected<'_>,
     resolver: &mut Resolver<'_>,
     known: Vec<Known<'_, '_>>,
+    backends: &Backends,
     last: Option<&Reconciled>,
 ) -> Reconciled {
     let common = resolver.trust.common().fingerprint();
-    let context = Context { common, oidc: resolver.rules.oidc().is_some(), event_types: resolver.rules.event_types() };
+    let (oidc, event_types) = (resolver.rules.oidc().is_some(), resolver.rules.event_types());
     let mut reconciled = Reconciled::new();
+    let context =
+        |key: &ChannelKey| Context { common, oidc, event_types, backend: backends.of_namespace(&key.namespace) };
     for Known { key, made, document } in known {
+        let context = context(key);
         let made = if made.context == context {
             keep_trust(made, &mut resolver.trust);
             Arc::clone(made)
         } else {
             let ChannelKey { namespace, name, .. } = key.clone();
-            let kind = Kind::InMemoryChannel.as_str().to_owned();
+            let kind = resolver.settings.channels.kind().as_str().to_owned();
             let report = Report::new(document, ObjectName { kind, namespace, name });
             Arc::new(make(key, report, made.form.as_ref(), resolver, context))
         };
@@ -145,7 +155,7 @@ pub(super) fn resolve(
             let key = ChannelKey { kind: ChannelKind::Channel, namespace, name };
             let before = last.and_then(|last| last.get(&key)?.form.as_ref());
             resolver.rules.learn(&key, report.document());
-            let made = Arc::new(make(&key, report, before, resolver, context));
+            let made = Arc::new(make(&key, report, before, resolver, context(&key)));
             let made = ruled(made, &key, &resolver.rules);
             reconciled.insert(key, made);
         }
@@ -209,7 +219,8 @@ fn make(
     // One that was deleted and made again has nothing to do with the one before (2.15b).
     let before = before.filter(|form| form.uid == uid);
     let written: Option<Written> = manifest::decode(&mut report);
-    let channel = written.as_ref().map(|written| channel(written, key, before, resolver, &mut report));
+    let storage = storage(context.backend, before, resolver.settings, &mut report);
+    let channel = written.as_ref().map(|written| channel((written, storage), key, before, resolver, &mut report));
     let good = channel.filter(|_| !report.is_bad());
     let duty = match report.first_error() {
         Some((_, message)) => Some(Duty::Warning(message)),
@@ -217,50 +228,62 @@ fn make(
     };
     let hosts = hosts(&document, before);
     let form = match good {
-        Some(channel) => Some(Form { uid, channel: shared(channel, before), hosts }),
+        Some((channel, shown)) => Some(Form { uid, channel: shared(channel, before), shown, hosts }),
         None => before.map(|before| Form { hosts, ..before.clone() }),
     };
-    let subscribers = form.as_ref().map(|form| form.channel.subscriptions.as_slice());
-    let object = status::reconciled(key, &report, subscribers);
+    let object = status::reconciled(key, &report, form.as_ref().map(|form| form.shown.as_slice()));
     Made { document, context, form, problems: report.into_problems(), object, duty }
 }
 
-/// The channel as written. What is wrong is reported.
+/// The channel as written, and what its subscriptions are shown as. What is wrong is reported.
 fn channel(
-    written: &Written,
+    (written, storage): (&Written, Storage),
     key: &ChannelKey,
     before: Option<&Form>,
     resolver: &mut Resolver<'_>,
     report: &mut Report<'_>,
-) -> Channel {
+) -> (Channel, Vec<String>) {
     let acknowledge = features::acknowledge(&written.metadata, report);
-    let entries = written.spec.iter().flat_map(|spec| spec.subscribers.iter().flatten());
+    let entries: Vec<&Subscriber> = written.spec.iter().flat_map(|spec| spec.subscribers.iter().flatten()).collect();
+    let names = entry::ids(&entries);
     let parents = BTreeMap::new();
     let mut maker = Maker { resolver, parents: &parents };
     let mut ids = HashSet::new();
     let mut subscriptions = Vec::new();
-    for (index, entry) in entries.enumerate() {
+    for (index, (entry, id)) in entries.into_iter().zip(&names).enumerate() {
         let field = format!("spec.subscribers[{index}]");
-        let id = id_of(entry, index);
-        let made = maker.subscriber((entry, &id), key, &field, report);
+        let made = maker.subscriber((entry, id), key, &field, report);
         if ids.insert(id) {
-            subscriptions.extend(made.map(|(_, made)| kept(made, before)));
+            subscriptions.extend(made.map(|(_, made)| (kept(made, before), entry::shown(entry, id))));
         } else {
             report.warning(&format!("{field}.uid"), "is there twice: it gets each event once");
         }
     }
     // The order in the spec means nothing, and concurrent writers change it (2.20).
-    subscriptions.sort_by(|a, b| a.key.cmp(&b.key));
+    subscriptions.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+    let (subscriptions, shown) = subscriptions.into_iter().unzip();
     // What it asks of senders is added later.
     let (access, event_types) =
         before.map(|form| (form.channel.access.clone(), form.channel.event_types.clone())).unwrap_or_default();
-    Channel { key: key.clone(), storage: Storage::Memory, acknowledge, access, event_types, subscriptions }
+    let channel = Channel { key: key.clone(), storage, acknowledge, access, event_types, subscriptions };
+    (channel, shown)
 }
 
-/// What names an entry within its channel; every field is optional (2.3).
-fn id_of(entry: &Subscriber, index: usize) -> String {
-    let given = [&entry.uid, &entry.name].into_iter().flatten().find(|text| !text.is_empty());
-    given.cloned().unwrap_or_else(|| format!("#{index}"))
+/// What keeps the events of a channel: what its annotation says, else what is configured for its namespace (11.4). Where
+/// that is no backend, it stays what it was. Without a RabbitMQ, a channel that is to be on it is not served: what was
+/// promised to be durable is not kept in memory by mistake.
+fn storage(configured: Choice, before: Option<&Form>, settings: &Settings, report: &mut Report<'_>) -> Storage {
+    let by_kind = Some(Some(Storage::Rabbitmq)).filter(|_| settings.channels == Channels::Rabbitmq);
+    let annotated = by_kind.or_else(|| backends::annotated(report.document(), report));
+    let wanted = annotated.unwrap_or(configured);
+    let storage = wanted.or_else(|| before.map(|form| form.channel.storage)).unwrap_or_default();
+    if storage == Storage::Rabbitmq && settings.rabbitmq == Rabbitmq::Missing {
+        let by_annotation = format!("metadata.annotations.{}", backends::ANNOTATION);
+        let field = if annotated.is_some() && by_kind.is_none() { by_annotation } else { String::new() };
+        let remedy = "give the process SEALPOST_RABBITMQ_URI, or choose memory";
+        report.error(&field, format!("is to be kept on RabbitMQ, and there is none: {remedy}"));
+    }
+    storage
 }
 
 /// The same value as before, if it is equal.

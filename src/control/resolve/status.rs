@@ -13,8 +13,7 @@ use super::routes::Routes;
 use crate::control::manifest::Document;
 use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, Subscription, SubscriptionKey,
-    SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, SubscriptionKey, SubscriptionKind,
 };
 
 /// What the status is made from.
@@ -64,12 +63,8 @@ pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: O
 }
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
-/// `subscribers` are those it is served with; `None` if it is not served.
-pub(super) fn reconciled(
-    key: &ChannelKey,
-    report: &Report<'_>,
-    subscribers: Option<&[Arc<Subscription>]>,
-) -> Arc<Object> {
+/// `subscribers` names those it is served with; `None` if it is not served.
+pub(super) fn reconciled(key: &ChannelKey, report: &Report<'_>, subscribers: Option<&[String]>) -> Arc<Object> {
     let document = report.document();
     let mut status = Map::new();
     insert(&mut status, "conditions", conditions(&["Addressable"], subscribers, report));
@@ -79,8 +74,7 @@ pub(super) fn reconciled(
         }
     }
     if let Some(subscribers) = subscribers {
-        let uid = |key: &SubscriptionKey| key.name.split_once('/').map(|(_, id)| id.to_owned());
-        let list = subscribers.iter().map(|subscription| json!({"uid": uid(&subscription.key), "ready": "True"}));
+        let list = subscribers.iter().map(|uid| json!({"uid": uid, "ready": "True"}));
         insert(&mut status, "subscribers", list.collect());
     }
     let (namespace, name) = (key.namespace.clone(), key.name.clone());

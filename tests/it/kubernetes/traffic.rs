@@ -49,7 +49,8 @@ async fn the_api_server_is_asked_what_the_contract_says() {
         format!("get coordination.k8s.io/leases knative-eventing/{lease}"),
         format!("update coordination.k8s.io/leases knative-eventing/{lease}"),
     ]);
-    let maps = ["config-features", "config-logging", "config-observability", ""].map(|name| ("configmaps", name));
+    let maps = ["config-features", "config-logging", "config-observability", "config-imc-backend", ""]
+        .map(|name| ("configmaps", name));
     for (resource, name) in maps.into_iter().chain([("secrets", "imc-dispatcher-server-tls")]) {
         for verb in ["list", "watch"] {
             allowed.insert(format!("{verb} {resource} knative-eventing/{name}"));

@@ -122,8 +122,14 @@ impl Cluster {
         for name in ACCOUNTS {
             self.create(&objects::object("ServiceAccount", &format!("{SYSTEM}/{name}"))).await;
         }
-        for role in serde_saphyr::from_multiple(include_str!("cluster/roles.yaml")).expect("YAML") {
-            self.create(&role).await;
+        // Those of the kind RabbitmqChannel are tried as they are delivered.
+        let roles = [
+            include_str!("cluster/roles.yaml"),
+            include_str!("../../../deploy/kubernetes/rabbitmq-channel/dispatcher-rbac.yaml"),
+            include_str!("../../../deploy/kubernetes/rabbitmq-channel/controller-rbac.yaml"),
+        ];
+        for object in roles.into_iter().flat_map(|text| serde_saphyr::from_multiple::<Value>(text).expect("YAML")) {
+            self.create(&object).await;
         }
         for resource in custom() {
             self.until_served(resource).await;

@@ -45,6 +45,11 @@ impl Pod {
         Self::named(cluster, "mt-broker-filter", &FILTER).await
     }
 
+    /// A pod of the Deployment of this name in `deploy/kubernetes/rabbitmq-channel`, with its ServiceAccount.
+    pub(crate) async fn of_rabbitmq(cluster: &Cluster, name: &str) -> Self {
+        Self::named(cluster, name, &DISPATCHER).await
+    }
+
     async fn named(cluster: &Cluster, name: &str, own: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
         fs::create_dir(directory.path().join("account")).expect("made");

@@ -67,7 +67,7 @@ fn hosts_are_those_of_the_status_and_those_before() {
         let found = super::hosts(&json!({"status": status}), form.as_ref());
         assert_eq!(found, hosts, "{status}");
         let (channel, uid) = (Channel::default_of(key()), String::new());
-        form = Some(Form { uid, channel: Arc::new(channel), hosts: found });
+        form = Some(Form { uid, channel: Arc::new(channel), shown: Vec::new(), hosts: found });
     }
 }
 
@@ -123,7 +123,7 @@ fn subscribers_are_served_as_they_stand() {
     written["spec"]["delivery"] = json!({"retry": 7, "backoffDelay": "nonsense"});
     let resolution = resolved(&[written], None);
     assert_eq!(resolution.problems, []);
-    assert_eq!(uids(&resolution), ["a/a", "a/b"]);
+    assert_eq!(uids(&resolution), ["a/uid=a", "a/uid=b"]);
     let channel = served(&resolution).expect("served");
     assert_eq!(channel.subscriptions[0].delivery.retry, 0, "the channel's delivery is folded in already");
     for (host, path) in [(HOST, "/"), ("elsewhere", "/t/a"), ("elsewhere", "/t/a/")] {
@@ -153,10 +153,10 @@ fn a_channel_is_taken_as_a_whole_or_not_at_all() {
         let mut bad = subscriber("b");
         bad["delivery"] = json!({field: value});
         let kept = resolved(&[channel("1", &json!([subscriber("c"), bad]))], Some(&good));
-        assert_eq!(uids(&kept), ["a/a"], "{field}");
+        assert_eq!(uids(&kept), ["a/uid=a"], "{field}");
         assert!(matches!(made(&kept).duty(), Some(Duty::Warning(message)) if message.contains(field)), "{field}");
         let again = resolved(&[channel("1", &json!([subscriber("c")]))], Some(&kept));
-        assert_eq!(uids(&again), ["a/c"]);
+        assert_eq!(uids(&again), ["a/uid=c"]);
         assert!(matches!(made(&again).duty(), Some(Duty::Subscribers(_))));
     }
 }
@@ -210,7 +210,7 @@ fn entries_need_no_name_and_may_be_there_twice() {
     let uri = "http://x.t.svc.cluster.local";
     let entries = json!([{"subscriberUri": uri}, {"name": "n", "replyUri": uri}, subscriber("a"), subscriber("a"), {"uid": "", "subscriberUri": uri}]);
     let resolution = resolved(&[channel("1", &entries)], None);
-    assert_eq!(uids(&resolution), ["a/#0", "a/#4", "a/a", "a/n"]);
+    assert_eq!(uids(&resolution), ["a/#0", "a/#4", "a/n", "a/uid=a"]);
     assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:?}", resolution.problems);
     let turned = resolved(&[channel("1", &json!([subscriber("b"), subscriber("a")]))], None);
     let back = resolved(&[channel("1", &json!([subscriber("a"), subscriber("b")]))], Some(&turned));
@@ -224,7 +224,7 @@ fn certificates_that_cannot_be_read_trust_nobody() {
     broken["subscriberUri"] = json!("https://x.t.svc.cluster.local");
     broken["subscriberCACerts"] = json!("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----");
     let resolution = resolved(&[channel("1", &json!([broken, subscriber("b")]))], None);
-    assert_eq!(uids(&resolution), ["a/a", "a/b"]);
+    assert_eq!(uids(&resolution), ["a/uid=a", "a/uid=b"]);
     let channel = served(&resolution).expect("served");
     assert!(channel.subscriptions[0].subscriber.as_ref().expect("subscriber").trust.is_nobody());
 }

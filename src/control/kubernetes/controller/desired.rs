@@ -1,0 +1,175 @@
+//! What the status of a RabbitmqChannel should be (control-plane.md 1.16, 4, 11.8): pure, and apart from the writing.
+//! `status.subscribers` is the dispatcher's, and never stands in it.
+
+use serde_json::{Map, Value, json};
+
+use super::conditions::{self, Condition};
+use super::policies::Policies;
+use super::sink::Sink;
+use crate::model::TransportEncryption;
+
+/// What channels have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct World {
+    pub(super) mode: TransportEncryption,
+    /// Whether senders prove who they are.
+    pub(super) oidc: bool,
+    /// The TLS Secret of the dispatcher.
+    pub(super) certificate: Certificate,
+    pub(super) endpoints: Endpoints,
+    /// `<dispatcher>.<system namespace>.svc.<domain>`.
+    pub(super) dispatcher: String,
+    pub(super) cluster_domain: String,
+}
+
+/// What is known of the Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Certificate {
+    Missing,
+    /// With its `ca.crt`, if it has one (4.8).
+    Known(Option<String>),
+}
+
+/// Whether any pod of the dispatcher is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoints {
+    Missing,
+    NotReady,
+    Ready,
+}
+
+/// What was found out about one channel.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// The name of its Service, or why it has none.
+    pub(super) service: Result<String, String>,
+    /// Where its dead letters go, if anywhere, or why that is not known.
+    pub(super) sink: Result<Option<Sink>, String>,
+    pub(super) policies: Policies,
+}
+
+/// The fields of the status, null where there should be none. Those that are left out stay as they are.
+pub(super) fn status(channel: &Value, world: &World, found: &Found, now: &str) -> Map<String, Value> {
+    let mut status = Map::new();
+    let addresses = addresses(channel, world, found);
+    let mut wanted = vec![
+        addressable(addresses.as_ref().map(drop)),
+        match &found.service {
+            Ok(_) => Condition::yes("ChannelServiceReady"),
+            Err(why) => Condition::no("ChannelServiceReady", "ChannelServiceFailed", why),
+        },
+        dead_letter_sink(&found.sink),
+        endpoints(world.endpoints),
+        found.policies.condition(world.oidc),
+    ];
+    wanted.push(conditions::ready(&wanted));
+    if let Ok(addresses) = addresses {
+        // The http address where there are both, as upstream.
+        status.insert("address".to_owned(), addresses.last().cloned().unwrap_or_default());
+        status.insert("addresses".to_owned(), Value::Array(addresses));
+    }
+    if let Ok(sink) = &found.sink {
+        let of = |part: fn(&Sink) -> Option<&str>| sink.as_ref().and_then(part).map_or(Value::Null, Value::from);
+        status.insert("deadLetterSinkUri".to_owned(), of(|sink| Some(sink.uri.as_str())));
+        status.insert("deadLetterSinkCACerts".to_owned(), of(|sink| sink.ca_certs.as_deref()));
+        status.insert("deadLetterSinkAudience".to_owned(), of(|sink| sink.audience.as_deref()));
+    }
+    status.insert("policies".to_owned(), found.policies.listed(world.oidc));
+    let before = channel.pointer("/status/conditions").and_then(Value::as_array);
+    let before = before.map(Vec::as_slice).unwrap_or_default();
+    status.insert("conditions".to_owned(), conditions::written(wanted, before, now));
+    let generation = channel.pointer("/metadata/generation").cloned().unwrap_or_default();
+    status.insert("observedGeneration".to_owned(), generation);
+    status
+}
+
+/// A merge patch of what is not as it should be, if anything is not.
+pub(super) fn patch(channel: &Value, desired: Map<String, Value>) -> Option<Value> {
+    let written = |field: &str| channel.get("status").and_then(|status| status.get(field)).unwrap_or(&Value::Null);
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    let differs = |(field, value): &(String, Value)| {
+        let written = written(field);
+        *written != *value && !(is_empty(written) && is_empty(value))
+    };
+    let changed: Map<String, Value> = desired.into_iter().filter(differs).collect();
+    if changed.is_empty() {
+        return None;
+    }
+    let whole = |(field, value): (String, Value)| {
+        let value = without_the_rest(written(&field), value);
+        (field, value)
+    };
+    Some(json!({"status": changed.into_iter().map(whole).collect::<Map<_, _>>()}))
+}
+
+/// A merge patch keeps the fields of an object that it does not name: those that should go are named.
+fn without_the_rest(written: &Value, mut value: Value) -> Value {
+    if let (Some(written), Some(value)) = (written.as_object(), value.as_object_mut()) {
+        for field in written.keys() {
+            value.entry(field.clone()).or_insert(Value::Null);
+        }
+    }
+    value
+}
+
+/// The addresses of the mode, https first (4). Without a Service there is no http address.
+fn addresses(channel: &Value, world: &World, found: &Found) -> Result<Vec<Value>, (&'static str, String)> {
+    let text = |path: &str| channel.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    let audience = format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}").to_ascii_lowercase();
+    let address = |scheme: &str, url: String| {
+        let mut address = json!({"name": scheme, "url": url});
+        if let (true, Value::Object(address)) = (world.oidc, &mut address) {
+            address.insert("audience".to_owned(), audience.clone().into());
+        }
+        address
+    };
+    let http = || match &found.service {
+        Ok(service) => Ok(address("http", format!("http://{service}.{namespace}.svc.{}", world.cluster_domain))),
+        Err(why) => Err(("ChannelServiceFailed", why.clone())),
+    };
+    let https = || {
+        let mut https = address("https", format!("https://{}/{namespace}/{name}", world.dispatcher));
+        match &world.certificate {
+            Certificate::Missing => Err(("TLSSecretMissing", "the TLS Secret of the dispatcher is missing".to_owned())),
+            Certificate::Known(ca) => {
+                if let (Some(ca), Value::Object(https)) = (ca, &mut https) {
+                    https.insert("CACerts".to_owned(), ca.clone().into());
+                }
+                Ok(https)
+            }
+        }
+    };
+    Ok(match world.mode {
+        TransportEncryption::Disabled => vec![http()?],
+        TransportEncryption::Permissive => vec![https()?, http()?],
+        TransportEncryption::Strict => vec![https()?],
+    })
+}
+
+fn addressable(addresses: Result<(), &(&'static str, String)>) -> Condition {
+    match addresses {
+        Ok(()) => Condition::yes("Addressable"),
+        Err((reason, why)) => Condition::no("Addressable", reason, why),
+    }
+}
+
+fn dead_letter_sink(sink: &Result<Option<Sink>, String>) -> Condition {
+    match sink {
+        Ok(Some(_)) => Condition::yes("DeadLetterSinkResolved"),
+        Ok(None) => Condition::yes("DeadLetterSinkResolved").because("DeadLetterSinkNotConfigured"),
+        Err(why) => Condition::no("DeadLetterSinkResolved", "DeadLetterSinkNotResolved", why),
+    }
+}
+
+fn endpoints(endpoints: Endpoints) -> Condition {
+    let no = |reason, message: &str| Condition::no("EndpointsReady", reason, message);
+    match endpoints {
+        Endpoints::Ready => Condition::yes("EndpointsReady"),
+        Endpoints::NotReady => no("DispatcherEndpointsNotReady", "no pod of the dispatcher is ready"),
+        Endpoints::Missing => no("DispatcherEndpointsDoesNotExist", "the dispatcher has no EndpointSlice"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Which EventPolicies are for a channel, and whether they are ready (control-plane.md 7.6, 7.7).
+
+use serde_json::{Value, json};
+
+use super::conditions::Condition;
+use crate::control::kind::Kind;
+
+/// The policies of one channel, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Policies {
+    ready: Vec<String>,
+    not_ready: Vec<String>,
+}
+
+impl Policies {
+    /// Those of `all` that are for this channel.
+    pub(super) fn of<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
+        let mut policies = Self::default();
+        for policy in all.filter(|policy| applies(policy, channel)) {
+            let list = if is_ready(policy) { &mut policies.ready } else { &mut policies.not_ready };
+            list.extend(text(policy, "/metadata/name").map(str::to_owned));
+        }
+        policies.ready.sort();
+        policies.not_ready.sort();
+        policies
+    }
+
+    /// `status.policies`; null without OIDC, or where there are none.
+    pub(super) fn listed(&self, oidc: bool) -> Value {
+        if !oidc || self.ready.is_empty() {
+            return Value::Null;
+        }
+        let api_version = Kind::EventPolicy.api_version();
+        self.ready.iter().map(|name| json!({"apiVersion": api_version, "name": name})).collect()
+    }
+
+    /// `EventPoliciesReady`.
+    pub(super) fn condition(&self, oidc: bool) -> Condition {
+        let ready = Condition::yes("EventPoliciesReady");
+        if !oidc {
+            return ready.because("OIDCDisabled");
+        }
+        if !self.not_ready.is_empty() {
+            let message = format!("not ready: {}", self.not_ready.join(", "));
+            return Condition::no("EventPoliciesReady", "EventPoliciesNotReady", &message);
+        }
+        if self.ready.is_empty() { ready.because("DefaultAuthorizationMode") } else { ready }
+    }
+}
+
+fn text<'v>(value: &'v Value, path: &str) -> Option<&'v str> {
+    value.pointer(path).and_then(Value::as_str)
+}
+
+fn is_ready(policy: &Value) -> bool {
+    let conditions = policy.pointer("/status/conditions").and_then(Value::as_array);
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| text(condition, "/type") == Some("Ready") && text(condition, "/status") == Some("True"))
+}
+
+/// A policy is for what it names in its own namespace; for all of that if it names nothing.
+fn applies(policy: &Value, channel: &Value) -> bool {
+    let to = policy.pointer("/spec/to").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    text(policy, "/metadata/namespace") == text(channel, "/metadata/namespace")
+        && (to.is_empty() || to.iter().any(|to| names(to, channel)))
+}
+
+fn names(to: &Value, channel: &Value) -> bool {
+    let is_kind = |at: &Value| {
+        let group = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
+        let named = text(at, "/apiVersion").map(group);
+        text(at, "/kind") == Some(Kind::RabbitmqChannel.as_str())
+            && named.is_none_or(|named| named == group(Kind::RabbitmqChannel.api_version()))
+    };
+    if let Some(reference) = to.get("ref").filter(|reference| reference.is_object()) {
+        return is_kind(reference) && text(reference, "/name") == text(channel, "/metadata/name");
+    }
+    to.get("selector").is_some_and(|selector| is_kind(selector) && selects(selector, channel))
+}
+
+fn selects(selector: &Value, channel: &Value) -> bool {
+    let label = |key: &str| channel.get("metadata")?.get("labels")?.get(key)?.as_str();
+    let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+    let holds = |expression: &Value| {
+        let found = text(expression, "/key").and_then(label);
+        let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+        let is_in = values.filter_map(Value::as_str).any(|value| found == Some(value));
+        match text(expression, "/operator") {
+            Some("In") => is_in,
+            Some("NotIn") => !is_in,
+            Some("Exists") => found.is_some(),
+            Some("DoesNotExist") => found.is_none(),
+            _ => false,
+        }
+    };
+    equal.into_iter().all(|(key, value)| label(key) == value.as_str()) && expressions.into_iter().all(holds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md 7.6, 7.7.
+    #[test]
+    fn policies_are_for_what_they_name() {
+        let channel = json!({"metadata": {"namespace": "t", "name": "a", "labels": {"x": "1"}}});
+        let reference = |kind: &str, name: &str| json!([{"ref": {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": kind, "name": name}}]);
+        let selector = |rule: Value| {
+            let mut selector = json!({"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "RabbitmqChannel"});
+            selector.as_object_mut().expect("an object").extend(rule.as_object().expect("an object").clone());
+            json!([{"selector": selector}])
+        };
+        let expression = |operator: &str, key: &str| json!({"matchExpressions": [{"key": key, "operator": operator, "values": ["1"]}]});
+        for (namespace, to, expected) in [
+            ("t", Value::Null, true),
+            ("t", json!([]), true),
+            ("u", json!([]), false),
+            ("t", reference("RabbitmqChannel", "a"), true),
+            ("t", reference("RabbitmqChannel", "b"), false),
+            ("t", reference("InMemoryChannel", "a"), false),
+            ("t", selector(json!({})), true),
+            ("t", selector(json!({"matchLabels": {"x": "1"}})), true),
+            ("t", selector(json!({"matchLabels": {"x": "2"}})), false),
+            ("t", selector(expression("In", "x")), true),
+            ("t", selector(expression("NotIn", "x")), false),
+            ("t", selector(expression("Exists", "y")), false),
+            ("t", selector(expression("DoesNotExist", "y")), true),
+            ("t", selector(expression("Odd", "x")), false),
+            ("t", json!([{}]), false),
+        ] {
+            for (status, name) in [("True", "ready"), ("False", "not")] {
+                let conditions = json!([{"type": "Ready", "status": status}]);
+                let metadata = json!({"namespace": namespace, "name": name});
+                let policy = json!({"metadata": metadata, "spec": {"to": to}, "status": {"conditions": conditions}});
+                let found = Policies::of([&policy].into_iter(), &channel);
+                let (ready, not_ready) = (found.ready.len(), found.not_ready.len());
+                let wanted = if status == "True" { (usize::from(expected), 0) } else { (0, usize::from(expected)) };
+                assert_eq!((ready, not_ready), wanted, "{policy}");
+            }
+        }
+    }
+}

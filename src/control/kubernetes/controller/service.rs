@@ -1,0 +1,110 @@
+//! The Service of a channel: the host name that senders use, an alias of the dispatcher's Service (control-plane.md 4.3,
+//! 11.8).
+
+use md5::{Digest, Md5};
+use serde_json::{Value, json};
+
+use crate::control::kind::Kind;
+use crate::control::kubernetes::watched::CHANNEL_SERVICES;
+
+/// Other than upstream's, so that an InMemoryChannel of the same name keeps its Service.
+const SUFFIX: &str = "-rmq-kn-channel";
+/// The longest name of a Service, and what is left of it beside a hash.
+const LONGEST: usize = 63;
+const HEAD: usize = LONGEST - 32;
+
+/// Its name: the channel's with a suffix; of a long one the start, and a hash, as Knative names children.
+pub(super) fn name(channel: &str) -> String {
+    if channel.len() + SUFFIX.len() <= LONGEST {
+        return format!("{channel}{SUFFIX}");
+    }
+    let start: String = channel.chars().take(HEAD - SUFFIX.len()).collect();
+    let hash: String = Md5::digest(channel.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{start}{hash}{SUFFIX}")
+}
+
+/// The Service as it should be. Kubernetes deletes it with the channel.
+pub(super) fn wanted(channel: &Value, dispatcher: &str) -> Value {
+    let metadata = |field: &str| channel.get("metadata").and_then(|metadata| metadata.get(field)).cloned();
+    let (label, value) = CHANNEL_SERVICES.split_once('=').unwrap_or_default();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "namespace": metadata("namespace"),
+            "name": name(metadata("name").as_ref().and_then(Value::as_str).unwrap_or_default()),
+            "labels": {label: value},
+            "ownerReferences": [{
+                "apiVersion": Kind::RabbitmqChannel.api_version(),
+                "kind": Kind::RabbitmqChannel.as_str(),
+                "name": metadata("name"),
+                "uid": metadata("uid"),
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": {
+            "type": "ExternalName",
+            "externalName": dispatcher,
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 80}],
+        },
+    })
+}
+
+/// What to do about the Service that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    Create,
+    /// It leads elsewhere.
+    Patch(Value),
+    Nothing,
+    /// It belongs to somebody else.
+    Taken,
+}
+
+/// Compares the Service that is there with the one that should be.
+pub(super) fn step(there: Option<&Value>, wanted: &Value) -> Step {
+    let Some(there) = there else { return Step::Create };
+    let uid = |service: &Value| service.pointer("/metadata/ownerReferences/0/uid").cloned();
+    if uid(there) != uid(wanted) {
+        return Step::Taken;
+    }
+    let field = |service: &Value, path: &str| service.pointer(path).cloned();
+    let same = ["/spec/type", "/spec/externalName", "/spec/ports/0/port"]
+        .into_iter()
+        .all(|path| field(there, path) == field(wanted, path));
+    if same { Step::Nothing } else { Step::Patch(json!({"spec": wanted.get("spec")})) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// control-plane.md 4.3, 11.8.
+    #[test]
+    fn long_names_are_hashed() {
+        assert_eq!(name("invoice-feed"), "invoice-feed-rmq-kn-channel");
+        let longest = "x".repeat(48);
+        assert_eq!(name(&longest), format!("{longest}-rmq-kn-channel"));
+        let long = "y".repeat(49);
+        let named = name(&long);
+        assert_eq!(named.len(), 63);
+        assert!(named.starts_with(&"y".repeat(16)) && named.ends_with(SUFFIX), "{named}");
+        assert_ne!(named, name(&"y".repeat(50)));
+        // The MD5 of the whole name stands between.
+        assert_eq!(name(&"a".repeat(63)), format!("{}b06521f39153d618550606be297466d5{SUFFIX}", "a".repeat(16)));
+    }
+
+    #[test]
+    fn a_service_is_made_mended_or_left_to_its_owner() {
+        let channel = |uid: &str| json!({"metadata": {"namespace": "t", "name": "a", "uid": uid}});
+        let right = wanted(&channel("1"), "d.ke.svc.cluster.local");
+        assert_eq!(right["metadata"]["name"], "a-rmq-kn-channel");
+        assert_eq!(step(None, &right), Step::Create);
+        assert_eq!(step(Some(&right), &right), Step::Nothing);
+        assert_eq!(step(Some(&wanted(&channel("2"), "d.ke.svc.cluster.local")), &right), Step::Taken);
+        assert_eq!(step(Some(&json!({"metadata": {"name": "a-rmq-kn-channel"}})), &right), Step::Taken);
+        let elsewhere = wanted(&channel("1"), "d.ke.svc.other");
+        assert_eq!(step(Some(&elsewhere), &right), Step::Patch(json!({"spec": right["spec"]})));
+    }
+}
