@@ -114,8 +114,7 @@ impl Controller {
         self.store.first(GRACE).await;
         let mut again = tokio::time::interval(AGAIN);
         loop {
-            let leading = *leads.borrow_and_update();
-            self.look(leading, &read).await;
+            self.look(&mut leads, &read).await;
             let is_due = loop {
                 tokio::select! {
                     Some(ended) = self.writer.tasks.join_next() => if let Ok(name) = ended {
@@ -134,12 +133,12 @@ impl Controller {
     }
 
     /// Compares what is with what should be, and begins what is to be done.
-    async fn look(&mut self, leads: bool, read: &(impl Fn(&Resolution) + Sync)) {
+    async fn look(&mut self, leads: &mut value::Receiver<bool>, read: &(impl Fn(&Resolution) + Sync)) {
         let Some(resolution) = self.resolve().await else { return };
         read(&resolution);
         let wanted = resolution.table.oidc().is_some();
         self.oidc.send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
-        if leads {
+        if *leads.borrow_and_update() {
             let jobs = self.jobs(&resolution);
             self.writer.plan(jobs);
         } else {
@@ -172,7 +171,8 @@ impl Controller {
         let job = |document: Arc<Value>| {
             let name = name_of(&document);
             let service = services.get(&(name.0.clone(), service::name(&name.1))).cloned();
-            let policies = Policies::of(policies.iter().map(Arc::as_ref), &document);
+            let of = || Policies::of(policies.iter().map(Arc::as_ref), &document);
+            let policies = if world.oidc { of() } else { Policies::Off };
             (name, Job { document, world: Arc::clone(&world), service, policies })
         };
         self.objects(Controlled::Channels).into_iter().filter(alive).map(job).collect()

@@ -172,7 +172,6 @@ fn rights_of_the_controller() {
         ("messaging.knative.dev/rabbitmqchannels/finalizers", "update"),
         ("/services", "get list watch create patch"),
         ("eventing.knative.dev/eventpolicies", "get list watch"),
-        ("/events", "create patch"),
     ]);
     assert_eq!(rights(&one(PART, "ClusterRole", CONTROLLER)), expected);
     let own = table(&[

@@ -30,11 +30,11 @@ async fn dispatcher(cluster: &Cluster) -> Dispatcher {
 }
 
 /// What Kubernetes writes about the pods of the dispatcher.
-async fn endpoints(cluster: &Cluster, ready: bool) {
+async fn endpoints(cluster: &Cluster, ready: &str) {
     let mut slice = object("EndpointSlice", &format!("{SYSTEM}/{DISPATCHER}-abc"));
     slice["metadata"]["labels"] = json!({"kubernetes.io/service-name": DISPATCHER});
     slice["addressType"] = json!("IPv4");
-    slice["endpoints"] = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}]);
+    slice["endpoints"] = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": ready == "ready"}}]);
     cluster.apply(&slice).await;
 }
 
@@ -78,7 +78,7 @@ async fn a_channel_from_its_creation_to_its_events() {
     let waiting = cluster.until(KIND, &at, |channel| columns(channel).0 == "False").await;
     let host = format!("feed-rmq-kn-channel.{namespace}.svc.cluster.local");
     assert_eq!(columns(&waiting), ("False", "DispatcherEndpointsDoesNotExist", &*format!("http://{host}")));
-    endpoints(&cluster, true).await;
+    endpoints(&cluster, "ready").await;
     let ready = until_ready(&cluster, &at).await;
     assert_eq!(columns(&ready), ("True", "", &*format!("http://{host}")));
     assert_eq!(ready["status"]["observedGeneration"], ready["metadata"]["generation"]);
@@ -144,6 +144,8 @@ fn only_what_the_roles_allow(cluster: &Cluster) {
         "patch rabbitmqchannels/status",
         "list services/",
         "watch services/",
+        // One that was made a moment ago, and has not been seen yet.
+        "get services/",
         "create services/",
         "list endpointslices/",
         "watch endpointslices/",
@@ -168,7 +170,7 @@ fn only_what_the_roles_allow(cluster: &Cluster) {
 async fn the_status_follows_its_surroundings() {
     let (cluster, namespace) = cluster().await;
     let at = format!("{namespace}/feed");
-    endpoints(&cluster, true).await;
+    endpoints(&cluster, "ready").await;
     let _controller = controller(&cluster).await;
     cluster.create(&object(KIND, &at)).await;
     let first = until_ready(&cluster, &at).await;
@@ -199,9 +201,9 @@ async fn the_status_follows_its_surroundings() {
     let listed = until_ready(&cluster, &at).await;
     assert_eq!(listed["status"]["policies"][0]["name"], "p");
 
-    endpoints(&cluster, false).await;
+    endpoints(&cluster, "not ready").await;
     cluster.until(KIND, &at, |channel| columns(channel).1 == "DispatcherEndpointsNotReady").await;
-    endpoints(&cluster, true).await;
+    endpoints(&cluster, "ready").await;
     until_ready(&cluster, &at).await;
 
     let reference = json!({"apiVersion": "v1", "kind": "Service", "name": "dls"});
@@ -221,7 +223,7 @@ async fn the_status_follows_its_surroundings() {
 #[tokio::test]
 async fn another_controller_takes_over() {
     let (cluster, namespace) = cluster().await;
-    endpoints(&cluster, true).await;
+    endpoints(&cluster, "ready").await;
     let first = controller(&cluster).await;
     cluster.create(&object(KIND, &format!("{namespace}/a"))).await;
     until_ready(&cluster, &format!("{namespace}/a")).await;

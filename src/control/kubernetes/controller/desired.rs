@@ -60,7 +60,7 @@ pub(super) fn status(channel: &Value, world: &World, found: &Found, now: &str) -
         },
         dead_letter_sink(&found.sink),
         endpoints(world.endpoints),
-        found.policies.condition(world.oidc),
+        found.policies.condition(),
     ];
     wanted.push(conditions::ready(&wanted));
     if let Ok(addresses) = addresses {
@@ -74,7 +74,7 @@ pub(super) fn status(channel: &Value, world: &World, found: &Found, now: &str) -
         status.insert("deadLetterSinkCACerts".to_owned(), of(|sink| sink.ca_certs.as_deref()));
         status.insert("deadLetterSinkAudience".to_owned(), of(|sink| sink.audience.as_deref()));
     }
-    status.insert("policies".to_owned(), found.policies.listed(world.oidc));
+    status.insert("policies".to_owned(), found.policies.listed());
     let before = channel.pointer("/status/conditions").and_then(Value::as_array);
     let before = before.map(Vec::as_slice).unwrap_or_default();
     status.insert("conditions".to_owned(), conditions::written(wanted, before, now));

@@ -5,46 +5,51 @@ use serde_json::{Value, json};
 use super::conditions::Condition;
 use crate::control::kind::Kind;
 
-/// The policies of one channel, by name.
+/// The policies of one channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Policies {
-    ready: Vec<String>,
-    not_ready: Vec<String>,
+pub(super) enum Policies {
+    /// Nobody is asked who they are, so that they mean nothing.
+    #[default]
+    Off,
+    /// Their names, in order.
+    On { ready: Vec<String>, not_ready: Vec<String> },
 }
 
 impl Policies {
     /// Those of `all` that are for this channel.
     pub(super) fn of<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
-        let mut policies = Self::default();
+        let (mut ready, mut not_ready) = (Vec::new(), Vec::new());
         for policy in all.filter(|policy| applies(policy, channel)) {
-            let list = if is_ready(policy) { &mut policies.ready } else { &mut policies.not_ready };
+            let list = if is_ready(policy) { &mut ready } else { &mut not_ready };
             list.extend(text(policy, "/metadata/name").map(str::to_owned));
         }
-        policies.ready.sort();
-        policies.not_ready.sort();
-        policies
+        ready.sort();
+        not_ready.sort();
+        Self::On { ready, not_ready }
     }
 
     /// `status.policies`; null without OIDC, or where there are none.
-    pub(super) fn listed(&self, oidc: bool) -> Value {
-        if !oidc || self.ready.is_empty() {
+    pub(super) fn listed(&self) -> Value {
+        let Self::On { ready, .. } = self else { return Value::Null };
+        if ready.is_empty() {
             return Value::Null;
         }
         let api_version = Kind::EventPolicy.api_version();
-        self.ready.iter().map(|name| json!({"apiVersion": api_version, "name": name})).collect()
+        ready.iter().map(|name| json!({"apiVersion": api_version, "name": name})).collect()
     }
 
     /// `EventPoliciesReady`.
-    pub(super) fn condition(&self, oidc: bool) -> Condition {
-        let ready = Condition::yes("EventPoliciesReady");
-        if !oidc {
-            return ready.because("OIDCDisabled");
+    pub(super) fn condition(&self) -> Condition {
+        let yes = Condition::yes("EventPoliciesReady");
+        match self {
+            Self::Off => yes.because("OIDCDisabled"),
+            Self::On { not_ready, .. } if !not_ready.is_empty() => {
+                let message = format!("not ready: {}", not_ready.join(", "));
+                Condition::no("EventPoliciesReady", "EventPoliciesNotReady", &message)
+            }
+            Self::On { ready, .. } if ready.is_empty() => yes.because("DefaultAuthorizationMode"),
+            Self::On { .. } => yes,
         }
-        if !self.not_ready.is_empty() {
-            let message = format!("not ready: {}", self.not_ready.join(", "));
-            return Condition::no("EventPoliciesReady", "EventPoliciesNotReady", &message);
-        }
-        if self.ready.is_empty() { ready.because("DefaultAuthorizationMode") } else { ready }
     }
 }
 
@@ -136,9 +141,9 @@ mod tests {
                 let metadata = json!({"namespace": namespace, "name": name});
                 let policy = json!({"metadata": metadata, "spec": {"to": to}, "status": {"conditions": conditions}});
                 let found = Policies::of([&policy].into_iter(), &channel);
-                let (ready, not_ready) = (found.ready.len(), found.not_ready.len());
-                let wanted = if status == "True" { (usize::from(expected), 0) } else { (0, usize::from(expected)) };
-                assert_eq!((ready, not_ready), wanted, "{policy}");
+                let names = |wanted: bool| if wanted && expected { vec![name.to_owned()] } else { Vec::new() };
+                let (ready, not_ready) = (names(status == "True"), names(status == "False"));
+                assert_eq!(found, Policies::On { ready, not_ready }, "{policy}");
             }
         }
     }

@@ -122,13 +122,14 @@ fn what_is_wrong_stands_in_the_conditions() {
 fn only_what_differs_is_written() {
     let world = world(TransportEncryption::Permissive);
     let oidc = World { oidc: true, ..world.clone() };
-    let mut there = resolved(&oidc, &found());
+    let on = Found { policies: Policies::of(std::iter::empty(), &Value::Null), ..found() };
+    let mut there = resolved(&oidc, &on);
     there["subscribers"] = json!([{"uid": "u"}]);
     let later = |world: &World, found: &Found, there: &Value| {
         let channel = channel(there);
         patch(&channel, status(&channel, world, found, "2026-06-20T09:00:00Z"))
     };
-    assert_eq!(later(&oidc, &found(), &there), None);
+    assert_eq!(later(&oidc, &on, &there), None);
     let off = later(&world, &found(), &there).expect("a patch");
     assert_eq!(off["status"]["address"]["audience"], Value::Null, "{off}");
     assert!(off["status"]["address"].as_object().expect("an object").contains_key("audience"));
@@ -136,7 +137,7 @@ fn only_what_differs_is_written() {
     assert_eq!(condition(&off, "Ready"), NOW);
     assert_eq!(condition(&off, "EventPoliciesReady"), "2026-06-20T09:00:00Z", "its reason is another one");
 
-    let broken = later(&oidc, &Found { sink: Err("gone".to_owned()), ..found() }, &there).expect("a patch");
+    let broken = later(&oidc, &Found { sink: Err("gone".to_owned()), ..on }, &there).expect("a patch");
     assert_eq!(broken["status"].as_object().expect("a status").keys().collect::<Vec<_>>(), ["conditions"]);
     assert_eq!(
         (condition(&broken, "Ready"), condition(&broken, "Addressable")),
