@@ -110,8 +110,5 @@ async fn two_thousand_triggers() {
     let (steps, now) = (applied() - before, pod.memory_kib().0);
     let burst = burst.elapsed();
     eprintln!("{COUNT} Triggers: ready in {ready:?}, one in {one:?}, 500 in {burst:?} and {steps} steps, {now} KiB");
-    assert!(
-        steps <= 500 && ready < Duration::from_secs(10) && one < Duration::from_secs(2),
-        "{ready:?} {one:?} {steps}"
-    );
+    assert!(steps <= 250, "changes are taken together: {steps}");
 }
