@@ -54,7 +54,9 @@ impl RunOptions {
             Role::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
         };
         let host = if self.kubernetes { "0.0.0.0" } else { "127.0.0.1" };
-        let address = |flag: &Option<String>, name: Option<&str>, default: u16| {
+        let metrics = self.kubernetes.then_some("METRICS_PROMETHEUS_PORT");
+        let metrics_host = variable("METRICS_PROMETHEUS_HOST").filter(|_| self.kubernetes);
+        let address = |flag: &Option<String>, host: &str, name: Option<&str>, default: u16| {
             if let Some(flag) = flag {
                 return Ok(flag.clone());
             }
@@ -63,9 +65,9 @@ impl RunOptions {
             Ok::<_, String>(format!("{host}:{port}"))
         };
         Ok(Addresses {
-            http: address(&self.http_addr, http, 8080)?,
-            https: address(&self.https_addr, https, 8443)?,
-            admin: address(&self.admin_addr, None, admin)?,
+            http: address(&self.http_addr, host, http, 8080)?,
+            https: address(&self.https_addr, host, https, 8443)?,
+            admin: address(&self.admin_addr, metrics_host.as_deref().unwrap_or(host), metrics, admin)?,
         })
     }
 
@@ -157,6 +159,11 @@ mod tests {
             let [http, https, admin] = addresses.map(str::to_owned);
             assert_eq!(options.addresses_by(&by(variables)), Ok(Addresses { http, https, admin }), "{arguments:?}");
             assert_eq!(options.broker_max_ttl_by(&by(variables)), Ok(ttl), "{arguments:?}");
+        }
+        let metrics = [("METRICS_PROMETHEUS_HOST", "127.0.0.1"), ("METRICS_PROMETHEUS_PORT", "9999")];
+        for (arguments, admin) in [(&["--kubernetes"][..], "127.0.0.1:9999"), (&["-f", "x"], "127.0.0.1:9090")] {
+            let addresses = run(arguments).addresses_by(&by(&metrics));
+            assert_eq!(addresses.map(|addresses| addresses.admin), Ok(admin.to_owned()), "1.6");
         }
         let given = run(&["--kubernetes", "--role", "ingress", "--http-addr", "a:9", "--broker-max-ttl", "3"]);
         assert_eq!(given.addresses_by(&by(&variables)).map(|addresses| addresses.http), Ok("a:9".to_owned()));

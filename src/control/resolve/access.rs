@@ -39,6 +39,7 @@ pub(super) struct Rules {
     policies: BTreeMap<Name, Known>,
     asked: HashMap<ChannelKey, Asked>,
     event_types: Switch,
+    cross_namespace: Switch,
 }
 
 /// What is known of one channel or Broker.
@@ -74,6 +75,7 @@ impl Rules {
             policies,
             asked: HashMap::new(),
             event_types: flags.event_types,
+            cross_namespace: flags.cross_namespace,
         };
         if rules.are_wanted() {
             rules.read(collected);
@@ -157,6 +159,11 @@ impl Rules {
             }
         }
         Rule::Policies(policies)
+    }
+
+    /// Whether a Trigger may name a Broker of another namespace.
+    pub(super) fn cross_namespace(&self) -> Switch {
+        self.cross_namespace
     }
 
     /// Whether events are described.

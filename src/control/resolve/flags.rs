@@ -12,6 +12,7 @@ const OIDC: &str = "authentication-oidc";
 const AUTHORIZATION: &str = "default-authorization-mode";
 const DISCOVERY: &str = "oidc-discovery-base-url";
 const EVENT_TYPES: &str = "eventtype-auto-create";
+const CROSS_NAMESPACE: &str = "cross-namespace-event-links";
 
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) struct Flags {
     pub(crate) discovery: Option<String>,
     /// Whether `EventType`s are made of events.
     pub(crate) event_types: Switch,
+    /// Whether a Trigger may name a Broker of another namespace, for the role `filter`.
+    pub(crate) cross_namespace: Switch,
 }
 
 /// The default of `oidc-discovery-base-url`: the API server.
@@ -53,6 +56,7 @@ fn written(config_map: &ConfigMap, settings: &Settings, report: &mut Report<'_>)
             !url.is_empty() && url != CLUSTER
         }),
         event_types: switch(config_map, EVENT_TYPES, report),
+        cross_namespace: switch(config_map, CROSS_NAMESPACE, report),
     };
     if flags.oidc == Switch::On {
         check_discovery(config_map, &flags, report);

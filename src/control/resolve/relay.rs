@@ -9,8 +9,9 @@ mod form;
 use std::sync::Arc;
 
 use super::access::Subscribers;
-use super::collect::Collected;
+use super::collect::{Collected, Name};
 use super::destination::{Resolver, Wanted};
+use super::flags::Switch;
 use super::{delivery, filter};
 use crate::control::ObjectName;
 use crate::control::kind::Kind;
@@ -102,10 +103,9 @@ fn triggers(
 ) -> Forms<TriggerRelay> {
     let subscribers = Subscribers::of(collected);
     let common = Context::of(resolver);
+    let cross_namespace = resolver.rules.cross_namespace();
     let context = |report: &Report<'_>| {
-        let document = report.document();
-        let named = document.text(&["spec", "broker"]).or_else(|| document.text(&["spec", "brokerRef", "name"]));
-        let name = named.map(|name| (report.object().namespace.clone(), name.to_owned()));
+        let name = broker_of(report, cross_namespace);
         common.with_broker(name.and_then(|name| addresses.get(&name)).map(|made| Arc::clone(made.relay())))
     };
     let make = |written: Option<&Trigger>, context: &Context, report: &mut Report<'_>, resolver: &mut Resolver<'_>| {
@@ -117,6 +117,17 @@ fn triggers(
         (relay.access != access).then(|| TriggerRelay { access, ..relay.clone() })
     });
     triggers
+}
+
+/// The Broker of a Trigger; of another namespace only where the flag allows that (3.2).
+fn broker_of(report: &Report<'_>, cross_namespace: Switch) -> Option<Name> {
+    let (document, own) = (report.document(), &report.object().namespace);
+    let referred = |field| document.text(&["spec", "brokerRef", field]);
+    if let (Switch::On, Some(name)) = (cross_namespace, referred("name")) {
+        return Some((referred("namespace").unwrap_or(own).to_owned(), name.to_owned()));
+    }
+    let name = document.text(&["spec", "broker"]).or_else(|| referred("name"))?;
+    Some((own.clone(), name.to_owned()))
 }
 
 /// `status.annotations` name the channel (5.7); its class does not matter (BI-4).

@@ -112,3 +112,23 @@ fn status_alone_counts() {
     let wrong = resolve(&objects.with_object(1, broker_at("nowhere")), Some(&first), &settings);
     assert_eq!(url(of_broker(&wrong).channel.as_ref()), Some("http://b/"));
 }
+
+/// control-plane.md 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as it does.
+#[test]
+fn brokers_of_other_namespaces_need_the_flag() {
+    let settings = in_role(Role::Filter);
+    let mut elsewhere = broker_at("http://elsewhere/");
+    elsewhere["metadata"]["namespace"] = "other".into();
+    let mut linked = trigger("x", "http://x/");
+    linked["spec"]["brokerRef"] = json!({"kind": "Broker", "name": "b", "namespace": "other"});
+    let flag = |value: &str| {
+        let mut features = oidc();
+        features["data"] = json!({"cross-namespace-event-links": value});
+        features
+    };
+    let objects = Manifests::of_objects([linked, broker_at("http://own/"), elsewhere, flag("disabled")]);
+    let closed = resolve(&objects, None, &settings);
+    assert_eq!(url(of_trigger(&closed, "x").broker.as_ref()), Some("http://own/"));
+    let open = resolve(&objects.with_object(3, flag("Enabled")), Some(&closed), &settings);
+    assert_eq!(url(of_trigger(&open, "x").broker.as_ref()), Some("http://elsewhere/"));
+}
