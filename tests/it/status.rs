@@ -7,6 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
+use crate::support::rabbitmq;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{SOON, block, channel, features, subscription};
@@ -34,7 +35,7 @@ impl Scene {
         let locked = Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(200)).await;
         let failing = Subscriber::answering(|_| Reply::text(503, "the body stays out")).await;
         let sink = Subscriber::ok().await;
-        let secret = format!("http://user:hidden1@localhost:{}/hook?token=hidden2#hidden3", failing.address().port());
+        let secret = format!("http://localhost:{}/hook?token=hidden1&key=hidden2", failing.address().port());
         let to = |subscriber: &Subscriber| format!("subscriber: {{uri: '{}'}}", subscriber.url());
         let buried =
             format!("\ndelivery: {{retry: 1, backoffDelay: PT0.01S, deadLetterSink: {{uri: '{}'}}}}", sink.url());
@@ -191,6 +192,65 @@ async fn counters_live_as_long_as_their_subscription() {
     assert_eq!(group(&gone, "c")["subscriptions"], Value::Array(Vec::new()));
     dispatcher.apply(&channel(&[("s", to(&second))])).await;
     assert_eq!(delivered(&status(&dispatcher).await), Some(0));
+}
+
+/// On RabbitMQ what nobody takes is parked, and not lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_events() {
+    let (namespace, failing) = (rabbitmq::namespace(), Subscriber::answering(|_| Reply::status(400)).await);
+    let yaml = format!(
+        "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {{name: c, namespace: {namespace}}}\n---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: s, namespace: {namespace}}}\nspec:\n  channel: {{apiVersion: messaging.knative.dev/v1alpha1, kind: RabbitmqChannel, name: c}}\n  subscriber: {{uri: '{}'}}\n",
+        failing.url()
+    );
+    let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &rabbitmq::shared()).start().await;
+    let deadline = std::time::Instant::now() + SOON;
+    while send(&plain(), dispatcher.http_url(&format!("/{namespace}/c")), "1").await != 202 {
+        assert!(std::time::Instant::now() < deadline, "no event is accepted");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let count = |status: &Value, field: &str| row(status, "s")["counts"][field].as_u64();
+    let status = until(&dispatcher, |status| count(status, "parked") == Some(1)).await;
+    assert_eq!((count(&status, "lost"), count(&status, "delivered")), (Some(0), Some(0)));
+    until(&dispatcher, |status| count(status, "unfinished") == Some(0)).await;
+    assert_eq!(status["process"]["rabbitmqConnected"], true);
+    assert_eq!(
+        (group(&status, "c")["storage"].as_str(), group(&status, "c")["acknowledge"].as_str()),
+        (Some("rabbitmq"), Some("enqueue"))
+    );
+}
+
+/// The roles show where they send to, and whether they know it; they count nothing for each Trigger.
+#[tokio::test(flavor = "multi_thread")]
+async fn relays() {
+    let yaml = "apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: b}
+status:
+  address: {url: 'http://broker/default/b'}
+  annotations: {knative.dev/channelAddress: 'http://channel/?secret=hidden'}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: t}
+spec:
+  broker: b
+  subscriber: {uri: 'http://not.used/'}
+status: {subscriberUri: 'https://subscriber/path?secret=hidden'}
+";
+    for (role, name, url, lock) in
+        [("ingress", "b", "http://channel/", "http"), ("filter", "t", "https://subscriber/path", "https-system")]
+    {
+        let dispatcher = Dispatcher::of(yaml).arg("--role").arg(role).start().await;
+        let status = status(&dispatcher).await;
+        assert_eq!(status["process"]["role"], role);
+        let shown = row(&status, name);
+        assert_eq!(
+            (shown["subscriber"]["url"].as_str(), shown["subscriber"]["lock"].as_str()),
+            (Some(url), Some(lock))
+        );
+        assert_eq!(shown["counts"], Value::Null);
+        assert!(!status.to_string().contains("hidden"), "{status}");
+    }
 }
 
 /// Neither page nor JSON may be kept, guessed about or framed; and nothing can be changed.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{BROKEN, Scene, is_settled, thousand, until};
+use crate::support::SOON;
 use crate::support::chromium::Browser;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::subscriber::Subscriber;
@@ -20,6 +21,9 @@ fn tr(row: &str) -> String {
 
 /// The names of the rows that are to be seen, in their order.
 const VISIBLE: &str = "[...document.querySelectorAll('tr.row')].filter(tr => tr.offsetParent).map(tr => tr.querySelector('.name-text').textContent).join(' ')";
+
+/// Has the page ask at once.
+const ASK: &str = "document.dispatchEvent(new Event('visibilitychange'))";
 
 /// Names, numbers, locks, problems and what is wrong first.
 #[tokio::test(flavor = "multi_thread")]
@@ -56,12 +60,17 @@ async fn the_page() {
     assert!(certificates.as_str().expect("text").contains("CN=short-lived"), "{certificates}");
     let text = browser.evaluate("document.documentElement.outerHTML").await;
     assert!(!text.as_str().expect("text").contains("hidden1") && !text.as_str().expect("text").contains("hidden2"));
-    assert_eq!(browser.evaluate(VISIBLE).await, "orphan buried lost locked healthy", "what is wrong comes first");
+    assert_eq!(browser.evaluate(VISIBLE).await, "buried lost locked healthy orphan", "what is wrong comes first");
 
     // Two answers make a rate.
-    scene.send(20).await;
-    browser.until(&format!("parseFloat({}) > 0", cell("healthy", 3))).await;
-    browser.until(&format!("{}.includes('25 in all')", cell("healthy", 3))).await;
+    let (mut sent, deadline) = (5, Instant::now() + SOON);
+    while browser.evaluate(&format!("parseFloat({}) > 0", cell("healthy", 3))).await != true {
+        assert!(Instant::now() < deadline, "no rate");
+        scene.send(5).await;
+        sent += 5;
+        browser.evaluate(ASK).await;
+    }
+    browser.until(&format!("{}.includes('{sent} in all')", cell("healthy", 3))).await;
     browser.until("document.getElementById('f-delivered').textContent !== '–'").await;
     for scheme in ["light", "dark"] {
         browser.prefers(scheme).await;
@@ -69,6 +78,7 @@ async fn the_page() {
     }
     used_by_keys(&mut browser).await;
     heard(&mut browser).await;
+    narrow(&mut browser).await;
     followed(&mut browser, &mut scene).await;
 
     assert_eq!(browser.complaints(), Vec::<String>::new());
@@ -125,9 +135,22 @@ async fn heard(browser: &mut Browser) {
     assert_eq!(named("table").len(), 1);
 }
 
+/// A small screen scrolls the table, and nothing else, sideways.
+async fn narrow(browser: &mut Browser) {
+    browser.resize(420, 900).await;
+    browser.screenshot("narrow").await;
+    assert_eq!(browser.evaluate("document.documentElement.scrollWidth <= innerWidth").await, true);
+    assert_eq!(
+        browser.evaluate("(box => box.scrollWidth > box.clientWidth)(document.querySelector('.scroll'))").await,
+        true
+    );
+    browser.resize(1500, 1050).await;
+}
+
 /// What is mended vanishes; where nobody answers any more, the page says so.
 async fn followed(browser: &mut Browser, scene: &mut Scene) {
     scene.dispatcher.apply_to("broken.yaml", &BROKEN.replace("nowhere", "calm")).await;
+    browser.evaluate(ASK).await;
     browser.until("document.getElementById('problems').hidden").await;
     browser.until(&format!("{} === 'Idle'", cell("orphan", 0))).await;
     assert_eq!(browser.evaluate("document.getElementById('stale').textContent").await, "");
@@ -179,6 +202,7 @@ async fn a_thousand_subscriptions() {
 
     dispatcher.signal(rustix::process::Signal::TERM);
     assert!(dispatcher.ended().await.success());
+    browser.evaluate(ASK).await;
     browser.until("document.getElementById('stale').textContent.startsWith('sealpost does not answer')").await;
     assert_eq!(browser.evaluate("document.querySelectorAll('tr.row').length").await, 1000, "the last figures stay");
     browser.close().await;

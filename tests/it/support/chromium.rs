@@ -47,9 +47,14 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network", "Accessibility"] {
             browser.call(&format!("{domain}.enable"), json!({})).await;
         }
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        browser.call("Emulation.setDeviceMetricsOverride", size).await;
+        browser.resize(width, height).await;
         browser
+    }
+
+    /// Makes the page so large.
+    pub(crate) async fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
     }
 
     /// Sends a command and waits for its result.
