@@ -1,60 +1,75 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`, and what is served as Knative-shaped objects under
-//! `/api/v1/{channels,brokers,triggers,subscriptions}` (interface.md §1). Read-only.
+//! The admin port: `/healthz`, `/readyz`, `/metrics`, what is served as Knative-shaped objects under
+//! `/api/v1/{channels,brokers,triggers,subscriptions}` (interface.md §1), what happens there under `/api/v1/status`, and a
+//! page that shows it at `/`. Read-only.
+
+mod page;
+mod scrub;
+mod status;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use crate::model::{Inventory, Object, ObjectKind, Scheme};
+use crate::model::{Object, ObjectKind, Scheme};
 use crate::server::Handler;
-use crate::supervisor::Readiness;
-use crate::telemetry::counters::Counters;
+use page::Page;
+
+pub use status::{Process, View};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers operators.
 pub struct Admin {
-    readiness: Readiness,
-    counters: Arc<Counters>,
-    inventory: watch::Receiver<Arc<Inventory>>,
+    view: View,
+    page: Page,
 }
 
 impl Admin {
-    /// An admin port that shows these.
+    /// An admin port that shows this.
     #[must_use]
-    pub fn new(readiness: Readiness, counters: Arc<Counters>, inventory: watch::Receiver<Arc<Inventory>>) -> Self {
-        Self { readiness, counters, inventory }
+    pub fn new(view: View) -> Self {
+        Self { view, page: Page::new() }
     }
 
     fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         match path {
+            "/" => self.page(),
             "/healthz" => respond(StatusCode::OK, TEXT, "ok\n"),
-            "/readyz" => match self.readiness.missing() {
+            "/readyz" => match self.view.readiness.missing() {
                 None => respond(StatusCode::OK, TEXT, "ok\n"),
                 Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
             },
-            "/metrics" => respond(StatusCode::OK, METRICS, self.counters.render()),
+            "/metrics" => respond(StatusCode::OK, METRICS, self.view.counters.render()),
+            "/api/v1/status" => respond(StatusCode::OK, JSON, self.view.render()),
             _ => match path.strip_prefix("/api/v1/").and_then(kind) {
                 Some(kind) => respond(StatusCode::OK, JSON, self.list(kind, namespace(query)).to_string()),
                 None => respond(
                     StatusCode::NOT_FOUND,
                     TEXT,
-                    "try /healthz, /readyz, /metrics or /api/v1/{channels,brokers,triggers,subscriptions}\n",
+                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions}\n",
                 ),
             },
         }
     }
 
+    fn page(&self) -> Response<Full<Bytes>> {
+        let mut response = respond(StatusCode::OK, HTML, self.page.html.clone());
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.page.policy.clone());
+        response
+    }
+
     fn list(&self, kind: ObjectKind, namespace: Option<&str>) -> Value {
-        let inventory = Arc::clone(&self.inventory.borrow());
+        let inventory = Arc::clone(&self.view.shown.borrow().inventory);
         let wanted = |object: &&Arc<Object>| {
             object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
         };
@@ -92,6 +107,10 @@ fn namespace(query: &str) -> Option<&str> {
 fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

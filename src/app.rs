@@ -10,24 +10,25 @@ mod shutdown;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Process, View};
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
 use crate::channel::storages::Storages;
 use crate::cli::{QueueType, RabbitmqAccess, RabbitmqOptions, RunOptions};
 use crate::client::{self, ClientCache};
 use crate::control::Resolution;
-use crate::delivery::{self, Delivery};
+use crate::delivery::{self, Delivery, Lanes};
 use crate::dispatcher::{Change, Dispatcher};
 use crate::display::Display;
 use crate::ingress::Ingress;
 use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
 use crate::ingress::gate::{Gate, Served};
-use crate::model::{Hosts, Inventory, Role, RoutingTable};
+use crate::model::{Hosts, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{Router, Serving};
 use crate::server::body::{Budget, Intake};
@@ -72,7 +73,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
     let publisher = Publisher {
         changes,
-        inventory: parts.inventory.clone(),
+        shown: parts.shown.clone(),
         tables: parts.tables.clone(),
         served,
         certificates: certificates.clone(),
@@ -97,7 +98,8 @@ struct Parts {
     delivery: Arc<Delivery<ClientCache>>,
     first: Arc<Resolution>,
     min_version: MinVersion,
-    inventory: watch::Sender<Arc<Inventory>>,
+    /// What is served, for whoever asks.
+    shown: watch::Sender<Arc<Resolution>>,
     /// What is served, for the sources.
     tables: watch::Sender<Arc<RoutingTable>>,
 }
@@ -127,11 +129,10 @@ impl Parts {
         );
         let delivery = delivery.with_tokens(Arc::clone(&senders.tokens));
         let delivery = Arc::new(delivery.with_event_types(senders.event_types.clone()));
-        let inventory = watch::Sender::new(Arc::clone(&first.inventory));
+        let shown = watch::Sender::new(Arc::clone(&first));
         let tables = watch::Sender::new(Arc::clone(&first.table));
         let readiness = Readiness::default();
-        let parts =
-            Self { counters, readiness, router, clients, senders, delivery, first, min_version, inventory, tables };
+        let parts = Self { counters, readiness, router, clients, senders, delivery, first, min_version, shown, tables };
         Ok((parts, tasks))
     }
 
@@ -149,6 +150,19 @@ impl Parts {
         Ok(Storages::new(memory, Some(rabbitmq)))
     }
 
+    /// What the admin port shows.
+    fn view(&self, options: &RunOptions, certificates: &Certificates, lanes: Lanes, storages: Arc<Storages>) -> View {
+        View {
+            process: Process { role: options.role(), in_cluster: options.kubernetes, started: SystemTime::now() },
+            readiness: self.readiness.clone(),
+            counters: Arc::clone(&self.counters),
+            shown: self.shown.subscribe(),
+            lanes,
+            storages,
+            identity: certificates.identity().clone(),
+        }
+    }
+
     /// Starts everything, what is needed before what needs it.
     fn start(
         &self,
@@ -157,18 +171,18 @@ impl Parts {
         certificates: &Certificates,
         (changes, stages): (mpsc::Receiver<Change>, &mut Stage),
     ) -> anyhow::Result<()> {
-        let backend = Arc::new(self.storages(options, stages)?);
+        let storages = Arc::new(self.storages(options, stages)?);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
-        let mut dispatcher = Dispatcher::new(backend, router, delivery, options.limits.concurrency);
+        let mut dispatcher = Dispatcher::new(Arc::clone(&storages) as _, router, delivery, options.limits.concurrency);
         dispatcher.apply(&self.first.table);
+        let admin = Arc::new(Admin::new(self.view(options, certificates, dispatcher.lanes(), storages)));
         stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
 
         let sources = Sources::new(Arc::clone(&self.delivery), Arc::clone(&self.counters));
         stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop.clone()));
 
-        let (admin, inventory) = (stages.answering_stop.clone(), self.inventory.subscribe());
-        let handler = Arc::new(Admin::new(self.readiness.clone(), Arc::clone(&self.counters), inventory));
-        stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), handler, admin));
+        let stop = stages.answering_stop.clone();
+        stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), admin, stop));
 
         let tls = certificates.identity().server_config(self.min_version)?;
         let served = Served::default();

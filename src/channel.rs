@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
+use crate::telemetry::tally::End;
 
 /// When a sender that met a full queue should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -143,14 +144,14 @@ impl Message {
         Self { event, progress, ticket }
     }
 
-    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
-    pub async fn settle(self, outcome: Outcome) {
+    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot; gives what became of it.
+    pub async fn settle(self, outcome: Outcome) -> End {
         match self.ticket {
             Ticket::Memory(ticket) => {
                 if let Outcome::Lost(loss) = &outcome {
                     loss.report(&self.event);
                 }
-                ticket.settle(&outcome);
+                ticket.settle(&outcome)
             }
             Ticket::Rabbitmq(ticket) => ticket.settle(&self.event, outcome).await,
         }
@@ -172,6 +173,10 @@ pub trait ChannelBackend: Send + Sync + 'static {
 
     /// Gives up the queue of a subscription that is no longer configured.
     fn retire(&self, subscription: &SubscriptionKey);
+
+    /// Events of a subscription that this process holds and has not finished: waiting, in flight or between retries.
+    /// What waits outside of the process does not count. `None` if the subscription has no queue here.
+    fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize>;
 
     /// The process stops: consumers end as soon as what is durable can be left to the next process. From now on,
     /// [`ChannelBackend::retire`] says nothing about the configuration.

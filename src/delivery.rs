@@ -5,6 +5,7 @@
 
 mod attempt;
 mod dead_letter;
+mod lanes;
 mod retry;
 
 use std::sync::Arc;
@@ -26,8 +27,11 @@ use crate::event_type::EventTypes;
 use crate::model::{Addressable, Order, Subscription, SubscriptionKind};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
+use crate::telemetry::tally::Tally;
 use dead_letter::Failure;
 use retry::Schedule;
+
+pub use lanes::Lanes;
 
 /// What holds for every delivery.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,13 +59,17 @@ pub struct Delivery<T> {
 pub struct Lane {
     current: ArcSwap<Subscription>,
     attempts: Arc<Semaphore>,
+    concurrency: usize,
+    tally: Tally,
 }
 
 impl Lane {
     /// A lane on which at most `concurrency` attempts run at once.
     #[must_use]
     pub fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
-        Self { current: ArcSwap::new(subscription), attempts: Arc::new(Semaphore::new(concurrency.max(1))) }
+        let concurrency = concurrency.max(1);
+        let attempts = Arc::new(Semaphore::new(concurrency));
+        Self { current: ArcSwap::new(subscription), attempts, concurrency, tally: Tally::default() }
     }
 
     /// The configuration from now on: the next attempt uses it, even of an event that has been tried before.
@@ -84,6 +92,23 @@ impl Lane {
     /// Waits until an attempt may run. First come, first served.
     pub async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.attempts).acquire_owned().await.ok()
+    }
+
+    /// What happened on it.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Attempts at the subscriber that run now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.concurrency.saturating_sub(self.attempts.available_permits())
+    }
+
+    /// Remembers a failed attempt.
+    fn failed(&self, leg: Leg, failure: &Failure) {
+        self.tally.failed(leg.as_str(), failure.place(), failure.reason());
     }
 }
 
@@ -243,7 +268,11 @@ impl<T: Transport> Delivery<T> {
                 let reply = restore_ttl(reply, event, &subscription);
                 self.send_reply(event, lane, Arc::new(reply), tries).await
             }
-            Err(error) => self.bury(event, lane, Failure::unsendable(destination, &error), tries).await,
+            Err(error) => {
+                let failure = Failure::unsendable(destination, &error);
+                lane.failed(Leg::Reply, &failure);
+                self.bury(event, lane, failure, tries).await
+            }
         }
     }
 
@@ -305,21 +334,25 @@ impl<T: Transport> Delivery<T> {
             let (failure, retry_after) = match self.attempt(hop, &subscription, destination, permit).await {
                 Ok(answer) => return Ok(answer),
                 Err(backoff::Error::Permanent(failure)) => {
+                    lane.failed(hop.leg, &failure);
                     return Err(Stop::Failed(failure.after(schedule.attempts())));
                 }
                 Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
             };
+            lane.failed(hop.leg, &failure);
             let Some(wait) = schedule.next_backoff() else {
                 return Err(Stop::Failed(failure.after(schedule.attempts())));
             };
             let wait = wait.max(retry_after.unwrap_or_default());
             if tries.patience.is_some_and(|patience| wait > patience) {
                 self.counters.retries.increment();
+                lane.tally.retries.increment();
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
             tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
             self.counters.retries.increment();
+            lane.tally.retries.increment();
             permit = hop.leg.permit(lane).await;
         }
     }

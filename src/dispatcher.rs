@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{ChannelBackend, Consumer, Opened, Publisher};
 use crate::client::Transport;
-use crate::delivery::{Delivery, Lane};
+use crate::delivery::{Delivery, Lane, Lanes};
 use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, SubscriptionKey};
 use crate::router::{Router, Serving};
 
@@ -31,7 +31,7 @@ pub struct Dispatcher<T> {
     delivery: Arc<Delivery<T>>,
     /// Attempts that may run at once for one subscription.
     concurrency: usize,
-    lanes: HashMap<SubscriptionKey, Arc<Lane>>,
+    lanes: Lanes,
     /// What is served.
     open: HashMap<ChannelKey, Open>,
     /// What was served before the change that is being applied, and is not served any more in that form.
@@ -54,8 +54,14 @@ impl<T: Transport> Dispatcher<T> {
         delivery: Arc<Delivery<T>>,
         concurrency: usize,
     ) -> Self {
-        let (lanes, open, gone) = (HashMap::new(), HashMap::new(), Vec::new());
+        let (lanes, open, gone) = (Lanes::default(), HashMap::new(), Vec::new());
         Self { backend, router, delivery, concurrency, lanes, open, gone, workers: JoinSet::new() }
+    }
+
+    /// The lanes of its subscriptions.
+    #[must_use]
+    pub fn lanes(&self) -> Lanes {
+        self.lanes.clone()
     }
 
     /// Applies changes until `stop`, then takes everything off the table and returns when the last event has been
@@ -119,7 +125,7 @@ impl<T: Transport> Dispatcher<T> {
         for Open { channel, .. } in std::mem::take(&mut self.gone) {
             let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
             for key in keys.filter(|key| !configured.contains(*key)) {
-                if self.lanes.remove(key).is_some() {
+                if self.lanes.remove(key) {
                     self.backend.retire(key);
                 }
             }

@@ -1,6 +1,7 @@
 //! What operators see: logs and counters.
 
 pub mod counters;
+pub mod tally;
 
 use std::io::IsTerminal;
 

@@ -8,14 +8,15 @@ use tokio_util::sync::CancellationToken;
 use super::certificate::Certificates;
 use crate::control::{Latest, Resolution};
 use crate::dispatcher::Change;
-use crate::model::{Inventory, RoutingTable};
+use crate::model::RoutingTable;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 
 /// Everybody who uses configurations.
 pub(super) struct Publisher {
     pub(super) changes: mpsc::Sender<Change>,
-    pub(super) inventory: watch::Sender<Arc<Inventory>>,
+    /// What is served, for whoever asks.
+    pub(super) shown: watch::Sender<Arc<Resolution>>,
     /// What is served, for the sources.
     pub(super) tables: watch::Sender<Arc<RoutingTable>>,
     /// What is served, for whoever told of it.
@@ -54,7 +55,7 @@ impl Publisher {
     }
 
     /// Returns when the configuration is served; only then it is shown. Whether anything is served still.
-    async fn publish(&self, resolution: &Resolution) -> bool {
+    async fn publish(&self, resolution: &Arc<Resolution>) -> bool {
         self.certificates.follow(resolution);
         if !Arc::ptr_eq(&self.tables.borrow(), &resolution.table) {
             let (applied, served) = oneshot::channel();
@@ -63,7 +64,7 @@ impl Publisher {
                 return false;
             }
         }
-        self.inventory.send_replace(Arc::clone(&resolution.inventory));
+        self.shown.send_replace(Arc::clone(resolution));
         self.tables.send_replace(Arc::clone(&resolution.table));
         true
     }

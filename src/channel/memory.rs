@@ -17,7 +17,8 @@ use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Pu
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
-use crate::telemetry::counters::Counters;
+use crate::telemetry::counters::{Counter, Counters};
+use crate::telemetry::tally::End;
 use receipt::Receipt;
 
 /// The queues of all channels in memory.
@@ -61,6 +62,10 @@ impl ChannelBackend for MemoryBackend {
     /// What is in the queue can still be consumed.
     fn retire(&self, subscription: &SubscriptionKey) {
         self.queues().remove(subscription);
+    }
+
+    fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        self.queues().get(subscription).map(|queue| queue.unfinished.load(Ordering::Relaxed))
     }
 
     /// Memory is left to nobody: what is in queues is delivered first.
@@ -180,18 +185,20 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn settle(mut self, outcome: &Outcome) {
-        let Some(counters) = self.counters.take() else { return };
-        let failed = matches!(outcome, Outcome::Lost(_) | Outcome::Deferred(_));
-        match outcome {
-            Outcome::Delivered => counters.delivered.increment(),
-            Outcome::DeadLettered => counters.dead_lettered.increment(),
+    pub(super) fn settle(mut self, outcome: &Outcome) -> End {
+        let (end, counter): (_, fn(&Counters) -> &Counter) = match outcome {
+            Outcome::Delivered => (End::Delivered, |counters| &counters.delivered),
+            Outcome::DeadLettered => (End::DeadLettered, |counters| &counters.dead_lettered),
             // A queue without limits on patience has nothing deferred.
-            Outcome::Lost(_) | Outcome::Deferred(_) => counters.lost.increment(),
+            Outcome::Lost(_) | Outcome::Deferred(_) => (End::Lost, |counters| &counters.lost),
+        };
+        if let Some(counters) = self.counters.take() {
+            counter(&counters).increment();
         }
         if let Some(receipt) = self.receipt.take() {
-            if failed { receipt.fail() } else { receipt.end() }
+            if end == End::Lost { receipt.fail() } else { receipt.end() }
         }
+        end
     }
 }
 

@@ -249,6 +249,10 @@ impl ChannelBackend for RabbitmqBackend {
         });
     }
 
+    fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        self.queues().open.get(subscription).map(|queue| queue.unsettled.load(Ordering::Acquire))
+    }
+
     fn close(&self) {
         self.closing.cancel();
     }

@@ -19,6 +19,12 @@ impl Storages {
     pub fn new(memory: MemoryBackend, rabbitmq: Option<Arc<RabbitmqBackend>>) -> Self {
         Self { memory, rabbitmq }
     }
+
+    /// Whether RabbitMQ can be published to and consumed from now; `None` without one.
+    #[must_use]
+    pub fn is_rabbitmq_connected(&self) -> Option<bool> {
+        self.rabbitmq.as_ref().map(|rabbitmq| rabbitmq.is_connected())
+    }
 }
 
 impl ChannelBackend for Storages {
@@ -40,6 +46,11 @@ impl ChannelBackend for Storages {
         if let Some(rabbitmq) = &self.rabbitmq {
             rabbitmq.retire(subscription);
         }
+    }
+
+    fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
+        let rabbitmq = || self.rabbitmq.as_ref().and_then(|rabbitmq| rabbitmq.unfinished(subscription));
+        self.memory.unfinished(subscription).or_else(rabbitmq)
     }
 
     fn close(&self) {

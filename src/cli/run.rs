@@ -102,7 +102,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR")]
     pub https_addr: Option<String>,
 
-    /// Address for /healthz, /readyz, /metrics and /api/v1 [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of
+    /// Address for the status page, /healthz, /readyz, /metrics and /api/v1 [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of
     /// the roles ingress and filter 0.0.0.0:9092]
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR")]
     pub admin_addr: Option<String>,

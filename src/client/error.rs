@@ -60,6 +60,8 @@ impl TransportError {
 
 impl From<reqwest::Error> for TransportError {
     fn from(error: reqwest::Error) -> Self {
+        // A URL may hold a secret.
+        let error = error.without_url();
         let cause = root_cause(&error);
         if chain(&error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause)) {
             Self::Tls(cause)

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
-use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
+use crate::model::{Certificate, Inventory, Role, RoutingTable, TransportEncryption};
 
 use access::Rules;
 use address::Addresses;
@@ -177,6 +177,11 @@ fn shared<T: PartialEq>(last: Option<&Arc<T>>, value: T) -> Arc<T> {
 }
 
 impl Resolution {
+    /// The certificates that every https destination trusts: those of the trust bundles.
+    pub fn common_certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.memory.bundles.values().flat_map(|bundle| bundle.certificates())
+    }
+
     /// The channels of a cluster.
     pub(super) fn reconciled(&self) -> &Reconciled {
         &self.memory.reconciled

@@ -123,8 +123,13 @@ impl Failure {
     }
 
     /// The destination without its query, which may hold a secret that no log should see.
-    fn place(&self) -> &str {
+    pub(super) fn place(&self) -> &str {
         self.destination.split('?').next().unwrap_or_default()
+    }
+
+    /// What happened.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// What is known of an event that nobody took, since it came to this `end`.

@@ -233,6 +233,30 @@ async fn retries_wait_and_end() {
     assert_eq!(transport.seen(SUBSCRIBER), [0, 90_000, 210_000]);
 }
 
+/// Of each subscription it is known which destination failed last, and why; a success adds nothing.
+#[tokio::test(start_paused = true)]
+async fn the_last_error_is_remembered() {
+    let no_event = Step::Answer(200, &[("content-type", "application/cloudevents+json")], Bytes::from_static(b"{"));
+    for (scripts, leg, destination, reason, failures, retries) in [
+        (&[][..], "", "", "", 0, 0),
+        (&[(SUBSCRIBER, &[status(503)][..])], "subscriber", SUBSCRIBER, "answered 503", 1, 1),
+        (&[(SUBSCRIBER, &[status(503), status(400)])], "subscriber", SUBSCRIBER, "answered 400", 2, 1),
+        (&[(SUBSCRIBER, &[no_event])], "reply", REPLY, "the reply is not an event", 1, 0),
+        (&[(SUBSCRIBER, &[status(400)][..]), (SINK, &[status(401)])], "dead letter sink", SINK, "answered 401", 2, 0),
+    ] {
+        let (delivery, lane) = over(&Scripted::new(scripts), subscription(SubscriptionKind::Subscription, retrying(1)));
+        let permit = lane.permit().await.expect("a permit");
+        assert_eq!(lane.in_flight(), 1);
+        delivery.deliver(&event(), &lane, permit, Progress::default()).await;
+        let (tally, last) = (lane.tally(), lane.tally().last_error());
+        assert_eq!((tally.failures.get(), tally.retries.get(), lane.in_flight()), (failures, retries, 0), "{leg}");
+        let last = last.map(|last| (last.leg, last.destination.into_string(), last.reason.into_string()));
+        let (last_leg, last_destination, last_reason) = last.unwrap_or_default();
+        assert_eq!((last_leg, last_destination.as_str()), (leg, destination));
+        assert!(last_reason.starts_with(reason), "{last_reason}");
+    }
+}
+
 /// DP-15, A-45, G-32: what cannot get better is not tried again.
 #[tokio::test(start_paused = true)]
 async fn final_failures_are_not_retried() {

@@ -28,7 +28,7 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
         deliveries.spawn(async move {
             let progress = std::mem::take(&mut message.progress);
             let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
-            message.settle(outcome).await;
+            lane_of_one.tally().ended(message.settle(outcome).await);
         });
         while ordered && let Some(ended) = deliveries.join_next().await {
             report(&lane, ended);

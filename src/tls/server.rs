@@ -42,6 +42,7 @@ pub enum IdentityError {
 /// A certificate in use.
 struct Held {
     key: Arc<CertifiedKey>,
+    subject: String,
     not_after: i64,
 }
 
@@ -90,7 +91,7 @@ impl ServerIdentity {
             rustls::Error::InconsistentKeys(_) => IdentityError::Mismatch { subject: subject.clone() },
             error => IdentityError::Key(error.to_string()),
         })?;
-        self.0.store(Some(Arc::new(Held { key: Arc::new(certified), not_after })));
+        self.0.store(Some(Arc::new(Held { key: Arc::new(certified), subject: subject.clone(), not_after })));
         Ok(Replaced::Changed { subject, not_after })
     }
 
@@ -98,6 +99,12 @@ impl ServerIdentity {
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
         self.0.load().as_ref().map(|held| held.not_after)
+    }
+
+    /// Whose certificate is in use.
+    #[must_use]
+    pub fn subject(&self) -> Option<String> {
+        self.0.load().as_ref().map(|held| held.subject.clone())
     }
 
     /// A server that shows this identity whatever name is asked for, wants no client certificate, and offers HTTP/2 and

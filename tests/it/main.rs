@@ -31,6 +31,7 @@ mod reload;
 mod roles;
 mod senders;
 mod sources;
+mod status;
 mod support;
 mod tidy;
 mod trust;

@@ -1,6 +1,7 @@
 //! What the tests are written in: a dispatcher, subscribers, certificates, senders.
 
 pub(crate) mod amqp_proxy;
+pub(crate) mod chromium;
 pub(crate) mod cluster;
 pub(crate) mod dispatcher;
 pub(crate) mod pki;

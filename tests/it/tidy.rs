@@ -32,7 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "relay",
         &["auth", "channel", "client", "event", "event_type", "ingress", "model", "router", "server", "telemetry"],
     ),
-    ("admin", &["model", "server", "supervisor", "telemetry"]),
+    ("admin", &["channel", "control", "delivery", "model", "server", "supervisor", "telemetry", "tls"]),
     ("cli", &["control", "event", "model", "tls"]),
     ("command", &["channel", "cli", "control", "display", "event", "filter", "model", "server", "tls"]),
     (

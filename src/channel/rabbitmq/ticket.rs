@@ -15,6 +15,7 @@ use super::{Queue, Shared};
 use super::{names, stage};
 use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
+use crate::telemetry::tally::End;
 
 /// Tries to park or to put off an event, before it is given back to its queue.
 const TRIES: u32 = 10;
@@ -42,20 +43,22 @@ impl Ticket {
     }
 
     /// Does what follows from an outcome, then has it acknowledged.
-    pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) {
-        let Some((tag, settled)) = self.settled.take() else { return };
+    pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) -> End {
+        let Some((tag, settled)) = self.settled.take() else { return End::Returned };
         let counters = &self.shared.counters;
-        let (counter, safe) = match &outcome {
-            Outcome::Delivered => (&counters.delivered, true),
-            Outcome::DeadLettered => (&counters.dead_lettered, true),
-            Outcome::Lost(loss) => (&counters.parked, self.park(event, loss).await),
-            Outcome::Deferred(deferral) => (&counters.deferred, self.put_off(event, deferral).await),
+        let (end, counter, safe) = match &outcome {
+            Outcome::Delivered => (End::Delivered, &counters.delivered, true),
+            Outcome::DeadLettered => (End::DeadLettered, &counters.dead_lettered, true),
+            Outcome::Lost(loss) => (End::Parked, &counters.parked, self.park(event, loss).await),
+            Outcome::Deferred(deferral) => (End::Deferred, &counters.deferred, self.put_off(event, deferral).await),
         };
-        let (counter, verdict) = if safe { (counter, Verdict::Done) } else { (&counters.returned, Verdict::Return) };
+        let (end, counter, verdict) =
+            if safe { (end, counter, Verdict::Done) } else { (End::Returned, &counters.returned, Verdict::Return) };
         counter.increment();
         if settled.send((tag, verdict)).await.is_err() {
             tracing::debug!(queue = self.queue.place.queue, "Not acknowledged, so that it will be delivered again");
         }
+        end
     }
 
     async fn park(&self, event: &Event, loss: &Loss) -> bool {

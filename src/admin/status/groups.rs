@@ -1,0 +1,259 @@
+//! Channels and brokers with their subscriptions and triggers: what is configured, whether it is served, and what
+//! happened there.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::trust::{Destination, Trusted};
+use super::{View, rfc3339, scrub};
+use crate::channel::ChannelBackend;
+use crate::control::Resolution;
+use crate::delivery::Lane;
+use crate::model::{
+    Acknowledge, Channel, ChannelKind, Object, ObjectKind, Storage, Subscription, SubscriptionKey, SubscriptionKind,
+};
+use crate::telemetry::tally::LastError;
+
+/// A channel or broker.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Group<'s> {
+    kind: &'s str,
+    namespace: &'s str,
+    name: &'s str,
+    /// Its address.
+    url: Option<String>,
+    /// `memory` or `rabbitmq`; `None` if it is not served here.
+    storage: Option<&'static str>,
+    /// When senders are answered: `delivery` or `enqueue`.
+    acknowledge: Option<&'static str>,
+    ready: Option<Ready>,
+    subscriptions: Vec<Row<'s>>,
+}
+
+/// A subscription or trigger.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'s> {
+    kind: &'s str,
+    namespace: &'s str,
+    name: &'s str,
+    ready: Option<Ready>,
+    subscriber: Option<Destination>,
+    reply: Option<Destination>,
+    dead_letter_sink: Option<Destination>,
+    /// `None` if it is not served here.
+    counts: Option<Counts>,
+    last_error: Option<Failed>,
+}
+
+/// A `Ready` condition.
+#[derive(Serialize)]
+struct Ready {
+    status: String,
+    reason: String,
+    message: String,
+}
+
+/// What happened since the process took the subscription up, and how much is under way.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counts {
+    delivered: u64,
+    dead_lettered: u64,
+    lost: u64,
+    parked: u64,
+    deferred: u64,
+    returned: u64,
+    retries: u64,
+    failures: u64,
+    in_flight: usize,
+    unfinished: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    time: String,
+    leg: &'static str,
+    destination: String,
+    reason: String,
+}
+
+/// Of a channel or broker: kind, namespace, name.
+type GroupKey<'s> = (ChannelKind, &'s str, &'s str);
+/// Of a subscription or trigger: kind, namespace, name.
+type RowKey<'s> = (SubscriptionKind, &'s str, &'s str);
+
+/// A group that is being put together.
+struct Draft<'s> {
+    group: Group<'s>,
+    rows: BTreeMap<RowKey<'s>, Row<'s>>,
+}
+
+/// Everything that is configured, by kind, namespace and name.
+pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'s>) -> Vec<Group<'s>> {
+    let mut drafts: BTreeMap<GroupKey<'s>, Draft<'s>> = BTreeMap::new();
+    for channel in shown.table.channels() {
+        let draft = draft(&mut drafts, channel.key.kind, &channel.key.namespace, &channel.key.name);
+        serve(&mut draft.group, channel);
+        for subscription in &channel.subscriptions {
+            let row = served(view, subscription, trusted);
+            draft.rows.insert(key(&subscription.key), row);
+        }
+    }
+    for object in &shown.inventory.objects {
+        describe(&mut drafts, object);
+    }
+    relayed(&mut drafts, shown, trusted);
+    drafts.into_values().map(Draft::finish).collect()
+}
+
+fn key(key: &SubscriptionKey) -> RowKey<'_> {
+    (key.kind, &key.namespace, &key.name)
+}
+
+fn draft<'d, 's>(
+    drafts: &'d mut BTreeMap<GroupKey<'s>, Draft<'s>>,
+    kind: ChannelKind,
+    namespace: &'s str,
+    name: &'s str,
+) -> &'d mut Draft<'s> {
+    drafts.entry((kind, namespace, name)).or_insert_with(|| {
+        let kind = if kind == ChannelKind::Broker { "Broker" } else { "Channel" };
+        let (url, storage, acknowledge, ready, subscriptions) = (None, None, None, None, Vec::new());
+        let group = Group { kind, namespace, name, url, storage, acknowledge, ready, subscriptions };
+        Draft { group, rows: BTreeMap::new() }
+    })
+}
+
+impl<'s> Draft<'s> {
+    fn finish(self) -> Group<'s> {
+        Group { subscriptions: self.rows.into_values().collect(), ..self.group }
+    }
+}
+
+fn serve(group: &mut Group<'_>, channel: &Channel) {
+    group.storage = Some(match channel.storage {
+        Storage::Memory => "memory",
+        Storage::Rabbitmq => "rabbitmq",
+    });
+    group.acknowledge = Some(match (channel.storage, channel.acknowledge) {
+        (Storage::Memory, Acknowledge::AfterDelivery) => "delivery",
+        (Storage::Memory, Acknowledge::AfterEnqueue) | (Storage::Rabbitmq, _) => "enqueue",
+    });
+}
+
+/// A row that has nothing but its name.
+fn named<'s>(kind: SubscriptionKind, namespace: &'s str, name: &'s str) -> Row<'s> {
+    let kind = match kind {
+        SubscriptionKind::Subscription => "Subscription",
+        SubscriptionKind::Trigger => "Trigger",
+        SubscriptionKind::Subscriber => "Subscriber",
+        SubscriptionKind::Source => "PingSource",
+    };
+    let (ready, subscriber, reply, dead_letter_sink, counts, last_error) = (None, None, None, None, None, None);
+    Row { kind, namespace, name, ready, subscriber, reply, dead_letter_sink, counts, last_error }
+}
+
+fn served<'s>(view: &View, subscription: &'s Subscription, trusted: &mut Trusted<'s>) -> Row<'s> {
+    let key = &subscription.key;
+    let lane = view.lanes.get(key);
+    let mut shown = |to: &'s Option<_>| to.as_ref().map(|to| trusted.destination(to));
+    Row {
+        subscriber: shown(&subscription.subscriber),
+        reply: shown(&subscription.reply),
+        dead_letter_sink: shown(&subscription.dead_letter_sink),
+        counts: lane.as_deref().map(|lane| counts(view, key, lane)),
+        last_error: lane.and_then(|lane| lane.tally().last_error()).map(Failed::from),
+        ..named(key.kind, &key.namespace, &key.name)
+    }
+}
+
+fn counts(view: &View, key: &SubscriptionKey, lane: &Lane) -> Counts {
+    let tally = lane.tally();
+    Counts {
+        delivered: tally.delivered.get(),
+        dead_lettered: tally.dead_lettered.get(),
+        lost: tally.lost.get(),
+        parked: tally.parked.get(),
+        deferred: tally.deferred.get(),
+        returned: tally.returned.get(),
+        retries: tally.retries.get(),
+        failures: tally.failures.get(),
+        in_flight: lane.in_flight(),
+        unfinished: view.storages.unfinished(key),
+    }
+}
+
+impl From<LastError> for Failed {
+    fn from(error: LastError) -> Self {
+        let LastError { at, leg, destination, reason } = error;
+        Self { time: rfc3339(at.into()), leg, destination: scrub(&destination), reason: scrub(&reason) }
+    }
+}
+
+/// Adds what an object says of itself; one that is not served gets its row here.
+fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Object) {
+    let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
+    let (parent_kind, kind, parent) = match object.kind {
+        ObjectKind::Channel => return introduce(draft(drafts, ChannelKind::Channel, namespace, name), object),
+        ObjectKind::Broker => return introduce(draft(drafts, ChannelKind::Broker, namespace, name), object),
+        ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger, "/spec/broker"),
+        ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription, "/spec/channel/name"),
+    };
+    let draft = draft(drafts, parent_kind, namespace, text(&object.value, parent).unwrap_or("(none)"));
+    let row = draft.rows.entry((kind, namespace, name)).or_insert_with(|| named(kind, namespace, name));
+    row.ready = ready(&object.value);
+}
+
+fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
+    let group = &mut draft.group;
+    group.kind = text(&object.value, "/kind").unwrap_or(group.kind);
+    group.url = text(&object.value, "/status/address/url").map(scrub);
+    group.ready = ready(&object.value);
+}
+
+/// Where the roles `ingress` and `filter` send to. They count nothing for each Broker or Trigger.
+fn relayed<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, shown: &'s Resolution, trusted: &mut Trusted<'s>) {
+    let relays = shown.table.relays();
+    for (path, broker) in &relays.brokers {
+        let Some((namespace, name)) = split(path) else { continue };
+        let row = Row {
+            kind: "Channel",
+            subscriber: broker.channel.as_ref().map(|to| trusted.destination(to)),
+            ..named(SubscriptionKind::Subscriber, namespace, name)
+        };
+        draft(drafts, ChannelKind::Broker, namespace, name)
+            .rows
+            .insert((SubscriptionKind::Subscriber, namespace, name), row);
+    }
+    for draft in drafts.values_mut() {
+        for ((kind, namespace, name), row) in &mut draft.rows {
+            let path = format!("/{namespace}/{name}");
+            let Some(trigger) = relays.triggers.get(&path).filter(|_| *kind == SubscriptionKind::Trigger) else {
+                continue;
+            };
+            row.subscriber = trigger.subscriber.as_ref().map(|to| trusted.destination(to));
+            row.reply = trigger.broker.as_ref().map(|to| trusted.destination(to));
+            row.dead_letter_sink = trigger.dead_letter_sink.as_ref().map(|to| trusted.destination(to));
+        }
+    }
+}
+
+/// Namespace and name of `/namespace/name`.
+fn split(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix('/')?.split_once('/')
+}
+
+fn ready(object: &Value) -> Option<Ready> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    let ready = conditions.iter().find(|condition| text(condition, "/type") == Some("Ready"))?;
+    let part = |pointer: &str| scrub(text(ready, pointer).unwrap_or_default());
+    Some(Ready { status: part("/status"), reason: part("/reason"), message: part("/message") })
+}
+
+fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
+    value.pointer(pointer).and_then(Value::as_str)
+}

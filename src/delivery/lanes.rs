@@ -1,0 +1,34 @@
+//! Every lane that is in use, for whoever shows what happens on them. Looked at when the configuration changes and when
+//! somebody asks, never on the way of an event.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Lane;
+use crate::model::SubscriptionKey;
+
+/// Lanes by subscription. Clones share them.
+#[derive(Clone, Default)]
+pub struct Lanes(Arc<Mutex<HashMap<SubscriptionKey, Arc<Lane>>>>);
+
+impl Lanes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<Lane>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lane of a subscription.
+    #[must_use]
+    pub fn get(&self, key: &SubscriptionKey) -> Option<Arc<Lane>> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Adds a lane, in place of the one that the subscription had.
+    pub fn insert(&self, key: SubscriptionKey, lane: Arc<Lane>) {
+        self.lock().insert(key, lane);
+    }
+
+    /// Takes a lane out; whether it was there.
+    pub fn remove(&self, key: &SubscriptionKey) -> bool {
+        self.lock().remove(key).is_some()
+    }
+}

@@ -1,0 +1,209 @@
+//! The page in a browser: what it shows, how it is used, and that it speaks to nobody else.
+
+use std::time::{Duration, Instant};
+
+use super::{BROKEN, Scene, is_settled, thousand, until};
+use crate::support::SOON;
+use crate::support::chromium::Browser;
+use crate::support::dispatcher::Dispatcher;
+use crate::support::subscriber::Subscriber;
+
+/// The text of a row's cell, counted from 0.
+fn cell(row: &str, cell: usize) -> String {
+    format!("{}.cells[{cell}].innerText.trim()", tr(row))
+}
+
+fn tr(row: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('tr.row')].find(tr => tr.querySelector('.name-text').textContent === '{row}')"
+    )
+}
+
+/// The names of the rows that are to be seen, in their order.
+const VISIBLE: &str = "[...document.querySelectorAll('tr.row')].filter(tr => tr.offsetParent).map(tr => tr.querySelector('.name-text').textContent).join(' ')";
+
+/// Has the page ask at once.
+const ASK: &str = "document.dispatchEvent(new Event('visibilitychange'))";
+
+/// Names, numbers, locks, problems and what is wrong first.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page() {
+    let mut scene = Scene::new().await;
+    scene.send(5).await;
+    until(&scene.dispatcher, |status| is_settled(status, 5)).await;
+    let origin = format!("http://{}/", scene.dispatcher.admin);
+    let mut browser = Browser::start(1500, 1050).await;
+    browser.open(&origin).await;
+    browser.until("document.querySelectorAll('tr.row').length === 5").await;
+
+    for (row, column, text) in [
+        ("healthy", 7, "0"),
+        ("healthy", 9, "–"),
+        ("locked", 0, "Certificate"),
+        ("buried", 0, "Failing"),
+        ("buried", 6, "5"),
+        ("buried", 7, "5"),
+        ("lost", 8, "5"),
+        ("orphan", 0, "Not ready"),
+    ] {
+        assert_eq!(browser.evaluate(&cell(row, column)).await, text, "{row} {column}");
+    }
+    let locked = browser.evaluate(&cell("locked", 2)).await;
+    let locked = locked.as_str().expect("text");
+    assert!(locked.contains("https, own CACerts") && locked.contains("5 days left"), "{locked}");
+    let failed = browser.evaluate(&cell("buried", 9)).await;
+    assert!(failed.as_str().expect("text").starts_with("answered 503 Service Unavailable"), "{failed}");
+    let problems = browser.evaluate("document.getElementById('problems').innerText").await;
+    let problems = problems.as_str().expect("text");
+    assert!(problems.contains("broken.yaml:6") && problems.contains("spec.broker"), "{problems}");
+    let certificates = browser.evaluate("document.getElementById('certificates').innerText").await;
+    assert!(certificates.as_str().expect("text").contains("CN=short-lived"), "{certificates}");
+    let text = browser.evaluate("document.documentElement.outerHTML").await;
+    assert!(!text.as_str().expect("text").contains("hidden1") && !text.as_str().expect("text").contains("hidden2"));
+    assert_eq!(browser.evaluate(VISIBLE).await, "buried lost locked healthy orphan", "what is wrong comes first");
+
+    // Two answers make a rate.
+    let (mut sent, deadline) = (5, Instant::now() + SOON);
+    while browser.evaluate(&format!("parseFloat({}) > 0", cell("healthy", 3))).await != true {
+        assert!(Instant::now() < deadline, "no rate");
+        scene.send(5).await;
+        sent += 5;
+        browser.evaluate(ASK).await;
+    }
+    browser.until(&format!("{}.includes('{sent} in all')", cell("healthy", 3))).await;
+    browser.until("document.getElementById('f-delivered').textContent !== '–'").await;
+    for scheme in ["light", "dark"] {
+        browser.prefers(scheme).await;
+        browser.screenshot(&format!("page-{scheme}")).await;
+    }
+    used_by_keys(&mut browser).await;
+    heard(&mut browser).await;
+    narrow(&mut browser).await;
+    followed(&mut browser, &mut scene).await;
+
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let requests = browser.requests();
+    assert!(requests.iter().any(|url| *url == format!("{origin}api/v1/status")), "{requests:?}");
+    let own = |url: &String| url.starts_with(&origin) || url.starts_with("data:");
+    assert!(requests.iter().all(own), "{requests:?}");
+    locked_in(&mut browser, &scene.subscribers[0]).await;
+    browser.close().await;
+}
+
+/// Search, sorting and details, without a mouse.
+async fn used_by_keys(browser: &mut Browser) {
+    browser.press("/", "/").await;
+    assert_eq!(browser.evaluate("document.activeElement.id").await, "search");
+    for letter in ["b", "u", "r"] {
+        browser.press(letter, letter).await;
+    }
+    browser.until(&format!("{VISIBLE} === 'buried'")).await;
+    assert_eq!(browser.evaluate("document.getElementById('count').textContent").await, "1 of 5 subscriptions");
+    browser.press("Escape", "").await;
+    browser.until(&format!("{VISIBLE}.split(' ').length === 5")).await;
+
+    browser.evaluate("document.querySelector('button[data-sort=name]').focus()").await;
+    browser.press("Enter", "\r").await;
+    assert_eq!(browser.evaluate(VISIBLE).await, "buried healthy locked lost orphan");
+    let sorted = "document.querySelector('button[data-sort=name]').parentElement.ariaSort";
+    assert_eq!(browser.evaluate(sorted).await, "ascending");
+    browser.evaluate("document.querySelector('button[data-sort=level]').click()").await;
+
+    let open = format!("{}.querySelector('button')", tr("locked"));
+    browser.evaluate(&format!("{open}.focus()")).await;
+    browser.press("Enter", "\r").await;
+    assert_eq!(browser.evaluate(&format!("{open}.ariaExpanded")).await, "true");
+    let details = browser.evaluate(&format!("{}.nextElementSibling.innerText", tr("locked"))).await;
+    assert!(details.as_str().expect("text").contains("CACerts end"), "{details}");
+    for scheme in ["light", "dark"] {
+        browser.prefers(scheme).await;
+        browser.screenshot(&format!("details-{scheme}")).await;
+    }
+}
+
+/// Everything that is used has a name, and the table is one.
+async fn heard(browser: &mut Browser) {
+    let nodes = browser.accessible().await;
+    let named =
+        |role: &str| nodes.iter().filter(|(of, _)| of == role).map(|(_, name)| name.as_str()).collect::<Vec<_>>();
+    for role in ["button", "checkbox", "searchbox", "columnheader", "rowheader", "region"] {
+        let names = named(role);
+        assert!(!names.is_empty() && names.iter().all(|name| !name.is_empty()), "{role}: {names:?}");
+    }
+    assert_eq!(named("columnheader").len(), 10);
+    assert!(named("heading").contains(&"Channels and brokers"), "{:?}", named("heading"));
+    assert_eq!(named("table").len(), 1);
+}
+
+/// A small screen scrolls the table, and nothing else, sideways.
+async fn narrow(browser: &mut Browser) {
+    browser.resize(420, 900).await;
+    browser.screenshot("narrow").await;
+    assert_eq!(browser.evaluate("document.documentElement.scrollWidth <= innerWidth").await, true);
+    assert_eq!(
+        browser.evaluate("(box => box.scrollWidth > box.clientWidth)(document.querySelector('.scroll'))").await,
+        true
+    );
+    browser.resize(1500, 1050).await;
+}
+
+/// What is mended vanishes; where nobody answers any more, the page says so.
+async fn followed(browser: &mut Browser, scene: &mut Scene) {
+    scene.dispatcher.apply_to("broken.yaml", &BROKEN.replace("nowhere", "calm")).await;
+    browser.evaluate(ASK).await;
+    browser.until("document.getElementById('problems').hidden").await;
+    browser.until(&format!("{} === 'Idle'", cell("orphan", 0))).await;
+    assert_eq!(browser.evaluate("document.getElementById('stale').textContent").await, "");
+}
+
+/// The policy holds: no script that is written into the page, and no request to elsewhere.
+async fn locked_in(browser: &mut Browser, elsewhere: &Subscriber) {
+    let before = elsewhere.count();
+    let script = "const script = document.createElement('script'); script.textContent = 'window.injected = true'; document.body.append(script); window.injected === undefined";
+    assert_eq!(browser.evaluate(script).await, true);
+    let fetch = format!(
+        "fetch('{}', {{method: 'POST', mode: 'no-cors'}}).then(() => 'sent', () => 'refused')",
+        elsewhere.url()
+    );
+    assert_eq!(browser.evaluate(&fetch).await, "refused");
+    assert_eq!(elsewhere.count(), before);
+}
+
+/// A thousand subscriptions are drawn, searched and sorted within a moment, and the dispatcher's end is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_subscriptions() {
+    let mut dispatcher = Dispatcher::standalone(&thousand()).await;
+    let mut browser = Browser::start(1500, 1050).await;
+    let opened = Instant::now();
+    browser.open(&format!("http://{}/", dispatcher.admin)).await;
+    browser.until("document.querySelectorAll('tr.row').length === 1000").await;
+    assert!(opened.elapsed() < Duration::from_secs(5), "drawn after {:?}", opened.elapsed());
+    assert_eq!(
+        browser.evaluate("document.getElementById('count').textContent").await,
+        "1 channel or broker, 1,000 subscriptions"
+    );
+    let search = |text: &str| {
+        format!(
+            "(() => {{ const start = performance.now(), field = document.getElementById('search'); field.value = '{text}'; field.dispatchEvent(new Event('input')); document.body.offsetHeight; return performance.now() - start; }})()"
+        )
+    };
+    let took = browser.evaluate(&search("s0042")).await.as_f64().expect("milliseconds");
+    assert!(took < 1000.0, "searched in {took} ms");
+    assert_eq!(browser.evaluate(VISIBLE).await, "s0042");
+    browser.evaluate(&search("/to/99")).await;
+    assert_eq!(browser.evaluate(&format!("{VISIBLE}.split(' ').length")).await, 11);
+    browser.evaluate(&search("")).await;
+    let sort = "(() => { const start = performance.now(), button = document.querySelector('button[data-sort=name]'); button.click(); button.click(); document.body.offsetHeight; return performance.now() - start; })()";
+    let took = browser.evaluate(sort).await.as_f64().expect("milliseconds");
+    assert!(took < 2000.0, "sorted in {took} ms");
+    assert_eq!(browser.evaluate(&format!("{VISIBLE}.split(' ')[0]")).await, "s0999");
+    browser.screenshot("thousand").await;
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+
+    dispatcher.signal(rustix::process::Signal::TERM);
+    assert!(dispatcher.ended().await.success());
+    browser.evaluate(ASK).await;
+    browser.until("document.getElementById('stale').textContent.startsWith('sealpost does not answer')").await;
+    assert_eq!(browser.evaluate("document.querySelectorAll('tr.row').length").await, 1000, "the last figures stay");
+    browser.close().await;
+}
