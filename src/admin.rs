@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 use crate::model::{Object, ObjectKind, Scheme};
 use crate::server::Handler;
+use crate::supervisor::Readiness;
+use crate::telemetry::counters::Counters;
 use page::Page;
 
 pub use status::{Process, View};
@@ -42,14 +44,11 @@ impl Admin {
     }
 
     fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
+        if let Some(response) = health(path, &self.view.readiness, &self.view.counters) {
+            return response;
+        }
         match path {
             "/" => self.page(),
-            "/healthz" => respond(StatusCode::OK, TEXT, "ok\n"),
-            "/readyz" => match self.view.readiness.missing() {
-                None => respond(StatusCode::OK, TEXT, "ok\n"),
-                Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
-            },
-            "/metrics" => respond(StatusCode::OK, METRICS, self.view.counters.render()),
             "/api/v1/status" => respond(StatusCode::OK, JSON, self.view.render()),
             _ => match path.strip_prefix("/api/v1/").and_then(kind) {
                 Some(kind) => respond(StatusCode::OK, JSON, self.list(kind, namespace(query)).to_string()),
@@ -80,13 +79,48 @@ impl Admin {
 
 impl Handler for Admin {
     async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+        if let Some(refusal) = refused(request.method()) {
+            return refusal;
         }
         self.answer(request.uri().path(), request.uri().query().unwrap_or_default())
     }
+}
+
+/// The admin port of a role that serves nothing: health and metrics.
+pub struct Health {
+    /// Of the process.
+    pub readiness: Readiness,
+    /// Of the process.
+    pub counters: Arc<Counters>,
+}
+
+impl Handler for Health {
+    async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
+        let answer = || health(request.uri().path(), &self.readiness, &self.counters);
+        let unknown = || respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
+        refused(request.method()).or_else(answer).unwrap_or_else(unknown)
+    }
+}
+
+fn health(path: &str, readiness: &Readiness, counters: &Counters) -> Option<Response<Full<Bytes>>> {
+    match path {
+        "/healthz" => Some(respond(StatusCode::OK, TEXT, "ok\n")),
+        "/readyz" => Some(match readiness.missing() {
+            None => respond(StatusCode::OK, TEXT, "ok\n"),
+            Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
+        }),
+        "/metrics" => Some(respond(StatusCode::OK, METRICS, counters.render())),
+        _ => None,
+    }
+}
+
+fn refused(method: &Method) -> Option<Response<Full<Bytes>>> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Some(response)
 }
 
 fn kind(name: &str) -> Option<ObjectKind> {

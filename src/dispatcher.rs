@@ -140,9 +140,9 @@ impl<T: Transport> Dispatcher<T> {
 
     /// What is left in a queue of before, in another backend, is delivered on the same lane: as the subscription is now.
     fn start(&mut self, subscription: Arc<Subscription>, consumer: Consumer) {
-        let lane = self.lanes.entry(subscription.key.clone());
-        let lane = lane.or_insert_with(|| Arc::new(Lane::new(subscription, self.concurrency)));
-        self.workers.spawn(worker::run(Arc::clone(lane), consumer, Arc::clone(&self.delivery)));
+        let concurrency = self.concurrency;
+        let lane = self.lanes.get_or_insert(subscription.key.clone(), || Lane::new(subscription, concurrency));
+        self.workers.spawn(worker::run(lane, consumer, Arc::clone(&self.delivery)));
     }
 }
 

@@ -3,14 +3,11 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::listeners;
 use super::shutdown::{Signals, Stage};
-use crate::admin::Admin;
+use crate::admin::Health;
 use crate::cli::RunOptions;
 use crate::control::{CaCerts, Channels, Objects, Resolution, Scope, Settings, Stops};
-use crate::model::Inventory;
 use crate::server::{self, Limits};
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
@@ -25,8 +22,7 @@ pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<Ex
     let connected = options.cluster().map_err(anyhow::Error::msg)?.connect().await?;
     let settings = settings(&options)?;
     let (readiness, counters) = (Readiness::default(), Arc::new(Counters::default()));
-    let (_inventory, nothing) = watch::channel(Arc::new(Inventory::default()));
-    let handler = Arc::new(Admin::new(readiness.clone(), Arc::clone(&counters), nothing));
+    let handler = Arc::new(Health { readiness: readiness.clone(), counters: Arc::clone(&counters) });
     let admin = listeners::admin(&options).await?;
     let mut stages = Stage::default();
     let stop = stages.answering_stop.clone();

@@ -22,9 +22,9 @@ impl Lanes {
         self.lock().get(key).cloned()
     }
 
-    /// Adds a lane, in place of the one that the subscription had.
-    pub fn insert(&self, key: SubscriptionKey, lane: Arc<Lane>) {
-        self.lock().insert(key, lane);
+    /// The lane of a subscription; the one that is made here, if it has none.
+    pub fn get_or_insert(&self, key: SubscriptionKey, make: impl FnOnce() -> Lane) -> Arc<Lane> {
+        Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(make())))
     }
 
     /// Takes a lane out; whether it was there.
