@@ -44,6 +44,8 @@ pub struct Counters {
     pub rabbitmq_unconfirmed: Counter,
     /// Of those, messages that were not sent since an alarm of memory or disk blocks publishers.
     pub rabbitmq_blocked: Counter,
+    /// Messages that RabbitMQ was told to forget, since what follows from them is safe.
+    pub rabbitmq_acknowledged: Counter,
     /// Messages that no queue took.
     pub rabbitmq_unroutable: Counter,
     /// Consumers of RabbitMQ that were begun again.
@@ -110,6 +112,7 @@ impl Counters {
             ("rabbitmq_confirmed", "Messages that RabbitMQ confirmed", &self.rabbitmq_confirmed),
             ("rabbitmq_unconfirmed", "Messages not confirmed, or not in time", &self.rabbitmq_unconfirmed),
             ("rabbitmq_blocked", "Of those, not sent because of an alarm", &self.rabbitmq_blocked),
+            ("rabbitmq_acknowledged", "Messages acknowledged", &self.rabbitmq_acknowledged),
             ("rabbitmq_unroutable", "Messages that no queue took", &self.rabbitmq_unroutable),
             ("rabbitmq_consumers_restarted", "Consumers begun again", &self.rabbitmq_consumers_restarted),
             ("rabbitmq_consumers_silent", "Of those, got nothing from a full queue", &self.rabbitmq_consumers_silent),

@@ -2,10 +2,13 @@
 //! for a hundred messages costs as much as one for one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
+
+use crate::telemetry::counters::Counters;
 
 /// How long settled messages are gathered.
 const GATHER: Duration = Duration::from_millis(2);
@@ -29,13 +32,18 @@ pub(super) struct Acknowledger {
     channel: lapin::Channel,
     settled: mpsc::Receiver<Settled>,
     ledger: Ledger,
+    counters: Arc<Counters>,
 }
 
 impl Acknowledger {
     /// An acknowledger, and how it is told. It has room for as many messages as RabbitMQ hands out.
-    pub(super) fn new(channel: lapin::Channel, prefetch: u16) -> (Self, mpsc::Sender<Settled>) {
+    pub(super) fn new(
+        channel: lapin::Channel,
+        prefetch: u16,
+        counters: Arc<Counters>,
+    ) -> (Self, mpsc::Sender<Settled>) {
         let (sender, settled) = mpsc::channel(usize::from(prefetch).max(1));
-        (Self { channel, settled, ledger: Ledger::default() }, sender)
+        (Self { channel, settled, ledger: Ledger::default(), counters }, sender)
     }
 
     /// Acknowledges until nobody has anything left to settle.
@@ -79,12 +87,14 @@ impl Acknowledger {
     }
 
     async fn acknowledge(&mut self) -> lapin::Result<()> {
+        let owed = self.ledger.owed();
         if let Some(tag) = self.ledger.group() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
         }
         for tag in self.ledger.stragglers() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
         }
+        self.counters.rabbitmq_acknowledged.add(owed.saturating_sub(self.ledger.owed()));
         Ok(())
     }
 }
@@ -111,7 +121,12 @@ impl Ledger {
 
     /// Whether RabbitMQ has not been told of all that is settled.
     fn owes(&self) -> bool {
-        self.behind.values().any(Option::is_some)
+        self.owed() > 0
+    }
+
+    /// Of how many it has not been told.
+    fn owed(&self) -> u64 {
+        self.behind.values().flatten().count() as u64
     }
 
     /// All up to this one can be acknowledged at once. It is one that has not been told, as RabbitMQ demands.

@@ -58,7 +58,8 @@ impl Consumer {
         let text = |error: lapin::Error| error.to_string();
         let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
         let Some((channel, deliveries)) = begun.transpose().map_err(text)? else { return Ok(()) };
-        let (acknowledger, settled) = Acknowledger::new(channel, self.shared.options.prefetch);
+        let (acknowledger, settled) =
+            Acknowledger::new(channel, self.shared.options.prefetch, Arc::clone(&self.shared.counters));
         let mut acknowledged = std::pin::pin!(acknowledger.run());
         let receive = self.receive(connection, deliveries, settled);
         tokio::select! {

@@ -3,10 +3,22 @@
 use std::time::Duration;
 
 use super::{channel, on, subscription, take_events};
+use crate::support::dispatcher::Dispatcher;
 use crate::support::eventually;
-use crate::support::rabbitmq::{Client, namespace, shared};
+use crate::support::rabbitmq::{Client, Node, namespace};
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
+
+/// Waits until so many messages are put off, and RabbitMQ has none that is not acknowledged: a crash repeats those.
+async fn put_off(dispatcher: &Dispatcher, node: &Node, count: u64) {
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while dispatcher.counter("deliveries_deferred_total").await < count {
+        assert!(std::time::Instant::now() < deadline, "{count} are put off");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let unacknowledged = || node.ctl(&["list_queues", "--no-table-headers", "messages_unacknowledged"]);
+    eventually("all is acknowledged", || unacknowledged().lines().all(|line| line.trim() == "0")).await;
+}
 
 const DELIVERY: &str = "retry: 9, backoffPolicy: linear, backoffDelay: PT5S";
 
@@ -14,14 +26,14 @@ const DELIVERY: &str = "retry: 9, backoffPolicy: linear, backoffDelay: PT5S";
 /// event is not delayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_waits_outlive_the_process() {
-    let namespace = namespace();
+    let (namespace, node) = (namespace(), Node::start());
     let subscriber = Subscriber::answering(|event| {
         Reply::status(if event.id() == "poison" && event.number < 4 { 503 } else { 200 })
     })
     .await;
     let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, DELIVERY);
     let path = format!("/{namespace}/c");
-    let patient = |yaml: &str| on(&shared(), yaml).arg("--rabbitmq-patience").arg("PT1S");
+    let patient = |yaml: &str| on(&node.uri, yaml).arg("--rabbitmq-patience").arg("PT1S");
     let mut dispatcher = patient(&yaml).start().await;
     take_events(&dispatcher, &path).await;
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "poison").await, 202);
@@ -31,11 +43,7 @@ async fn long_waits_outlive_the_process() {
     eventually("the other one is not delayed", || subscriber.received().iter().any(|event| event.id() == "other"))
         .await;
     assert_eq!(poison().len(), 2);
-    let deadline = std::time::Instant::now() + crate::support::SOON;
-    while dispatcher.counter("deliveries_deferred_total").await == 0 {
-        assert!(std::time::Instant::now() < deadline, "it is put off");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    put_off(&dispatcher, &node, 1).await;
     dispatcher.signal(rustix::process::Signal::KILL);
     dispatcher.ended().await;
     let _second = patient(&yaml).start().await;
@@ -48,7 +56,7 @@ async fn long_waits_outlive_the_process() {
 /// anew, whatever process goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_and_dead_letters_outlive_the_process() {
-    let namespace = namespace();
+    let (namespace, node) = (namespace(), Node::start());
     let late = |event: &crate::support::subscriber::Received| Reply::status(if event.number < 2 { 503 } else { 200 });
     let (replies, sink) = (Subscriber::answering(late).await, Subscriber::answering(late).await);
     let answers = Subscriber::answering(|_| Reply::event("answer", "r")).await;
@@ -58,15 +66,11 @@ async fn replies_and_dead_letters_outlive_the_process() {
     let dead_lettered = format!("{DELIVERY}, deadLetterSink: {{uri: '{}'}}", sink.url());
     let yaml = channel(&namespace) + &answered + &subscription(&namespace, "b", &refuses, &dead_lettered);
     let path = format!("/{namespace}/c");
-    let patient = |yaml: &str| on(&shared(), yaml).arg("--rabbitmq-patience").arg("PT1S");
+    let patient = |yaml: &str| on(&node.uri, yaml).arg("--rabbitmq-patience").arg("PT1S");
     let mut dispatcher = patient(&yaml).start().await;
     take_events(&dispatcher, &path).await;
     eventually("two attempts each", || replies.count() == 2 && sink.count() == 2).await;
-    let deadline = std::time::Instant::now() + crate::support::SOON;
-    while dispatcher.counter("deliveries_deferred_total").await < 2 {
-        assert!(std::time::Instant::now() < deadline, "they are put off");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    put_off(&dispatcher, &node, 2).await;
     dispatcher.signal(rustix::process::Signal::KILL);
     dispatcher.ended().await;
     let second = patient(&yaml).start().await;
@@ -91,7 +95,7 @@ async fn replies_and_dead_letters_outlive_the_process() {
 /// Delay queues that somebody deletes are made again when the next event needs them.
 #[tokio::test(flavor = "multi_thread")]
 async fn delays_that_were_deleted_are_made_again() {
-    let node = crate::support::rabbitmq::Node::start();
+    let node = Node::start();
     let (namespace, subscriber) = (namespace(), Subscriber::replying(&[503]).await);
     let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, DELIVERY);
     let path = format!("/{namespace}/c");
