@@ -2,6 +2,7 @@
 
 mod certificate;
 mod configuration;
+mod facts;
 mod listeners;
 mod publisher;
 mod senders;
@@ -35,6 +36,7 @@ use crate::source::Sources;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::Traffic;
 use crate::tls::{MinVersion, SystemRoots};
 use certificate::Certificates;
 use configuration::Configuration;
@@ -72,14 +74,18 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         tables: parts.tables.clone(),
         served,
         certificates: certificates.clone(),
+        counters: Arc::clone(&parts.counters),
         readiness: parts.readiness.clone(),
         log: Some(log).filter(|_| options.log_level.is_none()),
     };
+    if is_complete {
+        facts::note(&parts.counters, &parts.first);
+    }
     if is_complete && parts.readiness.started() {
         tracing::info!("Ready");
     }
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
-    stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
+    stages.accepting.spawn("certificate", certificates.keep_fresh(Arc::clone(&parts.counters), stages.stop.clone()));
     Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
 }
 
@@ -110,7 +116,8 @@ impl Parts {
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
         let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
-        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
+        let nothing =
+            Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new(), series: Vec::new() };
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let router = Arc::new(router.with_event_types(senders.event_types.clone()));
@@ -163,15 +170,17 @@ impl Parts {
         stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop.clone()));
 
         let (admin, inventory) = (stages.answering_stop.clone(), self.inventory.subscribe());
+        let answering = Limits { traffic: Arc::clone(&self.counters.series.admin), ..Limits::default() };
         let handler = Arc::new(Admin::new(self.readiness.clone(), Arc::clone(&self.counters), inventory));
-        stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), handler, admin));
+        stages.answering.spawn("admin", server::serve(listeners.admin, None, answering, handler, admin));
 
         let tls = certificates.identity().server_config(self.min_version)?;
         let served = Served::default();
         stages.lingering = Some(served.clone()).filter(|_| options.kubernetes);
         let (http, https) = (listeners.http, listeners.https);
         let gate = (self.readiness.clone(), served);
-        let ports = Ports { http, https, tls, limits: limits(options), gate };
+        let (limits, counters) = (limits(options), Arc::clone(&self.counters));
+        let ports = Ports { http, https, tls, limits, gate, counters };
         let relay = |parts: &Self| Relay {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
@@ -242,17 +251,20 @@ struct Ports {
     tls: Arc<rustls::ServerConfig>,
     limits: Limits,
     gate: (Readiness, Served),
+    counters: Arc<Counters>,
 }
 
 impl Ports {
     /// Serves both by one handler, until the stop.
     fn serve(self, handler: impl Handler, stages: &mut Stage) {
         let (readiness, served) = self.gate;
-        let handler = Arc::new(Gate::new(handler, readiness, served));
+        let handler = Arc::new(Gate::new(handler, readiness, served).counted(Arc::clone(&self.counters)));
         let stop = stages.stop.clone();
-        let http = server::serve(self.http, None, self.limits.clone(), Arc::clone(&handler), stop.clone());
+        let counted = |traffic: &Arc<Traffic>| Limits { traffic: Arc::clone(traffic), ..self.limits.clone() };
+        let (plain, secure) = (counted(&self.counters.series.http), counted(&self.counters.series.https));
+        let http = server::serve(self.http, None, plain, Arc::clone(&handler), stop.clone());
         stages.accepting.spawn("http listener", http);
-        let https = server::serve(self.https, Some(self.tls), self.limits, handler, stop);
+        let https = server::serve(self.https, Some(self.tls), secure, handler, stop);
         stages.accepting.spawn("https listener", https);
     }
 }

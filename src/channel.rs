@@ -1,6 +1,7 @@
 //! Where events rest between the sender and the subscribers: the seam between what publishes, what consumes, and the
 //! backend that keeps the queues.
 
+pub mod counted;
 pub mod memory;
 pub mod rabbitmq;
 pub mod storages;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
@@ -128,6 +130,8 @@ pub struct Message {
     pub event: Arc<Event>,
     /// What was tried before.
     pub progress: Progress,
+    /// When it came into its queue; of RabbitMQ's, when it came from there.
+    pub came: Instant,
     ticket: Ticket,
 }
 
@@ -140,7 +144,7 @@ enum Ticket {
 
 impl Message {
     fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Self {
-        Self { event, progress, ticket }
+        Self { event, progress, came: Instant::now(), ticket }
     }
 
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.

@@ -12,11 +12,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::auth::policy::{self, Denial, Inside};
-use crate::channel::{PublishError, Publisher};
+use crate::channel::{PublishError, Publisher, counted};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypes;
 use crate::model::{Channel, ChannelKey, ChannelKind, RoutingTable};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::{Arrival, ChannelSeries};
 
 /// A routing table with a publisher for each of its channels.
 pub struct Serving {
@@ -24,6 +25,17 @@ pub struct Serving {
     pub table: Arc<RoutingTable>,
     /// In the order of [`RoutingTable::channels`].
     pub publishers: Vec<Arc<dyn Publisher>>,
+    /// What is counted for each, in the same order.
+    pub series: Vec<Arc<ChannelSeries>>,
+}
+
+impl Serving {
+    /// Counts what became of events for the channel at `index`.
+    fn arrived(&self, index: usize, arrival: Arrival, events: usize) {
+        if let Some(series) = self.series.get(index) {
+            series.arrived(arrival, events as u64);
+        }
+    }
 }
 
 /// Why events were not accepted.
@@ -49,6 +61,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What it counts as.
+    fn arrival(&self) -> Arrival {
+        match self {
+            Self::NotFound(_) | Self::Invalid(_) => Arrival::Invalid,
+            Self::TtlExhausted => Arrival::TtlExhausted,
+            Self::Denied(_) => Arrival::Denied,
+            Self::Publish(PublishError::Full { .. }) => Arrival::Full,
+            Self::Publish(PublishError::Unavailable(_)) => Arrival::Unavailable,
+            Self::Publish(PublishError::Undelivered { .. }) => Arrival::Undelivered,
+        }
+    }
+
     /// The status that says so by HTTP (interface.md §5).
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -85,6 +109,12 @@ impl Router {
         Self { event_types, ..self }
     }
 
+    /// What is counted for a channel; for configuring, not for each event.
+    #[must_use]
+    pub fn series(&self, key: &ChannelKey) -> Arc<ChannelSeries> {
+        counted::channel(&self.counters, key)
+    }
+
     /// What is served now.
     #[must_use]
     pub fn serving(&self) -> Arc<Serving> {
@@ -106,7 +136,10 @@ impl Router {
         else {
             return Ok(());
         };
+        let count = events.len();
         let accepted = self.publish(channel, publisher.as_ref(), events).await;
+        let arrival = accepted.as_ref().map_or_else(Refusal::arrival, |()| Arrival::Accepted);
+        serving.arrived(index, arrival, count);
         if accepted.is_err() {
             self.counters.refused.increment();
         }
@@ -122,13 +155,15 @@ impl Router {
         binding::validate(&event)?;
         let serving = self.serving();
         let (index, channel) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
-        policy::admit_inside(channel.access.as_ref(), inside, &event).map_err(|denial| self.refuse(denial))?;
+        policy::admit_inside(channel.access.as_ref(), inside, &event)
+            .map_err(|denial| self.refuse(&serving, index, denial))?;
         self.accept(&serving, index, vec![event]).await
     }
 
-    /// Refuses events whose sender may not send them.
+    /// Refuses events for the channel at `index`, whose sender may not send them.
     #[must_use]
-    pub fn refuse(&self, denial: Denial) -> Refusal {
+    pub fn refuse(&self, serving: &Serving, index: usize, denial: Denial) -> Refusal {
+        serving.arrived(index, Arrival::Denied, 1);
         self.counters.refused.increment();
         Refusal::Denied(denial)
     }

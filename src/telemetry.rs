@@ -1,6 +1,10 @@
-//! What operators see: logs and counters.
+//! What operators see: logs, numbers, traces.
 
 pub mod counters;
+pub mod facts;
+pub mod family;
+pub mod histogram;
+pub mod series;
 
 use std::io::IsTerminal;
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::certificate::Certificates;
+use super::{certificate::Certificates, facts};
 use crate::control::{Latest, Resolution};
 use crate::dispatcher::Change;
 use crate::model::{Inventory, RoutingTable};
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
+use crate::telemetry::counters::Counters;
 
 /// Everybody who uses configurations.
 pub(super) struct Publisher {
@@ -21,6 +22,7 @@ pub(super) struct Publisher {
     /// What is served, for whoever told of it.
     pub(super) served: watch::Sender<Latest>,
     pub(super) certificates: Certificates,
+    pub(super) counters: Arc<Counters>,
     pub(super) readiness: Readiness,
     /// The log, if its level is not fixed by a flag.
     pub(super) log: Option<LogLevel>,
@@ -42,6 +44,7 @@ impl Publisher {
             if !self.publish(&resolution).await {
                 return;
             }
+            facts::note(&self.counters, &resolution);
             // In a cluster also what changes nothing is handed over, since the cluster may want to be told again.
             if self.served.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
                 tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::retry::{Verdict, judge, retry_after};
-use super::{Attempted, Delivery, Failure, Hop, Leg};
+use super::{Attempted, Delivery, Failure, Hop, Leg, Story};
 use crate::auth::policy::Inside;
 use crate::client::{self, Transport, TransportError};
 use crate::event::{Event, knative};
@@ -21,10 +22,13 @@ impl<T: Transport> Delivery<T> {
     pub(super) async fn attempt(
         &self,
         hop: Hop<'_>,
-        subscription: &Subscription,
-        destination: &Addressable,
+        story: &Story<'_>,
+        (subscription, destination): (&Subscription, &Addressable),
         permit: Option<OwnedSemaphorePermit>,
     ) -> Attempted {
+        let series = story.lane.series();
+        let in_flight = series.in_flight.enter();
+        let started = Instant::now();
         let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
         let timeout = timeout.unwrap_or(self.options.default_timeout);
         let answer = match &destination.target {
@@ -32,10 +36,14 @@ impl<T: Transport> Delivery<T> {
                 let mut request = request(hop, subscription);
                 let sender = subscription.sender.as_ref();
                 if let Err(error) = self.tokens.authorize(request.headers_mut(), sender, destination).await {
+                    series.attempt(hop.leg.counted(), Err("token"));
+                    story.answered(None);
                     return Err(backoff::Error::transient(Failure::unproven(destination, &error)));
                 }
                 let answer = self.transport.send(request, destination, timeout).await;
                 drop(permit);
+                let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                self.counters.series.sent.record(status, started.elapsed());
                 answer
             }
             Target::Local(key) => {
@@ -46,6 +54,10 @@ impl<T: Transport> Delivery<T> {
             }
             Target::Display => self.show(&outgoing(hop, subscription)).await,
         };
+        drop(in_flight);
+        let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
+        series.attempt(hop.leg.counted(), result);
+        story.answered(result.ok());
         self.conclude(answer, destination, subscription)
     }
 

@@ -14,8 +14,10 @@ use crate::model::Order;
 pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
     let mut deliveries = JoinSet::new();
     while let Some(mut message) = consumer.recv().await {
+        lane.series().oldest_since(message.came);
         // Only now: a permit that is held while nothing is to be done would be missing to those that try again.
         let Some(permit) = lane.permit().await else { break };
+        lane.series().begin();
         while let Some(ended) = deliveries.try_join_next() {
             report(&lane, ended);
         }

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::channel;
 use crate::model::Scheme;
 use crate::server::Handler;
 use crate::supervisor::Readiness;
+use crate::telemetry::counters::Counters;
 
 /// What the kubelet's probes call themselves; the mode does not matter to them, nor does the path.
 const KUBELET: &str = "kube-probe/";
@@ -26,6 +28,7 @@ pub struct Gate<H> {
     handler: H,
     readiness: Readiness,
     served: Served,
+    counters: Arc<Counters>,
 }
 
 /// Counts the requests that are not probes, so that a stop can tell when it has become quiet. Clones share it.
@@ -44,7 +47,13 @@ impl<H> Gate<H> {
     /// A gate before `handler`.
     #[must_use]
     pub fn new(handler: H, readiness: Readiness, served: Served) -> Self {
-        Self { handler, readiness, served }
+        Self { handler, readiness, served, counters: Arc::default() }
+    }
+
+    /// The same gate; how requests were answered is counted here.
+    #[must_use]
+    pub fn counted(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// The answer to a probe; `None` if it is none.
@@ -75,7 +84,7 @@ impl<H: Handler> Handler for Gate<H> {
             return response;
         }
         self.served.0.fetch_add(1, Ordering::Relaxed);
-        let version = request.version();
+        let (version, post, started) = (request.version(), request.method() == Method::POST, Instant::now());
         let mut response = if self.readiness.is_starting() {
             let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
@@ -83,6 +92,8 @@ impl<H: Handler> Handler for Gate<H> {
         } else {
             self.handler.handle(request, scheme).await
         };
+        let (secure, status) = (scheme == Scheme::Https, response.status().as_u16());
+        self.counters.series.requests.record(secure, post, status, started.elapsed());
         // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

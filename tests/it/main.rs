@@ -24,6 +24,7 @@ mod kubernetes;
 mod life;
 mod limits;
 mod load;
+mod metrics;
 mod python;
 mod rabbitmq;
 mod receive;
