@@ -39,7 +39,7 @@ pub trait Transport: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
 }
 
-/// A request with an event in this format, and what is forwarded beside it.
+/// A request with an event in this format, what is forwarded beside it, and its trace.
 #[must_use]
 pub fn request(event: &Event, format: Format) -> Request<Bytes> {
     let (mut headers, body) = match format {
@@ -48,6 +48,9 @@ pub fn request(event: &Event, format: Format) -> Request<Bytes> {
     };
     for (name, value) in event.forwarded() {
         headers.append(name.clone(), value.clone());
+    }
+    if let Some(trace) = event.trace() {
+        trace.write(&mut headers);
     }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;

@@ -28,6 +28,8 @@ use crate::model::{Addressable, Subscription, SubscriptionKind};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::Destination;
+use crate::telemetry::trace::{Kind, Span};
+use crate::telemetry::traced;
 use dead_letter::Failure;
 pub use lane::Lane;
 use lane::Story;
@@ -84,6 +86,15 @@ impl Leg {
             Self::Subscriber => Destination::Subscriber,
             Self::Reply => Destination::Reply,
             Self::DeadLetterSink => Destination::DeadLetterSink,
+        }
+    }
+
+    /// What its span is called.
+    fn step(self) -> &'static str {
+        match self {
+            Self::Subscriber => "send subscriber",
+            Self::Reply => "send reply",
+            Self::DeadLetterSink => "send dead letter sink",
         }
     }
 
@@ -183,10 +194,25 @@ impl<T: Transport> Delivery<T> {
         permit: OwnedSemaphorePermit,
         progress: Progress,
     ) -> Outcome {
-        let story = Story::new(lane);
+        let story = Story::new(lane, self.begin(event, lane));
         let outcome = self.tell(event, &story, permit, progress).await;
-        story.ended();
+        story.ended(&outcome);
         outcome
+    }
+
+    /// The span of a delivery.
+    fn begin(&self, event: &Event, lane: &Lane) -> Span {
+        let mut span = self.router.tracer().start("deliver", Kind::Consumer, event.trace());
+        span.tell(|| {
+            [
+                ("messaging.system", "knative".into()),
+                ("messaging.operation.name", "deliver".into()),
+                ("messaging.operation.type", "process".into()),
+                ("messaging.destination.name", lane.series().destination().to_owned().into()),
+            ]
+        });
+        traced::describe(&mut span, event);
+        span
     }
 
     async fn tell(
@@ -290,8 +316,12 @@ impl<T: Transport> Delivery<T> {
         tries: Tries,
     ) -> Result<Response<Bytes>, Stop> {
         let started = Instant::now();
-        let sent = self.try_to_send(hop, story, permit, tries).await;
+        let mut span = story.span.child(hop.leg.step(), Kind::Internal);
+        let sent = self.try_to_send(hop, (story, &mut span), permit, tries).await;
         story.hopped(started.elapsed());
+        if let Err(Stop::Failed(failure)) = &sent {
+            span.failed(|| failure.to_string().into());
+        }
         sent
     }
 
@@ -299,7 +329,7 @@ impl<T: Transport> Delivery<T> {
     async fn try_to_send(
         &self,
         hop: Hop<'_>,
-        story: &Story<'_>,
+        (story, span): (&Story<'_>, &mut Span),
         mut permit: Option<OwnedSemaphorePermit>,
         tries: Tries,
     ) -> Result<Response<Bytes>, Stop> {
@@ -312,17 +342,23 @@ impl<T: Transport> Delivery<T> {
         loop {
             let subscription = story.lane.current();
             let Some(destination) = hop.leg.destination(&subscription) else { return Err(Stop::Gone) };
-            let (failure, retry_after) = match self.attempt(hop, story, (&subscription, destination), permit).await {
-                Ok(answer) => return Ok(answer),
-                Err(backoff::Error::Permanent(failure)) => {
-                    return Err(Stop::Failed(failure.after(schedule.attempts())));
-                }
-                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-            };
+            let (failure, retry_after) =
+                match self.attempt(hop, (story, span, schedule.done()), (&subscription, destination), permit).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(backoff::Error::Permanent(failure)) => {
+                        return Err(Stop::Failed(failure.after(schedule.attempts())));
+                    }
+                    Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
+                };
             let Some(wait) = schedule.next_backoff() else {
                 return Err(Stop::Failed(failure.after(schedule.attempts())));
             };
             let wait = wait.max(retry_after.unwrap_or_default());
+            let attempts = i64::from(schedule.done());
+            span.happened("retry", || {
+                let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
+                [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
+            });
             if tries.patience.is_some_and(|patience| wait > patience) {
                 self.counters.retry(story.lane.series());
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });

@@ -5,6 +5,7 @@
 
 mod answer;
 mod broker;
+mod trace;
 mod trigger;
 
 use std::sync::Arc;
@@ -86,8 +87,11 @@ impl<T: Transport> Relay<T> {
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,
     ) -> Result<Response<Bytes>, Unsent> {
+        let mut span = trace::begin(self.router.tracer(), request.headers_mut());
         self.tokens.authorize(request.headers_mut(), sender, to).await?;
-        Ok(self.transport.send(request, to, self.timeout).await?)
+        let sent = self.transport.send(request, to, self.timeout).await;
+        trace::finish(&mut span, &sent);
+        Ok(sent?)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::event_type::EventTypes;
 use crate::model::{Channel, ChannelKey, ChannelKind, RoutingTable};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::{Arrival, ChannelSeries};
+use crate::telemetry::trace::{Kind, Span, Tracer};
+use crate::telemetry::traced;
 
 /// A routing table with a publisher for each of its channels.
 pub struct Serving {
@@ -93,6 +95,7 @@ pub struct Router {
     max_ttl: i32,
     counters: Arc<Counters>,
     event_types: EventTypes,
+    tracer: Tracer,
 }
 
 impl Router {
@@ -100,13 +103,25 @@ impl Router {
     #[must_use]
     pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
         let event_types = EventTypes::default();
-        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters, event_types }
+        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters, event_types, tracer: Tracer::default() }
     }
 
     /// The same router; `EventType`s are made of what it accepts, where that is wanted.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypes) -> Self {
         Self { event_types, ..self }
+    }
+
+    /// The same router; what it accepts is traced by this.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What traces events.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// What is counted for a channel; for configuring, not for each event.
@@ -168,6 +183,20 @@ impl Router {
         Refusal::Denied(denial)
     }
 
+    /// A span for each event, which belongs to it from now on; none while nothing is traced.
+    fn trace(&self, channel: &Channel, events: &mut [Event]) -> Vec<Span> {
+        if !self.tracer.is_on() {
+            return Vec::new();
+        }
+        let begin = |event: &mut Event| {
+            let mut span = self.tracer.start("publish", Kind::Producer, event.trace());
+            describe(&mut span, &channel.key, event);
+            event.set_trace(span.context().cloned());
+            span
+        };
+        events.iter_mut().map(begin).collect()
+    }
+
     async fn publish(
         &self,
         channel: &Channel,
@@ -177,14 +206,38 @@ impl Router {
         if channel.key.kind == ChannelKind::Broker {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
+        let mut spans = self.trace(channel, &mut events);
         let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
         for event in &events {
             self.event_types.observe(channel.event_types.as_ref(), event);
         }
-        publisher.publish(&events).await?;
+        let published = publisher.publish(&events).await;
+        if let Err(error) = &published {
+            spans.iter_mut().for_each(|span| span.failed(|| error.to_string().into()));
+        }
+        published?;
         self.counters.accepted.add(events.len() as u64);
         Ok(())
     }
+}
+
+/// What is told of an event that is published (data-plane.md OB-8, OB-13).
+fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
+    let (kind, name, namespace) = match key.kind {
+        ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
+        ChannelKind::Broker => ("broker", "kn.broker.name", "kn.broker.namespace"),
+    };
+    span.tell(|| {
+        [
+            ("messaging.system", "knative".into()),
+            ("messaging.operation.name", "publish".into()),
+            ("messaging.operation.type", "send".into()),
+            ("messaging.destination.name", format!("{kind}:{}.{}", key.name, key.namespace).into()),
+            (name, key.name.clone().into()),
+            (namespace, key.namespace.clone().into()),
+        ]
+    });
+    traced::describe(span, event);
 }
 
 /// Counts the hop into a broker and notes the arrival (BI-5, BI-6; a TTL above `max_ttl` is not believed, G-56).

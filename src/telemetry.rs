@@ -5,6 +5,8 @@ pub mod facts;
 pub mod family;
 pub mod histogram;
 pub mod series;
+pub mod trace;
+pub mod traced;
 
 use std::io::IsTerminal;
 

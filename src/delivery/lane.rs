@@ -7,8 +7,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::channel::Outcome;
 use crate::model::{Order, Subscription};
 use crate::telemetry::series::SubscriptionSeries;
+use crate::telemetry::trace::Span;
 
 /// One subscription while events are delivered to it: its newest configuration, how many attempts may run, and what is
 /// counted.
@@ -64,6 +66,8 @@ impl Lane {
 /// One delivery on a lane, and how its last hop went.
 pub(super) struct Story<'l> {
     pub(super) lane: &'l Lane,
+    /// What is told of it; its steps are steps of this.
+    pub(super) span: Span,
     /// Of the last attempt; 0 if there was no answer.
     status: AtomicU16,
     /// Of the last hop, in nanoseconds.
@@ -71,8 +75,8 @@ pub(super) struct Story<'l> {
 }
 
 impl<'l> Story<'l> {
-    pub(super) fn new(lane: &'l Lane) -> Self {
-        Self { lane, status: AtomicU16::new(0), took: AtomicU64::new(0) }
+    pub(super) fn new(lane: &'l Lane, span: Span) -> Self {
+        Self { lane, span, status: AtomicU16::new(0), took: AtomicU64::new(0) }
     }
 
     /// An attempt ended with this status, or without one.
@@ -85,9 +89,19 @@ impl<'l> Story<'l> {
         self.took.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Counts the last hop (data-plane.md OB-6).
-    pub(super) fn ended(&self) {
+    /// Counts the last hop (data-plane.md OB-6), and tells how it ended.
+    pub(super) fn ended(mut self, outcome: &Outcome) {
         let status = Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0);
         self.lane.series.dispatched(status, Duration::from_nanos(self.took.load(Ordering::Relaxed)));
+        let end = match outcome {
+            Outcome::Delivered => "delivered",
+            Outcome::DeadLettered => "dead_lettered",
+            Outcome::Lost(_) => "lost",
+            Outcome::Deferred(_) => "deferred",
+        };
+        self.span.tell(|| [("sealpost.outcome", end.into())]);
+        if let Outcome::Lost(loss) = outcome {
+            self.span.failed(|| loss.reason.clone().into());
+        }
     }
 }

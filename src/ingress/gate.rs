@@ -12,10 +12,12 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::channel;
+use crate::event::TraceContext;
 use crate::model::Scheme;
 use crate::server::Handler;
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
+use crate::telemetry::trace::{Kind, Span, Tracer};
 
 /// What the kubelet's probes call themselves; the mode does not matter to them, nor does the path.
 const KUBELET: &str = "kube-probe/";
@@ -29,6 +31,7 @@ pub struct Gate<H> {
     readiness: Readiness,
     served: Served,
     counters: Arc<Counters>,
+    tracer: Tracer,
 }
 
 /// Counts the requests that are not probes, so that a stop can tell when it has become quiet. Clones share it.
@@ -47,13 +50,32 @@ impl<H> Gate<H> {
     /// A gate before `handler`.
     #[must_use]
     pub fn new(handler: H, readiness: Readiness, served: Served) -> Self {
-        Self { handler, readiness, served, counters: Arc::default() }
+        Self { handler, readiness, served, counters: Arc::default(), tracer: Tracer::default() }
     }
 
     /// The same gate; how requests were answered is counted here.
     #[must_use]
     pub fn counted(self, counters: Arc<Counters>) -> Self {
         Self { counters, ..self }
+    }
+
+    /// The same gate; requests are traced by this.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// The span of a request (OB-12), which says from now on that it belongs to that.
+    fn trace(&self, request: &mut Request<Incoming>, scheme: Scheme) -> Span {
+        if !self.tracer.is_on() || request.method() != Method::POST {
+            return Span::default();
+        }
+        let mut span = self.tracer.start("POST", Kind::Server, TraceContext::of(request.headers()).as_ref());
+        span.tell(|| [("http.request.method", "POST".into()), ("url.scheme", scheme.as_str().into())]);
+        if let Some(context) = span.context() {
+            context.write(request.headers_mut());
+        }
+        span
     }
 
     /// The answer to a probe; `None` if it is none.
@@ -75,7 +97,7 @@ impl<H> Gate<H> {
 }
 
 impl<H: Handler> Handler for Gate<H> {
-    async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
+    async fn handle(&self, mut request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
         if let Some(status) = self.probe(&request, scheme) {
             let mut response = empty(status);
             if let Some(hash) = request.headers().get(NETWORK_HASH).filter(|_| status == StatusCode::OK) {
@@ -85,6 +107,7 @@ impl<H: Handler> Handler for Gate<H> {
         }
         self.served.0.fetch_add(1, Ordering::Relaxed);
         let (version, post, started) = (request.version(), request.method() == Method::POST, Instant::now());
+        let mut span = self.trace(&mut request, scheme);
         let mut response = if self.readiness.is_starting() {
             let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
@@ -94,11 +117,19 @@ impl<H: Handler> Handler for Gate<H> {
         };
         let (secure, status) = (scheme == Scheme::Https, response.status().as_u16());
         self.counters.series.requests.record(secure, post, status, started.elapsed());
+        answered(&mut span, response.status());
         // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+fn answered(span: &mut Span, status: StatusCode) {
+    span.tell(|| [("http.response.status_code", i64::from(status.as_u16()).into())]);
+    if status.is_server_error() {
+        span.failed(|| status.as_u16().to_string().into());
     }
 }
 

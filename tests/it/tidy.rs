@@ -10,7 +10,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("filter", &["event"]),
     ("model", &["event", "filter"]),
-    ("telemetry", &[]),
+    ("telemetry", &["event"]),
     ("supervisor", &[]),
     ("display", &["event"]),
     ("tls", &["model"]),
