@@ -4,6 +4,7 @@ mod certificate;
 mod configuration;
 mod facts;
 mod listeners;
+mod observability;
 mod publisher;
 mod senders;
 mod shutdown;
@@ -37,10 +38,12 @@ use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::Traffic;
+use crate::telemetry::trace::Tracer;
 use crate::tls::{MinVersion, SystemRoots};
 use certificate::Certificates;
 use configuration::Configuration;
 use listeners::Listeners;
+use observability::Observer;
 use publisher::Publisher;
 use senders::Senders;
 use shutdown::{Signals, Stage};
@@ -65,6 +68,8 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
 
     let (parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
     tasks.start(parts.tables.subscribe(), &mut stages);
+    let traced = (parts.router.tracer().clone(), &parts.counters);
+    let observer = Observer::start(&options, traced, min_version, &parts.first, &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
@@ -75,6 +80,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         served,
         certificates: certificates.clone(),
         counters: Arc::clone(&parts.counters),
+        observer,
         readiness: parts.readiness.clone(),
         log: Some(log).filter(|_| options.log_level.is_none()),
     };
@@ -180,7 +186,8 @@ impl Parts {
         let (http, https) = (listeners.http, listeners.https);
         let gate = (self.readiness.clone(), served);
         let (limits, counters) = (limits(options), Arc::clone(&self.counters));
-        let ports = Ports { http, https, tls, limits, gate, counters };
+        let tracer = self.router.tracer().clone();
+        let ports = Ports { http, https, tls, limits, gate, counters, tracer };
         let relay = |parts: &Self| Relay {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
@@ -252,13 +259,15 @@ struct Ports {
     limits: Limits,
     gate: (Readiness, Served),
     counters: Arc<Counters>,
+    tracer: Tracer,
 }
 
 impl Ports {
     /// Serves both by one handler, until the stop.
     fn serve(self, handler: impl Handler, stages: &mut Stage) {
         let (readiness, served) = self.gate;
-        let handler = Arc::new(Gate::new(handler, readiness, served).counted(Arc::clone(&self.counters)));
+        let gate = Gate::new(handler, readiness, served).counted(Arc::clone(&self.counters));
+        let handler = Arc::new(gate.traced(self.tracer));
         let stop = stages.stop.clone();
         let counted = |traffic: &Arc<Traffic>| Limits { traffic: Arc::clone(traffic), ..self.limits.clone() };
         let (plain, secure) = (counted(&self.counters.series.http), counted(&self.counters.series.https));

@@ -4,6 +4,7 @@
 //! (gaps.md G-59). The client knows destinations and answers, not subscriptions.
 
 mod answer;
+mod collector;
 mod error;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use time::OffsetDateTime;
 use crate::event::{Event, http as binding};
 use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
 use crate::tls::{self, MinVersion, SystemRoots};
+pub use collector::Collectors;
 pub use error::TransportError;
 
 /// Redirects that keep method and body are followed this often (data-plane.md A-42).

@@ -4,6 +4,7 @@ pub mod counters;
 pub mod facts;
 pub mod family;
 pub mod histogram;
+pub mod otlp;
 pub mod series;
 pub mod trace;
 pub mod traced;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{certificate::Certificates, facts};
+use super::certificate::Certificates;
+use super::facts;
+use super::observability::Observer;
 use crate::control::{Latest, Resolution};
 use crate::dispatcher::Change;
 use crate::model::{Inventory, RoutingTable};
@@ -23,6 +25,7 @@ pub(super) struct Publisher {
     pub(super) served: watch::Sender<Latest>,
     pub(super) certificates: Certificates,
     pub(super) counters: Arc<Counters>,
+    pub(super) observer: Observer,
     pub(super) readiness: Readiness,
     /// The log, if its level is not fixed by a flag.
     pub(super) log: Option<LogLevel>,
@@ -45,6 +48,7 @@ impl Publisher {
                 return;
             }
             facts::note(&self.counters, &resolution);
+            self.observer.follow(&resolution);
             // In a cluster also what changes nothing is handed over, since the cluster may want to be told again.
             if self.served.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
                 tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");

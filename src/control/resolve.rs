@@ -15,6 +15,7 @@ mod features;
 mod filter;
 mod flags;
 mod logging;
+mod observability;
 mod policy;
 pub(crate) mod reconciled;
 mod relay;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
-use crate::model::{Inventory, Role, RoutingTable, TransportEncryption};
+use crate::model::{Inventory, Observability, Role, RoutingTable, TransportEncryption};
 
 use access::Rules;
 use address::Addresses;
@@ -65,6 +66,8 @@ pub struct Resolution {
     pub hosts: Vec<String>,
     /// The level of logs that `config-logging` wants; `None` if there is none.
     pub log_level: Option<&'static str>,
+    /// Where traces and numbers go, as `config-observability` says.
+    pub observability: Observability,
     memory: Memory,
 }
 
@@ -114,6 +117,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
+    let observability = observability::resolve(&mut collected.config_maps, settings);
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
@@ -141,7 +145,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let Resolver { services, trust, .. } = resolver;
     let memory =
         Memory { mode, flags, defaults, parents, reconciled, relayed, services, bundles, shared: trust.shared };
-    Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+    Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 
 /// That of the TLS Secrets, unless another one is given.
@@ -187,6 +191,7 @@ impl Resolution {
             || self.certificate != other.certificate
             || self.hosts != other.hosts
             || self.log_level != other.log_level
+            || self.observability != other.observability
     }
 }
 

@@ -2,7 +2,7 @@
 //! dead-lettered, lost or unfinished.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::facts::Facts;
 use super::family::{Family, Reading, float};
@@ -99,6 +99,10 @@ pub struct Counters {
     pub event_types_failed: Counter,
     /// Events of new types that nobody had time for; their `EventType` is made of a later one.
     pub event_types_put_off: Counter,
+    /// Spans that a collector took.
+    pub spans_exported: Counter,
+    /// Spans that found no place, or that no collector took.
+    pub spans_dropped: Arc<Counter>,
     /// Configurations that came into effect.
     pub configurations: Counter,
     /// What is counted for each object and listener.
@@ -140,7 +144,7 @@ impl Counters {
     }
 
     /// What is counted of events and of RabbitMQ.
-    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 24] {
+    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 26] {
         [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
@@ -169,6 +173,8 @@ impl Counters {
                 "Of those, events for which a CESQL expression gave an error or no boolean",
                 &self.undecided,
             ),
+            ("spans_exported", "Spans that a collector took", &self.spans_exported),
+            ("spans_dropped", "Spans that no collector took", &self.spans_dropped),
             ("configurations_applied", "Configurations that came into effect", &self.configurations),
         ]
     }

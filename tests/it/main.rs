@@ -34,4 +34,5 @@ mod senders;
 mod sources;
 mod support;
 mod tidy;
+mod traces;
 mod trust;

@@ -15,7 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("display", &["event"]),
     ("tls", &["model"]),
     ("server", &["model", "telemetry"]),
-    ("client", &["event", "model", "tls"]),
+    ("client", &["event", "model", "telemetry", "tls"]),
     ("auth", &["client", "event", "model", "telemetry"]),
     ("event_type", &["event", "model", "telemetry"]),
     ("channel", &["event", "filter", "model", "telemetry"]),
@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["auth", "channel", "client", "event", "event_type", "ingress", "model", "router", "server", "telemetry"],
     ),
     ("admin", &["model", "server", "supervisor", "telemetry"]),
-    ("cli", &["control", "event", "model", "tls"]),
+    ("cli", &["control", "event", "model", "telemetry", "tls"]),
     ("command", &["channel", "cli", "control", "display", "event", "filter", "model", "server", "tls"]),
     (
         "app",
@@ -79,6 +79,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("prost", &["telemetry"]),
+    ("opentelemetry_proto", &[]),
 ];
 
 /// Crates that must not come in, by whatever way.
