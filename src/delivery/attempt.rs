@@ -119,8 +119,7 @@ impl<T: Transport> Delivery<T> {
     }
 }
 
-/// The span of an attempt (data-plane.md OB-12); of a destination's URL it has neither path nor query, which may hold a
-/// secret.
+/// The span of an attempt (data-plane.md OB-12); of a destination's URL it has neither path nor query.
 fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
     let (name, kind) = match to.target {
         Target::Remote { .. } => ("POST", Kind::Client),

@@ -65,6 +65,17 @@ impl<H> Gate<H> {
         Self { tracer, ..self }
     }
 
+    /// Counts a request that was answered (data-plane.md OB-9).
+    fn count(&self, scheme: Scheme, method: &Method, (status, started): (StatusCode, Instant)) {
+        let requests = &self.counters.series.requests;
+        let by_method = match scheme {
+            Scheme::Http => &requests.http,
+            Scheme::Https => &requests.https,
+        };
+        let by_status = if *method == Method::POST { &by_method.post } else { &by_method.other };
+        by_status.record(Some(status.as_u16()), started.elapsed());
+    }
+
     /// The span of a request (OB-12), which says from now on that it belongs to that.
     fn trace(&self, request: &mut Request<Incoming>, scheme: Scheme) -> Span {
         if !self.tracer.is_on() || request.method() != Method::POST {
@@ -106,7 +117,7 @@ impl<H: Handler> Handler for Gate<H> {
             return response;
         }
         self.served.0.fetch_add(1, Ordering::Relaxed);
-        let (version, post, started) = (request.version(), request.method() == Method::POST, Instant::now());
+        let (version, method, started) = (request.version(), request.method().clone(), Instant::now());
         let mut span = self.trace(&mut request, scheme);
         let mut response = if self.readiness.is_starting() {
             let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
@@ -115,8 +126,7 @@ impl<H: Handler> Handler for Gate<H> {
         } else {
             self.handler.handle(request, scheme).await
         };
-        let (secure, status) = (scheme == Scheme::Https, response.status().as_u16());
-        self.counters.series.requests.record(secure, post, status, started.elapsed());
+        self.count(scheme, &method, (response.status(), started));
         answered(&mut span, response.status());
         // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {

@@ -271,21 +271,22 @@ pub struct Traffic {
     pub handshakes_late: Counter,
 }
 
-/// The requests of senders, by what they came with.
+/// Requests by method.
 #[derive(Debug, Default)]
-pub struct Requests {
-    /// Over HTTP: by `POST`, by other methods.
-    http: [ByStatus; 2],
-    /// Over HTTPS.
-    https: [ByStatus; 2],
+pub struct ByMethod {
+    /// By `POST`.
+    pub post: ByStatus,
+    /// By any other.
+    pub other: ByStatus,
 }
 
-impl Requests {
-    /// A request was answered with this status after so long.
-    pub fn record(&self, secure: bool, post: bool, status: u16, took: Duration) {
-        let [posted, other] = if secure { &self.https } else { &self.http };
-        if post { posted } else { other }.record(Some(status), took);
-    }
+/// The requests of senders.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// Over HTTP.
+    pub http: ByMethod,
+    /// Over HTTPS.
+    pub https: ByMethod,
 }
 
 /// Series by their names.

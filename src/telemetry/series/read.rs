@@ -46,7 +46,7 @@ impl Series {
     fn of_requests(&self) -> Family<'static> {
         let mut family = Family::new("http.server.request.duration", "Requests for events, probes apart");
         for (scheme, methods) in [("http", &self.requests.http), ("https", &self.requests.https)] {
-            for (method, by_status) in ["POST", "_OTHER"].into_iter().zip(methods) {
+            for (method, by_status) in [("POST", &methods.post), ("_OTHER", &methods.other)] {
                 let labels: [Owned; 2] = [("http.request.method", method.into()), ("url.scheme", scheme.into())];
                 push_durations(&mut family, &labels, by_status);
             }
