@@ -25,6 +25,10 @@ use sealpost::model::{
     Access, Acknowledge, Addressable, AuthorizationMode, Channel, ChannelKey, ChannelKind, Discovery, Hosts, Oidc,
     Role, RoutingTable, Rule, Storage, Target, TransportEncryption, TrustBundle,
 };
+use sealpost::telemetry::counters::Counters;
+use sealpost::telemetry::series::{Destination, End, Name};
+use sealpost::telemetry::trace::{Kind, Sampler, Tracer};
+use sealpost::telemetry::traced;
 use sealpost::tls::{MinVersion, SystemRoots};
 use serde_json::{Value, json};
 
@@ -250,6 +254,62 @@ fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
     let last = resolve(&objects, None, &cluster_settings());
     let changed = objects.with_object(2500, cluster_channel(2500, 3));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
+}
+
+/// What tracing costs a delivery of one attempt: while it is off, while the trace is not recorded, and while it is. The
+/// spans are those of the path of one event, and the header that goes with it.
+#[divan::bench(args = ["off", "not_recorded", "recorded"])]
+fn trace(bencher: Bencher<'_, '_>, mode: &str) {
+    let (spans, mut finished) = tokio::sync::mpsc::channel(4096);
+    let tracer = Tracer::default();
+    match mode {
+        "off" => {}
+        "not_recorded" => tracer.record(Sampler::Never, spans, Arc::default()),
+        _ => tracer.record(Sampler::Always, spans, Arc::default()),
+    }
+    let event = event();
+    bencher.bench_local(|| {
+        let publish = tracer.start("publish", Kind::Producer, event.trace());
+        let mut deliver = tracer.start("deliver", Kind::Consumer, publish.context());
+        traced::describe(&mut deliver, &event);
+        let hop = deliver.child("send subscriber", Kind::Internal);
+        let mut attempt = hop.child("POST", Kind::Client);
+        let mut headers = HeaderMap::new();
+        if let Some(context) = attempt.context() {
+            context.write(&mut headers);
+        }
+        attempt.tell(|| [("http.response.status_code", 200.into())]);
+        drop((attempt, hop, deliver, publish));
+        while finished.try_recv().is_ok() {}
+        black_box(headers);
+    });
+}
+
+/// What a delivery of one attempt costs in numbers.
+#[divan::bench]
+fn count(bencher: Bencher<'_, '_>) {
+    let counters = Counters::default();
+    let name = Name { kind: "subscription", namespace: "default".into(), name: "s".into() };
+    let series = counters.series.subscription(&name);
+    bencher.bench(|| {
+        counters.enqueue(&series);
+        series.begin();
+        let in_flight = series.in_flight.enter();
+        series.attempt(Destination::Subscriber, Ok(200));
+        drop(in_flight);
+        series.dispatched(Some(200), std::time::Duration::from_micros(80));
+        counters.end(&series, End::Delivered);
+    });
+}
+
+/// Reading all numbers of so many subscriptions, as a scrape does.
+#[divan::bench(args = [1, 1000])]
+fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
+    let counters = Counters::default();
+    let name = |number: usize| Name { kind: "trigger", namespace: "ns".into(), name: format!("t{number}").into() };
+    let all: Vec<_> = (0..subscriptions).map(|number| counters.series.subscription(&name(number))).collect();
+    all.iter().for_each(|series| series.dispatched(Some(200), std::time::Duration::from_micros(80)));
+    bencher.bench(|| counters.render());
 }
 
 /// Tells one key.

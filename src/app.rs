@@ -3,7 +3,9 @@
 mod certificate;
 mod configuration;
 mod controller;
+mod facts;
 mod listeners;
+mod observability;
 mod publisher;
 mod senders;
 mod shutdown;
@@ -37,10 +39,13 @@ use crate::source::Sources;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::Traffic;
+use crate::telemetry::trace::Tracer;
 use crate::tls::{MinVersion, SystemRoots};
 use certificate::Certificates;
 use configuration::Configuration;
 use listeners::Listeners;
+use observability::Observer;
 use publisher::Publisher;
 use senders::Senders;
 use shutdown::{Signals, Stage};
@@ -68,6 +73,8 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
 
     let (parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
     tasks.start(parts.tables.subscribe(), &mut stages);
+    let traced = (parts.router.tracer().clone(), &parts.counters);
+    let observer = Observer::start(&options, traced, min_version, &parts.first, &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
@@ -77,14 +84,19 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         tables: parts.tables.clone(),
         served,
         certificates: certificates.clone(),
+        counters: Arc::clone(&parts.counters),
+        observer,
         readiness: parts.readiness.clone(),
         log: Some(log).filter(|_| options.log_level.is_none()),
     };
+    if is_complete {
+        facts::note(&parts.counters, &parts.first);
+    }
     if is_complete && parts.readiness.started() {
         tracing::info!("Ready");
     }
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
-    stages.accepting.spawn("certificate", certificates.keep_fresh(stages.stop.clone()));
+    stages.accepting.spawn("certificate", certificates.keep_fresh(Arc::clone(&parts.counters), stages.stop.clone()));
     Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
 }
 
@@ -116,7 +128,8 @@ impl Parts {
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
         let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
-        let nothing = Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new() };
+        let nothing =
+            Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new(), series: Vec::new() };
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let router = Arc::new(router.with_event_types(senders.event_types.clone()));
@@ -182,14 +195,17 @@ impl Parts {
         stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop.clone()));
 
         let stop = stages.answering_stop.clone();
-        stages.answering.spawn("admin", server::serve(listeners.admin, None, Limits::default(), admin, stop));
+        let answering = Limits { traffic: Arc::clone(&self.counters.series.admin), ..Limits::default() };
+        stages.answering.spawn("admin", server::serve(listeners.admin, None, answering, admin, stop));
 
         let tls = certificates.identity().server_config(self.min_version)?;
         let served = Served::default();
         stages.lingering = Some(served.clone()).filter(|_| options.kubernetes);
         let (http, https) = (listeners.http, listeners.https);
         let gate = (self.readiness.clone(), served);
-        let ports = Ports { http, https, tls, limits: limits(options), gate };
+        let (limits, counters) = (limits(options), Arc::clone(&self.counters));
+        let tracer = self.router.tracer().clone();
+        let ports = Ports { http, https, tls, limits, gate, counters, tracer };
         let relay = |parts: &Self| Relay {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
@@ -260,17 +276,22 @@ struct Ports {
     tls: Arc<rustls::ServerConfig>,
     limits: Limits,
     gate: (Readiness, Served),
+    counters: Arc<Counters>,
+    tracer: Tracer,
 }
 
 impl Ports {
     /// Serves both by one handler, until the stop.
     fn serve(self, handler: impl Handler, stages: &mut Stage) {
         let (readiness, served) = self.gate;
-        let handler = Arc::new(Gate::new(handler, readiness, served));
+        let gate = Gate::new(handler, readiness, served).counted(Arc::clone(&self.counters));
+        let handler = Arc::new(gate.traced(self.tracer));
         let stop = stages.stop.clone();
-        let http = server::serve(self.http, None, self.limits.clone(), Arc::clone(&handler), stop.clone());
+        let counted = |traffic: &Arc<Traffic>| Limits { traffic: Arc::clone(traffic), ..self.limits.clone() };
+        let (plain, secure) = (counted(&self.counters.series.http), counted(&self.counters.series.https));
+        let http = server::serve(self.http, None, plain, Arc::clone(&handler), stop.clone());
         stages.accepting.spawn("http listener", http);
-        let https = server::serve(self.https, Some(self.tls), self.limits, handler, stop);
+        let https = server::serve(self.https, Some(self.tls), secure, handler, stop);
         stages.accepting.spawn("https listener", https);
     }
 }

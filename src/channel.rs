@@ -1,6 +1,7 @@
 //! Where events rest between the sender and the subscribers: the seam between what publishes, what consumes, and the
 //! backend that keeps the queues.
 
+pub mod counted;
 pub mod memory;
 pub mod rabbitmq;
 pub mod storages;
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
-use crate::telemetry::tally::End;
 
 /// When a sender that met a full queue should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -129,6 +130,8 @@ pub struct Message {
     pub event: Arc<Event>,
     /// What was tried before.
     pub progress: Progress,
+    /// When it came into its queue; of RabbitMQ's, when it came from there.
+    pub came: Instant,
     ticket: Ticket,
 }
 
@@ -141,17 +144,17 @@ enum Ticket {
 
 impl Message {
     fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Self {
-        Self { event, progress, ticket }
+        Self { event, progress, came: Instant::now(), ticket }
     }
 
-    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot; gives what became of it.
-    pub async fn settle(self, outcome: Outcome) -> End {
+    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
+    pub async fn settle(self, outcome: Outcome) {
         match self.ticket {
             Ticket::Memory(ticket) => {
                 if let Outcome::Lost(loss) = &outcome {
                     loss.report(&self.event);
                 }
-                ticket.settle(&outcome)
+                ticket.settle(&outcome);
             }
             Ticket::Rabbitmq(ticket) => ticket.settle(&self.event, outcome).await,
         }

@@ -11,6 +11,7 @@ mod pod;
 mod rabbitmq;
 mod run;
 mod send;
+mod telemetry;
 mod value;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,7 @@ pub use pod::Addresses;
 pub use rabbitmq::{QueueType, RabbitmqAccess, RabbitmqOptions};
 pub use run::{DefaultChannel, LimitOptions, LogFormat, Role, RunOptions};
 pub use send::{Mode, SendOptions};
+pub use telemetry::TelemetryOptions;
 
 /// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.
 #[derive(Debug, Parser)]

@@ -4,6 +4,7 @@
 //! (gaps.md G-59). The client knows destinations and answers, not subscriptions.
 
 mod answer;
+mod collector;
 mod error;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use time::OffsetDateTime;
 use crate::event::{Event, http as binding};
 use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
 use crate::tls::{self, MinVersion, SystemRoots};
+pub use collector::Collectors;
 pub use error::TransportError;
 
 /// Redirects that keep method and body are followed this often (data-plane.md A-42).
@@ -39,7 +41,7 @@ pub trait Transport: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
 }
 
-/// A request with an event in this format, and what is forwarded beside it.
+/// A request with an event in this format, what is forwarded beside it, and its trace.
 #[must_use]
 pub fn request(event: &Event, format: Format) -> Request<Bytes> {
     let (mut headers, body) = match format {
@@ -48,6 +50,9 @@ pub fn request(event: &Event, format: Format) -> Request<Bytes> {
     };
     for (name, value) in event.forwarded() {
         headers.append(name.clone(), value.clone());
+    }
+    if let Some(trace) = event.trace() {
+        trace.write(&mut headers);
     }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;

@@ -5,30 +5,35 @@
 
 mod attempt;
 mod dead_letter;
+mod lane;
 mod lanes;
 mod retry;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use backoff::backoff::Backoff;
 use bytes::Bytes;
 use http::Response;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::auth::Tokens;
 use crate::auth::token::NoIssuer;
-use crate::channel::{Deferral, Outcome, Progress, Stage};
+use crate::channel::{Deferral, Outcome, Progress, Stage, counted};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
 use crate::event_type::EventTypes;
-use crate::model::{Addressable, Order, Subscription, SubscriptionKind};
+use crate::model::{Addressable, Subscription, SubscriptionKind};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
-use crate::telemetry::tally::Tally;
+use crate::telemetry::series::Destination;
+use crate::telemetry::trace::{Kind, Span};
+use crate::telemetry::traced;
 use dead_letter::Failure;
+pub use lane::Lane;
+use lane::Story;
 use retry::Schedule;
 
 pub use lanes::Lanes;
@@ -55,63 +60,6 @@ pub struct Delivery<T> {
     event_types: EventTypes,
 }
 
-/// One subscription while events are delivered to it: its newest configuration, and how many attempts may run.
-pub struct Lane {
-    current: ArcSwap<Subscription>,
-    attempts: Arc<Semaphore>,
-    concurrency: usize,
-    tally: Tally,
-}
-
-impl Lane {
-    /// A lane on which at most `concurrency` attempts run at once.
-    #[must_use]
-    pub fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
-        let concurrency = concurrency.max(1);
-        let attempts = Arc::new(Semaphore::new(concurrency));
-        Self { current: ArcSwap::new(subscription), attempts, concurrency, tally: Tally::default() }
-    }
-
-    /// The configuration from now on: the next attempt uses it, even of an event that has been tried before.
-    pub fn configure(&self, subscription: Arc<Subscription>) {
-        self.current.store(subscription);
-    }
-
-    /// The configuration now.
-    #[must_use]
-    pub fn current(&self) -> Arc<Subscription> {
-        self.current.load_full()
-    }
-
-    /// Whether its events wait for those before them.
-    #[must_use]
-    pub fn order(&self) -> Order {
-        self.current.load().delivery.order
-    }
-
-    /// Waits until an attempt may run. First come, first served.
-    pub async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.attempts).acquire_owned().await.ok()
-    }
-
-    /// What happened on it.
-    #[must_use]
-    pub fn tally(&self) -> &Tally {
-        &self.tally
-    }
-
-    /// Attempts at the subscriber that run now.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.concurrency.saturating_sub(self.attempts.available_permits())
-    }
-
-    /// Remembers a failed attempt.
-    fn failed(&self, leg: Leg, failure: &Failure) {
-        self.tally.failed(leg.as_str(), failure.place(), failure.reason());
-    }
-}
-
 /// Which of the three destinations a hop is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leg {
@@ -133,6 +81,24 @@ impl Leg {
     /// What an attempt needs; only those at the subscriber are bounded.
     async fn permit(self, lane: &Lane) -> Option<OwnedSemaphorePermit> {
         if self == Self::Subscriber { lane.permit().await } else { None }
+    }
+
+    /// As what it is counted.
+    fn counted(self) -> Destination {
+        match self {
+            Self::Subscriber => Destination::Subscriber,
+            Self::Reply => Destination::Reply,
+            Self::DeadLetterSink => Destination::DeadLetterSink,
+        }
+    }
+
+    /// What its span is called.
+    fn step(self) -> &'static str {
+        match self {
+            Self::Subscriber => "send subscriber",
+            Self::Reply => "send reply",
+            Self::DeadLetterSink => "send dead letter sink",
+        }
     }
 
     fn as_str(self) -> &'static str {
@@ -215,6 +181,13 @@ impl<T: Transport> Delivery<T> {
         Self { event_types, ..self }
     }
 
+    /// A lane for this subscription, counted under its name.
+    #[must_use]
+    pub fn lane(&self, subscription: Arc<Subscription>, concurrency: usize) -> Lane {
+        let series = counted::subscription(&self.counters, &subscription.key);
+        Lane::new(subscription, concurrency).counted(series)
+    }
+
     /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt at the
     /// subscriber.
     pub async fn deliver(
@@ -224,17 +197,45 @@ impl<T: Transport> Delivery<T> {
         permit: OwnedSemaphorePermit,
         progress: Progress,
     ) -> Outcome {
+        let story = Story::new(lane, self.begin(event, lane));
+        let outcome = self.tell(event, &story, permit, progress).await;
+        story.ended(&outcome);
+        outcome
+    }
+
+    /// The span of a delivery.
+    fn begin(&self, event: &Event, lane: &Lane) -> Span {
+        let mut span = self.router.tracer().start("deliver", Kind::Consumer, event.trace());
+        span.tell(|| {
+            [
+                ("messaging.system", "knative".into()),
+                ("messaging.operation.name", "deliver".into()),
+                ("messaging.operation.type", "process".into()),
+                ("messaging.destination.name", lane.series().destination().to_owned().into()),
+            ]
+        });
+        traced::describe(&mut span, event);
+        span
+    }
+
+    async fn tell(
+        &self,
+        event: &Arc<Event>,
+        story: &Story<'_>,
+        permit: OwnedSemaphorePermit,
+        progress: Progress,
+    ) -> Outcome {
         let tries = Tries::from(&progress);
         match progress.stage {
-            Stage::Subscriber => self.send_to_subscriber(event, lane, permit, tries).await,
+            Stage::Subscriber => self.send_to_subscriber(event, story, permit, tries).await,
             Stage::Reply(reply) => {
                 drop(permit);
-                self.send_reply(event, lane, reply, tries).await
+                self.send_reply(event, story, reply, tries).await
             }
             Stage::DeadLetterSink(dead) => {
                 drop(permit);
                 let failure = Failure::noted(&dead);
-                self.send_dead_letter(lane, dead, failure, tries).await
+                self.send_dead_letter(story, dead, failure, tries).await
             }
         }
     }
@@ -242,23 +243,23 @@ impl<T: Transport> Delivery<T> {
     async fn send_to_subscriber(
         &self,
         event: &Arc<Event>,
-        lane: &Lane,
+        story: &Story<'_>,
         permit: OwnedSemaphorePermit,
         tries: Tries,
     ) -> Outcome {
-        match self.send(Hop { leg: Leg::Subscriber, event }, lane, Some(permit), tries).await {
-            Ok(answer) => self.follow_up(event, lane, answer, tries.anew()).await,
+        match self.send(Hop { leg: Leg::Subscriber, event }, story, Some(permit), tries).await {
+            Ok(answer) => self.follow_up(event, story, answer, tries.anew()).await,
             Err(Stop::Deferred { attempts, wait }) => {
                 Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts, wait })
             }
-            Err(Stop::Failed(failure)) => self.bury(event, lane, failure, tries.anew()).await,
+            Err(Stop::Failed(failure)) => self.bury(event, story, failure, tries.anew()).await,
             Err(Stop::Gone) => Outcome::Delivered,
         }
     }
 
     /// Sends the event that the subscriber answered with, if it did and somebody wants it (DP-21, DP-22).
-    async fn follow_up(&self, event: &Arc<Event>, lane: &Lane, answer: Response<Bytes>, tries: Tries) -> Outcome {
-        let subscription = lane.current();
+    async fn follow_up(&self, event: &Arc<Event>, story: &Story<'_>, answer: Response<Bytes>, tries: Tries) -> Outcome {
+        let subscription = story.lane.current();
         let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
         let (parts, body) = answer.into_parts();
         match binding::decode_reply(parts.headers, &body) {
@@ -266,100 +267,121 @@ impl<T: Transport> Delivery<T> {
             Ok(Some(reply)) => {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
                 let reply = restore_ttl(reply, event, &subscription);
-                self.send_reply(event, lane, Arc::new(reply), tries).await
+                self.send_reply(event, story, Arc::new(reply), tries).await
             }
             Err(error) => {
                 let failure = Failure::unsendable(destination, &error);
-                lane.failed(Leg::Reply, &failure);
-                self.bury(event, lane, failure, tries).await
+                story.lane.failed(Leg::Reply, &failure);
+                self.bury(event, story, failure, tries).await
             }
         }
     }
 
-    async fn send_reply(&self, event: &Arc<Event>, lane: &Lane, reply: Arc<Event>, tries: Tries) -> Outcome {
-        match self.send(Hop { leg: Leg::Reply, event: &reply }, lane, None, tries).await {
+    async fn send_reply(&self, event: &Arc<Event>, story: &Story<'_>, reply: Arc<Event>, tries: Tries) -> Outcome {
+        match self.send(Hop { leg: Leg::Reply, event: &reply }, story, None, tries).await {
             Ok(_) | Err(Stop::Gone) => Outcome::Delivered,
             Err(Stop::Deferred { attempts, wait }) => {
                 Outcome::Deferred(Deferral { stage: Stage::Reply(reply), attempts, wait })
             }
             Err(Stop::Failed(failure)) => {
                 let failure = failure.with_forwarded(reply.forwarded().to_vec());
-                self.bury(event, lane, failure, tries.anew()).await
+                self.bury(event, story, failure, tries.anew()).await
             }
         }
     }
 
     /// Sends the event to the dead letter sink; without one, nobody has it (DP-27, DP-28).
-    async fn bury(&self, event: &Event, lane: &Lane, failure: Failure, tries: Tries) -> Outcome {
-        let subscription = lane.current();
+    async fn bury(&self, event: &Event, story: &Story<'_>, failure: Failure, tries: Tries) -> Outcome {
+        let subscription = story.lane.current();
         if subscription.dead_letter_sink.is_none() {
-            return homeless(failure, lane);
+            return homeless(failure, story);
         }
         let dead = Arc::new(failure.annotate(event.clone()));
-        self.send_dead_letter(lane, dead, failure, tries).await
+        self.send_dead_letter(story, dead, failure, tries).await
     }
 
-    async fn send_dead_letter(&self, lane: &Lane, dead: Arc<Event>, failure: Failure, tries: Tries) -> Outcome {
-        match self.send(Hop { leg: Leg::DeadLetterSink, event: &dead }, lane, None, tries).await {
+    async fn send_dead_letter(&self, story: &Story<'_>, dead: Arc<Event>, failure: Failure, tries: Tries) -> Outcome {
+        match self.send(Hop { leg: Leg::DeadLetterSink, event: &dead }, story, None, tries).await {
             Ok(_answer) => Outcome::DeadLettered,
             Err(Stop::Deferred { attempts, wait }) => {
                 Outcome::Deferred(Deferral { stage: Stage::DeadLetterSink(dead), attempts, wait })
             }
             Err(Stop::Failed(second)) => {
                 let end = format!("the dead letter sink failed too: {second}");
-                Outcome::Lost(failure.into_loss(&lane.current(), &end))
+                Outcome::Lost(failure.into_loss(&story.lane.current(), &end))
             }
-            Err(Stop::Gone) => homeless(failure, lane),
+            Err(Stop::Gone) => homeless(failure, story),
         }
     }
 
-    /// Sends an event until it is taken or the delivery spec's attempts are used up. Between attempts no permit is
-    /// held, so that waiting delays nobody.
+    /// Sends an event until it is taken or the delivery spec's attempts are used up.
     async fn send(
         &self,
         hop: Hop<'_>,
-        lane: &Lane,
+        story: &Story<'_>,
+        permit: Option<OwnedSemaphorePermit>,
+        tries: Tries,
+    ) -> Result<Response<Bytes>, Stop> {
+        let started = Instant::now();
+        let mut span = story.span.child(hop.leg.step(), Kind::Internal);
+        let sent = self.try_to_send(hop, (story, &mut span), permit, tries).await;
+        story.hopped(started.elapsed());
+        if let Err(Stop::Failed(failure)) = &sent {
+            span.failed(|| failure.to_string().into());
+        }
+        sent
+    }
+
+    /// Between attempts no permit is held, so that waiting delays nobody.
+    async fn try_to_send(
+        &self,
+        hop: Hop<'_>,
+        (story, span): (&Story<'_>, &mut Span),
         mut permit: Option<OwnedSemaphorePermit>,
         tries: Tries,
     ) -> Result<Response<Bytes>, Stop> {
         if !tries.wait.is_zero() {
             drop(permit.take());
             tokio::time::sleep(tries.wait).await;
-            permit = hop.leg.permit(lane).await;
+            permit = hop.leg.permit(story.lane).await;
         }
-        let mut schedule = Schedule::new(&lane.current().delivery, self.options.jitter).after(tries.attempts);
+        let mut schedule = Schedule::new(&story.lane.current().delivery, self.options.jitter).after(tries.attempts);
         loop {
-            let subscription = lane.current();
+            let subscription = story.lane.current();
             let Some(destination) = hop.leg.destination(&subscription) else { return Err(Stop::Gone) };
-            let (failure, retry_after) = match self.attempt(hop, &subscription, destination, permit).await {
-                Ok(answer) => return Ok(answer),
-                Err(backoff::Error::Permanent(failure)) => {
-                    lane.failed(hop.leg, &failure);
-                    return Err(Stop::Failed(failure.after(schedule.attempts())));
-                }
-                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-            };
-            lane.failed(hop.leg, &failure);
+            let (failure, retry_after) =
+                match self.attempt(hop, (story, span, schedule.done()), (&subscription, destination), permit).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(backoff::Error::Permanent(failure)) => {
+                        story.lane.failed(hop.leg, &failure);
+                        return Err(Stop::Failed(failure.after(schedule.attempts())));
+                    }
+                    Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
+                };
+            story.lane.failed(hop.leg, &failure);
             let Some(wait) = schedule.next_backoff() else {
                 return Err(Stop::Failed(failure.after(schedule.attempts())));
             };
             let wait = wait.max(retry_after.unwrap_or_default());
+            let attempts = i64::from(schedule.done());
+            span.happened("retry", || {
+                let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
+                [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
+            });
             if tries.patience.is_some_and(|patience| wait > patience) {
-                self.counters.retries.increment();
-                lane.tally.retries.increment();
+                self.counters.retry(story.lane.series());
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
             tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
-            self.counters.retries.increment();
-            lane.tally.retries.increment();
-            permit = hop.leg.permit(lane).await;
+            self.counters.retry(story.lane.series());
+            permit = hop.leg.permit(story.lane).await;
         }
     }
 }
 
-fn homeless(failure: Failure, lane: &Lane) -> Outcome {
-    Outcome::Lost(failure.into_loss(&lane.current(), "there is no dead letter sink"))
+fn homeless(failure: Failure, story: &Story<'_>) -> Outcome {
+    Outcome::Lost(failure.into_loss(&story.lane.current(), "there is no dead letter sink"))
 }
 
 /// What a Trigger's subscriber answers with keeps the hops that its event had left (data-plane.md BF-12).

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{ChannelBackend, Consumer, Opened, Publisher};
 use crate::client::Transport;
-use crate::delivery::{Delivery, Lane, Lanes};
+use crate::delivery::{Delivery, Lanes};
 use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, SubscriptionKey};
 use crate::router::{Router, Serving};
+use crate::telemetry::series::ChannelSeries;
 
 /// A table to serve from now on.
 pub struct Change {
@@ -43,6 +44,7 @@ pub struct Dispatcher<T> {
 struct Open {
     channel: Arc<Channel>,
     publisher: Arc<dyn Publisher>,
+    series: Arc<ChannelSeries>,
 }
 
 impl<T: Transport> Dispatcher<T> {
@@ -91,6 +93,7 @@ impl<T: Transport> Dispatcher<T> {
         while self.workers.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.open);
         let mut publishers = Vec::with_capacity(table.channels().len());
+        let mut series = Vec::with_capacity(table.channels().len());
         let mut configured = HashSet::new();
         for channel in table.channels() {
             let (key, open) = match before.remove_entry(&channel.key) {
@@ -102,10 +105,11 @@ impl<T: Transport> Dispatcher<T> {
                 }
             };
             publishers.push(Arc::clone(&open.publisher));
+            series.push(Arc::clone(&open.series));
             self.open.insert(key, open);
         }
         self.gone.extend(before.into_values());
-        self.router.serve(Serving { table: Arc::clone(table), publishers });
+        self.router.serve(Serving { table: Arc::clone(table), publishers, series });
         self.retire(&configured);
     }
 
@@ -117,7 +121,7 @@ impl<T: Transport> Dispatcher<T> {
         for subscription in &channel.subscriptions {
             self.configure(subscription);
         }
-        Open { channel: Arc::clone(channel), publisher }
+        Open { channel: Arc::clone(channel), publisher, series: self.router.series(&channel.key) }
     }
 
     /// Gives up the queues of channels that are gone or have changed, but for those that are `configured` anew.
@@ -140,8 +144,8 @@ impl<T: Transport> Dispatcher<T> {
 
     /// What is left in a queue of before, in another backend, is delivered on the same lane: as the subscription is now.
     fn start(&mut self, subscription: Arc<Subscription>, consumer: Consumer) {
-        let concurrency = self.concurrency;
-        let lane = self.lanes.get_or_insert(subscription.key.clone(), || Lane::new(subscription, concurrency));
+        let lane =
+            self.lanes.get_or_insert(subscription.key.clone(), || self.delivery.lane(subscription, self.concurrency));
         self.workers.spawn(worker::run(lane, consumer, Arc::clone(&self.delivery)));
     }
 }

@@ -8,6 +8,7 @@ mod decode_error;
 pub mod http;
 mod json;
 pub mod knative;
+mod trace;
 mod validate;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 
 pub use attribute::{Attribute, Kind, PREFIX, is_name};
 pub use decode_error::DecodeError;
+pub use trace::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// The version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub struct Event {
     data: Bytes,
     forwarded: Vec<(HeaderName, HeaderValue)>,
     lease: Option<Lease>,
+    trace: Option<Arc<TraceContext>>,
 }
 
 impl Event {
@@ -86,6 +89,7 @@ impl Event {
             data: Bytes::new(),
             forwarded: Vec::new(),
             lease: None,
+            trace: None,
         }
     }
 
@@ -102,6 +106,24 @@ impl Event {
     pub fn with_lease(mut self, lease: Lease) -> Self {
         self.lease = Some(lease);
         self
+    }
+
+    /// The same event, of this trace; it is not part of what the event is.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// It is of this trace from now on.
+    pub fn set_trace(&mut self, trace: Option<Arc<TraceContext>>) {
+        self.trace = trace;
+    }
+
+    /// The trace that it belongs to, as whoever sent it last tells.
+    #[must_use]
+    pub fn trace(&self) -> Option<&Arc<TraceContext>> {
+        self.trace.as_ref()
     }
 
     /// The version of the specification that the event follows.
@@ -208,7 +230,7 @@ impl std::fmt::Debug for Event {
 impl Eq for Event {}
 
 impl PartialEq for Event {
-    /// Same attributes (in any order), same data, same forwarded headers; what keeps the event alive is not compared.
+    /// Same attributes (in any order), same data, same forwarded headers; what keeps the event alive, and its trace, are not compared.
     fn eq(&self, other: &Self) -> bool {
         self.spec_version == other.spec_version
             && self.content_type == other.content_type

@@ -51,7 +51,7 @@ impl Ingress {
         let credentials = Credentials::of(request.headers(), access);
         let events = self.read(request).await?;
         let admitted = self.gate.admit(access, &credentials, &events).await;
-        admitted.map_err(|denial| Answer::Refused(self.router.refuse(denial)))?;
+        admitted.map_err(|denial| Answer::Refused(self.router.refuse(&serving, index, denial)))?;
         self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
         Ok(Answer::Accepted)
     }

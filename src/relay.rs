@@ -5,6 +5,7 @@
 
 mod answer;
 mod broker;
+mod trace;
 mod trigger;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use crate::auth::token::TokenError;
 use crate::auth::{Credentials, Denial, Gate, Tokens};
@@ -86,8 +88,14 @@ impl<T: Transport> Relay<T> {
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,
     ) -> Result<Response<Bytes>, Unsent> {
+        let mut span = trace::begin(self.router.tracer(), request.headers_mut());
         self.tokens.authorize(request.headers_mut(), sender, to).await?;
-        Ok(self.transport.send(request, to, self.timeout).await?)
+        let started = Instant::now();
+        let sent = self.transport.send(request, to, self.timeout).await;
+        let status = sent.as_ref().ok().map(|answer| answer.status().as_u16());
+        self.counters.series.sent.record(status, started.elapsed());
+        trace::finish(&mut span, &sent);
+        Ok(sent?)
     }
 }
 

@@ -12,11 +12,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::auth::policy::{self, Denial, Inside};
-use crate::channel::{PublishError, Publisher};
+use crate::channel::{PublishError, Publisher, counted};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypes;
 use crate::model::{Channel, ChannelKey, ChannelKind, RoutingTable};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::{Arrival, ChannelSeries};
+use crate::telemetry::trace::{Kind, Span, Tracer};
+use crate::telemetry::traced;
 
 /// A routing table with a publisher for each of its channels.
 pub struct Serving {
@@ -24,6 +27,17 @@ pub struct Serving {
     pub table: Arc<RoutingTable>,
     /// In the order of [`RoutingTable::channels`].
     pub publishers: Vec<Arc<dyn Publisher>>,
+    /// What is counted for each, in the same order.
+    pub series: Vec<Arc<ChannelSeries>>,
+}
+
+impl Serving {
+    /// Counts what became of events for the channel at `index`.
+    fn arrived(&self, index: usize, arrival: Arrival, events: usize) {
+        if let Some(series) = self.series.get(index) {
+            series.arrived(arrival, events as u64);
+        }
+    }
 }
 
 /// Why events were not accepted.
@@ -49,6 +63,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What it counts as.
+    fn arrival(&self) -> Arrival {
+        match self {
+            Self::NotFound(_) | Self::Invalid(_) => Arrival::Invalid,
+            Self::TtlExhausted => Arrival::TtlExhausted,
+            Self::Denied(_) => Arrival::Denied,
+            Self::Publish(PublishError::Full { .. }) => Arrival::Full,
+            Self::Publish(PublishError::Unavailable(_)) => Arrival::Unavailable,
+            Self::Publish(PublishError::Undelivered { .. }) => Arrival::Undelivered,
+        }
+    }
+
     /// The status that says so by HTTP (interface.md §5).
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -69,6 +95,7 @@ pub struct Router {
     max_ttl: i32,
     counters: Arc<Counters>,
     event_types: EventTypes,
+    tracer: Tracer,
 }
 
 impl Router {
@@ -76,13 +103,31 @@ impl Router {
     #[must_use]
     pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
         let event_types = EventTypes::default();
-        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters, event_types }
+        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters, event_types, tracer: Tracer::default() }
     }
 
     /// The same router; `EventType`s are made of what it accepts, where that is wanted.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypes) -> Self {
         Self { event_types, ..self }
+    }
+
+    /// The same router; what it accepts is traced by this.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What traces events.
+    #[must_use]
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// What is counted for a channel; for configuring, not for each event.
+    #[must_use]
+    pub fn series(&self, key: &ChannelKey) -> Arc<ChannelSeries> {
+        counted::channel(&self.counters, key)
     }
 
     /// What is served now.
@@ -106,7 +151,10 @@ impl Router {
         else {
             return Ok(());
         };
+        let count = events.len();
         let accepted = self.publish(channel, publisher.as_ref(), events).await;
+        let arrival = accepted.as_ref().map_or_else(Refusal::arrival, |()| Arrival::Accepted);
+        serving.arrived(index, arrival, count);
         if accepted.is_err() {
             self.counters.refused.increment();
         }
@@ -122,15 +170,31 @@ impl Router {
         binding::validate(&event)?;
         let serving = self.serving();
         let (index, channel) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
-        policy::admit_inside(channel.access.as_ref(), inside, &event).map_err(|denial| self.refuse(denial))?;
+        policy::admit_inside(channel.access.as_ref(), inside, &event)
+            .map_err(|denial| self.refuse(&serving, index, denial))?;
         self.accept(&serving, index, vec![event]).await
     }
 
-    /// Refuses events whose sender may not send them.
+    /// Refuses events for the channel at `index`, whose sender may not send them.
     #[must_use]
-    pub fn refuse(&self, denial: Denial) -> Refusal {
+    pub fn refuse(&self, serving: &Serving, index: usize, denial: Denial) -> Refusal {
+        serving.arrived(index, Arrival::Denied, 1);
         self.counters.refused.increment();
         Refusal::Denied(denial)
+    }
+
+    /// A span for each event, which belongs to it from now on; none while nothing is traced.
+    fn trace(&self, channel: &Channel, events: &mut [Event]) -> Vec<Span> {
+        if !self.tracer.is_on() {
+            return Vec::new();
+        }
+        let begin = |event: &mut Event| {
+            let mut span = self.tracer.start("publish", Kind::Producer, event.trace());
+            describe(&mut span, &channel.key, event);
+            event.set_trace(span.context().cloned());
+            span
+        };
+        events.iter_mut().map(begin).collect()
     }
 
     async fn publish(
@@ -142,14 +206,38 @@ impl Router {
         if channel.key.kind == ChannelKind::Broker {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
+        let mut spans = self.trace(channel, &mut events);
         let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
         for event in &events {
             self.event_types.observe(channel.event_types.as_ref(), event);
         }
-        publisher.publish(&events).await?;
+        let published = publisher.publish(&events).await;
+        if let Err(error) = &published {
+            spans.iter_mut().for_each(|span| span.failed(|| error.to_string().into()));
+        }
+        published?;
         self.counters.accepted.add(events.len() as u64);
         Ok(())
     }
+}
+
+/// What is told of an event that is published (data-plane.md OB-8, OB-13).
+fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
+    let (kind, name, namespace) = match key.kind {
+        ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
+        ChannelKind::Broker => ("broker", "kn.broker.name", "kn.broker.namespace"),
+    };
+    span.tell(|| {
+        [
+            ("messaging.system", "knative".into()),
+            ("messaging.operation.name", "publish".into()),
+            ("messaging.operation.type", "send".into()),
+            ("messaging.destination.name", format!("{kind}:{}.{}", key.name, key.namespace).into()),
+            (name, key.name.clone().into()),
+            (namespace, key.namespace.clone().into()),
+        ]
+    });
+    traced::describe(span, event);
 }
 
 /// Counts the hop into a broker and notes the arrival (BI-5, BI-6; a TTL above `max_ttl` is not believed, G-56).

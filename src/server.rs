@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::Scheme;
+use crate::telemetry::series::Traffic;
 use connection::{Activity, Expired, Watched};
 
 /// How long accepting pauses when the system has no descriptor left.
@@ -38,8 +39,8 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
-/// What a peer may cost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a peer may cost, and where that is counted.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections open at once on one listener; further ones wait in the system's backlog.
     pub max_connections: usize,
@@ -51,6 +52,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// From accepting to the end of the TLS handshake.
     pub handshake_timeout: Duration,
+    /// Where connections are counted.
+    pub traffic: Arc<Traffic>,
 }
 
 impl Default for Limits {
@@ -61,6 +64,7 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             handshake_timeout: Duration::from_secs(10),
+            traffic: Arc::default(),
         }
     }
 }
@@ -139,19 +143,29 @@ async fn connect<H: Handler>(stream: TcpStream, _slot: OwnedSemaphorePermit, lis
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
+    let traffic = Arc::clone(&listener.limits.traffic);
+    traffic.accepted.increment();
+    let _open = traffic.open.enter();
     let Some(acceptor) = &listener.tls else {
         return converse(stream, Scheme::Http, Activity::new(), listener).await;
     };
     match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
+            traffic.handshakes.increment();
             let activity = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Activity::new().multiplexed(),
                 _ => Activity::new(),
             };
             converse(stream, Scheme::Https, activity, listener).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-        Err(_elapsed) => tracing::debug!("TLS handshake took too long"),
+        Ok(Err(error)) => {
+            traffic.handshakes_failed.increment();
+            tracing::debug!(%error, "TLS handshake failed");
+        }
+        Err(_elapsed) => {
+            traffic.handshakes_late.increment();
+            tracing::debug!("TLS handshake took too long");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::{RoutingTable, Source, SubscriptionKey};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::End;
 
 /// Events of one source that may be unfinished at once; what comes due meanwhile is left out.
 const MAX_UNFINISHED: usize = 16;
@@ -92,7 +93,7 @@ async fn send<T: Transport>(
     counters: Arc<Counters>,
     stop: CancellationToken,
 ) {
-    let lane = Arc::new(Lane::new(Arc::clone(&source.subscription), MAX_UNFINISHED));
+    let lane = Arc::new(delivery.lane(Arc::clone(&source.subscription), MAX_UNFINISHED));
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
     while let Some(next) = source.schedule.next_after(last.max(Timestamp::now())) {
@@ -130,15 +131,17 @@ async fn deliver<T: Transport>(
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
     let Some(permit) = lane.permit().await else { return };
-    counters.enqueued.increment();
-    match delivery.deliver(&event, &lane, permit, Progress::default()).await {
-        Outcome::Delivered => counters.delivered.increment(),
-        Outcome::DeadLettered => counters.dead_lettered.increment(),
+    counters.enqueue(lane.series());
+    lane.series().begin();
+    let end = match delivery.deliver(&event, &lane, permit, Progress::default()).await {
+        Outcome::Delivered => End::Delivered,
+        Outcome::DeadLettered => End::DeadLettered,
         Outcome::Lost(loss) => {
             loss.report(&event);
-            counters.lost.increment();
+            End::Lost
         }
         // Nothing sets a limit to its patience.
-        Outcome::Deferred(_) => counters.lost.increment(),
-    }
+        Outcome::Deferred(_) => End::Lost,
+    };
+    counters.end(lane.series(), end);
 }

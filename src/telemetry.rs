@@ -1,7 +1,13 @@
-//! What operators see: logs and counters.
+//! What operators see: logs, numbers, traces.
 
 pub mod counters;
-pub mod tally;
+pub mod facts;
+pub mod family;
+pub mod histogram;
+pub mod otlp;
+pub mod series;
+pub mod trace;
+pub mod traced;
 
 use std::io::IsTerminal;
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunOptions;
 use crate::control::{CaCerts, Resolution};
+use crate::telemetry::counters::Counters;
 use crate::tls::development::{DevelopmentCa, Issued};
 use crate::tls::server::{Replaced, ServerIdentity};
 
@@ -132,8 +133,9 @@ impl Certificates {
     }
 
     /// Follows files, and renews what the development CA made, until the stop.
-    pub(super) async fn keep_fresh(self, stop: CancellationToken) {
+    pub(super) async fn keep_fresh(self, counters: Arc<Counters>, stop: CancellationToken) {
         loop {
+            counters.note(|facts| facts.server_certificate = self.identity.not_after());
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PERIOD) => {}

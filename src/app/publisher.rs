@@ -6,11 +6,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificates;
+use super::facts;
+use super::observability::Observer;
 use crate::control::{Latest, Resolution};
 use crate::dispatcher::Change;
 use crate::model::RoutingTable;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
+use crate::telemetry::counters::Counters;
 
 /// Everybody who uses configurations.
 pub(super) struct Publisher {
@@ -22,6 +25,8 @@ pub(super) struct Publisher {
     /// What is served, for whoever told of it.
     pub(super) served: watch::Sender<Latest>,
     pub(super) certificates: Certificates,
+    pub(super) counters: Arc<Counters>,
+    pub(super) observer: Observer,
     pub(super) readiness: Readiness,
     /// The log, if its level is not fixed by a flag.
     pub(super) log: Option<LogLevel>,
@@ -43,6 +48,8 @@ impl Publisher {
             if !self.publish(&resolution).await {
                 return;
             }
+            facts::note(&self.counters, &resolution);
+            self.observer.follow(&resolution);
             // In a cluster also what changes nothing is handed over, since the cluster may want to be told again.
             if self.served.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
                 tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");

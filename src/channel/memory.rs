@@ -13,12 +13,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher};
+use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher, counted};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
-use crate::telemetry::counters::{Counter, Counters};
-use crate::telemetry::tally::End;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::series::{End, SubscriptionSeries};
 use receipt::Receipt;
 
 /// The queues of all channels in memory.
@@ -47,7 +47,8 @@ impl ChannelBackend for MemoryBackend {
         let mut lanes = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let queue = queues.entry(subscription.key.clone()).or_insert_with(|| {
-                let (queue, consumer) = Queue::new(subscription.key.clone(), self.capacity);
+                let series = counted::subscription(&self.counters, &subscription.key);
+                let (queue, consumer) = Queue::new(subscription.key.clone(), self.capacity, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 Arc::new(queue)
             });
@@ -65,31 +66,39 @@ impl ChannelBackend for MemoryBackend {
     }
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
-        self.queues().get(subscription).map(|queue| queue.unfinished.load(Ordering::Relaxed))
+        self.queues().get(subscription).map(|queue| queue.load.unfinished.load(Ordering::Relaxed))
     }
 
     /// Memory is left to nobody: what is in queues is delivered first.
     fn close(&self) {}
 }
 
+/// How much a queue holds, and what is counted of it.
+#[derive(Debug)]
+struct Load {
+    unfinished: AtomicUsize,
+    series: Arc<SubscriptionSeries>,
+}
+
 /// One subscription's queue. Its consumer ends when the last publisher that knows the queue is gone.
 struct Queue {
     key: SubscriptionKey,
     capacity: usize,
-    unfinished: Arc<AtomicUsize>,
+    load: Arc<Load>,
     messages: mpsc::Sender<Message>,
 }
 
 impl Queue {
-    fn new(key: SubscriptionKey, capacity: usize) -> (Self, super::Consumer) {
+    fn new(key: SubscriptionKey, capacity: usize, series: Arc<SubscriptionSeries>) -> (Self, super::Consumer) {
         let (messages, consumer) = mpsc::channel(capacity);
-        (Self { key, capacity, unfinished: Arc::default(), messages }, consumer)
+        let load = Arc::new(Load { unfinished: AtomicUsize::new(0), series });
+        (Self { key, capacity, load, messages }, consumer)
     }
 
     /// Takes a place, or tells that there is none.
     fn reserve(&self) -> Result<Place, PublishError> {
-        let place = Place(Arc::clone(&self.unfinished));
-        if self.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
+        let place = Place(Arc::clone(&self.load));
+        if self.load.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             return Err(PublishError::Full { subscription: self.key.clone() });
         }
         Ok(place)
@@ -98,11 +107,11 @@ impl Queue {
 
 /// A place in a queue, given back when it is dropped.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Load>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.unfinished.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -128,12 +137,16 @@ struct Reserved<'a> {
 }
 
 impl MemoryPublisher {
+    fn passes(&self, lane: &Lane, event: &Event) -> bool {
+        self.counters.filter_of(&lane.queue.load.series, lane.subscription.filter.decide(event))
+    }
+
     /// A place for each event in each queue whose subscription wants it, or no place at all.
     fn reserve<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<Reserved<'a>>, PublishError> {
         let mut reserved = Vec::new();
         for event in events {
             let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
-            for lane in candidates.filter(|lane| self.counters.filter_decided(lane.subscription.filter.decide(event))) {
+            for lane in candidates.filter(|lane| self.passes(lane, event)) {
                 let queue: &Queue = &lane.queue;
                 reserved.push(Reserved { queue, event, place: queue.reserve()? });
             }
@@ -144,9 +157,9 @@ impl MemoryPublisher {
     /// Enqueues what has a place; the receipt tells how it ends, if the channel waits for that.
     fn enqueue(&self, reserved: Vec<Reserved<'_>>) -> Option<Arc<Receipt>> {
         let receipt = (self.acknowledge == Acknowledge::AfterDelivery).then(|| Receipt::new(reserved.len()));
-        self.counters.enqueued.add(reserved.len() as u64);
         for Reserved { queue, event, place } in reserved {
-            let ticket = Ticket { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), _place: place };
+            self.counters.enqueue(&place.0.series);
+            let ticket = Ticket { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), place };
             // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
             drop(queue.messages.try_send(Message::new(
                 Arc::clone(event),
@@ -181,31 +194,29 @@ pub(super) struct Ticket {
     receipt: Option<Arc<Receipt>>,
     /// Taken when the ticket is settled.
     counters: Option<Arc<Counters>>,
-    _place: Place,
+    place: Place,
 }
 
 impl Ticket {
-    pub(super) fn settle(mut self, outcome: &Outcome) -> End {
-        let (end, counter): (_, fn(&Counters) -> &Counter) = match outcome {
-            Outcome::Delivered => (End::Delivered, |counters| &counters.delivered),
-            Outcome::DeadLettered => (End::DeadLettered, |counters| &counters.dead_lettered),
+    pub(super) fn settle(mut self, outcome: &Outcome) {
+        let Some(counters) = self.counters.take() else { return };
+        let end = match outcome {
+            Outcome::Delivered => End::Delivered,
+            Outcome::DeadLettered => End::DeadLettered,
             // A queue without limits on patience has nothing deferred.
-            Outcome::Lost(_) | Outcome::Deferred(_) => (End::Lost, |counters| &counters.lost),
+            Outcome::Lost(_) | Outcome::Deferred(_) => End::Lost,
         };
-        if let Some(counters) = self.counters.take() {
-            counter(&counters).increment();
-        }
+        counters.end(&self.place.0.series, end);
         if let Some(receipt) = self.receipt.take() {
             if end == End::Lost { receipt.fail() } else { receipt.end() }
         }
-        end
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(counters) = self.counters.take() {
-            counters.abandoned.increment();
+            counters.end(&self.place.0.series, End::Abandoned);
         }
         if let Some(receipt) = self.receipt.take() {
             receipt.fail();

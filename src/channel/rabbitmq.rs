@@ -27,11 +27,12 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, PublishError, Publisher};
+use super::{ChannelBackend, Opened, PublishError, Publisher, counted};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::SubscriptionSeries;
 pub use connection::Address;
 use connection::{Pool, Seat};
 use consumer::Consumer;
@@ -86,6 +87,7 @@ struct Queue {
     missing: Notify,
     /// Messages that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
+    series: Arc<SubscriptionSeries>,
     stop: CancellationToken,
 }
 
@@ -188,11 +190,11 @@ impl RabbitmqBackend {
     }
 
     /// Begins to consume a queue.
-    fn start(&self, place: Place) -> (Arc<Queue>, super::Consumer) {
+    fn start(&self, place: Place, series: Arc<SubscriptionSeries>) -> (Arc<Queue>, super::Consumer) {
         let (messages, consumer) = mpsc::channel(HANDED_OVER);
         let stop = self.closing.child_token();
         let (declared, missing, unsettled) = (AtomicBool::new(false), Notify::new(), AtomicUsize::new(0));
-        let queue = Arc::new(Queue { place, declared, missing, unsettled, stop });
+        let queue = Arc::new(Queue { place, declared, missing, unsettled, series, stop });
         let shared = Arc::clone(&self.shared);
         let consume = Consumer { queue: Arc::clone(&queue), shared, messages, seat: self.seat() };
         let mut tasks = self.tasks();
@@ -214,7 +216,8 @@ impl ChannelBackend for RabbitmqBackend {
                 if let Some(farewell) = queues.leaving.remove(&place.queue) {
                     farewell.cancel();
                 }
-                let (queue, consumer) = self.start(place);
+                let series = counted::subscription(&self.shared.counters, &subscription.key);
+                let (queue, consumer) = self.start(place, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 if let Some(before) = queues.open.insert(subscription.key.clone(), Arc::clone(&queue)) {
                     before.stop.cancel();
@@ -276,8 +279,8 @@ impl RabbitmqPublisher {
     async fn publish_one(&self, event: &Event) -> Result<(), PublishError> {
         let counters = &self.shared.counters;
         let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
-        let wanted: Vec<&Lane> =
-            candidates.filter(|lane| counters.filter_decided(lane.subscription.filter.decide(event))).collect();
+        let passes = |lane: &&Lane| counters.filter_of(&lane.queue.series, lane.subscription.filter.decide(event));
+        let wanted: Vec<&Lane> = candidates.filter(passes).collect();
         if wanted.is_empty() {
             counters.unrouted.increment();
             return Ok(());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, value};
-use crate::model::{self, TransportEncryption};
+use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, TelemetryOptions, value};
+use crate::model::{self, Observability, TransportEncryption};
 use crate::tls::MinVersion;
 
 const EXAMPLES: &str = "Examples:
@@ -160,6 +160,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL")]
     pub log_level: Option<String>,
 
+    /// Where traces and metrics go.
+    #[command(flatten)]
+    pub telemetry: TelemetryOptions,
+
     /// What senders and subscribers may cost.
     #[command(flatten)]
     pub limits: LimitOptions,
@@ -263,6 +267,7 @@ impl RunOptions {
             self.manifests.validate()?;
         }
         self.addresses()?;
+        self.telemetry(&Observability::default())?;
         self.broker_max_ttl()?;
         self.min_version().map(drop)
     }

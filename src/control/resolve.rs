@@ -16,6 +16,7 @@ mod features;
 mod filter;
 mod flags;
 mod logging;
+mod observability;
 mod policy;
 pub(crate) mod reconciled;
 mod relay;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
-use crate::model::{Certificate, Inventory, Role, RoutingTable, TransportEncryption};
+use crate::model::{Certificate, Inventory, Observability, Role, RoutingTable, TransportEncryption};
 
 use access::Rules;
 use address::Addresses;
@@ -67,6 +68,8 @@ pub struct Resolution {
     pub hosts: Vec<String>,
     /// The level of logs that `config-logging` wants; `None` if there is none.
     pub log_level: Option<&'static str>,
+    /// Where traces and numbers go, as `config-observability` says.
+    pub observability: Observability,
     memory: Memory,
 }
 
@@ -117,6 +120,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
+    let observability = observability::resolve(&mut collected.config_maps, settings);
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
@@ -145,7 +149,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let Resolver { services, trust, .. } = resolver;
     let shared = trust.shared;
     let memory = Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared };
-    Resolution { table, inventory, problems, certificate, hosts, log_level, memory }
+    Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 
 /// That of the TLS Secrets, unless another one is given.
@@ -196,6 +200,7 @@ impl Resolution {
             || self.certificate != other.certificate
             || self.hosts != other.hosts
             || self.log_level != other.log_level
+            || self.observability != other.observability
     }
 }
 

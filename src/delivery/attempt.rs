@@ -5,13 +5,15 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::retry::{Verdict, judge, retry_after};
-use super::{Attempted, Delivery, Failure, Hop, Leg};
+use super::{Attempted, Delivery, Failure, Hop, Leg, Story};
 use crate::auth::policy::Inside;
 use crate::client::{self, Transport, TransportError};
 use crate::event::{Event, knative};
 use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
+use crate::telemetry::trace::{Kind, Span};
 
 const BROKER_TTL_HEADER: &str = "ce-knativebrokerttl";
 
@@ -21,31 +23,49 @@ impl<T: Transport> Delivery<T> {
     pub(super) async fn attempt(
         &self,
         hop: Hop<'_>,
-        subscription: &Subscription,
-        destination: &Addressable,
+        (story, step, attempts): (&Story<'_>, &Span, u32),
+        (subscription, destination): (&Subscription, &Addressable),
         permit: Option<OwnedSemaphorePermit>,
     ) -> Attempted {
+        let series = story.lane.series();
+        let in_flight = series.in_flight.enter();
+        let mut span = begin(step, destination, attempts);
+        let started = Instant::now();
         let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
         let timeout = timeout.unwrap_or(self.options.default_timeout);
         let answer = match &destination.target {
             Target::Remote { .. } => {
                 let mut request = request(hop, subscription);
+                if let Some(context) = span.context() {
+                    context.write(request.headers_mut());
+                }
                 let sender = subscription.sender.as_ref();
                 if let Err(error) = self.tokens.authorize(request.headers_mut(), sender, destination).await {
+                    series.attempt(hop.leg.counted(), Err("token"));
+                    story.answered(None);
+                    span.failed(|| error.to_string().into());
                     return Err(backoff::Error::transient(Failure::unproven(destination, &error)));
                 }
                 let answer = self.transport.send(request, destination, timeout).await;
                 drop(permit);
+                let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+                self.counters.series.sent.record(status, started.elapsed());
                 answer
             }
             Target::Local(key) => {
                 drop(permit);
                 let audience = destination.audience.as_deref();
                 let inside = Inside { sender: subscription.sender.as_deref(), audience };
-                self.enter(key, outgoing(hop, subscription), inside, timeout).await
+                let event = outgoing(hop, subscription).with_trace(span.context().cloned());
+                self.enter(key, event, inside, timeout).await
             }
             Target::Display => self.show(&outgoing(hop, subscription)).await,
         };
+        drop(in_flight);
+        let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
+        series.attempt(hop.leg.counted(), result);
+        story.answered(result.ok());
+        finish(&mut span, result);
         self.conclude(answer, destination, subscription)
     }
 
@@ -96,6 +116,42 @@ impl<T: Transport> Delivery<T> {
         let failure = Failure::answered(destination, answer.status(), answer.body());
         let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
         if is_filter { failure.told_by_filter(answer.body()) } else { failure }
+    }
+}
+
+/// The span of an attempt (data-plane.md OB-12); of a destination's URL it has neither path nor query.
+fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
+    let (name, kind) = match to.target {
+        Target::Remote { .. } => ("POST", Kind::Client),
+        Target::Local(_) => ("enter channel", Kind::Internal),
+        Target::Display => ("display", Kind::Internal),
+    };
+    let mut span = step.child(name, kind);
+    if kind == Kind::Client {
+        span.tell(|| {
+            [
+                ("http.request.method", "POST".into()),
+                ("url.scheme", to.url.scheme().to_owned().into()),
+                ("server.address", to.url.host_str().unwrap_or_default().to_owned().into()),
+                ("server.port", i64::from(to.url.port_or_known_default().unwrap_or_default()).into()),
+            ]
+        });
+    }
+    if attempts > 0 {
+        span.tell(|| [("http.request.resend_count", i64::from(attempts).into())]);
+    }
+    span
+}
+
+fn finish(span: &mut Span, result: Result<u16, &'static str>) {
+    match result {
+        Ok(status) => span.tell(|| [("http.response.status_code", i64::from(status).into())]),
+        Err(reason) => span.tell(|| [("error.type", reason.into())]),
+    }
+    match result {
+        Ok(status @ 400..) => span.failed(|| status.to_string().into()),
+        Ok(_) => {}
+        Err(reason) => span.failed(|| reason.into()),
     }
 }
 

@@ -14,8 +14,10 @@ use crate::model::Order;
 pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
     let mut deliveries = JoinSet::new();
     while let Some(mut message) = consumer.recv().await {
+        lane.series().oldest_since(message.came);
         // Only now: a permit that is held while nothing is to be done would be missing to those that try again.
         let Some(permit) = lane.permit().await else { break };
+        lane.series().begin();
         while let Some(ended) = deliveries.try_join_next() {
             report(&lane, ended);
         }
@@ -28,7 +30,7 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
         deliveries.spawn(async move {
             let progress = std::mem::take(&mut message.progress);
             let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
-            lane_of_one.tally().ended(message.settle(outcome).await);
+            message.settle(outcome).await;
         });
         while ordered && let Some(ended) = deliveries.join_next().await {
             report(&lane, ended);

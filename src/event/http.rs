@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::attribute::{Attribute, PREFIX};
-use super::{DecodeError, Event, SpecVersion, json, knative, media_type, validate};
+use super::{DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type, validate};
 
 /// Media type of one event in JSON format.
 pub const STRUCTURED: &str = "application/cloudevents+json";
@@ -56,6 +56,12 @@ pub fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
 /// # Errors
 /// If the message is not a valid event or batch.
 pub fn decode(headers: HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
+    let trace = TraceContext::of(&headers);
+    let events = decode_any(headers, body)?;
+    Ok(if trace.is_some() { events.into_iter().map(|event| event.with_trace(trace.clone())).collect() } else { events })
+}
+
+fn decode_any(headers: HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
     match mode(&headers)? {
         Mode::Binary => {
             let event = binary(headers, body)?;

@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::channel;
+use crate::event::TraceContext;
 use crate::model::Scheme;
 use crate::server::Handler;
 use crate::supervisor::Readiness;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::trace::{Kind, Span, Tracer};
 
 /// What the kubelet's probes call themselves; the mode does not matter to them, nor does the path.
 const KUBELET: &str = "kube-probe/";
@@ -26,6 +30,8 @@ pub struct Gate<H> {
     handler: H,
     readiness: Readiness,
     served: Served,
+    counters: Arc<Counters>,
+    tracer: Tracer,
 }
 
 /// Counts the requests that are not probes, so that a stop can tell when it has become quiet. Clones share it.
@@ -44,7 +50,43 @@ impl<H> Gate<H> {
     /// A gate before `handler`.
     #[must_use]
     pub fn new(handler: H, readiness: Readiness, served: Served) -> Self {
-        Self { handler, readiness, served }
+        Self { handler, readiness, served, counters: Arc::default(), tracer: Tracer::default() }
+    }
+
+    /// The same gate; how requests were answered is counted here.
+    #[must_use]
+    pub fn counted(self, counters: Arc<Counters>) -> Self {
+        Self { counters, ..self }
+    }
+
+    /// The same gate; requests are traced by this.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Counts a request that was answered (data-plane.md OB-9).
+    fn count(&self, scheme: Scheme, method: &Method, (status, started): (StatusCode, Instant)) {
+        let requests = &self.counters.series.requests;
+        let by_method = match scheme {
+            Scheme::Http => &requests.http,
+            Scheme::Https => &requests.https,
+        };
+        let by_status = if *method == Method::POST { &by_method.post } else { &by_method.other };
+        by_status.record(Some(status.as_u16()), started.elapsed());
+    }
+
+    /// The span of a request (OB-12), which says from now on that it belongs to that.
+    fn trace(&self, request: &mut Request<Incoming>, scheme: Scheme) -> Span {
+        if !self.tracer.is_on() || request.method() != Method::POST {
+            return Span::default();
+        }
+        let mut span = self.tracer.start("POST", Kind::Server, TraceContext::of(request.headers()).as_ref());
+        span.tell(|| [("http.request.method", "POST".into()), ("url.scheme", scheme.as_str().into())]);
+        if let Some(context) = span.context() {
+            context.write(request.headers_mut());
+        }
+        span
     }
 
     /// The answer to a probe; `None` if it is none.
@@ -66,7 +108,7 @@ impl<H> Gate<H> {
 }
 
 impl<H: Handler> Handler for Gate<H> {
-    async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
+    async fn handle(&self, mut request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
         if let Some(status) = self.probe(&request, scheme) {
             let mut response = empty(status);
             if let Some(hash) = request.headers().get(NETWORK_HASH).filter(|_| status == StatusCode::OK) {
@@ -75,7 +117,8 @@ impl<H: Handler> Handler for Gate<H> {
             return response;
         }
         self.served.0.fetch_add(1, Ordering::Relaxed);
-        let version = request.version();
+        let (version, method, started) = (request.version(), request.method().clone(), Instant::now());
+        let mut span = self.trace(&mut request, scheme);
         let mut response = if self.readiness.is_starting() {
             let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
@@ -83,11 +126,20 @@ impl<H: Handler> Handler for Gate<H> {
         } else {
             self.handler.handle(request, scheme).await
         };
+        self.count(scheme, &method, (response.status(), started));
+        answered(&mut span, response.status());
         // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+fn answered(span: &mut Span, status: StatusCode) {
+    span.tell(|| [("http.response.status_code", i64::from(status.as_u16()).into())]);
+    if status.is_server_error() {
+        span.failed(|| status.as_u16().to_string().into());
     }
 }
 

@@ -31,16 +31,23 @@ pub struct SubscriptionKey {
     pub name: String,
 }
 
+impl SubscriptionKind {
+    /// In lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscription => "subscription",
+            Self::Trigger => "trigger",
+            Self::Subscriber => "subscriber",
+            Self::Source => "pingsource",
+        }
+    }
+}
+
 impl fmt::Display for SubscriptionKey {
     /// `subscription ns/name`, `trigger ns/name` or `subscriber ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            SubscriptionKind::Subscription => "subscription",
-            SubscriptionKind::Trigger => "trigger",
-            SubscriptionKind::Subscriber => "subscriber",
-            SubscriptionKind::Source => "pingsource",
-        };
-        write!(f, "{kind} {}/{}", self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
     }
 }
 

@@ -9,6 +9,17 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// `http` or `https`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// The mode (data-plane.md CR-37 to CR-40).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TransportEncryption {

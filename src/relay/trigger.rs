@@ -16,7 +16,7 @@ use super::answer::Answer;
 use super::{Relay, Unsent, passed_through, request};
 use crate::auth::Credentials;
 use crate::client::Transport;
-use crate::event::{Event, http as binding, knative};
+use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
 use crate::server::Handler;
@@ -130,7 +130,8 @@ impl<T: Transport> TriggerFilter<T> {
         (trigger, to): (&TriggerRelay, &Addressable),
     ) -> Result<Answer, Answer> {
         let mut request = request(event, Format::Binary);
-        for (name, value) in headers.iter().filter(|(name, _)| is_beside(name)) {
+        let traced = |name: &HeaderName| event.trace().is_some() && TraceContext::is_header(name);
+        for (name, value) in headers.iter().filter(|(name, _)| is_beside(name) && !traced(name)) {
             request.headers_mut().append(name.clone(), value.clone());
         }
         let answer = self.relay.send(from_trigger(request, trigger), trigger.sender.as_ref(), to).await;
@@ -198,8 +199,9 @@ fn target(path: &str) -> Option<Target<'_>> {
 /// The event of a request, which is not validated (BF-6).
 fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
     let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
+    let trace = TraceContext::of(&headers);
     match binding::decode_reply(headers, &body) {
-        Ok(Some(event)) => Ok(event.with_lease(lease)),
+        Ok(Some(event)) => Ok(event.with_lease(lease).with_trace(trace)),
         Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
         Err(error) => Err(refused(error.to_string())),
     }

@@ -2,6 +2,11 @@
 //! dead-lettered, lost or unfinished.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::facts::Facts;
+use super::family::{Family, Reading, float};
+use super::series::{End, Series, SubscriptionSeries};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -96,14 +101,53 @@ pub struct Counters {
     pub event_types_failed: Counter,
     /// Events of new types that nobody had time for; their `EventType` is made of a later one.
     pub event_types_put_off: Counter,
+    /// Spans that a collector took.
+    pub spans_exported: Counter,
+    /// Spans that found no place, or that no collector took.
+    pub spans_dropped: Arc<Counter>,
+    /// Configurations that came into effect.
+    pub configurations: Counter,
+    /// What is counted for each object and listener.
+    pub series: Series,
+    /// What is true of the newest configuration.
+    facts: Mutex<Facts>,
 }
 
 impl Counters {
-    /// The counters in Prometheus' text format.
+    /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = String::with_capacity(2048);
-        for (name, help, counter) in [
+        let mut text = String::with_capacity(16 * 1024);
+        self.read().iter().for_each(|family| family.write_to(&mut text));
+        text
+    }
+
+    /// Everything as it is now.
+    #[must_use]
+    pub fn read(&self) -> Vec<Family<'static>> {
+        let open = self.rabbitmq_connections.get().saturating_sub(self.rabbitmq_disconnections.get());
+        let totals = self.of_events().into_iter().chain(self.of_senders()).map(|(name, help, counter)| {
+            Family::new(format!("sealpost_{name}"), help).with(&[], Reading::Total(counter.get()))
+        });
+        let gauges = [
+            ("deliveries_unfinished", "Deliveries in queues, in flight or waiting for a retry", self.unfinished()),
+            ("rabbitmq_connections_open", "Connections to RabbitMQ now", open),
+        ];
+        let gauges = gauges.into_iter().map(|(name, help, value)| {
+            Family::new(format!("sealpost_{name}"), help).with(&[], Reading::Gauge(float(value)))
+        });
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        totals.chain(gauges).chain(facts.read()).chain(self.series.read()).collect()
+    }
+
+    /// Notes what is true from now on.
+    pub fn note(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What is counted of events and of RabbitMQ.
+    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 27] {
+        [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
             ("events_unrouted", "Events accepted that no subscription wanted", &self.unrouted),
@@ -132,26 +176,10 @@ impl Counters {
                 "Of those, events for which a CESQL expression gave an error or no boolean",
                 &self.undecided,
             ),
+            ("spans_exported", "Spans that a collector took", &self.spans_exported),
+            ("spans_dropped", "Spans that no collector took", &self.spans_dropped),
+            ("configurations_applied", "Configurations that came into effect", &self.configurations),
         ]
-        .into_iter()
-        .chain(self.of_senders())
-        {
-            let value = counter.get();
-            let line = format!(
-                "# HELP sealpost_{name}_total {help}\n# TYPE sealpost_{name}_total counter\nsealpost_{name}_total {value}\n"
-            );
-            text.push_str(&line);
-        }
-        let open = self.rabbitmq_connections.get().saturating_sub(self.rabbitmq_disconnections.get());
-        for (name, help, value) in [
-            ("deliveries_unfinished", "Deliveries in queues, in flight or waiting for a retry", self.unfinished()),
-            ("rabbitmq_connections_open", "Connections to RabbitMQ now", open),
-        ] {
-            let line =
-                format!("# HELP sealpost_{name} {help}\n# TYPE sealpost_{name} gauge\nsealpost_{name} {value}\n");
-            text.push_str(&line);
-        }
-        text
     }
 
     /// What is counted of tokens and of `EventType`s.
@@ -168,6 +196,42 @@ impl Counters {
             ("event_types_failed", "EventTypes that could not be made", &self.event_types_failed),
             ("event_types_put_off", "Events of new types left to a later event", &self.event_types_put_off),
         ]
+    }
+
+    /// A queue took an event.
+    pub fn enqueue(&self, series: &SubscriptionSeries) {
+        self.enqueued.increment();
+        series.enqueue();
+    }
+
+    /// A delivery ended.
+    pub fn end(&self, series: &SubscriptionSeries, end: End) {
+        series.end(end);
+        let counter = match end {
+            End::Delivered => &self.delivered,
+            End::DeadLettered => &self.dead_lettered,
+            End::Lost => &self.lost,
+            End::Abandoned => &self.abandoned,
+            End::Deferred => &self.deferred,
+            End::Parked => &self.parked,
+            End::Returned => &self.returned,
+        };
+        counter.increment();
+    }
+
+    /// An attempt is made again.
+    pub fn retry(&self, series: &SubscriptionSeries) {
+        self.retries.increment();
+        series.retries.increment();
+    }
+
+    /// Counts what the filter of a subscription decided; whether the event passes.
+    pub fn filter_of(&self, series: &SubscriptionSeries, decision: Option<bool>) -> bool {
+        let passes = self.filter_decided(decision);
+        if !passes {
+            series.filtered.increment();
+        }
+        passes
     }
 
     /// Counts what a filter decided, which is `None` where it could not; whether the event passes.

@@ -3,6 +3,7 @@
 mod access;
 mod outage;
 mod retries;
+mod traces;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 pub(crate) mod amqp_proxy;
 pub(crate) mod chromium;
 pub(crate) mod cluster;
+pub(crate) mod collector;
 pub(crate) mod dispatcher;
 pub(crate) mod pki;
 pub(crate) mod pod;

@@ -10,12 +10,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("filter", &["event"]),
     ("model", &["event", "filter"]),
-    ("telemetry", &[]),
+    ("telemetry", &["event"]),
     ("supervisor", &[]),
     ("display", &["event"]),
     ("tls", &["model"]),
-    ("server", &["model"]),
-    ("client", &["event", "model", "tls"]),
+    ("server", &["model", "telemetry"]),
+    ("client", &["event", "model", "telemetry", "tls"]),
     ("auth", &["client", "event", "model", "telemetry"]),
     ("event_type", &["event", "model", "telemetry"]),
     ("channel", &["event", "filter", "model", "telemetry"]),
@@ -25,15 +25,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["auth", "channel", "client", "display", "event", "event_type", "filter", "model", "router", "telemetry"],
     ),
     ("control", &["event", "filter", "model"]),
-    ("dispatcher", &["channel", "client", "delivery", "model", "router"]),
+    ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
-    ("ingress", &["auth", "channel", "event", "model", "router", "server", "supervisor"]),
+    ("ingress", &["auth", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
     (
         "relay",
         &["auth", "channel", "client", "event", "event_type", "ingress", "model", "router", "server", "telemetry"],
     ),
     ("admin", &["channel", "control", "delivery", "model", "server", "supervisor", "telemetry", "tls"]),
-    ("cli", &["control", "event", "model", "tls"]),
+    ("cli", &["control", "event", "model", "telemetry", "tls"]),
     ("command", &["channel", "cli", "control", "display", "event", "filter", "model", "server", "tls"]),
     (
         "app",
@@ -79,6 +79,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("prost", &["telemetry"]),
+    ("opentelemetry_proto", &[]),
 ];
 
 /// Crates that must not come in, by whatever way.

@@ -14,7 +14,7 @@ use crate::delivery::Lane;
 use crate::model::{
     Acknowledge, Channel, ChannelKind, Object, ObjectKind, Storage, Subscription, SubscriptionKey, SubscriptionKind,
 };
-use crate::telemetry::tally::LastError;
+use crate::telemetry::series::{End, LastError};
 
 /// A channel or broker.
 #[derive(Serialize)]
@@ -69,7 +69,7 @@ struct Counts {
     returned: u64,
     retries: u64,
     failures: u64,
-    in_flight: usize,
+    in_flight: i64,
     unfinished: Option<usize>,
 }
 
@@ -166,23 +166,23 @@ fn served<'s>(view: &View, subscription: &'s Subscription, trusted: &mut Trusted
         reply: shown(&subscription.reply),
         dead_letter_sink: shown(&subscription.dead_letter_sink),
         counts: lane.as_deref().map(|lane| counts(view, key, lane)),
-        last_error: lane.and_then(|lane| lane.tally().last_error()).map(Failed::from),
+        last_error: lane.and_then(|lane| lane.series().last_error()).map(Failed::from),
         ..named(key.kind, &key.namespace, &key.name)
     }
 }
 
 fn counts(view: &View, key: &SubscriptionKey, lane: &Lane) -> Counts {
-    let tally = lane.tally();
+    let series = lane.series();
     Counts {
-        delivered: tally.delivered.get(),
-        dead_lettered: tally.dead_lettered.get(),
-        lost: tally.lost.get(),
-        parked: tally.parked.get(),
-        deferred: tally.deferred.get(),
-        returned: tally.returned.get(),
-        retries: tally.retries.get(),
-        failures: tally.failures.get(),
-        in_flight: lane.in_flight(),
+        delivered: series.ended(End::Delivered),
+        dead_lettered: series.ended(End::DeadLettered),
+        lost: series.ended(End::Lost),
+        parked: series.ended(End::Parked),
+        deferred: series.ended(End::Deferred),
+        returned: series.ended(End::Returned),
+        retries: series.retries.get(),
+        failures: series.failures.get(),
+        in_flight: series.in_flight.get(),
         unfinished: view.storages.unfinished(key),
     }
 }

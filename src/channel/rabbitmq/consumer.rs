@@ -165,6 +165,7 @@ impl Consumer {
             Ok::<_, lapin::Error>(queue.message_count())
         };
         let ready = look.await.map_err(|error| error.to_string())?;
+        self.queue.series.ready.set(ready.into());
         Ok(seen == 0 && ready > 0 && self.queue.is_hungry(self.shared.options.prefetch))
     }
 }

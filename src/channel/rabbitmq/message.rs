@@ -3,6 +3,7 @@
 //! RQ-10).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
 use super::outbox::short;
 use crate::channel::Loss;
-use crate::event::{DecodeError, Event, Kind, SpecVersion, http as binding};
+use crate::event::{
+    self, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
+};
 
 const PREFIX: &str = "cloudEvents_";
 /// Prefixes of others, in lower case; the last one is none at all.
@@ -24,6 +27,8 @@ const REASON: &str = "x-sealpost-reason";
 const STATUS: &str = "x-sealpost-status";
 const DESTINATION: &str = "x-sealpost-destination";
 const PARKED_AT: &str = "x-sealpost-parked-at";
+/// Not its own name, which would be an attribute's where attributes have no prefix.
+const BAGGAGE: &str = "x-sealpost-baggage";
 const PERSISTENT: u8 = 2;
 /// Bytes of attributes in headers; a frame of headers has 128 KiB, and what is forwarded may have half of it.
 const LONGEST_HEADERS: usize = 48 * 1024;
@@ -118,10 +123,36 @@ fn attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
 /// Adds what is forwarded with the event, and what is noted about it.
 pub(super) fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
     forward(headers, FORWARDED, event);
+    if let Some(trace) = event.trace() {
+        tell_trace(headers, trace);
+    }
     if note != Note::default() {
         headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
         headers.insert(short(NOT_BEFORE), AMQPValue::LongLongInt(i64::try_from(note.not_before).unwrap_or(i64::MAX)));
     }
+}
+
+/// Adds the trace of an event, under the names that upstream uses (RQ-8).
+fn tell_trace(headers: &mut FieldTable, trace: &TraceContext) {
+    let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
+    if let Some(span) = trace.span {
+        headers.insert(short(TRACEPARENT.as_str()), text(&span.traceparent()));
+    }
+    for (name, value) in [(TRACESTATE.as_str(), &trace.state), (BAGGAGE, &trace.baggage)] {
+        if let Some(value) = value {
+            headers.insert(short(name), bytes(value));
+        }
+    }
+}
+
+/// The trace that headers tell of.
+pub(super) fn trace(headers: &FieldTable) -> Option<Arc<TraceContext>> {
+    let names = [(TRACEPARENT, "traceparent"), (TRACESTATE, "tracestate"), (event::BAGGAGE, BAGGAGE)];
+    let told = names.into_iter().filter_map(|(name, key)| {
+        let (text, _) = value_of(headers.inner().get(key)?)?;
+        Some((name, HeaderValue::from_str(&text).ok()?))
+    });
+    TraceContext::of(&told.collect())
 }
 
 /// Adds what is forwarded with an event, as one header of this name.
@@ -232,7 +263,7 @@ pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event
             event
         }
     };
-    Ok((event.with_forwarded(forwarded(headers, FORWARDED)), note(headers)))
+    Ok((event.with_forwarded(forwarded(headers, FORWARDED)).with_trace(trace(headers)), note(headers)))
 }
 
 fn structured(content_type: &str, body: Bytes) -> Result<Event, DecodeError> {

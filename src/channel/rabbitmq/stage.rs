@@ -48,6 +48,7 @@ pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event
     let [event, second]: [&RawValue; 2] =
         serde_json::from_slice(&body).map_err(|error| DecodeError::Json(error.to_string()))?;
     let event = read(event)?.with_forwarded(message::forwarded(headers, message::FORWARDED));
+    let event = event.with_trace(message::trace(headers));
     let second = Arc::new(read(second)?.with_forwarded(message::forwarded(headers, FORWARDED)));
     let stage = match name.as_bytes() {
         name if name == REPLY.as_bytes() => Stage::Reply(second),

@@ -15,7 +15,7 @@ use super::{Queue, Shared};
 use super::{names, stage};
 use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
-use crate::telemetry::tally::End;
+use crate::telemetry::series::End;
 
 /// Tries to park or to put off an event, before it is given back to its queue.
 const TRIES: u32 = 10;
@@ -37,28 +37,25 @@ impl std::fmt::Debug for Ticket {
 
 impl Ticket {
     pub(super) fn new(settled: (u64, mpsc::Sender<Settled>), queue: &Arc<Queue>, shared: &Arc<Shared>) -> Self {
-        shared.counters.enqueued.increment();
+        shared.counters.enqueue(&queue.series);
         queue.unsettled.fetch_add(1, Ordering::AcqRel);
         Self { settled: Some(settled), queue: Arc::clone(queue), shared: Arc::clone(shared) }
     }
 
     /// Does what follows from an outcome, then has it acknowledged.
-    pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) -> End {
-        let Some((tag, settled)) = self.settled.take() else { return End::Returned };
-        let counters = &self.shared.counters;
-        let (end, counter, safe) = match &outcome {
-            Outcome::Delivered => (End::Delivered, &counters.delivered, true),
-            Outcome::DeadLettered => (End::DeadLettered, &counters.dead_lettered, true),
-            Outcome::Lost(loss) => (End::Parked, &counters.parked, self.park(event, loss).await),
-            Outcome::Deferred(deferral) => (End::Deferred, &counters.deferred, self.put_off(event, deferral).await),
+    pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) {
+        let Some((tag, settled)) = self.settled.take() else { return };
+        let (end, safe) = match &outcome {
+            Outcome::Delivered => (End::Delivered, true),
+            Outcome::DeadLettered => (End::DeadLettered, true),
+            Outcome::Lost(loss) => (End::Parked, self.park(event, loss).await),
+            Outcome::Deferred(deferral) => (End::Deferred, self.put_off(event, deferral).await),
         };
-        let (end, counter, verdict) =
-            if safe { (end, counter, Verdict::Done) } else { (End::Returned, &counters.returned, Verdict::Return) };
-        counter.increment();
+        let (end, verdict) = if safe { (end, Verdict::Done) } else { (End::Returned, Verdict::Return) };
+        self.shared.counters.end(&self.queue.series, end);
         if settled.send((tag, verdict)).await.is_err() {
             tracing::debug!(queue = self.queue.place.queue, "Not acknowledged, so that it will be delivered again");
         }
-        end
     }
 
     async fn park(&self, event: &Event, loss: &Loss) -> bool {
@@ -133,7 +130,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.queue.unsettled.fetch_sub(1, Ordering::AcqRel);
         if self.settled.is_some() {
-            self.shared.counters.returned.increment();
+            self.shared.counters.end(&self.queue.series, End::Returned);
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The level of logs from `config-logging` (control-plane.md 3.6), and what of `config-observability` cannot be had
-//! (3.7): metrics are always offered to Prometheus on the admin port.
+//! The level of logs from `config-logging` (control-plane.md 3.6).
 
 use serde_json::Value;
 
@@ -18,13 +17,7 @@ pub(super) fn level(
     settings: &Settings,
     last: Option<&'static str>,
 ) -> Option<&'static str> {
-    let named = |name: &str| (settings.system_namespace.clone(), name.to_owned());
-    let (logging, observability) = (named(&settings.config_logging), named(&settings.config_observability));
-    if let Some(item) = config_maps.get_mut(&observability)
-        && let Some(config_map) = &item.object
-    {
-        check_observability(config_map, &mut item.report);
-    }
+    let logging = (settings.system_namespace.clone(), settings.config_logging.clone());
     let Some(item) = config_maps.get_mut(&logging) else { return last };
     let Some(config_map) = &item.object else { return last };
     let component = format!("loglevel.{}", component(settings.role));
@@ -65,16 +58,6 @@ fn known(text: &str, key: &str, report: &mut Report<'_>) -> Option<&'static str>
             let rule = "is no level, so that the level stays: write debug, info, warn or error";
             report.warning(&format!("data.{key}"), format!("{text:?} {rule}"));
             None
-        }
-    }
-}
-
-fn check_observability(config_map: &ConfigMap, report: &mut Report<'_>) {
-    for (key, here) in [("metrics-protocol", &["", "none", "prometheus"][..]), ("tracing-protocol", &["", "none"])] {
-        if let Some(wanted) = duck::text(&config_map.data, key).filter(|wanted| !here.contains(wanted)) {
-            let rule =
-                "is not in this version: metrics are offered to Prometheus on the admin port, traces are not sent";
-            report.note(&format!("data.{key}"), format!("{wanted:?} {rule}"));
         }
     }
 }

@@ -1,0 +1,29 @@
+//! Under which names subscriptions and channels are counted.
+
+use std::sync::Arc;
+
+use crate::model::{ChannelKey, ChannelKind, SubscriptionKey};
+use crate::telemetry::counters::Counters;
+use crate::telemetry::series::{ChannelSeries, Name, SubscriptionSeries};
+
+/// What is counted for a subscription; for configuring, not for each event.
+#[must_use]
+pub fn subscription(counters: &Counters, key: &SubscriptionKey) -> Arc<SubscriptionSeries> {
+    let SubscriptionKey { kind, namespace, name } = key;
+    counters.series.subscription(&Name {
+        kind: kind.as_str(),
+        namespace: namespace.as_str().into(),
+        name: name.as_str().into(),
+    })
+}
+
+/// What is counted for a channel or broker; for configuring, not for each event.
+#[must_use]
+pub fn channel(counters: &Counters, key: &ChannelKey) -> Arc<ChannelSeries> {
+    let ChannelKey { kind, namespace, name } = key;
+    let kind = match kind {
+        ChannelKind::Channel => "channel",
+        ChannelKind::Broker => "broker",
+    };
+    counters.series.channel(&Name { kind, namespace: namespace.as_str().into(), name: name.as_str().into() })
+}

@@ -1,0 +1,101 @@
+//! Where traces and numbers go, from `config-observability` (control-plane.md 3.7; data-plane.md OB-1). A mistake switches
+//! off what it is about; upstream does not start with one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::collect::Items;
+use crate::control::Settings;
+use crate::control::manifest::config::ConfigMap;
+use crate::control::manifest::duck;
+use crate::control::report::Report;
+use crate::model::{Export, Observability};
+
+/// What stands in a ConfigMap.
+type Data = Option<BTreeMap<String, Option<String>>>;
+
+/// What is wanted; nothing without the ConfigMap.
+pub(super) fn resolve(config_maps: &mut Items<'_, ConfigMap>, settings: &Settings) -> Observability {
+    let name = (settings.system_namespace.clone(), settings.config_observability.clone());
+    let Some(item) = config_maps.get_mut(&name) else { return Observability::default() };
+    let Some(config_map) = &item.object else { return Observability::default() };
+    let data = &config_map.data;
+    Observability {
+        traces: export(data, "tracing", &["none"], &mut item.report),
+        sampling_rate: rate(data, &mut item.report),
+        metrics: export(data, "metrics", &["none", "prometheus"], &mut item.report),
+        interval: interval(data, &mut item.report),
+    }
+}
+
+/// The collector of one kind; `here` are the protocols that need none.
+fn export(data: &Data, kind: &str, here: &[&str], report: &mut Report<'_>) -> Option<Export> {
+    let (key, place) = (format!("{kind}-protocol"), format!("{kind}-endpoint"));
+    let protocol = duck::text(data, &key).filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
+    if !matches!(protocol, "http/protobuf" | "grpc") {
+        let rule = "is no protocol that is spoken here, so that nothing is sent: write http/protobuf, grpc or none";
+        report.warning(&format!("data.{key}"), format!("{protocol:?} {rule}"));
+        return None;
+    }
+    let endpoint = duck::text(data, &place).unwrap_or_default().to_owned();
+    Some(Export { protocol: protocol.to_owned(), endpoint })
+}
+
+fn rate(data: &Data, report: &mut Report<'_>) -> Option<f64> {
+    let text = duck::text(data, "tracing-sampling-rate").filter(|text| !text.is_empty())?;
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
+    if rate.is_none() {
+        report.warning("data.tracing-sampling-rate", format!("{text:?} is no number from 0 to 1, and counts as 0"));
+    }
+    rate
+}
+
+fn interval(data: &Data, report: &mut Report<'_>) -> Option<Duration> {
+    let text = duck::text(data, "metrics-export-interval").filter(|text| !text.is_empty())?;
+    let interval = go_duration(text);
+    if interval.is_none() {
+        report.warning("data.metrics-export-interval", format!("{text:?} is no duration, such as 30s: it is 60s"));
+    }
+    interval.filter(|interval| !interval.is_zero())
+}
+
+/// A duration as Go writes it, such as `1m30s`, of whole numbers.
+fn go_duration(text: &str) -> Option<Duration> {
+    let (mut rest, mut whole) = (text, Duration::ZERO);
+    while !rest.is_empty() && rest != "0" {
+        let (number, unit) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?)?;
+        let (unit, next) = unit.split_at_checked(unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len()))?;
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        whole = whole.checked_add(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?))?;
+        rest = next;
+    }
+    Some(whole).filter(|_| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_of_go() {
+        for (text, wanted) in [
+            ("15s", Some(15_000)),
+            ("1m30s", Some(90_000)),
+            ("250ms", Some(250)),
+            ("0", Some(0)),
+            ("", None),
+            ("15", None),
+            ("s", None),
+            ("1d", None),
+            ("99999999999999999999s", None),
+        ] {
+            assert_eq!(go_duration(text), wanted.map(Duration::from_millis), "{text}");
+        }
+    }
+}

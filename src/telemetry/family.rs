@@ -1,0 +1,149 @@
+//! Numbers at one moment, as both ways out want them: Prometheus' text here, OTLP next door. Labels come from the code
+//! and from configured objects, never from what senders write (gaps.md G-66).
+
+use std::borrow::Cow;
+
+use super::histogram::{BOUNDS, Distribution};
+
+/// A label's name, as OpenTelemetry spells it, and its value.
+pub type Label<'a> = (&'static str, Cow<'a, str>);
+
+/// A number, or many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reading {
+    /// Grows only.
+    Total(u64),
+    /// Goes up and down.
+    Gauge(f64),
+    /// Durations.
+    Durations(Distribution),
+}
+
+/// One series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point<'a> {
+    /// What tells it from others of its family.
+    pub labels: Vec<Label<'a>>,
+    /// Its value.
+    pub reading: Reading,
+}
+
+/// Series of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family<'a> {
+    /// As OpenTelemetry spells it: with dots where upstream's has them.
+    pub name: Cow<'static, str>,
+    /// What it tells.
+    pub help: &'static str,
+    /// Its series; of the same kind.
+    pub points: Vec<Point<'a>>,
+}
+
+impl<'a> Family<'a> {
+    /// A family without series.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
+        Self { name: name.into(), help, points: Vec::new() }
+    }
+
+    /// The same family with one series more.
+    #[must_use]
+    pub fn with(mut self, labels: &[Label<'a>], reading: Reading) -> Self {
+        self.push(labels, reading);
+        self
+    }
+
+    /// Adds a series.
+    pub fn push(&mut self, labels: &[Label<'a>], reading: Reading) {
+        self.points.push(Point { labels: labels.to_vec(), reading });
+    }
+
+    /// Adds the family in Prometheus' text format; nothing if it has no series. Names get upstream's form: underscores,
+    /// and the unit or kind at the end (data-plane.md OB-4).
+    pub fn write_to(&self, text: &mut String) {
+        let Some(first) = self.points.first() else { return };
+        let (suffix, kind) = match first.reading {
+            Reading::Total(_) => ("_total", "counter"),
+            Reading::Gauge(_) => ("", "gauge"),
+            Reading::Durations(_) => ("_seconds", "histogram"),
+        };
+        let name = format!("{}{suffix}", underscored(&self.name));
+        text.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.help));
+        for Point { labels, reading } in &self.points {
+            let labels = labels.iter().map(|(label, value)| format!("{}=\"{}\"", underscored(label), escaped(value)));
+            write_point(text, &name, &labels.collect::<Vec<_>>().join(","), reading);
+        }
+    }
+}
+
+fn underscored(name: &str) -> Cow<'_, str> {
+    if name.contains('.') { name.replace('.', "_").into() } else { name.into() }
+}
+
+fn escaped(value: &str) -> Cow<'_, str> {
+    if value.contains(['\\', '"', '\n']) {
+        value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
+    } else {
+        value.into()
+    }
+}
+
+fn write_point(text: &mut String, name: &str, labels: &str, reading: &Reading) {
+    let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    match reading {
+        Reading::Total(value) => text.push_str(&format!("{name}{braced} {value}\n")),
+        Reading::Gauge(value) => text.push_str(&format!("{name}{braced} {value}\n")),
+        Reading::Durations(distribution) => {
+            let comma = if labels.is_empty() { "" } else { "," };
+            let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+            let mut count = 0;
+            for (bound, fell) in bounds.zip(distribution.buckets) {
+                count += fell;
+                text.push_str(&format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}\n"));
+            }
+            let sum = distribution.sum;
+            text.push_str(&format!("{name}_sum{braced} {sum}\n{name}_count{braced} {count}\n"));
+        }
+    }
+}
+
+/// Exact for whatever is counted here: 2^53 is far.
+#[expect(clippy::cast_precision_loss, reason = "a gauge in Prometheus is a float")]
+#[must_use]
+pub fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::histogram::Histogram;
+
+    #[test]
+    fn families_are_written_as_prometheus_reads_them() {
+        let mut text = String::new();
+        Family::new("a.b", "Help").with(&[("x.y", "q\"\\\n".into())], Reading::Total(3)).write_to(&mut text);
+        Family::new("empty", "Nothing").write_to(&mut text);
+        Family::new("g", "Gauge").with(&[], Reading::Gauge(1.5)).write_to(&mut text);
+        let wanted = "# HELP a_b_total Help\n# TYPE a_b_total counter\na_b_total{x_y=\"q\\\"\\\\\\n\"} 3\n\
+                      # HELP g Gauge\n# TYPE g gauge\ng 1.5\n";
+        assert_eq!(text, wanted);
+    }
+
+    /// data-plane.md OB-4: the name that upstream's dashboards ask for.
+    #[test]
+    fn histograms_have_upstreams_names() {
+        let histogram = Histogram::default();
+        histogram.record(std::time::Duration::from_millis(20));
+        let mut text = String::new();
+        let family = Family::new("kn.eventing.dispatch.duration", "Help");
+        family.with(&[("a", "b".into())], Reading::Durations(histogram.read())).write_to(&mut text);
+        assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.01\"} 0\n"), "{text}");
+        assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.025\"} 1\n"), "{text}");
+        assert!(text.contains("_bucket{a=\"b\",le=\"+Inf\"} 1\n"), "{text}");
+        assert!(
+            text.ends_with("_sum{a=\"b\"} 0.02\nkn_eventing_dispatch_duration_seconds_count{a=\"b\"} 1\n"),
+            "{text}"
+        );
+    }
+}

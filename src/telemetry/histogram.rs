@@ -1,0 +1,138 @@
+//! Durations, counted by upstream's buckets (data-plane.md OB-6), one histogram for each status that an answer can have.
+//! Nothing here allocates once a status has been seen.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The upper bounds of all buckets but the last, in seconds.
+pub const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+const BUCKETS: usize = BOUNDS.len() + 1;
+
+/// How often durations fell between two bounds.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    nanoseconds: AtomicU64,
+}
+
+/// A histogram at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distribution {
+    /// For each bucket, what fell into just it.
+    pub buckets: [u64; BUCKETS],
+    /// All durations together, in seconds.
+    pub sum: f64,
+}
+
+impl Distribution {
+    /// How many durations there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+impl Histogram {
+    /// Counts a duration.
+    pub fn record(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.nanoseconds.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn read(&self) -> Distribution {
+        let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
+        Distribution { buckets, sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64() }
+    }
+}
+
+/// The statuses that are told apart. Every other one is `other`, so that answers cannot make series without end.
+const STATUSES: [(u16, &str); 22] = [
+    (200, "200"),
+    (201, "201"),
+    (202, "202"),
+    (204, "204"),
+    (301, "301"),
+    (307, "307"),
+    (308, "308"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (408, "408"),
+    (409, "409"),
+    (413, "413"),
+    (415, "415"),
+    (429, "429"),
+    (431, "431"),
+    (500, "500"),
+    (502, "502"),
+    (503, "503"),
+    (504, "504"),
+];
+const OTHER: usize = STATUSES.len();
+/// There was no answer.
+const NONE: usize = OTHER + 1;
+const PLACES: usize = NONE + 1;
+
+fn place(status: Option<u16>) -> usize {
+    let Some(status) = status else { return NONE };
+    STATUSES.binary_search_by_key(&status, |(known, _)| *known).unwrap_or(OTHER)
+}
+
+/// A histogram for each status; only those that were seen take memory.
+#[derive(Debug, Default)]
+pub struct ByStatus([OnceLock<Box<Histogram>>; PLACES]);
+
+impl ByStatus {
+    /// Counts a duration that ended in this status, or without one.
+    pub fn record(&self, status: Option<u16>, duration: Duration) {
+        if let Some(histogram) = self.0.get(place(status)) {
+            histogram.get_or_init(Box::default).record(duration);
+        }
+    }
+
+    /// What was counted, by status: a number, `other`, or `none` where there was no answer.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, Distribution)> {
+        let names = STATUSES.iter().map(|(_, name)| *name).chain(["other", "none"]);
+        names.zip(&self.0).filter_map(|(name, histogram)| Some((name, histogram.get()?.read())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_fall_into_upstreams_buckets() {
+        let histogram = Histogram::default();
+        for millis in [0, 5, 6, 10_000, 10_001] {
+            histogram.record(Duration::from_millis(millis));
+        }
+        let Distribution { buckets, sum } = histogram.read();
+        assert_eq!((buckets[0], buckets[1], buckets[13], buckets[14]), (2, 1, 1, 1), "a bound belongs to its bucket");
+        assert!((sum - 20.012).abs() < 1e-9, "{sum}");
+    }
+
+    /// Whatever subscribers answer, there are so many series and no more.
+    #[test]
+    fn statuses_are_bounded() {
+        assert!(STATUSES.is_sorted());
+        let by_status = ByStatus::default();
+        for status in 0..1000 {
+            by_status.record(Some(status), Duration::ZERO);
+        }
+        by_status.record(None, Duration::ZERO);
+        let read: Vec<_> = by_status.read().map(|(name, read)| (name, read.count())).collect();
+        assert_eq!(read.len(), PLACES);
+        assert_eq!(read.last(), Some(&("none", 1)));
+        assert_eq!(read.iter().find(|(name, _)| *name == "other"), Some(&("other", 1000 - 22)));
+    }
+}

@@ -1,0 +1,112 @@
+//! OTLP, OpenTelemetry's protocol: spans and numbers leave by it, as protobuf over HTTP or gRPC. Off unless a collector
+//! is named. Nobody waits for a collector: what it does not take is dropped and counted.
+//!
+//! The exporter knows requests and answers, not how they travel: that is [`Wire`].
+
+mod encode;
+mod exporter;
+mod message;
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request};
+use url::Url;
+
+pub use exporter::Exporter;
+
+use super::trace::Sampler;
+
+/// How requests are framed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// One `POST` for each export.
+    #[default]
+    HttpProtobuf,
+    /// One unary call for each export.
+    Grpc,
+}
+
+impl Protocol {
+    /// By OpenTelemetry's name, which is Knative's, too (data-plane.md OB-1); `None` if it is another one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "http/protobuf" => Some(Self::HttpProtobuf),
+            "grpc" => Some(Self::Grpc),
+            _ => None,
+        }
+    }
+}
+
+/// A collector.
+#[derive(Clone, PartialEq)]
+pub struct Endpoint {
+    /// Where it is; over HTTP the whole URL.
+    pub url: Url,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Sent with each request; they may hold secrets.
+    pub headers: HeaderMap,
+    /// How long an export may take.
+    pub timeout: Duration,
+    /// What it is trusted by besides the system's roots, PEM.
+    pub ca: Option<String>,
+}
+
+impl fmt::Debug for Endpoint {
+    /// Without headers, and of the URL only where it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("at", &self.place()).field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Scheme, host and port, for logs.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+}
+
+/// How spans leave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// Which.
+    pub sampler: Sampler,
+    /// The longest that a span waits for others to leave with.
+    pub delay: Duration,
+}
+
+/// How numbers leave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// How often.
+    pub interval: Duration,
+}
+
+/// What leaves.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// Spans, if they do.
+    pub traces: Option<Traces>,
+    /// Numbers, if they do.
+    pub metrics: Option<Metrics>,
+    /// Who sends: OpenTelemetry's resource attributes (data-plane.md OB-5).
+    pub resource: Vec<(String, String)>,
+}
+
+/// What a collector answered: nothing is left to say, or why not.
+pub type Answer = Result<(), String>;
+
+/// Carries requests to collectors.
+pub trait Wire: Send + Sync + 'static {
+    /// Posts a request to a collector, and judges its answer; takes at most the endpoint's timeout.
+    fn post<'a>(&'a self, endpoint: &'a Endpoint, request: Request<Bytes>) -> BoxFuture<'a, Answer>;
+}

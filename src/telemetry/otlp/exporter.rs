@@ -1,0 +1,200 @@
+//! Sends what has come together, from one task: spans when there are enough of them or the first has waited long enough,
+//! numbers at their times. At the end, what is left.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Request};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Endpoint, Metrics, Protocol, Settings, Traces, Wire, encode};
+use crate::telemetry::counters::Counters;
+use crate::telemetry::trace::{Finished, Tracer};
+
+/// Spans that wait to leave; more are dropped.
+const WAITING: usize = 4096;
+/// Spans in one request.
+const BATCH: usize = 512;
+/// How often it is said that a collector does not answer.
+const SAY: Duration = Duration::from_secs(60);
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+
+/// Exports by the newest settings.
+pub struct Exporter {
+    wire: Arc<dyn Wire>,
+    tracer: Tracer,
+    counters: Arc<Counters>,
+    settings: watch::Receiver<Arc<Settings>>,
+    /// Nanoseconds since the epoch.
+    started: u64,
+    complaint: Complaint,
+}
+
+impl Exporter {
+    /// An exporter that does nothing before it runs. It switches `tracer` on and off.
+    #[must_use]
+    pub fn new(
+        wire: Arc<dyn Wire>,
+        tracer: Tracer,
+        counters: Arc<Counters>,
+        settings: watch::Receiver<Arc<Settings>>,
+    ) -> Self {
+        Self { wire, tracer, counters, settings, started: now(), complaint: Complaint::default() }
+    }
+
+    /// Exports until `stop`, then what is left; whoever waits for that does so as long as it likes.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let settings = Arc::clone(&self.settings.borrow_and_update());
+            let (spans, finished) = mpsc::channel(WAITING);
+            match &settings.traces {
+                Some(traces) => {
+                    tracing::info!(endpoint = %traces.endpoint.place(), sampler = ?traces.sampler, "Traces are sent");
+                    self.tracer.record(traces.sampler, spans, Arc::clone(&self.counters.spans_dropped));
+                }
+                None => self.tracer.stop(),
+            }
+            self.export(&settings, finished, &stop).await;
+        }
+        self.tracer.stop();
+    }
+
+    /// By these settings, until there are others, or the end.
+    async fn export(&mut self, settings: &Settings, mut finished: mpsc::Receiver<Finished>, stop: &CancellationToken) {
+        let mut batch = Vec::new();
+        let mut leave_by = None;
+        let mut next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
+        let mut newest = self.settings.clone();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = newest.changed() => {
+                    if changed.is_ok() {
+                        break;
+                    }
+                    // Nobody will change them any more.
+                    stop.cancelled().await;
+                    break;
+                }
+                got = finished.recv_many(&mut batch, BATCH), if settings.traces.is_some() => {
+                    let delay = settings.traces.as_ref().map_or(Duration::ZERO, |traces| traces.delay);
+                    if got > 0 && leave_by.is_none() {
+                        leave_by = Some(Instant::now() + delay);
+                    }
+                }
+                () = until(leave_by) => {
+                    self.send_spans(settings, &mut batch).await;
+                }
+                () = until(next_metrics) => {
+                    self.send_metrics(settings).await;
+                    next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
+                }
+            }
+            while batch.len() >= BATCH {
+                self.send_spans(settings, &mut batch).await;
+            }
+            if batch.is_empty() {
+                leave_by = None;
+            }
+        }
+        self.finish(settings, finished, batch).await;
+    }
+
+    /// What is left.
+    async fn finish(&mut self, settings: &Settings, mut finished: mpsc::Receiver<Finished>, mut batch: Vec<Finished>) {
+        finished.close();
+        while let Ok(span) = finished.try_recv() {
+            batch.push(span);
+        }
+        while !batch.is_empty() && self.send_spans(settings, &mut batch).await {}
+        self.send_metrics(settings).await;
+    }
+
+    /// Sends the first spans. Whether they were taken.
+    async fn send_spans(&mut self, settings: &Settings, batch: &mut Vec<Finished>) -> bool {
+        let Some(Traces { endpoint, .. }) = &settings.traces else { return false };
+        let spans: Vec<Finished> = batch.drain(..batch.len().min(BATCH)).collect();
+        let sent =
+            self.wire.post(endpoint, request(endpoint, TRACES, encode::traces(&settings.resource, &spans))).await;
+        let counter = if sent.is_ok() { &self.counters.spans_exported } else { &self.counters.spans_dropped };
+        counter.add(spans.len() as u64);
+        self.complaint.about(endpoint, "Spans", sent)
+    }
+
+    async fn send_metrics(&mut self, settings: &Settings) {
+        let Some(Metrics { endpoint, .. }) = &settings.metrics else { return };
+        let body = encode::metrics(&settings.resource, &self.counters.read(), self.started, now());
+        let sent = self.wire.post(endpoint, request(endpoint, METRICS, body)).await;
+        self.complaint.about(endpoint, "Metrics", sent);
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A request with this message. What it is sent to is the endpoint, but for gRPC, where it is a method there.
+fn request(endpoint: &Endpoint, method: &'static str, message: Vec<u8>) -> Request<Bytes> {
+    let (content_type, body) = match endpoint.protocol {
+        Protocol::HttpProtobuf => ("application/x-protobuf", Bytes::from(message)),
+        Protocol::Grpc => ("application/grpc", framed(&message)),
+    };
+    let mut request = Request::new(body);
+    request.headers_mut().extend(endpoint.headers.clone());
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if endpoint.protocol == Protocol::Grpc {
+        request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
+        *request.uri_mut() = http::Uri::from_static(method);
+    }
+    request
+}
+
+/// One message of gRPC: not compressed, its length, itself.
+fn framed(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(message.len() + 5);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    frame.put_slice(message);
+    frame.freeze()
+}
+
+/// What was last said about a collector.
+#[derive(Default)]
+struct Complaint {
+    said: Option<Instant>,
+}
+
+impl Complaint {
+    /// Says that something was not sent, now and then, and that it is again. Whether it was sent.
+    fn about(&mut self, endpoint: &Endpoint, what: &'static str, sent: Answer) -> bool {
+        match sent {
+            Ok(()) => {
+                if self.said.take().is_some() {
+                    tracing::info!(endpoint = %endpoint.place(), "The collector answers again");
+                }
+                true
+            }
+            Err(reason) => {
+                if self.said.is_none_or(|said| said.elapsed() >= SAY) {
+                    tracing::warn!(endpoint = %endpoint.place(), reason, "{what} could not be sent and are dropped");
+                    self.said = Some(Instant::now());
+                }
+                false
+            }
+        }
+    }
+}
+
+/// Nanoseconds since the epoch.
+fn now() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
+}

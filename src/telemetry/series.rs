@@ -1,0 +1,364 @@
+//! What is counted for each subscription, channel and listener, and who they are. Whoever counts keeps the counters at
+//! hand; names are looked up when a configuration is applied. When the last one lets go of a series, it is gone.
+
+mod last_error;
+mod read;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::counters::Counter;
+use super::histogram::ByStatus;
+pub use last_error::LastError;
+
+/// Who is counted for: a configured object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// In lower case: `trigger`, `broker`.
+    pub kind: &'static str,
+    /// `metadata.namespace`.
+    pub namespace: Box<str>,
+    /// `metadata.name`.
+    pub name: Box<str>,
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Is `n` from now on.
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more, until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self) -> Entered<'_> {
+        self.add(1);
+        Entered(self)
+    }
+}
+
+/// One more of a gauge.
+#[derive(Debug)]
+pub struct Entered<'g>(&'g Gauge);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
+
+/// How a delivery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With the subscriber and, if there was one, its reply.
+    Delivered,
+    /// In the dead letter sink.
+    DeadLettered,
+    /// Without a home.
+    Lost,
+    /// Unfinished, since the process had to stop.
+    Abandoned,
+    /// Put off.
+    Deferred,
+    /// In the parking queue.
+    Parked,
+    /// Given back to its queue.
+    Returned,
+}
+
+/// In the order of [`End`].
+const ENDS: [&str; 7] = ["delivered", "dead_lettered", "lost", "abandoned", "deferred", "parked", "returned"];
+
+/// The destination of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The subscriber.
+    Subscriber,
+    /// The reply address.
+    Reply,
+    /// The dead letter sink.
+    DeadLetterSink,
+}
+
+/// In the order of [`Destination`].
+const DESTINATIONS: [&str; 3] = ["subscriber", "reply", "dead_letter_sink"];
+
+/// What an attempt can end with: the class of a status, or why there is no answer; the last one is every other reason.
+const RESULTS: [&str; 11] =
+    ["2xx", "3xx", "4xx", "5xx", "connect", "timeout", "tls", "trust", "request", "token", "other"];
+
+/// What is counted for a subscription.
+#[derive(Debug)]
+pub struct SubscriptionSeries {
+    name: Name,
+    /// `subscription:<name>.<namespace>`, upstream's `messaging.destination.name` (data-plane.md OB-8).
+    destination: Box<str>,
+    born: Instant,
+    enqueued: Counter,
+    ends: [Counter; ENDS.len()],
+    attempts: [[Counter; RESULTS.len()]; DESTINATIONS.len()],
+    /// Attempts after the first.
+    pub retries: Counter,
+    /// Attempts that failed, at any of the destinations.
+    pub failures: Counter,
+    last_error: last_error::Newest,
+    /// Events that its filter did not let pass, of those that it was asked about.
+    pub filtered: Counter,
+    /// Requests under way.
+    pub in_flight: Gauge,
+    /// Events that wait for their first attempt here.
+    waiting: Gauge,
+    /// Those that still wait with RabbitMQ, when it was last asked.
+    pub ready: Gauge,
+    /// When the oldest of them came, in milliseconds since `born`, plus one; 0 if none waits.
+    oldest: AtomicU64,
+    durations: ByStatus,
+}
+
+impl Default for SubscriptionSeries {
+    fn default() -> Self {
+        Self::new(Name::default())
+    }
+}
+
+impl SubscriptionSeries {
+    /// Counts for nobody, until it is registered.
+    #[must_use]
+    pub fn new(name: Name) -> Self {
+        Self {
+            destination: format!("{}:{}.{}", name.kind, name.name, name.namespace).into(),
+            name,
+            born: Instant::now(),
+            enqueued: Counter::default(),
+            ends: Default::default(),
+            attempts: Default::default(),
+            retries: Counter::default(),
+            failures: Counter::default(),
+            last_error: last_error::Newest::default(),
+            filtered: Counter::default(),
+            in_flight: Gauge::default(),
+            waiting: Gauge::default(),
+            ready: Gauge::default(),
+            oldest: AtomicU64::new(0),
+            durations: ByStatus::default(),
+        }
+    }
+
+    /// `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (data-plane.md OB-8).
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        &self.destination
+    }
+
+    /// A queue took an event.
+    pub fn enqueue(&self) {
+        self.enqueued.increment();
+        self.waiting.add(1);
+    }
+
+    /// The oldest event that waits came at this time.
+    pub fn oldest_since(&self, came: Instant) {
+        let millis = came.saturating_duration_since(self.born).as_millis();
+        self.oldest.store(u64::try_from(millis).unwrap_or(0).saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// That event is being delivered now; whether another one waits will be seen.
+    pub fn begin(&self) {
+        self.waiting.add(-1);
+        self.oldest.store(0, Ordering::Relaxed);
+    }
+
+    /// A delivery ended.
+    pub fn end(&self, end: End) {
+        if let Some(counter) = self.ends.get(end as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Deliveries that ended so.
+    #[must_use]
+    pub fn ended(&self, end: End) -> u64 {
+        self.ends.get(end as usize).map_or(0, Counter::get)
+    }
+
+    /// Counts a failed attempt at the `subscriber`, `reply` or `dead letter sink`, and remembers it until the next one.
+    pub fn failed(&self, leg: &'static str, destination: &str, reason: &str) {
+        self.failures.increment();
+        self.last_error.keep(leg, destination, reason);
+    }
+
+    /// The attempt that failed last.
+    #[must_use]
+    pub fn last_error(&self) -> Option<LastError> {
+        self.last_error.get()
+    }
+
+    /// An attempt ended, with a status, or without one for this reason.
+    pub fn attempt(&self, destination: Destination, result: Result<u16, &'static str>) {
+        let result = match result {
+            Ok(status @ 200..600) => usize::from(status / 100 - 2),
+            Ok(_) => RESULTS.len() - 1,
+            Err(reason) => RESULTS.iter().position(|known| *known == reason).unwrap_or(RESULTS.len() - 1),
+        };
+        if let Some(counter) = self.attempts.get(destination as usize).and_then(|results| results.get(result)) {
+            counter.increment();
+        }
+    }
+
+    /// The last hop of a delivery took so long, with all its attempts and waits, and ended in this status (OB-6).
+    pub fn dispatched(&self, status: Option<u16>, took: Duration) {
+        self.durations.record(status, took);
+    }
+
+    /// How long the oldest event has waited.
+    fn oldest_age(&self) -> Duration {
+        match self.oldest.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.born.elapsed().saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+}
+
+/// What became of events that were sent to a channel or broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Taken.
+    Accepted,
+    /// A queue is full.
+    Full,
+    /// A synchronous channel could not deliver it.
+    Undelivered,
+    /// The queues cannot be reached.
+    Unavailable,
+    /// Its sender may not send it.
+    Denied,
+    /// It has passed too many brokers.
+    TtlExhausted,
+    /// No valid event, of a reply inside the process.
+    Invalid,
+}
+
+/// In the order of [`Arrival`].
+const ARRIVALS: [&str; 7] = ["accepted", "full", "undelivered", "unavailable", "denied", "ttl_exhausted", "invalid"];
+
+/// What is counted for a channel or broker.
+#[derive(Debug, Default)]
+pub struct ChannelSeries {
+    name: Name,
+    arrivals: [Counter; ARRIVALS.len()],
+}
+
+impl ChannelSeries {
+    /// Counts for nobody, until it is registered.
+    #[must_use]
+    pub fn new(name: Name) -> Self {
+        Self { name, arrivals: Default::default() }
+    }
+
+    /// So many events came.
+    pub fn arrived(&self, arrival: Arrival, events: u64) {
+        if let Some(counter) = self.arrivals.get(arrival as usize) {
+            counter.add(events);
+        }
+    }
+}
+
+/// What is counted for a listener.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections open.
+    pub open: Gauge,
+    /// TLS handshakes that succeeded.
+    pub handshakes: Counter,
+    /// TLS handshakes that failed.
+    pub handshakes_failed: Counter,
+    /// TLS handshakes that took too long.
+    pub handshakes_late: Counter,
+}
+
+/// Requests by method.
+#[derive(Debug, Default)]
+pub struct ByMethod {
+    /// By `POST`.
+    pub post: ByStatus,
+    /// By any other.
+    pub other: ByStatus,
+}
+
+/// The requests of senders.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// Over HTTP.
+    pub http: ByMethod,
+    /// Over HTTPS.
+    pub https: ByMethod,
+}
+
+/// Series by their names.
+type Known<S> = Mutex<BTreeMap<Name, Weak<S>>>;
+
+/// Everybody who is counted for.
+#[derive(Debug, Default)]
+pub struct Series {
+    subscriptions: Known<SubscriptionSeries>,
+    channels: Known<ChannelSeries>,
+    /// Of the listener for HTTP.
+    pub http: Arc<Traffic>,
+    /// Of the listener for HTTPS.
+    pub https: Arc<Traffic>,
+    /// Of the admin port.
+    pub admin: Arc<Traffic>,
+    /// Requests on both ports for events, probes apart.
+    pub requests: Requests,
+    /// Requests to destinations, by status.
+    pub sent: ByStatus,
+}
+
+impl Series {
+    /// The series of a subscription, which live as long as somebody holds them.
+    pub fn subscription(&self, name: &Name) -> Arc<SubscriptionSeries> {
+        find(&self.subscriptions, name, SubscriptionSeries::new)
+    }
+
+    /// The series of a channel or broker.
+    pub fn channel(&self, name: &Name) -> Arc<ChannelSeries> {
+        find(&self.channels, name, ChannelSeries::new)
+    }
+}
+
+fn find<S>(known: &Known<S>, name: &Name, new: impl FnOnce(Name) -> S) -> Arc<S> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(series) = known.get(name).and_then(Weak::upgrade) {
+        return series;
+    }
+    let series = Arc::new(new(name.clone()));
+    known.insert(name.clone(), Arc::downgrade(&series));
+    series
+}
+
+/// Those that are there still; the others are forgotten.
+fn alive<S>(known: &Known<S>) -> Vec<Arc<S>> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|_, series| series.strong_count() > 0);
+    known.values().filter_map(Weak::upgrade).collect()
+}

@@ -1,0 +1,369 @@
+//! Spans: what happened to an event, step by step. A span that is not recorded costs nothing but a look; one that is
+//! goes, when it is dropped, into a bounded queue, and if that is full, nowhere.
+//!
+//! Names of spans come from short lists in the code (gaps.md G-68). How spans leave is next door.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+
+use super::counters::Counter;
+use crate::event::{SpanContext, TraceContext};
+
+/// Attributes that a span has at most, and events.
+const MOST: usize = 64;
+/// Bytes of a text that are kept.
+const LONGEST: usize = 1024;
+
+/// Whether a trace is recorded (data-plane.md OB-15).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sampler {
+    /// Every span is.
+    Always,
+    /// None is.
+    Never,
+    /// This part of the traces that begin here, from 0 to 1; the others as their parents were.
+    ParentBased(f64),
+    /// This part of traces, whatever parents say.
+    Ratio(f64),
+}
+
+impl Sampler {
+    /// Upstream's: 1 and more always, 0 and less never, else that part of the traces that begin here.
+    #[must_use]
+    pub fn by_rate(rate: f64) -> Self {
+        if rate >= 1.0 {
+            Self::Always
+        } else if rate > 0.0 {
+            Self::ParentBased(rate)
+        } else {
+            Self::Never
+        }
+    }
+
+    fn samples(self, trace_id: u128, parent: Option<SpanContext>) -> bool {
+        match (self, parent) {
+            (Self::Always, _) => true,
+            (Self::Never, _) => false,
+            (Self::ParentBased(_), Some(parent)) => parent.is_sampled(),
+            (Self::ParentBased(ratio) | Self::Ratio(ratio), _) => is_within(trace_id, ratio),
+        }
+    }
+}
+
+/// By the second half of the id, as Go's SDK does, so that all who use the same ratio agree.
+fn is_within(trace_id: u128, ratio: f64) -> bool {
+    let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = trace_id.to_be_bytes();
+    f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * 4_294_967_296.0
+}
+
+/// Which side of an exchange a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A step inside.
+    Internal,
+    /// A request that came.
+    Server,
+    /// A request that left.
+    Client,
+    /// Something put into queues.
+    Producer,
+    /// Something taken out of a queue.
+    Consumer,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Text.
+    Text(Cow<'static, str>),
+    /// A number.
+    Integer(i64),
+    /// A duration in seconds.
+    Seconds(f64),
+}
+
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Value {
+    fn from(mut text: String) -> Self {
+        let end = text.floor_char_boundary(LONGEST);
+        text.truncate(end);
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(seconds: f64) -> Self {
+        Self::Seconds(seconds)
+    }
+}
+
+/// What is known of a span.
+pub type Attribute = (&'static str, Value);
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Happening {
+    /// What, from a short list.
+    pub name: &'static str,
+    /// Nanoseconds since the epoch.
+    pub at: u64,
+    /// More of it.
+    pub attributes: Vec<Attribute>,
+}
+
+/// A span that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Its trace and itself.
+    pub context: SpanContext,
+    /// 0 where the trace begins.
+    pub parent: u64,
+    /// What came as `tracestate`.
+    pub state: Option<http::HeaderValue>,
+    /// What it is, from a short list.
+    pub name: &'static str,
+    /// Which side it is.
+    pub kind: Kind,
+    /// Nanoseconds since the epoch.
+    pub started: u64,
+    /// Nanoseconds since the epoch.
+    pub ended: u64,
+    /// What is known of it.
+    pub attributes: Vec<Attribute>,
+    /// What happened.
+    pub happenings: Vec<Happening>,
+    /// Why it failed, if it did.
+    pub error: Option<Value>,
+}
+
+/// Where finished spans go.
+#[derive(Debug)]
+struct Recorder {
+    sampler: Sampler,
+    spans: mpsc::Sender<Finished>,
+    dropped: Arc<Counter>,
+}
+
+/// Begins spans. Off at first; clones share whether it is on.
+#[derive(Clone, Debug, Default)]
+pub struct Tracer(Arc<ArcSwapOption<Recorder>>);
+
+impl Tracer {
+    /// Records by this sampler from now on, into this queue; what it has no place for is counted.
+    pub fn record(&self, sampler: Sampler, spans: mpsc::Sender<Finished>, dropped: Arc<Counter>) {
+        self.0.store(Some(Arc::new(Recorder { sampler, spans, dropped })));
+    }
+
+    /// Records nothing from now on. What came with events is passed on still (OB-14).
+    pub fn stop(&self) {
+        self.0.store(None);
+    }
+
+    /// Whether anything is recorded, or might be.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    /// Begins a span of the trace that `parent` tells of, or of a new one.
+    #[must_use]
+    pub fn start(&self, name: &'static str, kind: Kind, parent: Option<&Arc<TraceContext>>) -> Span {
+        let recorder = self.0.load();
+        let Some(recorder) = recorder.as_ref() else { return Span { context: parent.cloned(), recording: None } };
+        let before = parent.and_then(|parent| parent.span);
+        let trace_id = before.map_or_else(|| fastrand::u128(1..), |before| before.trace_id);
+        let sampled = recorder.sampler.samples(trace_id, before);
+        if !sampled && before.is_some_and(|before| !before.is_sampled()) {
+            return Span { context: parent.cloned(), recording: None };
+        }
+        let span = SpanContext { trace_id, span_id: fastrand::u64(1..), flags: sampled.into() };
+        let context = Arc::new(parent.map_or_else(TraceContext::default, |parent| parent.as_ref().clone()).by(span));
+        let recording = sampled.then(|| Recording::new(span, before, (name, kind), context.state.clone(), recorder));
+        Span { context: Some(context), recording }
+    }
+}
+
+#[derive(Debug)]
+struct Recording {
+    recorder: Arc<Recorder>,
+    span: Finished,
+}
+
+impl Recording {
+    fn new(
+        context: SpanContext,
+        parent: Option<SpanContext>,
+        (name, kind): (&'static str, Kind),
+        state: Option<http::HeaderValue>,
+        recorder: &Arc<Recorder>,
+    ) -> Box<Self> {
+        let span = Finished {
+            context,
+            parent: parent.map_or(0, |parent| parent.span_id),
+            state,
+            name,
+            kind,
+            started: now(),
+            ended: 0,
+            attributes: Vec::new(),
+            happenings: Vec::new(),
+            error: None,
+        };
+        Box::new(Self { recorder: Arc::clone(recorder), span })
+    }
+}
+
+/// A step. It ends when it is dropped.
+#[derive(Debug, Default)]
+pub struct Span {
+    /// What goes to those who come after.
+    context: Option<Arc<TraceContext>>,
+    recording: Option<Box<Recording>>,
+}
+
+impl Span {
+    /// What tells others that they come after this span; as it came, if the span is not recorded.
+    #[must_use]
+    pub fn context(&self) -> Option<&Arc<TraceContext>> {
+        self.context.as_ref()
+    }
+
+    /// Whether anything told of it is kept.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// A step of this step.
+    #[must_use]
+    pub fn child(&self, name: &'static str, kind: Kind) -> Self {
+        let Some(recording) = &self.recording else { return Self { context: self.context.clone(), recording: None } };
+        let before = recording.span.context;
+        let span = SpanContext { span_id: fastrand::u64(1..), ..before };
+        let context = self.context.as_ref().map_or_else(TraceContext::default, |context| context.as_ref().clone());
+        let state = recording.span.state.clone();
+        let child = Recording::new(span, Some(before), (name, kind), state, &recording.recorder);
+        Self { context: Some(Arc::new(context.by(span))), recording: Some(child) }
+    }
+
+    /// Tells something of it; asked for only if it is recorded.
+    pub fn tell<const N: usize>(&mut self, attributes: impl FnOnce() -> [Attribute; N]) {
+        if let Some(recording) = &mut self.recording {
+            let free = MOST.saturating_sub(recording.span.attributes.len());
+            recording.span.attributes.extend(attributes().into_iter().take(free));
+        }
+    }
+
+    /// Tells what happened just now.
+    pub fn happened<const N: usize>(&mut self, name: &'static str, attributes: impl FnOnce() -> [Attribute; N]) {
+        if let Some(recording) = &mut self.recording
+            && recording.span.happenings.len() < MOST
+        {
+            let attributes = attributes().into();
+            recording.span.happenings.push(Happening { name, at: now(), attributes });
+        }
+    }
+
+    /// It failed.
+    pub fn failed(&mut self, why: impl FnOnce() -> Value) {
+        if let Some(recording) = &mut self.recording {
+            recording.span.error = Some(why());
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if let Some(recording) = self.recording.take() {
+            let Recording { recorder, mut span } = *recording;
+            span.ended = now().max(span.started);
+            if recorder.spans.try_send(span).is_err() {
+                recorder.dropped.increment();
+            }
+        }
+    }
+}
+
+/// Nanoseconds since the epoch, until the year 2554.
+fn now() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording(sampler: Sampler) -> (Tracer, mpsc::Receiver<Finished>, Arc<Counter>) {
+        let (spans, finished) = mpsc::channel(2);
+        let (tracer, dropped) = (Tracer::default(), Arc::new(Counter::default()));
+        tracer.record(sampler, spans, Arc::clone(&dropped));
+        (tracer, finished, dropped)
+    }
+
+    fn parent(flags: u8) -> Arc<TraceContext> {
+        Arc::new(TraceContext::default().by(SpanContext { trace_id: 7, span_id: 8, flags }))
+    }
+
+    /// OB-14: with tracing off, what came is passed on as it is.
+    #[test]
+    fn off_means_as_it_came() {
+        let (tracer, parent) = (Tracer::default(), parent(1));
+        let mut span = tracer.start("POST", Kind::Server, Some(&parent));
+        span.tell(|| -> [Attribute; 1] { panic!("nobody asks") });
+        assert!(Arc::ptr_eq(span.child("send", Kind::Client).context().expect("a context"), &parent));
+        assert!(tracer.start("POST", Kind::Server, None).context().is_none());
+    }
+
+    #[test]
+    fn spans_know_their_parents_and_are_bounded() {
+        let (tracer, mut finished, dropped) = recording(Sampler::Always);
+        let mut span = tracer.start("POST", Kind::Server, Some(&parent(0)));
+        span.tell(|| [("long", "é".repeat(5000).into())]);
+        drop(span.child("send", Kind::Client));
+        drop(span);
+        drop(tracer.start("POST", Kind::Server, None));
+        let (child, span) = (finished.try_recv().expect("a span"), finished.try_recv().expect("a span"));
+        assert_eq!((span.context.trace_id, span.parent, child.parent), (7, 8, span.context.span_id));
+        let Some((_, Value::Text(text))) = span.attributes.first() else { panic!("a text") };
+        assert_eq!(text.len(), LONGEST);
+        assert_eq!(dropped.get(), 1, "the queue has two places");
+    }
+
+    /// OB-15.
+    #[test]
+    fn rates() {
+        let begun = |rate: f64, parent: Option<&Arc<TraceContext>>| {
+            let (tracer, _finished, _) = recording(Sampler::by_rate(rate));
+            (0..1000).filter(|_| tracer.start("POST", Kind::Server, parent).is_recorded()).count()
+        };
+        assert_eq!((begun(1.0, Some(&parent(0))), begun(2.0, None)), (1000, 1000), "1 and more: always");
+        assert_eq!((begun(0.0, Some(&parent(1))), begun(-1.0, None)), (0, 0), "0 and less: never");
+        assert_eq!((begun(0.5, Some(&parent(1))), begun(0.5, Some(&parent(0)))), (1000, 0), "as the parent was");
+        let half = begun(0.5, None);
+        assert!((350..650).contains(&half), "{half}");
+    }
+
+    /// A decision not to record is told to those after it, so that they do not decide anew.
+    #[test]
+    fn what_is_not_recorded_is_told() {
+        let (tracer, _finished, _) = recording(Sampler::Never);
+        let span = tracer.start("POST", Kind::Server, None);
+        let context = span.context().and_then(|context| context.span).expect("a context");
+        assert!(!context.is_sampled() && !span.is_recorded());
+    }
+}

@@ -1,0 +1,28 @@
+//! What spans tell of an event, by OpenTelemetry's conventions for CloudEvents and by Knative's names (data-plane.md
+//! OB-8, OB-13). Data and extensions are not told: they may hold secrets.
+
+use std::borrow::Cow;
+
+use super::trace::{Attribute, Span};
+use crate::event::Event;
+
+/// Tells of the event.
+pub fn describe(span: &mut Span, event: &Event) {
+    let attribute = |name: &'static str, of: &str| -> Attribute {
+        (name, event.get(of).map_or_else(String::new, Cow::into_owned).into())
+    };
+    span.tell(|| {
+        [
+            attribute("messaging.message.id", "id"),
+            attribute("cloudevents.event_id", "id"),
+            attribute("cloudevents.event_source", "source"),
+            attribute("cloudevents.event_type", "type"),
+            attribute("cloudevents.event_spec_version", "specversion"),
+            attribute("cloudevents.type", "type"),
+            attribute("cloudevents.source", "source"),
+        ]
+    });
+    if event.find("subject").is_some() {
+        span.tell(|| [attribute("cloudevents.event_subject", "subject")]);
+    }
+}

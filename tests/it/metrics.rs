@@ -1,0 +1,152 @@
+//! Numbers for operators: what is counted where, and that senders cannot make series.
+
+use std::collections::BTreeSet;
+
+use crate::support::dispatcher::Dispatcher;
+use crate::support::eventually;
+use crate::support::sender::{plain, send};
+use crate::support::subscriber::{Reply, Subscriber};
+
+/// The series of a family whose labels contain all of `parts`.
+async fn series(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> Vec<String> {
+    let text = dispatcher.admin_text("/metrics").await.1;
+    let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+    lines.filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
+}
+
+/// The value of the one series of that family and these labels; 0 if there is none.
+async fn value(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> f64 {
+    let found = series(dispatcher, name, parts).await;
+    assert!(found.len() < 2, "{found:?}");
+    found.first().map_or(0.0, |line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
+}
+
+async fn until(dispatcher: &Dispatcher, name: &str, parts: &[&str], wanted: f64) {
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    loop {
+        let found = value(dispatcher, name, parts).await;
+        if (found - wanted).abs() < f64::EPSILON {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{name} {parts:?} stays {found}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+fn channel(subscriptions: &str) -> String {
+    format!(
+        "apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: c, namespace: ns, annotations: {{messaging.knative.dev/async-handler: 'true'}}}}\nspec: {{}}\n{subscriptions}"
+    )
+}
+
+fn subscription(name: &str, to: &Subscriber, delivery: &str) -> String {
+    format!(
+        "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}, namespace: ns}}\nspec:\n  channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}\n  subscriber: {{uri: '{}'}}\n  delivery: {{{delivery}}}\n",
+        to.url()
+    )
+}
+
+/// Whatever senders write, it makes no series (gaps.md G-66). Every name and every label is documented.
+#[tokio::test(flavor = "multi_thread")]
+async fn senders_make_no_series() {
+    let sink = Subscriber::ok().await;
+    let dispatcher = Dispatcher::of(&channel(&subscription("s", &sink, ""))).start().await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "first").await, 202);
+    until(&dispatcher, "sealpost_deliveries_unfinished", &[], 0.0).await;
+    let before = dispatcher.admin_text("/metrics").await.1;
+    for batch in 0..10 {
+        let event = |n: usize| {
+            format!(
+                r#"{{"specversion":"1.0","id":"{n}","source":"/source/{n}","type":"type.{n}","subject":"subject{n}","x{n}":"{n}"}}"#
+            )
+        };
+        let events: Vec<String> = (batch * 1000..(batch + 1) * 1000).map(event).collect();
+        let request = plain().post(dispatcher.http_url("/ns/c")).header("host", format!("localhost:{batch}"));
+        let request = request.header("content-type", "application/cloudevents-batch+json");
+        let answer = request.body(format!("[{}]", events.join(","))).send().await.expect("an answer");
+        assert_eq!(answer.status(), 202);
+    }
+    eventually("all are delivered", || sink.count() > 10_000).await;
+    until(&dispatcher, "sealpost_deliveries_unfinished", &[], 0.0).await;
+    let after = dispatcher.admin_text("/metrics").await.1;
+    assert_eq!(value(&dispatcher, "sealpost_channel_events_total", &["result=\"accepted\""]).await, 10_001.0);
+    let names = |text: &str| -> BTreeSet<String> {
+        text.lines().filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
+    };
+    assert_eq!(names(&before), names(&after), "the same series as after one event");
+
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md")).expect("a page");
+    for name in after.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/METRICS.md");
+    }
+    let labels = after.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('{'));
+    for label in labels.flat_map(|(_, labels)| labels.split("\",")).filter_map(|pair| pair.split_once('=')) {
+        assert!(page.contains(&format!("`{}`", label.0)), "the label {} is not in docs/METRICS.md", label.0);
+    }
+}
+
+/// A subscription's numbers tell its story, and go with it (G-65).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriptions_numbers_tell_its_story() {
+    let (failing, dead, fine) = (Subscriber::replying(&[503]).await, Subscriber::ok().await, Subscriber::ok().await);
+    let delivery =
+        format!("retry: 2, backoffDelay: PT0.01S, backoffPolicy: linear, deadLetterSink: {{uri: '{}'}}", dead.url());
+    let yaml = channel(&(subscription("bad", &failing, &delivery) + &subscription("good", &fine, "")));
+    let dispatcher = Dispatcher::of(&yaml).start().await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
+    let of = |name: &'static str| ["subscription_kind=\"subscription\"", "subscription_namespace=\"ns\"", name];
+    let (bad, good) = (of("subscription_name=\"bad\""), of("subscription_name=\"good\""));
+    let with = |of: [&'static str; 3], more: &[&'static str]| [&of[..], more].concat();
+    until(&dispatcher, "sealpost_subscription_deliveries_total", &with(bad, &["outcome=\"dead_lettered\""]), 1.0).await;
+    until(&dispatcher, "sealpost_subscription_deliveries_total", &with(good, &["outcome=\"delivered\""]), 1.0).await;
+    let attempts = "sealpost_subscription_attempts_total";
+    for (labels, wanted) in [
+        (with(bad, &["destination=\"subscriber\"", "result=\"5xx\""]), 3.0),
+        (with(bad, &["destination=\"dead_letter_sink\"", "result=\"2xx\""]), 1.0),
+        (with(good, &["destination=\"subscriber\"", "result=\"2xx\""]), 1.0),
+    ] {
+        assert_eq!(value(&dispatcher, attempts, &labels).await, wanted, "{labels:?}");
+    }
+    assert_eq!(value(&dispatcher, "sealpost_subscription_retries_total", &bad).await, 2.0);
+    for gauge in ["in_flight", "queue_depth", "queue_oldest_seconds"] {
+        assert_eq!(value(&dispatcher, &format!("sealpost_subscription_{gauge}"), &bad).await, 0.0, "{gauge}");
+    }
+    let upstreams = ["messaging_destination_name=\"subscription:bad.ns\"", "http_response_status_code=\"200\""];
+    let count = "kn_eventing_dispatch_duration_seconds_count";
+    assert_eq!(value(&dispatcher, count, &upstreams).await, 1.0, "OB-6: the last hop, which is the dead letter sink");
+    let requests = ["http_request_method=\"POST\"", "url_scheme=\"http\"", "http_response_status_code=\"202\""];
+    assert_eq!(value(&dispatcher, "http_server_request_duration_seconds_count", &requests).await, 1.0);
+    assert!(value(&dispatcher, "sealpost_connections_total", &["listener=\"http\""]).await >= 1.0);
+    assert_eq!(value(&dispatcher, "sealpost_configuration_problems", &["severity=\"error\""]).await, 0.0);
+    let ends = value(&dispatcher, "sealpost_certificate_expiration_timestamp_seconds", &["use=\"server\""]).await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs_f64();
+    assert!(ends > now, "the certificate of the development CA is valid: {ends}");
+
+    dispatcher.apply(&channel(&subscription("good", &fine, ""))).await;
+    until(&dispatcher, "sealpost_configurations_applied_total", &[], 2.0).await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while dispatcher.admin_text("/metrics").await.1.contains("subscription_name=\"bad\"") {
+        assert!(std::time::Instant::now() < deadline, "the series of what is gone stay");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// An event that waits for its turn is seen: how many there are, and since when.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_shows_its_depth_and_age() {
+    let slow = Subscriber::answering(|_| Reply::status(200).after(std::time::Duration::from_secs(30))).await;
+    let yaml = channel(&subscription("s", &slow, ""));
+    let dispatcher = Dispatcher::of(&yaml).arg("--concurrency").arg("1").start().await;
+    let events: Vec<String> =
+        (0..4).map(|n| format!(r#"{{"specversion":"1.0","id":"{n}","source":"/s","type":"t"}}"#)).collect();
+    let request =
+        plain().post(dispatcher.http_url("/ns/c")).header("content-type", "application/cloudevents-batch+json");
+    assert_eq!(request.body(format!("[{}]", events.join(","))).send().await.expect("an answer").status(), 202);
+    until(&dispatcher, "sealpost_subscription_in_flight", &["subscription_name=\"s\""], 1.0).await;
+    until(&dispatcher, "sealpost_subscription_queue_depth", &["subscription_name=\"s\""], 3.0).await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while value(&dispatcher, "sealpost_subscription_queue_oldest_seconds", &["subscription_name=\"s\""]).await < 0.05 {
+        assert!(std::time::Instant::now() < deadline, "the oldest event has no age");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,226 @@
+//! A collector of OpenTelemetry's: it takes OTLP over HTTP and gRPC, and reads it by OpenTelemetry's own definitions.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::Metric;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::eventually_some;
+
+#[derive(Default)]
+struct Got {
+    spans: Vec<Span>,
+    metrics: Vec<Metric>,
+    resource: HashMap<String, String>,
+    /// Path and headers of each request.
+    requests: Vec<(String, HeaderMap)>,
+}
+
+/// A collector on loopback; ended when it is dropped.
+pub(crate) struct Collector {
+    address: SocketAddr,
+    got: Arc<Mutex<Got>>,
+    _server: JoinSet<()>,
+}
+
+impl Collector {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let got: Arc<Mutex<Got>> = Arc::default();
+        let mut server = JoinSet::new();
+        let shared = Arc::clone(&got);
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let got = Arc::clone(&shared);
+                connections.spawn(async move {
+                    let service = service_fn(move |request| take(request, Arc::clone(&got)));
+                    let http = Builder::new(TokioExecutor::new());
+                    drop(http.serve_connection(TokioIo::new(stream), service).await);
+                });
+            }
+        });
+        Self { address, got, _server: server }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.got.lock().expect("lock").spans.clone()
+    }
+
+    pub(crate) fn requests(&self) -> Vec<(String, HeaderMap)> {
+        self.got.lock().expect("lock").requests.clone()
+    }
+
+    pub(crate) fn resource(&self, key: &str) -> Option<String> {
+        self.got.lock().expect("lock").resource.get(key).cloned()
+    }
+
+    /// The newest form of a metric, once there is one.
+    pub(crate) async fn metric(&self, name: &str) -> Metric {
+        eventually_some(&format!("the metric {name}"), || {
+            let got = self.got.lock().expect("lock");
+            got.metrics.iter().rev().find(|metric| metric.name == name).cloned()
+        })
+        .await
+    }
+
+    /// The spans of a trace, once `whole` says so.
+    pub(crate) async fn trace(&self, trace_id: &str, whole: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+        let of = |spans: Vec<Span>| -> Vec<Span> {
+            spans.into_iter().filter(|span| hex(&span.trace_id) == trace_id).collect()
+        };
+        let deadline = std::time::Instant::now() + super::SOON;
+        loop {
+            let spans = of(self.spans());
+            if whole(&spans) {
+                return spans;
+            }
+            assert!(std::time::Instant::now() < deadline, "the trace stays\n{}", tree(&self.spans()));
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn take(request: Request<Incoming>, got: Arc<Mutex<Got>>) -> Result<Response<Trailing>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let grpc = parts.headers.get("content-type").is_some_and(|value| value == "application/grpc");
+    let message = if grpc { framed(&body) } else { body };
+    let path = parts.uri.path().to_owned();
+    let mut got = got.lock().expect("lock");
+    match path.as_str() {
+        "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
+            let export = ExportTraceServiceRequest::decode(message).expect("traces");
+            for resource in export.resource_spans {
+                let who = resource.resource.expect("a resource").attributes;
+                got.resource.extend(who.iter().map(|pair| (pair.key.clone(), text(pair))));
+                got.spans.extend(resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
+            }
+        }
+        "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+            let export = ExportMetricsServiceRequest::decode(message).expect("metrics");
+            let scopes = export.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+            got.metrics.extend(scopes.flat_map(|scope| scope.metrics));
+        }
+        other => panic!("nothing is to come to {other}"),
+    }
+    got.requests.push((path, parts.headers));
+    let mut response = Response::new(Trailing(if grpc { vec![trailers(), data()] } else { Vec::new() }));
+    let content_type = if grpc { "application/grpc" } else { "application/x-protobuf" };
+    response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+fn framed(body: &Bytes) -> Bytes {
+    let length = u32::from_be_bytes(body[1..5].try_into().expect("four bytes"));
+    assert_eq!((body[0], length as usize), (0, body.len() - 5), "one message, not compressed");
+    body.slice(5..)
+}
+
+fn data() -> Frame<Bytes> {
+    Frame::data(Bytes::from_static(&[0, 0, 0, 0, 0]))
+}
+
+fn trailers() -> Frame<Bytes> {
+    Frame::trailers(HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"))]))
+}
+
+/// Frames, the last one first.
+struct Trailing(Vec<Frame<Bytes>>);
+
+impl Body for Trailing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop().map(Ok))
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text(pair: &KeyValue) -> String {
+    match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
+        Some(any_value::Value::StringValue(text)) => text.clone(),
+        Some(any_value::Value::IntValue(number)) => number.to_string(),
+        Some(any_value::Value::DoubleValue(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// An attribute of a span.
+pub(crate) fn attribute(span: &Span, key: &str) -> Option<String> {
+    span.attributes.iter().find(|pair| pair.key == key).map(text)
+}
+
+/// An attribute of something that happened during a span.
+pub(crate) fn of_event(event: &opentelemetry_proto::tonic::trace::v1::span::Event, key: &str) -> Option<String> {
+    event.attributes.iter().find(|pair| pair.key == key).map(text)
+}
+
+/// Spans as a tree, for people: parents before children, each with what tells it apart.
+pub(crate) fn tree(spans: &[Span]) -> String {
+    let mut out = String::new();
+    let known = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
+    let mut roots: Vec<&Span> = spans.iter().filter(|span| !known(&span.parent_span_id)).collect();
+    roots.sort_by_key(|span| span.start_time_unix_nano);
+    roots.iter().for_each(|root| branch(&mut out, spans, root, 0));
+    out
+}
+
+fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
+    let keys = [
+        "messaging.destination.name",
+        "server.port",
+        "http.response.status_code",
+        "http.request.resend_count",
+        "sealpost.outcome",
+        "error.type",
+    ];
+    let told: Vec<String> = keys.iter().filter_map(|key| Some(format!("{key}={}", attribute(span, key)?))).collect();
+    let micros = (span.end_time_unix_nano - span.start_time_unix_nano) / 1000;
+    let failed = span.status.as_ref().map_or_else(String::new, |status| format!(" ERROR: {}", status.message));
+    writeln!(
+        out,
+        "{:indent$}{} [{:?}] {micros}us {}{failed}",
+        "",
+        span.name,
+        span.kind(),
+        told.join(" "),
+        indent = depth * 2
+    )
+    .expect("written");
+    for event in &span.events {
+        let told: Vec<String> = event.attributes.iter().map(|pair| format!("{}={}", pair.key, text(pair))).collect();
+        writeln!(out, "{:indent$}* {} {}", "", event.name, told.join(" "), indent = depth * 2 + 2).expect("written");
+    }
+    let mut children: Vec<&Span> = spans.iter().filter(|child| child.parent_span_id == span.span_id).collect();
+    children.sort_by_key(|child| child.start_time_unix_nano);
+    children.iter().for_each(|child| branch(out, spans, child, depth + 1));
+}
