@@ -34,7 +34,8 @@ fn deployments() -> Vec<Object> {
 
 #[test]
 fn every_document_is_an_object() {
-    let all = below("");
+    // What is below `observability` is for other programs, which tests/it/observability.rs asks.
+    let all: Vec<Object> = below("").into_iter().filter(|object| !object.file.starts_with("observability/")).collect();
     assert!(all.len() > 60, "{}", all.len());
     for object in all {
         assert!(object.value["apiVersion"].is_string(), "{}", object.file);

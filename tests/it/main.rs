@@ -25,6 +25,7 @@ mod life;
 mod limits;
 mod load;
 mod metrics;
+mod observability;
 mod python;
 mod rabbitmq;
 mod receive;
