@@ -42,9 +42,10 @@ impl Prometheus {
             .spawn()
             .expect("Prometheus starts: it is Debian's package prometheus, which .ci/run installs");
         let mut prometheus = Self { child, directory, address: String::new() };
-        prometheus.address = eventually_some("Prometheus listens", || {
+        prometheus.address = eventually_some("Prometheus is ready", || {
             let log = prometheus.log();
             let line = log.lines().find(|line| line.contains("msg=\"Listening on\""))?;
+            log.contains("Server is ready").then_some(())?;
             line.rsplit_once("address=").map(|(_, address)| address.trim().to_owned())
         })
         .await;
