@@ -230,12 +230,12 @@ impl<T: Transport> Delivery<T> {
             Stage::Subscriber => self.send_to_subscriber(event, story, permit, tries).await,
             Stage::Reply(reply) => {
                 drop(permit);
-                self.send_reply(event, story, reply, tries).await
+                Box::pin(self.send_reply(event, story, reply, tries)).await
             }
             Stage::DeadLetterSink(dead) => {
                 drop(permit);
                 let failure = Failure::noted(&dead);
-                self.send_dead_letter(story, dead, failure, tries).await
+                Box::pin(self.send_dead_letter(story, dead, failure, tries)).await
             }
         }
     }
@@ -252,7 +252,7 @@ impl<T: Transport> Delivery<T> {
             Err(Stop::Deferred { attempts, wait }) => {
                 Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts, wait })
             }
-            Err(Stop::Failed(failure)) => self.bury(event, story, failure, tries.anew()).await,
+            Err(Stop::Failed(failure)) => Box::pin(self.bury(event, story, failure, tries.anew())).await,
             Err(Stop::Gone) => Outcome::Delivered,
         }
     }
@@ -267,12 +267,12 @@ impl<T: Transport> Delivery<T> {
             Ok(Some(reply)) => {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
                 let reply = restore_ttl(reply, event, &subscription);
-                self.send_reply(event, story, Arc::new(reply), tries).await
+                Box::pin(self.send_reply(event, story, Arc::new(reply), tries)).await
             }
             Err(error) => {
                 let failure = Failure::unsendable(destination, &error);
                 story.lane.failed(Leg::Reply, &failure);
-                self.bury(event, story, failure, tries).await
+                Box::pin(self.bury(event, story, failure, tries)).await
             }
         }
     }

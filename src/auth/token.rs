@@ -135,7 +135,7 @@ impl Tokens {
         to: &Addressable,
     ) -> Result<(), TokenError> {
         let (Some(sender), Some(audience)) = (sender, &to.audience) else { return Ok(()) };
-        headers.insert(AUTHORIZATION, self.header(sender, audience).await?);
+        headers.insert(AUTHORIZATION, Box::pin(self.header(sender, audience)).await?);
         Ok(())
     }
 

@@ -57,9 +57,9 @@ impl<T: Transport> Delivery<T> {
                 let audience = destination.audience.as_deref();
                 let inside = Inside { sender: subscription.sender.as_deref(), audience };
                 let event = outgoing(hop, subscription).with_trace(span.context().cloned());
-                self.enter(key, event, inside, timeout).await
+                Box::pin(self.enter(key, event, inside, timeout)).await
             }
-            Target::Display => self.show(&outgoing(hop, subscription)).await,
+            Target::Display => Box::pin(self.show(&outgoing(hop, subscription))).await,
         };
         drop(in_flight);
         let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);

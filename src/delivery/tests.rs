@@ -465,3 +465,12 @@ async fn long_waits_are_put_off() {
     assert_eq!((loss.attempts, loss.code), (4, 503));
     assert_eq!(transport.seen(SUBSCRIBER), [0, 2000, 4000, 4000], "what is left of a wait is waited for");
 }
+
+/// It is moved more than once when its task is made, so what is rare in it is on the heap.
+#[tokio::test]
+async fn the_future_of_a_delivery_is_small() {
+    let (delivery, lane) = over(&Scripted::new(&[]), subscription(SubscriptionKind::Subscription, retrying(1)));
+    let permit = lane.permit().await.expect("a permit");
+    let size = size_of_val(&delivery.deliver(&event(), &lane, permit, Progress::default()));
+    assert!(size <= 2048, "{size} bytes without the transport's");
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -22,8 +22,8 @@ use crate::telemetry::trace::{Kind, Span, Tracer};
 /// What the kubelet's probes call themselves; the mode does not matter to them, nor does the path.
 const KUBELET: &str = "kube-probe/";
 /// Knative's own probe, and what it wants to see again.
-const NETWORK_PROBE: &str = "k-network-probe";
-const NETWORK_HASH: &str = "k-network-hash";
+const NETWORK_PROBE: HeaderName = HeaderName::from_static("k-network-probe");
+const NETWORK_HASH: HeaderName = HeaderName::from_static("k-network-hash");
 
 /// A handler behind its gate.
 pub struct Gate<H> {
@@ -91,11 +91,13 @@ impl<H> Gate<H> {
 
     /// The answer to a probe; `None` if it is none.
     fn probe(&self, request: &Request<Incoming>, scheme: Scheme) -> Option<StatusCode> {
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let kubelet = header(USER_AGENT.as_str()).is_some_and(|agent| agent.starts_with(KUBELET));
+        let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let kubelet = header(USER_AGENT).is_some_and(|agent| agent.starts_with(KUBELET));
         let network = header(NETWORK_PROBE) == Some("probe");
+        if !kubelet && !network {
+            return None;
+        }
         let status = match (self.readiness.missing(), scheme) {
-            _ if !kubelet && !network => return None,
             _ if self.readiness.is_stopping() => StatusCode::SERVICE_UNAVAILABLE,
             _ if network && header(NETWORK_HASH).is_none_or(str::is_empty) => StatusCode::BAD_REQUEST,
             _ if network => StatusCode::OK,
