@@ -24,7 +24,6 @@ const START: &str = "start";
 
 /// The table of all cases whose name contains the filter, or the soak.
 pub(crate) async fn run(options: &Options) {
-    let nginx = Nginx::version().expect("nginx is installed");
     let client = reqwest::Client::new();
     let time = Duration::from_secs(options.seconds.unwrap_or(SECONDS));
     let filter = options.filter.as_deref().unwrap_or_default();
@@ -33,6 +32,7 @@ pub(crate) async fn run(options: &Options) {
         let case = cases.first().expect("the filter names a case");
         return soak::run(case, time, Duration::from_secs_f64(minutes * 60.0), &client).await;
     }
+    let nginx = Nginx::version().expect("nginx is installed");
     println!("{nginx}; {} rounds of {} s; median [least..most]\n", options.rounds, time.as_secs());
     let mut table = Table::default();
     Table::print_head();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
+use hyper::header::HeaderValue;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
@@ -171,7 +172,11 @@ impl Letters {
         let addresses = (0..mail.channels)
             .map(|index| format!("{base}{}", path(index, mail.channels)).parse().expect("a path"))
             .collect();
-        Self { event: event(mail.body), addresses, stamped: mail.stamped }
+        let mut event = event(mail.body);
+        if wire != Wire::TlsHttp2 {
+            event.headers_mut().insert("host", HeaderValue::from_static("localhost"));
+        }
+        Self { event, addresses, stamped: mail.stamped }
     }
 
     /// The event with this number.
@@ -188,7 +193,6 @@ impl Letters {
 fn event(body: usize) -> Request<Full<Bytes>> {
     let padding = "x".repeat(body - 11);
     Request::post("/")
-        .header("host", "localhost")
         .header("content-type", "application/json")
         .header("ce-specversion", "1.0")
         .header("ce-id", "6cf17c7b-30b1-45a6-80b0-4cf58c92b947")

@@ -9,7 +9,7 @@ use crate::nginx::Nginx;
 use crate::process::Process;
 use crate::sink::Sink;
 
-const WARM_UP: Duration = Duration::from_millis(700);
+const WARM_UP: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::case::Case;
-use super::measure::mebibytes;
+use super::measure::{mebibytes, milliseconds};
 use super::table::Spread;
 use crate::dispatcher::Dispatcher;
 use crate::load::Load;
@@ -36,8 +36,8 @@ pub(crate) async fn run(case: &Case, time: Duration, soak: Duration, client: &re
         report.accepted,
         report.refused,
         report.accepted as f64 / report.elapsed.as_secs_f64(),
-        report.percentile(0.50).as_secs_f64() * 1e3,
-        report.percentile(0.99).as_secs_f64() * 1e3,
+        milliseconds(report.percentile(0.50)),
+        milliseconds(report.percentile(0.99)),
     );
     print(&watched);
 }

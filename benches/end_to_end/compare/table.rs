@@ -33,7 +33,8 @@ impl Spread {
     /// Of one figure at least.
     pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_unstable_by(f64::total_cmp);
-        Self { least: figures[0], median: figures[figures.len() / 2], most: figures[figures.len() - 1] }
+        let (count, last) = (figures.len(), figures.len() - 1);
+        Self { least: figures[0], median: f64::midpoint(figures[last / 2], figures[count / 2]), most: figures[last] }
     }
 
     pub(crate) fn text(self, decimals: usize) -> String {

@@ -18,6 +18,7 @@ struct Go {
 }
 
 const CA_SETS: &str = "tls-h1 1000 CA sets";
+const CA_SETS_H2: &str = "tls-h2 1000 CA sets";
 const PACED: &str = "plain paced 1000/s";
 const PLAIN: &str = "plain 1x1";
 const TLS_H1: &str = "tls-h1 1x1";
@@ -48,7 +49,11 @@ pub(crate) fn print(table: &Table, starts: &[(&str, Spread)]) {
     for Target { text, limit, figure } in all(table, starts) {
         let (measured, verdict) = match figure {
             None => ("–".to_owned(), "not measured"),
-            Some(figure) => (format!("{figure:.2}"), if figure <= limit { "met" } else { "MISSED" }),
+            // Ratios need the third place: 0.704 is not 0.7.
+            Some(figure) => {
+                let decimals = if figure < 10.0 { 3 } else { 1 };
+                (format!("{figure:.decimals$}"), if figure <= limit { "met" } else { "MISSED" })
+            }
         };
         println!("| {text} | {limit:.2} | {measured} | {verdict} |");
     }
@@ -63,6 +68,9 @@ fn all(table: &Table, starts: &[(&str, Spread)]) -> Vec<Target> {
     for (case, one) in [("plain 1x10", PLAIN), ("tls-h2 1x10", TLS_H2)] {
         add(format!("{case}: CPU per delivery ÷ {one}"), 0.7, table.to_own(case, one));
     }
+    for (case, one) in [(CA_SETS, TLS_H1), (CA_SETS_H2, TLS_H2)] {
+        add(format!("{case}: CPU per delivery ÷ {one}"), 1.2, table.to_own(case, one));
+    }
     for go in &GO {
         let limit = |figure| scaled(table, go, figure) / 4.0;
         let own = table.median(go.case, Program::Sealpost, cpu);
@@ -76,7 +84,7 @@ fn all(table: &Table, starts: &[(&str, Spread)]) -> Vec<Target> {
             add(format!("{}: peak MiB, a quarter of Go's", go.case), peak / 4.0, own);
         }
     }
-    for case in [CA_SETS, "tls-h2 1000 CA sets"] {
+    for case in [CA_SETS, CA_SETS_H2] {
         add(format!("{case}: peak MiB"), 60.0, table.median(case, Program::Sealpost, |sample| sample.peak));
     }
     for (name, part, limit) in [("p50", p50 as fn(&Sample) -> f64, 1.5), ("p99", p99, 2.0)] {
