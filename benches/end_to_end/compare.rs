@@ -46,6 +46,7 @@ pub(crate) async fn run(options: &Options) {
         }
         table.print(case);
     }
+    table.print_others();
     let starts =
         if START.contains(filter) { start::run(usize::from(options.rounds) * 2 + 1, &client).await } else { vec![] };
     targets::print(&table, &starts);

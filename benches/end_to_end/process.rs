@@ -89,6 +89,15 @@ impl Drop for Process {
     }
 }
 
+/// User and system time that the first processor has spent on all processes.
+pub(crate) fn busy() -> Duration {
+    let stat = std::fs::read_to_string("/proc/stat").expect("a file");
+    let line = stat.lines().find(|line| line.starts_with("cpu0 ")).expect("a processor");
+    // user, nice, system
+    let ticks = line.split_whitespace().skip(1).take(3).map(|field| field.parse::<u64>().expect("a number"));
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
 /// Moves this process to the second processor, if there is one.
 pub(crate) fn pin_self() {
     let id = std::process::id().to_string();

@@ -6,7 +6,7 @@ use super::case::{Case, Pace};
 use crate::dispatcher::Dispatcher;
 use crate::load::{Load, Report};
 use crate::nginx::Nginx;
-use crate::process::Process;
+use crate::process::{Process, busy};
 use crate::sink::Sink;
 
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -43,6 +43,8 @@ pub(crate) struct Sample {
     pub(crate) idle: f64,
     /// MiB resident at most so far.
     pub(crate) peak: f64,
+    /// Part of the time in which the first processor worked for others.
+    pub(crate) others: f64,
 }
 
 /// What happened in the first events of all channels, if that is asked for, and then.
@@ -142,16 +144,18 @@ struct Meter<'a> {
 
 struct Begun {
     cpu: Duration,
+    busy: Duration,
     delivered: u64,
 }
 
 impl Meter<'_> {
     fn begin(&self) -> Begun {
-        Begun { cpu: self.running.process().cpu(), delivered: self.sink.count() }
+        Begun { cpu: self.running.process().cpu(), busy: busy(), delivered: self.sink.count() }
     }
 
     fn end(&self, begun: &Begun, report: &Report) -> Sample {
         let cpu = self.running.process().cpu() - begun.cpu;
+        let others = (busy() - begun.busy).saturating_sub(cpu);
         let delivered = self.sink.count() - begun.delivered;
         assert_eq!(report.refused, 0, "{}: every event is accepted", self.case.name);
         let expected = report.accepted * self.case.subscriptions as u64;
@@ -164,6 +168,7 @@ impl Meter<'_> {
             ready: milliseconds(self.running.ready()),
             idle: self.idle,
             peak: mebibytes(self.running.process().peak_memory_kib()),
+            others: others.as_secs_f64() / report.elapsed.as_secs_f64(),
         }
     }
 }

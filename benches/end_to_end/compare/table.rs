@@ -109,6 +109,17 @@ impl Table {
         }
     }
 
+    /// How much the first processor did for others, in percent: then the figures are of little worth.
+    pub(crate) fn print_others(&self) {
+        let parts: Vec<f64> = self.0.iter().flat_map(|row| &row.samples).map(|sample| sample.others * 100.0).collect();
+        if !parts.is_empty() {
+            println!(
+                "\nWhile it was measured, other processes had {} % of the first processor.",
+                Spread::of(parts).text(0)
+            );
+        }
+    }
+
     /// By nginx's line of the same case, else by that of one channel and one subscription.
     fn ratio_to_nginx(&self, row: &Row) -> Option<f64> {
         let same = self.median(&row.name, Program::Nginx, cpu);
