@@ -9,16 +9,18 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::sink::Sink;
-use crate::{Receivers, Scenario};
+use crate::{Receivers, Scenario, Wire};
 
 /// A running `sealpost run`, ended when it is dropped.
 pub(crate) struct Dispatcher {
     pub(crate) process: Process,
+    started: Instant,
     directory: TempDir,
     /// Where plain events go.
     pub(crate) http: SocketAddr,
     /// Where events over TLS go.
-    pub(crate) https: SocketAddr,
+    https: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Dispatcher {
@@ -30,6 +32,11 @@ impl Dispatcher {
     pub(crate) async fn start_on(yaml: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
         std::fs::write(directory.path().join("channel.yaml"), yaml).expect("written");
+        Self::start_in(directory, variables).await
+    }
+
+    /// One that serves what an earlier one has served, with its certificate authority. Its ports are bound then.
+    pub(crate) async fn start_in(directory: TempDir, variables: &[(&str, &str)]) -> Self {
         let ports = directory.path().join("ports.json");
         let mut command = Process::pinned(Path::new(env!("CARGO_BIN_EXE_sealpost")));
         command
@@ -42,26 +49,62 @@ impl Dispatcher {
             .arg("--ports-file")
             .arg(&ports)
             .envs(variables.iter().copied());
+        let started = Instant::now();
         let process = Process::start(command);
         let ports = wait_for(&ports).await;
         let address = |name: &str| ports[name].as_str().expect("an address").parse().expect("an address");
-        Self { process, http: address("http"), https: address("https"), directory }
+        let [http, https, admin] = ["http", "https", "admin"].map(address);
+        Self { process, started, directory, http, https, admin }
+    }
+
+    /// Ends it, and keeps what it has written but its ports.
+    pub(crate) fn end(self) -> TempDir {
+        let Self { process, directory, .. } = self;
+        drop(process);
+        std::fs::remove_file(directory.path().join("ports.json")).expect("removed");
+        directory
+    }
+
+    /// Where events go by this wire, and the authority to trust there.
+    pub(crate) fn entrance(&self, wire: Wire) -> (SocketAddr, Option<String>) {
+        if wire == Wire::Plain { (self.http, None) } else { (self.https, Some(self.ca())) }
     }
 
     /// PEM of the certificate authority that signed the server's certificate.
-    pub(crate) fn ca(&self) -> String {
+    fn ca(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("state/ca.crt")).expect("a CA certificate")
+    }
+
+    /// Waits until it says that it is ready: how long that took since its start.
+    pub(crate) async fn ready(&self, client: &reqwest::Client) -> Duration {
+        let url = format!("http://{}/readyz", self.admin);
+        self.until(|| async { client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) }).await
+    }
+
+    /// How long it took from the start until this was so.
+    pub(crate) async fn until(&self, is_so: impl AsyncFn() -> bool) -> Duration {
+        while !is_so().await {
+            assert!(self.started.elapsed() < Duration::from_secs(60), "sealpost did not become ready");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.started.elapsed()
+    }
+
+    /// Its metrics, as text.
+    pub(crate) async fn metrics(&self, client: &reqwest::Client) -> String {
+        let answer = client.get(format!("http://{}/metrics", self.admin)).send().await.expect("an answer");
+        answer.text().await.expect("a text")
     }
 }
 
 async fn wait_for(ports: &Path) -> serde_json::Value {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(ports) = std::fs::read(ports).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
             return ports;
         }
         assert!(Instant::now() < deadline, "sealpost did not start");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -80,19 +123,27 @@ fn manifest(scenario: &Scenario, sink: &Sink) -> String {
 }
 
 fn channel(subscriptions: usize, sink: &Sink) -> String {
-    let mut yaml = String::from("apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c}\n");
+    let mut yaml = channel_manifest("c");
     for index in 0..subscriptions {
-        write!(
-            yaml,
-            "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: s{index}}}\nspec:\n  \
-             channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}\n  subscriber:\n    uri: {}\n",
-            sink.url()
-        )
-        .expect("a string");
-        if let Some(ca) = sink.ca() {
-            yaml.push_str("    CACerts: |\n");
-            ca.lines().for_each(|line| writeln!(yaml, "      {line}").expect("a string"));
-        }
+        yaml.push_str(&subscription_manifest(&format!("s{index}"), "c", sink.url(), sink.ca()));
+    }
+    yaml
+}
+
+/// A channel in memory of this name.
+pub(crate) fn channel_manifest(name: &str) -> String {
+    format!("---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {{name: {name}}}\n")
+}
+
+/// A subscription of this name to a channel, with the authorities that its subscriber's certificate may have.
+pub(crate) fn subscription_manifest(name: &str, channel: &str, url: &str, authorities: Option<&str>) -> String {
+    let mut yaml = format!(
+        "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}}}\nspec:\n  channel: \
+         {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: {channel}}}\n  subscriber:\n    uri: {url}\n"
+    );
+    if let Some(authorities) = authorities {
+        yaml.push_str("    CACerts: |\n");
+        authorities.lines().for_each(|line| writeln!(yaml, "      {line}").expect("a string"));
     }
     yaml
 }

@@ -1,14 +1,15 @@
-//! A sender with 64 requests under way, a closed loop.
+//! A sender: a closed loop with 64 requests under way, or events at a steady pace.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::HeaderValue;
+use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -19,114 +20,179 @@ use tokio_rustls::client::TlsStream;
 
 use crate::Wire;
 use crate::dispatcher::Dispatcher;
+use crate::latency::{Latencies, clock};
 
+/// Requests under way at once.
 const CONCURRENCY: usize = 64;
 const HTTP2_CONNECTIONS: usize = 4;
+
+/// What is sent where.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    /// Events go to `/default/c0` and so on, in turn; with one channel to `/default/c`.
+    pub(crate) channels: usize,
+    /// Bytes of JSON.
+    pub(crate) body: usize,
+    /// Requests that can be under way at once, each on a connection of its own with HTTP/1.1.
+    pub(crate) concurrency: usize,
+    /// Whether an event says when it was made, for the sink to see how long it took.
+    pub(crate) stamped: bool,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self { channels: 1, body: 1024, concurrency: CONCURRENCY, stamped: false }
+    }
+}
+
+/// Path of the channel with this number.
+pub(crate) fn path(index: usize, channels: usize) -> String {
+    if channels == 1 { "/default/c".to_owned() } else { format!("/default/c{index}") }
+}
 
 /// What a run showed.
 pub(crate) struct Report {
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
     pub(crate) elapsed: Duration,
-    latencies: Vec<Duration>,
+    latencies: Latencies,
 }
 
 impl Report {
     /// The latency that this part of the answers did not exceed.
     pub(crate) fn percentile(&self, part: f64) -> Duration {
-        self.latencies.get((self.latencies.len() as f64 * part) as usize).copied().unwrap_or_default()
+        self.latencies.percentile(part)
     }
 }
 
+/// Connections that are open and wait for work.
 pub(crate) struct Load {
-    address: SocketAddr,
-    tls: Option<TlsConnector>,
-    wire: Wire,
+    connections: Vec<Connection>,
+    letters: Arc<Letters>,
+    _drivers: JoinSet<()>,
 }
 
 impl Load {
-    pub(crate) fn new(dispatcher: &Dispatcher, wire: Wire) -> Self {
-        let address = if wire == Wire::Plain { dispatcher.http } else { dispatcher.https };
-        let tls = (wire != Wire::Plain).then(|| connector(&dispatcher.ca(), wire));
-        Self { address, tls, wire }
+    /// One that sends 1 KiB to one channel.
+    pub(crate) async fn new(dispatcher: &Dispatcher, wire: Wire) -> Self {
+        let (address, ca) = dispatcher.entrance(wire);
+        Self::open(address, ca.as_deref(), wire, &Mail::default()).await
     }
 
-    pub(crate) async fn run(&self, time: Duration) -> Report {
-        let started = Instant::now();
-        let end = started + time;
-        let mut senders = JoinSet::new();
-        if self.wire == Wire::TlsHttp2 {
-            for _ in 0..HTTP2_CONNECTIONS {
-                let sender = self.connect_http2(&mut senders).await;
-                for _ in 0..CONCURRENCY / HTTP2_CONNECTIONS {
-                    senders.spawn(send_http2(sender.clone(), end));
-                }
-            }
-        } else {
-            for _ in 0..CONCURRENCY {
-                let sender = self.connect_http1(&mut senders).await;
-                senders.spawn(send_http1(sender, end));
+    /// One that sends to this address, whose certificate this authority (PEM) signed.
+    pub(crate) async fn open(address: SocketAddr, ca: Option<&str>, wire: Wire, mail: &Mail) -> Self {
+        let peer = Peer { address, tls: ca.map(|ca| connector(ca, wire)) };
+        let (mut connections, mut drivers) = (Vec::new(), JoinSet::new());
+        while connections.len() < mail.concurrency {
+            if wire == Wire::TlsHttp2 {
+                let connection = peer.connect_http2(&mut drivers).await;
+                connections.extend((0..mail.concurrency / HTTP2_CONNECTIONS).map(|_| connection.another()));
+            } else {
+                connections.push(peer.connect_http1(&mut drivers).await);
             }
         }
-        let mut report = Report { accepted: 0, refused: 0, elapsed: Duration::ZERO, latencies: Vec::new() };
+        Self { connections, letters: Arc::new(Letters::new(wire, mail)), _drivers: drivers }
+    }
+
+    /// As many events as go, for so long.
+    pub(crate) async fn run(&mut self, time: Duration) -> Report {
+        self.follow(Plan::new(usize::MAX, Some(time), None)).await
+    }
+
+    /// So many events, as fast as it goes.
+    pub(crate) async fn send(&mut self, count: usize) -> Report {
+        self.follow(Plan::new(count, None, None)).await
+    }
+
+    /// So many events a second, for so long. Latencies count from when an event goes out.
+    pub(crate) async fn paced(&mut self, rate: f64, time: Duration) -> Report {
+        self.follow(Plan::new(usize::MAX, Some(time), Some(1.0 / rate))).await
+    }
+
+    async fn follow(&mut self, plan: Plan) -> Report {
+        let (plan, mut senders) = (Arc::new(plan), JoinSet::new());
+        for connection in self.connections.drain(..) {
+            senders.spawn(send(connection, Arc::clone(&self.letters), Arc::clone(&plan)));
+        }
+        let mut report = Report { accepted: 0, refused: 0, elapsed: Duration::ZERO, latencies: Latencies::default() };
         while let Some(part) = senders.join_next().await {
-            let (latencies, refused) = part.expect("a sender");
-            report.accepted += latencies.len() as u64;
+            let (connection, latencies, refused) = part.expect("a sender");
+            self.connections.push(connection);
             report.refused += refused;
-            report.latencies.extend(latencies);
+            report.latencies.merge(&latencies);
         }
-        report.elapsed = started.elapsed();
-        report.latencies.sort_unstable();
+        report.accepted = report.latencies.count();
+        report.elapsed = plan.started.elapsed();
         report
     }
+}
 
-    async fn stream(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).await.expect("connected");
-        stream.set_nodelay(true).expect("a socket");
-        stream
+/// Who sends when, shared by all senders.
+struct Plan {
+    started: Instant,
+    next: AtomicUsize,
+    limit: usize,
+    time: Option<Duration>,
+    /// Seconds between two events.
+    interval: Option<f64>,
+}
+
+impl Plan {
+    fn new(limit: usize, time: Option<Duration>, interval: Option<f64>) -> Self {
+        Self { started: Instant::now(), next: AtomicUsize::new(0), limit, time, interval }
     }
 
-    async fn secured(&self) -> TlsStream<TcpStream> {
-        let name = ServerName::try_from("localhost").expect("a name");
-        self.tls.as_ref().expect("TLS").connect(name, self.stream().await).await.expect("a handshake")
-    }
-
-    async fn connect_http1(&self, tasks: &mut JoinSet<Part>) -> http1::SendRequest<Full<Bytes>> {
-        if self.tls.is_some() {
-            let (sender, connection) =
-                http1::handshake(TokioIo::new(self.secured().await)).await.expect("a connection");
-            tasks.spawn(async { (connection.await.map_or_else(|_| vec![], |()| vec![]), 0) });
-            sender
-        } else {
-            let (sender, connection) = http1::handshake(TokioIo::new(self.stream().await)).await.expect("a connection");
-            tasks.spawn(async { (connection.await.map_or_else(|_| vec![], |()| vec![]), 0) });
-            sender
+    /// The number of the next event, when it is due; nothing at the end.
+    async fn turn(&self) -> Option<usize> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let due = self.interval.map(|interval| Duration::from_secs_f64(turn as f64 * interval));
+        let moment = due.unwrap_or_else(|| self.started.elapsed());
+        if turn >= self.limit || self.time.is_some_and(|time| moment >= time) {
+            return None;
         }
-    }
-
-    async fn connect_http2(&self, tasks: &mut JoinSet<Part>) -> http2::SendRequest<Full<Bytes>> {
-        let io = TokioIo::new(self.secured().await);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("a connection");
-        tasks.spawn(async { (connection.await.map_or_else(|_| vec![], |()| vec![]), 0) });
-        sender
+        if let Some(due) = due
+            && due > self.started.elapsed()
+        {
+            tokio::time::sleep_until((self.started + due).into()).await;
+        }
+        Some(turn)
     }
 }
 
-/// Latencies of what was accepted, and how much was not.
-type Part = (Vec<Duration>, u64);
-
-fn connector(ca: &str, wire: Wire) -> TlsConnector {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a root");
-    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![if wire == Wire::TlsHttp2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-    TlsConnector::from(Arc::new(config))
+/// The events, ready to be sent.
+struct Letters {
+    event: Request<Full<Bytes>>,
+    addresses: Vec<Uri>,
+    stamped: bool,
 }
 
-fn event() -> Request<Full<Bytes>> {
-    let padding = "x".repeat(1024 - 11);
-    Request::post("http://localhost/default/c")
-        .header("host", "localhost")
+impl Letters {
+    fn new(wire: Wire, mail: &Mail) -> Self {
+        let base = if wire == Wire::TlsHttp2 { "https://localhost" } else { "" };
+        let addresses = (0..mail.channels)
+            .map(|index| format!("{base}{}", path(index, mail.channels)).parse().expect("a path"))
+            .collect();
+        let mut event = event(mail.body);
+        if wire != Wire::TlsHttp2 {
+            event.headers_mut().insert("host", HeaderValue::from_static("localhost"));
+        }
+        Self { event, addresses, stamped: mail.stamped }
+    }
+
+    /// The event with this number.
+    fn letter(&self, turn: usize) -> Request<Full<Bytes>> {
+        let mut letter = self.event.clone();
+        *letter.uri_mut() = self.addresses[turn % self.addresses.len()].clone();
+        if self.stamped {
+            letter.headers_mut().insert("ce-sent", clock().into());
+        }
+        letter
+    }
+}
+
+fn event(body: usize) -> Request<Full<Bytes>> {
+    let padding = "x".repeat(body - 11);
+    Request::post("/")
         .header("content-type", "application/json")
         .header("ce-specversion", "1.0")
         .header("ce-id", "6cf17c7b-30b1-45a6-80b0-4cf58c92b947")
@@ -137,35 +203,91 @@ fn event() -> Request<Full<Bytes>> {
         .expect("a request")
 }
 
-async fn send_http1(mut sender: http1::SendRequest<Full<Bytes>>, end: Instant) -> Part {
-    let (event, mut latencies, mut refused) = (event(), Vec::new(), 0);
-    while Instant::now() < end {
-        sender.ready().await.expect("a connection");
+async fn send(mut connection: Connection, letters: Arc<Letters>, plan: Arc<Plan>) -> (Connection, Latencies, u64) {
+    let (mut latencies, mut refused) = (Latencies::default(), 0);
+    while let Some(turn) = plan.turn().await {
+        let letter = letters.letter(turn);
         let started = Instant::now();
-        let mut request = event.clone();
-        *request.uri_mut() = "/default/c".parse().expect("a path");
-        match finish(sender.send_request(request).await.expect("an answer")).await {
-            StatusCode::ACCEPTED => latencies.push(started.elapsed()),
+        match connection.send(letter).await {
+            StatusCode::ACCEPTED => latencies.record(started.elapsed()),
             _ => refused += 1,
         }
     }
-    (latencies, refused)
+    (connection, latencies, refused)
 }
 
-async fn send_http2(mut sender: http2::SendRequest<Full<Bytes>>, end: Instant) -> Part {
-    let (event, mut latencies, mut refused) = (event(), Vec::new(), 0);
-    while Instant::now() < end {
-        sender.ready().await.expect("a connection");
-        let started = Instant::now();
-        match finish(sender.send_request(event.clone()).await.expect("an answer")).await {
-            StatusCode::ACCEPTED => latencies.push(started.elapsed()),
-            _ => refused += 1,
+enum Connection {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Connection {
+    /// One more stream of the same connection.
+    fn another(&self) -> Self {
+        match self {
+            Self::Http1(_) => unreachable!("HTTP/1.1 has no streams"),
+            Self::Http2(sender) => Self::Http2(sender.clone()),
         }
     }
-    (latencies, refused)
+
+    async fn send(&mut self, letter: Request<Full<Bytes>>) -> StatusCode {
+        let mut response = match self {
+            Self::Http1(sender) => {
+                sender.ready().await.expect("a connection");
+                sender.send_request(letter).await.expect("an answer")
+            }
+            Self::Http2(sender) => {
+                sender.ready().await.expect("a connection");
+                sender.send_request(letter).await.expect("an answer")
+            }
+        };
+        while response.body_mut().frame().await.is_some() {}
+        response.status()
+    }
 }
 
-async fn finish(mut response: Response<Incoming>) -> StatusCode {
-    while response.body_mut().frame().await.is_some() {}
-    response.status()
+struct Peer {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+impl Peer {
+    async fn stream(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.expect("connected");
+        stream.set_nodelay(true).expect("a socket");
+        stream
+    }
+
+    async fn secured(&self, tls: &TlsConnector) -> TlsStream<TcpStream> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        tls.connect(name, self.stream().await).await.expect("a handshake")
+    }
+
+    async fn connect_http1(&self, drivers: &mut JoinSet<()>) -> Connection {
+        Connection::Http1(if let Some(tls) = &self.tls {
+            let io = TokioIo::new(self.secured(tls).await);
+            let (sender, connection) = http1::handshake(io).await.expect("a connection");
+            drivers.spawn(async { drop(connection.await) });
+            sender
+        } else {
+            let (sender, connection) = http1::handshake(TokioIo::new(self.stream().await)).await.expect("a connection");
+            drivers.spawn(async { drop(connection.await) });
+            sender
+        })
+    }
+
+    async fn connect_http2(&self, drivers: &mut JoinSet<()>) -> Connection {
+        let io = TokioIo::new(self.secured(self.tls.as_ref().expect("TLS")).await);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("a connection");
+        drivers.spawn(async { drop(connection.await) });
+        Connection::Http2(sender)
+    }
+}
+
+fn connector(ca: &str, wire: Wire) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a root");
+    let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![if wire == Wire::TlsHttp2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+    TlsConnector::from(Arc::new(config))
 }

@@ -4,7 +4,7 @@
 //! sender's answers, and peak memory. sealpost is pinned to the first processor and sender and sinks to the second, so
 //! compare the rows of one run with each other and with a yardstick measured in the same way, not with other machines.
 //!
-//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`
+//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -17,14 +17,18 @@
     reason = "a program of its own that prints what it measures by the wall clock, and may end at what it did not expect"
 )]
 
+mod compare;
 mod dispatcher;
+mod latency;
 mod load;
+mod nginx;
 mod process;
 mod rabbitmq;
 mod sink;
 
 use std::time::Duration;
 
+use clap::Parser;
 use dispatcher::Dispatcher;
 use load::{Load, Report};
 use sink::Sink;
@@ -38,6 +42,47 @@ pub(crate) enum Wire {
     TlsHttp1,
     /// HTTP/2 over TLS.
     TlsHttp2,
+}
+
+impl Wire {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::TlsHttp1 => "tls-h1",
+            Self::TlsHttp2 => "tls-h2",
+        }
+    }
+}
+
+/// What to measure.
+#[derive(Debug, Parser)]
+pub(crate) struct Options {
+    /// Only what has this in its name
+    filter: Option<String>,
+
+    /// Measure nginx, too, in turn with sealpost
+    #[arg(long)]
+    compare: bool,
+
+    /// How long each measurement takes [default: 5; with --compare 3]
+    #[arg(long)]
+    seconds: Option<u64>,
+
+    /// With --compare: how often each is measured
+    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+
+    /// With --compare: instead, how sealpost does with half of the load that it can take, for so long
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", requires = "compare")]
+    soak: Option<f64>,
+
+    /// The bare loop of the rabbitmq lines, a process of its own
+    #[arg(long, num_args = 2, value_names = ["URI", "URL"], hide = true)]
+    bare: Vec<String>,
+
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
 /// Who gets an event.
@@ -79,18 +124,19 @@ const SCENARIOS: [Scenario; 8] = [
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let seconds = arguments.iter().position(|argument| argument == "--seconds");
-    let time = seconds.and_then(|at| arguments.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(5);
-    let filter = arguments.first().filter(|first| !first.starts_with("--")).cloned().unwrap_or_default();
+    let options = Options::parse();
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    if let [option, uri, url] = arguments.as_slice()
-        && option == "--bare"
-    {
+    if let [uri, url] = options.bare.as_slice() {
         return runtime.block_on(rabbitmq::bare(uri, url));
     }
+    rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a limit");
     process::pin_self();
+    if options.compare {
+        return runtime.block_on(compare::run(&options));
+    }
+    let time = options.seconds.unwrap_or(5);
+    let filter = options.filter.unwrap_or_default();
     println!(
         "{:<12} {:>14} {:>14} {:>9} {:>9} {:>10}",
         "scenario", "CPU us/deliv.", "deliveries/s", "p50 ms", "p99 ms", "peak MiB"
@@ -108,7 +154,7 @@ fn main() {
 async fn measure(scenario: &Scenario, time: Duration) {
     let sink = Sink::start(scenario.wire).await;
     let dispatcher = Dispatcher::start(scenario, &sink).await;
-    let load = Load::new(&dispatcher, scenario.wire);
+    let mut load = Load::new(&dispatcher, scenario.wire).await;
     load.run(Duration::from_secs(1)).await;
     let (cpu, delivered) = (dispatcher.process.cpu(), sink.count());
     let report: Report = load.run(time).await;

@@ -43,7 +43,7 @@ pub(crate) async fn measure(uri: &str) {
     let dispatcher = Dispatcher::start_on(&yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
     drain("rabbitmq out", &dispatcher.process, &sink, all).await;
 
-    let load = Load::new(&dispatcher, Wire::Plain);
+    let mut load = Load::new(&dispatcher, Wire::Plain).await;
     load.run(Duration::from_secs(1)).await;
     let cpu = dispatcher.process.cpu();
     let report = load.run(Duration::from_secs(5)).await;
@@ -106,7 +106,7 @@ fn print(name: &str, process: &Process, (cpu, events, elapsed): (Duration, f64, 
 /// Lets sealpost declare the queue, and empties it.
 async fn declare(yaml: &str, uri: &str, channel: &Channel) {
     let dispatcher = Dispatcher::start_on(yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
-    let load = Load::new(&dispatcher, Wire::Plain);
+    let mut load = Load::new(&dispatcher, Wire::Plain).await;
     while load.run(Duration::from_millis(50)).await.accepted == 0 {}
     drop(dispatcher);
     let queue = ShortString::try_new(QUEUE).expect("a name");

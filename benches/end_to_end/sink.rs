@@ -1,8 +1,9 @@
 //! A subscriber that takes everything and counts it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -17,12 +18,17 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Wire;
+use crate::latency::{Latencies, clock};
+
+/// How long [`Sink::slow_url`] takes to answer.
+pub(crate) const SLOW: Duration = Duration::from_secs(2);
 
 /// A server on loopback, ended when it is dropped.
 pub(crate) struct Sink {
+    port: u16,
     url: String,
     ca: Option<String>,
-    count: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     _server: JoinSet<()>,
 }
 
@@ -36,14 +42,29 @@ impl Sink {
             Wire::TlsHttp2 => tls(&[b"h2"]),
         };
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let count = Arc::new(AtomicU64::new(0));
+        let seen = Arc::new(Seen::default());
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, tls, Arc::clone(&count)));
-        Self { url: format!("{scheme}://localhost:{}/", address.port()), ca, count, _server: server }
+        server.spawn(serve(listener, tls, Arc::clone(&seen)));
+        Self {
+            port: address.port(),
+            url: format!("{scheme}://localhost:{}/", address.port()),
+            ca,
+            seen,
+            _server: server,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where answers take a while.
+    pub(crate) fn slow_url(&self) -> String {
+        format!("{}slow", self.url)
     }
 
     pub(crate) fn ca(&self) -> Option<&str> {
@@ -51,16 +72,30 @@ impl Sink {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Relaxed)
+        self.seen.count.load(Ordering::Relaxed)
+    }
+
+    /// How long stamped events took from the sender to here, without those for the slow address. Begins anew.
+    pub(crate) fn take_arrivals(&self) -> Latencies {
+        std::mem::take(&mut *self.seen.arrivals.lock().expect("no panic"))
     }
 }
 
-fn tls(protocols: &[&[u8]]) -> (Option<TlsAcceptor>, Option<String>) {
+#[derive(Default)]
+struct Seen {
+    count: AtomicU64,
+    arrivals: Mutex<Latencies>,
+}
+
+/// A certificate for `localhost` that nobody else signed, and its key.
+pub(crate) fn certificate() -> (rcgen::Certificate, rcgen::KeyPair) {
     let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
-        .expect("parameters")
-        .self_signed(&key)
-        .expect("a certificate");
+    let parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    (parameters.self_signed(&key).expect("a certificate"), key)
+}
+
+fn tls(protocols: &[&[u8]]) -> (Option<TlsAcceptor>, Option<String>) {
+    let (certificate, key) = certificate();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let mut config = rustls::ServerConfig::builder()
         .with_no_client_auth()
@@ -70,35 +105,41 @@ fn tls(protocols: &[&[u8]]) -> (Option<TlsAcceptor>, Option<String>) {
     (Some(TlsAcceptor::from(Arc::new(config))), Some(certificate.pem()))
 }
 
-async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, count: Arc<AtomicU64>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, seen: Arc<Seen>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         stream.set_nodelay(true).expect("a socket");
-        connections.spawn(converse(stream, tls.clone(), Arc::clone(&count)));
+        connections.spawn(converse(stream, tls.clone(), Arc::clone(&seen)));
     }
 }
 
-async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, count: Arc<AtomicU64>) {
+async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, seen: Arc<Seen>) {
     match tls {
-        None => answer(stream, count).await,
+        None => answer(stream, seen).await,
         Some(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
-                answer(stream, count).await;
+                answer(stream, seen).await;
             }
         }
     }
 }
 
-async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, count: Arc<AtomicU64>) {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let count = Arc::clone(&count);
-        async move {
-            while request.body_mut().frame().await.is_some() {}
-            count.fetch_add(1, Ordering::Relaxed);
-            let mut response = Response::new(Empty::<Bytes>::new());
-            *response.status_mut() = StatusCode::ACCEPTED;
-            Ok::<_, Infallible>(response)
-        }
-    });
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, seen: Arc<Seen>) {
+    let service = service_fn(move |request: Request<Incoming>| take(request, Arc::clone(&seen)));
     drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
+}
+
+async fn take(mut request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    while request.body_mut().frame().await.is_some() {}
+    seen.count.fetch_add(1, Ordering::Relaxed);
+    if request.uri().path() == "/slow" {
+        tokio::time::sleep(SLOW).await;
+    } else if let Some(sent) = request.headers().get("ce-sent") {
+        let sent: u64 = sent.to_str().ok().and_then(|sent| sent.parse().ok()).expect("what the sender wrote");
+        let took = Duration::from_micros(clock().saturating_sub(sent));
+        seen.arrivals.lock().expect("no panic").record(took);
+    }
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = StatusCode::ACCEPTED;
+    Ok(response)
 }
