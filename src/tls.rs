@@ -9,13 +9,15 @@ mod verifier;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use self::verifier::Union;
 use crate::model::TrustBundle;
 
+/// Sessions that a client keeps to resume: eight for each of its latest hosts. Memory for all is taken at once.
+const SESSIONS: usize = 8 * 4;
 /// What is offered by ALPN, the preferred first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Newest first, which is what is preferred.
@@ -105,6 +107,7 @@ pub fn client_config(
         .dangerous() // as is every verifier that is not rustls' own; this one asks two of those
         .with_custom_certificate_verifier(Arc::new(Union::new(own, roots.0.clone())))
         .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }

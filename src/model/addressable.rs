@@ -55,8 +55,9 @@ impl Endpoint {
 
 impl From<Url> for Endpoint {
     fn from(url: Url) -> Self {
-        let sent = format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
-        Self { uri: Uri::try_from(sent).ok(), url }
+        let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
+        let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
+        Self { url, uri }
     }
 }
 
