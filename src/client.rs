@@ -128,8 +128,14 @@ impl ClientCache {
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
-        let build = async { self.build(&trust, key.elsewhere.clone()) };
-        self.clients.try_get_with(key.clone(), build).await.map_err(|error| TransportError::clone(&error))
+        // On the heap, as is every future that is rare and large: a delivery's future is moved when its task is made.
+        Box::pin(self.make(key, &trust)).await
+    }
+
+    async fn make(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<Client>, TransportError> {
+        let elsewhere = key.elsewhere.clone();
+        let client = self.clients.try_get_with(key, async { self.build(trust, elsewhere) });
+        client.await.map_err(|error| TransportError::clone(&error))
     }
 
     /// A document by `GET`, of at most `max` bytes, in at most `timeout`. Redirects are followed as for events.

@@ -66,7 +66,7 @@ impl Client {
         outgoing.headers.entry(USER_AGENT).or_insert(AGENT);
         let response = self.once(&outgoing, to).await?;
         match redirect::target(to, &response) {
-            Some(next) => self.follow(outgoing, to, next.into(), response).await,
+            Some(next) => Box::pin(self.follow(outgoing, to, next.into(), response)).await,
             None => Ok(response),
         }
     }

@@ -80,6 +80,15 @@ async fn an_event_may_bring_a_user_agent() {
     assert!(head.contains("\r\nuser-agent: other\r\n"), "{head}");
 }
 
+/// It is moved more than once with the future of a delivery.
+#[test]
+fn the_future_of_an_attempt_is_small() {
+    let (clients, to) = (cache(Limits::default()), to("http://sink/", &Arc::default()));
+    let attempt = clients.send(with_token(), &to, Duration::from_secs(10));
+    let size = std::mem::size_of_val(&attempt);
+    assert!(size <= 2048, "{size} bytes");
+}
+
 /// data-plane.md A-42: ten redirects, then one is the answer.
 #[tokio::test]
 async fn redirects_end() {
