@@ -62,25 +62,26 @@ impl TransportError {
 
 impl From<legacy::Error> for TransportError {
     fn from(error: legacy::Error) -> Self {
-        Self::of(&error, error.is_connect())
+        Self::of(&error, if error.is_connect() { Self::Connect } else { Self::Request })
     }
 }
 
 impl From<hyper::Error> for TransportError {
     fn from(error: hyper::Error) -> Self {
-        Self::of(&error, false)
+        Self::of(&error, Self::Request)
     }
 }
 
 impl TransportError {
-    fn of(error: &(dyn Error + 'static), connecting: bool) -> Self {
+    /// What happened, unless it was something else: TLS, or a peer that is silent.
+    fn of(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
         let cause = root_cause(error);
         if chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause)) {
             Self::Tls(cause)
-        } else if connecting || chain(error).any(is_timeout) {
+        } else if chain(error).any(is_timeout) {
             Self::Connect(cause)
         } else {
-            Self::Request(cause)
+            otherwise(cause)
         }
     }
 }

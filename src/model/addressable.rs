@@ -39,7 +39,10 @@ pub enum Target {
 
 /// A URL, and the same as the URI of a request: made once, where the routing table is, not for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct Endpoint(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
     url: Url,
     /// Without user and fragment, which are not sent; `None` if no request can carry it.
     uri: Option<Uri>,
@@ -49,7 +52,7 @@ impl Endpoint {
     /// What requests to it are sent to; `None` for a URL that no request can carry.
     #[must_use]
     pub fn uri(&self) -> Option<&Uri> {
-        self.uri.as_ref()
+        self.0.uri.as_ref()
     }
 }
 
@@ -57,7 +60,7 @@ impl From<Url> for Endpoint {
     fn from(url: Url) -> Self {
         let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
         let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
-        Self { url, uri }
+        Self(Arc::new(Parts { url, uri }))
     }
 }
 
@@ -73,19 +76,19 @@ impl Deref for Endpoint {
     type Target = Url;
 
     fn deref(&self) -> &Url {
-        &self.url
+        &self.0.url
     }
 }
 
 impl PartialEq<Url> for Endpoint {
     fn eq(&self, other: &Url) -> bool {
-        self.url == *other
+        self.0.url == *other
     }
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.url.fmt(f)
+        self.0.url.fmt(f)
     }
 }
 
