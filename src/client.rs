@@ -5,28 +5,29 @@
 
 mod answer;
 mod collector;
+mod connector;
 mod error;
+mod exchange;
+mod redirect;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use moka::future::Cache;
-use reqwest::redirect;
 use time::OffsetDateTime;
 
 use crate::event::{Event, http as binding};
 use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
 use crate::tls::{self, MinVersion, SystemRoots};
 pub use collector::Collectors;
+use connector::Elsewhere;
 pub use error::TransportError;
+pub use exchange::Client;
 
-/// Redirects that keep method and body are followed this often (data-plane.md A-42).
-const MAX_REDIRECTS: usize = 10;
+/// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Sends requests to destinations.
@@ -94,13 +95,12 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ClientKey {
     trust: Fingerprint,
-    /// A host that is elsewhere than DNS says, and where.
-    connect: Option<(Box<str>, SocketAddr)>,
+    elsewhere: Option<Elsewhere>,
 }
 
 /// The clients in use, by what they trust.
 pub struct ClientCache {
-    clients: Cache<ClientKey, reqwest::Client>,
+    clients: Cache<ClientKey, Arc<Client>>,
     roots: SystemRoots,
     min_version: MinVersion,
     limits: Limits,
@@ -124,16 +124,23 @@ impl ClientCache {
     ///
     /// # Errors
     /// If the destination is not reached by HTTP, or none of its certificates can be used.
-    pub async fn client(&self, to: &Addressable) -> Result<reqwest::Client, TransportError> {
+    pub async fn client(&self, to: &Addressable) -> Result<Arc<Client>, TransportError> {
         let Target::Remote { connect } = to.target else { return Err(TransportError::NotRemote) };
         let trust = valid_trust(to)?;
-        let connect = connect.map(|address| (to.url.host_str().unwrap_or_default().into(), address));
-        let key = ClientKey { trust: trust.fingerprint(), connect };
+        let authority = || to.url.uri()?.authority().cloned();
+        let elsewhere = connect.and_then(|address| Some(Elsewhere { authority: authority()?, address }));
+        let key = ClientKey { trust: trust.fingerprint(), elsewhere };
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
-        let build = async { self.build(&trust, key.connect.as_ref()) };
-        self.clients.try_get_with(key.clone(), build).await.map_err(|error| TransportError::clone(&error))
+        // On the heap, as is every future that is rare and large: a delivery's future is moved when its task is made.
+        Box::pin(self.make(key, &trust)).await
+    }
+
+    async fn make(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<Client>, TransportError> {
+        let elsewhere = key.elsewhere.clone();
+        let client = self.clients.try_get_with(key, async { self.build(trust, elsewhere) });
+        client.await.map_err(|error| TransportError::clone(&error))
     }
 
     /// A document by `GET`, of at most `max` bytes, in at most `timeout`. Redirects are followed as for events.
@@ -143,9 +150,9 @@ impl ClientCache {
     pub async fn get(&self, from: &Addressable, max: usize, timeout: Duration) -> Result<Bytes, TransportError> {
         let document = async {
             let client = self.client(from).await?;
-            let mut request = outgoing(Request::new(Bytes::new()), from);
+            let mut request = Request::new(Bytes::new());
             *request.method_mut() = Method::GET;
-            let response = client.execute(request).await?;
+            let response = client.send(request, &from.url).await?;
             answer::document(response, max).await
         };
         match tokio::time::timeout(timeout, document).await {
@@ -154,33 +161,16 @@ impl ClientCache {
         }
     }
 
-    fn build(
-        &self,
-        trust: &TrustBundle,
-        connect: Option<&(Box<str>, SocketAddr)>,
-    ) -> Result<reqwest::Client, TransportError> {
+    fn build(&self, trust: &TrustBundle, elsewhere: Option<Elsewhere>) -> Result<Arc<Client>, TransportError> {
         let tls = tls::client_config(trust, &self.roots, self.min_version)
             .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .no_proxy()
-            .redirect(redirect::Policy::custom(follow_where_safe))
-            .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")))
-            .referer(false)
-            .connect_timeout(self.limits.connect_timeout)
-            .pool_max_idle_per_host(self.limits.pool_idle_per_host)
-            .pool_idle_timeout(self.limits.pool_idle_timeout)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE);
-        if let Some((host, address)) = connect {
-            builder = builder.resolve(host, *address);
-        }
-        builder.build().map_err(|error| TransportError::Trust(error::root_cause(&error)))
+        Ok(Arc::new(Client::new(tls, elsewhere, &self.limits)))
     }
 
-    async fn exchange(&self, request: Request<Bytes>, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
+    async fn exchange(&self, mut request: Request<Bytes>, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
         let client = self.client(to).await?;
-        let response = client.execute(outgoing(request, to)).await?;
+        *request.method_mut() = Method::POST;
+        let response = client.send(request, &to.url).await?;
         answer::read(response, self.limits.max_reply_bytes).await
     }
 }
@@ -212,39 +202,6 @@ fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
         }
         _ => Ok(valid),
     }
-}
-
-/// The request as reqwest wants it. A connection override keeps the address's port only where the URL names none, so
-/// the URL's port gives way to it and the `Host` header keeps the name by which the destination is known.
-fn outgoing(request: Request<Bytes>, to: &Addressable) -> reqwest::Request {
-    let (parts, body) = request.into_parts();
-    let url = &to.url;
-    let mut outgoing = reqwest::Request::new(http::Method::POST, url.clone());
-    *outgoing.headers_mut() = parts.headers;
-    *outgoing.body_mut() = Some(body.into());
-    if let Target::Remote { connect: Some(address) } = to.target
-        && url.port().is_some_and(|port| port != address.port())
-    {
-        let authority = HeaderValue::from_str(url.authority());
-        if outgoing.url_mut().set_port(Some(address.port())).is_ok()
-            && let Ok(authority) = authority
-        {
-            outgoing.headers_mut().insert(HOST, authority);
-        }
-    }
-    outgoing
-}
-
-/// 307 and 308 repeat the request where it is as safe as before: at the same origin, or encrypted at the same host where
-/// it was in the clear. Every other redirect is an answer, never a request without body (gaps.md G-12, G-58).
-fn follow_where_safe(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let repeats = matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-    let as_safe = attempt.previous().last().is_some_and(|from| {
-        let to = attempt.url();
-        let encrypts = from.scheme() == "http" && to.scheme() == "https" && from.host() == to.host();
-        from.origin() == to.origin() || encrypts
-    });
-    if repeats && as_safe && attempt.previous().len() <= MAX_REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
 #[cfg(test)]

@@ -4,15 +4,20 @@
 
 pub mod development;
 pub mod server;
+mod verifier;
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use self::verifier::Union;
 use crate::model::TrustBundle;
 
+/// Sessions that a client keeps to resume: eight for each of its latest hosts. Memory for all is taken at once.
+const SESSIONS: usize = 8 * 4;
 /// What is offered by ALPN, the preferred first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// Newest first, which is what is preferred.
@@ -50,15 +55,18 @@ impl FromStr for MinVersion {
     }
 }
 
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
 /// The cryptography of the process.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    Arc::clone(&PROVIDER)
 }
 
-/// The certification authorities that the system trusts, read once.
+/// The certification authorities that the system trusts, read once and shared by all clients; `None` if there are none.
 #[derive(Clone, Debug)]
-pub struct SystemRoots(Arc<RootCertStore>);
+pub struct SystemRoots(Option<Arc<WebPkiServerVerifier>>);
 
 impl SystemRoots {
     /// Reads them. What cannot be read is left out with a warning: destinations with their own CACerts need none.
@@ -76,7 +84,7 @@ impl SystemRoots {
         if roots.is_empty() {
             tracing::warn!("The system trusts no root: only CACerts and trust bundles are");
         }
-        Self(Arc::new(roots))
+        Self(verifier::verifier(roots))
     }
 }
 
@@ -90,14 +98,16 @@ pub fn client_config(
     roots: &SystemRoots,
     min_version: MinVersion,
 ) -> Result<ClientConfig, rustls::Error> {
-    let mut store = RootCertStore::clone(&roots.0);
+    let mut own = RootCertStore::empty();
     for certificate in trust.certificates() {
-        store.add(certificate.der.clone())?;
+        own.add(certificate.der.clone())?;
     }
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(min_version.versions())?
-        .with_root_certificates(store)
+        .dangerous() // as is every verifier that is not rustls' own; this one asks two of those
+        .with_custom_certificate_verifier(Arc::new(Union::new(own, roots.0.clone())))
         .with_no_client_auth();
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }

@@ -71,7 +71,7 @@ impl Fetcher {
             cluster.get(CLUSTER_KEYS).await?
         } else if url.scheme() == "https" {
             let target = Target::Remote { connect: None };
-            self.http(&Addressable { url, target, trust: Arc::clone(trust), audience: None }).await?
+            self.http(&Addressable { url: url.into(), target, trust: Arc::clone(trust), audience: None }).await?
         } else {
             return Err(format!("the API server names keys that are not to be had by https: {url}"));
         };
@@ -100,10 +100,10 @@ impl KeySource for Fetcher {
 
 /// The description below a base URL.
 fn below(base: &Addressable) -> Addressable {
-    let mut url = base.url.clone();
+    let mut url = Url::clone(&base.url);
     let path = format!("{}{WELL_KNOWN}", url.path().trim_end_matches('/'));
     url.set_path(&path);
-    Addressable { url, ..base.clone() }
+    Addressable { url: url.into(), ..base.clone() }
 }
 
 /// The keys that a description names. Where it was had by https, they are, too. The place where its host really is counts
@@ -115,7 +115,7 @@ fn keys_beside(base: &Addressable, jwks_uri: &str) -> Result<Addressable, String
     }
     let same = url.origin() == base.url.origin();
     let target = if same { base.target.clone() } else { Target::Remote { connect: None } };
-    Ok(Addressable { url, target, ..base.clone() })
+    Ok(Addressable { url: url.into(), target, ..base.clone() })
 }
 
 fn parsed(url: &str) -> Result<Url, String> {

@@ -2,6 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 
 use super::TransportError;
 use crate::event::http as binding;
@@ -14,29 +17,29 @@ const DISCARDED: usize = 4096;
 
 /// Reads an event whole, up to `max_event` bytes; of a failure its start; of anything else the first byte,
 /// which tells whether there is something.
-pub(super) async fn read(response: reqwest::Response, max_event: usize) -> Result<Response<Bytes>, TransportError> {
-    let mut response = response;
-    let mut kept = Response::new(Bytes::new());
-    *kept.status_mut() = response.status();
-    *kept.headers_mut() = std::mem::take(response.headers_mut());
-    let success = kept.status().is_success();
-    *kept.body_mut() = if success && binding::is_event(kept.headers()) {
-        whole(&mut response, max_event).await?
+pub(super) async fn read(response: Response<Incoming>, max_event: usize) -> Result<Response<Bytes>, TransportError> {
+    let (head, mut body) = response.into_parts();
+    let success = head.status.is_success();
+    let kept = if success && binding::is_event(&head.headers) {
+        whole(&mut body, max_event).await?
     } else if success {
-        start(&mut response, 1).await?
+        start(&mut body, 1).await?
     } else {
-        start(&mut response, FAILURE).await?
+        start(&mut body, FAILURE).await?
     };
-    Ok(kept)
+    let mut answer = Response::new(kept);
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    Ok(answer)
 }
 
 /// Reads a document whole, up to `max` bytes.
-pub(super) async fn document(mut response: reqwest::Response, max: usize) -> Result<Bytes, TransportError> {
+pub(super) async fn document(response: Response<Incoming>, max: usize) -> Result<Bytes, TransportError> {
     let status = response.status();
     if !status.is_success() {
         return Err(TransportError::Request(format!("it answered {status}")));
     }
-    whole(&mut response, max).await.map_err(|error| match error {
+    whole(&mut response.into_body(), max).await.map_err(|error| match error {
         TransportError::ReplyTooLarge { limit } => {
             TransportError::Request(format!("it answered more than {limit} bytes"))
         }
@@ -44,24 +47,35 @@ pub(super) async fn document(mut response: reqwest::Response, max: usize) -> Res
     })
 }
 
-async fn whole(response: &mut reqwest::Response, max: usize) -> Result<Bytes, TransportError> {
-    let mut body = BytesMut::new();
-    while let Some(piece) = response.chunk().await? {
-        if body.len() + piece.len() > max {
+/// The next piece of a body; trailers are no piece.
+async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, TransportError> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+    Ok(None)
+}
+
+async fn whole(body: &mut Incoming, max: usize) -> Result<Bytes, TransportError> {
+    let announced = body.size_hint().exact();
+    let mut read = BytesMut::new();
+    while let Some(piece) = piece(body).await? {
+        if read.len() + piece.len() > max {
             return Err(TransportError::ReplyTooLarge { limit: max });
         }
-        if body.is_empty() && response.content_length() == Some(piece.len() as u64) {
+        if read.is_empty() && announced == Some(piece.len() as u64) {
             return Ok(piece);
         }
-        body.extend_from_slice(&piece);
+        read.extend_from_slice(&piece);
     }
-    Ok(body.freeze())
+    Ok(read.freeze())
 }
 
 /// The first `keep` bytes; some more are read and forgotten, then the rest is not waited for.
-async fn start(response: &mut reqwest::Response, keep: usize) -> Result<Bytes, TransportError> {
+async fn start(body: &mut Incoming, keep: usize) -> Result<Bytes, TransportError> {
     let (mut kept, mut seen) = (BytesMut::new(), 0usize);
-    while let Some(piece) = response.chunk().await? {
+    while let Some(piece) = piece(body).await? {
         let wanted = keep.saturating_sub(kept.len()).min(piece.len());
         kept.extend_from_slice(&piece.slice(..wanted));
         seen = seen.saturating_add(piece.len());

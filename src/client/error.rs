@@ -1,7 +1,9 @@
-//! Why there is no answer, with the cause that reqwest keeps at the end of its chain.
+//! Why there is no answer, with the cause that stands at the end of its chain.
 
 use std::error::Error;
 use std::time::Duration;
+
+use hyper_util::client::legacy;
 
 /// Why a request got no answer. One line, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,24 +60,41 @@ impl TransportError {
     }
 }
 
-impl From<reqwest::Error> for TransportError {
-    fn from(error: reqwest::Error) -> Self {
-        // A URL may hold a secret.
-        let error = error.without_url();
-        let cause = root_cause(&error);
-        if chain(&error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause)) {
+impl From<legacy::Error> for TransportError {
+    fn from(error: legacy::Error) -> Self {
+        Self::of(&error, if error.is_connect() { Self::Connect } else { Self::Request })
+    }
+}
+
+impl From<hyper::Error> for TransportError {
+    fn from(error: hyper::Error) -> Self {
+        Self::of(&error, Self::Request)
+    }
+}
+
+impl TransportError {
+    /// What happened, unless it was something else: TLS, or a peer that is silent.
+    fn of(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
+        let cause = root_cause(error);
+        if chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause)) {
             Self::Tls(cause)
-        } else if error.is_connect() || error.is_timeout() {
+        } else if chain(error).any(is_timeout) {
             Self::Connect(cause)
         } else {
-            Self::Request(cause)
+            otherwise(cause)
         }
     }
 }
 
 /// What the last error of the chain says.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     chain(error).last().map_or_else(String::new, |cause| cause.to_string().replace('\n', " "))
+}
+
+/// Whether a peer stopped answering at all, not only to this request.
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
+        || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {

@@ -1,5 +1,7 @@
 //! Clients against real sockets: what is shared, what is evicted, what an error says.
 
+mod exchange;
+
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -7,7 +7,6 @@ use std::sync::Mutex;
 
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::time::Instant;
-use url::Url;
 
 use super::*;
 use crate::channel::memory::MemoryBackend;
@@ -96,7 +95,7 @@ const SINK: &str = "http://sink/";
 
 fn addressable(url: &str) -> Addressable {
     Addressable {
-        url: Url::parse(url).expect("a URL"),
+        url: url.parse().expect("a URL"),
         target: Target::Remote { connect: None },
         trust: Arc::new(TrustBundle::default()),
         audience: None,

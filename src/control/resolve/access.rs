@@ -266,7 +266,7 @@ fn discovery(flags: &Flags, settings: &Settings, trust: &Trust) -> Discovery {
     let overriding = settings.resolve.iter().find(|overriding| overriding.matches(&url));
     let target = Target::Remote { connect: overriding.map(|overriding| overriding.to) };
     let trust = if url.scheme() == "https" { trust.common() } else { trust.none() };
-    Discovery::At(Addressable { url, target, trust, audience: None })
+    Discovery::At(Addressable { url: url.into(), target, trust, audience: None })
 }
 
 /// 4.1, 5.8: all lower case. The channel that a `Channel` is made of has its name.

@@ -127,12 +127,12 @@ impl Resolver<'_> {
             Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
             Target::Remote { .. } | Target::Display => None,
         });
-        Some(Addressable { url, target, trust, audience })
+        Some(Addressable { url: url.into(), target, trust, audience })
     }
 
     /// The address of a channel or broker of this process, which must be served.
     pub(super) fn local(&self, key: &ChannelKey) -> Option<Addressable> {
-        let url = self.addresses.url(key)?;
+        let url = self.addresses.url(key)?.into();
         let audience = self.rules.audience(key);
         Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience })
     }

@@ -1,0 +1,129 @@
+//! How connections come about: TCP to where a host is, TLS if the scheme wants it, both within one limit.
+//!
+//! It knows addresses and a TLS configuration, not requests.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use http::uri::Authority;
+use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, MaybeHttpsStream, ResolveServerName};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A silent peer is asked this often whether it is there, and given up after so many questions.
+const PROBE: Duration = Duration::from_secs(15);
+const PROBES: u32 = 3;
+
+/// Where a destination really is, whatever DNS says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Elsewhere {
+    /// Host and port as its URL names them.
+    pub(super) authority: Authority,
+    /// The place.
+    pub(super) address: SocketAddr,
+}
+
+impl Elsewhere {
+    /// The place as a URI. A redirect may name another port of the host, which counts then.
+    fn place(&self, uri: Uri) -> Result<Uri, http::Error> {
+        let port = if uri.authority() == Some(&self.authority) { None } else { uri.port_u16() };
+        let address = SocketAddr::new(self.address.ip(), port.unwrap_or(self.address.port()));
+        let mut parts = uri.into_parts();
+        parts.authority = Some(Authority::try_from(address.to_string())?);
+        Ok(Uri::from_parts(parts)?)
+    }
+}
+
+/// TLS verifies the host of the URL, wherever it is.
+struct Known(Uri);
+
+impl ResolveServerName for Known {
+    fn resolve(&self, _place: &Uri) -> Result<ServerName<'static>, BoxError> {
+        DefaultServerNameResolver::default().resolve(&self.0)
+    }
+}
+
+/// Makes the connections of one client. Cloned for each request, so that it is one pointer.
+#[derive(Clone)]
+pub(super) struct Connector(Arc<Inner>);
+
+struct Inner {
+    https: HttpsConnector<HttpConnector>,
+    elsewhere: Option<Elsewhere>,
+    limit: Duration,
+}
+
+impl Connector {
+    /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`.
+    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limit: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(PROBE));
+        tcp.set_keepalive_interval(Some(PROBE));
+        tcp.set_keepalive_retries(Some(PROBES));
+        let name: Arc<dyn ResolveServerName + Send + Sync> = match &elsewhere {
+            Some(Elsewhere { authority, .. }) => Arc::new(Known(Uri::from(authority.clone()))),
+            None => Arc::new(DefaultServerNameResolver::default()),
+        };
+        let https = HttpsConnector::new(tcp, tls, false, name);
+        Self(Arc::new(Inner { https, elsewhere, limit }))
+    }
+
+    async fn connect(self, uri: Uri) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
+        let place = match &self.0.elsewhere {
+            Some(elsewhere) => elsewhere.place(uri)?,
+            None => uri,
+        };
+        let connecting = self.0.https.clone().call(place);
+        match tokio::time::timeout(self.0.limit, connecting).await {
+            Ok(connected) => connected,
+            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into()),
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_elsewhere_is_found_there_at_every_port() {
+        for (authority, address, uri, place) in [
+            ("sink.ns:8080", "127.0.0.1:1", "http://sink.ns:8080/", "http://127.0.0.1:1/"),
+            ("sink.ns", "127.0.0.1:1", "https://sink.ns/", "https://127.0.0.1:1/"),
+            ("sink.ns", "[::1]:1", "http://sink.ns/", "http://[::1]:1/"),
+            ("sink.ns:8080", "127.0.0.1:1", "https://sink.ns:8443/", "https://127.0.0.1:8443/"),
+        ] {
+            let authority = authority.parse().expect("an authority");
+            let elsewhere = Elsewhere { authority, address: address.parse().expect("an address") };
+            assert_eq!(elsewhere.place(uri.parse().expect("a URI")).expect("a place"), place);
+        }
+    }
+}
