@@ -126,7 +126,8 @@ impl Parts {
     ) -> anyhow::Result<(Self, senders::Tasks)> {
         let counters = Arc::new(Counters::default());
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
-        let clients = Arc::new(ClientCache::new(SystemRoots::load(), min_version, limits));
+        let clients = ClientCache::new(SystemRoots::load(), min_version, limits);
+        let clients = Arc::new(clients.counted(Arc::clone(&counters.series.clients)));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
         let nothing =
             Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new(), series: Vec::new() };

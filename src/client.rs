@@ -6,6 +6,7 @@
 mod answer;
 mod collector;
 mod connector;
+mod counted;
 mod error;
 mod exchange;
 mod redirect;
@@ -21,6 +22,7 @@ use time::OffsetDateTime;
 
 use crate::event::{Event, http as binding};
 use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
+use crate::telemetry::series::Traffic;
 use crate::tls::{self, MinVersion, SystemRoots};
 pub use collector::Collectors;
 use connector::Elsewhere;
@@ -104,6 +106,7 @@ pub struct ClientCache {
     roots: SystemRoots,
     min_version: MinVersion,
     limits: Limits,
+    traffic: Arc<Traffic>,
 }
 
 impl ClientCache {
@@ -111,7 +114,13 @@ impl ClientCache {
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinVersion, limits: Limits) -> Self {
         let clients = Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle).build();
-        Self { clients, roots, min_version, limits }
+        Self { clients, roots, min_version, limits, traffic: Arc::default() }
+    }
+
+    /// The same cache; connections and handshakes with destinations are counted here.
+    #[must_use]
+    pub fn counted(self, traffic: Arc<Traffic>) -> Self {
+        Self { traffic, ..self }
     }
 
     /// Clients kept now; expired ones are dropped first.
@@ -164,7 +173,7 @@ impl ClientCache {
     fn build(&self, trust: &TrustBundle, elsewhere: Option<Elsewhere>) -> Result<Arc<Client>, TransportError> {
         let tls = tls::client_config(trust, &self.roots, self.min_version)
             .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
-        Ok(Arc::new(Client::new(tls, elsewhere, &self.limits)))
+        Ok(Arc::new(Client::new(tls, elsewhere, &self.limits, Arc::clone(&self.traffic))))
     }
 
     async fn exchange(&self, mut request: Request<Bytes>, to: &Addressable) -> Result<Response<Bytes>, TransportError> {

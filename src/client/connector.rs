@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Authority;
-use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, MaybeHttpsStream, ResolveServerName};
+use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, ResolveServerName};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tower_service::Service;
+
+use super::counted::Counted;
+use super::error;
+use crate::telemetry::series::Traffic;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -63,11 +65,17 @@ struct Inner {
     https: HttpsConnector<HttpConnector>,
     elsewhere: Option<Elsewhere>,
     limit: Duration,
+    traffic: Arc<Traffic>,
 }
 
 impl Connector {
-    /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`.
-    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limit: Duration) -> Self {
+    /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`; counted in `traffic`.
+    pub(super) fn new(
+        tls: ClientConfig,
+        elsewhere: Option<Elsewhere>,
+        limit: Duration,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -79,24 +87,31 @@ impl Connector {
             None => Arc::new(DefaultServerNameResolver::default()),
         };
         let https = HttpsConnector::new(tcp, tls, false, name);
-        Self(Arc::new(Inner { https, elsewhere, limit }))
+        Self(Arc::new(Inner { https, elsewhere, limit, traffic }))
     }
 
-    async fn connect(self, uri: Uri) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
+    async fn connect(self, uri: Uri) -> Result<Counted, BoxError> {
+        let traffic = &self.0.traffic;
         let place = match &self.0.elsewhere {
             Some(elsewhere) => elsewhere.place(uri)?,
             None => uri,
         };
         let connecting = self.0.https.clone().call(place);
         match tokio::time::timeout(self.0.limit, connecting).await {
-            Ok(connected) => connected,
+            Ok(Ok(stream)) => Ok(Counted::new(stream, traffic)),
+            Ok(Err(error)) => {
+                if error::is_tls(&*error) {
+                    traffic.handshakes_failed.increment();
+                }
+                Err(error)
+            }
             Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into()),
         }
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = Counted;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 

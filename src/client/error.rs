@@ -76,7 +76,7 @@ impl TransportError {
     /// What happened, unless it was something else: TLS, or a peer that is silent.
     fn of(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
         let cause = root_cause(error);
-        if chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause)) {
+        if is_tls(error) {
             Self::Tls(cause)
         } else if chain(error).any(is_timeout) {
             Self::Connect(cause)
@@ -84,6 +84,11 @@ impl TransportError {
             otherwise(cause)
         }
     }
+}
+
+/// Whether TLS is what failed.
+pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause))
 }
 
 /// What the last error of the chain says.

@@ -3,6 +3,7 @@
 //! It repeats a request only where nobody began with it, or where a redirect asks for that.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
@@ -16,6 +17,7 @@ use rustls::ClientConfig;
 use super::connector::{Connector, Elsewhere};
 use super::{KEEP_ALIVE, Limits, TransportError, redirect};
 use crate::model::Endpoint;
+use crate::telemetry::series::Traffic;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
 /// A request that the peer did not begin with is repeated this often.
@@ -42,8 +44,8 @@ impl Outgoing {
 }
 
 impl Client {
-    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limits: &Limits) -> Self {
-        let connector = Connector::new(tls, elsewhere, limits.connect_timeout);
+    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limits: &Limits, traffic: Arc<Traffic>) -> Self {
+        let connector = Connector::new(tls, elsewhere, limits.connect_timeout, traffic);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())

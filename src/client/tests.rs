@@ -88,7 +88,8 @@ async fn errors_say_what_happened() {
     let (silent, _b) = peer(b"", None).await;
     let (stalling, _c) = peer(b"HTTP/1.1 400 Bad\r\ncontent-length: 10\r\n\r\nabc", None).await;
     let (babbling, _d) = peer(b"nonsense\r\n\r\n", None).await;
-    let clients = cache(Limits::default());
+    let traffic = Arc::new(Traffic::default());
+    let clients = cache(Limits::default()).counted(Arc::clone(&traffic));
     for (url, reason, words) in [
         (secure.as_str(), "tls", "UnknownIssuer"),
         (silent.as_str(), "timeout", "no answer within 0.5 s"),
@@ -102,6 +103,8 @@ async fn errors_say_what_happened() {
         let text = error.to_string();
         assert!(text.contains(words) && !text.contains('\n'), "{text}");
     }
+    let counted = (traffic.accepted.get(), traffic.handshakes.get(), traffic.handshakes_failed.get());
+    assert_eq!(counted, (3, 0, 1), "made, shaken hands, failed to");
 }
 
 #[tokio::test]

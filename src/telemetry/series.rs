@@ -281,10 +281,10 @@ impl ChannelSeries {
     }
 }
 
-/// What is counted for a listener.
+/// What is counted for a listener, or for all clients.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    /// Connections accepted.
+    /// Connections accepted or made.
     pub accepted: Counter,
     /// Connections open.
     pub open: Gauge,
@@ -328,6 +328,8 @@ pub struct Series {
     pub https: Arc<Traffic>,
     /// Of the admin port.
     pub admin: Arc<Traffic>,
+    /// With destinations, which are made, not accepted.
+    pub clients: Arc<Traffic>,
     /// Requests on both ports for events, probes apart.
     pub requests: Requests,
     /// Requests to destinations, by status.

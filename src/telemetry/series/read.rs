@@ -18,6 +18,7 @@ impl Series {
         let mut families = of_channels(&alive(&self.channels));
         families.extend(of_subscriptions(&alive(&self.subscriptions)));
         families.extend(self.of_listeners());
+        families.extend(self.of_clients());
         families.push(self.of_requests());
         let mut sent = Family::new("http.client.request.duration", "Requests to destinations, one for each attempt");
         push_durations(&mut sent, &[("http.request.method", "POST".into())], &self.sent);
@@ -40,6 +41,21 @@ impl Series {
             handshakes.push(&[("result", result.into())], Reading::Total(counter.get()));
         }
         [accepted, open, handshakes]
+    }
+
+    fn of_clients(&self) -> [Family<'static>; 3] {
+        let Traffic { accepted, open, handshakes: done, handshakes_failed, .. } = &*self.clients;
+        let mut handshakes = Family::new("sealpost_client_tls_handshakes", "TLS handshakes with destinations");
+        for (result, counter) in [("ok", done), ("failed", handshakes_failed)] {
+            handshakes.push(&[("result", result.into())], Reading::Total(counter.get()));
+        }
+        [
+            Family::new("sealpost_client_connections", "Connections made to destinations")
+                .with(&[], Reading::Total(accepted.get())),
+            Family::new("sealpost_client_connections_open", "Connections to destinations open now")
+                .with(&[], Reading::Gauge(number(open.get()))),
+            handshakes,
+        ]
     }
 
     /// data-plane.md OB-9.
