@@ -80,7 +80,7 @@ impl Gate {
         events: &[Event],
     ) -> Result<(), Denial> {
         let Some(access) = access else { return Ok(()) };
-        let admitted = self.decide(access, credentials, events).await;
+        let admitted = Box::pin(self.decide(access, credentials, events)).await;
         match &admitted {
             Ok(()) => {}
             Err(Denial::Unauthenticated(_)) => self.counters.unauthenticated.increment(),

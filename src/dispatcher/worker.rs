@@ -27,11 +27,12 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
             // An event that was put off would come after those behind it.
             message.progress.patience = None;
         }
-        deliveries.spawn(async move {
+        // On the heap, since a task moves its future and its result about as one.
+        deliveries.spawn(Box::pin(async move {
             let progress = std::mem::take(&mut message.progress);
             let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
             message.settle(outcome).await;
-        });
+        }));
         while ordered && let Some(ended) = deliveries.join_next().await {
             report(&lane, ended);
         }

@@ -81,7 +81,7 @@ impl Entrance {
         match self.intake.read(&mut body).await {
             Ok((body, share)) => Ok(Message { headers: parts.headers, body, lease: Arc::new(share) }),
             Err(error) => {
-                self.discard_refused(&error, &parts.headers, parts.version, &mut body).await;
+                Box::pin(self.discard_refused(&error, &parts.headers, parts.version, &mut body)).await;
                 Err(error)
             }
         }

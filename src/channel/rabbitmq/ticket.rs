@@ -48,8 +48,8 @@ impl Ticket {
         let (end, safe) = match &outcome {
             Outcome::Delivered => (End::Delivered, true),
             Outcome::DeadLettered => (End::DeadLettered, true),
-            Outcome::Lost(loss) => (End::Parked, self.park(event, loss).await),
-            Outcome::Deferred(deferral) => (End::Deferred, self.put_off(event, deferral).await),
+            Outcome::Lost(loss) => (End::Parked, Box::pin(self.park(event, loss)).await),
+            Outcome::Deferred(deferral) => (End::Deferred, Box::pin(self.put_off(event, deferral)).await),
         };
         let (end, verdict) = if safe { (end, Verdict::Done) } else { (End::Returned, Verdict::Return) };
         self.shared.counters.end(&self.queue.series, end);
