@@ -70,12 +70,7 @@ struct Inner {
 
 impl Connector {
     /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`; counted in `traffic`.
-    pub(super) fn new(
-        tls: ClientConfig,
-        elsewhere: Option<Elsewhere>,
-        limit: Duration,
-        traffic: Arc<Traffic>,
-    ) -> Self {
+    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limit: Duration, traffic: Arc<Traffic>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
