@@ -16,7 +16,7 @@ use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::{RoutingTable, Source, SubscriptionKey};
 use crate::telemetry::counters::Counters;
-use crate::telemetry::series::End;
+use crate::telemetry::series::{Dropped, End};
 
 /// Events of one source that may be unfinished at once; what comes due meanwhile is left out.
 const MAX_UNFINISHED: usize = 16;
@@ -138,6 +138,7 @@ async fn deliver<T: Transport>(
         Outcome::DeadLettered => End::DeadLettered,
         Outcome::Lost(loss) => {
             loss.report(&event);
+            loss.count(lane.series(), Dropped::Lost);
             End::Lost
         }
         // Nothing sets a limit to its patience.

@@ -1,6 +1,7 @@
 //! What is counted for each subscription, channel and listener, and who they are. Whoever counts keeps the counters at
 //! hand; names are looked up when a configuration is applied. When the last one lets go of a series, it is gone.
 
+mod drops;
 mod last_error;
 mod read;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::counters::Counter;
 use super::histogram::ByStatus;
+pub use drops::{Drop as Dropped, reason_of};
 pub use last_error::LastError;
 
 /// Who is counted for: a configured object.
@@ -114,6 +116,7 @@ pub struct SubscriptionSeries {
     born: Instant,
     enqueued: Counter,
     ends: [Counter; ENDS.len()],
+    drops: drops::Drops,
     attempts: [[Counter; RESULTS.len()]; DESTINATIONS.len()],
     /// Attempts after the first.
     pub retries: Counter,
@@ -149,6 +152,7 @@ impl SubscriptionSeries {
             born: Instant::now(),
             enqueued: Counter::default(),
             ends: Default::default(),
+            drops: drops::Drops::default(),
             attempts: Default::default(),
             retries: Counter::default(),
             failures: Counter::default(),
@@ -191,6 +195,11 @@ impl SubscriptionSeries {
         if let Some(counter) = self.ends.get(end as usize) {
             counter.increment();
         }
+    }
+
+    /// Nobody took an event: this destination failed last, for a reason of the list.
+    pub fn dropped(&self, drop: Dropped, destination: Destination, reason: &str) {
+        self.drops.count(drop, destination, reason);
     }
 
     /// Deliveries that ended so.

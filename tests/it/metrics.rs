@@ -150,3 +150,43 @@ async fn a_queue_shows_its_depth_and_age() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+/// Why events are lost is counted by a short list of reasons, at the destination that failed last (G-65).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_is_counted_by_its_reason() {
+    let (refusing, failing) = (Subscriber::replying(&[404]).await, Subscriber::replying(&[503]).await);
+    let babbling =
+        Subscriber::answering(|_| Reply::text(200, "{").header("content-type", "application/cloudevents+json")).await;
+    let silent = Subscriber::answering(|_| Reply::status(200).after(std::time::Duration::from_secs(30))).await;
+    let nobody = Subscriber::ok().await;
+    let sink = format!("deadLetterSink: {{uri: '{}'}}", failing.url());
+    let yaml = channel(
+        &[
+            subscription("refused", &refusing, ""),
+            subscription("buried", &refusing, &sink),
+            subscription("late", &silent, "timeout: PT0.1S"),
+            subscription("away", &nobody, ""),
+            subscription("babbled", &babbling, "")
+                .replace("spec:\n", &format!("spec:\n  reply: {{uri: '{}'}}\n", nobody.url())),
+        ]
+        .concat(),
+    );
+    drop(nobody);
+    let dispatcher = Dispatcher::of(&yaml).start().await;
+    let dropped = "sealpost_subscription_dropped_total";
+    assert_eq!(series(&dispatcher, dropped, &[]).await, Vec::<String>::new(), "series appear when something happens");
+    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
+    for (name, destination, reason) in [
+        ("refused", "subscriber", "status_4xx"),
+        ("buried", "dead_letter_sink", "status_5xx"),
+        ("late", "subscriber", "timeout"),
+        ("away", "subscriber", "connect"),
+        ("babbled", "reply", "reply"),
+    ] {
+        let labels =
+            [("subscription_name", name), ("outcome", "lost"), ("destination", destination), ("reason", reason)];
+        let labels = labels.map(|(label, value)| format!("{label}=\"{value}\""));
+        until(&dispatcher, dropped, &labels.each_ref().map(String::as_str), 1.0).await;
+    }
+    assert_eq!(series(&dispatcher, dropped, &[]).await.len(), 5);
+}

@@ -99,6 +99,7 @@ fn of_channels(channels: &[Arc<ChannelSeries>]) -> Vec<Family<'static>> {
 fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
     let mut enqueued = Family::new("sealpost_subscription_enqueued", "Events taken by its queue");
     let mut ends = Family::new("sealpost_subscription_deliveries", "Deliveries that ended, by how");
+    let mut drops = Family::new("sealpost_subscription_dropped", "Events that nobody took, by why");
     let mut attempts = Family::new("sealpost_subscription_attempts", "Attempts, by destination and result");
     let mut retries = Family::new("sealpost_subscription_retries", "Attempts after the first");
     let mut filtered = Family::new("sealpost_subscription_filtered", "Events that its filter did not let pass");
@@ -110,6 +111,11 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
         let labels = labels_of(["subscription_kind", "subscription_namespace", "subscription_name"], &series.name);
         enqueued.push(&labels, Reading::Total(series.enqueued.get()));
         push_used(&mut ends, &labels, "outcome", &series.ends, &ENDS);
+        for ([outcome, destination, reason], count) in series.drops.read() {
+            let told: [Owned; 3] =
+                [("outcome", outcome.into()), ("destination", destination.into()), ("reason", reason.into())];
+            drops.push(&[&labels[..], &told].concat(), Reading::Total(count));
+        }
         for (destination, results) in DESTINATIONS.into_iter().zip(&series.attempts) {
             let mut labels = labels.to_vec();
             labels.push(("destination", destination.into()));
@@ -123,7 +129,7 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
         age.push(&labels, Reading::Gauge(series.oldest_age().as_secs_f64()));
         push_durations(&mut durations, &upstreams(series), &series.durations);
     }
-    vec![enqueued, ends, attempts, retries, filtered, in_flight, depth, age, durations]
+    vec![enqueued, ends, drops, attempts, retries, filtered, in_flight, depth, age, durations]
 }
 
 /// data-plane.md OB-8, without what senders write.
