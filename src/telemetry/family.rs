@@ -13,6 +13,8 @@ pub type Label<'a> = (&'static str, Cow<'a, str>);
 pub enum Reading {
     /// Grows only.
     Total(u64),
+    /// Grows only, in seconds.
+    Seconds(f64),
     /// Goes up and down.
     Gauge(f64),
     /// Durations.
@@ -63,7 +65,7 @@ impl<'a> Family<'a> {
     pub fn write_to(&self, text: &mut String) {
         let Some(first) = self.points.first() else { return };
         let (suffix, kind) = match first.reading {
-            Reading::Total(_) => ("_total", "counter"),
+            Reading::Total(_) | Reading::Seconds(_) => ("_total", "counter"),
             Reading::Gauge(_) => ("", "gauge"),
             Reading::Durations(_) => ("_seconds", "histogram"),
         };
@@ -92,7 +94,7 @@ fn write_point(text: &mut String, name: &str, labels: &str, reading: &Reading) {
     let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     match reading {
         Reading::Total(value) => text.push_str(&format!("{name}{braced} {value}\n")),
-        Reading::Gauge(value) => text.push_str(&format!("{name}{braced} {value}\n")),
+        Reading::Seconds(value) | Reading::Gauge(value) => text.push_str(&format!("{name}{braced} {value}\n")),
         Reading::Durations(distribution) => {
             let comma = if labels.is_empty() { "" } else { "," };
             let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);

@@ -190,3 +190,32 @@ async fn what_is_lost_is_counted_by_its_reason() {
     }
     assert_eq!(series(&dispatcher, dropped, &[]).await.len(), 5);
 }
+
+/// Prometheus' names for what the process uses; they stand for those of Go's runtime (data-plane.md OB-10).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_is_measured() {
+    let sink = Subscriber::ok().await;
+    let dispatcher = Dispatcher::of(&channel(&subscription("s", &sink, ""))).start().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs_f64();
+    for (name, least, most) in [
+        ("process_resident_memory_bytes", 1e6, 1e9),
+        ("process_virtual_memory_bytes", 1e6, 1e13),
+        ("process_open_fds", 6.0, 100.0),
+        ("process_max_fds", 100.0, 1e10),
+        ("process_threads", 2.0, 1000.0),
+        ("process_start_time_seconds", now - 60.0, now + 1.0),
+        ("sealpost_build_info", 1.0, 1.0),
+        ("sealpost_tasks_alive", 4.0, 1000.0),
+        ("sealpost_tasks_queued", 0.0, 1000.0),
+        ("sealpost_workers", 1.0, 1000.0),
+        ("sealpost_workers_busy_seconds_total", 1e-6, 60.0),
+    ] {
+        let found = value(&dispatcher, name, &[]).await;
+        assert!((least..=most).contains(&found), "{name} {found}");
+    }
+    assert_eq!(series(&dispatcher, "sealpost_rabbitmq_up", &[]).await, Vec::<String>::new(), "there is no RabbitMQ");
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while value(&dispatcher, "process_cpu_seconds_total", &[]).await < 0.01 {
+        assert!(std::time::Instant::now() < deadline, "no processor time");
+    }
+}

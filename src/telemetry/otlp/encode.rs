@@ -110,6 +110,13 @@ fn metric(family: &Family<'_>, start: u64, now: u64) -> Option<Metric> {
             });
             ("", Data::Sum(Sum { points: points.collect(), temporality: CUMULATIVE, monotonic: true }))
         }
+        Reading::Seconds(_) => {
+            let points = points().filter_map(|point| match point.reading {
+                Reading::Seconds(value) => Some(number(point, Number::Double(value))),
+                _ => None,
+            });
+            ("s", Data::Sum(Sum { points: points.collect(), temporality: CUMULATIVE, monotonic: true }))
+        }
         Reading::Gauge(_) => {
             let points = points().filter_map(|point| match point.reading {
                 Reading::Gauge(value) => Some(number(point, Number::Double(value))),
