@@ -130,9 +130,10 @@ async fn deliver<T: Transport>(
     event.set("id", &Uuid::new_v4().to_string());
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
-    let Some(permit) = lane.permit().await else { return };
     counters.enqueue(lane.series());
+    let permit = lane.permit().await;
     lane.series().begin();
+    let Some(permit) = permit else { return counters.end(lane.series(), End::Abandoned) };
     let end = match delivery.deliver(&event, &lane, permit, Progress::default()).await {
         Outcome::Delivered => End::Delivered,
         Outcome::DeadLettered => End::DeadLettered,

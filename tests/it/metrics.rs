@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::eventually;
-use crate::support::sender::{plain, send};
+use crate::support::sender::{event, plain, raw, send};
 use crate::support::subscriber::{Reply, Subscriber};
 
 /// The series of a family whose labels contain all of `parts`.
@@ -217,5 +217,55 @@ async fn the_process_is_measured() {
     let deadline = std::time::Instant::now() + crate::support::SOON;
     while value(&dispatcher, "process_cpu_seconds_total", &[]).await < 0.01 {
         assert!(std::time::Instant::now() < deadline, "no processor time");
+    }
+}
+
+/// data-plane.md OB-9: sizes of bodies, with the labels of the durations; by powers of four.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_measured() {
+    let sink = Subscriber::answering(|_| Reply::text(200, "thanks")).await;
+    let dispatcher = Dispatcher::of(&channel(&subscription("s", &sink, ""))).start().await;
+    let request = || event(&plain(), dispatcher.http_url("/ns/c"), "1");
+    assert_eq!(request().body("x".repeat(300)).send().await.expect("an answer").status(), 202);
+    let chunks = "POST /ns/c HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nce-specversion: 1.0\r\nce-id: 2\r\nce-source: /s\r\nce-type: t\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n";
+    let answer = raw(dispatcher.http, chunks.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    sink.until(2).await;
+    until(&dispatcher, "sealpost_deliveries_unfinished", &[], 0.0).await;
+    let post = ["http_request_method=\"POST\"", "http_response_status_code"];
+    let of_server = [&post[..], &["url_scheme=\"http\""]].concat();
+    for (family, labels, sum, below) in [
+        ("http_server_request_body_size_bytes", &of_server[..], 308.0, [("64", 1.0), ("256", 1.0), ("1024", 2.0)]),
+        ("http_server_response_body_size_bytes", &of_server[..], 0.0, [("64", 2.0), ("256", 2.0), ("1024", 2.0)]),
+        ("http_client_request_body_size_bytes", &post[..], 308.0, [("64", 1.0), ("256", 1.0), ("1024", 2.0)]),
+    ] {
+        assert_eq!(value(&dispatcher, &format!("{family}_count"), labels).await, 2.0, "{family}");
+        assert_eq!(value(&dispatcher, &format!("{family}_sum"), labels).await, sum, "{family}");
+        for (bound, wanted) in below {
+            let le = format!("le=\"{bound}\"");
+            let found = value(&dispatcher, &format!("{family}_bucket"), &[labels, &[&le]].concat()).await;
+            assert_eq!(found, wanted, "{family} {bound}");
+        }
+    }
+}
+
+/// The next event of an ordered subscription waits as long as the one before it takes, and is seen to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_queue_shows_its_age() {
+    let slow = Subscriber::answering(|_| Reply::status(200).after(std::time::Duration::from_secs(30))).await;
+    let ordered = subscription("s", &slow, "");
+    let ordered = ordered.replace("{name: s,", "{name: s, annotations: {sealpost.dev/delivery-order: ordered},");
+    let dispatcher = Dispatcher::of(&channel(&ordered)).start().await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
+    until(&dispatcher, "sealpost_subscription_in_flight", &[], 1.0).await;
+    let oldest = "sealpost_subscription_queue_oldest_seconds";
+    assert_eq!(value(&dispatcher, oldest, &[]).await, 0.0, "none waits");
+    for id in ["2", "3"] {
+        assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), id).await, 202);
+    }
+    until(&dispatcher, "sealpost_subscription_queue_depth", &[], 2.0).await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while value(&dispatcher, oldest, &[]).await < 0.05 {
+        assert!(std::time::Instant::now() < deadline, "the event that waits for its turn has no age");
     }
 }
