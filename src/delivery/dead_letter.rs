@@ -13,7 +13,7 @@ use crate::channel::Loss;
 use crate::client::TransportError;
 use crate::event::{DecodeError, Event, knative};
 use crate::model::{Addressable, Subscription};
-use crate::telemetry::series::{Destination, reason_of};
+use crate::telemetry::series::{Destination, Why};
 
 /// Written where there was no answer (data-plane.md DP-30).
 const NO_ANSWER: i32 = 500;
@@ -38,20 +38,20 @@ pub(super) struct Failure {
     data: Bytes,
     reason: Box<str>,
     /// Where it failed, and why, as it is counted.
-    counted: (Destination, &'static str),
+    counted: (Destination, Why),
     attempts: u32,
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
 impl Failure {
-    fn new(destination: &Addressable, code: i32, data: &Bytes, (word, reason): (&'static str, String)) -> Self {
+    fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (Why, String)) -> Self {
         let data = data.slice(..data.len().min(knative::ERROR_DATA_BYTES));
         Self {
             destination: destination.url.as_str().into(),
             code,
             data,
             reason: reason.into(),
-            counted: (Destination::Subscriber, word),
+            counted: (Destination::Subscriber, why),
             attempts: 0,
             forwarded: None,
         }
@@ -59,7 +59,12 @@ impl Failure {
 
     /// The destination answered with a status that is no success.
     pub(super) fn answered(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
-        Self::new(destination, status.as_u16().into(), body, (reason_of(status.as_u16()), format!("answered {status}")))
+        Self::new(
+            destination,
+            status.as_u16().into(),
+            body,
+            (Why::status(status.as_u16()), format!("answered {status}")),
+        )
     }
 
     /// What an event on its way to the dead letter sink tells of the failure that sent it there.
@@ -71,7 +76,7 @@ impl Failure {
             code,
             data: Bytes::from(STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
             reason: format!("failed with {}", text(knative::ERROR_CODE)).into(),
-            counted: (Destination::Subscriber, reason_of(u16::try_from(code).unwrap_or_default())),
+            counted: (Destination::Subscriber, Why::status(u16::try_from(code).unwrap_or_default())),
             attempts: 0,
             forwarded: None,
         }
@@ -93,18 +98,23 @@ impl Failure {
     pub(super) fn unanswered(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
         let word = if matches!(error, TransportError::ReplyTooLarge { .. }) { "reply" } else { error.reason() };
-        Self::new(destination, NO_ANSWER, &Bytes::from(text), (word, format!("{}: {error}", error.reason())))
+        Self::new(destination, NO_ANSWER, &Bytes::from(text), (word.into(), format!("{}: {error}", error.reason())))
     }
 
     /// The reply announced an event that could not be read, so nothing was sent (DP-24).
     pub(super) fn unsendable(destination: &Addressable, error: &DecodeError) -> Self {
-        Self::new(destination, NOT_SENT, &Bytes::new(), ("reply", format!("the reply is not an event: {error}")))
+        Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {error}")))
             .at(Destination::Reply)
     }
 
     /// There was no token to prove who sends, so nothing was sent (AU-4).
     pub(super) fn unproven(destination: &Addressable, error: &TokenError) -> Self {
-        Self::new(destination, NOT_SENT, &Bytes::from(error.to_string()), ("token", format!("not sent: {error}")))
+        Self::new(
+            destination,
+            NOT_SENT,
+            &Bytes::from(error.to_string()),
+            ("token".into(), format!("not sent: {error}")),
+        )
     }
 
     /// The same failure, after so many attempts.
@@ -147,7 +157,7 @@ impl Failure {
     }
 
     /// Where it failed, and why, as it is counted.
-    pub(super) fn counted(&self) -> (Destination, &'static str) {
+    pub(super) fn counted(&self) -> (Destination, Why) {
         self.counted
     }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::counters::Counter;
 use super::histogram::ByStatus;
-pub use drops::{Drop as Dropped, reason_of};
+pub use drops::{Drop as Dropped, Why};
 pub use last_error::LastError;
 pub use relayed::{OfScheme, Relayed};
 pub use traffic::{ByMethod, Exchange, Requests, Sent, Traffic};
@@ -206,9 +206,9 @@ impl SubscriptionSeries {
         }
     }
 
-    /// Nobody took an event: this destination failed last, for a reason of the list.
-    pub fn dropped(&self, drop: Dropped, destination: Destination, reason: &str) {
-        self.drops.count(drop, destination, reason);
+    /// Nobody took an event: this destination failed last.
+    pub fn dropped(&self, drop: Dropped, destination: Destination, why: impl Into<Why>) {
+        self.drops.count(drop, destination, why.into());
     }
 
     /// Deliveries that ended so.

@@ -34,6 +34,31 @@ const REASONS: [&str; 13] = [
     "other",
 ];
 
+/// Why an event was dropped: one of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Why(u8);
+
+impl Why {
+    /// The reason that a status is.
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::from(match status {
+            300..400 => "status_3xx",
+            400..500 => "status_4xx",
+            500..600 => "status_5xx",
+            _ => "other",
+        })
+    }
+}
+
+impl From<&str> for Why {
+    /// What is not in the list is `other`.
+    fn from(word: &str) -> Self {
+        let place = REASONS.iter().position(|known| *known == word).unwrap_or(REASONS.len() - 1);
+        Self(u8::try_from(place).unwrap_or(u8::MAX))
+    }
+}
+
 /// What was dropped of a subscription's events.
 #[derive(Debug, Default)]
 pub(super) struct Drops(OnceLock<Box<Counts>>);
@@ -41,11 +66,10 @@ pub(super) struct Drops(OnceLock<Box<Counts>>);
 type Counts = [[[Counter; REASONS.len()]; DESTINATIONS.len()]; DROPS.len()];
 
 impl Drops {
-    pub(super) fn count(&self, drop: Drop, destination: Destination, reason: &str) {
-        let reason = REASONS.iter().position(|known| *known == reason).unwrap_or(REASONS.len() - 1);
+    pub(super) fn count(&self, drop: Drop, destination: Destination, why: Why) {
         let counts = self.0.get_or_init(Box::default);
         let of_destination = counts.get(drop as usize).and_then(|of| of.get(destination as usize));
-        if let Some(counter) = of_destination.and_then(|of| of.get(reason)) {
+        if let Some(counter) = of_destination.and_then(|of| of.get(usize::from(why.0))) {
             counter.increment();
         }
     }
@@ -66,16 +90,5 @@ impl Drops {
         counts
             .flat_map(move |counts| DROPS.into_iter().zip(counts.iter()).flat_map(each))
             .filter(|(_, count)| *count > 0)
-    }
-}
-
-/// The reason that a status is.
-#[must_use]
-pub fn reason_of(status: u16) -> &'static str {
-    match status {
-        300..400 => "status_3xx",
-        400..500 => "status_4xx",
-        500..600 => "status_5xx",
-        _ => "other",
     }
 }

@@ -167,14 +167,14 @@ fn of_hops(channels: &[Arc<ChannelSeries>], subscriptions: &[Arc<SubscriptionSer
     for series in subscriptions {
         let labels = upstreams(&series.destination);
         push_durations(&mut dispatched, &labels, &series.durations);
-        push_relayed((&mut dispatched, &mut processed), &labels, series.relayed.get());
+        push_relayed((&mut dispatched, &mut processed), &labels, series.relayed.get().map(Box::as_ref));
     }
     for series in channels {
         let Name { kind, namespace, name } = &series.name;
         let broker =
             [("kn.broker.name", name.to_string().into()), ("kn.broker.namespace", namespace.to_string().into())];
         let labels = [&upstreams(&format!("{kind}:{name}.{namespace}"))[..], &broker].concat();
-        push_relayed((&mut dispatched, &mut processed), &labels, series.relayed.get());
+        push_relayed((&mut dispatched, &mut processed), &labels, series.relayed.get().map(Box::as_ref));
     }
     [dispatched, processed]
 }
@@ -182,7 +182,7 @@ fn of_hops(channels: &[Arc<ChannelSeries>], subscriptions: &[Arc<SubscriptionSer
 fn push_relayed(
     (dispatched, processed): (&mut Family<'static>, &mut Family<'static>),
     labels: &[Owned],
-    relayed: Option<&Box<Relayed>>,
+    relayed: Option<&Relayed>,
 ) {
     let Some(relayed) = relayed else { return };
     for (scheme, of) in [("http", &relayed.http), ("https", &relayed.https)] {

@@ -144,6 +144,8 @@ async fn wide(browser: &mut Browser) {
         assert_eq!(browser.evaluate(whole).await, true, "the table at {width}");
         let cut = "[...document.querySelectorAll('.to code')].filter(code => code.scrollWidth > code.clientWidth).map(code => code.textContent).join(' ')";
         assert_eq!(browser.evaluate(cut).await, "", "destinations at {width}");
+        let heads = "[...document.querySelectorAll('thead th')].filter(head => head.scrollWidth > head.clientWidth).map(head => head.textContent).join(' ')";
+        assert_eq!(browser.evaluate(heads).await, "", "heads at {width}");
         for scheme in ["light", "dark"] {
             browser.prefers(scheme).await;
             browser.screenshot(&format!("wide-{width}-{scheme}")).await;
