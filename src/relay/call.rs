@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Unsent, of_scheme};
 use crate::model::{Addressable, Scheme, TriggerRelay};
-use crate::telemetry::series::{Destination, End, SubscriptionSeries};
+use crate::telemetry::series::{Destination, Dropped, End, SubscriptionSeries};
 
 /// One event on its way through the role `filter`.
 #[derive(Clone, Copy)]
@@ -48,6 +48,14 @@ impl Call<'_> {
         };
         let place = to.url.as_str().split('?').next().unwrap_or_default();
         self.series.failed(leg(destination), place, &reason);
+    }
+
+    /// It is a dead letter, and there is no sink for it.
+    pub(super) fn lost(&self) {
+        self.series.enqueue();
+        self.series.begin();
+        self.series.end(End::Lost);
+        self.series.dropped(Dropped::Lost, Destination::DeadLetterSink, "no_dead_letter_sink");
     }
 
     /// It ended: with the destination, or with the channel again, which tries once more if it likes.

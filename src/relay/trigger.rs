@@ -24,7 +24,7 @@ use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
 use crate::server::Handler;
-use crate::telemetry::series::{Destination, Dropped, SubscriptionSeries};
+use crate::telemetry::series::{Destination, SubscriptionSeries};
 
 /// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
 const KEPT_BACK: [HeaderName; 11] = [
@@ -101,7 +101,7 @@ impl<T: Transport> TriggerFilter<T> {
             Purpose::DeadLetterSink => {
                 let Some(sink) = &call.trigger.dead_letter_sink else {
                     self.relay.counters.lost.increment();
-                    call.series.dropped(Dropped::Lost, Destination::DeadLetterSink, "no_dead_letter_sink");
+                    call.lost();
                     tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
                     return Ok(Answer::status(StatusCode::OK));
                 };

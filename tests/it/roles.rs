@@ -505,7 +505,8 @@ async fn filter_is_measured() {
     assert_eq!(dead.status(), 200);
     let (all, some) = ("subscription_name=\"all\"", "subscription_name=\"some\"");
     for (family, labels, wanted) in [
-        ("enqueued_total", &[all][..], 2.0),
+        ("enqueued_total", &[all][..], 3.0),
+        ("deliveries_total", &[all, "outcome=\"lost\""], 1.0),
         ("deliveries_total", &[all, "outcome=\"delivered\""], 1.0),
         ("deliveries_total", &[all, "outcome=\"returned\""], 1.0),
         ("attempts_total", &[all, "destination=\"subscriber\"", "result=\"5xx\""], 1.0),

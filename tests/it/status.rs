@@ -213,6 +213,10 @@ async fn parked_events() {
     assert_eq!((count(&status, "lost"), count(&status, "delivered")), (Some(0), Some(0)));
     until(&dispatcher, |status| count(status, "unfinished") == Some(0)).await;
     assert_eq!(status["process"]["rabbitmqConnected"], true);
+    let metrics = dispatcher.admin_text("/metrics").await.1;
+    let why = "outcome=\"parked\",destination=\"subscriber\",reason=\"status_4xx\"} 1";
+    let dropped = |line: &str| line.starts_with("sealpost_subscription_dropped_total{") && line.ends_with(why);
+    assert!(metrics.lines().any(dropped), "{metrics}");
     assert_eq!(
         (group(&status, "c")["storage"].as_str(), group(&status, "c")["acknowledge"].as_str()),
         (Some("rabbitmq"), Some("enqueue"))
