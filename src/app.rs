@@ -32,7 +32,7 @@ use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
 use crate::ingress::gate::{Gate, Served};
 use crate::model::{Hosts, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
-use crate::router::{Router, Serving};
+use crate::router::{RelayedSeries, Router, Serving};
 use crate::server::body::{Budget, Intake};
 use crate::server::{self, Handler, Limits};
 use crate::source::Sources;
@@ -67,11 +67,12 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     let settings = configuration::settings(&options, &listeners, &certificates)?;
     let mut stages = Stage::default();
     let (served, told) = watch::channel(None);
-    let Configuration { first, is_complete, newest, api_server } =
+    let Configuration { first, is_complete, newest, api_server, leads } =
         Configuration::start(&options, settings, told, &mut stages).await?;
     certificates.follow(&first);
 
-    let (parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
+    let (mut parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
+    parts.leads = leads;
     tasks.start(parts.tables.subscribe(), &mut stages);
     let traced = (parts.router.tracer().clone(), &parts.counters);
     let observer = Observer::start(&options, traced, min_version, &parts.first, &mut stages);
@@ -110,6 +111,8 @@ struct Parts {
     delivery: Arc<Delivery<ClientCache>>,
     first: Arc<Resolution>,
     min_version: MinVersion,
+    /// Whether it tells the cluster what it serves.
+    leads: Option<watch::Receiver<bool>>,
     /// What is served, for whoever asks.
     shown: watch::Sender<Arc<Resolution>>,
     /// What is served, for the sources.
@@ -129,8 +132,12 @@ impl Parts {
         let clients = ClientCache::new(SystemRoots::load(), min_version, limits);
         let clients = Arc::new(clients.counted(Arc::clone(&counters.series.clients)));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
-        let nothing =
-            Serving { table: Arc::new(first.table.without_channels()), publishers: Vec::new(), series: Vec::new() };
+        let nothing = Serving {
+            table: Arc::new(first.table.without_channels()),
+            publishers: Vec::new(),
+            series: Vec::new(),
+            relayed: RelayedSeries::default(),
+        };
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let router = Arc::new(router.with_event_types(senders.event_types.clone()));
@@ -146,7 +153,9 @@ impl Parts {
         let shown = watch::Sender::new(Arc::clone(&first));
         let tables = watch::Sender::new(Arc::clone(&first.table));
         let readiness = Readiness::default();
-        let parts = Self { counters, readiness, router, clients, senders, delivery, first, min_version, shown, tables };
+        let leads = None;
+        let parts =
+            Self { counters, readiness, router, clients, senders, delivery, first, min_version, leads, shown, tables };
         Ok((parts, tasks))
     }
 
@@ -173,6 +182,7 @@ impl Parts {
             shown: self.shown.subscribe(),
             lanes,
             storages,
+            leads: self.leads.clone(),
             identity: certificates.identity().clone(),
         }
     }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
+use crate::telemetry::series::{Destination, Dropped, SubscriptionSeries, Why};
 
 /// When a sender that met a full queue should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -76,9 +77,17 @@ pub struct Loss {
     pub attempts: u32,
     /// What happened.
     pub reason: String,
+    /// The destination that failed last, and why, as they are counted.
+    pub counted: (Destination, Why),
 }
 
 impl Loss {
+    /// Counts it by its reason.
+    pub fn count(&self, series: &SubscriptionSeries, drop: Dropped) {
+        let (destination, why) = self.counted;
+        series.dropped(drop, destination, why);
+    }
+
     /// Says that nobody has the event.
     pub fn report(&self, event: &Event) {
         let Self { subscription, destination, attempts, reason, .. } = self;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::auth::Tokens;
 use crate::auth::token::NoIssuer;
-use crate::channel::{Deferral, Outcome, Progress, Stage, counted};
+use crate::channel::{Deferral, Loss, Outcome, Progress, Stage, counted};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
@@ -308,7 +308,8 @@ impl<T: Transport> Delivery<T> {
             }
             Err(Stop::Failed(second)) => {
                 let end = format!("the dead letter sink failed too: {second}");
-                Outcome::Lost(failure.into_loss(&story.lane.current(), &end))
+                let loss = failure.into_loss(&story.lane.current(), &end);
+                Outcome::Lost(Box::new(Loss { counted: second.counted(), ..*loss }))
             }
             Err(Stop::Gone) => homeless(failure, story),
         }
@@ -354,13 +355,13 @@ impl<T: Transport> Delivery<T> {
                     Ok(answer) => return Ok(answer),
                     Err(backoff::Error::Permanent(failure)) => {
                         story.lane.failed(hop.leg, &failure);
-                        return Err(Stop::Failed(failure.after(schedule.attempts())));
+                        return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
                     }
                     Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
                 };
             story.lane.failed(hop.leg, &failure);
             let Some(wait) = schedule.next_backoff() else {
-                return Err(Stop::Failed(failure.after(schedule.attempts())));
+                return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
             };
             let wait = wait.max(retry_after.unwrap_or_default());
             let attempts = i64::from(schedule.done());

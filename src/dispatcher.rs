@@ -109,7 +109,8 @@ impl<T: Transport> Dispatcher<T> {
             self.open.insert(key, open);
         }
         self.gone.extend(before.into_values());
-        self.router.serve(Serving { table: Arc::clone(table), publishers, series });
+        let relayed = self.router.relayed(table.relays());
+        self.router.serve(Serving { table: Arc::clone(table), publishers, series, relayed });
         self.retire(&configured);
     }
 

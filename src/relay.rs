@@ -5,6 +5,7 @@
 
 mod answer;
 mod broker;
+mod call;
 mod trace;
 mod trigger;
 
@@ -27,6 +28,7 @@ use crate::ingress::entrance::Entrance;
 use crate::model::{Access, Addressable, Format, Scheme, ServiceAccount};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
+use crate::telemetry::series::{OfScheme, Relayed};
 
 use answer::Answer;
 
@@ -91,11 +93,20 @@ impl<T: Transport> Relay<T> {
         let mut span = trace::begin(self.router.tracer(), request.headers_mut());
         self.tokens.authorize(request.headers_mut(), sender, to).await?;
         let started = Instant::now();
+        let bytes = request.body().len();
         let sent = self.transport.send(request, to, self.timeout).await;
         let status = sent.as_ref().ok().map(|answer| answer.status().as_u16());
-        self.counters.series.sent.record(status, started.elapsed());
+        self.counters.series.sent(status, started.elapsed(), bytes);
         trace::finish(&mut span, &sent);
         Ok(sent?)
+    }
+}
+
+/// What is counted of the events that came by this scheme.
+fn of_scheme(relayed: &Relayed, scheme: Scheme) -> &OfScheme {
+    match scheme {
+        Scheme::Http => &relayed.http,
+        Scheme::Https => &relayed.https,
     }
 }
 

@@ -4,6 +4,7 @@
 //! It serves from one immutable value that the dispatcher replaces as a whole.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,9 +16,9 @@ use crate::auth::policy::{self, Denial, Inside};
 use crate::channel::{PublishError, Publisher, counted};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypes;
-use crate::model::{Channel, ChannelKey, ChannelKind, RoutingTable};
+use crate::model::{Channel, ChannelKey, ChannelKind, Relays, RoutingTable, SubscriptionKey, SubscriptionKind};
 use crate::telemetry::counters::Counters;
-use crate::telemetry::series::{Arrival, ChannelSeries};
+use crate::telemetry::series::{Arrival, ChannelSeries, SubscriptionSeries};
 use crate::telemetry::trace::{Kind, Span, Tracer};
 use crate::telemetry::traced;
 
@@ -29,6 +30,17 @@ pub struct Serving {
     pub publishers: Vec<Arc<dyn Publisher>>,
     /// What is counted for each, in the same order.
     pub series: Vec<Arc<ChannelSeries>>,
+    /// What is counted for what is relayed.
+    pub relayed: RelayedSeries,
+}
+
+/// What is counted for Brokers and Triggers that are relayed, by `/namespace/name`.
+#[derive(Debug, Default)]
+pub struct RelayedSeries {
+    /// Of the role `ingress`.
+    pub brokers: HashMap<String, Arc<ChannelSeries>>,
+    /// Of the role `filter`.
+    pub triggers: HashMap<String, Arc<SubscriptionSeries>>,
 }
 
 impl Serving {
@@ -38,6 +50,12 @@ impl Serving {
             series.arrived(arrival, events as u64);
         }
     }
+}
+
+/// Namespace and name of `/namespace/name`.
+fn named(path: &str) -> Option<(String, String)> {
+    let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
+    Some((namespace.to_owned(), name.to_owned()))
 }
 
 /// Why events were not accepted.
@@ -64,7 +82,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// What it counts as.
-    fn arrival(&self) -> Arrival {
+    #[must_use]
+    pub fn arrival(&self) -> Arrival {
         match self {
             Self::NotFound(_) | Self::Invalid(_) => Arrival::Invalid,
             Self::TtlExhausted => Arrival::TtlExhausted,
@@ -128,6 +147,32 @@ impl Router {
     #[must_use]
     pub fn series(&self, key: &ChannelKey) -> Arc<ChannelSeries> {
         counted::channel(&self.counters, key)
+    }
+
+    /// What is counted for these; for configuring, not for each event. What was served before is not looked up again.
+    #[must_use]
+    pub fn relayed(&self, relays: &Relays) -> RelayedSeries {
+        let before = self.serving.load();
+        let RelayedSeries { brokers, triggers } = &before.relayed;
+        let broker = |path: &String| {
+            let series = brokers.get(path).cloned().or_else(|| {
+                let (namespace, name) = named(path)?;
+                Some(self.series(&ChannelKey { kind: ChannelKind::Broker, namespace, name }))
+            });
+            Some((path.clone(), series?))
+        };
+        let trigger = |path: &String| {
+            let series = triggers.get(path).cloned().or_else(|| {
+                let (namespace, name) = named(path)?;
+                let key = SubscriptionKey { kind: SubscriptionKind::Trigger, namespace, name };
+                Some(counted::subscription(&self.counters, &key))
+            });
+            Some((path.clone(), series?))
+        };
+        RelayedSeries {
+            brokers: relays.brokers.keys().filter_map(broker).collect(),
+            triggers: relays.triggers.keys().filter_map(trigger).collect(),
+        }
     }
 
     /// What is served now.

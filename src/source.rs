@@ -16,7 +16,7 @@ use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::{RoutingTable, Source, SubscriptionKey};
 use crate::telemetry::counters::Counters;
-use crate::telemetry::series::End;
+use crate::telemetry::series::{Dropped, End};
 
 /// Events of one source that may be unfinished at once; what comes due meanwhile is left out.
 const MAX_UNFINISHED: usize = 16;
@@ -130,14 +130,16 @@ async fn deliver<T: Transport>(
     event.set("id", &Uuid::new_v4().to_string());
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
-    let Some(permit) = lane.permit().await else { return };
     counters.enqueue(lane.series());
+    let permit = lane.permit().await;
     lane.series().begin();
+    let Some(permit) = permit else { return counters.end(lane.series(), End::Abandoned) };
     let end = match delivery.deliver(&event, &lane, permit, Progress::default()).await {
         Outcome::Delivered => End::Delivered,
         Outcome::DeadLettered => End::DeadLettered,
         Outcome::Lost(loss) => {
             loss.report(&event);
+            loss.count(lane.series(), Dropped::Lost);
             End::Lost
         }
         // Nothing sets a limit to its patience.

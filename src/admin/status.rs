@@ -37,6 +37,8 @@ pub struct View {
     pub lanes: Lanes,
     /// Where events rest.
     pub storages: Arc<Storages>,
+    /// Whether this process tells the cluster what it serves; `None` where nobody is elected for that.
+    pub leads: Option<watch::Receiver<bool>>,
     /// The certificate of the HTTPS listener.
     pub identity: ServerIdentity,
 }
@@ -76,6 +78,8 @@ struct Facts {
     missing: Option<&'static str>,
     /// `None` without RabbitMQ.
     rabbitmq_connected: Option<bool>,
+    /// Whether this process writes into the cluster; `None` where nobody is elected for that.
+    leads: Option<bool>,
 }
 
 /// Counters of the process as a whole; they go on when subscriptions come and go.
@@ -146,6 +150,7 @@ impl View {
             ready: missing.is_none(),
             missing,
             rabbitmq_connected: self.storages.is_rabbitmq_connected(),
+            leads: self.leads.as_ref().map(|leads| *leads.borrow()),
         }
     }
 

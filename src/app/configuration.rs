@@ -20,6 +20,8 @@ pub(super) struct Configuration {
     pub(super) newest: watch::Receiver<Latest>,
     /// The API server, if there is one.
     pub(super) api_server: Option<kube::Client>,
+    /// Whether this process tells the cluster; `None` where nobody does.
+    pub(super) leads: Option<watch::Receiver<bool>>,
 }
 
 impl Configuration {
@@ -53,7 +55,7 @@ async fn of_files(options: &RunOptions, settings: Settings, stages: &mut Stage) 
     });
     newest.changed().await.context("the manifests could not be read")?;
     let first = newest.borrow_and_update().clone().context("the manifests could not be read")?;
-    Ok(Configuration { first, is_complete: true, newest, api_server: None })
+    Ok(Configuration { first, is_complete: true, newest, api_server: None, leads: None })
 }
 
 /// Ports are opened at once, so that probes are answered however long the API server takes.
@@ -67,9 +69,11 @@ async fn of_cluster(
     let api_server = Some(connected.client());
     let first = Arc::new(control::resolve(&Manifests::default(), None, &settings));
     let (resolved, newest) = watch::channel(None);
+    let (leader, leads) = watch::channel(false);
+    let leads = Some(leads).filter(|_| settings.role == Role::Channel);
     let stops = Stops { leaving: stages.leaving.clone(), stop: stages.stop.clone() };
-    stages.accepting.spawn("configuration", connected.follow(settings, resolved, served, stops));
-    Ok(Configuration { first, is_complete: false, newest, api_server })
+    stages.accepting.spawn("configuration", connected.follow(settings, resolved, (served, leader), stops));
+    Ok(Configuration { first, is_complete: false, newest, api_server, leads })
 }
 
 /// What is not in the objects. Only the role `channel` has addresses of its own, and only without a cluster; the others

@@ -18,7 +18,7 @@ use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
-use crate::telemetry::series::{End, SubscriptionSeries};
+use crate::telemetry::series::{Dropped, End, SubscriptionSeries};
 use receipt::Receipt;
 
 /// The queues of all channels in memory.
@@ -207,6 +207,9 @@ impl Ticket {
             Outcome::Lost(_) | Outcome::Deferred(_) => End::Lost,
         };
         counters.end(&self.place.0.series, end);
+        if let Outcome::Lost(loss) = outcome {
+            loss.count(&self.place.0.series, Dropped::Lost);
+        }
         if let Some(receipt) = self.receipt.take() {
             if end == End::Lost { receipt.fail() } else { receipt.end() }
         }

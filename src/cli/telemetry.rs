@@ -27,7 +27,7 @@ pub struct TelemetryOptions {
     #[arg(long, value_name = "URL", env = "SEALPOST_TRACING_ENDPOINT")]
     pub tracing_endpoint: Option<String>,
 
-    /// http/protobuf or grpc [default: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL, else as the
+    /// http/protobuf or grpc; stdout writes traces to standard output instead, a line of JSON for each span [default: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL, else as the
     /// ConfigMap says, else http/protobuf]
     #[arg(long, value_name = "PROTOCOL", env = "SEALPOST_TRACING_PROTOCOL", value_parser = protocol)]
     pub tracing_protocol: Option<Protocol>,
@@ -180,11 +180,18 @@ impl Signal<'_> {
         let protocol = match (self.protocol, either("PROTOCOL"), self.configured) {
             (Some(protocol), ..) => protocol,
             (None, Some(text), _) => {
-                protocol(&text).map_err(|remedy| format!("OTEL_EXPORTER_OTLP_PROTOCOL: {remedy}"))?
+                let otlp = protocol(&text).and_then(|protocol| match protocol {
+                    Protocol::Stdout => Err("stdout is no OTLP: write http/protobuf or grpc".to_owned()),
+                    otlp => Ok(otlp),
+                });
+                otlp.map_err(|remedy| format!("OTEL_EXPORTER_OTLP_PROTOCOL: {remedy}"))?
             }
             (None, None, Some(export)) => protocol(&export.protocol)?,
             (None, None, None) => Protocol::default(),
         };
+        if protocol == Protocol::Stdout {
+            return self.stdout().map(Some);
+        }
         let written = self.endpoint.map(str::to_owned).or_else(|| own("ENDPOINT"));
         let configured = || self.configured.map(|export| export.endpoint.clone());
         let url = match (written, common("ENDPOINT")) {
@@ -211,6 +218,18 @@ impl Signal<'_> {
             .or(millis(variable, "OTEL_EXPORTER_OTLP_TIMEOUT")?)
             .unwrap_or(TIMEOUT);
         Ok(Some(Endpoint { url, protocol, headers, timeout, ca: ca.transpose()? }))
+    }
+
+    /// Only traces are written there.
+    fn stdout(&self) -> Result<Endpoint, String> {
+        if self.name != "TRACES" {
+            return Err(
+                "metrics are not written to standard output: name a collector, or read them from the admin port"
+                    .to_owned(),
+            );
+        }
+        let url = Url::parse("stdout:").map_err(|error| error.to_string())?;
+        Ok(Endpoint { url, protocol: Protocol::Stdout, headers: HeaderMap::new(), timeout: TIMEOUT, ca: None })
     }
 
     /// An endpoint of its own: as it is, or the usual path where it has none.

@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, StatusCode};
 use http_body::Body;
 use url::Url;
 
 use super::error;
 use crate::model::TrustBundle;
-use crate::telemetry::otlp::{Answer, Endpoint, Protocol, Wire};
+use crate::telemetry::otlp::{Answer, Endpoint, Protocol, Refusal, Wire};
 use crate::tls::{self, MinVersion, SystemRoots};
 
 /// Bytes of an answer that are read at most.
@@ -63,10 +65,10 @@ impl Collectors {
         let response = sent.map_err(|error| error::root_cause(&error))?;
         let status = response.status();
         if !status.is_success() {
-            return Err(format!("it answered {status}"));
+            return Err(refused(status, response.headers()));
         }
         match endpoint.protocol {
-            Protocol::HttpProtobuf => Ok(()),
+            Protocol::HttpProtobuf | Protocol::Stdout => Ok(()),
             Protocol::Grpc => grpc_status(response).await,
         }
     }
@@ -76,7 +78,7 @@ impl Wire for Collectors {
     fn post<'a>(&'a self, endpoint: &'a Endpoint, request: Request<Bytes>) -> BoxFuture<'a, Answer> {
         async move {
             let answer = tokio::time::timeout(endpoint.timeout, self.exchange(endpoint, request)).await;
-            answer.unwrap_or_else(|_elapsed| Err(format!("no answer within {:?}", endpoint.timeout)))
+            answer.unwrap_or_else(|_elapsed| Err(format!("no answer within {:?}", endpoint.timeout).into()))
         }
         .boxed()
     }
@@ -85,9 +87,16 @@ impl Wire for Collectors {
 /// Over HTTP the endpoint itself, else a method of it.
 fn target(endpoint: &Endpoint, method: &http::Uri) -> Result<Url, String> {
     match endpoint.protocol {
-        Protocol::HttpProtobuf => Ok(endpoint.url.clone()),
+        Protocol::HttpProtobuf | Protocol::Stdout => Ok(endpoint.url.clone()),
         Protocol::Grpc => endpoint.url.join(method.path()).map_err(|error| error.to_string()),
     }
+}
+
+/// By OTLP's list of what is sent again; not before the seconds that `Retry-After` says.
+fn refused(status: StatusCode, headers: &HeaderMap) -> Refusal {
+    let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
+    let again = matches!(status.as_u16(), 429 | 502 | 503 | 504).then(|| Duration::from_secs(seconds().unwrap_or(0)));
+    Refusal { reason: format!("it answered {status}"), again }
 }
 
 /// What a call came to: in the headers if there is no message, else in the trailers.
@@ -107,10 +116,13 @@ async fn grpc_status(response: reqwest::Response) -> Answer {
             break;
         }
     }
-    Err("it did not tell how the call ended".to_owned())
+    Err("it did not tell how the call ended".to_owned().into())
 }
 
 fn status_in(headers: &HeaderMap) -> Option<Answer> {
     let status = headers.get("grpc-status")?.to_str().unwrap_or_default();
-    Some(if status == "0" { Ok(()) } else { Err(format!("it answered gRPC status {status}")) })
+    // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
+    let again = matches!(status, "1" | "4" | "10" | "11" | "14" | "15").then_some(Duration::ZERO);
+    let refused = || Refusal { reason: format!("it answered gRPC status {status}"), again };
+    Some(if status == "0" { Ok(()) } else { Err(refused()) })
 }

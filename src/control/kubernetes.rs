@@ -95,12 +95,12 @@ impl Connected {
     }
 
     /// Follows the cluster until the stop: each configuration is handed to `resolved`, and the cluster is told of what
-    /// appears in `served`.
+    /// appears in `served`, if this process is elected to; whether it is stands in `leader`.
     pub async fn follow(
         self,
         settings: Settings,
         resolved: value::Sender<Latest>,
-        served: value::Receiver<Latest>,
+        (served, leader): (value::Receiver<Latest>, value::Sender<bool>),
         stops: Stops,
     ) {
         let Self { cluster, client } = self;
@@ -118,7 +118,7 @@ impl Connected {
         let mut voting = JoinSet::new();
         // The others have nothing to tell (5.13).
         if settings.role == Role::Channel {
-            let (leader, leads) = value::channel(false);
+            let leads = leader.subscribe();
             let system = settings.system_namespace.clone();
             let candidate = election::Candidate::new(client.clone(), &system, settings.channels.lease(), &cluster);
             voting.spawn(candidate.run(leader, stops.leaving.clone()));

@@ -46,10 +46,11 @@ impl<T: Transport> Delivery<T> {
                     span.failed(|| error.to_string().into());
                     return Err(backoff::Error::transient(Failure::unproven(destination, &error)));
                 }
+                let bytes = request.body().len();
                 let answer = self.transport.send(request, destination, timeout).await;
                 drop(permit);
                 let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-                self.counters.series.sent.record(status, started.elapsed());
+                self.counters.series.sent(status, started.elapsed(), bytes);
                 answer
             }
             Target::Local(key) => {

@@ -13,6 +13,7 @@ use crate::channel::Loss;
 use crate::client::TransportError;
 use crate::event::{DecodeError, Event, knative};
 use crate::model::{Addressable, Subscription};
+use crate::telemetry::series::{Destination, Why};
 
 /// Written where there was no answer (data-plane.md DP-30).
 const NO_ANSWER: i32 = 500;
@@ -36,18 +37,21 @@ pub(super) struct Failure {
     /// The start of the answer, or of what happened instead of one.
     data: Bytes,
     reason: Box<str>,
+    /// Where it failed, and why, as it is counted.
+    counted: (Destination, Why),
     attempts: u32,
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
 impl Failure {
-    fn new(destination: &Addressable, code: i32, data: &Bytes, reason: String) -> Self {
+    fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (Why, String)) -> Self {
         let data = data.slice(..data.len().min(knative::ERROR_DATA_BYTES));
         Self {
             destination: destination.url.as_str().into(),
             code,
             data,
             reason: reason.into(),
+            counted: (Destination::Subscriber, why),
             attempts: 0,
             forwarded: None,
         }
@@ -55,17 +59,24 @@ impl Failure {
 
     /// The destination answered with a status that is no success.
     pub(super) fn answered(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
-        Self::new(destination, status.as_u16().into(), body, format!("answered {status}"))
+        Self::new(
+            destination,
+            status.as_u16().into(),
+            body,
+            (Why::status(status.as_u16()), format!("answered {status}")),
+        )
     }
 
     /// What an event on its way to the dead letter sink tells of the failure that sent it there.
     pub(super) fn noted(dead: &Event) -> Self {
         let text = |name: &str| dead.get(name).unwrap_or_default();
+        let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER);
         Self {
             destination: text(knative::ERROR_DEST).into(),
-            code: text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER),
+            code,
             data: Bytes::from(STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
             reason: format!("failed with {}", text(knative::ERROR_CODE)).into(),
+            counted: (Destination::Subscriber, Why::status(u16::try_from(code).unwrap_or_default())),
             attempts: 0,
             forwarded: None,
         }
@@ -86,22 +97,35 @@ impl Failure {
     /// There was no answer.
     pub(super) fn unanswered(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
-        Self::new(destination, NO_ANSWER, &Bytes::from(text), format!("{}: {error}", error.reason()))
+        let word = if matches!(error, TransportError::ReplyTooLarge { .. }) { "reply" } else { error.reason() };
+        Self::new(destination, NO_ANSWER, &Bytes::from(text), (word.into(), format!("{}: {error}", error.reason())))
     }
 
     /// The reply announced an event that could not be read, so nothing was sent (DP-24).
     pub(super) fn unsendable(destination: &Addressable, error: &DecodeError) -> Self {
-        Self::new(destination, NOT_SENT, &Bytes::new(), format!("the reply is not an event: {error}"))
+        Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {error}")))
+            .at(Destination::Reply)
     }
 
     /// There was no token to prove who sends, so nothing was sent (AU-4).
     pub(super) fn unproven(destination: &Addressable, error: &TokenError) -> Self {
-        Self::new(destination, NOT_SENT, &Bytes::from(error.to_string()), format!("not sent: {error}"))
+        Self::new(
+            destination,
+            NOT_SENT,
+            &Bytes::from(error.to_string()),
+            ("token".into(), format!("not sent: {error}")),
+        )
     }
 
     /// The same failure, after so many attempts.
     pub(super) fn after(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
+        self
+    }
+
+    /// The same failure, at this destination.
+    pub(super) fn at(mut self, destination: Destination) -> Self {
+        self.counted.0 = destination;
         self
     }
 
@@ -132,6 +156,11 @@ impl Failure {
         &self.reason
     }
 
+    /// Where it failed, and why, as it is counted.
+    pub(super) fn counted(&self) -> (Destination, Why) {
+        self.counted
+    }
+
     /// What is known of an event that nobody took, since it came to this `end`.
     pub(super) fn into_loss(self, subscription: &Subscription, end: &str) -> Box<Loss> {
         Box::new(Loss {
@@ -140,6 +169,7 @@ impl Failure {
             code: self.code,
             attempts: self.attempts,
             reason: format!("{}, and {end}", self.reason),
+            counted: self.counted,
         })
     }
 }

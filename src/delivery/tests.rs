@@ -120,7 +120,12 @@ fn router(counters: &Arc<Counters>, channel: Channel) -> (Arc<Router>, Opened) {
     let opened = MemoryBackend::new(10, Arc::clone(counters)).open(&channel);
     let hosts = Hosts::new("knative-eventing", "cluster.local");
     let table = RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []);
-    let serving = Serving { table: Arc::new(table), publishers: vec![Arc::clone(&opened.publisher)], series: vec![] };
+    let serving = Serving {
+        table: Arc::new(table),
+        publishers: vec![Arc::clone(&opened.publisher)],
+        series: vec![],
+        relayed: Default::default(),
+    };
     (Arc::new(Router::new(serving, 255, Arc::clone(counters))), opened)
 }
 

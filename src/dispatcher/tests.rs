@@ -71,8 +71,12 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
 
 fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let nothing =
-        Serving { table: Arc::new(table(&[]).without_channels()), publishers: Vec::new(), series: Vec::new() };
+    let nothing = Serving {
+        table: Arc::new(table(&[]).without_channels()),
+        publishers: Vec::new(),
+        series: Vec::new(),
+        relayed: Default::default(),
+    };
     let router = Arc::new(Router::new(nothing, 255, Arc::clone(&counters)));
     let options = Options {
         default_timeout: Duration::from_secs(10),

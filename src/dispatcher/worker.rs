@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::channel::Consumer;
+use crate::channel::{Consumer, Message};
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lane};
 use crate::model::Order;
@@ -13,7 +13,8 @@ use crate::model::Order;
 /// Works until the queue is retired and empty and the last delivery has ended.
 pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, delivery: Arc<Delivery<T>>) {
     let mut deliveries = JoinSet::new();
-    while let Some(mut message) = consumer.recv().await {
+    let mut next = None;
+    while let Some(mut message) = or_recv(next.take(), &mut consumer).await {
         lane.series().oldest_since(message.came);
         // Only now: a permit that is held while nothing is to be done would be missing to those that try again.
         let Some(permit) = lane.permit().await else { break };
@@ -33,12 +34,36 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
             let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
             message.settle(outcome).await;
         }));
-        while ordered && let Some(ended) = deliveries.join_next().await {
-            report(&lane, ended);
+        if ordered {
+            next = until_ended(&lane, &mut deliveries, &mut consumer).await;
         }
     }
     while let Some(ended) = deliveries.join_next().await {
         report(&lane, ended);
+    }
+}
+
+async fn or_recv(next: Option<Message>, consumer: &mut Consumer) -> Option<Message> {
+    if next.is_some() { next } else { consumer.recv().await }
+}
+
+/// Waits until nothing is under way. Takes the message that is next meanwhile, so that it is seen since when it waits.
+async fn until_ended(lane: &Lane, deliveries: &mut JoinSet<()>, consumer: &mut Consumer) -> Option<Message> {
+    let mut next = None;
+    let mut is_closed = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = deliveries.join_next() => match ended {
+                Some(ended) => report(lane, ended),
+                None => return next,
+            },
+            came = consumer.recv(), if next.is_none() && !is_closed => {
+                is_closed = came.is_none();
+                came.as_ref().inspect(|message| lane.series().oldest_since(message.came));
+                next = came;
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use crate::event::Lease;
 use crate::model::{Scheme, TransportEncryption};
-use crate::server::body::{BodyError, Intake};
+use crate::server::body::{BodyError, Intake, Measure};
 
 /// Whether HTTPS is served while the mode is `disabled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,12 @@ impl Entrance {
     pub async fn read(&self, request: Request<Incoming>) -> Result<Message, BodyError> {
         let (parts, mut body) = request.into_parts();
         match self.intake.read(&mut body).await {
-            Ok((body, share)) => Ok(Message { headers: parts.headers, body, lease: Arc::new(share) }),
+            Ok((body, share)) => {
+                if let Some(measure) = parts.extensions.get::<Measure>() {
+                    measure.set(body.len());
+                }
+                Ok(Message { headers: parts.headers, body, lease: Arc::new(share) })
+            }
             Err(error) => {
                 Box::pin(self.discard_refused(&error, &parts.headers, parts.version, &mut body)).await;
                 Err(error)

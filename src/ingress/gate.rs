@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use crate::channel;
 use crate::event::TraceContext;
 use crate::model::Scheme;
 use crate::server::Handler;
+use crate::server::body::Measure;
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::trace::{Kind, Span, Tracer};
@@ -66,14 +68,22 @@ impl<H> Gate<H> {
     }
 
     /// Counts a request that was answered (data-plane.md OB-9).
-    fn count(&self, scheme: Scheme, method: &Method, (status, started): (StatusCode, Instant)) {
+    fn count(
+        &self,
+        scheme: Scheme,
+        method: &Method,
+        (length, started): (Length, Instant),
+        response: &Response<Full<Bytes>>,
+    ) {
         let requests = &self.counters.series.requests;
         let by_method = match scheme {
             Scheme::Http => &requests.http,
             Scheme::Https => &requests.https,
         };
         let by_status = if *method == Method::POST { &by_method.post } else { &by_method.other };
-        by_status.record(Some(status.as_u16()), started.elapsed());
+        if let Some(exchange) = by_status.of(Some(response.status().as_u16())) {
+            exchange.record(started.elapsed(), length.bytes(), response.body().size_hint().exact());
+        }
     }
 
     /// The span of a request (OB-12), which says from now on that it belongs to that.
@@ -120,6 +130,7 @@ impl<H: Handler> Handler for Gate<H> {
         }
         self.served.0.fetch_add(1, Ordering::Relaxed);
         let (version, method, started) = (request.version(), request.method().clone(), Instant::now());
+        let length = Length::of(&mut request);
         let mut span = self.trace(&mut request, scheme);
         let mut response = if self.readiness.is_starting() {
             let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
@@ -128,13 +139,37 @@ impl<H: Handler> Handler for Gate<H> {
         } else {
             self.handler.handle(request, scheme).await
         };
-        self.count(scheme, &method, (response.status(), started));
+        self.count(scheme, &method, (length, started), &response);
         answered(&mut span, response.status());
         // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// How long the body of a request is: as it says, else as it turns out.
+enum Length {
+    Announced(u64),
+    Measured(Measure),
+}
+
+impl Length {
+    fn of(request: &mut Request<Incoming>) -> Self {
+        if let Some(bytes) = request.body().size_hint().exact() {
+            return Self::Announced(bytes);
+        }
+        let measure = Measure::default();
+        request.extensions_mut().insert(measure.clone());
+        Self::Measured(measure)
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Announced(bytes) => *bytes,
+            Self::Measured(measure) => measure.get() as u64,
+        }
     }
 }
 

@@ -24,6 +24,11 @@ impl Answer {
         Self { status, headers: Box::default(), body: Bytes::new() }
     }
 
+    /// Its status.
+    pub(super) fn code(&self) -> StatusCode {
+        self.status
+    }
+
     /// A status and one line that says what to do.
     pub(super) fn text(status: StatusCode, text: impl fmt::Display) -> Self {
         Self::status(status).with_body("text/plain; charset=utf-8", Bytes::from(format!("{text}\n")))

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::{Relay, Unsent, request};
+use super::{Relay, Unsent, of_scheme, request};
 use crate::auth::Credentials;
 use crate::client::Transport;
 use crate::event::{Event, http as binding};
@@ -16,6 +17,7 @@ use crate::ingress::entrance::{Message, webhook};
 use crate::model::{Addressable, Format, Scheme, ServiceAccount};
 use crate::router::enter_broker;
 use crate::server::Handler;
+use crate::telemetry::series::Arrival;
 
 /// Takes events for Brokers.
 pub struct BrokerIngress<T> {
@@ -31,7 +33,7 @@ impl<T: Transport> BrokerIngress<T> {
     }
 
     /// The steps of BI-3, in that order.
-    async fn accept(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+    async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(Answer::status(StatusCode::OK).with_headers(webhook())),
@@ -42,19 +44,31 @@ impl<T: Transport> BrokerIngress<T> {
         let broker = serving.table.relays().brokers.get(&path);
         let access = broker.and_then(|broker| broker.access.as_ref());
         let credentials = Credentials::of(request.headers(), access);
+        let series = serving.relayed.brokers.get(&path);
+        let arrived = |arrival| _ = series.inspect(|series| series.arrived(arrival, 1));
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
-        let mut event = decode(message)?;
+        let mut event = decode(message).inspect_err(|_refused| arrived(Arrival::Invalid))?;
         let Some(broker) = broker else {
             return Err(Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME"));
         };
-        self.relay.admit(access, &credentials, &event).await?;
+        let admitted = self.relay.admit(access, &credentials, &event).await;
+        admitted.inspect_err(|_denied| arrived(Arrival::Denied))?;
         self.relay.event_types.observe(broker.event_types.as_ref(), &event);
-        enter_broker(&mut event, self.max_ttl).map_err(|refusal| Answer::text(refusal.status(), refusal))?;
+        let entered = enter_broker(&mut event, self.max_ttl).inspect_err(|refusal| arrived(refusal.arrival()));
+        entered.map_err(|refusal| Answer::text(refusal.status(), refusal))?;
         let Some(channel) = &broker.channel else {
+            arrived(Arrival::Unavailable);
             let text = "the channel of this broker is not known yet: see the broker's status";
             return Err(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text));
         };
-        self.forward(&event, broker.sender.as_ref(), channel).await
+        let started = Instant::now();
+        let answer = self.forward(&event, broker.sender.as_ref(), channel).await;
+        arrived(if answer.is_ok() { Arrival::Accepted } else { Arrival::Unavailable });
+        if let (Ok(answer), Some(series)) = (&answer, series) {
+            let dispatched = &of_scheme(series.relayed(), scheme).dispatched;
+            dispatched.record(Some(answer.code().as_u16()), started.elapsed());
+        }
+        answer
     }
 
     /// BI-8, BI-9: one attempt; the status of a success, and 500 for anything else.
@@ -83,7 +97,7 @@ impl<T: Transport> BrokerIngress<T> {
 
 impl<T: Transport> Handler for BrokerIngress<T> {
     async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
-        self.relay.respond(scheme, "POST, OPTIONS", self.accept(request)).await
+        self.relay.respond(scheme, "POST, OPTIONS", self.accept(request, scheme)).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! The role `filter`: events for Triggers, to their subscribers if they pass (data-plane.md BF-4 to BF-16, A-30 to A-39).
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -11,8 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::call::Call;
 use super::{Relay, Unsent, passed_through, request};
 use crate::auth::Credentials;
 use crate::client::Transport;
@@ -20,6 +24,7 @@ use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
 use crate::server::Handler;
+use crate::telemetry::series::{Destination, SubscriptionSeries};
 
 /// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
 const KEPT_BACK: [HeaderName; 11] = [
@@ -39,6 +44,8 @@ const KEPT_BACK: [HeaderName; 11] = [
 /// Takes events for Triggers.
 pub struct TriggerFilter<T> {
     relay: Relay<T>,
+    /// What nobody is counted for.
+    nobody: Arc<SubscriptionSeries>,
 }
 
 /// What a request target asks for (BF-5).
@@ -61,11 +68,12 @@ impl<T: Transport> TriggerFilter<T> {
     /// A filter that knows Triggers by the table.
     #[must_use]
     pub fn new(relay: Relay<T>) -> Self {
-        Self { relay }
+        Self { relay, nobody: Arc::default() }
     }
 
     /// In upstream's order: method, target, Trigger, event, then what the target asks for.
-    async fn accept(&self, request: Request<Incoming>) -> Result<Answer, Answer> {
+    async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
+        let came = Instant::now();
         if request.method() != Method::POST {
             return Err(Answer::text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST"));
         }
@@ -76,6 +84,40 @@ impl<T: Transport> TriggerFilter<T> {
         let Some(trigger) = serving.table.relays().triggers.get(&target.trigger) else {
             return Err(Answer::text(StatusCode::NOT_FOUND, "no trigger of this name: check the path"));
         };
+        let series = serving.relayed.triggers.get(&target.trigger).unwrap_or(&self.nobody);
+        let call = Call { trigger, series, scheme, came };
+        self.take(request, &target, call).await
+    }
+
+    async fn take(&self, request: Request<Incoming>, target: &Target<'_>, call: Call<'_>) -> Result<Answer, Answer> {
+        let refused = |_refused: &Answer| call.series.refused.increment();
+        let (event, headers) = self.read(request, target, call.trigger).await.inspect_err(refused)?;
+        let (purpose, to) = match target.purpose {
+            Purpose::Subscriber => return self.to_subscriber(event, call).await,
+            Purpose::Reply => {
+                let gone = || Answer::text(StatusCode::NOT_FOUND, "the broker of this trigger is gone: create it");
+                (Destination::Reply, call.trigger.broker.as_ref().ok_or_else(gone).inspect_err(refused)?)
+            }
+            Purpose::DeadLetterSink => {
+                let Some(sink) = &call.trigger.dead_letter_sink else {
+                    self.relay.counters.lost.increment();
+                    call.lost();
+                    tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
+                    return Ok(Answer::status(StatusCode::OK));
+                };
+                (Destination::DeadLetterSink, sink)
+            }
+        };
+        self.pass_on(&event, &headers.unwrap_or_default(), call, (purpose, to)).await
+    }
+
+    /// The event, and the headers beside it where they are passed on.
+    async fn read(
+        &self,
+        request: Request<Incoming>,
+        target: &Target<'_>,
+        trigger: &TriggerRelay,
+    ) -> Result<(Event, Option<HeaderMap>), Answer> {
         if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
             return Err(Answer::text(StatusCode::BAD_REQUEST, "the trigger has another uid: it was made anew"));
         }
@@ -84,42 +126,30 @@ impl<T: Transport> TriggerFilter<T> {
         let headers = (target.purpose != Purpose::Subscriber).then(|| message.headers.clone());
         let event = decode(message)?;
         self.relay.admit(trigger.access.as_ref(), &credentials, &event).await?;
-        match target.purpose {
-            Purpose::Subscriber => self.to_subscriber(event, trigger).await,
-            Purpose::Reply => {
-                let broker = trigger.broker.as_ref().ok_or_else(|| {
-                    Answer::text(StatusCode::NOT_FOUND, "the broker of this trigger is gone: create it")
-                })?;
-                self.pass_on(&event, &headers.unwrap_or_default(), (trigger, broker)).await
-            }
-            Purpose::DeadLetterSink => match &trigger.dead_letter_sink {
-                Some(sink) => self.pass_on(&event, &headers.unwrap_or_default(), (trigger, sink)).await,
-                None => {
-                    self.relay.counters.lost.increment();
-                    tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
-                    Ok(Answer::status(StatusCode::OK))
-                }
-            },
-        }
+        Ok((event, headers))
     }
 
     /// BF-7 to BF-13.
-    async fn to_subscriber(&self, mut event: Event, trigger: &TriggerRelay) -> Result<Answer, Answer> {
+    async fn to_subscriber(&self, mut event: Event, call: Call<'_>) -> Result<Answer, Answer> {
+        let trigger = call.trigger;
+        let refuse = |status, text| {
+            call.series.refused.increment();
+            Err(Answer::text(status, text))
+        };
         let ttl: Option<i32> = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok());
         let Some(ttl) = ttl else {
             let text = "knativebrokerttl is missing or no integer: only events of a broker are taken here";
-            return Err(Answer::text(StatusCode::BAD_REQUEST, text));
+            return refuse(StatusCode::BAD_REQUEST, text);
         };
         event.remove(knative::BROKER_TTL);
         let Some(subscriber) = &trigger.subscriber else {
-            return Err(Answer::text(StatusCode::NOT_FOUND, "the subscriber of this trigger is not resolved"));
+            return refuse(StatusCode::NOT_FOUND, "the subscriber of this trigger is not resolved");
         };
-        if !self.relay.counters.filter_decided(trigger.filter.decide(&event)) {
+        if !self.relay.counters.filter_of(call.series, trigger.filter.decide(&event)) {
             return Ok(Answer::status(StatusCode::OK));
         }
-        let request = from_trigger(request(&event, trigger.format), trigger);
-        let answer = self.relay.send(request, trigger.sender.as_ref(), subscriber).await;
-        self.answered(answer, (trigger, subscriber), Some(ttl))
+        let request = request(&event, trigger.format);
+        self.send(request, call, (Destination::Subscriber, subscriber), Some(ttl)).await
     }
 
     /// BF-16: the event as it came, with the headers that came with it, but for those that are not for others.
@@ -127,15 +157,34 @@ impl<T: Transport> TriggerFilter<T> {
         &self,
         event: &Event,
         headers: &HeaderMap,
-        (trigger, to): (&TriggerRelay, &Addressable),
+        call: Call<'_>,
+        to: (Destination, &Addressable),
     ) -> Result<Answer, Answer> {
         let mut request = request(event, Format::Binary);
         let traced = |name: &HeaderName| event.trace().is_some() && TraceContext::is_header(name);
         for (name, value) in headers.iter().filter(|(name, _)| is_beside(name) && !traced(name)) {
             request.headers_mut().append(name.clone(), value.clone());
         }
-        let answer = self.relay.send(from_trigger(request, trigger), trigger.sender.as_ref(), to).await;
-        self.answered(answer, (trigger, to), None)
+        self.send(request, call, to, None).await
+    }
+
+    /// Sends once, and answers. `ttl` goes back to an event in the answer.
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        call: Call<'_>,
+        (destination, to): (Destination, &Addressable),
+        ttl: Option<i32>,
+    ) -> Result<Answer, Answer> {
+        let request = from_trigger(request, call.trigger);
+        call.begin();
+        let (in_flight, started) = (call.series.in_flight.enter(), Instant::now());
+        let answer = self.relay.send(request, call.trigger.sender.as_ref(), to).await;
+        drop(in_flight);
+        call.sent((destination, to), started, &answer);
+        let ended = self.answered(answer, (call.trigger, to), ttl);
+        call.end(&ended);
+        ended
     }
 
     /// What the channel is told of an answer. `ttl` goes back to an event in it.
@@ -174,7 +223,7 @@ impl<T: Transport> TriggerFilter<T> {
 
 impl<T: Transport> Handler for TriggerFilter<T> {
     async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
-        self.relay.respond(scheme, "POST", self.accept(request)).await
+        self.relay.respond(scheme, "POST", self.accept(request, scheme)).await
     }
 }
 

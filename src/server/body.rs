@@ -90,6 +90,23 @@ impl Drop for Share {
     }
 }
 
+/// How long a body turned out to be that did not announce its length: an extension of its request. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Measure(Arc<AtomicUsize>);
+
+impl Measure {
+    /// It was so long.
+    pub fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// In bytes; 0 if it was not read.
+    #[must_use]
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// How bodies are read.
 #[derive(Clone, Debug)]
 pub struct Intake {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::facts::Facts;
 use super::family::{Family, Reading, float};
+use super::link::Link;
+use super::process;
 use super::series::{End, Series, SubscriptionSeries};
 
 /// A number that only grows.
@@ -43,6 +45,8 @@ pub struct Counters {
     pub rabbitmq_connections: Counter,
     /// Of those, connections that broke.
     pub rabbitmq_disconnections: Counter,
+    /// How RabbitMQ is now.
+    pub rabbitmq: Link,
     /// Messages that RabbitMQ confirmed.
     pub rabbitmq_confirmed: Counter,
     /// Messages that it did not confirm, or not in time.
@@ -137,7 +141,13 @@ impl Counters {
             Family::new(format!("sealpost_{name}"), help).with(&[], Reading::Gauge(float(value)))
         });
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        totals.chain(gauges).chain(facts.read()).chain(self.series.read()).collect()
+        totals
+            .chain(gauges)
+            .chain(self.rabbitmq.read())
+            .chain(facts.read())
+            .chain(self.series.read())
+            .chain(process::read())
+            .collect()
     }
 
     /// Notes what is true from now on.

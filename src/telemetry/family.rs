@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::histogram::{BOUNDS, Distribution};
+use super::histogram::Distribution;
 
 /// A label's name, as OpenTelemetry spells it, and its value.
 pub type Label<'a> = (&'static str, Cow<'a, str>);
@@ -13,10 +13,14 @@ pub type Label<'a> = (&'static str, Cow<'a, str>);
 pub enum Reading {
     /// Grows only.
     Total(u64),
+    /// Grows only, in seconds.
+    Seconds(f64),
     /// Goes up and down.
     Gauge(f64),
     /// Durations.
     Durations(Distribution),
+    /// Sizes.
+    Sizes(Distribution),
 }
 
 /// One series.
@@ -63,9 +67,10 @@ impl<'a> Family<'a> {
     pub fn write_to(&self, text: &mut String) {
         let Some(first) = self.points.first() else { return };
         let (suffix, kind) = match first.reading {
-            Reading::Total(_) => ("_total", "counter"),
+            Reading::Total(_) | Reading::Seconds(_) => ("_total", "counter"),
             Reading::Gauge(_) => ("", "gauge"),
             Reading::Durations(_) => ("_seconds", "histogram"),
+            Reading::Sizes(_) => ("_bytes", "histogram"),
         };
         let name = format!("{}{suffix}", underscored(&self.name));
         text.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.help));
@@ -92,12 +97,12 @@ fn write_point(text: &mut String, name: &str, labels: &str, reading: &Reading) {
     let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     match reading {
         Reading::Total(value) => text.push_str(&format!("{name}{braced} {value}\n")),
-        Reading::Gauge(value) => text.push_str(&format!("{name}{braced} {value}\n")),
-        Reading::Durations(distribution) => {
+        Reading::Seconds(value) | Reading::Gauge(value) => text.push_str(&format!("{name}{braced} {value}\n")),
+        Reading::Durations(distribution) | Reading::Sizes(distribution) => {
             let comma = if labels.is_empty() { "" } else { "," };
-            let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+            let bounds = distribution.bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
             let mut count = 0;
-            for (bound, fell) in bounds.zip(distribution.buckets) {
+            for (bound, fell) in bounds.zip(distribution.buckets()) {
                 count += fell;
                 text.push_str(&format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}\n"));
             }

@@ -1,13 +1,21 @@
-//! Durations, counted by upstream's buckets (data-plane.md OB-6), one histogram for each status that an answer can have.
+//! Durations, counted by upstream's buckets (data-plane.md OB-6), and sizes of bodies by powers of four; one of each for
+//! each status that an answer can have.
 //! Nothing here allocates once a status has been seen.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::family::float;
+
 /// The upper bounds of all buckets but the last, in seconds.
 pub const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const BUCKETS: usize = BOUNDS.len() + 1;
+/// The upper bounds of all buckets of sizes but the last, in bytes: powers of four, from 64 B to 16 MiB.
+pub const SIZES: [f64; 10] =
+    [64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
+const SMALLEST: u64 = 64;
+const SIZE_BUCKETS: usize = SIZES.len() + 1;
 
 /// How often durations fell between two bounds.
 #[derive(Debug, Default)]
@@ -19,14 +27,20 @@ pub struct Histogram {
 /// A histogram at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distribution {
-    /// For each bucket, what fell into just it.
-    pub buckets: [u64; BUCKETS],
-    /// All durations together, in seconds.
+    /// The upper bounds of all buckets but the last.
+    pub bounds: &'static [f64],
+    buckets: [u64; BUCKETS],
+    /// All durations together, in seconds; all sizes, in bytes.
     pub sum: f64,
 }
 
 impl Distribution {
-    /// How many durations there were.
+    /// For each bucket, what fell into just it: one more than there are bounds.
+    pub fn buckets(&self) -> impl Iterator<Item = u64> {
+        self.buckets.into_iter().take(self.bounds.len() + 1)
+    }
+
+    /// How many there were.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -48,7 +62,38 @@ impl Histogram {
     #[must_use]
     pub fn read(&self) -> Distribution {
         let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
-        Distribution { buckets, sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64() }
+        Distribution {
+            bounds: &BOUNDS,
+            buckets,
+            sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64(),
+        }
+    }
+}
+
+/// How often sizes fell between two bounds.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    buckets: [AtomicU64; SIZE_BUCKETS],
+    bytes: AtomicU64,
+}
+
+impl Sizes {
+    /// Counts a size in bytes.
+    pub fn record(&self, bytes: u64) {
+        // The smallest power of four that it fits.
+        let power = bytes.max(SMALLEST).saturating_sub(1).ilog2() / 2 + 1;
+        let bucket = power.saturating_sub(SMALLEST.ilog2() / 2) as usize;
+        if let Some(bucket) = self.buckets.get(bucket).or(self.buckets.last()) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn read(&self) -> Distribution {
+        let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
+        Distribution { bounds: &SIZES, buckets, sum: float(self.bytes.load(Ordering::Relaxed)) }
     }
 }
 
@@ -88,21 +133,34 @@ fn place(status: Option<u16>) -> usize {
 }
 
 /// A histogram for each status; only those that were seen take memory.
-#[derive(Debug, Default)]
-pub struct ByStatus([OnceLock<Box<Histogram>>; PLACES]);
+#[derive(Debug)]
+pub struct ByStatus<H = Histogram>([OnceLock<Box<H>>; PLACES]);
+
+impl<H> Default for ByStatus<H> {
+    fn default() -> Self {
+        Self(Default::default())
+    }
+}
 
 impl ByStatus {
     /// Counts a duration that ended in this status, or without one.
     pub fn record(&self, status: Option<u16>, duration: Duration) {
-        if let Some(histogram) = self.0.get(place(status)) {
-            histogram.get_or_init(Box::default).record(duration);
+        if let Some(histogram) = self.of(status) {
+            histogram.record(duration);
         }
+    }
+}
+
+impl<H: Default> ByStatus<H> {
+    /// That of this status, or of no answer.
+    pub fn of(&self, status: Option<u16>) -> Option<&H> {
+        self.0.get(place(status)).map(|histogram| &**histogram.get_or_init(Box::default))
     }
 
     /// What was counted, by status: a number, `other`, or `none` where there was no answer.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, Distribution)> {
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, &H)> {
         let names = STATUSES.iter().map(|(_, name)| *name).chain(["other", "none"]);
-        names.zip(&self.0).filter_map(|(name, histogram)| Some((name, histogram.get()?.read())))
+        names.zip(&self.0).filter_map(|(name, histogram)| Some((name, &**histogram.get()?)))
     }
 }
 
@@ -116,21 +174,33 @@ mod tests {
         for millis in [0, 5, 6, 10_000, 10_001] {
             histogram.record(Duration::from_millis(millis));
         }
-        let Distribution { buckets, sum } = histogram.read();
+        let Distribution { buckets, sum, .. } = histogram.read();
         assert_eq!((buckets[0], buckets[1], buckets[13], buckets[14]), (2, 1, 1, 1), "a bound belongs to its bucket");
         assert!((sum - 20.012).abs() < 1e-9, "{sum}");
+    }
+
+    #[test]
+    fn sizes_fall_into_powers_of_four() {
+        let sizes = Sizes::default();
+        for bytes in [0, 1, 64, 65, 256, 257, 16_777_216, 16_777_217, u64::from(u32::MAX)] {
+            sizes.record(bytes);
+        }
+        let read = sizes.read();
+        let wanted = [3, 2, 1, 0, 0, 0, 0, 0, 0, 1, 2];
+        assert_eq!(read.buckets().collect::<Vec<_>>(), wanted, "a bound belongs to its bucket");
+        assert_eq!(read.count(), 9);
     }
 
     /// Whatever subscribers answer, there are so many series and no more.
     #[test]
     fn statuses_are_bounded() {
         assert!(STATUSES.is_sorted());
-        let by_status = ByStatus::default();
+        let by_status: ByStatus = ByStatus::default();
         for status in 0..1000 {
             by_status.record(Some(status), Duration::ZERO);
         }
         by_status.record(None, Duration::ZERO);
-        let read: Vec<_> = by_status.read().map(|(name, read)| (name, read.count())).collect();
+        let read: Vec<_> = by_status.read().map(|(name, histogram)| (name, histogram.read().count())).collect();
         assert_eq!(read.len(), PLACES);
         assert_eq!(read.last(), Some(&("none", 1)));
         assert_eq!(read.iter().find(|(name, _)| *name == "other"), Some(&("other", 1000 - 22)));

@@ -6,6 +6,7 @@
 mod encode;
 mod exporter;
 mod message;
+mod print;
 
 use std::fmt;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub enum Protocol {
     HttpProtobuf,
     /// One unary call for each export.
     Grpc,
+    /// No collector: spans are written to standard output.
+    Stdout,
 }
 
 impl Protocol {
@@ -36,6 +39,7 @@ impl Protocol {
         match text {
             "http/protobuf" => Some(Self::HttpProtobuf),
             "grpc" => Some(Self::Grpc),
+            "stdout" => Some(Self::Stdout),
             _ => None,
         }
     }
@@ -67,7 +71,7 @@ impl Endpoint {
     /// Scheme, host and port, for logs.
     #[must_use]
     pub fn place(&self) -> String {
-        self.url.origin().ascii_serialization()
+        if self.protocol == Protocol::Stdout { "stdout".to_owned() } else { self.url.origin().ascii_serialization() }
     }
 }
 
@@ -102,8 +106,24 @@ pub struct Settings {
     pub resource: Vec<(String, String)>,
 }
 
+/// Why a collector did not take something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For logs.
+    pub reason: String,
+    /// When to send it again: not before so long, but then as one likes; `None` if that is of no use.
+    pub again: Option<Duration>,
+}
+
+impl From<String> for Refusal {
+    /// For good.
+    fn from(reason: String) -> Self {
+        Self { reason, again: None }
+    }
+}
+
 /// What a collector answered: nothing is left to say, or why not.
-pub type Answer = Result<(), String>;
+pub type Answer = Result<(), Refusal>;
 
 /// Carries requests to collectors.
 pub trait Wire: Send + Sync + 'static {

@@ -1,19 +1,25 @@
 //! What is counted for each subscription, channel and listener, and who they are. Whoever counts keeps the counters at
 //! hand; names are looked up when a configuration is applied. When the last one lets go of a series, it is gone.
 
+mod drops;
 mod last_error;
 mod read;
+mod relayed;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::counters::Counter;
 use super::histogram::ByStatus;
+pub use drops::{Drop as Dropped, Why};
 pub use last_error::LastError;
+pub use relayed::{OfScheme, Relayed};
+pub use traffic::{ByMethod, Exchange, Requests, Sent, Traffic};
 
 /// Who is counted for: a configured object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +120,7 @@ pub struct SubscriptionSeries {
     born: Instant,
     enqueued: Counter,
     ends: [Counter; ENDS.len()],
+    drops: drops::Drops,
     attempts: [[Counter; RESULTS.len()]; DESTINATIONS.len()],
     /// Attempts after the first.
     pub retries: Counter,
@@ -131,6 +138,9 @@ pub struct SubscriptionSeries {
     /// When the oldest of them came, in milliseconds since `born`, plus one; 0 if none waits.
     oldest: AtomicU64,
     durations: ByStatus,
+    /// Requests that a role did not take for it.
+    pub refused: Counter,
+    relayed: OnceLock<Box<Relayed>>,
 }
 
 impl Default for SubscriptionSeries {
@@ -149,6 +159,7 @@ impl SubscriptionSeries {
             born: Instant::now(),
             enqueued: Counter::default(),
             ends: Default::default(),
+            drops: drops::Drops::default(),
             attempts: Default::default(),
             retries: Counter::default(),
             failures: Counter::default(),
@@ -159,6 +170,8 @@ impl SubscriptionSeries {
             ready: Gauge::default(),
             oldest: AtomicU64::new(0),
             durations: ByStatus::default(),
+            refused: Counter::default(),
+            relayed: OnceLock::new(),
         }
     }
 
@@ -191,6 +204,11 @@ impl SubscriptionSeries {
         if let Some(counter) = self.ends.get(end as usize) {
             counter.increment();
         }
+    }
+
+    /// Nobody took an event: this destination failed last.
+    pub fn dropped(&self, drop: Dropped, destination: Destination, why: impl Into<Why>) {
+        self.drops.count(drop, destination, why.into());
     }
 
     /// Deliveries that ended so.
@@ -228,6 +246,11 @@ impl SubscriptionSeries {
         self.durations.record(status, took);
     }
 
+    /// How long the roles take; only they need it.
+    pub fn relayed(&self) -> &Relayed {
+        self.relayed.get_or_init(Box::default)
+    }
+
     /// How long the oldest event has waited.
     fn oldest_age(&self) -> Duration {
         match self.oldest.load(Ordering::Relaxed) {
@@ -252,7 +275,7 @@ pub enum Arrival {
     Denied,
     /// It has passed too many brokers.
     TtlExhausted,
-    /// No valid event, of a reply inside the process.
+    /// No valid event: a reply inside the process, or, in the role `ingress`, a request.
     Invalid,
 }
 
@@ -264,13 +287,25 @@ const ARRIVALS: [&str; 7] = ["accepted", "full", "undelivered", "unavailable", "
 pub struct ChannelSeries {
     name: Name,
     arrivals: [Counter; ARRIVALS.len()],
+    relayed: OnceLock<Box<Relayed>>,
 }
 
 impl ChannelSeries {
     /// Counts for nobody, until it is registered.
     #[must_use]
     pub fn new(name: Name) -> Self {
-        Self { name, arrivals: Default::default() }
+        Self { name, ..Self::default() }
+    }
+
+    /// How long the role `ingress` takes; only that needs it.
+    pub fn relayed(&self) -> &Relayed {
+        self.relayed.get_or_init(Box::default)
+    }
+
+    /// So many events ended so.
+    #[must_use]
+    pub fn arrivals(&self, arrival: Arrival) -> u64 {
+        self.arrivals.get(arrival as usize).map_or(0, Counter::get)
     }
 
     /// So many events came.
@@ -279,39 +314,6 @@ impl ChannelSeries {
             counter.add(events);
         }
     }
-}
-
-/// What is counted for a listener, or for all clients.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// Connections accepted or made.
-    pub accepted: Counter,
-    /// Connections open.
-    pub open: Gauge,
-    /// TLS handshakes that succeeded.
-    pub handshakes: Counter,
-    /// TLS handshakes that failed.
-    pub handshakes_failed: Counter,
-    /// TLS handshakes that took too long.
-    pub handshakes_late: Counter,
-}
-
-/// Requests by method.
-#[derive(Debug, Default)]
-pub struct ByMethod {
-    /// By `POST`.
-    pub post: ByStatus,
-    /// By any other.
-    pub other: ByStatus,
-}
-
-/// The requests of senders.
-#[derive(Debug, Default)]
-pub struct Requests {
-    /// Over HTTP.
-    pub http: ByMethod,
-    /// Over HTTPS.
-    pub https: ByMethod,
 }
 
 /// Series by their names.
@@ -333,13 +335,21 @@ pub struct Series {
     /// Requests on both ports for events, probes apart.
     pub requests: Requests,
     /// Requests to destinations, by status.
-    pub sent: ByStatus,
+    pub sent: ByStatus<Sent>,
 }
 
 impl Series {
     /// The series of a subscription, which live as long as somebody holds them.
     pub fn subscription(&self, name: &Name) -> Arc<SubscriptionSeries> {
         find(&self.subscriptions, name, SubscriptionSeries::new)
+    }
+
+    /// A request to a destination ended with this status, or without one, after so long; its body had so many bytes.
+    pub fn sent(&self, status: Option<u16>, took: Duration, bytes: usize) {
+        if let Some(sent) = self.sent.of(status) {
+            sent.took.record(took);
+            sent.request.record(bytes as u64);
+        }
     }
 
     /// The series of a channel or broker.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::eventually;
-use crate::support::sender::{plain, send};
+use crate::support::sender::{event, plain, raw, send};
 use crate::support::subscriber::{Reply, Subscriber};
 
 /// The series of a family whose labels contain all of `parts`.
@@ -148,5 +148,124 @@ async fn a_queue_shows_its_depth_and_age() {
     while value(&dispatcher, "sealpost_subscription_queue_oldest_seconds", &["subscription_name=\"s\""]).await < 0.05 {
         assert!(std::time::Instant::now() < deadline, "the oldest event has no age");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Why events are lost is counted by a short list of reasons, at the destination that failed last (G-65).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_is_counted_by_its_reason() {
+    let (refusing, failing) = (Subscriber::replying(&[404]).await, Subscriber::replying(&[503]).await);
+    let babbling =
+        Subscriber::answering(|_| Reply::text(200, "{").header("content-type", "application/cloudevents+json")).await;
+    let silent = Subscriber::answering(|_| Reply::status(200).after(std::time::Duration::from_secs(30))).await;
+    let nobody = Subscriber::ok().await;
+    let sink = format!("deadLetterSink: {{uri: '{}'}}", failing.url());
+    let yaml = channel(
+        &[
+            subscription("refused", &refusing, ""),
+            subscription("buried", &refusing, &sink),
+            subscription("late", &silent, "timeout: PT0.1S"),
+            subscription("away", &nobody, ""),
+            subscription("babbled", &babbling, "")
+                .replace("spec:\n", &format!("spec:\n  reply: {{uri: '{}'}}\n", nobody.url())),
+        ]
+        .concat(),
+    );
+    drop(nobody);
+    let dispatcher = Dispatcher::of(&yaml).start().await;
+    let dropped = "sealpost_subscription_dropped_total";
+    assert_eq!(series(&dispatcher, dropped, &[]).await, Vec::<String>::new(), "series appear when something happens");
+    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
+    for (name, destination, reason) in [
+        ("refused", "subscriber", "status_4xx"),
+        ("buried", "dead_letter_sink", "status_5xx"),
+        ("late", "subscriber", "timeout"),
+        ("away", "subscriber", "connect"),
+        ("babbled", "reply", "reply"),
+    ] {
+        let labels =
+            [("subscription_name", name), ("outcome", "lost"), ("destination", destination), ("reason", reason)];
+        let labels = labels.map(|(label, value)| format!("{label}=\"{value}\""));
+        until(&dispatcher, dropped, &labels.each_ref().map(String::as_str), 1.0).await;
+    }
+    assert_eq!(series(&dispatcher, dropped, &[]).await.len(), 5);
+}
+
+/// Prometheus' names for what the process uses; they stand for those of Go's runtime (data-plane.md OB-10).
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_is_measured() {
+    let sink = Subscriber::ok().await;
+    let dispatcher = Dispatcher::of(&channel(&subscription("s", &sink, ""))).start().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs_f64();
+    for (name, least, most) in [
+        ("process_resident_memory_bytes", 1e6, 1e9),
+        ("process_virtual_memory_bytes", 1e6, 1e13),
+        ("process_open_fds", 6.0, 100.0),
+        ("process_max_fds", 100.0, 1e10),
+        ("process_threads", 2.0, 1000.0),
+        ("process_start_time_seconds", now - 60.0, now + 1.0),
+        ("sealpost_build_info", 1.0, 1.0),
+        ("sealpost_tasks_alive", 4.0, 1000.0),
+        ("sealpost_tasks_queued", 0.0, 1000.0),
+        ("sealpost_workers", 1.0, 1000.0),
+        ("sealpost_workers_busy_seconds_total", 1e-6, 60.0),
+    ] {
+        let found = value(&dispatcher, name, &[]).await;
+        assert!((least..=most).contains(&found), "{name} {found}");
+    }
+    assert_eq!(series(&dispatcher, "sealpost_rabbitmq_up", &[]).await, Vec::<String>::new(), "there is no RabbitMQ");
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while value(&dispatcher, "process_cpu_seconds_total", &[]).await < 0.01 {
+        assert!(std::time::Instant::now() < deadline, "no processor time");
+    }
+}
+
+/// data-plane.md OB-9: sizes of bodies, with the labels of the durations; by powers of four.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_measured() {
+    let sink = Subscriber::answering(|_| Reply::text(200, "thanks")).await;
+    let dispatcher = Dispatcher::of(&channel(&subscription("s", &sink, ""))).start().await;
+    let request = || event(&plain(), dispatcher.http_url("/ns/c"), "1");
+    assert_eq!(request().body("x".repeat(300)).send().await.expect("an answer").status(), 202);
+    let chunks = "POST /ns/c HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nce-specversion: 1.0\r\nce-id: 2\r\nce-source: /s\r\nce-type: t\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n";
+    let answer = raw(dispatcher.http, chunks.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    sink.until(2).await;
+    until(&dispatcher, "sealpost_deliveries_unfinished", &[], 0.0).await;
+    let post = ["http_request_method=\"POST\"", "http_response_status_code"];
+    let of_server = [&post[..], &["url_scheme=\"http\""]].concat();
+    for (family, labels, sum, below) in [
+        ("http_server_request_body_size_bytes", &of_server[..], 308.0, [("64", 1.0), ("256", 1.0), ("1024", 2.0)]),
+        ("http_server_response_body_size_bytes", &of_server[..], 0.0, [("64", 2.0), ("256", 2.0), ("1024", 2.0)]),
+        ("http_client_request_body_size_bytes", &post[..], 308.0, [("64", 1.0), ("256", 1.0), ("1024", 2.0)]),
+    ] {
+        assert_eq!(value(&dispatcher, &format!("{family}_count"), labels).await, 2.0, "{family}");
+        assert_eq!(value(&dispatcher, &format!("{family}_sum"), labels).await, sum, "{family}");
+        for (bound, wanted) in below {
+            let le = format!("le=\"{bound}\"");
+            let found = value(&dispatcher, &format!("{family}_bucket"), &[labels, &[&le]].concat()).await;
+            assert_eq!(found, wanted, "{family} {bound}");
+        }
+    }
+}
+
+/// The next event of an ordered subscription waits as long as the one before it takes, and is seen to.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_queue_shows_its_age() {
+    let slow = Subscriber::answering(|_| Reply::status(200).after(std::time::Duration::from_secs(30))).await;
+    let ordered = subscription("s", &slow, "");
+    let ordered = ordered.replace("{name: s,", "{name: s, annotations: {sealpost.dev/delivery-order: ordered},");
+    let dispatcher = Dispatcher::of(&channel(&ordered)).start().await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), "1").await, 202);
+    until(&dispatcher, "sealpost_subscription_in_flight", &[], 1.0).await;
+    let oldest = "sealpost_subscription_queue_oldest_seconds";
+    assert_eq!(value(&dispatcher, oldest, &[]).await, 0.0, "none waits");
+    for id in ["2", "3"] {
+        assert_eq!(send(&plain(), dispatcher.http_url("/ns/c"), id).await, 202);
+    }
+    until(&dispatcher, "sealpost_subscription_queue_depth", &[], 2.0).await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while value(&dispatcher, oldest, &[]).await < 0.05 {
+        assert!(std::time::Instant::now() < deadline, "the event that waits for its turn has no age");
     }
 }

@@ -447,3 +447,86 @@ async fn three_roles_make_a_broker() {
     assert_eq!(letter.header("ce-knativeerrordata"), Some("dW5wcm9jZXNzYWJsZQ=="));
     assert_eq!(bad.count(), 1, "the reply is of another type: BF-8");
 }
+
+/// The value of the one series of that family whose labels contain all of `parts`; 0 if there is none.
+async fn counted(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> f64 {
+    let text = dispatcher.admin_text("/metrics").await.1;
+    let of_family = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+    let found: Vec<_> = of_family.filter(|line| parts.iter().all(|part| line.contains(part))).collect();
+    assert!(found.len() < 2, "{found:?}");
+    found.first().map_or(0.0, |line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
+}
+
+/// data-plane.md OB-6 to OB-8, G-65, G-66: what became of events for each Broker; a duration only of a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn ingress_is_measured() {
+    let channel = Subscriber::answering(|request| Reply::status(if request.id() == "no" { 503 } else { 202 })).await;
+    let dispatcher = role("ingress", &broker(&channel.url())).await;
+    let request = |id: &str| event(&plain(), dispatcher.http_url("/default/b"), id);
+    for (id, ttl, status) in [("1", "5", 202), ("2", "5", 202), ("no", "5", 500), ("3", "0", 400)] {
+        let answer = request(id).header("ce-knativebrokerttl", ttl).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{id}");
+    }
+    let invalid = plain().post(dispatcher.http_url("/default/b")).body("no event").send().await.expect("an answer");
+    assert_eq!(invalid.status(), 400);
+    for (result, wanted) in [("accepted", 2.0), ("unavailable", 1.0), ("ttl_exhausted", 1.0), ("invalid", 1.0)] {
+        let labels = ["channel_kind=\"broker\"", "channel_name=\"b\"", &format!("result=\"{result}\"")];
+        assert_eq!(counted(&dispatcher, "sealpost_channel_events_total", &labels).await, wanted, "{result}");
+    }
+    let labels = [
+        "messaging_system=\"knative\"",
+        "messaging_destination_name=\"broker:b.default\"",
+        "kn_broker_name=\"b\"",
+        "kn_broker_namespace=\"default\"",
+        "url_scheme=\"http\"",
+        "http_response_status_code=\"202\"",
+    ];
+    let count = "kn_eventing_dispatch_duration_seconds_count";
+    assert_eq!(counted(&dispatcher, count, &labels).await, 2.0);
+    assert_eq!(counted(&dispatcher, count, &[]).await, 2.0, "nothing of what failed");
+}
+
+/// data-plane.md OB-6 to OB-8: dispatch and processing for each Trigger; nothing is processed that the filter stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn filter_is_measured() {
+    let subscriber = Subscriber::answering(|request| Reply::status(if request.id() == "no" { 503 } else { 200 })).await;
+    let uri = format!("subscriberUri: '{}'", subscriber.url());
+    let yaml = broker("http://127.0.0.1:1/")
+        + &trigger("all", "", &uri)
+        + &trigger("some", "filter: {attributes: {type: wanted}}", &uri);
+    let dispatcher = role("filter", &yaml).await;
+    for (name, id, status) in [("all", "1", 200), ("all", "no", 503), ("some", "2", 200)] {
+        let answer = to_trigger(&dispatcher, &path(name), id).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{name} {id}");
+    }
+    let without_ttl = event(&plain(), dispatcher.http_url(&path("all")), "3").send().await.expect("an answer");
+    assert_eq!(without_ttl.status(), 400);
+    let dead = to_trigger(&dispatcher, &(path("all") + "/dls"), "4").send().await.expect("an answer");
+    assert_eq!(dead.status(), 200);
+    let (all, some) = ("subscription_name=\"all\"", "subscription_name=\"some\"");
+    for (family, labels, wanted) in [
+        ("enqueued_total", &[all][..], 3.0),
+        ("deliveries_total", &[all, "outcome=\"lost\""], 1.0),
+        ("deliveries_total", &[all, "outcome=\"delivered\""], 1.0),
+        ("deliveries_total", &[all, "outcome=\"returned\""], 1.0),
+        ("attempts_total", &[all, "destination=\"subscriber\"", "result=\"5xx\""], 1.0),
+        ("refused_total", &[all], 1.0),
+        ("dropped_total", &[all, "outcome=\"lost\"", "reason=\"no_dead_letter_sink\""], 1.0),
+        ("queue_depth", &[all], 0.0),
+        ("in_flight", &[all], 0.0),
+        ("filtered_total", &[some], 1.0),
+        ("enqueued_total", &[some], 0.0),
+    ] {
+        let found = counted(&dispatcher, &format!("sealpost_subscription_{family}"), labels).await;
+        assert_eq!(found, wanted, "{family} {labels:?}");
+    }
+    let of = |name: &str| format!("messaging_destination_name=\"trigger:{name}.default\"");
+    let (dispatched, processed) =
+        ("kn_eventing_dispatch_duration_seconds_count", "kn_eventing_process_duration_seconds_count");
+    for status in ["200", "503"] {
+        let labels = [&of("all"), "url_scheme=\"http\"", &format!("http_response_status_code=\"{status}\"")];
+        assert_eq!(counted(&dispatcher, dispatched, &labels).await, 1.0, "{status}");
+    }
+    assert_eq!(counted(&dispatcher, processed, &[&of("all")]).await, 2.0);
+    assert_eq!(counted(&dispatcher, processed, &[&of("some")]).await, 0.0, "the filter stopped it");
+}

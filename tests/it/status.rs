@@ -40,7 +40,7 @@ impl Scene {
         let buried =
             format!("\ndelivery: {{retry: 1, backoffDelay: PT0.01S, deadLetterSink: {{uri: '{}'}}}}", sink.url());
         let subscriptions = [
-            ("healthy", to(&healthy)),
+            ("healthy", to(&healthy).replace("'}", "a/path/as/long/as/that/of/a/function/of/some/team'}")),
             ("locked", format!("subscriber:\n  uri: {}\n  CACerts: {}", locked.url(), block(&ca.pem, 4))),
             ("buried", to(&failing) + &buried),
             ("lost", format!("subscriber: {{uri: '{secret}'}}")),
@@ -213,13 +213,17 @@ async fn parked_events() {
     assert_eq!((count(&status, "lost"), count(&status, "delivered")), (Some(0), Some(0)));
     until(&dispatcher, |status| count(status, "unfinished") == Some(0)).await;
     assert_eq!(status["process"]["rabbitmqConnected"], true);
+    let metrics = dispatcher.admin_text("/metrics").await.1;
+    let why = "outcome=\"parked\",destination=\"subscriber\",reason=\"status_4xx\"} 1";
+    let dropped = |line: &str| line.starts_with("sealpost_subscription_dropped_total{") && line.ends_with(why);
+    assert!(metrics.lines().any(dropped), "{metrics}");
     assert_eq!(
         (group(&status, "c")["storage"].as_str(), group(&status, "c")["acknowledge"].as_str()),
         (Some("rabbitmq"), Some("enqueue"))
     );
 }
 
-/// The roles show where they send to, and whether they know it; they count nothing for each Trigger.
+/// The roles show where they send to, whether they know it, and what became of events.
 #[tokio::test(flavor = "multi_thread")]
 async fn relays() {
     let yaml = "apiVersion: eventing.knative.dev/v1
@@ -248,9 +252,31 @@ status: {subscriberUri: 'https://subscriber/path?secret=hidden'}
             (shown["subscriber"]["url"].as_str(), shown["subscriber"]["lock"].as_str()),
             (Some(url), Some(lock))
         );
-        assert_eq!(shown["counts"], Value::Null);
+        assert_eq!((&shown["counts"]["delivered"], &shown["counts"]["unfinished"]), (&0.into(), &Value::Null));
+        assert!(!status.to_string().contains("hidden"), "{status}");
+        let path = if role == "ingress" { "/default/b" } else { "/triggers/default/t/uid" };
+        let request = event(&plain(), dispatcher.http_url(path), "1").header("ce-knativebrokerttl", "7");
+        assert_eq!(request.send().await.expect("an answer").status(), 500, "nobody is there");
+        let status = until(&dispatcher, |status| row(status, name)["counts"]["returned"] == 1).await;
+        let error = &row(&status, name)["lastError"];
+        assert!(role == "ingress" || error["leg"] == "subscriber", "{error}");
         assert!(!status.to_string().contains("hidden"), "{status}");
     }
+}
+
+/// A PingSource is seen, and what became of its events.
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_are_shown() {
+    let sink = Subscriber::ok().await;
+    let yaml = format!(
+        "apiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {{name: tick}}\nspec:\n  schedule: '* * * * * *'\n  sink: {{uri: '{}'}}\n",
+        sink.url()
+    );
+    let dispatcher = Dispatcher::standalone(&yaml).await;
+    let status = until(&dispatcher, |status| row(status, "tick")["counts"]["delivered"].as_u64() > Some(0)).await;
+    assert_eq!(group(&status, "tick")["kind"], "PingSource");
+    assert_eq!(row(&status, "tick")["subscriber"]["url"], format!("{}", sink.url()));
+    assert_eq!(status["process"]["leads"], Value::Null, "there is no cluster");
 }
 
 /// Neither page nor JSON may be kept, guessed about or framed; and nothing can be changed.

@@ -1,5 +1,7 @@
 //! Traces: one from the sender to the last attempt, as a collector gets it over OTLP; and numbers by the same way.
 
+mod collectors;
+
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;

@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::trust::{Destination, Trusted};
 use super::{View, rfc3339, scrub};
-use crate::channel::ChannelBackend;
+use crate::channel::{ChannelBackend, counted};
 use crate::control::Resolution;
-use crate::delivery::Lane;
 use crate::model::{
-    Acknowledge, Channel, ChannelKind, Object, ObjectKind, Storage, Subscription, SubscriptionKey, SubscriptionKind,
+    Acknowledge, Channel, ChannelKey, ChannelKind, Object, ObjectKind, Storage, Subscription, SubscriptionKey,
+    SubscriptionKind,
 };
-use crate::telemetry::series::{End, LastError};
+use crate::telemetry::series::{Arrival, End, LastError, SubscriptionSeries};
 
 /// A channel or broker.
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ pub(super) struct Group<'s> {
     name: &'s str,
     /// Its address.
     url: Option<String>,
-    /// `memory` or `rabbitmq`; `None` if it is not served here.
+    /// `memory` or `rabbitmq`, or `schedule` of a PingSource; `None` if it is not served here.
     storage: Option<&'static str>,
     /// When senders are answered: `delivery` or `enqueue`.
     acknowledge: Option<&'static str>,
@@ -106,8 +106,10 @@ pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'
     for object in &shown.inventory.objects {
         describe(&mut drafts, object);
     }
-    relayed(&mut drafts, shown, trusted);
-    drafts.into_values().map(Draft::finish).collect()
+    relayed(&mut drafts, view, shown, trusted);
+    let mut groups: Vec<_> = drafts.into_values().map(Draft::finish).collect();
+    groups.extend(shown.table.sources().iter().map(|source| scheduled(view, &source.subscription, trusted)));
+    groups
 }
 
 fn key(key: &SubscriptionKey) -> RowKey<'_> {
@@ -165,14 +167,29 @@ fn served<'s>(view: &View, subscription: &'s Subscription, trusted: &mut Trusted
         subscriber: shown(&subscription.subscriber),
         reply: shown(&subscription.reply),
         dead_letter_sink: shown(&subscription.dead_letter_sink),
-        counts: lane.as_deref().map(|lane| counts(view, key, lane)),
+        counts: lane.as_deref().map(|lane| counts(lane.series(), view.storages.unfinished(key))),
         last_error: lane.and_then(|lane| lane.series().last_error()).map(Failed::from),
         ..named(key.kind, &key.namespace, &key.name)
     }
 }
 
-fn counts(view: &View, key: &SubscriptionKey, lane: &Lane) -> Counts {
-    let series = lane.series();
+/// A PingSource, which has no channel, with its sink.
+fn scheduled<'s>(view: &View, source: &'s Subscription, trusted: &mut Trusted<'s>) -> Group<'s> {
+    let SubscriptionKey { namespace, name, .. } = &source.key;
+    let (url, acknowledge, ready) = (None, None, None);
+    let row = counted_here(view, served(view, source, trusted), &source.key);
+    let (storage, subscriptions) = (Some("schedule"), vec![row]);
+    Group { kind: "PingSource", namespace, name, url, storage, acknowledge, ready, subscriptions }
+}
+
+/// The row of what has no queue, with what is counted of it.
+fn counted_here<'s>(view: &View, row: Row<'s>, key: &SubscriptionKey) -> Row<'s> {
+    let series = counted::subscription(&view.counters, key);
+    let last_error = series.last_error().map(Failed::from);
+    Row { counts: Some(counts(&series, None)), last_error, ..row }
+}
+
+fn counts(series: &SubscriptionSeries, unfinished: Option<usize>) -> Counts {
     Counts {
         delivered: series.ended(End::Delivered),
         dead_lettered: series.ended(End::DeadLettered),
@@ -183,7 +200,7 @@ fn counts(view: &View, key: &SubscriptionKey, lane: &Lane) -> Counts {
         retries: series.retries.get(),
         failures: series.failures.get(),
         in_flight: series.in_flight.get(),
-        unfinished: view.storages.unfinished(key),
+        unfinished,
     }
 }
 
@@ -215,14 +232,20 @@ fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
     group.ready = ready(&object.value);
 }
 
-/// Where the roles `ingress` and `filter` send to. They count nothing for each Broker or Trigger.
-fn relayed<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, shown: &'s Resolution, trusted: &mut Trusted<'s>) {
+/// Where the roles `ingress` and `filter` send to. What a channel did not take, its sender has again.
+fn relayed<'s>(
+    drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>,
+    view: &View,
+    shown: &'s Resolution,
+    trusted: &mut Trusted<'s>,
+) {
     let relays = shown.table.relays();
     for (path, broker) in &relays.brokers {
         let Some((namespace, name)) = split(path) else { continue };
         let row = Row {
             kind: "Channel",
             subscriber: broker.channel.as_ref().map(|to| trusted.destination(to)),
+            counts: Some(taken(view, namespace, name)),
             ..named(SubscriptionKind::Subscriber, namespace, name)
         };
         draft(drafts, ChannelKind::Broker, namespace, name)
@@ -235,11 +258,28 @@ fn relayed<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, shown: &'s Resolu
             let Some(trigger) = relays.triggers.get(&path).filter(|_| *kind == SubscriptionKind::Trigger) else {
                 continue;
             };
+            let key = SubscriptionKey {
+                kind: SubscriptionKind::Trigger,
+                namespace: (*namespace).to_owned(),
+                name: (*name).to_owned(),
+            };
+            let series = counted::subscription(&view.counters, &key);
+            row.counts = Some(counts(&series, None));
+            row.last_error = series.last_error().map(Failed::from);
             row.subscriber = trigger.subscriber.as_ref().map(|to| trusted.destination(to));
             row.reply = trigger.broker.as_ref().map(|to| trusted.destination(to));
             row.dead_letter_sink = trigger.dead_letter_sink.as_ref().map(|to| trusted.destination(to));
         }
     }
+}
+
+/// What became of the events for a Broker.
+fn taken(view: &View, namespace: &str, name: &str) -> Counts {
+    let (kind, namespace, name) = (ChannelKind::Broker, namespace.to_owned(), name.to_owned());
+    let series = counted::channel(&view.counters, &ChannelKey { kind, namespace, name });
+    let nothing = counts(&SubscriptionSeries::default(), None);
+    let (delivered, returned) = (series.arrivals(Arrival::Accepted), series.arrivals(Arrival::Unavailable));
+    Counts { delivered, returned, failures: returned, ..nothing }
 }
 
 /// Namespace and name of `/namespace/name`.

@@ -84,6 +84,7 @@ pub(super) async fn keep(
     counters: Arc<Counters>,
 ) {
     let mut wait = FIRST_WAIT;
+    counters.rabbitmq.wanted.add(1);
     loop {
         match address.connect(purpose).await {
             Ok(connection) => {
@@ -91,8 +92,10 @@ pub(super) async fn keep(
                 counters.rabbitmq_connections.increment();
                 wait = FIRST_WAIT;
                 let connection = Arc::new(connection);
+                let open = counters.rabbitmq.open.enter();
                 current.send_replace(Some(Arc::clone(&connection)));
-                until_broken(&connection).await;
+                until_broken(&connection, &counters).await;
+                drop(open);
                 counters.rabbitmq_disconnections.increment();
                 current.send_replace(None);
                 let rabbitmq = address.name();
@@ -147,8 +150,14 @@ impl Pool {
     }
 }
 
-async fn until_broken(connection: &Connection) {
+/// Notes whether RabbitMQ takes what is published, as long as it is connected.
+async fn until_broken(connection: &Connection, counters: &Counters) {
+    let mut blocked = None;
     while connection.status().connected() {
+        let is_blocked = connection.status().blocked();
+        if is_blocked != blocked.is_some() {
+            blocked = is_blocked.then(|| counters.rabbitmq.blocked.enter());
+        }
         tokio::time::sleep(PERIOD).await;
     }
 }

@@ -20,6 +20,7 @@ use super::ticket::Ticket;
 use super::{Queue, Shared};
 use super::{message, stage};
 use crate::channel::{Message, Progress};
+use crate::telemetry::series::{Destination, Dropped};
 
 /// The wait before a consumer is begun again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -148,7 +149,10 @@ impl Consumer {
         let properties = message::parked(properties, reason, None);
         let letter = Letter { exchange: "", routing_key: &self.queue.place.parked, properties, body: data };
         match self.shared.outbox.publish(letter).await {
-            Ok(Confirmed::Stored) => self.shared.counters.parked_messages.increment(),
+            Ok(Confirmed::Stored) => {
+                self.shared.counters.parked_messages.increment();
+                self.queue.series.dropped(Dropped::Parked, Destination::Subscriber, "invalid");
+            }
             Ok(Confirmed::Unroutable) => return Err("the parking queue is gone".to_owned()),
             Err(error) => return Err(format!("a message could not be parked: {error}")),
         }

@@ -54,7 +54,8 @@ impl Outbox {
     /// An outbox, and what keeps its channel open; nothing is published before that runs.
     pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, Keeper) {
         let (sender, channel) = watch::channel(None);
-        (Arc::new(Self { channel, window: Semaphore::new(WINDOW), counters }), Keeper { sender })
+        let keeper = Keeper { sender, counters: Arc::clone(&counters) };
+        (Arc::new(Self { channel, window: Semaphore::new(WINDOW), counters }), keeper)
     }
 
     /// Whether messages can be published now.
@@ -121,6 +122,7 @@ pub(super) fn short(name: &str) -> ShortString {
 /// Keeps the channel of an [`Outbox`] open.
 pub(super) struct Keeper {
     sender: watch::Sender<Option<Open>>,
+    counters: Arc<Counters>,
 }
 
 impl Keeper {
@@ -142,10 +144,12 @@ impl Keeper {
         };
         match opened.await {
             Ok(channel) => {
+                let publishing = self.counters.rabbitmq.publishing.enter();
                 self.sender.send_replace(Some(Open { channel: channel.clone(), connection: Arc::clone(connection) }));
                 while channel.status().connected() && connection.status().connected() {
                     tokio::time::sleep(PERIOD).await;
                 }
+                drop(publishing);
                 self.sender.send_replace(None);
             }
             Err(error) => tracing::warn!(%error, "No channel to publish on, trying again"),

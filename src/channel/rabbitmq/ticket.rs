@@ -15,7 +15,7 @@ use super::{Queue, Shared};
 use super::{names, stage};
 use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
-use crate::telemetry::series::End;
+use crate::telemetry::series::{Dropped, End};
 
 /// Tries to park or to put off an event, before it is given back to its queue.
 const TRIES: u32 = 10;
@@ -64,6 +64,7 @@ impl Ticket {
         let properties = message::parked(properties, &reason, Some(loss));
         let stored = self.publish("", &self.queue.place.parked, &Encoded { properties, body }).await;
         if stored {
+            loss.count(&self.queue.series, Dropped::Parked);
             let Loss { subscription, destination, attempts, reason, .. } = loss;
             tracing::warn!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event parked: delivery failed");
         }

@@ -32,7 +32,8 @@ pub(super) fn resolve(config_maps: &mut Items<'_, ConfigMap>, settings: &Setting
 fn export(data: &Data, kind: &str, here: &[&str], report: &mut Report<'_>) -> Option<Export> {
     let (key, place) = (format!("{kind}-protocol"), format!("{kind}-endpoint"));
     let protocol = duck::text(data, &key).filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
-    if !matches!(protocol, "http/protobuf" | "grpc") {
+    let is_known = matches!((kind, protocol), (_, "http/protobuf" | "grpc") | ("tracing", "stdout"));
+    if !is_known {
         let rule = "is no protocol that is spoken here, so that nothing is sent: write http/protobuf, grpc or none";
         report.warning(&format!("data.{key}"), format!("{protocol:?} {rule}"));
         return None;

@@ -8,7 +8,6 @@ use super::message::{
     SpanKind, Status, Sum,
 };
 use crate::telemetry::family::{Family, Point, Reading};
-use crate::telemetry::histogram::BOUNDS;
 use crate::telemetry::trace::{Attribute, Finished, Kind, Value};
 
 /// What has been counted since the start, not since the last export.
@@ -110,6 +109,13 @@ fn metric(family: &Family<'_>, start: u64, now: u64) -> Option<Metric> {
             });
             ("", Data::Sum(Sum { points: points.collect(), temporality: CUMULATIVE, monotonic: true }))
         }
+        Reading::Seconds(_) => {
+            let points = points().filter_map(|point| match point.reading {
+                Reading::Seconds(value) => Some(number(point, Number::Double(value))),
+                _ => None,
+            });
+            ("s", Data::Sum(Sum { points: points.collect(), temporality: CUMULATIVE, monotonic: true }))
+        }
         Reading::Gauge(_) => {
             let points = points().filter_map(|point| match point.reading {
                 Reading::Gauge(value) => Some(number(point, Number::Double(value))),
@@ -117,20 +123,21 @@ fn metric(family: &Family<'_>, start: u64, now: u64) -> Option<Metric> {
             });
             ("", Data::Gauge(Numbers { points: points.collect() }))
         }
-        Reading::Durations(_) => {
+        Reading::Durations(_) | Reading::Sizes(_) => {
             let points = points().filter_map(|point| match point.reading {
-                Reading::Durations(distribution) => Some(HistogramPoint {
+                Reading::Durations(distribution) | Reading::Sizes(distribution) => Some(HistogramPoint {
                     start,
                     time: now,
                     count: distribution.count(),
                     sum: Some(distribution.sum),
-                    buckets: distribution.buckets.to_vec(),
-                    bounds: BOUNDS.to_vec(),
+                    buckets: distribution.buckets().collect(),
+                    bounds: distribution.bounds.to_vec(),
                     attributes: labels(point),
                 }),
                 _ => None,
             });
-            ("s", Data::Histogram(Histograms { points: points.collect(), temporality: CUMULATIVE }))
+            let unit = if matches!(family.points.first()?.reading, Reading::Sizes(_)) { "By" } else { "s" };
+            (unit, Data::Histogram(Histograms { points: points.collect(), temporality: CUMULATIVE }))
         }
     };
     let (name, description, unit) = (family.name.to_string(), family.help.to_owned(), unit.to_owned());

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Endpoint, Metrics, Protocol, Settings, Traces, Wire, encode};
+use super::{Answer, Endpoint, Metrics, Protocol, Refusal, Settings, Traces, Wire, encode, print};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::trace::{Finished, Tracer};
 
@@ -20,6 +20,12 @@ use crate::telemetry::trace::{Finished, Tracer};
 const WAITING: usize = 4096;
 /// Spans in one request.
 const BATCH: usize = 512;
+/// Times that something is sent which a collector asks to send again.
+const TRIES: u32 = 4;
+/// The wait before the second time; it doubles.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait that a collector may ask for; what is to wait longer is dropped.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How often it is said that a collector does not answer.
 const SAY: Duration = Duration::from_secs(60);
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -89,49 +95,75 @@ impl Exporter {
                     }
                 }
                 () = until(leave_by) => {
-                    self.send_spans(settings, &mut batch).await;
+                    self.send_spans(settings, &mut batch, stop).await;
                 }
                 () = until(next_metrics) => {
-                    self.send_metrics(settings).await;
+                    self.send_metrics(settings, stop).await;
                     next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
                 }
             }
             while batch.len() >= BATCH {
-                self.send_spans(settings, &mut batch).await;
+                self.send_spans(settings, &mut batch, stop).await;
             }
             if batch.is_empty() {
                 leave_by = None;
             }
         }
-        self.finish(settings, finished, batch).await;
+        self.finish(settings, finished, batch, stop).await;
     }
 
     /// What is left.
-    async fn finish(&mut self, settings: &Settings, mut finished: mpsc::Receiver<Finished>, mut batch: Vec<Finished>) {
+    async fn finish(
+        &mut self,
+        settings: &Settings,
+        mut finished: mpsc::Receiver<Finished>,
+        mut batch: Vec<Finished>,
+        stop: &CancellationToken,
+    ) {
         finished.close();
         while let Ok(span) = finished.try_recv() {
             batch.push(span);
         }
-        while !batch.is_empty() && self.send_spans(settings, &mut batch).await {}
-        self.send_metrics(settings).await;
+        while !batch.is_empty() && self.send_spans(settings, &mut batch, stop).await {}
+        self.send_metrics(settings, stop).await;
     }
 
     /// Sends the first spans. Whether they were taken.
-    async fn send_spans(&mut self, settings: &Settings, batch: &mut Vec<Finished>) -> bool {
+    async fn send_spans(&mut self, settings: &Settings, batch: &mut Vec<Finished>, stop: &CancellationToken) -> bool {
         let Some(Traces { endpoint, .. }) = &settings.traces else { return false };
         let spans: Vec<Finished> = batch.drain(..batch.len().min(BATCH)).collect();
-        let sent =
-            self.wire.post(endpoint, request(endpoint, TRACES, encode::traces(&settings.resource, &spans))).await;
+        let sent = if endpoint.protocol == Protocol::Stdout {
+            print::spans(&settings.resource, &spans).await
+        } else {
+            let request = request(endpoint, TRACES, encode::traces(&settings.resource, &spans));
+            self.post(endpoint, request, stop).await
+        };
         let counter = if sent.is_ok() { &self.counters.spans_exported } else { &self.counters.spans_dropped };
         counter.add(spans.len() as u64);
         self.complaint.about(endpoint, "Spans", sent)
     }
 
-    async fn send_metrics(&mut self, settings: &Settings) {
+    async fn send_metrics(&mut self, settings: &Settings, stop: &CancellationToken) {
         let Some(Metrics { endpoint, .. }) = &settings.metrics else { return };
         let body = encode::metrics(&settings.resource, &self.counters.read(), self.started, now());
-        let sent = self.wire.post(endpoint, request(endpoint, METRICS, body)).await;
+        let sent = self.post(endpoint, request(endpoint, METRICS, body), stop).await;
         self.complaint.about(endpoint, "Metrics", sent);
+    }
+
+    /// Sends until it is taken, or refused for good, or often enough, or the process stops: OTLP's rules of retrying. What
+    /// comes meanwhile waits in its queue.
+    async fn post(&self, endpoint: &Endpoint, request: Request<Bytes>, stop: &CancellationToken) -> Answer {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..TRIES {
+            let answer = self.wire.post(endpoint, request.clone()).await;
+            let Err(Refusal { again: Some(asked), .. }) = &answer else { return answer };
+            let pause = wait.mul_f64(0.5 + 0.5 * fastrand::f64()).max(*asked);
+            if pause > LONGEST_WAIT || stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return answer;
+            }
+            wait = wait.saturating_mul(2);
+        }
+        self.wire.post(endpoint, request).await
     }
 }
 
@@ -145,7 +177,7 @@ async fn until(time: Option<Instant>) {
 /// A request with this message. What it is sent to is the endpoint, but for gRPC, where it is a method there.
 fn request(endpoint: &Endpoint, method: &'static str, message: Vec<u8>) -> Request<Bytes> {
     let (content_type, body) = match endpoint.protocol {
-        Protocol::HttpProtobuf => ("application/x-protobuf", Bytes::from(message)),
+        Protocol::HttpProtobuf | Protocol::Stdout => ("application/x-protobuf", Bytes::from(message)),
         Protocol::Grpc => ("application/grpc", framed(&message)),
     };
     let mut request = Request::new(body);
@@ -183,7 +215,7 @@ impl Complaint {
                 }
                 true
             }
-            Err(reason) => {
+            Err(Refusal { reason, .. }) => {
                 if self.said.is_none_or(|said| said.elapsed() >= SAY) {
                     tracing::warn!(endpoint = %endpoint.place(), reason, "{what} could not be sent and are dropped");
                     self.said = Some(Instant::now());

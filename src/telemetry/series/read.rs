@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    ARRIVALS, ChannelSeries, Counter, DESTINATIONS, ENDS, Name, RESULTS, Series, SubscriptionSeries, Traffic, alive,
+    ARRIVALS, ChannelSeries, Counter, DESTINATIONS, ENDS, Name, RESULTS, Relayed, Series, SubscriptionSeries, Traffic,
+    alive,
 };
 use crate::telemetry::family::{Family, Label, Point, Reading};
 use crate::telemetry::histogram::ByStatus;
@@ -15,14 +16,14 @@ impl Series {
     /// All of them now.
     #[must_use]
     pub fn read(&self) -> Vec<Family<'static>> {
-        let mut families = of_channels(&alive(&self.channels));
-        families.extend(of_subscriptions(&alive(&self.subscriptions)));
+        let (channels, subscriptions) = (alive(&self.channels), alive(&self.subscriptions));
+        let mut families = vec![of_channels(&channels)];
+        families.extend(of_subscriptions(&subscriptions));
+        families.extend(of_hops(&channels, &subscriptions));
         families.extend(self.of_listeners());
         families.extend(self.of_clients());
-        families.push(self.of_requests());
-        let mut sent = Family::new("http.client.request.duration", "Requests to destinations, one for each attempt");
-        push_durations(&mut sent, &[("http.request.method", "POST".into())], &self.sent);
-        families.push(sent);
+        families.extend(self.of_requests());
+        families.extend(self.of_sent());
         families
     }
 
@@ -59,24 +60,47 @@ impl Series {
     }
 
     /// data-plane.md OB-9.
-    fn of_requests(&self) -> Family<'static> {
-        let mut family = Family::new("http.server.request.duration", "Requests for events, probes apart");
+    fn of_requests(&self) -> [Family<'static>; 3] {
+        let mut took = Family::new("http.server.request.duration", "Requests for events, probes apart");
+        let mut request = Family::new("http.server.request.body.size", "Bodies of requests for events");
+        let mut response = Family::new("http.server.response.body.size", "Bodies of answers to them");
         for (scheme, methods) in [("http", &self.requests.http), ("https", &self.requests.https)] {
             for (method, by_status) in [("POST", &methods.post), ("_OTHER", &methods.other)] {
                 let labels: [Owned; 2] = [("http.request.method", method.into()), ("url.scheme", scheme.into())];
-                push_durations(&mut family, &labels, by_status);
+                push_each(&mut took, &labels, by_status, |of| Reading::Durations(of.took.read()));
+                push_each(&mut request, &labels, by_status, |of| Reading::Sizes(of.request.read()));
+                push_each(&mut response, &labels, by_status, |of| Reading::Sizes(of.response.read()));
             }
         }
-        family
+        [took, request, response]
+    }
+
+    fn of_sent(&self) -> [Family<'static>; 2] {
+        let labels = [("http.request.method", "POST".into())];
+        let mut took = Family::new("http.client.request.duration", "Requests to destinations, one for each attempt");
+        let mut request = Family::new("http.client.request.body.size", "Bodies of requests to destinations");
+        push_each(&mut took, &labels, &self.sent, |of| Reading::Durations(of.took.read()));
+        push_each(&mut request, &labels, &self.sent, |of| Reading::Sizes(of.request.read()));
+        [took, request]
+    }
+}
+
+/// What was counted, by status.
+fn push_each<H: Default>(
+    family: &mut Family<'static>,
+    labels: &[Owned],
+    by_status: &ByStatus<H>,
+    read: impl Fn(&H) -> Reading,
+) {
+    for (status, histogram) in by_status.read() {
+        let mut labels = labels.to_vec();
+        labels.push(("http.response.status_code", status.into()));
+        family.points.push(Point { labels, reading: read(histogram) });
     }
 }
 
 fn push_durations(family: &mut Family<'static>, labels: &[Owned], by_status: &ByStatus) {
-    for (status, distribution) in by_status.read() {
-        let mut labels = labels.to_vec();
-        labels.push(("http.response.status_code", status.into()));
-        family.points.push(Point { labels, reading: Reading::Durations(distribution) });
-    }
+    push_each(family, labels, by_status, |histogram| Reading::Durations(histogram.read()));
 }
 
 /// Without losing anything that is counted in a lifetime.
@@ -103,29 +127,35 @@ fn push_used(
     }
 }
 
-fn of_channels(channels: &[Arc<ChannelSeries>]) -> Vec<Family<'static>> {
+fn of_channels(channels: &[Arc<ChannelSeries>]) -> Family<'static> {
     let mut events = Family::new("sealpost_channel_events", "Events for a channel or broker, by what became of them");
     for series in channels {
         let labels = labels_of(["channel_kind", "channel_namespace", "channel_name"], &series.name);
         push_used(&mut events, &labels, "result", &series.arrivals, &ARRIVALS);
     }
-    vec![events]
+    events
 }
 
 fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
     let mut enqueued = Family::new("sealpost_subscription_enqueued", "Events taken by its queue");
     let mut ends = Family::new("sealpost_subscription_deliveries", "Deliveries that ended, by how");
+    let mut drops = Family::new("sealpost_subscription_dropped", "Events that nobody took, by why");
     let mut attempts = Family::new("sealpost_subscription_attempts", "Attempts, by destination and result");
     let mut retries = Family::new("sealpost_subscription_retries", "Attempts after the first");
     let mut filtered = Family::new("sealpost_subscription_filtered", "Events that its filter did not let pass");
     let mut in_flight = Family::new("sealpost_subscription_in_flight", "Requests under way");
     let mut depth = Family::new("sealpost_subscription_queue_depth", "Events that wait for their first attempt");
     let mut age = Family::new("sealpost_subscription_queue_oldest_seconds", "How long the oldest of them has waited");
-    let mut durations = Family::new("kn.eventing.dispatch.duration", "The last hop of each delivery, with its retries");
+    let mut refused = Family::new("sealpost_subscription_refused", "Requests that a role did not take for it");
     for series in all {
         let labels = labels_of(["subscription_kind", "subscription_namespace", "subscription_name"], &series.name);
         enqueued.push(&labels, Reading::Total(series.enqueued.get()));
         push_used(&mut ends, &labels, "outcome", &series.ends, &ENDS);
+        for ([outcome, destination, reason], count) in series.drops.read() {
+            let told: [Owned; 3] =
+                [("outcome", outcome.into()), ("destination", destination.into()), ("reason", reason.into())];
+            drops.push(&[&labels[..], &told].concat(), Reading::Total(count));
+        }
         for (destination, results) in DESTINATIONS.into_iter().zip(&series.attempts) {
             let mut labels = labels.to_vec();
             labels.push(("destination", destination.into()));
@@ -137,17 +167,56 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
         let waiting = series.waiting.get().saturating_add(series.ready.get());
         depth.push(&labels, Reading::Gauge(number(waiting)));
         age.push(&labels, Reading::Gauge(series.oldest_age().as_secs_f64()));
-        push_durations(&mut durations, &upstreams(series), &series.durations);
+        if series.refused.get() > 0 {
+            refused.push(&labels, Reading::Total(series.refused.get()));
+        }
     }
-    vec![enqueued, ends, attempts, retries, filtered, in_flight, depth, age, durations]
+    vec![enqueued, ends, drops, attempts, retries, filtered, refused, in_flight, depth, age]
+}
+
+/// Upstream's durations (data-plane.md OB-6, OB-7).
+fn of_hops(channels: &[Arc<ChannelSeries>], subscriptions: &[Arc<SubscriptionSeries>]) -> [Family<'static>; 2] {
+    let mut dispatched =
+        Family::new("kn.eventing.dispatch.duration", "The last hop of each delivery, with its retries");
+    let mut processed =
+        Family::new("kn.eventing.process.duration", "From the arrival of an event to just before it is sent");
+    for series in subscriptions {
+        let labels = upstreams(&series.destination);
+        push_durations(&mut dispatched, &labels, &series.durations);
+        push_relayed((&mut dispatched, &mut processed), &labels, series.relayed.get().map(Box::as_ref));
+    }
+    for series in channels {
+        let Name { kind, namespace, name } = &series.name;
+        let broker =
+            [("kn.broker.name", name.to_string().into()), ("kn.broker.namespace", namespace.to_string().into())];
+        let labels = [&upstreams(&format!("{kind}:{name}.{namespace}"))[..], &broker].concat();
+        push_relayed((&mut dispatched, &mut processed), &labels, series.relayed.get().map(Box::as_ref));
+    }
+    [dispatched, processed]
+}
+
+fn push_relayed(
+    (dispatched, processed): (&mut Family<'static>, &mut Family<'static>),
+    labels: &[Owned],
+    relayed: Option<&Relayed>,
+) {
+    let Some(relayed) = relayed else { return };
+    for (scheme, of) in [("http", &relayed.http), ("https", &relayed.https)] {
+        let labels = [labels, &[("url.scheme", scheme.into())]].concat();
+        push_durations(dispatched, &labels, &of.dispatched);
+        let distribution = of.processed.read();
+        if distribution.count() > 0 {
+            processed.push(&labels, Reading::Durations(distribution));
+        }
+    }
 }
 
 /// data-plane.md OB-8, without what senders write.
-fn upstreams(series: &SubscriptionSeries) -> [Owned; 3] {
+fn upstreams(destination: &str) -> [Owned; 3] {
     [
         ("messaging.system", "knative".into()),
         ("messaging.operation.name", "send".into()),
-        ("messaging.destination.name", series.destination.to_string().into()),
+        ("messaging.destination.name", destination.to_owned().into()),
     ]
 }
 

@@ -12,6 +12,13 @@ use crate::support::pod::Pod;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 
+/// Whether it leads, as the status page says.
+async fn shown(pod: &Dispatcher) -> serde_json::Value {
+    let (_, text) = pod.admin_text("/api/v1/status").await;
+    let status: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    status["process"]["leads"].clone()
+}
+
 fn leads(pod: &Dispatcher) -> bool {
     pod.logged(&["Who writes status has changed"]).last().is_some_and(|line| line.contains("\"leading\":true"))
 }
@@ -33,6 +40,7 @@ async fn another_one_writes_after_a_crash() {
     }
     sink.until(2).await;
     assert!(!leads(&second));
+    assert_eq!((shown(&first).await, shown(&second).await), (true.into(), false.into()));
 
     first.signal(Signal::KILL);
     let killed = Instant::now();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{channel, on, queue, subscription, take_events};
 use crate::support::amqp_proxy::Proxy;
+use crate::support::dispatcher::Dispatcher;
 use crate::support::eventually;
 use crate::support::rabbitmq::{Client, Node, namespace, shared};
 use crate::support::sender::{event, plain, send};
@@ -20,11 +21,13 @@ async fn rabbitmq_may_go_and_come_back() {
     let path = format!("/{namespace}/c");
     let dispatcher = on(&node.uri, &yaml).start().await;
     take_events(&dispatcher, &path).await;
+    assert_eq!((dispatcher.counter("rabbitmq_up").await, dispatcher.counter("rabbitmq_blocked").await), (1, 0));
     node.stop();
     let answer = event(&plain(), dispatcher.http_url(&path), "away").send().await.expect("an answer");
     assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
     assert_eq!((dispatcher.admin_text("/readyz").await.0, dispatcher.admin_text("/healthz").await.0), (503, 200));
+    assert_eq!(dispatcher.counter("rabbitmq_up").await, 0);
     tokio::time::sleep(pause).await;
     node.restart();
     let started = std::time::Instant::now();
@@ -32,7 +35,10 @@ async fn rabbitmq_may_go_and_come_back() {
     eprintln!("service again {:?} after the node", started.elapsed());
     let before = subscriber.count();
     assert!(dispatcher.counter("rabbitmq_connections_total").await >= 4, "two before, two after");
-    assert_eq!(dispatcher.counter("rabbitmq_connections_open").await, 2);
+    assert_eq!(
+        (dispatcher.counter("rabbitmq_connections_open").await, dispatcher.counter("rabbitmq_up").await),
+        (2, 1)
+    );
     node.ctl(&["close_all_connections", "test"]);
     let started = std::time::Instant::now();
     take_events(&dispatcher, &path).await;
@@ -46,6 +52,15 @@ async fn rabbitmq_may_go_and_come_back() {
     take_events(&dispatcher, &path).await;
     subscriber.until(before + 1).await;
     eprintln!("delivered again {:?} after the queue was deleted", started.elapsed());
+}
+
+/// Gauges follow within the time that a connection is looked at.
+async fn until_it_is(dispatcher: &Dispatcher, gauge: &str, wanted: u64) {
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    while dispatcher.counter(gauge).await != wanted {
+        assert!(std::time::Instant::now() < deadline, "{gauge} does not become {wanted}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// An alarm blocks publishers: they are told at once, and nothing is accepted that is not stored.
@@ -68,8 +83,10 @@ async fn an_alarm_is_told_to_senders() {
     let started = std::time::Instant::now();
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "blocked").await, 503);
     assert!(started.elapsed() < Duration::from_secs(11), "bounded");
+    until_it_is(&dispatcher, "rabbitmq_blocked", 1).await;
     node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
     take_events(&dispatcher, &path).await;
+    until_it_is(&dispatcher, "rabbitmq_blocked", 0).await;
 }
 
 /// A node that is paused answers nothing: senders are told in bounded time, and when it goes on, so does service.

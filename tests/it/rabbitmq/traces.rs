@@ -1,12 +1,27 @@
 //! One trace through queues: the event's own, the one that holds it back, and to the dead letter sink.
 
 use super::{channel, on, subscription, take_events};
-use crate::support::collector::{Collector, attribute, hex, tree};
+use crate::support::collector::{Collector, attribute, hex, outline, tree};
 use crate::support::rabbitmq::{namespace, shared};
 use crate::support::sender::{event, plain};
 use crate::support::subscriber::Subscriber;
 
 const TRACE: &str = "5bf92f3577b34da6a3ce929d0e0e4736";
+
+/// The request; the first delivery, which is put off in a queue; the second one, which ends in the dead letter sink.
+const EXPECTED: &str = "\
+POST [Server] http.response.status_code=202
+  publish [Producer]
+    deliver [Consumer] sealpost.outcome=deferred
+      send subscriber [Internal]
+        * retry sealpost.attempts=1 sealpost.backoff=1
+        POST [Client] http.response.status_code=503 ERROR
+    deliver [Consumer] sealpost.outcome=dead_lettered
+      send subscriber [Internal] ERROR
+        POST [Client] http.response.status_code=503 http.request.resend_count=1 ERROR
+      send dead letter sink [Internal]
+        POST [Client] http.response.status_code=200
+";
 
 /// data-plane.md OB-14, RQ-8; gaps.md G-68. The retry is put off in a queue, and so belongs to another delivery.
 #[tokio::test(flavor = "multi_thread")]
@@ -30,6 +45,7 @@ async fn one_trace_through_queues() {
     };
     let spans = collector.trace(TRACE, |spans| spans.iter().any(ended("dead_lettered"))).await;
     println!("{}", tree(&spans));
+    assert_eq!(outline(&spans), EXPECTED);
     let publish = spans.iter().find(|span| span.name == "publish").expect("a span");
     for outcome in ["deferred", "dead_lettered"] {
         let deliver = spans.iter().find(|span| ended(outcome)(span)).expect("a delivery");

@@ -89,7 +89,12 @@ impl Parts {
             drop(tables);
         });
         running.spawn(maker.run(CancellationToken::new()));
-        let serving = Serving { table: Arc::clone(&table), publishers: Vec::new(), series: Vec::new() };
+        let serving = Serving {
+            table: Arc::clone(&table),
+            publishers: Vec::new(),
+            series: Vec::new(),
+            relayed: Default::default(),
+        };
         let router = Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
         let (router, gate) = (Arc::new(router), Arc::new(Gate::new(Arc::clone(&keys), Arc::clone(&counters))));
         Self { table, counters, clients, keys, gate, tokens, event_types, router, running }

@@ -78,6 +78,7 @@ async fn the_page() {
     }
     used_by_keys(&mut browser).await;
     heard(&mut browser).await;
+    wide(&mut browser).await;
     narrow(&mut browser).await;
     followed(&mut browser, &mut scene).await;
 
@@ -133,6 +134,24 @@ async fn heard(browser: &mut Browser) {
     assert_eq!(named("columnheader").len(), 10);
     assert!(named("heading").contains(&"Channels and brokers"), "{:?}", named("heading"));
     assert_eq!(named("table").len(), 1);
+}
+
+/// On usual screens nothing of a destination is cut off, and the table is seen whole.
+async fn wide(browser: &mut Browser) {
+    for width in [1280, 1920] {
+        browser.resize(width, 1050).await;
+        let whole = "(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.scroll'))";
+        assert_eq!(browser.evaluate(whole).await, true, "the table at {width}");
+        let cut = "[...document.querySelectorAll('.to code')].filter(code => code.scrollWidth > code.clientWidth).map(code => code.textContent).join(' ')";
+        assert_eq!(browser.evaluate(cut).await, "", "destinations at {width}");
+        let heads = "[...document.querySelectorAll('thead th')].filter(head => head.scrollWidth > head.clientWidth).map(head => head.textContent).join(' ')";
+        assert_eq!(browser.evaluate(heads).await, "", "heads at {width}");
+        for scheme in ["light", "dark"] {
+            browser.prefers(scheme).await;
+            browser.screenshot(&format!("wide-{width}-{scheme}")).await;
+        }
+    }
+    browser.resize(1500, 1050).await;
 }
 
 /// A small screen scrolls the table, and nothing else, sideways.

@@ -1,6 +1,6 @@
 //! A collector of OpenTelemetry's: it takes OTLP over HTTP and gRPC, and reads it by OpenTelemetry's own definitions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -23,8 +23,11 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::eventually_some;
+use super::pki::Identity;
+use super::subscriber::Stream;
 
 #[derive(Default)]
 struct Got {
@@ -35,36 +38,77 @@ struct Got {
     requests: Vec<(String, HeaderMap)>,
 }
 
+/// How a collector takes a request that it does not take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mood {
+    /// It answers this status, and `Retry-After` with so many seconds.
+    Status(u16, Option<u32>),
+    /// It answers this status of gRPC.
+    Grpc(u32),
+    /// It does not answer.
+    Silent,
+}
+
 /// A collector on loopback; ended when it is dropped.
 pub(crate) struct Collector {
     address: SocketAddr,
+    scheme: &'static str,
+    moods: Arc<Mutex<VecDeque<Mood>>>,
     got: Arc<Mutex<Got>>,
     _server: JoinSet<()>,
 }
 
 impl Collector {
     pub(crate) async fn start() -> Self {
+        Self::serve(None).await
+    }
+
+    /// One over TLS.
+    pub(crate) async fn secure(identity: &Identity) -> Self {
+        Self::serve(Some(identity.acceptor())).await
+    }
+
+    /// Does this with the next requests, in that order.
+    pub(crate) fn will(&self, moods: &[Mood]) {
+        self.moods.lock().expect("lock").extend(moods);
+    }
+
+    /// What it has not done yet.
+    pub(crate) fn is_moody(&self) -> bool {
+        !self.moods.lock().expect("lock").is_empty()
+    }
+
+    async fn serve(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let moods: Arc<Mutex<VecDeque<Mood>>> = Arc::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let got: Arc<Mutex<Got>> = Arc::default();
         let mut server = JoinSet::new();
-        let shared = Arc::clone(&got);
+        let shared = (Arc::clone(&got), Arc::clone(&moods));
         server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let got = Arc::clone(&shared);
+                let (got, moods, tls) = (Arc::clone(&shared.0), Arc::clone(&shared.1), tls.clone());
                 connections.spawn(async move {
-                    let service = service_fn(move |request| take(request, Arc::clone(&got)));
+                    let stream: Pin<Box<dyn Stream>> = match tls {
+                        None => Box::pin(stream),
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => Box::pin(stream),
+                            Err(_) => return,
+                        },
+                    };
+                    let service = service_fn(move |request| answer(request, Arc::clone(&got), Arc::clone(&moods)));
                     let http = Builder::new(TokioExecutor::new());
                     drop(http.serve_connection(TokioIo::new(stream), service).await);
                 });
             }
         });
-        Self { address, got, _server: server }
+        Self { address, scheme, moods, got, _server: server }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -103,6 +147,30 @@ impl Collector {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    got: Arc<Mutex<Got>>,
+    moods: Arc<Mutex<VecDeque<Mood>>>,
+) -> Result<Response<Trailing>, Infallible> {
+    let mood = moods.lock().expect("lock").pop_front();
+    let mut response = Response::new(Trailing(Vec::new()));
+    match mood {
+        None => return take(request, got).await,
+        Some(Mood::Silent) => std::future::pending().await,
+        Some(Mood::Status(status, after)) => {
+            *response.status_mut() = status.try_into().expect("a status");
+            if let Some(seconds) = after {
+                response.headers_mut().insert("retry-after", seconds.into());
+            }
+        }
+        Some(Mood::Grpc(status)) => {
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            response.headers_mut().insert("grpc-status", status.into());
+        }
+    }
+    Ok(response)
 }
 
 async fn take(request: Request<Incoming>, got: Arc<Mutex<Got>>) -> Result<Response<Trailing>, Infallible> {
@@ -223,4 +291,31 @@ fn branch(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
     let mut children: Vec<&Span> = spans.iter().filter(|child| child.parent_span_id == span.span_id).collect();
     children.sort_by_key(|child| child.start_time_unix_nano);
     children.iter().for_each(|child| branch(out, spans, child, depth + 1));
+}
+
+/// The same tree with nothing in it that differs from one run to the next, so that it can be compared as text.
+pub(crate) fn outline(spans: &[Span]) -> String {
+    let mut out = String::new();
+    let known = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
+    let mut roots: Vec<&Span> = spans.iter().filter(|span| !known(&span.parent_span_id)).collect();
+    roots.sort_by_key(|span| span.start_time_unix_nano);
+    roots.iter().for_each(|root| outline_of(&mut out, spans, root, 0));
+    out
+}
+
+fn outline_of(out: &mut String, spans: &[Span], span: &Span, depth: usize) {
+    let keys = ["http.response.status_code", "http.request.resend_count", "error.type", "sealpost.outcome"];
+    let told = keys.iter().filter_map(|key| Some(format!(" {key}={}", attribute(span, key)?)));
+    let failed = if span.status.is_some() { " ERROR" } else { "" };
+    let told: String = told.collect();
+    writeln!(out, "{:indent$}{} [{:?}]{told}{failed}", "", span.name, span.kind(), indent = depth * 2)
+        .expect("written");
+    for event in &span.events {
+        let told = ["sealpost.attempts", "sealpost.backoff"].iter();
+        let told: String = told.filter_map(|key| Some(format!(" {key}={}", of_event(event, key)?))).collect();
+        writeln!(out, "{:indent$}* {}{told}", "", event.name, indent = depth * 2 + 2).expect("written");
+    }
+    let mut children: Vec<&Span> = spans.iter().filter(|child| child.parent_span_id == span.span_id).collect();
+    children.sort_by_key(|child| child.start_time_unix_nano);
+    children.iter().for_each(|child| outline_of(out, spans, child, depth + 1));
 }
