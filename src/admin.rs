@@ -15,7 +15,6 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use serde_json::{Value, json};
 
 use crate::model::{Object, ObjectKind, Scheme};
 use crate::server::Handler;
@@ -51,7 +50,7 @@ impl Admin {
             "/" => self.page(),
             "/api/v1/status" => respond(StatusCode::OK, JSON, self.view.render()),
             _ => match path.strip_prefix("/api/v1/").and_then(kind) {
-                Some(kind) => respond(StatusCode::OK, JSON, self.list(kind, namespace(query)).to_string()),
+                Some(kind) => respond(StatusCode::OK, JSON, self.list(kind, namespace(query))),
                 None => respond(
                     StatusCode::NOT_FOUND,
                     TEXT,
@@ -67,13 +66,13 @@ impl Admin {
         response
     }
 
-    fn list(&self, kind: ObjectKind, namespace: Option<&str>) -> Value {
+    fn list(&self, kind: ObjectKind, namespace: Option<&str>) -> String {
         let inventory = Arc::clone(&self.view.shown.borrow().inventory);
         let wanted = |object: &&Arc<Object>| {
             object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
         };
-        let items: Vec<&Value> = inventory.objects.iter().filter(wanted).map(|object| &object.value).collect();
-        json!({ "apiVersion": "v1", "kind": "List", "items": items })
+        let items: Vec<&str> = inventory.objects.iter().filter(wanted).map(|object| &*object.json).collect();
+        format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","))
     }
 }
 

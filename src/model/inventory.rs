@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Which list an object is in.
@@ -19,7 +19,7 @@ pub enum ObjectKind {
 }
 
 /// A Knative condition (`knative.dev/pkg/apis.Condition`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
     /// Such as `Ready`.
     #[serde(rename = "type")]
@@ -43,8 +43,42 @@ pub struct Object {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// The whole object: `apiVersion`, `kind`, `metadata`, `spec`, `status`.
-    pub value: Value,
+    /// The `kind` that it was written with.
+    pub written_kind: Option<Box<str>>,
+    /// Name of the channel of a Subscription, or of the Broker of a Trigger.
+    pub parent: Option<Box<str>>,
+    /// `status.address.url`.
+    pub url: Option<Box<str>>,
+    /// Its condition `Ready`.
+    pub ready: Option<Condition>,
+    /// The whole object as JSON: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As text, since a tree of values takes
+    /// many times as much, and it is only shown.
+    pub json: Box<str>,
+}
+
+impl Object {
+    /// What stands in an object's `value`.
+    #[must_use]
+    pub fn new(kind: ObjectKind, namespace: &str, name: &str, value: &Value) -> Self {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(Box::from);
+        let parent = match kind {
+            ObjectKind::Channel | ObjectKind::Broker => None,
+            ObjectKind::Trigger => text("/spec/broker"),
+            ObjectKind::Subscription => text("/spec/channel/name"),
+        };
+        let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
+        let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
+        Self {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            written_kind: text("/kind"),
+            parent,
+            url: text("/status/address/url"),
+            ready: ready.and_then(|ready| Condition::deserialize(ready).ok()),
+            json: value.to_string().into(),
+        }
+    }
 }
 
 /// Everything that is configured.

@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::trust::{Destination, Trusted};
 use super::{View, rfc3339, scrub};
 use crate::channel::{ChannelBackend, counted};
 use crate::control::Resolution;
 use crate::model::{
-    Acknowledge, Channel, ChannelKey, ChannelKind, Object, ObjectKind, Storage, Subscription, SubscriptionKey,
-    SubscriptionKind,
+    Acknowledge, Channel, ChannelKey, ChannelKind, Condition, Object, ObjectKind, Storage, Subscription,
+    SubscriptionKey, SubscriptionKind,
 };
 use crate::telemetry::series::{Arrival, End, LastError, SubscriptionSeries};
 
@@ -214,22 +213,22 @@ impl From<LastError> for Failed {
 /// Adds what an object says of itself; one that is not served gets its row here.
 fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Object) {
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
-    let (parent_kind, kind, parent) = match object.kind {
+    let (parent_kind, kind) = match object.kind {
         ObjectKind::Channel => return introduce(draft(drafts, ChannelKind::Channel, namespace, name), object),
         ObjectKind::Broker => return introduce(draft(drafts, ChannelKind::Broker, namespace, name), object),
-        ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger, "/spec/broker"),
-        ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription, "/spec/channel/name"),
+        ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger),
+        ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription),
     };
-    let draft = draft(drafts, parent_kind, namespace, text(&object.value, parent).unwrap_or("(none)"));
+    let draft = draft(drafts, parent_kind, namespace, object.parent.as_deref().unwrap_or("(none)"));
     let row = draft.rows.entry((kind, namespace, name)).or_insert_with(|| named(kind, namespace, name));
-    row.ready = ready(&object.value);
+    row.ready = object.ready.as_ref().map(Ready::from);
 }
 
 fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
     let group = &mut draft.group;
-    group.kind = text(&object.value, "/kind").unwrap_or(group.kind);
-    group.url = text(&object.value, "/status/address/url").map(scrub);
-    group.ready = ready(&object.value);
+    group.kind = object.written_kind.as_deref().unwrap_or(group.kind);
+    group.url = object.url.as_deref().map(scrub);
+    group.ready = object.ready.as_ref().map(Ready::from);
 }
 
 /// Where the roles `ingress` and `filter` send to. What a channel did not take, its sender has again.
@@ -287,13 +286,9 @@ fn split(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.split_once('/')
 }
 
-fn ready(object: &Value) -> Option<Ready> {
-    let conditions = object.pointer("/status/conditions")?.as_array()?;
-    let ready = conditions.iter().find(|condition| text(condition, "/type") == Some("Ready"))?;
-    let part = |pointer: &str| scrub(text(ready, pointer).unwrap_or_default());
-    Some(Ready { status: part("/status"), reason: part("/reason"), message: part("/message") })
-}
-
-fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
-    value.pointer(pointer).and_then(Value::as_str)
+impl From<&Condition> for Ready {
+    fn from(Condition { status, reason, message, .. }: &Condition) -> Self {
+        let part = |text: &Option<String>| scrub(text.as_deref().unwrap_or_default());
+        Self { status: scrub(status), reason: part(reason), message: part(message) }
+    }
 }

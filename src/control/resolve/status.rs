@@ -59,7 +59,7 @@ pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: O
         _ => conditions(&[], way, report),
     };
     let value = object(report.document(), name, json!({ "conditions": conditions }));
-    Object { kind, namespace: name.0.clone(), name: name.1.clone(), value }
+    Object::new(kind, &name.0, &name.1, &value)
 }
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
@@ -77,15 +77,15 @@ pub(super) fn reconciled(key: &ChannelKey, report: &Report<'_>, subscribers: Opt
         let list = subscribers.iter().map(|uid| json!({"uid": uid, "ready": "True"}));
         insert(&mut status, "subscribers", list.collect());
     }
-    let (namespace, name) = (key.namespace.clone(), key.name.clone());
-    let value = object(document, &(namespace.clone(), name.clone()), Value::Object(status));
-    Arc::new(Object { kind: ObjectKind::Channel, namespace, name, value })
+    let name = (key.namespace.clone(), key.name.clone());
+    let value = object(document, &name, Value::Object(status));
+    Arc::new(Object::new(ObjectKind::Channel, &name.0, &name.1, &value))
 }
 
 fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Arc<Object>> {
     let of = |(name, item): (&Name, &super::collect::Item<'_, T>)| {
         let value = object(item.report.document(), name, status(name, &item.report));
-        Arc::new(Object { kind, namespace: name.0.clone(), name: name.1.clone(), value })
+        Arc::new(Object::new(kind, &name.0, &name.1, &value))
     };
     items.iter().map(of).collect()
 }

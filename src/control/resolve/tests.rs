@@ -71,9 +71,10 @@ fn only(resolution: &Resolution) -> Arc<Subscription> {
     Arc::clone(subscription)
 }
 
-fn status<'r>(resolution: &'r Resolution, kind: ObjectKind, name: &str) -> &'r serde_json::Value {
+fn status(resolution: &Resolution, kind: ObjectKind, name: &str) -> serde_json::Value {
     let object = resolution.inventory.objects.iter().find(|object| object.kind == kind && object.name == name);
-    &object.expect("object").value["status"]
+    let object: serde_json::Value = serde_json::from_str(&object.expect("object").json).expect("JSON");
+    object["status"].clone()
 }
 
 /// Status and message of condition `Ready`.
