@@ -1,12 +1,10 @@
 //! The `sealpost` binary: options, runtime, exit code.
 
-use std::io;
 use std::process::ExitCode;
 
 use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions};
 use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
 use sealpost::{app, command};
-use tokio::runtime::{Builder, Runtime};
 
 /// Exit code of a command line that cannot be carried out.
 const USAGE: u8 = 2;
@@ -35,19 +33,10 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error, ExitCode::from(USAGE)),
     };
-    match runtime() {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(cli.command, log)),
         Err(error) => fail(&format!("no runtime: {error}"), ExitCode::FAILURE),
     }
-}
-
-/// Where there is one processor (by affinity or quota, too), tasks need no threads to be handed between.
-fn runtime() -> io::Result<Runtime> {
-    let mut builder = match std::thread::available_parallelism() {
-        Ok(processors) if processors.get() == 1 => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
-    };
-    builder.enable_all().build()
 }
 
 async fn run(command: Command, log: LogLevel) -> ExitCode {
