@@ -71,11 +71,13 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         Configuration::start(&options, settings, told, &mut stages).await?;
     certificates.follow(&first);
 
-    let (mut parts, tasks) = Parts::new(&options, first, min_version, api_server)?;
+    // Read once: parsing them is a good part of the start.
+    let trusted = (SystemRoots::load(), min_version);
+    let (mut parts, tasks) = Parts::new(&options, first, trusted.clone(), api_server)?;
     parts.leads = leads;
     tasks.start(parts.tables.subscribe(), &mut stages);
     let traced = (parts.router.tracer().clone(), &parts.counters);
-    let observer = Observer::start(&options, traced, min_version, &parts.first, &mut stages);
+    let observer = Observer::start(&options, traced, trusted, &parts.first, &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
@@ -124,12 +126,12 @@ impl Parts {
     fn new(
         options: &RunOptions,
         first: Arc<Resolution>,
-        min_version: MinVersion,
+        (roots, min_version): (SystemRoots, MinVersion),
         api_server: Option<kube::Client>,
     ) -> anyhow::Result<(Self, senders::Tasks)> {
         let counters = Arc::new(Counters::default());
         let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
-        let clients = ClientCache::new(SystemRoots::load(), min_version, limits);
+        let clients = ClientCache::new(roots, min_version, limits);
         let clients = Arc::new(clients.counted(Arc::clone(&counters.series.clients)));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
         let nothing = Serving {

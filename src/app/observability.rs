@@ -24,14 +24,14 @@ impl Observer {
     pub(super) fn start(
         options: &RunOptions,
         (tracer, counters): (Tracer, &Arc<Counters>),
-        min_version: MinVersion,
+        (roots, min_version): (SystemRoots, MinVersion),
         first: &Resolution,
         stages: &mut Stage,
     ) -> Self {
         let (settings, newest) = watch::channel(Arc::default());
         let observer = Self { options: Arc::new(options.clone()), settings };
         observer.follow(first);
-        let wire = Arc::new(Collectors::new(SystemRoots::load(), min_version));
+        let wire = Arc::new(Collectors::new(roots, min_version));
         let exporter = Exporter::new(wire, tracer, Arc::clone(counters), newest);
         stages.answering.spawn("telemetry", exporter.run(stages.answering_stop.clone()));
         observer
