@@ -92,15 +92,13 @@ async fn an_alarm_is_told_to_senders() {
 /// A node that is paused answers nothing: senders are told in bounded time, and when it goes on, so does service.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_node_does_not_hang_senders() {
-    use rustix::process::Signal;
-
     let pause = std::env::var("SEALPOST_TEST_PAUSE").map_or(12, |text| text.parse().expect("seconds"));
     let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
     let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
     let path = format!("/{namespace}/c");
     let dispatcher = on(&node.uri, &yaml).start().await;
     take_events(&dispatcher, &path).await;
-    node.signal(Signal::STOP);
+    node.pause();
     let paused = std::time::Instant::now();
     while paused.elapsed() < Duration::from_secs(pause) {
         let asked = std::time::Instant::now();
@@ -108,7 +106,7 @@ async fn a_paused_node_does_not_hang_senders() {
         assert!(asked.elapsed() < Duration::from_secs(11), "{:?}", asked.elapsed());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    node.signal(Signal::CONT);
+    node.resume();
     let started = std::time::Instant::now();
     take_events(&dispatcher, &path).await;
     eprintln!("service again {:?} after a pause of {pause} s", started.elapsed());

@@ -11,6 +11,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -70,11 +71,26 @@ impl Node {
         run("stop", self.directory.path(), &[]);
     }
 
-    /// Sends its process a signal.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let text = std::fs::read_to_string(self.directory.path().join("pid")).expect("a file with its number");
-        let pid = rustix::process::Pid::from_raw(text.trim().parse().expect("a number")).expect("a process");
-        rustix::process::kill_process(pid, signal).expect("signalled");
+    /// Its process does nothing from now on. A signal reaches one thread after the other, so that is waited for.
+    pub(crate) fn pause(&self) {
+        let pid = self.pid().expect("a process");
+        rustix::process::kill_process(pid, Signal::STOP).expect("signalled");
+        let deadline = std::time::Instant::now() + super::SOON;
+        while !is_paused(pid) {
+            assert!(std::time::Instant::now() < deadline, "the node goes on");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Its process goes on.
+    pub(crate) fn resume(&self) {
+        rustix::process::kill_process(self.pid().expect("a process"), Signal::CONT).expect("signalled");
+    }
+
+    /// Its process, if it has been started and not stopped since.
+    fn pid(&self) -> Option<Pid> {
+        let text = std::fs::read_to_string(self.directory.path().join("pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
     }
 
     /// `rabbitmqctl`.
@@ -84,9 +100,22 @@ impl Node {
 }
 
 impl Drop for Node {
+    /// A test may have ended while the node was paused: it could not stop then.
     fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            drop(rustix::process::kill_process(pid, Signal::CONT));
+        }
         self.stop();
     }
+}
+
+/// Whether each thread of a process is stopped (`T` after the name in `/proc/PID/task/TID/stat`).
+fn is_paused(pid: Pid) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).expect("its threads");
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_name, rest)| rest.starts_with('T'))
+    })
 }
 
 fn run(command: &str, directory: &Path, arguments: &[&str]) -> String {
