@@ -102,8 +102,10 @@ impl Node {
 impl Drop for Node {
     /// A test may have ended while the node was paused: it could not stop then.
     fn drop(&mut self) {
-        if let Some(pid) = self.pid() {
-            drop(rustix::process::kill_process(pid, Signal::CONT));
+        if let Some(pid) = self.pid()
+            && let Err(error) = rustix::process::kill_process(pid, Signal::CONT)
+        {
+            eprintln!("the node could not be resumed: {error}");
         }
         self.stop();
     }
