@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{ChannelKey, ChannelKind, SubscriptionKey};
+use crate::model::{ChannelKey, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::{ChannelSeries, Name, SubscriptionSeries};
 
@@ -21,9 +21,9 @@ pub fn subscription(counters: &Counters, key: &SubscriptionKey) -> Arc<Subscript
 #[must_use]
 pub fn channel(counters: &Counters, key: &ChannelKey) -> Arc<ChannelSeries> {
     let ChannelKey { kind, namespace, name } = key;
-    let kind = match kind {
-        ChannelKind::Channel => "channel",
-        ChannelKind::Broker => "broker",
-    };
-    counters.series.channel(&Name { kind, namespace: namespace.as_str().into(), name: name.as_str().into() })
+    counters.series.channel(&Name {
+        kind: kind.as_str(),
+        namespace: namespace.as_str().into(),
+        name: name.as_str().into(),
+    })
 }

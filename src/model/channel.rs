@@ -14,6 +14,17 @@ pub enum ChannelKind {
     Broker,
 }
 
+impl ChannelKind {
+    /// In lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Channel => "channel",
+            Self::Broker => "broker",
+        }
+    }
+}
+
 /// Names a channel or broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelKey {
@@ -28,11 +39,7 @@ pub struct ChannelKey {
 impl fmt::Display for ChannelKey {
     /// `channel ns/name` or `broker ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ChannelKind::Channel => "channel",
-            ChannelKind::Broker => "broker",
-        };
-        write!(f, "{kind} {}/{}", self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
     }
 }
 

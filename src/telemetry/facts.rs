@@ -1,6 +1,7 @@
-//! What is true of the configuration in effect: its problems, and when certificates end.
+//! What is true of the configuration in effect: its problems, which subscriptions belong to which channel, and when
+//! certificates end.
 
-use super::family::{Family, Reading, float};
+use super::family::{Family, Label, Reading, float};
 
 /// What is true of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -11,13 +12,27 @@ pub struct Facts {
     pub server_certificate: Option<i64>,
     /// When the first certificate that a destination is verified by ends.
     pub trust: Vec<TrustEnd>,
+    /// Which subscriptions there are, and where their events come from.
+    pub members: Vec<Member>,
+}
+
+/// Kind in lower case, namespace, name.
+pub type Named = (&'static str, String, String);
+
+/// A subscription and what it subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The subscription or trigger.
+    pub subscription: Named,
+    /// The channel or broker.
+    pub channel: Named,
 }
 
 /// When the first of the certificates ends that a destination is verified by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustEnd {
-    /// Whose destination it is: kind, namespace, name.
-    pub subscription: (&'static str, String, String),
+    /// Whose destination it is.
+    pub subscription: Named,
     /// Which of its destinations: `subscriber`, `reply` or `dead_letter_sink`.
     pub destination: &'static str,
     /// Seconds since the epoch.
@@ -27,7 +42,7 @@ pub struct TrustEnd {
 impl Facts {
     /// As families.
     #[must_use]
-    pub fn read(self) -> [Family<'static>; 2] {
+    pub fn read(self) -> [Family<'static>; 3] {
         let (errors, warnings) = self.problems;
         let mut problems = Family::new("sealpost_configuration_problems", "Problems of the configuration in effect");
         for (severity, count) in [("error", errors), ("warning", warnings)] {
@@ -41,15 +56,28 @@ impl Facts {
         if let Some(at) = self.server_certificate {
             ends.push(&[("use", "server".into())], seconds(at));
         }
-        for TrustEnd { subscription: (kind, namespace, name), destination, not_after } in self.trust {
-            let labels = [
-                ("use", destination.into()),
-                ("subscription_kind", kind.into()),
-                ("subscription_namespace", namespace.into()),
-                ("subscription_name", name.into()),
-            ];
-            ends.push(&labels, seconds(not_after));
+        for TrustEnd { subscription, destination, not_after } in self.trust {
+            let [kind, namespace, name] = labels(SUBSCRIPTION, subscription);
+            ends.push(&[("use", destination.into()), kind, namespace, name], seconds(not_after));
         }
-        [problems, ends]
+        [problems, ends, of_members(self.members)]
     }
+}
+
+const SUBSCRIPTION: [&str; 3] = ["subscription_kind", "subscription_namespace", "subscription_name"];
+const CHANNEL: [&str; 3] = ["channel_kind", "channel_namespace", "channel_name"];
+
+fn labels([kind, namespace, name]: [&'static str; 3], named: Named) -> [Label<'static>; 3] {
+    [(kind, named.0.into()), (namespace, named.1.into()), (name, named.2.into())]
+}
+
+/// Always 1: it is there to be joined with what is counted by subscription.
+fn of_members(members: Vec<Member>) -> Family<'static> {
+    let mut family = Family::new("sealpost_subscription_info", "Which channel or broker a subscription belongs to");
+    for Member { subscription, channel } in members {
+        let [a, b, c] = labels(SUBSCRIPTION, subscription);
+        let [d, e, f] = labels(CHANNEL, channel);
+        family.push(&[a, b, c, d, e, f], Reading::Gauge(1.0));
+    }
+    family
 }

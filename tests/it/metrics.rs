@@ -142,6 +142,8 @@ async fn a_queue_shows_its_depth_and_age() {
     let request =
         plain().post(dispatcher.http_url("/ns/c")).header("content-type", "application/cloudevents-batch+json");
     assert_eq!(request.body(format!("[{}]", events.join(","))).send().await.expect("an answer").status(), 202);
+    let of_channel = ["subscription_name=\"s\"", "channel_kind=\"channel\"", "channel_name=\"c\""];
+    until(&dispatcher, "sealpost_subscription_info", &of_channel, 1.0).await;
     until(&dispatcher, "sealpost_subscription_in_flight", &["subscription_name=\"s\""], 1.0).await;
     until(&dispatcher, "sealpost_subscription_queue_depth", &["subscription_name=\"s\""], 3.0).await;
     let deadline = std::time::Instant::now() + crate::support::SOON;

@@ -3,18 +3,14 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ChannelKey, ChannelKind, SubscriptionKey, SubscriptionKind};
+use crate::model::{ChannelKey, SubscriptionKey, SubscriptionKind};
 
 /// AMQP allows 255 bytes; what is appended to a name has its place.
 const LONGEST: usize = 220;
 
 /// The exchange of a channel: `sealpost:channel:NAMESPACE:NAME`.
 pub(super) fn exchange(channel: &ChannelKey) -> String {
-    let kind = match channel.kind {
-        ChannelKind::Channel => "channel",
-        ChannelKind::Broker => "broker",
-    };
-    limited(format!("sealpost:{kind}:{}:{}", channel.namespace, channel.name))
+    limited(format!("sealpost:{}:{}:{}", channel.kind.as_str(), channel.namespace, channel.name))
 }
 
 /// What a subscription's queue is bound by: `trigger:NAMESPACE:NAME`.
@@ -57,6 +53,7 @@ fn limited(name: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ChannelKind;
 
     #[test]
     fn names_are_readable_and_fit() {
