@@ -100,14 +100,6 @@ impl Leg {
             Self::DeadLetterSink => "send dead letter sink",
         }
     }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Subscriber => "subscriber",
-            Self::Reply => "reply",
-            Self::DeadLetterSink => "dead letter sink",
-        }
-    }
 }
 
 /// One event on one leg.
@@ -373,7 +365,7 @@ impl<T: Transport> Delivery<T> {
                 self.counters.retry(story.lane.series());
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
-            tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.counted().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
             self.counters.retry(story.lane.series());
             permit = hop.leg.permit(story.lane).await;

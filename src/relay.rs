@@ -29,6 +29,7 @@ use crate::model::{Access, Addressable, Format, Scheme, ServiceAccount};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::{OfScheme, Relayed};
+use crate::telemetry::traced;
 
 use answer::Answer;
 
@@ -95,9 +96,9 @@ impl<T: Transport> Relay<T> {
         let started = Instant::now();
         let bytes = request.body().len();
         let sent = self.transport.send(request, to, self.timeout).await;
-        let status = sent.as_ref().ok().map(|answer| answer.status().as_u16());
-        self.counters.series.sent(status, started.elapsed(), bytes);
-        trace::finish(&mut span, &sent);
+        let result = sent.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
+        self.counters.series.sent(result.ok(), started.elapsed(), bytes);
+        traced::answered(&mut span, result);
         Ok(sent?)
     }
 }

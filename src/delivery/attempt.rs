@@ -14,6 +14,7 @@ use crate::client::{self, Transport, TransportError};
 use crate::event::{Event, knative};
 use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
 use crate::telemetry::trace::{Kind, Span};
+use crate::telemetry::traced;
 
 const BROKER_TTL_HEADER: &str = "ce-knativebrokerttl";
 
@@ -66,7 +67,7 @@ impl<T: Transport> Delivery<T> {
         let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
         series.attempt(hop.leg.counted(), result);
         story.answered(result.ok());
-        finish(&mut span, result);
+        traced::answered(&mut span, result);
         self.conclude(answer, destination, subscription)
     }
 
@@ -142,18 +143,6 @@ fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
         span.tell(|| [("http.request.resend_count", i64::from(attempts).into())]);
     }
     span
-}
-
-fn finish(span: &mut Span, result: Result<u16, &'static str>) {
-    match result {
-        Ok(status) => span.tell(|| [("http.response.status_code", i64::from(status).into())]),
-        Err(reason) => span.tell(|| [("error.type", reason.into())]),
-    }
-    match result {
-        Ok(status @ 400..) => span.failed(|| status.to_string().into()),
-        Ok(_) => {}
-        Err(reason) => span.failed(|| reason.into()),
-    }
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {

@@ -61,7 +61,7 @@ impl Lane {
 
     /// Remembers a failed attempt.
     pub(super) fn failed(&self, leg: Leg, failure: &Failure) {
-        self.series.failed(leg.as_str(), failure.place(), failure.reason());
+        self.series.failed(leg.counted(), failure.place(), failure.reason());
     }
 
     /// Waits until an attempt may run. First come, first served.

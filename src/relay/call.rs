@@ -47,7 +47,7 @@ impl Call<'_> {
             Err(error) => error.to_string(),
         };
         let place = to.url.as_str().split('?').next().unwrap_or_default();
-        self.series.failed(leg(destination), place, &reason);
+        self.series.failed(destination, place, &reason);
     }
 
     /// It is a dead letter, and there is no sink for it.
@@ -61,13 +61,5 @@ impl Call<'_> {
     /// It ended: with the destination, or with the channel again, which tries once more if it likes.
     pub(super) fn end<T, E>(&self, ended: &Result<T, E>) {
         self.series.end(if ended.is_ok() { End::Delivered } else { End::Returned });
-    }
-}
-
-fn leg(destination: Destination) -> &'static str {
-    match destination {
-        Destination::Subscriber => "subscriber",
-        Destination::Reply => "reply",
-        Destination::DeadLetterSink => "dead letter sink",
     }
 }

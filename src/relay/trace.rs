@@ -1,9 +1,7 @@
 //! The span of the one request that goes out for each that comes in (data-plane.md OB-13).
 
-use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 
-use crate::client::TransportError;
 use crate::event::TraceContext;
 use crate::telemetry::trace::{Kind, Span, Tracer};
 
@@ -18,21 +16,4 @@ pub(super) fn begin(tracer: &Tracer, headers: &mut HeaderMap) -> Span {
         context.write(headers);
     }
     span
-}
-
-/// Tells how it ended.
-pub(super) fn finish(span: &mut Span, sent: &Result<Response<Bytes>, TransportError>) {
-    match sent {
-        Ok(answer) => {
-            let status = answer.status();
-            span.tell(|| [("http.response.status_code", i64::from(status.as_u16()).into())]);
-            if status.is_client_error() || status.is_server_error() {
-                span.failed(|| status.as_u16().to_string().into());
-            }
-        }
-        Err(error) => {
-            span.tell(|| [("error.type", error.reason().into())]);
-            span.failed(|| error.reason().into());
-        }
-    }
 }

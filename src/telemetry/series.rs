@@ -104,6 +104,18 @@ pub enum Destination {
     DeadLetterSink,
 }
 
+impl Destination {
+    /// As sentences name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscriber => "subscriber",
+            Self::Reply => "reply",
+            Self::DeadLetterSink => "dead letter sink",
+        }
+    }
+}
+
 /// In the order of [`Destination`].
 const DESTINATIONS: [&str; 3] = ["subscriber", "reply", "dead_letter_sink"];
 
@@ -217,10 +229,10 @@ impl SubscriptionSeries {
         self.ends.get(end as usize).map_or(0, Counter::get)
     }
 
-    /// Counts a failed attempt at the `subscriber`, `reply` or `dead letter sink`, and remembers it until the next one.
-    pub fn failed(&self, leg: &'static str, destination: &str, reason: &str) {
+    /// Counts a failed attempt at a destination, which is at this place, and remembers it until the next one.
+    pub fn failed(&self, destination: Destination, place: &str, reason: &str) {
         self.failures.increment();
-        self.last_error.keep(leg, destination, reason);
+        self.last_error.keep(destination.as_str(), place, reason);
     }
 
     /// The attempt that failed last.

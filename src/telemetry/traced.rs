@@ -1,5 +1,5 @@
-//! What spans tell of an event, by OpenTelemetry's conventions for CloudEvents and by Knative's names (data-plane.md
-//! OB-8, OB-13). Data and extensions are not told: they may hold secrets.
+//! What spans tell of an event and of a request, by OpenTelemetry's conventions and by Knative's names (data-plane.md
+//! OB-8, OB-12, OB-13). Data and extensions are not told: they may hold secrets.
 
 use std::borrow::Cow;
 
@@ -24,5 +24,18 @@ pub fn describe(span: &mut Span, event: &Event) {
     });
     if event.find("subject").is_some() {
         span.tell(|| [attribute("cloudevents.event_subject", "subject")]);
+    }
+}
+
+/// Tells how a request ended: with a status, or without one for this reason. From 400 on it failed.
+pub fn answered(span: &mut Span, result: Result<u16, &'static str>) {
+    match result {
+        Ok(status) => span.tell(|| [("http.response.status_code", i64::from(status).into())]),
+        Err(reason) => span.tell(|| [("error.type", reason.into())]),
+    }
+    match result {
+        Ok(status @ 400..) => span.failed(|| status.to_string().into()),
+        Ok(_) => {}
+        Err(reason) => span.failed(|| reason.into()),
     }
 }
