@@ -49,7 +49,9 @@ pub trait Publisher: Send + Sync {
 }
 
 /// Takes one subscription's events out of its queue. Ends when the subscription is retired and the queue is empty.
-pub type Consumer = mpsc::Receiver<Message>;
+///
+/// Messages are boxed, since a queue has room for 32 of them even while it is empty.
+pub type Consumer = mpsc::Receiver<Box<Message>>;
 
 /// How the delivery of an event ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,8 +154,8 @@ enum Ticket {
 }
 
 impl Message {
-    fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Self {
-        Self { event, progress, came: Instant::now(), ticket }
+    fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Box<Self> {
+        Box::new(Self { event, progress, came: Instant::now(), ticket })
     }
 
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.

@@ -34,11 +34,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Sends requests to destinations.
 pub trait Transport: Send + Sync + 'static {
-    /// Posts the request's headers and body to the destination's URL. The whole attempt, from connecting to the end of
-    /// the answer, takes at most `timeout`.
+    /// Posts headers and body of what `request` makes to the destination's URL; makes it anew where it has to be repeated.
+    /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`.
     fn send(
         &self,
-        request: Request<Bytes>,
+        request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
         timeout: Duration,
     ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
@@ -159,9 +159,7 @@ impl ClientCache {
     pub async fn get(&self, from: &Addressable, max: usize, timeout: Duration) -> Result<Bytes, TransportError> {
         let document = async {
             let client = self.client(from).await?;
-            let mut request = Request::new(Bytes::new());
-            *request.method_mut() = Method::GET;
-            let response = client.send(request, &from.url).await?;
+            let response = client.send(Request::default, &from.url).await?;
             answer::document(response, max).await
         };
         match tokio::time::timeout(timeout, document).await {
@@ -176,10 +174,18 @@ impl ClientCache {
         Ok(Arc::new(Client::new(tls, elsewhere, &self.limits, Arc::clone(&self.traffic))))
     }
 
-    async fn exchange(&self, mut request: Request<Bytes>, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
+    async fn exchange(
+        &self,
+        mut request: impl FnMut() -> Request<Bytes> + Send,
+        to: &Addressable,
+    ) -> Result<Response<Bytes>, TransportError> {
         let client = self.client(to).await?;
-        *request.method_mut() = Method::POST;
-        let response = client.send(request, &to.url).await?;
+        let post = || {
+            let mut request = request();
+            *request.method_mut() = Method::POST;
+            request
+        };
+        let response = client.send(post, &to.url).await?;
         answer::read(response, self.limits.max_reply_bytes).await
     }
 }
@@ -187,7 +193,7 @@ impl ClientCache {
 impl Transport for ClientCache {
     async fn send(
         &self,
-        request: Request<Bytes>,
+        request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {

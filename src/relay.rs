@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
@@ -92,10 +92,12 @@ impl<T: Transport> Relay<T> {
         to: &Addressable,
     ) -> Result<Response<Bytes>, Unsent> {
         let mut span = trace::begin(self.router.tracer(), request.headers_mut());
-        self.tokens.authorize(request.headers_mut(), sender, to).await?;
+        if let Some(proof) = self.tokens.proof(sender, to).await? {
+            request.headers_mut().insert(AUTHORIZATION, proof);
+        }
         let started = Instant::now();
+        let sent = self.transport.send(|| request.clone(), to, self.timeout).await;
         let bytes = request.body().len();
-        let sent = self.transport.send(request, to, self.timeout).await;
         let result = sent.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
         self.counters.series.sent(result.ok(), started.elapsed(), bytes);
         traced::answered(&mut span, result);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -188,27 +190,53 @@ where
     };
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let mut connection = std::pin::pin!(listener.http.serve_connection(io, service));
+    let interruption = |stop| interruption(stop, &activity, &listener.limits);
+    // Polled when it has woken, not whenever the connection has: what it waits for is shared by all connections.
+    let mut interruptions = FuturesUnordered::from_iter([interruption(Some(&listener.stop))]);
     let mut closing = false;
     loop {
         tokio::select! {
+            biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(error, "Connection ended");
                 }
                 return;
             }
-            () = listener.stop.cancelled(), if !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            expired = activity.expired(&listener.limits) => {
-                if expired == Expired::Head || closing {
-                    return;
+            Some(interrupted) = interruptions.next() => {
+                match interrupted {
+                    Interruption::Expired(Expired::Head) => return,
+                    Interruption::Expired(Expired::Idle) if closing => return,
+                    Interruption::Expired(Expired::Idle) => activity.close_by(CLOSE_LIMIT),
+                    Interruption::Stop => {}
                 }
                 closing = true;
-                activity.close_by(CLOSE_LIMIT);
                 connection.as_mut().graceful_shutdown();
+                interruptions.push(interruption(None));
             }
         }
+    }
+}
+
+/// Why a connection is closed from this side.
+enum Interruption {
+    /// The listener stops.
+    Stop,
+    /// A time limit has passed.
+    Expired(Expired),
+}
+
+/// The next reason to close a connection. One that is being closed already does not ask for a stop.
+async fn interruption(stop: Option<&CancellationToken>, activity: &Activity, limits: &Limits) -> Interruption {
+    let stopped = async {
+        match stop {
+            Some(stop) => stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stopped => Interruption::Stop,
+        expired = activity.expired(limits) => Interruption::Expired(expired),
     }
 }

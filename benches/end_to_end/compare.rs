@@ -22,6 +22,15 @@ use crate::nginx::Nginx;
 const SECONDS: u64 = 3;
 const START: &str = "start";
 
+/// All cases by sealpost alone.
+pub(crate) async fn train(options: &Options) {
+    let client = reqwest::Client::new();
+    let time = Duration::from_secs(options.seconds.unwrap_or(1));
+    for case in &CASES {
+        measure::measure(case, Program::Sealpost, time, &client).await;
+    }
+}
+
 /// The table of all cases whose name contains the filter, or the soak.
 pub(crate) async fn run(options: &Options) {
     let client = reqwest::Client::new();

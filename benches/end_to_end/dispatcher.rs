@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -23,6 +23,11 @@ pub(crate) struct Dispatcher {
     admin: SocketAddr,
 }
 
+/// What is measured: the program that was built with this one, unless `SEALPOST_BENCH_BINARY` names another.
+fn program() -> PathBuf {
+    std::env::var_os("SEALPOST_BENCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
+}
+
 impl Dispatcher {
     pub(crate) async fn start(scenario: &Scenario, sink: &Sink) -> Self {
         Self::start_on(&manifest(scenario, sink), &[]).await
@@ -38,7 +43,7 @@ impl Dispatcher {
     /// One that serves what an earlier one has served, with its certificate authority. Its ports are bound then.
     pub(crate) async fn start_in(directory: TempDir, variables: &[(&str, &str)]) -> Self {
         let ports = directory.path().join("ports.json");
-        let mut command = Process::pinned(Path::new(env!("CARGO_BIN_EXE_sealpost")));
+        let mut command = Process::pinned(&program());
         command
             .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
             .args(["--transport-encryption", "permissive"])
@@ -111,14 +116,17 @@ async fn wait_for(ports: &Path) -> serde_json::Value {
 fn manifest(scenario: &Scenario, sink: &Sink) -> String {
     match scenario.receivers {
         Receivers::Subscriptions(count) => channel(count, sink),
-        Receivers::OneTriggerOf(count) => broker(count, sink, |index| match index {
+        Receivers::OneTriggerOf(count) => broker(count, sink.url(), |index| match index {
             0 => "exact: {type: dev.sealpost.bench}".to_owned(),
             _ => format!("exact: {{type: other.{index}}}"),
         }),
-        Receivers::OneExpressionOf(count) => broker(count, sink, |index| match index {
+        Receivers::OneExpressionOf(count) => broker(count, sink.url(), |index| match index {
             0 => "cesql: \"source LIKE '/bench%'\"".to_owned(),
             _ => format!("cesql: \"source LIKE '/other/{index}/%'\""),
         }),
+        Receivers::OneThatReplies => {
+            broker(1, &sink.replying_url(), |_| "exact: {type: dev.sealpost.bench}".to_owned())
+        }
     }
 }
 
@@ -149,15 +157,14 @@ pub(crate) fn subscription_manifest(name: &str, channel: &str, url: &str, author
 }
 
 /// The filter of the first Trigger lets pass what is sent, those of the others do not.
-fn broker(triggers: usize, sink: &Sink, filter: impl Fn(usize) -> String) -> String {
+fn broker(triggers: usize, subscriber: &str, filter: impl Fn(usize) -> String) -> String {
     let mut yaml = String::from("apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: c}\n");
     for index in 0..triggers {
         write!(
             yaml,
             "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t{index}}}\nspec:\n  \
-             broker: c\n  filters: [{{{}}}]\n  subscriber: {{uri: '{}'}}\n",
-            filter(index),
-            sink.url()
+             broker: c\n  filters: [{{{}}}]\n  subscriber: {{uri: '{subscriber}'}}\n",
+            filter(index)
         )
         .expect("a string");
     }

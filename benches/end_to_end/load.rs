@@ -37,11 +37,13 @@ pub(crate) struct Mail {
     pub(crate) concurrency: usize,
     /// Whether an event says when it was made, for the sink to see how long it took.
     pub(crate) stamped: bool,
+    /// Whether an event is one JSON object, not headers and a body.
+    pub(crate) structured: bool,
 }
 
 impl Default for Mail {
     fn default() -> Self {
-        Self { channels: 1, body: 1024, concurrency: CONCURRENCY, stamped: false }
+        Self { channels: 1, body: 1024, concurrency: CONCURRENCY, stamped: false, structured: false }
     }
 }
 
@@ -73,10 +75,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// One that sends 1 KiB to one channel.
-    pub(crate) async fn new(dispatcher: &Dispatcher, wire: Wire) -> Self {
+    /// One that sends to this process.
+    pub(crate) async fn new(dispatcher: &Dispatcher, wire: Wire, mail: &Mail) -> Self {
         let (address, ca) = dispatcher.entrance(wire);
-        Self::open(address, ca.as_deref(), wire, &Mail::default()).await
+        Self::open(address, ca.as_deref(), wire, mail).await
     }
 
     /// One that sends to this address, whose certificate this authority (PEM) signed.
@@ -172,7 +174,7 @@ impl Letters {
         let addresses = (0..mail.channels)
             .map(|index| format!("{base}{}", path(index, mail.channels)).parse().expect("a path"))
             .collect();
-        let mut event = event(mail.body);
+        let mut event = if mail.structured { structured(mail.body) } else { event(mail.body) };
         if wire != Wire::TlsHttp2 {
             event.headers_mut().insert("host", HeaderValue::from_static("localhost"));
         }
@@ -200,6 +202,20 @@ fn event(body: usize) -> Request<Full<Bytes>> {
         .header("ce-type", "dev.sealpost.bench")
         .header("ce-time", "2026-01-01T00:00:00Z")
         .body(Full::new(Bytes::from(format!("{{\"data\":\"{padding}\"}}"))))
+        .expect("a request")
+}
+
+/// The same event in structured mode.
+fn structured(body: usize) -> Request<Full<Bytes>> {
+    let padding = "x".repeat(body - 11);
+    let json = format!(
+        "{{\"specversion\":\"1.0\",\"id\":\"6cf17c7b-30b1-45a6-80b0-4cf58c92b947\",\"source\":\"/bench\",\
+         \"type\":\"dev.sealpost.bench\",\"time\":\"2026-01-01T00:00:00Z\",\"datacontenttype\":\"application/json\",\
+         \"data\":{{\"data\":\"{padding}\"}}}}"
+    );
+    Request::post("/")
+        .header("content-type", "application/cloudevents+json")
+        .body(Full::new(Bytes::from(json)))
         .expect("a request")
 }
 

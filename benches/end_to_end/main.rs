@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use dispatcher::Dispatcher;
-use load::{Load, Report};
+use load::{Load, Mail, Report};
 use sink::Sink;
 
 /// How events come in and go out.
@@ -64,7 +64,11 @@ pub(crate) struct Options {
     #[arg(long)]
     compare: bool,
 
-    /// How long each measurement takes [default: 5; with --compare 3]
+    /// Everything that sealpost can do here, once and briefly: what a profile for the compiler is made from
+    #[arg(long)]
+    train: bool,
+
+    /// How long each measurement takes [default: 5; with --compare 3, with --train 1]
     #[arg(long)]
     seconds: Option<u64>,
 
@@ -94,12 +98,16 @@ enum Receivers {
     OneTriggerOf(usize),
     /// One of so many Triggers of a Broker, by a CESQL expression each, all on one attribute, which no index answers.
     OneExpressionOf(usize),
+    /// The Trigger of a Broker, whose subscriber answers with an event that no Trigger wants.
+    OneThatReplies,
 }
 
 struct Scenario {
     name: &'static str,
     wire: Wire,
     receivers: Receivers,
+    /// Whether events come in structured mode.
+    structured: bool,
 }
 
 impl Scenario {
@@ -107,20 +115,25 @@ impl Scenario {
     fn deliveries(&self) -> u64 {
         match self.receivers {
             Receivers::Subscriptions(count) => count as u64,
-            Receivers::OneTriggerOf(_) | Receivers::OneExpressionOf(_) => 1,
+            Receivers::OneTriggerOf(_) | Receivers::OneExpressionOf(_) | Receivers::OneThatReplies => 1,
         }
     }
 }
 
-const SCENARIOS: [Scenario; 8] = [
-    Scenario { name: "plain 1x1", wire: Wire::Plain, receivers: Receivers::Subscriptions(1) },
-    Scenario { name: "plain 1x10", wire: Wire::Plain, receivers: Receivers::Subscriptions(10) },
-    Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, receivers: Receivers::Subscriptions(1) },
-    Scenario { name: "tls-h2 1x1", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(1) },
-    Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(10) },
-    Scenario { name: "broker 1", wire: Wire::Plain, receivers: Receivers::OneTriggerOf(1) },
-    Scenario { name: "broker 1000", wire: Wire::Plain, receivers: Receivers::OneTriggerOf(1000) },
-    Scenario { name: "broker cesql", wire: Wire::Plain, receivers: Receivers::OneExpressionOf(1000) },
+const ONE: Scenario =
+    Scenario { name: "plain 1x1", wire: Wire::Plain, receivers: Receivers::Subscriptions(1), structured: false };
+
+const SCENARIOS: [Scenario; 10] = [
+    ONE,
+    Scenario { name: "plain 1x10", receivers: Receivers::Subscriptions(10), ..ONE },
+    Scenario { name: "tls-h1 1x1", wire: Wire::TlsHttp1, ..ONE },
+    Scenario { name: "tls-h2 1x1", wire: Wire::TlsHttp2, ..ONE },
+    Scenario { name: "tls-h2 1x10", wire: Wire::TlsHttp2, receivers: Receivers::Subscriptions(10), ..ONE },
+    Scenario { name: "structured", structured: true, ..ONE },
+    Scenario { name: "broker 1", receivers: Receivers::OneTriggerOf(1), ..ONE },
+    Scenario { name: "broker 1000", receivers: Receivers::OneTriggerOf(1000), ..ONE },
+    Scenario { name: "broker cesql", receivers: Receivers::OneExpressionOf(1000), ..ONE },
+    Scenario { name: "broker reply", receivers: Receivers::OneThatReplies, ..ONE },
 ];
 
 fn main() {
@@ -135,7 +148,10 @@ fn main() {
     if options.compare {
         return runtime.block_on(compare::run(&options));
     }
-    let time = options.seconds.unwrap_or(5);
+    if options.train {
+        runtime.block_on(compare::train(&options));
+    }
+    let time = options.seconds.unwrap_or(if options.train { 1 } else { 5 });
     let filter = options.filter.unwrap_or_default();
     println!(
         "{:<12} {:>14} {:>14} {:>9} {:>9} {:>10}",
@@ -153,8 +169,9 @@ fn main() {
 
 async fn measure(scenario: &Scenario, time: Duration) {
     let sink = Sink::start(scenario.wire).await;
-    let dispatcher = Dispatcher::start(scenario, &sink).await;
-    let mut load = Load::new(&dispatcher, scenario.wire).await;
+    let mut dispatcher = Dispatcher::start(scenario, &sink).await;
+    let mail = Mail { structured: scenario.structured, ..Mail::default() };
+    let mut load = Load::new(&dispatcher, scenario.wire, &mail).await;
     load.run(Duration::from_secs(1)).await;
     let (cpu, delivered) = (dispatcher.process.cpu(), sink.count());
     let report: Report = load.run(time).await;
@@ -170,4 +187,6 @@ async fn measure(scenario: &Scenario, time: Duration) {
         report.percentile(0.99).as_secs_f64() * 1e3,
         dispatcher.process.peak_memory_kib() as f64 / 1024.0,
     );
+    drop(load);
+    dispatcher.process.end().await;
 }

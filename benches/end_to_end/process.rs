@@ -14,6 +14,9 @@ impl Process {
     pub(crate) fn pinned(program: &Path) -> Command {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(program).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(profile) = std::env::var_os("SEALPOST_BENCH_PROFILE") {
+            command.env("LLVM_PROFILE_FILE", profile);
+        }
         command
     }
 
@@ -23,9 +26,24 @@ impl Process {
 
     /// Asks it to end, and waits until it has.
     pub(crate) fn stop(&mut self) {
+        self.ask_to_end();
+        self.0.wait().expect("reaped");
+    }
+
+    /// Asks it to end, and waits until it has, for some seconds: one that writes a profile does so then.
+    pub(crate) async fn end(&mut self) {
+        self.ask_to_end();
+        for _ in 0..1000 {
+            if self.0.try_wait().expect("a child").is_some() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn ask_to_end(&self) {
         let pid = Pid::from_raw(self.0.id().cast_signed()).expect("a process");
         kill_process(pid, Signal::TERM).expect("a process of ours");
-        self.0.wait().expect("reaped");
     }
 
     /// User and system time so far.

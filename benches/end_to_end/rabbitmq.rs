@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::Wire;
 use crate::dispatcher::Dispatcher;
-use crate::load::Load;
+use crate::load::{Load, Mail};
 use crate::process::Process;
 use crate::sink::Sink;
 
@@ -40,16 +40,17 @@ pub(crate) async fn measure(uri: &str) {
     declare(&yaml, uri, &channel).await;
     fill(&channel).await;
     let all = sink.count() + EVENTS as u64;
-    let dispatcher = Dispatcher::start_on(&yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
+    let mut dispatcher = Dispatcher::start_on(&yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
     drain("rabbitmq out", &dispatcher.process, &sink, all).await;
 
-    let mut load = Load::new(&dispatcher, Wire::Plain).await;
+    let mut load = Load::new(&dispatcher, Wire::Plain, &Mail::default()).await;
     load.run(Duration::from_secs(1)).await;
     let cpu = dispatcher.process.cpu();
     let report = load.run(Duration::from_secs(5)).await;
     let spent = dispatcher.process.cpu() - cpu;
     print("rabbitmq both", &dispatcher.process, (spent, report.accepted as f64, report.elapsed));
-    drop(dispatcher);
+    drop(load);
+    dispatcher.process.end().await;
 
     fill(&channel).await;
     let all = sink.count() + EVENTS as u64;
@@ -106,7 +107,7 @@ fn print(name: &str, process: &Process, (cpu, events, elapsed): (Duration, f64, 
 /// Lets sealpost declare the queue, and empties it.
 async fn declare(yaml: &str, uri: &str, channel: &Channel) {
     let dispatcher = Dispatcher::start_on(yaml, &[("SEALPOST_RABBITMQ_URI", uri)]).await;
-    let mut load = Load::new(&dispatcher, Wire::Plain).await;
+    let mut load = Load::new(&dispatcher, Wire::Plain, &Mail::default()).await;
     while load.run(Duration::from_millis(50)).await.accepted == 0 {}
     drop(dispatcher);
     let queue = ShortString::try_new(QUEUE).expect("a name");

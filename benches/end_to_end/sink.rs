@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -65,6 +65,11 @@ impl Sink {
     /// Where answers take a while.
     pub(crate) fn slow_url(&self) -> String {
         format!("{}slow", self.url)
+    }
+
+    /// Where an answer is an event.
+    pub(crate) fn replying_url(&self) -> String {
+        format!("{}reply", self.url)
     }
 
     pub(crate) fn ca(&self) -> Option<&str> {
@@ -129,7 +134,7 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, se
     drop(Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await);
 }
 
-async fn take(mut request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn take(mut request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<Full<Bytes>>, Infallible> {
     while request.body_mut().frame().await.is_some() {}
     seen.count.fetch_add(1, Ordering::Relaxed);
     if request.uri().path() == "/slow" {
@@ -139,7 +144,23 @@ async fn take(mut request: Request<Incoming>, seen: Arc<Seen>) -> Result<Respons
         let took = Duration::from_micros(clock().saturating_sub(sent));
         seen.arrivals.lock().expect("no panic").record(took);
     }
-    let mut response = Response::new(Empty::new());
+    Ok(if request.uri().path() == "/reply" { reply() } else { accepted() })
+}
+
+fn accepted() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::ACCEPTED;
-    Ok(response)
+    response
+}
+
+/// An event that nobody asked for.
+fn reply() -> Response<Full<Bytes>> {
+    Response::builder()
+        .header("content-type", "application/json")
+        .header("ce-specversion", "1.0")
+        .header("ce-id", "1")
+        .header("ce-source", "/bench/sink")
+        .header("ce-type", "dev.sealpost.bench.reply")
+        .body(Full::new(Bytes::from_static(b"{\"data\":\"taken\"}")))
+        .expect("a response")
 }

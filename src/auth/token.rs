@@ -7,8 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 use moka::future::Cache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -123,20 +122,18 @@ impl Tokens {
         Self { issuer, entries, counters }
     }
 
-    /// Adds `Authorization` to a request, if the sender has to prove who it is there: it has a ServiceAccount, and the
-    /// destination an audience (AU-1).
+    /// The value of `Authorization` for a request, if the sender has to prove who it is there: it has a ServiceAccount, and
+    /// the destination an audience (AU-1).
     ///
     /// # Errors
     /// If there is no token. Then nothing may be sent.
-    pub async fn authorize(
+    pub async fn proof(
         &self,
-        headers: &mut HeaderMap,
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,
-    ) -> Result<(), TokenError> {
-        let (Some(sender), Some(audience)) = (sender, &to.audience) else { return Ok(()) };
-        headers.insert(AUTHORIZATION, Box::pin(self.header(sender, audience)).await?);
-        Ok(())
+    ) -> Result<Option<HeaderValue>, TokenError> {
+        let (Some(sender), Some(audience)) = (sender, &to.audience) else { return Ok(None) };
+        Box::pin(self.header(sender, audience)).await.map(Some)
     }
 
     /// `Bearer` and the token of an account for an audience. Callers that need the same one at the same time ask for it

@@ -85,7 +85,7 @@ struct Queue {
     key: SubscriptionKey,
     capacity: usize,
     load: Arc<Load>,
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<Box<Message>>,
 }
 
 impl Queue {

@@ -2,12 +2,14 @@
 //! OB-5).
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use url::Url;
+use uuid::Uuid;
 
 use super::{RunOptions, environment, value};
 use crate::model::{Export, Observability, Role};
@@ -17,6 +19,8 @@ use crate::telemetry::trace::Sampler;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const DELAY: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_secs(60);
+/// What tells the replicas of a service apart: one for each process.
+static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
 
 /// The flags of traces and metrics.
 #[derive(Clone, Debug, Default, Args)]
@@ -29,7 +33,7 @@ pub struct TelemetryOptions {
 
     /// http/protobuf or grpc; stdout writes traces to standard output instead, a line of JSON for each span [default: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL, else as the
     /// ConfigMap says, else http/protobuf]
-    #[arg(long, value_name = "PROTOCOL", env = "SEALPOST_TRACING_PROTOCOL", value_parser = protocol)]
+    #[arg(long, value_name = "PROTOCOL", env = "SEALPOST_TRACING_PROTOCOL", value_parser = tracing_protocol)]
     pub tracing_protocol: Option<Protocol>,
 
     /// Part of the traces that is recorded, 0 to 1; of traces that begin elsewhere those that are recorded there, and with
@@ -54,6 +58,10 @@ pub struct TelemetryOptions {
 
 fn protocol(text: &str) -> Result<Protocol, String> {
     Protocol::parse(text).ok_or_else(|| "write http/protobuf or grpc".to_owned())
+}
+
+fn tracing_protocol(text: &str) -> Result<Protocol, String> {
+    Protocol::parse(text).ok_or_else(|| "write http/protobuf, grpc or stdout".to_owned())
 }
 
 /// Looks up a variable.
@@ -152,6 +160,7 @@ impl RunOptions {
         let mut known = vec![
             ("service.name".to_owned(), role.to_owned()),
             ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("service.instance.id".to_owned(), INSTANCE.clone()),
         ];
         let names = [("k8s.namespace.name", "SYSTEM_NAMESPACE"), ("k8s.pod.name", "POD_NAME")];
         for (key, name) in names.into_iter().filter(|_| self.kubernetes) {

@@ -1,13 +1,14 @@
 //! One client: requests and their answers over pooled connections that trust the same certificates.
 //!
-//! It repeats a request only where nobody began with it, or where a redirect asks for that.
+//! It repeats a request only where nobody began with it, or where a redirect asks for that. Then it is made anew: that is
+//! rare, and a copy of each request would not be free.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -26,20 +27,22 @@ const REFUSALS: usize = 2;
 /// Connections to destinations of the same trust.
 pub struct Client(legacy::Client<Connector, Full<Bytes>>);
 
-/// What is sent, as often as it takes.
-struct Outgoing {
-    method: Method,
-    headers: HeaderMap,
-    body: Bytes,
+/// Where a request goes.
+struct Way<'a> {
+    to: &'a Endpoint,
+    /// Whether it has left the origin that its secrets are for.
+    is_foreign: bool,
 }
 
-impl Outgoing {
-    fn to(&self, uri: &Uri) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
+impl Way<'_> {
+    /// The request as it sets out, to this address.
+    fn begin(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Full<Bytes>> {
         *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
+        request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        if self.is_foreign {
+            redirect::drop_secrets(request.headers_mut());
+        }
+        request.map(Full::new)
     }
 }
 
@@ -57,47 +60,48 @@ impl Client {
         Self(builder.build(connector))
     }
 
-    /// The answer to a request, after the redirects that are followed.
+    /// The answer to the request that is made, after the redirects that are followed.
     pub(super) async fn send(
         &self,
-        request: Request<Bytes>,
+        mut make: impl FnMut() -> Request<Bytes> + Send,
         to: &Endpoint,
     ) -> Result<Response<Incoming>, TransportError> {
-        let (parts, body) = request.into_parts();
-        let mut outgoing = Outgoing { method: parts.method, headers: parts.headers, body };
-        outgoing.headers.entry(USER_AGENT).or_insert(AGENT);
-        let response = self.once(&outgoing, to).await?;
+        let response = self.once(&mut make, Way { to, is_foreign: false }).await?;
         match redirect::target(to, &response) {
-            Some(next) => Box::pin(self.follow(outgoing, to, next.into(), response)).await,
+            Some(next) => Box::pin(self.follow(make, to, next.into(), response)).await,
             None => Ok(response),
         }
     }
 
     async fn follow(
         &self,
-        mut outgoing: Outgoing,
+        mut make: impl FnMut() -> Request<Bytes> + Send,
         from: &Endpoint,
         to: Endpoint,
         mut response: Response<Incoming>,
     ) -> Result<Response<Incoming>, TransportError> {
-        redirect::keep_secrets(&mut outgoing.headers, from, &to);
+        let mut is_foreign = from.origin() != to.origin();
         let mut at = to;
         for _ in 0..redirect::MAX_REDIRECTS {
-            response = self.once(&outgoing, &at).await?;
+            response = self.once(&mut make, Way { to: &at, is_foreign }).await?;
             let Some(next) = redirect::target(&at, &response) else { break };
-            redirect::keep_secrets(&mut outgoing.headers, &at, &next);
+            is_foreign |= at.origin() != next.origin();
             at = next.into();
         }
         Ok(response)
     }
 
-    async fn once(&self, outgoing: &Outgoing, to: &Endpoint) -> Result<Response<Incoming>, TransportError> {
-        let Some(uri) = to.uri() else {
+    async fn once(
+        &self,
+        make: &mut (impl FnMut() -> Request<Bytes> + Send),
+        way: Way<'_>,
+    ) -> Result<Response<Incoming>, TransportError> {
+        let Some(uri) = way.to.uri() else {
             return Err(TransportError::Request("no request can carry this URL".to_owned()));
         };
         let mut refusals = 0;
         loop {
-            match self.0.request(outgoing.to(uri)).await {
+            match self.0.request(way.begin(make(), uri)).await {
                 Err(error) if refusals < REFUSALS && is_refusal(&error) => refusals += 1,
                 answer => return Ok(answer?),
             }

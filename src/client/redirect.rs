@@ -18,12 +18,10 @@ pub(super) fn target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
     (from.origin() == to.origin() || encrypts).then_some(to)
 }
 
-/// Takes out what proves who sends, if it was meant for another origin.
-pub(super) fn keep_secrets(headers: &mut HeaderMap, from: &Url, to: &Url) {
-    if from.origin() != to.origin() {
-        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
-            headers.remove(name);
-        }
+/// Takes out what proves who sends: it is meant for one origin.
+pub(super) fn drop_secrets(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
     }
 }
 

@@ -27,7 +27,7 @@ fn certificate() -> (String, String) {
 }
 
 async fn send(clients: &ClientCache, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
-    clients.send(Request::new(Bytes::from_static(b"x")), to, Duration::from_millis(500)).await
+    clients.send(|| Request::new(Bytes::from_static(b"x")), to, Duration::from_millis(500)).await
 }
 
 /// A peer that writes these bytes to every connection once something was read. Ended with the set.

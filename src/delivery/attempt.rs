@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use super::retry::{Verdict, judge, retry_after};
 use super::{Attempted, Delivery, Failure, Hop, Leg, Story};
 use crate::auth::policy::Inside;
 use crate::client::{self, Transport, TransportError};
-use crate::event::{Event, knative};
+use crate::event::{Event, TraceContext, knative};
 use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
 use crate::telemetry::trace::{Kind, Span};
 use crate::telemetry::traced;
@@ -36,18 +37,21 @@ impl<T: Transport> Delivery<T> {
         let timeout = timeout.unwrap_or(self.options.default_timeout);
         let answer = match &destination.target {
             Target::Remote { .. } => {
-                let mut request = request(hop, subscription);
-                if let Some(context) = span.context() {
-                    context.write(request.headers_mut());
-                }
-                let sender = subscription.sender.as_ref();
-                if let Err(error) = self.tokens.authorize(request.headers_mut(), sender, destination).await {
-                    series.attempt(hop.leg.counted(), Err("token"));
-                    story.answered(None);
-                    span.failed(|| error.to_string().into());
-                    return Err(backoff::Error::transient(Failure::unproven(destination, &error)));
-                }
-                let bytes = request.body().len();
+                let proof = match self.tokens.proof(subscription.sender.as_ref(), destination).await {
+                    Ok(proof) => proof,
+                    Err(error) => {
+                        series.attempt(hop.leg.counted(), Err("token"));
+                        story.answered(None);
+                        span.failed(|| error.to_string().into());
+                        return Err(backoff::Error::transient(Failure::unproven(destination, &error)));
+                    }
+                };
+                let mut bytes = 0;
+                let request = || {
+                    let request = request(hop, subscription, (span.context().map(AsRef::as_ref), proof.as_ref()));
+                    bytes = request.body().len();
+                    request
+                };
                 let answer = self.transport.send(request, destination, timeout).await;
                 drop(permit);
                 let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
@@ -165,8 +169,12 @@ fn outgoing(hop: Hop<'_>, subscription: &Subscription) -> Event {
 }
 
 /// The request of data-plane.md DP-4 to DP-8: the event in the format that is wanted, what is forwarded beside it, and
-/// Knative's own headers.
-fn request(hop: Hop<'_>, subscription: &Subscription) -> Request<Bytes> {
+/// Knative's own headers; with its trace, and with proof of who sends, where there is one.
+fn request(
+    hop: Hop<'_>,
+    subscription: &Subscription,
+    (trace, proof): (Option<&TraceContext>, Option<&HeaderValue>),
+) -> Request<Bytes> {
     let mut request = match subscription.delivery.format {
         Format::Binary => client::request(hop.event, Format::Binary),
         Format::Json => client::request(&outgoing(hop, subscription), Format::Json),
@@ -175,6 +183,12 @@ fn request(hop: Hop<'_>, subscription: &Subscription) -> Request<Bytes> {
         request.headers_mut().remove(BROKER_TTL_HEADER);
     }
     add_knative_headers(request.headers_mut(), hop.leg, subscription);
+    if let Some(trace) = trace {
+        trace.write(request.headers_mut());
+    }
+    if let Some(proof) = proof {
+        request.headers_mut().insert(AUTHORIZATION, proof.clone());
+    }
     request
 }
 

@@ -66,11 +66,11 @@ impl Scripted {
 impl Transport for Scripted {
     async fn send(
         &self,
-        request: Request<Bytes>,
+        mut request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
         _: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        let (parts, body) = request.into_parts();
+        let (parts, body) = request().into_parts();
         let seen = Seen { url: to.url.to_string(), headers: parts.headers, body, at: self.started.elapsed() };
         self.seen.lock().expect("lock").push(seen);
         let mut scripts = self.scripts.lock().expect("lock");

@@ -24,11 +24,11 @@ struct Fragile;
 impl Transport for Fragile {
     async fn send(
         &self,
-        request: Request<Bytes>,
+        mut request: impl FnMut() -> Request<Bytes> + Send,
         _: &Addressable,
         _: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        assert_ne!(request.headers()["ce-id"], "boom", "as the test wants");
+        assert_ne!(request().headers()["ce-id"], "boom", "as the test wants");
         Ok(Response::default())
     }
 }

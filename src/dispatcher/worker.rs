@@ -43,12 +43,12 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
     }
 }
 
-async fn or_recv(next: Option<Message>, consumer: &mut Consumer) -> Option<Message> {
+async fn or_recv(next: Option<Box<Message>>, consumer: &mut Consumer) -> Option<Box<Message>> {
     if next.is_some() { next } else { consumer.recv().await }
 }
 
 /// Waits until nothing is under way. Takes the message that is next meanwhile, so that it is seen since when it waits.
-async fn until_ended(lane: &Lane, deliveries: &mut JoinSet<()>, consumer: &mut Consumer) -> Option<Message> {
+async fn until_ended(lane: &Lane, deliveries: &mut JoinSet<()>, consumer: &mut Consumer) -> Option<Box<Message>> {
     let mut next = None;
     let mut is_closed = false;
     loop {

@@ -89,7 +89,7 @@ impl Case {
         let (channels, body) = (self.channels, self.body);
         match self.pace {
             Pace::Closed | Pace::Steady(_) => Mail { channels, body, ..Mail::default() },
-            Pace::Arrivals(_) => Mail { channels, body, concurrency: 512, stamped: true },
+            Pace::Arrivals(_) => Mail { channels, body, concurrency: 512, stamped: true, ..Mail::default() },
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Measured {
 
 pub(crate) async fn measure(case: &Case, program: Program, time: Duration, client: &reqwest::Client) -> Measured {
     let sink = Sink::start(case.wire).await;
-    let running = Running::start(case, program, &sink, client).await;
+    let mut running = Running::start(case, program, &sink, client).await;
     let mut load = running.load(case).await;
     let meter = Meter { case, idle: mebibytes(running.process().memory_kib()), running: &running, sink: &sink };
     let mut first = None;
@@ -75,6 +75,8 @@ pub(crate) async fn measure(case: &Case, program: Program, time: Duration, clien
         warm.p50 = milliseconds(arrivals.percentile(0.50));
         warm.p99 = milliseconds(arrivals.percentile(0.99));
     }
+    drop(load);
+    running.end().await;
     Measured { first, warm }
 }
 
@@ -117,6 +119,12 @@ impl Running {
             Self::Sealpost(dispatcher, _) => dispatcher.entrance(case.wire),
         };
         Load::open(address, ca.as_deref(), case.wire, &case.mail()).await
+    }
+
+    async fn end(&mut self) {
+        if let Self::Sealpost(dispatcher, _) = self {
+            dispatcher.process.end().await;
+        }
     }
 
     fn process(&self) -> &Process {

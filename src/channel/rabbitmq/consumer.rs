@@ -31,7 +31,7 @@ const WATCH: Duration = Duration::from_secs(10);
 pub(super) struct Consumer {
     pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
-    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) messages: mpsc::Sender<Box<Message>>,
     pub(super) seat: Seat,
 }
 

@@ -109,4 +109,10 @@ fn who_sends() {
         resource.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str()).collect::<Vec<_>>()
     };
     assert_eq!((of("service.name"), of("a"), of("service.version").len()), (vec!["y"], vec!["b"], 1));
+    let again = settings(&[], &variables, &Observability::default()).expect("settings").resource;
+    assert_eq!((of("service.instance.id").len(), &again), (1, &resource), "one for the process");
+    let variables = [("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine")];
+    let resource = settings(&[], &variables, &Observability::default()).expect("settings").resource;
+    let ids = resource.iter().filter(|(key, _)| key == "service.instance.id").map(|(_, value)| value.as_str());
+    assert_eq!(ids.collect::<Vec<_>>(), ["mine"]);
 }

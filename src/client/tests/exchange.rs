@@ -55,7 +55,7 @@ async fn a_host_that_is_elsewhere_keeps_its_name() {
     let connect = Some(([127, 0, 0, 1], port).into());
     let to = to("http://user:password@sink.ns:8080/a%20b?c=d#e", &Arc::default());
     let to = Addressable { target: Target::Remote { connect }, ..to };
-    let answer = clients.send(with_token(), &to, Duration::from_secs(10)).await.expect("an answer");
+    let answer = clients.send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
     assert_eq!(answer.status(), 202);
     let heads = log.lock().expect("lock").clone();
     for (head, path) in heads.iter().zip(["/a%20b?c=d", "/again"]) {
@@ -74,7 +74,7 @@ async fn an_event_may_bring_a_user_agent() {
     let mut request = with_token();
     request.headers_mut().insert(http::header::USER_AGENT, HeaderValue::from_static("other"));
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    cache(Limits::default()).send(request, &to, Duration::from_secs(10)).await.expect("an answer");
+    cache(Limits::default()).send(|| request.clone(), &to, Duration::from_secs(10)).await.expect("an answer");
     let head = log.lock().expect("lock")[0].clone();
     assert_eq!(head.matches("user-agent: ").count(), 1, "{head}");
     assert!(head.contains("\r\nuser-agent: other\r\n"), "{head}");
@@ -84,7 +84,7 @@ async fn an_event_may_bring_a_user_agent() {
 #[test]
 fn the_future_of_an_attempt_is_small() {
     let (clients, to) = (cache(Limits::default()), to("http://sink/", &Arc::default()));
-    let attempt = clients.send(with_token(), &to, Duration::from_secs(10));
+    let attempt = clients.send(with_token, &to, Duration::from_secs(10));
     let size = std::mem::size_of_val(&attempt);
     assert!(size <= 2048, "{size} bytes");
 }
@@ -94,7 +94,7 @@ fn the_future_of_an_attempt_is_small() {
 async fn redirects_end() {
     let (port, log, _peer) = recorder(&["308 Again\r\nlocation: /"]).await;
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    let answer = cache(Limits::default()).send(with_token(), &to, Duration::from_secs(10)).await.expect("an answer");
+    let answer = cache(Limits::default()).send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
     assert_eq!(answer.status(), 308);
     assert_eq!(log.lock().expect("lock").len(), 1 + 10);
 }
@@ -126,6 +126,6 @@ async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
         }
     });
     let trust = Arc::new(TrustBundle::from_pem(&chain).expect("a bundle"));
-    let answer = cache(Limits::default()).send(with_token(), &to(&url, &trust), Duration::from_secs(10)).await;
+    let answer = cache(Limits::default()).send(with_token, &to(&url, &trust), Duration::from_secs(10)).await;
     assert_eq!(answer.expect("an answer").status(), 202);
 }

@@ -81,10 +81,46 @@ fn no_tag_floats() {
 #[test]
 fn the_build_is_locked_and_of_release() {
     let runs = instructions().into_iter().filter(|line| line.starts_with("RUN ")).collect::<Vec<String>>().join("\n");
-    let builds: Vec<&str> = runs.split(';').filter(|command| command.contains("cargo build")).collect();
-    assert_eq!(builds.len(), 1);
-    assert!(builds[0].contains("--release") && builds[0].contains("--locked"), "{}", builds[0]);
-    assert!(runs.contains("deploy/image/root \"target/"), "the image is what that script lays out");
+    let steps: Vec<&str> = runs.split(';').map(str::trim).filter(|step| step.contains("deploy/image/")).collect();
+    assert_eq!(
+        steps,
+        ["binary=\"$(deploy/image/build \"$(cat /arch)-unknown-linux-gnu\")\"", "deploy/image/root \"$binary\" /image",],
+        "the image is what these scripts make"
+    );
+    let script = fs::read_to_string(root().join("deploy/image/build")).expect("a script");
+    let script = script.replace("\\\n", " ");
+    let cargo: Vec<&str> = script
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter(|line| line.contains("cargo build") || line.contains("cargo bench"))
+        .collect();
+    assert_eq!(cargo.len(), 3, "{cargo:?}");
+    assert!(cargo.iter().all(|line| line.contains("--locked")), "{cargo:?}");
+    assert!(cargo[0].contains("cargo build --release "), "{}", cargo[0]);
+}
+
+/// For an architecture that cannot run here, the script says so and builds without training. Nothing is built in this test:
+/// `cargo` is one that only says how it was called.
+#[test]
+fn another_architecture_is_not_trained() {
+    let directory = TempDir::new().expect("a directory");
+    let cargo = directory.path().join("cargo");
+    fs::write(&cargo, "#!/bin/sh\necho \"cargo $*\" >&2\n").expect("written");
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("set");
+    let path = std::env::var("PATH").expect("a path");
+    let mut script = Command::new(root().join("deploy/image/build"));
+    script.arg("riscv64gc-unknown-linux-gnu").env("PATH", format!("{}:{path}", directory.path().display()));
+    let output = script.output().expect("bash");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    assert_eq!(out, "target/riscv64gc-unknown-linux-gnu/release/sealpost\n");
+    let calls: Vec<&str> = err.lines().filter(|line| line.starts_with("cargo ")).collect();
+    assert_eq!(
+        calls,
+        ["cargo build --release --locked --quiet --bin sealpost --target riscv64gc-unknown-linux-gnu"],
+        "{err}"
+    );
+    assert!(err.contains("nothing is trained"), "{err}");
 }
 
 /// What cargo finds to build there.
