@@ -67,6 +67,11 @@ fn tracing_protocol(text: &str) -> Result<Protocol, String> {
 /// Looks up a variable.
 type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
 
+/// The variable for both kinds.
+fn common(what: &str, variable: Variable<'_>) -> Option<String> {
+    variable(&format!("OTEL_EXPORTER_OTLP_{what}"))
+}
+
 /// One of the two kinds of what leaves.
 struct Signal<'a> {
     /// As variables spell it.
@@ -179,54 +184,74 @@ impl RunOptions {
 impl Signal<'_> {
     /// Where it goes; `None` if it stays.
     fn endpoint(&self, variable: Variable<'_>) -> Result<Option<Endpoint>, String> {
-        let own = |what: &str| variable(&format!("OTEL_EXPORTER_OTLP_{}_{what}", self.name));
-        let common = |what: &str| variable(&format!("OTEL_EXPORTER_OTLP_{what}"));
-        let either = |what: &str| own(what).or_else(|| common(what));
         let off = variable(&format!("OTEL_{}_EXPORTER", self.name)).is_some_and(|exporter| exporter == "none");
         if self.endpoint.is_none() && off {
             return Ok(None);
         }
-        let protocol = match (self.protocol, either("PROTOCOL"), self.configured) {
-            (Some(protocol), ..) => protocol,
-            (None, Some(text), _) => {
-                let otlp = protocol(&text).and_then(|protocol| match protocol {
-                    Protocol::Stdout => Err("stdout is no OTLP: write http/protobuf or grpc".to_owned()),
-                    otlp => Ok(otlp),
-                });
-                otlp.map_err(|remedy| format!("OTEL_EXPORTER_OTLP_PROTOCOL: {remedy}"))?
-            }
-            (None, None, Some(export)) => protocol(&export.protocol)?,
-            (None, None, None) => Protocol::default(),
-        };
+        let protocol = self.spoken(variable)?;
         if protocol == Protocol::Stdout {
             return self.stdout().map(Some);
         }
-        let written = self.endpoint.map(str::to_owned).or_else(|| own("ENDPOINT"));
-        let configured = || self.configured.map(|export| export.endpoint.clone());
-        let url = match (written, common("ENDPOINT")) {
-            (Some(url), _) => self.url(&url, protocol)?,
-            (None, Some(base)) => self.below(&base, protocol)?,
-            (None, None) => match configured() {
-                Some(url) => self.url(&url, protocol)?,
-                None => return Ok(None),
-            },
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in [common("HEADERS"), own("HEADERS")].into_iter().flatten().flat_map(|text| pairs(&text)) {
-            let bad = || "OTEL_EXPORTER_OTLP_HEADERS: write name=value,name=value".to_owned();
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_name| bad())?;
-            let mut value = HeaderValue::from_str(&value).map_err(|_value| bad())?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
-        }
-        let ca = either("CERTIFICATE").map(PathBuf::from).map(|file| {
+        let Some(url) = self.address(protocol, variable)? else { return Ok(None) };
+        let ca = self.either("CERTIFICATE", variable).map(PathBuf::from).map(|file| {
             std::fs::read_to_string(&file)
                 .map_err(|error| format!("OTEL_EXPORTER_OTLP_CERTIFICATE: {}: {error}", file.display()))
         });
         let timeout = millis(variable, &format!("OTEL_EXPORTER_OTLP_{}_TIMEOUT", self.name))?
             .or(millis(variable, "OTEL_EXPORTER_OTLP_TIMEOUT")?)
             .unwrap_or(TIMEOUT);
-        Ok(Some(Endpoint { url, protocol, headers, timeout, ca: ca.transpose()? }))
+        Ok(Some(Endpoint { url, protocol, headers: self.headers(variable)?, timeout, ca: ca.transpose()? }))
+    }
+
+    /// The variable for this kind alone.
+    fn own(&self, what: &str, variable: Variable<'_>) -> Option<String> {
+        variable(&format!("OTEL_EXPORTER_OTLP_{}_{what}", self.name))
+    }
+
+    /// The variable for this kind alone, else that for both.
+    fn either(&self, what: &str, variable: Variable<'_>) -> Option<String> {
+        self.own(what, variable).or_else(|| common(what, variable))
+    }
+
+    /// How it is sent.
+    fn spoken(&self, variable: Variable<'_>) -> Result<Protocol, String> {
+        match (self.protocol, self.either("PROTOCOL", variable), self.configured) {
+            (Some(protocol), ..) => Ok(protocol),
+            (None, Some(text), _) => {
+                let otlp = protocol(&text).and_then(|protocol| match protocol {
+                    Protocol::Stdout => Err("stdout is no OTLP: write http/protobuf or grpc".to_owned()),
+                    otlp => Ok(otlp),
+                });
+                otlp.map_err(|remedy| format!("OTEL_EXPORTER_OTLP_PROTOCOL: {remedy}"))
+            }
+            (None, None, Some(export)) => protocol(&export.protocol),
+            (None, None, None) => Ok(Protocol::default()),
+        }
+    }
+
+    /// The collector's URL, if anything says one.
+    fn address(&self, protocol: Protocol, variable: Variable<'_>) -> Result<Option<Url>, String> {
+        let written = self.endpoint.map(str::to_owned).or_else(|| self.own("ENDPOINT", variable));
+        let configured = || self.configured.map(|export| export.endpoint.clone());
+        match (written, common("ENDPOINT", variable)) {
+            (Some(url), _) => self.url(&url, protocol).map(Some),
+            (None, Some(base)) => self.below(&base, protocol).map(Some),
+            (None, None) => configured().map(|url| self.url(&url, protocol)).transpose(),
+        }
+    }
+
+    /// What is sent with each request: for both kinds, then for this one.
+    fn headers(&self, variable: Variable<'_>) -> Result<HeaderMap, String> {
+        let mut headers = HeaderMap::new();
+        let texts = [common("HEADERS", variable), self.own("HEADERS", variable)];
+        for (name, value) in texts.into_iter().flatten().flat_map(|text| pairs(&text)) {
+            let bad = || "OTEL_EXPORTER_OTLP_HEADERS: write name=value,name=value".to_owned();
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_name| bad())?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_value| bad())?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(headers)
     }
 
     /// Only traces are written there.
