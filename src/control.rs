@@ -6,6 +6,7 @@
 
 mod channels;
 mod file;
+mod go_duration;
 mod journal;
 mod kind;
 mod kubernetes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::collect::Items;
 use crate::control::Settings;
+use crate::control::go_duration::go_duration;
 use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck;
 use crate::control::report::Report;
@@ -58,45 +59,4 @@ fn interval(data: &Data, report: &mut Report<'_>) -> Option<Duration> {
         report.warning("data.metrics-export-interval", format!("{text:?} is no duration, such as 30s: it is 60s"));
     }
     interval.filter(|interval| !interval.is_zero())
-}
-
-/// A duration as Go writes it, such as `1m30s`, of whole numbers.
-fn go_duration(text: &str) -> Option<Duration> {
-    let (mut rest, mut whole) = (text, Duration::ZERO);
-    while !rest.is_empty() && rest != "0" {
-        let (number, unit) = rest.split_at_checked(rest.find(|c: char| !c.is_ascii_digit())?)?;
-        let (unit, next) = unit.split_at_checked(unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len()))?;
-        let millis: u64 = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return None,
-        };
-        whole = whole.checked_add(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(millis)?))?;
-        rest = next;
-    }
-    Some(whole).filter(|_| !text.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_of_go() {
-        for (text, wanted) in [
-            ("15s", Some(15_000)),
-            ("1m30s", Some(90_000)),
-            ("250ms", Some(250)),
-            ("0", Some(0)),
-            ("", None),
-            ("15", None),
-            ("s", None),
-            ("1d", None),
-            ("99999999999999999999s", None),
-        ] {
-            assert_eq!(go_duration(text), wanted.map(Duration::from_millis), "{text}");
-        }
-    }
 }

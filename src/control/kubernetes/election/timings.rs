@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::control::go_duration::go_duration;
+
 /// The times of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timings {
@@ -31,7 +33,7 @@ impl Timings {
     pub(super) fn read(data: &BTreeMap<String, String>) -> Self {
         let time = |key: &str| {
             let text = data.get(key)?;
-            let time = duration(text).filter(|time| !time.is_zero());
+            let time = go_duration(text).filter(|time| !time.is_zero());
             if time.is_none() {
                 tracing::warn!(key, text, "config-leader-election: no duration, such as 15s");
             }
@@ -53,47 +55,9 @@ impl Timings {
     }
 }
 
-/// A duration of Go, such as `1m30s` or `1.5s`; units from hours to milliseconds.
-fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (value, tail) = rest.split_at_checked(number)?;
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(unit)?;
-        let seconds = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 0.001,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(value.parse::<f64>().ok()? * seconds).ok()?)?;
-        rest = tail;
-    }
-    Some(total)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_of_go() {
-        for (text, millis) in [
-            ("15s", Some(15_000)),
-            ("1m30s", Some(90_000)),
-            ("1.5s", Some(1500)),
-            ("250ms", Some(250)),
-            ("2h", Some(7_200_000)),
-        ] {
-            assert_eq!(duration(text), millis.map(Duration::from_millis), "{text}");
-        }
-        for text in ["15", "s", "1x", "-1s", "1 s", "."] {
-            assert_eq!(duration(text), None, "{text}");
-        }
-    }
 
     /// control-plane.md 2.21, 2.22, 3.8.
     #[test]
