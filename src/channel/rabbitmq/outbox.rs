@@ -38,13 +38,12 @@ pub(super) struct Letter<'l> {
 
 /// The way out.
 pub(super) struct Outbox {
-    channel: watch::Receiver<Option<Open>>,
+    channel: watch::Receiver<Option<Arc<Open>>>,
     window: Semaphore,
     counters: Arc<Counters>,
 }
 
-/// An open channel, and the connection that it is on.
-#[derive(Clone)]
+/// An open channel, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted pointers.
 struct Open {
     channel: Channel,
     connection: Arc<Connection>,
@@ -84,16 +83,16 @@ impl Outbox {
     async fn send(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
         let Ok(_place) = self.window.acquire().await else { return Err("RabbitMQ is closed".to_owned()) };
         let open = self.channel.borrow().clone();
-        let Some(Open { channel, connection }) = open else {
+        let Some(open) = open else {
             return Err("there is no connection to RabbitMQ".to_owned());
         };
-        if connection.status().blocked() {
+        if open.connection.status().blocked() {
             self.counters.rabbitmq_blocked.increment();
             return Err("RabbitMQ is blocked by an alarm of memory or disk".to_owned());
         }
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let (exchange, key) = (short(letter.exchange), short(letter.routing_key));
-        let published = channel.basic_publish(exchange, key, options, letter.body, letter.properties).await;
+        let published = open.channel.basic_publish(exchange, key, options, letter.body, letter.properties).await;
         let confirmed = match published {
             Ok(confirm) => confirm.await,
             Err(error) => Err(error),
@@ -121,7 +120,7 @@ pub(super) fn short(name: &str) -> ShortString {
 
 /// Keeps the channel of an [`Outbox`] open.
 pub(super) struct Keeper {
-    sender: watch::Sender<Option<Open>>,
+    sender: watch::Sender<Option<Arc<Open>>>,
     counters: Arc<Counters>,
 }
 
@@ -145,8 +144,9 @@ impl Keeper {
         match opened.await {
             Ok(channel) => {
                 let publishing = self.counters.rabbitmq.publishing.enter();
-                self.sender.send_replace(Some(Open { channel: channel.clone(), connection: Arc::clone(connection) }));
-                while channel.status().connected() && connection.status().connected() {
+                let open = Arc::new(Open { channel, connection: Arc::clone(connection) });
+                self.sender.send_replace(Some(Arc::clone(&open)));
+                while open.channel.status().connected() && connection.status().connected() {
                     tokio::time::sleep(PERIOD).await;
                 }
                 drop(publishing);
