@@ -87,14 +87,14 @@ impl Acknowledger {
     }
 
     async fn acknowledge(&mut self) -> lapin::Result<()> {
-        let owed = self.ledger.owed();
+        let owed = self.ledger.owed;
         if let Some(tag) = self.ledger.group() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
         }
         for tag in self.ledger.stragglers() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
         }
-        self.counters.rabbitmq_acknowledged.add(owed.saturating_sub(self.ledger.owed()));
+        self.counters.rabbitmq_acknowledged.add(owed.saturating_sub(self.ledger.owed));
         Ok(())
     }
 }
@@ -106,6 +106,8 @@ struct Ledger {
     head: u64,
     /// Settled while one before is not; and if RabbitMQ has not been told, since when.
     behind: BTreeMap<u64, Option<u64>>,
+    /// Of how many RabbitMQ has not been told.
+    owed: u64,
     round: u64,
 }
 
@@ -116,17 +118,13 @@ impl Ledger {
 
     fn settle(&mut self, tag: u64, verdict: Verdict) {
         let untold = (verdict == Verdict::Done).then_some(self.round);
+        self.owed += u64::from(untold.is_some());
         self.behind.insert(tag, untold);
     }
 
     /// Whether RabbitMQ has not been told of all that is settled.
     fn owes(&self) -> bool {
-        self.owed() > 0
-    }
-
-    /// Of how many it has not been told.
-    fn owed(&self) -> u64 {
-        self.behind.values().flatten().count() as u64
+        self.owed > 0
     }
 
     /// All up to this one can be acknowledged at once. It is one that has not been told, as RabbitMQ demands.
@@ -137,6 +135,7 @@ impl Ledger {
         {
             self.head += 1;
             if first.remove().is_some() {
+                self.owed -= 1;
                 last = Some(self.head);
             }
         }
@@ -147,12 +146,14 @@ impl Ledger {
     fn stragglers(&mut self) -> Vec<u64> {
         let round = self.round;
         let waited = self.behind.iter_mut().filter(|(_, untold)| untold.is_some_and(|since| since < round));
-        waited
+        let stragglers: Vec<u64> = waited
             .map(|(tag, untold)| {
                 *untold = None;
                 *tag
             })
-            .collect()
+            .collect();
+        self.owed -= stragglers.len() as u64;
+        stragglers
     }
 }
 
@@ -217,7 +218,7 @@ mod tests {
                 }
                 ledger.next_round();
             }
-            prop_assert!(outstanding.is_empty());
+            prop_assert!(outstanding.is_empty() && !ledger.owes());
         }
     }
 }
