@@ -9,10 +9,10 @@ use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{block, channel, eventually_some};
+use crate::support::{binary, block, channel, eventually_some};
 
 async fn sealpost(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sealpost")).args(arguments).output().await.expect("it runs")
+    Command::new(binary()).args(arguments).output().await.expect("it runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -83,7 +83,7 @@ async fn check_reports_everything() {
     );
     assert!(lines[2].contains("b.yaml:1: is not UTF-8"), "{said}");
     assert!(lines[3].contains("c.yml:1: is not valid YAML"), "{said}");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+    let mut child = Command::new(binary())
         .args(["check", "-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -175,7 +175,7 @@ async fn display_prints_events() {
     let at = |name: &str| directory.path().join(name);
     std::fs::write(at("tls.crt"), &identity.chain_pem).expect("written");
     std::fs::write(at("tls.key"), &identity.key_pem).expect("written");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+    let mut child = Command::new(binary())
         .args(["display", "--addr", "127.0.0.1:0", "--reply", "answer"])
         .arg("--tls-cert")
         .arg(at("tls.crt"))

@@ -119,7 +119,7 @@ fn no_secret_stands_in_a_file() {
 /// A variable that no flag knows would be set in vain.
 #[test]
 fn variables_are_flags() {
-    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    let mut run = std::process::Command::new(crate::support::binary());
     let help = String::from_utf8(run.args(["run", "--help"]).output().expect("it runs").stdout).expect("text");
     let known = |name: &str| ['=', ']'].iter().any(|end| help.contains(&format!("[env: {name}{end}")));
     let mut used = BTreeSet::new();

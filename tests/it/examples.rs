@@ -8,7 +8,7 @@ use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
 use crate::support::sender::{plain, send, trusting};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{block, eventually};
+use crate::support::{binary, block, eventually};
 
 /// A channel with a private-CA subscriber, a reply, and a dead letter sink.
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn the_documentation_is_sound() {
         let path = directory.path().join("m.yaml");
         let before = if block.contains("kind: Broker") { "" } else { broker };
         std::fs::write(&path, format!("{before}---\n{block}")).expect("written");
-        let mut check = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut check = Command::new(binary());
         let output = check.arg("check").arg("-f").arg(path).output().await.expect("it runs");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{block}");
     }
@@ -71,7 +71,7 @@ async fn all_are_sound() {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let mut check = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut check = Command::new(binary());
         check.arg("check").arg("-f").arg(&path);
         let output = check.stdin(Stdio::null()).output().await.expect("it runs");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{}", path.display());

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{channel, eventually, eventually_some};
+use crate::support::{binary, channel, eventually, eventually_some};
 
 fn to(subscriber: &Subscriber) -> String {
     format!("subscriber: {{uri: '{}'}}", subscriber.url())
@@ -124,7 +124,7 @@ async fn wrong_starts() {
         (&["--kubernetes", "--system-namespace", "ke"], 2, "--kubeconfig FILE"),
         (&["--kubernetes", "--system-namespace", "ke", "--kubeconfig", "none"], 1, "kubeconfig none"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut command = Command::new(binary());
         command.arg("run").args(arguments).current_dir(directory.path());
         for port in ["HTTP", "HTTPS", "ADMIN"] {
             command.env(format!("SEALPOST_{port}_ADDR"), "127.0.0.1:0");
@@ -146,7 +146,7 @@ async fn one_ca_for_two() {
     let others: Vec<_> = (0..4)
         .map(|at| {
             let yaml = first.path("manifests/m.yaml");
-            let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+            let mut command = Command::new(binary());
             for port in ["HTTP", "HTTPS", "ADMIN"] {
                 command.env(format!("SEALPOST_{port}_ADDR"), "127.0.0.1:0");
             }

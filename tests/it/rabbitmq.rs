@@ -14,7 +14,7 @@ use crate::support::dispatcher::{Builder, Dispatcher, ready};
 use crate::support::rabbitmq::{Client, header, namespace, shared};
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
-use crate::support::{eventually, eventually_some};
+use crate::support::{binary, eventually, eventually_some};
 
 fn channel(namespace: &str) -> String {
     format!(
@@ -336,7 +336,7 @@ async fn parked_events_are_looked_after() {
     }
     let manifests = dispatcher.path("manifests");
     let parked = |arguments: &[&str], input: &'static str| {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut command = tokio::process::Command::new(binary());
         command.arg("parked").args(arguments).arg("-f").arg(&manifests).env("SEALPOST_RABBITMQ_URI", shared());
         command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
         async move {

@@ -11,10 +11,16 @@ pub(crate) mod rabbitmq;
 pub(crate) mod sender;
 pub(crate) mod subscriber;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// The program under test: the one that was built with the tests, unless `SEALPOST_TEST_BINARY` names another build of it.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("SEALPOST_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
+}
 
 /// Waits until `condition` holds, and fails the test if it does not soon.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

@@ -211,8 +211,7 @@ fn banned_crates_are_not_used() {
 #[test]
 fn the_documentation_is_complete() {
     let configuration = fs::read_to_string(root().join("docs/CONFIGURATION.md")).expect("a page");
-    let help =
-        std::process::Command::new(env!("CARGO_BIN_EXE_sealpost")).args(["run", "--help"]).output().expect("it runs");
+    let help = std::process::Command::new(crate::support::binary()).args(["run", "--help"]).output().expect("it runs");
     let help = String::from_utf8(help.stdout).expect("text");
     let flags = help
         .split_whitespace()

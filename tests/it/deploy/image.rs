@@ -10,9 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::eventually_some;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
+use crate::support::{binary, eventually_some};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -172,7 +172,7 @@ impl Image {
         let image = Self { directory };
         fs::create_dir(image.state()).expect("made");
         let mut script = Command::new(root().join("deploy/image/root"));
-        let output = script.arg(env!("CARGO_BIN_EXE_sealpost")).arg(image.files()).output().expect("bash and readelf");
+        let output = script.arg(binary()).arg(image.files()).output().expect("bash and readelf");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         image
     }

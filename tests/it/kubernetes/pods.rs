@@ -10,11 +10,11 @@ use serde_json::json;
 use super::traffic_of::Traffic;
 use super::{cluster, served};
 use crate::support::cluster::objects::{config_map, features, subscriber, tls_secret};
-use crate::support::eventually;
 use crate::support::pki::Ca;
 use crate::support::pod::Pod;
 use crate::support::sender::{plain, trusting};
 use crate::support::subscriber::{Reply, Subscriber};
+use crate::support::{binary, eventually};
 
 /// 1.8, 1.8a, 1.8b, 1.9, C1: on any path, before any look at the mode, on both ports; also with many Ready channels in
 /// `strict`, and with none at all.
@@ -112,7 +112,7 @@ async fn the_level_of_logs_follows_its_config_map() {
 /// 1.5: a missing system namespace is said clearly, and nothing is tried.
 #[test]
 fn the_system_namespace_is_needed() {
-    let output = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+    let output = Command::new(binary())
         .env_clear()
         .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         .stdin(Stdio::null())

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::support::binary;
 use crate::support::cluster::objects::{features, object, subscriber, tls_secret};
 use crate::support::cluster::{Cluster, Entry, SYSTEM};
 use crate::support::dispatcher::Dispatcher;
@@ -251,7 +252,7 @@ async fn another_controller_takes_over() {
 /// A dispatcher of the kind without RabbitMQ is a mistake, and says so.
 #[test]
 fn the_kind_needs_rabbitmq() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sealpost"))
+    let output = std::process::Command::new(binary())
         .args(["run", "--kubernetes", "--channel-kind", KIND])
         .env_clear()
         .env("SYSTEM_NAMESPACE", SYSTEM)

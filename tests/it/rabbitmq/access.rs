@@ -2,10 +2,10 @@
 
 use super::{channel, subscription, take_events};
 use crate::support::dispatcher::Dispatcher;
-use crate::support::eventually;
 use crate::support::pki::Ca;
 use crate::support::rabbitmq::{Node, namespace, shared};
 use crate::support::subscriber::Subscriber;
+use crate::support::{binary, eventually};
 
 /// amqps: the certificate is verified with the CA that is given, for the host of the URI; user name and password come
 /// from the environment, and appear nowhere.
@@ -50,7 +50,7 @@ async fn wrong_addresses_are_refused() {
         ("amqp://user:s3cret@host:port", &[], "--rabbitmq-uri"),
         (&shared(), &["--rabbitmq-ca", "no-such-file"], "--rabbitmq-ca no-such-file"),
     ] {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut command = tokio::process::Command::new(binary());
         command.args(["run", "-f", "-", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0"]);
         command.args(["--admin-addr", "127.0.0.1:0"]).args(flags).env("SEALPOST_RABBITMQ_URI", uri);
         let directory = tempfile::TempDir::new().expect("a directory");
@@ -59,7 +59,7 @@ async fn wrong_addresses_are_refused() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && text.contains(part) && !text.contains("s3cret"), "{text}");
     }
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    let mut command = tokio::process::Command::new(binary());
     let output = command.args(["parked", "list", "-f", "-"]).output().await.expect("it runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("set SEALPOST_RABBITMQ_URI"));

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::eventually_some;
+use super::{binary, eventually_some};
 
 /// How to start one.
 pub(crate) struct Builder {
@@ -57,7 +57,7 @@ impl Builder {
         let Self { directory, arguments, environment } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
-        let child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        let child = Command::new(binary())
             .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
             .arg("-f")
             .arg(at("manifests"))

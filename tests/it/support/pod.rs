@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::binary;
 use super::cluster::{Cluster, SYSTEM};
 use super::dispatcher::Dispatcher;
 
@@ -81,9 +82,7 @@ impl Pod {
         let Self { directory, environment } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
-        // Another build of it, to measure.
-        let binary = std::env::var("SEALPOST_TEST_BINARY").ok();
-        let child = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_sealpost")))
+        let child = Command::new(binary())
             .env_clear()
             .envs(environment)
             .env("SEALPOST_SERVICE_ACCOUNT_DIR", at("account"))
