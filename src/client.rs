@@ -9,6 +9,7 @@ mod connector;
 mod counted;
 mod error;
 mod exchange;
+mod lookup;
 mod redirect;
 
 use std::future::Future;
@@ -25,9 +26,10 @@ use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
 use crate::telemetry::series::Traffic;
 use crate::tls::{self, MinVersion, SystemRoots};
 pub use collector::Collectors;
-use connector::Elsewhere;
+use connector::{Connector, Elsewhere};
 pub use error::TransportError;
 pub use exchange::Client;
+use lookup::Lookup;
 
 /// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -106,6 +108,7 @@ pub struct ClientCache {
     roots: SystemRoots,
     min_version: MinVersion,
     limits: Limits,
+    lookup: Lookup,
     traffic: Arc<Traffic>,
 }
 
@@ -114,7 +117,7 @@ impl ClientCache {
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinVersion, limits: Limits) -> Self {
         let clients = Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle).build();
-        Self { clients, roots, min_version, limits, traffic: Arc::default() }
+        Self { clients, roots, min_version, limits, lookup: Lookup::default(), traffic: Arc::default() }
     }
 
     /// The same cache; connections and handshakes with destinations are counted here.
@@ -171,7 +174,8 @@ impl ClientCache {
     fn build(&self, trust: &TrustBundle, elsewhere: Option<Elsewhere>) -> Result<Arc<Client>, TransportError> {
         let tls = tls::client_config(trust, &self.roots, self.min_version)
             .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
-        Ok(Arc::new(Client::new(tls, elsewhere, &self.limits, Arc::clone(&self.traffic))))
+        let connector = Connector::new(tls, elsewhere, self.limits.connect_timeout, &self.lookup, &self.traffic);
+        Ok(Arc::new(Client::new(connector, &self.limits)))
     }
 
     async fn exchange(

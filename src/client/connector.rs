@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use super::counted::Counted;
 use super::error;
+use super::lookup::Lookup;
 use crate::telemetry::series::Traffic;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -62,16 +63,23 @@ impl ResolveServerName for Known {
 pub(super) struct Connector(Arc<Inner>);
 
 struct Inner {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<HttpConnector<Lookup>>,
     elsewhere: Option<Elsewhere>,
     limit: Duration,
     traffic: Arc<Traffic>,
 }
 
 impl Connector {
-    /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`; counted in `traffic`.
-    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limit: Duration, traffic: Arc<Traffic>) -> Self {
-        let mut tcp = HttpConnector::new();
+    /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`, to where `lookup` finds
+    /// hosts; counted in `traffic`.
+    pub(super) fn new(
+        tls: ClientConfig,
+        elsewhere: Option<Elsewhere>,
+        limit: Duration,
+        lookup: &Lookup,
+        traffic: &Arc<Traffic>,
+    ) -> Self {
+        let mut tcp = HttpConnector::new_with_resolver(lookup.clone());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(PROBE));
@@ -82,7 +90,7 @@ impl Connector {
             None => Arc::new(DefaultServerNameResolver::default()),
         };
         let https = HttpsConnector::new(tcp, tls, false, name);
-        Self(Arc::new(Inner { https, elsewhere, limit, traffic }))
+        Self(Arc::new(Inner { https, elsewhere, limit, traffic: Arc::clone(traffic) }))
     }
 
     async fn connect(self, uri: Uri) -> Result<Counted, BoxError> {

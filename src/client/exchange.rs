@@ -4,7 +4,6 @@
 //! rare, and a copy of each request would not be free.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
@@ -13,12 +12,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
 
-use super::connector::{Connector, Elsewhere};
+use super::connector::Connector;
 use super::{KEEP_ALIVE, Limits, TransportError, redirect};
 use crate::model::Endpoint;
-use crate::telemetry::series::Traffic;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
 /// A request that the peer did not begin with is repeated this often.
@@ -47,8 +44,7 @@ impl Way<'_> {
 }
 
 impl Client {
-    pub(super) fn new(tls: ClientConfig, elsewhere: Option<Elsewhere>, limits: &Limits, traffic: Arc<Traffic>) -> Self {
-        let connector = Connector::new(tls, elsewhere, limits.connect_timeout, traffic);
+    pub(super) fn new(connector: Connector, limits: &Limits) -> Self {
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
