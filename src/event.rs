@@ -54,6 +54,16 @@ impl SpecVersion {
 /// Something that lives as long as an event does: a share of a memory budget, given back when the event is gone.
 pub type Lease = Arc<dyn Send + Sync>;
 
+/// Data that are no larger are copied by [`Event::detached`].
+const COPIED: usize = 16 * 1024;
+
+/// The same value in memory of its own.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else { return value.clone() };
+    copy.set_sensitive(value.is_sensitive());
+    copy
+}
+
 /// A CloudEvent.
 #[derive(Clone)]
 pub struct Event {
@@ -98,6 +108,19 @@ impl Event {
     pub fn with_data(mut self, content_type: impl Into<Option<HeaderValue>>, data: Bytes) -> Self {
         self.content_type = content_type.into();
         self.data = data;
+        self
+    }
+
+    /// The same event in memory of its own. One that was read from a request holds the buffer that it was read into,
+    /// 8 KiB at least, however small it is: too much for one that waits. Large data stay where they are.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.attributes.iter_mut().for_each(Attribute::detach);
+        self.content_type = self.content_type.as_ref().map(copied);
+        self.forwarded.iter_mut().for_each(|(_, value)| *value = copied(value));
+        if self.data.len() <= COPIED {
+            self.data = Bytes::copy_from_slice(&self.data);
+        }
         self
     }
 

@@ -16,7 +16,9 @@ use crate::auth::policy::{self, Denial, Inside};
 use crate::channel::{PublishError, Publisher, counted};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypes;
-use crate::model::{Channel, ChannelKey, ChannelKind, Relays, RoutingTable, SubscriptionKey, SubscriptionKind};
+use crate::model::{
+    Acknowledge, Channel, ChannelKey, ChannelKind, Relays, RoutingTable, Storage, SubscriptionKey, SubscriptionKind,
+};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::{Arrival, ChannelSeries, SubscriptionSeries};
 use crate::telemetry::trace::{Kind, Span, Tracer};
@@ -252,7 +254,10 @@ impl Router {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
         let mut spans = self.trace(channel, &mut events);
-        let events: Vec<Arc<Event>> = events.into_iter().map(Arc::new).collect();
+        // Those that the sender does not wait for may wait long, and be many.
+        let waits = channel.storage == Storage::Memory && channel.acknowledge == Acknowledge::AfterEnqueue;
+        let kept = |event: Event| if waits { event.detached() } else { event };
+        let events: Vec<Arc<Event>> = events.into_iter().map(|event| Arc::new(kept(event))).collect();
         for event in &events {
             self.event_types.observe(channel.event_types.as_ref(), event);
         }

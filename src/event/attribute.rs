@@ -86,6 +86,11 @@ impl Attribute {
         }
     }
 
+    /// Moves the value to memory of its own.
+    pub(super) fn detach(&mut self) {
+        self.value = super::copied(&self.value);
+    }
+
     /// Replaces the value by a new canonical string of this type.
     pub(super) fn set_text(&mut self, text: &str, kind: Kind) {
         self.value = encode(text);

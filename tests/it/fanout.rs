@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -46,6 +47,30 @@ async fn a_sync_channel_waits_for_all() {
         .await;
     assert_eq!(send(&client, &url, "3").await, 202, "FO-5");
     assert_eq!(sink.until(1).await[0].id(), "3");
+}
+
+/// What waits holds what it is, not the buffer of 8 KiB that it came in.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_events_that_wait_hold_little_memory() {
+    const EVENTS: u64 = 5_000;
+    let silent = Subscriber::answering(|_| Reply::status(200).after(Duration::from_secs(600))).await;
+    let dispatcher = Dispatcher::standalone(&asynchronous(&channel(&[("silent", to(&silent))]))).await;
+    let (client, url) = (plain(), dispatcher.http_url("/default/c"));
+    let take = |events: std::ops::Range<u64>| {
+        futures_util::stream::iter(events).for_each_concurrent(32, |number| {
+            let (client, url) = (&client, &url);
+            async move { assert_eq!(send(client, url, &number.to_string()).await, 202) }
+        })
+    };
+    // As many attempts as can be under way are, so that what comes now waits.
+    take(0..600).await;
+    silent.until(256).await;
+    let (before, _) = dispatcher.memory_kib();
+    take(600..600 + EVENTS).await;
+    let (after, _) = dispatcher.memory_kib();
+    assert_eq!(dispatcher.counter("deliveries_unfinished").await, 600 + EVENTS);
+    let each = after.saturating_sub(before) * 1024 / EVENTS;
+    assert!(each < 4096, "{each} bytes for each event that waits");
 }
 
 /// FO-1, FO-9, but live (contrast FO-2).

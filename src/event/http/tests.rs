@@ -25,6 +25,31 @@ fn structured_event(json: &str) -> Result<Event, DecodeError> {
     decode(headers, Bytes::copy_from_slice(json.as_bytes())).map(|mut events| events.remove(0))
 }
 
+/// What waits is the same event; small data are copied, large ones are not.
+#[test]
+fn a_detached_event_is_the_same_event() {
+    for (length, is_copied) in [(0, true), (1024, true), (16 * 1024, true), (16 * 1024 + 1, false)] {
+        let mut headers = headers(&[
+            ("ce-specversion", "1.0"),
+            ("ce-id", "i"),
+            ("ce-source", "/s"),
+            ("ce-type", "t"),
+            ("ce-note", "caf%C3%A9"),
+            ("content-type", "text/plain"),
+            ("x-request-id", "x"),
+        ]);
+        headers.get_mut("x-request-id").expect("there").set_sensitive(true);
+        let event = decode(headers, Bytes::from(vec![b'x'; length])).expect("an event").remove(0);
+        let detached = event.clone().detached();
+        assert_eq!(binary_headers(&detached), binary_headers(&event));
+        assert_eq!((detached.data(), detached.forwarded()), (event.data(), event.forwarded()));
+        assert!(detached.forwarded().iter().any(|(_, value)| value.is_sensitive()));
+        if length > 0 {
+            assert_eq!(detached.data().as_ptr() != event.data().as_ptr(), is_copied, "{length}");
+        }
+    }
+}
+
 /// CR-16 to CR-20.
 #[test]
 fn binary_requests_accepted_and_refused() {
