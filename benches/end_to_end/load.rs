@@ -192,8 +192,12 @@ impl Letters {
     }
 }
 
+/// So many bytes of JSON.
+fn data(bytes: usize) -> String {
+    format!("{{\"data\":\"{}\"}}", "x".repeat(bytes - 11))
+}
+
 fn event(body: usize) -> Request<Full<Bytes>> {
-    let padding = "x".repeat(body - 11);
     Request::post("/")
         .header("content-type", "application/json")
         .header("ce-specversion", "1.0")
@@ -201,17 +205,17 @@ fn event(body: usize) -> Request<Full<Bytes>> {
         .header("ce-source", "/bench")
         .header("ce-type", "dev.sealpost.bench")
         .header("ce-time", "2026-01-01T00:00:00Z")
-        .body(Full::new(Bytes::from(format!("{{\"data\":\"{padding}\"}}"))))
+        .body(Full::new(Bytes::from(data(body))))
         .expect("a request")
 }
 
 /// The same event in structured mode.
 fn structured(body: usize) -> Request<Full<Bytes>> {
-    let padding = "x".repeat(body - 11);
     let json = format!(
         "{{\"specversion\":\"1.0\",\"id\":\"6cf17c7b-30b1-45a6-80b0-4cf58c92b947\",\"source\":\"/bench\",\
          \"type\":\"dev.sealpost.bench\",\"time\":\"2026-01-01T00:00:00Z\",\"datacontenttype\":\"application/json\",\
-         \"data\":{{\"data\":\"{padding}\"}}}}"
+         \"data\":{}}}",
+        data(body)
     );
     Request::post("/")
         .header("content-type", "application/cloudevents+json")
