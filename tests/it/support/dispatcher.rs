@@ -205,6 +205,19 @@ impl Dispatcher {
         line.expect("a counter").parse().expect("a number")
     }
 
+    /// Waits until a counter says this.
+    pub(crate) async fn until_counter(&self, name: &str, wanted: u64) {
+        let deadline = std::time::Instant::now() + super::SOON;
+        loop {
+            let value = self.counter(name).await;
+            if value == wanted {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{name} stays {value}, not {wanted}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// Status and text of an admin path; status 0 if nobody answers.
     pub(crate) async fn admin_text(&self, path: &str) -> (u16, String) {
         match super::sender::plain().get(format!("http://{}{path}", self.admin)).send().await {
