@@ -203,6 +203,7 @@ impl Parts {
         dispatcher.apply(&self.first.table);
         let admin = Arc::new(Admin::new(self.view(options, certificates, dispatcher.lanes(), storages)));
         stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
+        stages.answering.spawn("connections", Arc::clone(&self.clients).tend(stages.answering_stop.clone()));
 
         let sources = Sources::new(Arc::clone(&self.delivery), Arc::clone(&self.counters));
         stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop.clone()));

@@ -9,7 +9,10 @@ mod connector;
 mod counted;
 mod error;
 mod exchange;
+mod http1;
+mod http2;
 mod lookup;
+mod pool;
 mod redirect;
 
 use std::future::Future;
@@ -20,6 +23,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use moka::future::Cache;
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, http as binding};
 use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
@@ -33,6 +37,8 @@ use lookup::Lookup;
 
 /// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Idle connections are looked after this often.
+const TEND: Duration = Duration::from_secs(5);
 
 /// Sends requests to destinations.
 pub trait Transport: Send + Sync + 'static {
@@ -124,6 +130,20 @@ impl ClientCache {
     #[must_use]
     pub fn counted(self, traffic: Arc<Traffic>) -> Self {
         Self { traffic, ..self }
+    }
+
+    /// Closes connections that the peer has closed, or that are idle for too long, until told to stop.
+    pub async fn tend(self: Arc<Self>, stop: CancellationToken) {
+        let mut often = tokio::time::interval(TEND);
+        while stop.run_until_cancelled(often.tick()).await.is_some() {
+            self.sweep();
+        }
+    }
+
+    fn sweep(&self) {
+        for (_, client) in &self.clients {
+            client.sweep();
+        }
     }
 
     /// Clients kept now; expired ones are dropped first.

@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use http_body::Body;
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::TransportError;
+use super::{TransportError, http1};
 use crate::event::http as binding;
 
 /// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
@@ -15,9 +15,15 @@ const FAILURE: usize = 4096;
 /// Bytes of an answer without meaning that are read so that its connection can be used again.
 const DISCARDED: usize = 4096;
 
+/// The body of an answer, by whichever protocol.
+pub(super) enum Body {
+    Http1(http1::Body),
+    Http2(Incoming),
+}
+
 /// Reads an event whole, up to `max_event` bytes; of a failure its start; of anything else the first byte,
 /// which tells whether there is something.
-pub(super) async fn read(response: Response<Incoming>, max_event: usize) -> Result<Response<Bytes>, TransportError> {
+pub(super) async fn read(response: Response<Body>, max_event: usize) -> Result<Response<Bytes>, TransportError> {
     let (head, mut body) = response.into_parts();
     let success = head.status.is_success();
     let kept = if success && binding::is_event(&head.headers) {
@@ -34,7 +40,7 @@ pub(super) async fn read(response: Response<Incoming>, max_event: usize) -> Resu
 }
 
 /// Reads a document whole, up to `max` bytes.
-pub(super) async fn document(response: Response<Incoming>, max: usize) -> Result<Bytes, TransportError> {
+pub(super) async fn document(response: Response<Body>, max: usize) -> Result<Bytes, TransportError> {
     let status = response.status();
     if !status.is_success() {
         return Err(TransportError::Request(format!("it answered {status}")));
@@ -47,20 +53,34 @@ pub(super) async fn document(response: Response<Incoming>, max: usize) -> Result
     })
 }
 
-/// The next piece of a body; trailers are no piece.
-async fn piece(body: &mut Incoming) -> Result<Option<Bytes>, TransportError> {
-    while let Some(frame) = body.frame().await {
-        if let Ok(piece) = frame?.into_data() {
-            return Ok(Some(piece));
+impl Body {
+    /// The next piece; trailers are no piece. `None` after the last one.
+    async fn piece(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let body = match self {
+            Self::Http1(body) => return body.piece().await,
+            Self::Http2(body) => body,
+        };
+        while let Some(frame) = body.frame().await {
+            if let Ok(piece) = frame?.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Its length in bytes, if that was said.
+    fn announced(&self) -> Option<u64> {
+        match self {
+            Self::Http1(body) => body.announced(),
+            Self::Http2(body) => body.size_hint().exact(),
         }
     }
-    Ok(None)
 }
 
-async fn whole(body: &mut Incoming, max: usize) -> Result<Bytes, TransportError> {
-    let announced = body.size_hint().exact();
+async fn whole(body: &mut Body, max: usize) -> Result<Bytes, TransportError> {
+    let announced = body.announced();
     let mut read = BytesMut::new();
-    while let Some(piece) = piece(body).await? {
+    while let Some(piece) = body.piece().await? {
         if read.len() + piece.len() > max {
             return Err(TransportError::ReplyTooLarge { limit: max });
         }
@@ -73,9 +93,9 @@ async fn whole(body: &mut Incoming, max: usize) -> Result<Bytes, TransportError>
 }
 
 /// The first `keep` bytes; some more are read and forgotten, then the rest is not waited for.
-async fn start(body: &mut Incoming, keep: usize) -> Result<Bytes, TransportError> {
+async fn start(body: &mut Body, keep: usize) -> Result<Bytes, TransportError> {
     let (mut kept, mut seen) = (BytesMut::new(), 0usize);
-    while let Some(piece) = piece(body).await? {
+    while let Some(piece) = body.piece().await? {
         let wanted = keep.saturating_sub(kept.len()).min(piece.len());
         kept.extend_from_slice(&piece.slice(..wanted));
         seen = seen.saturating_add(piece.len());

@@ -2,12 +2,9 @@
 //!
 //! It knows addresses and a TLS configuration, not requests.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
@@ -58,11 +55,8 @@ impl ResolveServerName for Known {
     }
 }
 
-/// Makes the connections of one client. Cloned for each request, so that it is one pointer.
-#[derive(Clone)]
-pub(super) struct Connector(Arc<Inner>);
-
-struct Inner {
+/// Makes the connections of one client.
+pub(super) struct Connector {
     https: HttpsConnector<HttpConnector<Lookup>>,
     elsewhere: Option<Elsewhere>,
     limit: Duration,
@@ -90,17 +84,18 @@ impl Connector {
             None => Arc::new(DefaultServerNameResolver::default()),
         };
         let https = HttpsConnector::new(tcp, tls, false, name);
-        Self(Arc::new(Inner { https, elsewhere, limit, traffic: Arc::clone(traffic) }))
+        Self { https, elsewhere, limit, traffic: Arc::clone(traffic) }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Counted, BoxError> {
-        let traffic = &self.0.traffic;
-        let place = match &self.0.elsewhere {
+    /// A connection to the host of this URI.
+    pub(super) async fn connect(&self, uri: Uri) -> Result<Counted, BoxError> {
+        let traffic = &self.traffic;
+        let place = match &self.elsewhere {
             Some(elsewhere) => elsewhere.place(uri)?,
             None => uri,
         };
-        let connecting = self.0.https.clone().call(place);
-        match tokio::time::timeout(self.0.limit, connecting).await {
+        let connecting = self.https.clone().call(place);
+        match tokio::time::timeout(self.limit, connecting).await {
             Ok(Ok(stream)) => Ok(Counted::new(stream, traffic)),
             Ok(Err(error)) => {
                 if error::is_tls(&*error) {
@@ -110,20 +105,6 @@ impl Connector {
             }
             Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into()),
         }
-    }
-}
-
-impl Service<Uri> for Connector {
-    type Response = Counted;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
     }
 }
 

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::MaybeHttpsStream;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -31,22 +30,19 @@ impl Counted {
         }
         Self { stream, traffic: Arc::clone(traffic) }
     }
+
+    /// Whether both sides agreed to speak HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        match &self.stream {
+            MaybeHttpsStream::Http(_) => false,
+            MaybeHttpsStream::Https(tls) => tls.inner().get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.traffic.open.add(-1);
-    }
-}
-
-impl Connection for Counted {
-    /// Without the note of both addresses that the streams below leave in every answer: nobody reads it.
-    fn connected(&self) -> Connected {
-        let protocol = match &self.stream {
-            MaybeHttpsStream::Http(_) => None,
-            MaybeHttpsStream::Https(tls) => tls.inner().get_ref().1.alpn_protocol(),
-        };
-        if protocol == Some(b"h2") { Connected::new().negotiated_h2() } else { Connected::new() }
     }
 }
 

@@ -3,8 +3,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use hyper_util::client::legacy;
-
 /// Why a request got no answer. One line, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
@@ -60,19 +58,41 @@ impl TransportError {
     }
 }
 
-impl From<legacy::Error> for TransportError {
-    fn from(error: legacy::Error) -> Self {
-        Self::of(&error, if error.is_connect() { Self::Connect } else { Self::Request })
-    }
-}
-
 impl From<hyper::Error> for TransportError {
     fn from(error: hyper::Error) -> Self {
         Self::of(&error, Self::Request)
     }
 }
 
+/// Why there is no answer, and whether the request may be sent again because of that.
+pub(super) enum Failure {
+    /// The peer cannot have seen the request.
+    NotBegun(TransportError),
+    /// The peer says that it did not begin with it.
+    Refused(TransportError),
+    /// The peer may have begun with it.
+    Begun(TransportError),
+}
+
+impl From<Failure> for TransportError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotBegun(error) | Failure::Refused(error) | Failure::Begun(error) => error,
+        }
+    }
+}
+
 impl TransportError {
+    /// There is no connection.
+    pub(super) fn connect(error: &(dyn Error + 'static)) -> Self {
+        Self::of(error, Self::Connect)
+    }
+
+    /// A connection ended during the exchange.
+    pub(super) fn broken_off(error: &std::io::Error) -> Self {
+        Self::of(error, Self::Request)
+    }
+
     /// What happened, unless it was something else: TLS, or a peer that is silent.
     fn of(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
         let cause = root_cause(error);

@@ -3,18 +3,15 @@
 //! It repeats a request only where nobody began with it, or where a redirect asks for that. Then it is made anew: that is
 //! rare, and a copy of each request would not be free.
 
-use std::error::Error;
-
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::answer::Body;
 use super::connector::Connector;
-use super::{KEEP_ALIVE, Limits, TransportError, redirect};
+use super::error::Failure;
+use super::pool::{Connected, Pool};
+use super::{Limits, TransportError, http2, redirect};
 use crate::model::Endpoint;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
@@ -22,7 +19,7 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("C
 const REFUSALS: usize = 2;
 
 /// Connections to destinations of the same trust.
-pub struct Client(legacy::Client<Connector, Full<Bytes>>);
+pub struct Client(Pool);
 
 /// Where a request goes.
 struct Way<'a> {
@@ -33,27 +30,24 @@ struct Way<'a> {
 
 impl Way<'_> {
     /// The request as it sets out, to this address.
-    fn begin(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Full<Bytes>> {
+    fn begin(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Bytes> {
         *request.uri_mut() = uri.clone();
         request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
         if self.is_foreign {
             redirect::drop_secrets(request.headers_mut());
         }
-        request.map(Full::new)
+        request
     }
 }
 
 impl Client {
     pub(super) fn new(connector: Connector, limits: &Limits) -> Self {
-        let mut builder = legacy::Client::builder(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(limits.pool_idle_timeout)
-            .pool_max_idle_per_host(limits.pool_idle_per_host)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE);
-        Self(builder.build(connector))
+        Self(Pool::new(connector, limits))
+    }
+
+    /// Closes connections that are idle for too long, or that the peer has closed.
+    pub(super) fn sweep(&self) {
+        self.0.sweep();
     }
 
     /// The answer to the request that is made, after the redirects that are followed.
@@ -61,7 +55,7 @@ impl Client {
         &self,
         mut make: impl FnMut() -> Request<Bytes> + Send,
         to: &Endpoint,
-    ) -> Result<Response<Incoming>, TransportError> {
+    ) -> Result<Response<Body>, TransportError> {
         let response = self.once(&mut make, Way { to, is_foreign: false }).await?;
         match redirect::target(to, &response) {
             Some(next) => Box::pin(self.follow(make, to, next.into(), response)).await,
@@ -74,8 +68,8 @@ impl Client {
         mut make: impl FnMut() -> Request<Bytes> + Send,
         from: &Endpoint,
         to: Endpoint,
-        mut response: Response<Incoming>,
-    ) -> Result<Response<Incoming>, TransportError> {
+        mut response: Response<Body>,
+    ) -> Result<Response<Body>, TransportError> {
         let mut is_foreign = from.origin() != to.origin();
         let mut at = to;
         for _ in 0..redirect::MAX_REDIRECTS {
@@ -91,27 +85,33 @@ impl Client {
         &self,
         make: &mut (impl FnMut() -> Request<Bytes> + Send),
         way: Way<'_>,
-    ) -> Result<Response<Incoming>, TransportError> {
-        let Some(uri) = way.to.uri() else {
-            return Err(TransportError::Request("no request can carry this URL".to_owned()));
-        };
+    ) -> Result<Response<Body>, TransportError> {
+        let uri = way.to.uri().ok_or_else(|| TransportError::Request("no request can carry this URL".to_owned()))?;
+        let host = self.0.host(uri)?;
         let mut refusals = 0;
         loop {
-            match self.0.request(way.begin(make(), uri)).await {
-                Err(error) if refusals < REFUSALS && is_refusal(&error) => refusals += 1,
+            let kept = host.take();
+            let is_new = kept.is_none();
+            let connected = match kept {
+                Some(connected) => connected,
+                None => Box::pin(self.0.connect(&host, uri)).await?,
+            };
+            let request = way.begin(make(), uri);
+            let answer = match connected {
+                Connected::Http1(connection) => {
+                    let begun = connection.begin(request, &host)?;
+                    begun.answer(&host).await.map(|answer| answer.map(Body::Http1))
+                }
+                Connected::Http2(connection) => {
+                    let begun = http2::begin(connection, request);
+                    http2::answer(begun, &host).await.map(|answer| answer.map(Body::Http2))
+                }
+            };
+            match answer {
+                Err(Failure::NotBegun(_)) if !is_new => {}
+                Err(Failure::Refused(_)) if refusals < REFUSALS => refusals += 1,
                 answer => return Ok(answer?),
             }
         }
     }
-}
-
-/// Whether the peer says that it did not begin with the request: it is closing the connection, or has too many streams
-/// (RFC 9113, 8.7). A pooled connection that turns out to be closed is dealt with by the pool.
-fn is_refusal(error: &legacy::Error) -> bool {
-    let cause = error.source().and_then(Error::source).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        let closing = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
-        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-        cause.is_remote() && (closing || refused)
-    })
 }

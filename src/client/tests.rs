@@ -1,6 +1,7 @@
 //! Clients against real sockets: what is shared, what is evicted, what an error says.
 
 mod exchange;
+mod http1;
 
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,0 +1,75 @@
+//! One connection that speaks HTTP/2 (RFC 9113), for all requests to a host.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::KEEP_ALIVE;
+use super::counted::Counted;
+use super::error::Failure;
+use super::pool::Host;
+
+/// Where requests are handed in. Clones share the connection, which ends after the last of them.
+pub(super) type Connection = http2::SendRequest<Full<Bytes>>;
+
+type Unsent = TrySendError<Request<Full<Bytes>>>;
+
+/// Agrees with the peer on how to speak.
+pub(super) async fn handshake(stream: Counted) -> hyper::Result<Connection> {
+    let executor = TokioExecutor::new();
+    let mut builder = http2::Builder::new(executor.clone());
+    builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+    let (connection, driver) = builder.handshake(stream).await?;
+    // What ends the connection is told to its requests.
+    executor.execute(async move { drop(driver.await) });
+    Ok(connection)
+}
+
+/// Sends a request; the head of its answer is to be waited for.
+pub(super) fn begin(
+    mut connection: Connection,
+    request: Request<Bytes>,
+) -> impl Future<Output = Result<Response<Incoming>, Unsent>> {
+    connection.try_send_request(request.map(Full::new))
+}
+
+/// The head of the answer. `host` no longer keeps a connection that takes no more requests.
+pub(super) async fn answer(
+    begun: impl Future<Output = Result<Response<Incoming>, Unsent>>,
+    host: &Host,
+) -> Result<Response<Incoming>, Failure> {
+    let failed = match begun.await {
+        Ok(answer) => return Ok(answer),
+        Err(failed) => failed,
+    };
+    let takes_no_more = failed.message().is_some();
+    let error = failed.into_error();
+    if takes_no_more {
+        host.leave_http2();
+        return Err(Failure::NotBegun(error.into()));
+    }
+    match refusal(&error) {
+        Some(refusal) => {
+            if refusal.is_go_away() {
+                host.leave_http2();
+            }
+            Err(Failure::Refused(error.into()))
+        }
+        None => Err(Failure::Begun(error.into())),
+    }
+}
+
+/// What the peer says if it did not begin with the request: it is closing the connection, or has too many streams
+/// (RFC 9113, 8.7).
+fn refusal(error: &hyper::Error) -> Option<&h2::Error> {
+    let cause = error.source()?.downcast_ref::<h2::Error>()?;
+    let closing = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
+    let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+    (cause.is_remote() && (closing || refused)).then_some(cause)
+}

@@ -1,0 +1,145 @@
+//! The connections of one client: by host, those over HTTP/1.1 each for one request at a time, one over HTTP/2 for all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, Uri};
+use tokio::time::Instant;
+
+use super::connector::Connector;
+use super::{Limits, TransportError, http1, http2};
+
+/// Connections that can be used again.
+pub(super) struct Pool {
+    connector: Connector,
+    hosts: Mutex<HashMap<(Scheme, Authority), Arc<Host>>>,
+    max_idle: usize,
+    idle_timeout: Duration,
+}
+
+/// A host and port, and the connections to it that nobody uses.
+pub(super) struct Host {
+    /// As requests name it.
+    pub(super) name: HeaderValue,
+    max_idle: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The latest one is last, and used first.
+    idle: Vec<(http1::Connection, Instant)>,
+    /// Shared by all requests.
+    http2: Option<(http2::Connection, Instant)>,
+}
+
+/// What a request goes out by.
+pub(super) enum Connected {
+    /// A connection for this request alone.
+    Http1(http1::Connection),
+    /// A connection that is shared.
+    Http2(http2::Connection),
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector, limits: &Limits) -> Self {
+        let hosts = Mutex::default();
+        Self { connector, hosts, max_idle: limits.pool_idle_per_host, idle_timeout: limits.pool_idle_timeout }
+    }
+
+    /// The host that this URI names.
+    pub(super) fn host(&self, uri: &Uri) -> Result<Arc<Host>, TransportError> {
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(TransportError::Request("no request can carry this URL".to_owned()));
+        };
+        let mut hosts = lock(&self.hosts);
+        let key = (scheme.clone(), authority.clone());
+        if let Some(host) = hosts.get(&key) {
+            return Ok(Arc::clone(host));
+        }
+        let name = HeaderValue::from_str(authority.as_str());
+        let name = name.map_err(|error| TransportError::Request(format!("no request can name this host: {error}")))?;
+        let host = Arc::new(Host { name, max_idle: self.max_idle, kept: Mutex::default() });
+        hosts.insert(key, Arc::clone(&host));
+        Ok(host)
+    }
+
+    /// A new connection to the host of this URI.
+    pub(super) async fn connect(&self, host: &Host, uri: &Uri) -> Result<Connected, TransportError> {
+        let stream = self.connector.connect(uri.clone()).await.map_err(|error| TransportError::connect(&*error))?;
+        if !stream.is_http2() {
+            return Ok(Connected::Http1(http1::Connection::new(stream)));
+        }
+        // While this one was made, another may have been, which is for all.
+        if let Some(http2) = lock(&host.kept).http2() {
+            return Ok(Connected::Http2(http2));
+        }
+        let http2 = http2::handshake(stream).await?;
+        lock(&host.kept).http2 = Some((http2.clone(), Instant::now()));
+        Ok(Connected::Http2(http2))
+    }
+
+    /// Closes what nobody has used for long, or the peer has closed.
+    pub(super) fn sweep(&self) {
+        let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();
+        for host in hosts {
+            host.sweep(self.idle_timeout);
+        }
+        lock(&self.hosts).retain(|_, host| Arc::strong_count(host) > 1 || !lock(&host.kept).is_empty());
+    }
+}
+
+impl Host {
+    /// A connection that can be used now; a shared one first.
+    pub(super) fn take(&self) -> Option<Connected> {
+        let mut kept = lock(&self.kept);
+        if let Some(http2) = kept.http2() {
+            return Some(Connected::Http2(http2));
+        }
+        while let Some((mut connection, _)) = kept.idle.pop() {
+            if connection.is_silent() {
+                return Some(Connected::Http1(connection));
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(&self, connection: http1::Connection) {
+        let mut kept = lock(&self.kept);
+        if kept.idle.len() < self.max_idle {
+            kept.idle.push((connection, Instant::now()));
+        }
+    }
+
+    fn sweep(&self, idle_timeout: Duration) {
+        let is_fresh = |used: Instant| used.elapsed() < idle_timeout;
+        let mut kept = lock(&self.kept);
+        kept.idle.retain_mut(|(connection, used)| is_fresh(*used) && connection.is_silent());
+        kept.idle.shrink_to_fit();
+        kept.http2.take_if(|(http2, used)| !is_fresh(*used) || http2.is_closed());
+    }
+
+    /// The shared connection takes no more requests.
+    pub(super) fn leave_http2(&self) {
+        lock(&self.kept).http2 = None;
+    }
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.http2.is_none()
+    }
+
+    fn http2(&mut self) -> Option<http2::Connection> {
+        let (http2, used) = self.http2.as_mut().filter(|(http2, _)| !http2.is_closed())?;
+        *used = Instant::now();
+        Some(http2.clone())
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,229 @@
+//! HTTP/1.1 against peers that say exactly this: what an answer is, and which connections are used again (RFC 9112).
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// A peer that does this on each connection, in the order in which they come: an answer to each request, then it closes.
+/// Gives its port, and the number of the connection by which each request came.
+async fn scripted(script: &[&[&str]]) -> (u16, mpsc::Receiver<usize>, JoinSet<()>) {
+    let script: Vec<Vec<String>> =
+        script.iter().map(|one| one.iter().map(|&answer| answer.to_owned()).collect()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let ((seen, requests), mut peer) = (mpsc::channel(10), JoinSet::new());
+    peer.spawn(async move {
+        let mut connections = JoinSet::new();
+        for (number, answers) in script.into_iter().enumerate() {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            connections.spawn(answer(stream, answers, (number, seen.clone())));
+        }
+        connections.join_all().await;
+    });
+    (port, requests, peer)
+}
+
+async fn answer(mut stream: TcpStream, answers: Vec<String>, (number, seen): (usize, mpsc::Sender<usize>)) {
+    for answer in answers {
+        if read_request(&mut stream).await.is_err() {
+            break;
+        }
+        seen.send(number).await.expect("somebody listens");
+        stream.write_all(answer.as_bytes()).await.expect("written");
+    }
+}
+
+/// A head, and the one byte of the body.
+async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\nx") {
+        read.push(stream.read_u8().await?);
+    }
+    Ok(())
+}
+
+async fn ask(clients: &ClientCache, port: u16) -> Result<Response<Bytes>, TransportError> {
+    let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
+    clients.send(|| Request::new(Bytes::from_static(b"x")), &to, Duration::from_secs(10)).await
+}
+
+/// Until the kernel has told this process what the peers have done.
+async fn told() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+const ACCEPTED: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn an_answer_is_what_its_framing_says() {
+    let event = "ce-specversion: 1.0\r\n";
+    for (answer, body) in [
+        (format!("HTTP/1.1 200 OK\r\n{event}content-length: 4\r\n\r\nfour"), "four"),
+        (
+            format!("HTTP/1.1 200 OK\r\n{event}transfer-encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n1\r\nd\r\n0\r\n\r\n"),
+            "abcd",
+        ),
+        (
+            format!("HTTP/1.1 200 OK\r\n{event}transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\ntrailer: t\r\n\r\n"),
+            "ab",
+        ),
+        (format!("HTTP/1.1 200 OK\r\n{event}\r\nuntil the end"), "until the end"),
+        (format!("HTTP/1.0 200 OK\r\n{event}\r\nold"), "old"),
+        (
+            format!(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\n{event}content-length: 1\r\n\r\n1"
+            ),
+            "1",
+        ),
+        ("HTTP/1.1 204 No Content\r\ncontent-length: 3\r\n\r\n".to_owned(), ""),
+        ("HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nwhy".to_owned(), "why"),
+    ] {
+        let (port, _requests, _peer) = scripted(&[&[&answer]]).await;
+        let got = ask(&cache(Limits::default()), port).await;
+        assert_eq!(got.expect("an answer").body(), body, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_an_error_that_says_so() {
+    for (answer, words) in [
+        ("", "closed before the answer was whole"),
+        ("HTTP/1.1 202 Acc", "closed before the answer was whole"),
+        ("HTTP/1.1 503 No\r\ncontent-length: 9\r\n\r\nhalf", "closed before the answer was whole"),
+        ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhalf", "closed before the answer was whole"),
+        ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "not HTTP/1.1"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", "not HTTP/1.1"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", "not HTTP/1.1"),
+        ("HTTP/1.1 099 No\r\n\r\n", "not HTTP/1.1"),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "not HTTP/1.1"),
+        ("\u{15}\u{3}\u{1}\0\u{2}\u{2}", "not HTTP/1.1"),
+    ] {
+        let (port, _requests, _peer) = scripted(&[&[answer]]).await;
+        let error = ask(&cache(Limits::default()), port).await.expect_err(answer);
+        assert_eq!(error.reason(), "request", "{answer}: {error}");
+        assert!(error.to_string().contains(words), "{answer}: {error}");
+    }
+}
+
+/// What a peer says without end is not kept without end.
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_given_up() {
+    for start in ["HTTP/1.1 200 OK\r\na: ", "HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n"] {
+        let endless = start.to_owned() + &"1".repeat(100_000);
+        let (port, _requests, _peer) = scripted(&[&[&endless, ACCEPTED]]).await;
+        let error = ask(&cache(Limits::default()), port).await.expect_err("no answer");
+        assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_if_all_was_whole() {
+    for (first, again) in [
+        (ACCEPTED, true),
+        ("HTTP/1.1 204 No Content\r\n\r\n", true),
+        ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nwhy\r\n0\r\n\r\n", true),
+        ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na", true),
+        ("HTTP/1.1 302 There\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", true),
+        ("HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", false),
+        ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", false),
+        ("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\nmore than was said", false),
+        ("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n", false),
+    ] {
+        let (port, mut requests, _peer) = scripted(&[&[first, ACCEPTED][..]; 2]).await;
+        let clients = cache(Limits::default());
+        ask(&clients, port).await.expect("an answer");
+        told().await;
+        ask(&clients, port).await.expect("an answer");
+        let connections = [requests.recv().await, requests.recv().await];
+        assert_eq!(connections, [Some(0), Some(usize::from(!again))], "{first}");
+    }
+}
+
+/// Peers close connections that are idle. No event may fail of it.
+#[tokio::test]
+async fn a_connection_that_the_peer_has_closed_is_not_used() {
+    let (port, mut requests, mut peer) = scripted(&[&[ACCEPTED], &[ACCEPTED], &[ACCEPTED]]).await;
+    let clients = cache(Limits::default());
+    for number in 0..3 {
+        ask(&clients, port).await.expect("an answer");
+        assert_eq!(requests.recv().await, Some(number));
+        told().await;
+    }
+    peer.join_next().await.expect("a peer").expect("it has ended");
+}
+
+#[tokio::test]
+async fn idle_connections_end() {
+    for (answers, idle) in [(1, Limits::default().pool_idle_timeout), (2, Duration::ZERO)] {
+        let (port, _requests, _peer) = scripted(&[&vec![ACCEPTED; answers]]).await;
+        let traffic = Arc::new(Traffic::default());
+        let clients = cache(Limits { pool_idle_timeout: idle, ..Limits::default() }).counted(Arc::clone(&traffic));
+        ask(&clients, port).await.expect("an answer");
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while traffic.open.get() > 0 {
+                clients.sweep();
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the peer closed it, or it was idle for too long");
+    }
+}
+
+/// An answer may come before all of the request is written: 413, say.
+#[tokio::test]
+async fn an_early_answer_is_heard() {
+    let (port, _peer) = early("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
+    let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
+    let body = Bytes::from(vec![b'x'; 32 * 1024 * 1024]);
+    let sent = cache(Limits::default()).send(|| Request::new(body.clone()), &to, Duration::from_secs(10)).await;
+    assert_eq!(sent.expect("an answer").status(), 413);
+}
+
+/// A peer that reads the start of a request, answers, and then neither reads nor closes.
+async fn early(answer: &'static str) -> (u16, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let mut peer = JoinSet::new();
+    peer.spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.read_u8().await.expect("a request");
+        stream.write_all(answer.as_bytes()).await.expect("written");
+        std::future::pending::<()>().await;
+    });
+    (port, peer)
+}
+
+/// One that takes its time to read, in pieces of its own.
+#[tokio::test]
+async fn a_large_body_arrives_whole() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let sent: Bytes = (0..4_000_000u32).map(|n| (n % 251) as u8).collect();
+    let length = sent.len();
+    let mut peer = JoinSet::new();
+    peer.spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut read = vec![0; 1];
+        stream.read_exact(&mut read).await.expect("a request");
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(stream.read_u8().await.expect("a head"));
+        }
+        let head = String::from_utf8(read).expect("text");
+        assert!(head.contains(&format!("content-length: {length}\r\n")), "{head}");
+        let mut body = vec![0; length];
+        for piece in body.chunks_mut(100_000) {
+            stream.read_exact(piece).await.expect("more");
+            told().await;
+        }
+        stream.write_all(ACCEPTED.as_bytes()).await.expect("written");
+        body
+    });
+    let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
+    let answer = cache(Limits::default()).send(|| Request::new(sent.clone()), &to, Duration::from_secs(10)).await;
+    assert_eq!(answer.expect("an answer").status(), 202);
+    assert_eq!(peer.join_next().await.expect("a peer").expect("a body"), sent);
+}
