@@ -1,5 +1,7 @@
 //! HTTP/1.1 against peers that say exactly this: what an answer is, and which connections are used again (RFC 9112).
 
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -7,9 +9,9 @@ use super::*;
 
 /// A peer that does this on each connection, in the order in which they come: an answer to each request, then it closes.
 /// Gives its port, and the number of the connection by which each request came.
-async fn scripted(script: &[&[&str]]) -> (u16, mpsc::Receiver<usize>, JoinSet<()>) {
-    let script: Vec<Vec<String>> =
-        script.iter().map(|one| one.iter().map(|&answer| answer.to_owned()).collect()).collect();
+async fn scripted<A: AsRef<[u8]>>(script: &[&[A]]) -> (u16, mpsc::Receiver<usize>, JoinSet<()>) {
+    let script: Vec<Vec<Vec<u8>>> =
+        script.iter().map(|one| one.iter().map(|answer| answer.as_ref().to_vec()).collect()).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let ((seen, requests), mut peer) = (mpsc::channel(10), JoinSet::new());
@@ -24,13 +26,15 @@ async fn scripted(script: &[&[&str]]) -> (u16, mpsc::Receiver<usize>, JoinSet<()
     (port, requests, peer)
 }
 
-async fn answer(mut stream: TcpStream, answers: Vec<String>, (number, seen): (usize, mpsc::Sender<usize>)) {
+async fn answer(mut stream: TcpStream, answers: Vec<Vec<u8>>, (number, seen): (usize, mpsc::Sender<usize>)) {
     for answer in answers {
         if read_request(&mut stream).await.is_err() {
             break;
         }
         seen.send(number).await.expect("somebody listens");
-        stream.write_all(answer.as_bytes()).await.expect("written");
+        if stream.write_all(&answer).await.is_err() {
+            break;
+        }
     }
 }
 
@@ -226,4 +230,41 @@ async fn a_large_body_arrives_whole() {
     let answer = cache(Limits::default()).send(|| Request::new(sent.clone()), &to, Duration::from_secs(10)).await;
     assert_eq!(answer.expect("an answer").status(), 202);
     assert_eq!(peer.join_next().await.expect("a peer").expect("a body"), sent);
+}
+
+/// Answers, and such with some bytes replaced.
+fn near_answers() -> impl Strategy<Value = Vec<u8>> {
+    let answers = [
+        ACCEPTED,
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\nce-specversion: 1.0\r\n\r\nuntil the end",
+        "HTTP/1.1 200 OK\r\nce-specversion: 1.0\r\ntransfer-encoding: gzip, chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nt: u\r\n\r\n",
+        "HTTP/1.1 503 No\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 3, 3\r\n\r\nwhy",
+        "HTTP/1.1 307 There\r\nlocation: http://[\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    ];
+    let bytes = prop_oneof![prop::collection::vec(any::<u8>(), 0..8), "[ -~\r\n]{0,8}".prop_map(String::into_bytes)];
+    (select(answers.to_vec()), any::<Index>(), 0usize..8, bytes).prop_map(|(answer, at, length, bytes)| {
+        let mut answer = answer.as_bytes().to_vec();
+        let at = at.index(answer.len() + 1);
+        answer.splice(at..(at + length).min(answer.len()), bytes);
+        answer
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever a peer says before it closes is an answer or an error, and the next request does not suffer from it.
+    #[test]
+    fn every_answer_ends(answer in near_answers()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (port, _requests, _peer) = scripted(&[&[&answer[..]], &[ACCEPTED.as_bytes()], &[ACCEPTED.as_bytes()]]).await;
+            let clients = cache(Limits::default());
+            if let Err(error) = ask(&clients, port).await {
+                assert_eq!(error.reason(), "request", "{error}");
+            }
+            told().await;
+            ask(&clients, port).await.expect("an answer");
+        });
+    }
 }
