@@ -129,11 +129,11 @@ fn bytes(found: &list::Found) -> io::Result<Vec<u8>> {
 fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>) {
     let Parsed { mut value, lines } = parsed;
     let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind == "List");
+    let lines_of_items = if is_list { lines.of_each(&value, "items") } else { Vec::new() };
     match value.get_mut("items").filter(|_| is_list) {
         Some(Value::Array(items)) => {
-            for (index, item) in std::mem::take(items).into_iter().enumerate() {
-                let lines = lines.field("items").and_then(|items| items.element(index)).cloned().unwrap_or_default();
-                flatten(Parsed { value: item, lines }, file, documents);
+            for (value, lines) in std::mem::take(items).into_iter().zip(lines_of_items) {
+                flatten(Parsed { value, lines }, file, documents);
             }
         }
         _ => documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) }),

@@ -48,7 +48,7 @@ impl Document {
 
     /// The line of a field, or of the deepest part of its path that is there.
     pub(crate) fn line(&self, field: &str) -> Option<usize> {
-        self.origin.as_ref()?.lines.of(field)
+        self.origin.as_ref()?.lines.of(&self.value, field)
     }
 
     /// `file:line`, for messages about another object.

@@ -3,6 +3,7 @@
 //! A text is cut at its document markers first, so that one bad document does not hide the problems of the others, and
 //! so that the budgets against hostile YAML count per document.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -15,39 +16,56 @@ const MAX_DEPTH: usize = 128;
 /// not enough for [`MAX_DEPTH`].
 const STACK: usize = 16 << 20;
 
-/// The lines of a value and of everything inside it.
+/// The lines of a value and of everything inside it: its own first, then those of what is in it, in the order in which it
+/// is written. That of a field is the line of its key; 0 if not known. Without keys, which the value has already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lines {
-    /// The line of its key, or of the value itself; 0 if not known.
-    at: usize,
-    /// By key, or by `[index]`.
-    inside: Vec<(String, Lines)>,
-}
+pub(crate) struct Lines(Box<[u32]>);
 
 impl Lines {
     /// The line of the field at a path such as `spec.subscribers[0].delivery`, or of the deepest part of it that is
-    /// there; `None` if not known.
-    pub(crate) fn of(&self, path: &str) -> Option<usize> {
-        let deeper = self.inside.iter().find_map(|(key, lines)| {
-            let rest = path.strip_prefix(key.as_str())?;
-            // A key of a map may contain dots itself, so the key must end where a part of the path ends.
-            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| (rest.strip_prefix('.').unwrap_or(rest), lines))
-        });
-        match deeper {
-            Some((rest, lines)) => lines.of(rest),
-            None => Some(self.at).filter(|line| *line > 0),
+    /// there; `None` if not known. `value` is what the lines are of.
+    pub(crate) fn of(&self, value: &Value, path: &str) -> Option<usize> {
+        let line = self.0.get(place(value, path))?;
+        usize::try_from(*line).ok().filter(|line| *line > 0)
+    }
+
+    /// Cuts out the lines of each of these values, which stand one after the other from the field at a path on.
+    pub(crate) fn of_each(&self, value: &Value, path: &str) -> Vec<Self> {
+        let first = place(value, path) + 1;
+        let elements = value.get(path).and_then(Value::as_array).into_iter().flatten();
+        let cut = |start: &mut usize, element: &Value| {
+            let end = *start + count(element);
+            let lines = self.0.get(*start..end).unwrap_or_default();
+            *start = end;
+            Some(Self(lines.into()))
+        };
+        elements.scan(first, cut).collect()
+    }
+}
+
+/// How many values come before the one at a path, or before the deepest part of it that is there.
+fn place(value: &Value, path: &str) -> usize {
+    let mut before = 1;
+    for (key, inner) in parts(value) {
+        // A key of a map may contain dots itself, so the key must end where a part of the path ends.
+        match path.strip_prefix(&*key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
+            Some(rest) => return before + place(inner, rest.strip_prefix('.').unwrap_or(rest)),
+            None => before += count(inner),
         }
     }
+    0
+}
 
-    /// The lines of a field of a mapping.
-    pub(crate) fn field(&self, key: &str) -> Option<&Self> {
-        self.inside.iter().find(|(name, _)| name == key).map(|(_, lines)| lines)
-    }
+/// How many values there are in one, itself included.
+fn count(value: &Value) -> usize {
+    parts(value).map(|(_, inner)| count(inner)).sum::<usize>() + 1
+}
 
-    /// The lines of the element at an index.
-    pub(crate) fn element(&self, index: usize) -> Option<&Self> {
-        self.inside.get(index).map(|(_, lines)| lines)
-    }
+/// What is right in a value, by key or by `[index]`.
+fn parts(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
+    let fields = value.as_object().into_iter().flatten().map(|(key, inner)| (key.into(), inner));
+    let elements = value.as_array().into_iter().flatten().enumerate();
+    fields.chain(elements.map(|(index, inner)| (format!("[{index}]").into(), inner)))
 }
 
 /// One document: its value and where things are in it.
@@ -118,9 +136,9 @@ fn document(lines_before: usize, chunk: &str) -> Result<Parsed, Broken> {
     let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: MAX_DEPTH } };
     match serde_saphyr::from_str_with_options::<Spanned<Node>>(chunk, options) {
         Ok(node) => {
-            let at = line_of(&node);
-            let (value, lines) = split(node, at, lines_before);
-            Ok(Parsed { value, lines })
+            let (at, mut lines) = (line_of(&node), Vec::new());
+            let value = split(node, at, &mut lines);
+            Ok(Parsed { value, lines: within(lines_before, &lines) })
         }
         Err(error) => Err(broken(&error, lines_before, chunk)),
     }
@@ -138,24 +156,18 @@ fn line_of<T>(spanned: &Spanned<T>) -> u64 {
     spanned.referenced.line()
 }
 
-/// Takes values and lines apart. `at` is the line that the value counts as being on, within its piece of the text.
-fn split(node: Spanned<Node>, at: u64, lines_before: usize) -> (Value, Lines) {
-    let mut inside = Vec::new();
-    let mut add = |key: String, node: Spanned<Node>, at: u64| {
-        let (value, lines) = split(node, at, lines_before);
-        inside.push((key, lines));
-        value
-    };
-    let value = match node.value {
+/// Takes a value out, and adds the lines in it to `lines`, as if those of one document began at 1.
+fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>) -> Value {
+    lines.push(at);
+    match node.value {
         Node::Scalar(value) => value,
-        Node::Sequence(nodes) => nodes
-            .into_iter()
-            .enumerate()
-            .map(|(index, node)| {
+        Node::Sequence(nodes) => {
+            let element = |node| {
                 let at = line_of(&node);
-                add(format!("[{index}]"), node, at)
-            })
-            .collect(),
+                split(node, at, lines)
+            };
+            nodes.into_iter().map(element).collect()
+        }
         Node::Mapping(entries) => {
             let mut map = Map::with_capacity(entries.len());
             for (key, node) in entries {
@@ -164,14 +176,20 @@ fn split(node: Spanned<Node>, at: u64, lines_before: usize) -> (Value, Lines) {
                     0 => line_of(&node),
                     line => line,
                 };
-                let value = add(key.value.clone(), node, at);
-                map.insert(key.value, value);
+                map.insert(key.value, split(node, at, lines));
             }
             Value::Object(map)
         }
+    }
+}
+
+/// The lines of a piece of a text, within the text.
+fn within(lines_before: usize, lines: &[u64]) -> Lines {
+    let line = |line: &u64| match *line {
+        0 => 0,
+        line => usize::try_from(line).ok().and_then(|line| u32::try_from(lines_before + line).ok()).unwrap_or_default(),
     };
-    let at = usize::try_from(at).map_or(0, |line| if line == 0 { 0 } else { lines_before + line });
-    (value, Lines { at, inside })
+    Lines(lines.iter().map(line).collect())
 }
 
 /// A YAML value, each part of which knows its place.

@@ -49,9 +49,9 @@ spec:
         ("missing", 2),
         ("", 2),
     ] {
-        assert_eq!(document.lines.of(path), Some(line), "{path}");
+        assert_eq!(document.lines.of(&document.value, path), Some(line), "{path}");
     }
-    assert_eq!(Lines::default().of("spec"), None);
+    assert_eq!(Lines::default().of(&document.value, "spec"), None);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn documents_are_cut_at_markers_and_count_lines_through() {
     let documents = all(text);
     let values: Vec<_> = documents.iter().map(|document| document.value.clone()).collect();
     assert_eq!(values, [json!({"a": 1}), json!({"b": "--- text\n...\n"}), json!({"c": 3})]);
-    let lines: Vec<_> = ["a", "b", "c"].iter().zip(&documents).map(|(key, d)| d.lines.of(key)).collect();
+    let lines: Vec<_> = ["a", "b", "c"].iter().zip(&documents).map(|(key, d)| d.lines.of(&d.value, key)).collect();
     assert_eq!(lines, [Some(5), Some(7), Some(12)]);
     assert!(all("").is_empty() && all("---\n---\n# x\n").is_empty());
 }
@@ -78,7 +78,7 @@ fn scalars_are_what_kubernetes_reads() {
 fn anchors_count_where_they_are_used() {
     let document = &all("a: &x\n  k: 1\nb: *x\nc:\n  <<: *x\n  l: 2\n")[0];
     assert_eq!(document.value, json!({"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}));
-    assert_eq!(document.lines.of("b"), Some(3));
+    assert_eq!(document.lines.of(&document.value, "b"), Some(3));
 }
 
 #[test]
