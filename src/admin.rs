@@ -71,7 +71,7 @@ impl Admin {
         let wanted = |object: &&Arc<Object>| {
             object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
         };
-        let items: Vec<&str> = inventory.objects.iter().filter(wanted).map(|object| &*object.json).collect();
+        let items: Vec<String> = inventory.objects.iter().filter(wanted).map(|object| object.json()).collect();
         format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","))
     }
 }

@@ -25,7 +25,9 @@ pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind, Storage};
 pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format, Order};
 pub use duration::parse_duration;
 pub use event_types::EventTypeOwner;
-pub use inventory::{Condition, Inventory, Object, ObjectKind};
+pub use inventory::{
+    Address, Condition, Conditions, Entrance, Form, Inventory, Object, ObjectKind, Subscriber, Unready,
+};
 pub use observability::{Export, Observability};
 pub use relay::{BrokerRelay, Relays, Role, TriggerRelay};
 pub use routing_table::{Find, Hosts, RoutingTable};

@@ -94,7 +94,24 @@ pub(super) fn parsed(name: &str, text: &str, digest: [u8; 32], before: Option<&A
         let message = "holds no objects: write some, or remove the file";
         return kept(name, before, Some(digest), vec![Problem::of_file(Severity::Warning, name, None, message)]);
     }
+    share(&mut documents, before);
     Arc::new(File { name: file, digest: Some(digest), documents: Arc::new(documents), problems })
+}
+
+/// Makes what has not changed the same value as before.
+fn share(documents: &mut [Document], before: Option<&Arc<File>>) {
+    fn name(document: &Document) -> [Option<&str>; 3] {
+        [&["kind"][..], &["metadata", "namespace"], &["metadata", "name"]].map(|path| document.text(path))
+    }
+    let before = before.into_iter().flat_map(|before| before.documents.iter());
+    let known: HashMap<_, _> = before.map(|document| (name(document), &document.value)).collect();
+    for document in documents {
+        // As text, since its lines go by the order in which it is written.
+        let same = known.get(&name(document)).filter(|known| known.to_string() == document.value.to_string());
+        if let Some(same) = same.map(|same| Arc::clone(same)) {
+            document.value = same;
+        }
+    }
 }
 
 /// A file whose content does not count: with the objects that it had before.

@@ -1,9 +1,16 @@
 //! What is configured, as Knative-shaped objects with status: what `sealpost get` shows.
+//!
+//! An object is kept as it was written and as it is served, which others hold, too; its JSON is made when somebody asks.
+
+mod json;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
+use url::Url;
+
+use super::{Addressable, Subscription};
 
 /// Which list an object is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,23 +26,104 @@ pub enum ObjectKind {
 }
 
 /// A Knative condition (`knative.dev/pkg/apis.Condition`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Condition {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Condition<'c> {
     /// Such as `Ready`.
     #[serde(rename = "type")]
-    pub ty: String,
+    pub ty: &'c str,
     /// `True`, `False` or `Unknown`.
-    pub status: String,
+    pub status: &'c str,
     /// A word for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<&'c str>,
     /// A sentence for people.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<&'c str>,
+}
+
+/// The conditions of an object: `Ready` and its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// The types of the parts, which are `True` if the object is served, even if that is in its last good form.
+    pub parts: &'static [&'static str],
+    /// Whether it is served.
+    pub served: bool,
+    /// Why it is not ready; `None` if it is.
+    pub unready: Option<Box<Unready>>,
+}
+
+/// Why an object is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// `False` or `Unknown`.
+    pub status: &'static str,
+    /// A word for programs.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What an object is served as, as far as its status says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// There is nothing to say but the conditions.
+    Nothing,
+    /// A channel or broker.
+    Entrance(Box<Entrance>),
+    /// A channel of a cluster, whose addresses are those of its written status, with these subscribers; `None` if it is not
+    /// served.
+    Reconciled(Option<Box<[Subscriber]>>),
+    /// A Trigger or Subscription.
+    Exit {
+        /// What is served.
+        subscription: Arc<Subscription>,
+        /// What channels and brokers of this process can be verified with.
+        own_ca_certs: Option<Arc<str>>,
+    },
+}
+
+/// Where a channel or broker takes events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// `status.addresses`; the last one is `status.address`.
+    pub addresses: Box<[Address]>,
+    /// What those by https, and other ones of this process, can be verified with.
+    pub ca_certs: Option<Arc<str>>,
+    /// Of the tokens that are asked for, if they are.
+    pub audience: Option<String>,
+    /// Who gets what could not be delivered.
+    pub dead_letter_sink: Option<Addressable>,
+    /// Of a channel.
+    pub subscribers: Option<Box<[Subscriber]>>,
+}
+
+/// One of `status.addresses`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `http` or `https`.
+    pub name: &'static str,
+    url: Box<str>,
+}
+
+impl Address {
+    /// A URL of this name.
+    #[must_use]
+    pub fn new(name: &'static str, url: &Url) -> Self {
+        Self { name, url: json::shown(url).into() }
+    }
+}
+
+/// What names one of `status.subscribers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subscriber {
+    /// Its uid.
+    Uid(Box<str>),
+    /// Its name, where it is written without a uid.
+    Name(Box<str>),
 }
 
 /// One object with its status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Object {
     /// Which list it is in.
     pub kind: ObjectKind,
@@ -43,43 +131,73 @@ pub struct Object {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
-    /// The `kind` that it was written with.
-    pub written_kind: Option<Box<str>>,
-    /// Name of the channel of a Subscription, or of the Broker of a Trigger.
-    pub parent: Option<Box<str>>,
-    /// `status.address.url`.
-    pub url: Option<Box<str>>,
-    /// Its condition `Ready`.
-    pub ready: Option<Condition>,
-    /// The whole object as JSON: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As text, since a tree of values takes
-    /// many times as much, and it is only shown.
-    pub json: Box<str>,
+    /// As written.
+    pub written: Arc<Value>,
+    /// The conditions of its status.
+    pub conditions: Conditions,
+    /// The rest of its status.
+    pub form: Form,
 }
 
-impl Object {
-    /// What stands in an object's `value`.
+impl Conditions {
+    /// The condition `Ready`.
     #[must_use]
-    pub fn new(kind: ObjectKind, namespace: &str, name: &str, value: &Value) -> Self {
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(Box::from);
-        let parent = match kind {
-            ObjectKind::Channel | ObjectKind::Broker => None,
-            ObjectKind::Trigger => text("/spec/broker"),
-            ObjectKind::Subscription => text("/spec/channel/name"),
-        };
-        let conditions = value.pointer("/status/conditions").and_then(Value::as_array);
-        let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
-        Self {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            written_kind: text("/kind"),
-            parent,
-            url: text("/status/address/url"),
-            ready: ready.and_then(|ready| Condition::deserialize(ready).ok()),
-            json: value.to_string().into(),
+    pub fn ready(&self) -> Condition<'_> {
+        let (ty, unready) = ("Ready", self.unready.as_deref());
+        Condition {
+            ty,
+            status: unready.map_or("True", |unready| unready.status),
+            reason: unready.map(|unready| unready.reason),
+            message: unready.map(|unready| unready.message.as_str()),
         }
     }
 }
+
+impl Object {
+    /// The `kind` that it was written with.
+    #[must_use]
+    pub fn written_kind(&self) -> Option<&str> {
+        self.text("/kind")
+    }
+
+    /// Name of the channel of a Subscription, or of the Broker of a Trigger.
+    #[must_use]
+    pub fn parent(&self) -> Option<&str> {
+        match self.kind {
+            ObjectKind::Channel | ObjectKind::Broker => None,
+            ObjectKind::Trigger => self.text("/spec/broker"),
+            ObjectKind::Subscription => self.text("/spec/channel/name"),
+        }
+    }
+
+    /// `status.address.url`.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        match &self.form {
+            Form::Entrance(entrance) => entrance.addresses.last().map(|address| &*address.url),
+            Form::Reconciled(_) => self.text("/status/address/url"),
+            Form::Nothing | Form::Exit { .. } => None,
+        }
+    }
+
+    fn text(&self, pointer: &str) -> Option<&str> {
+        self.written.pointer(pointer)?.as_str()
+    }
+
+    /// All of it but what is written.
+    fn made(&self) -> (ObjectKind, &str, &str, &Conditions, &Form) {
+        (self.kind, &self.namespace, &self.name, &self.conditions, &self.form)
+    }
+}
+
+/// Objects that are shown alike are equal: what else is written does not matter.
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.made() == other.made() && (Arc::ptr_eq(&self.written, &other.written) || self.json() == other.json())
+    }
+}
+
+impl Eq for Object {}
 
 /// Everything that is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

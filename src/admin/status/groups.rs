@@ -219,16 +219,16 @@ fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Obje
         ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger),
         ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription),
     };
-    let draft = draft(drafts, parent_kind, namespace, object.parent.as_deref().unwrap_or("(none)"));
+    let draft = draft(drafts, parent_kind, namespace, object.parent().unwrap_or("(none)"));
     let row = draft.rows.entry((kind, namespace, name)).or_insert_with(|| named(kind, namespace, name));
-    row.ready = object.ready.as_ref().map(Ready::from);
+    row.ready = Some(object.conditions.ready().into());
 }
 
 fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
     let group = &mut draft.group;
-    group.kind = object.written_kind.as_deref().unwrap_or(group.kind);
-    group.url = object.url.as_deref().map(scrub);
-    group.ready = object.ready.as_ref().map(Ready::from);
+    group.kind = object.written_kind().unwrap_or(group.kind);
+    group.url = object.url().map(scrub);
+    group.ready = Some(object.conditions.ready().into());
 }
 
 /// Where the roles `ingress` and `filter` send to. What a channel did not take, its sender has again.
@@ -286,9 +286,9 @@ fn split(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.split_once('/')
 }
 
-impl From<&Condition> for Ready {
-    fn from(Condition { status, reason, message, .. }: &Condition) -> Self {
-        let part = |text: &Option<String>| scrub(text.as_deref().unwrap_or_default());
+impl From<Condition<'_>> for Ready {
+    fn from(Condition { status, reason, message, .. }: Condition<'_>) -> Self {
+        let part = |text: Option<&str>| scrub(text.unwrap_or_default());
         Self { status: scrub(status), reason: part(reason), message: part(message) }
     }
 }

@@ -63,6 +63,20 @@ fn lists_are_taken_apart_and_keep_their_lines() {
     assert_eq!(kinds, [(Some("Broker"), Some(4)), (Some("Trigger"), Some(8))]);
 }
 
+/// A configuration costs what has changed; lines go by the order of what is written.
+#[test]
+fn what_has_not_changed_is_the_same_value() {
+    let text = |second: &str| format!("kind: A\nmetadata: {{name: a}}\n---\nkind: A\nmetadata: {{name: b}}\n{second}");
+    let before = parsed("a.yaml", &text("x: 1\ny: 2\n"), [0; 32], None);
+    for (now, is_same) in [("\n\nx: 1\ny: 2\n", true), ("y: 2\nx: 1\n", false), ("x: 1\ny: 3\n", false)] {
+        let after = parsed("a.yaml", &format!("# more\n{}", text(now)), [1; 32], Some(&before));
+        let same = |index: usize| Arc::ptr_eq(&before.documents[index].value, &after.documents[index].value);
+        assert_eq!((same(0), same(1)), (true, is_same), "{now:?}");
+        let line = after.documents[1].line("x").expect("a line");
+        assert_eq!(format!("# more\n{}", text(now)).lines().nth(line - 1), Some("x: 1"));
+    }
+}
+
 #[test]
 fn what_cannot_be_read_is_a_problem_of_its_file() {
     let directory = directory(&[

@@ -1,31 +1,23 @@
 //! The addresses of the channels and brokers of this process: host names, advertised URLs, and which URLs mean one
 //! (interface.md §3; control-plane.md 4, 5.8).
 
+use std::sync::Arc;
+
 use url::Url;
 
 use crate::control::Settings;
-use crate::model::{ChannelKey, ChannelKind, Hosts, Role, TransportEncryption};
+use crate::model::{Address, ChannelKey, ChannelKind, Hosts, Role, TransportEncryption};
 
 const CHANNEL_SUFFIX: &str = "-kn-channel";
 /// The longest label of a host name. The Service of a channel with a longer name is named by a hash of it.
 const LONGEST_LABEL: usize = 63;
-
-/// One of `status.addresses`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Advertised {
-    /// `http` or `https`.
-    pub(super) name: &'static str,
-    pub(super) url: Url,
-    /// PEM that its server certificate can be verified with.
-    pub(super) ca_certs: Option<String>,
-}
 
 /// Knows the addresses of channels and brokers.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses<'s> {
     settings: &'s Settings,
     mode: TransportEncryption,
-    ca_certs: Option<String>,
+    ca_certs: Option<Arc<str>>,
     pub(super) hosts: Hosts,
 }
 
@@ -33,7 +25,7 @@ impl<'s> Addresses<'s> {
     /// `ca_certs` is advertised with every https address.
     pub(super) fn new(settings: &'s Settings, mode: TransportEncryption, ca_certs: Option<String>) -> Self {
         let hosts = Hosts::new(&settings.system_namespace, &settings.cluster_domain);
-        Self { settings, mode, ca_certs, hosts }
+        Self { settings, mode, ca_certs: ca_certs.map(Arc::from), hosts }
     }
 
     /// The host name that means this channel alone; brokers have none, nor have channels whose name is too long.
@@ -44,20 +36,29 @@ impl<'s> Addresses<'s> {
     }
 
     /// `status.addresses`: in `disabled` http, in `permissive` https and http, in `strict` https.
-    pub(super) fn advertised(&self, key: &ChannelKey) -> Vec<Advertised> {
-        let http = || Some(Advertised { name: "http", url: self.http(key)?, ca_certs: None });
-        let https = || Some(Advertised { name: "https", url: self.https(key)?, ca_certs: self.ca_certs.clone() });
-        let addresses = match self.mode {
-            TransportEncryption::Disabled => [http(), None],
-            TransportEncryption::Permissive => [https(), http()],
-            TransportEncryption::Strict => [https(), None],
-        };
-        addresses.into_iter().flatten().collect()
+    pub(super) fn advertised(&self, key: &ChannelKey) -> Box<[Address]> {
+        let addresses = self.urls(key).into_iter().flatten();
+        addresses.map(|(name, url)| Address::new(name, &url)).collect()
+    }
+
+    /// PEM that the server certificates of https addresses can be verified with, where there are such addresses.
+    pub(super) fn ca_certs(&self) -> Option<Arc<str>> {
+        self.ca_certs.clone().filter(|_| self.mode != TransportEncryption::Disabled)
     }
 
     /// The address that references resolve to: the first one (data-plane.md TL-8).
     pub(super) fn url(&self, key: &ChannelKey) -> Option<Url> {
-        self.advertised(key).into_iter().next().map(|address| address.url)
+        self.urls(key).into_iter().flatten().next().map(|(_, url)| url)
+    }
+
+    fn urls(&self, key: &ChannelKey) -> [Option<(&'static str, Url)>; 2] {
+        let http = || Some(("http", self.http(key)?));
+        let https = || Some(("https", self.https(key)?));
+        match self.mode {
+            TransportEncryption::Disabled => [http(), None],
+            TransportEncryption::Permissive => [https(), http()],
+            TransportEncryption::Strict => [https(), None],
+        }
     }
 
     fn http(&self, key: &ChannelKey) -> Option<Url> {

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
-use url::Url;
-
-use super::address::Advertised;
 use super::channel::{Parent, Parents};
-use super::collect::{Collected, Items, Name};
-use super::destination::{Resolver, local_key};
+use super::collect::{Collected, Item, Items, Name};
+use super::destination::Resolver;
 use super::routes::Routes;
-use crate::control::manifest::Document;
 use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Condition, Inventory, Object, ObjectKind, SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, Subscriber,
+    SubscriptionKey, SubscriptionKind, Unready,
 };
+
+/// Conditions, and what the rest of a status is made from.
+type Status = (Conditions, Form);
 
 /// What the status is made from.
 struct Shown<'s, 'd> {
@@ -46,133 +45,87 @@ pub(super) fn inventory(
 
 /// A Broker or Trigger that a role relays: ready if it is known where to.
 pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: Option<&Addressable>) -> Object {
-    let conditions = match (way, report.first_error()) {
-        (None, None) => {
-            let message = "its status in the cluster does not say yet where its events go";
-            json!([Condition {
-                ty: "Ready".to_owned(),
-                status: "Unknown".to_owned(),
-                reason: Some(UNRESOLVED.to_owned()),
-                message: Some(message.to_owned()),
-            }])
-        }
-        _ => conditions(&[], way, report),
-    };
-    let value = object(report.document(), name, json!({ "conditions": conditions }));
-    Object::new(kind, &name.0, &name.1, &value)
+    let mut conditions = conditions(&[], way, report);
+    if way.is_none() && !report.is_bad() {
+        let message = "its status in the cluster does not say yet where its events go".to_owned();
+        conditions.unready = Some(Box::new(Unready { status: "Unknown", reason: UNRESOLVED, message }));
+    }
+    object(kind, name, report, (conditions, Form::Nothing))
 }
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
 /// `subscribers` names those it is served with; `None` if it is not served.
 pub(super) fn reconciled(key: &ChannelKey, report: &Report<'_>, subscribers: Option<&[String]>) -> Arc<Object> {
-    let document = report.document();
-    let mut status = Map::new();
-    insert(&mut status, "conditions", conditions(&["Addressable"], subscribers, report));
-    for field in ["address", "addresses"] {
-        if let Some(written) = document.value.get("status").and_then(|status| status.get(field)) {
-            insert(&mut status, field, written.clone());
-        }
-    }
-    if let Some(subscribers) = subscribers {
-        let list = subscribers.iter().map(|uid| json!({"uid": uid, "ready": "True"}));
-        insert(&mut status, "subscribers", list.collect());
-    }
+    let conditions = conditions(&["Addressable"], subscribers, report);
+    let uid = |uid: &String| Subscriber::Uid(uid.as_str().into());
+    let form = Form::Reconciled(subscribers.map(|subscribers| subscribers.iter().map(uid).collect()));
     let name = (key.namespace.clone(), key.name.clone());
-    let value = object(document, &name, Value::Object(status));
-    Arc::new(Object::new(ObjectKind::Channel, &name.0, &name.1, &value))
+    Arc::new(object(ObjectKind::Channel, &name, report, (conditions, form)))
 }
 
-fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Value) -> Vec<Arc<Object>> {
-    let of = |(name, item): (&Name, &super::collect::Item<'_, T>)| {
-        let value = object(item.report.document(), name, status(name, &item.report));
-        Arc::new(Object::new(kind, &name.0, &name.1, &value))
+fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Status) -> Vec<Arc<Object>> {
+    let of = |(name, Item { report, .. }): (&Name, &Item<'_, T>)| {
+        let status = status(name, report);
+        Arc::new(object(kind, name, report, status))
     };
     items.iter().map(of).collect()
 }
 
+fn object(kind: ObjectKind, (namespace, name): &Name, report: &Report<'_>, (conditions, form): Status) -> Object {
+    let (namespace, name) = (namespace.clone(), name.clone());
+    Object { kind, namespace, name, written: Arc::clone(&report.document().value), conditions, form }
+}
+
 impl Shown<'_, '_> {
-    fn channel(&self, name: &Name, report: &Report<'_>) -> Value {
+    fn channel(&self, name: &Name, report: &Report<'_>) -> Status {
         let key = channel_key(ChannelKind::Channel, name);
         let kind = report.object().kind.as_str();
         let shadowed = kind != "Channel" && self.collected.channels.contains_key(name)
             || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
         let parent = self.parents.get(&key).filter(|_| !shadowed);
-        let mut status = self.addressed(&key, parent, &["Addressable", "ChannelServiceReady"], report);
-        if parent.is_some() {
-            let subscribers = self.routes.of(&key).map(|subscription| self.subscriber(&subscription.key)).collect();
-            insert(&mut status, "subscribers", subscribers);
-        }
-        Value::Object(status)
+        let conditions = conditions(&["Addressable", "ChannelServiceReady"], parent, report);
+        let subscribers = || self.routes.of(&key).map(|subscription| self.subscriber(&subscription.key)).collect();
+        let form = parent.map(|parent| self.entrance(&key, parent, Some(subscribers())));
+        (conditions, form.unwrap_or(Form::Nothing))
     }
 
-    fn broker(&self, name: &Name, report: &Report<'_>) -> Value {
+    fn broker(&self, name: &Name, report: &Report<'_>) -> Status {
         let key = channel_key(ChannelKind::Broker, name);
-        let parts = ["Addressable", "FilterReady", "IngressReady"];
-        Value::Object(self.addressed(&key, self.parents.get(&key), &parts, report))
+        let parent = self.parents.get(&key);
+        let conditions = conditions(&["Addressable", "FilterReady", "IngressReady"], parent, report);
+        (conditions, parent.map_or(Form::Nothing, |parent| self.entrance(&key, parent, None)))
     }
 
-    /// Conditions, addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
-    fn addressed(
-        &self,
-        key: &ChannelKey,
-        parent: Option<&Parent>,
-        parts: &[&str],
-        report: &Report<'_>,
-    ) -> Map<String, Value> {
-        let mut status = Map::new();
-        insert(&mut status, "conditions", conditions(parts, parent, report));
-        let Some(parent) = parent else {
-            return status;
-        };
-        let addresses = self.resolver.addresses.advertised(key);
-        let audience = self.resolver.rules.audience(key);
-        let address = |advertised: &Advertised| address(advertised, audience.as_deref());
-        // The http address where there are both, as upstream (interface.md §3).
-        if let Some(main) = addresses.last() {
-            insert(&mut status, "address", address(main));
-        }
-        insert(&mut status, "addresses", addresses.iter().map(address).collect());
-        self.destination(&mut status, "deadLetterSink", parent.dead_letter_sink.as_ref(), None);
-        status
+    /// Addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
+    fn entrance(&self, key: &ChannelKey, parent: &Parent, subscribers: Option<Box<[Subscriber]>>) -> Form {
+        Form::Entrance(Box::new(Entrance {
+            addresses: self.resolver.addresses.advertised(key),
+            ca_certs: self.resolver.addresses.ca_certs(),
+            audience: self.resolver.rules.audience(key),
+            dead_letter_sink: parent.dead_letter_sink.clone(),
+            subscribers,
+        }))
     }
 
-    fn trigger(&self, name: &Name, report: &Report<'_>) -> Value {
-        let made = self.routes.get(&subscription_key(SubscriptionKind::Trigger, name));
-        let mut status = Map::new();
-        let parts = ["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
-        insert(&mut status, "conditions", conditions(&parts, made.as_ref(), report));
-        if let Some((_, made)) = made {
-            let document = report.document();
-            let ca_certs = document.text(&["spec", "subscriber", "CACerts"]);
-            self.destination(&mut status, "subscriber", made.subscriber.as_ref(), ca_certs);
-            let ca_certs = document.text(&["spec", "delivery", "deadLetterSink", "CACerts"]);
-            self.destination(&mut status, "deadLetterSink", made.dead_letter_sink.as_ref(), ca_certs);
-        }
-        Value::Object(status)
+    fn trigger(&self, name: &Name, report: &Report<'_>) -> Status {
+        let parts = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
+        self.exit(&subscription_key(SubscriptionKind::Trigger, name), parts, report)
     }
 
-    fn subscription(&self, name: &Name, report: &Report<'_>) -> Value {
-        let made = self.routes.get(&subscription_key(SubscriptionKind::Subscription, name));
-        let mut status = Map::new();
-        let parts = ["AddedToChannel", "ChannelReady", "ReferencesResolved"];
-        insert(&mut status, "conditions", conditions(&parts, made.as_ref(), report));
-        if let Some((_, made)) = made {
-            let document = report.document();
-            let mut physical = Map::new();
-            for (prefix, destination, path) in [
-                ("subscriber", &made.subscriber, &["spec", "subscriber", "CACerts"][..]),
-                ("reply", &made.reply, &["spec", "reply", "CACerts"]),
-                ("deadLetterSink", &made.dead_letter_sink, &["spec", "delivery", "deadLetterSink", "CACerts"]),
-            ] {
-                self.destination(&mut physical, prefix, destination.as_ref(), document.text(path));
-            }
-            insert(&mut status, "physicalSubscription", Value::Object(physical));
-        }
-        Value::Object(status)
+    fn subscription(&self, name: &Name, report: &Report<'_>) -> Status {
+        let parts = &["AddedToChannel", "ChannelReady", "ReferencesResolved"];
+        self.exit(&subscription_key(SubscriptionKind::Subscription, name), parts, report)
+    }
+
+    fn exit(&self, key: &SubscriptionKey, parts: &'static [&'static str], report: &Report<'_>) -> Status {
+        let made = self.routes.get(key).map(|(_, made)| Arc::clone(made));
+        let conditions = conditions(parts, made.as_ref(), report);
+        let own_ca_certs = self.resolver.addresses.ca_certs();
+        (conditions, made.map_or(Form::Nothing, |subscription| Form::Exit { subscription, own_ca_certs }))
     }
 
     /// One of `status.subscribers`: named by the uid, or by its name where it is written without.
-    fn subscriber(&self, key: &SubscriptionKey) -> Value {
+    fn subscriber(&self, key: &SubscriptionKey) -> Subscriber {
         let name = (key.namespace.clone(), key.name.clone());
         let object = self.collected.subscriptions.get(&name).and_then(|item| item.object.as_ref());
         let uid = match key.kind {
@@ -180,99 +133,23 @@ impl Shown<'_, '_> {
             SubscriptionKind::Subscription => object.and_then(|object| object.metadata.uid.as_deref()),
             SubscriptionKind::Trigger | SubscriptionKind::Source => None,
         };
-        match uid {
-            Some(uid) => json!({"uid": uid, "ready": "True"}),
-            None => json!({"name": key.name, "ready": "True"}),
-        }
+        uid.map_or_else(|| Subscriber::Name(key.name.as_str().into()), |uid| Subscriber::Uid(uid.into()))
     }
-
-    /// `<prefix>Uri`, and `<prefix>CACerts` if there are any: those written, or those of an address of our own.
-    fn destination(
-        &self,
-        status: &mut Map<String, Value>,
-        prefix: &str,
-        destination: Option<&Addressable>,
-        written: Option<&str>,
-    ) {
-        let Some(destination) = destination else {
-            return;
-        };
-        insert(status, &format!("{prefix}Uri"), shown(&destination.url));
-        let own =
-            local_key(destination).and_then(|key| self.resolver.addresses.advertised(key).into_iter().next()?.ca_certs);
-        if let Some(ca_certs) = written.map(str::to_owned).or(own) {
-            insert(status, &format!("{prefix}CACerts"), ca_certs.into());
-        }
-        if let Some(audience) = &destination.audience {
-            insert(status, &format!("{prefix}Audience"), audience.as_str().into());
-        }
-    }
-}
-
-fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
-    map.insert(key.to_owned(), value);
-}
-
-/// An object as written, but for its metadata, of which only what is about it is shown.
-fn object(document: &Document, name: &Name, status: Value) -> Value {
-    let written = |key: &str| document.value.get(key).cloned();
-    let mut metadata = Map::new();
-    insert(&mut metadata, "name", name.1.as_str().into());
-    insert(&mut metadata, "namespace", name.0.as_str().into());
-    for key in ["uid", "labels", "annotations"] {
-        if let Some(value) = document.value.get("metadata").and_then(|metadata| metadata.get(key)) {
-            insert(&mut metadata, key, value.clone());
-        }
-    }
-    let mut object = Map::new();
-    insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
-    insert(&mut object, "kind", written("kind").unwrap_or_default());
-    insert(&mut object, "metadata", Value::Object(metadata));
-    insert(&mut object, "spec", written("spec").unwrap_or_else(|| json!({})));
-    insert(&mut object, "status", status);
-    Value::Object(object)
-}
-
-/// A URL as Knative writes it: without the slash of an empty path.
-fn shown(url: &Url) -> Value {
-    let text = url.as_str();
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    text.strip_suffix('/').filter(|_| bare).unwrap_or(text).into()
-}
-
-fn address(address: &Advertised, audience: Option<&str>) -> Value {
-    let mut value = json!({"name": address.name, "url": shown(&address.url)});
-    if let (Some(ca_certs), Some(map)) = (&address.ca_certs, value.as_object_mut()) {
-        insert(map, "CACerts", ca_certs.as_str().into());
-    }
-    if let (Some(audience), Some(map)) = (audience, value.as_object_mut()) {
-        insert(map, "audience", audience.into());
-    }
-    value
 }
 
 /// `Ready` and its parts; `served` is what the object is served as. An object that is served in its last good form is not ready, though its parts are.
-fn conditions<T: ?Sized>(parts: &[&str], served: Option<&T>, report: &Report<'_>) -> Value {
-    let condition = |ty: &str, status: &str, because: Option<(&str, String)>| {
-        let (reason, message) = because.unzip();
-        Condition { ty: ty.to_owned(), status: status.to_owned(), reason: reason.map(str::to_owned), message }
-    };
-    let ready = match (report.first_error(), served.is_some()) {
-        (None, true) => condition("Ready", "True", None),
-        (None, false) => {
-            condition("Ready", "Unknown", Some(("LeftAlone", "It belongs to another implementation".to_owned())))
-        }
+fn conditions<T: ?Sized>(parts: &'static [&'static str], served: Option<&T>, report: &Report<'_>) -> Conditions {
+    let served = served.is_some();
+    let unready = match (report.first_error(), served) {
+        (None, true) => None,
+        (None, false) => Some(("Unknown", "LeftAlone", "It belongs to another implementation".to_owned())),
         (Some((reason, message)), true) => {
-            let message = format!("{message} (its last good form is still served)");
-            condition("Ready", "False", Some((reason, message)))
+            Some(("False", reason, format!("{message} (its last good form is still served)")))
         }
-        (Some(because), false) => condition("Ready", "False", Some(because)),
+        (Some((reason, message)), false) => Some(("False", reason, message)),
     };
-    let part = if served.is_some() { "True" } else { "Unknown" };
-    let parts = parts.iter().map(|ty| condition(ty, part, None));
-    let mut conditions: Vec<_> = parts.chain([ready]).collect();
-    conditions.sort_by(|a, b| a.ty.cmp(&b.ty));
-    json!(conditions)
+    let unready = unready.map(|(status, reason, message)| Box::new(Unready { status, reason, message }));
+    Conditions { parts, served, unready }
 }
 
 fn channel_key(kind: ChannelKind, (namespace, name): &Name) -> ChannelKey {

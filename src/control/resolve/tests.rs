@@ -73,7 +73,7 @@ fn only(resolution: &Resolution) -> Arc<Subscription> {
 
 fn status(resolution: &Resolution, kind: ObjectKind, name: &str) -> serde_json::Value {
     let object = resolution.inventory.objects.iter().find(|object| object.kind == kind && object.name == name);
-    let object: serde_json::Value = serde_json::from_str(&object.expect("object").json).expect("JSON");
+    let object: serde_json::Value = serde_json::from_str(&object.expect("object").json()).expect("JSON");
     object["status"].clone()
 }
 

@@ -129,7 +129,7 @@ fn subscribers_are_served_as_they_stand() {
     for (host, path) in [(HOST, "/"), ("elsewhere", "/t/a"), ("elsewhere", "/t/a/")] {
         assert_eq!(resolution.table.find(Some(host), path), Find::Found(0, channel), "{host} {path}");
     }
-    let object: serde_json::Value = serde_json::from_str(&resolution.inventory.objects[0].json).expect("JSON");
+    let object: serde_json::Value = serde_json::from_str(&resolution.inventory.objects[0].json()).expect("JSON");
     let status = &object["status"];
     assert_eq!(status["address"]["url"], format!("http://{HOST}"));
     assert_eq!(status["subscribers"], json!([{"uid": "a", "ready": "True"}, {"uid": "b", "ready": "True"}]));

@@ -1,0 +1,154 @@
+//! An object of the inventory as JSON (control-plane.md 2.4, 4, 5.3).
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, Subscriber};
+use crate::model::{Addressable, Subscription, Target};
+
+impl Object {
+    /// The whole object: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As written, but for its metadata, of which only
+    /// what is about it is shown, and its status.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let written = |key: &str| self.written.get(key).cloned();
+        let mut object = Map::new();
+        insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
+        insert(&mut object, "kind", written("kind").unwrap_or_default());
+        insert(&mut object, "metadata", self.metadata());
+        insert(&mut object, "spec", written("spec").unwrap_or_else(|| json!({})));
+        insert(&mut object, "status", self.status());
+        Value::Object(object).to_string()
+    }
+
+    fn metadata(&self) -> Value {
+        let mut metadata = Map::new();
+        insert(&mut metadata, "name", self.name.as_str().into());
+        insert(&mut metadata, "namespace", self.namespace.as_str().into());
+        let written = self.written.get("metadata");
+        for key in ["uid", "labels", "annotations"] {
+            if let Some(value) = written.and_then(|metadata| metadata.get(key)) {
+                insert(&mut metadata, key, value.clone());
+            }
+        }
+        Value::Object(metadata)
+    }
+
+    fn status(&self) -> Value {
+        let mut status = Map::new();
+        insert(&mut status, "conditions", self.conditions.json());
+        match &self.form {
+            Form::Nothing => {}
+            Form::Entrance(entrance) => entrance.describe(&mut status),
+            Form::Reconciled(subscribers) => self.describe_reconciled(subscribers.as_deref(), &mut status),
+            Form::Exit { subscription, own_ca_certs } => {
+                self.describe_exit(subscription, own_ca_certs.as_deref(), &mut status);
+            }
+        }
+        Value::Object(status)
+    }
+
+    fn describe_reconciled(&self, subscribers: Option<&[Subscriber]>, status: &mut Map<String, Value>) {
+        for field in ["address", "addresses"] {
+            if let Some(written) = self.written.get("status").and_then(|status| status.get(field)) {
+                insert(status, field, written.clone());
+            }
+        }
+        if let Some(subscribers) = subscribers {
+            insert(status, "subscribers", subscribers.iter().map(Subscriber::json).collect());
+        }
+    }
+
+    /// Shown with the CACerts that are written, or those of an address of our own.
+    fn describe_exit(&self, made: &Subscription, own: Option<&str>, status: &mut Map<String, Value>) {
+        let written = |pointer: &str| self.text(pointer).filter(|text| !text.is_empty());
+        let sink = (made.dead_letter_sink.as_ref(), written("/spec/delivery/deadLetterSink/CACerts"), own);
+        let subscriber = (made.subscriber.as_ref(), written("/spec/subscriber/CACerts"), own);
+        if self.kind == ObjectKind::Subscription {
+            let mut physical = Map::new();
+            destination(&mut physical, "subscriber", subscriber);
+            destination(&mut physical, "reply", (made.reply.as_ref(), written("/spec/reply/CACerts"), own));
+            destination(&mut physical, "deadLetterSink", sink);
+            insert(status, "physicalSubscription", Value::Object(physical));
+        } else {
+            destination(status, "subscriber", subscriber);
+            destination(status, "deadLetterSink", sink);
+        }
+    }
+}
+
+impl Conditions {
+    fn json(&self) -> Value {
+        let status = if self.served { "True" } else { "Unknown" };
+        let part = |ty: &&'static str| Condition { ty, status, reason: None, message: None };
+        let mut conditions: Vec<_> = self.parts.iter().map(part).chain([self.ready()]).collect();
+        conditions.sort_by_key(|condition| condition.ty);
+        json!(conditions)
+    }
+}
+
+impl Entrance {
+    fn describe(&self, status: &mut Map<String, Value>) {
+        // The http address where there are both, as upstream (interface.md §3).
+        if let Some(main) = self.addresses.last() {
+            insert(status, "address", self.address(main));
+        }
+        insert(status, "addresses", self.addresses.iter().map(|address| self.address(address)).collect());
+        destination(status, "deadLetterSink", (self.dead_letter_sink.as_ref(), None, self.ca_certs.as_deref()));
+        if let Some(subscribers) = &self.subscribers {
+            insert(status, "subscribers", subscribers.iter().map(Subscriber::json).collect());
+        }
+    }
+
+    fn address(&self, Address { name, url }: &Address) -> Value {
+        let mut address = Map::new();
+        insert(&mut address, "name", (*name).into());
+        insert(&mut address, "url", (&**url).into());
+        if let Some(ca_certs) = self.ca_certs.as_deref().filter(|_| *name == "https") {
+            insert(&mut address, "CACerts", ca_certs.into());
+        }
+        if let Some(audience) = &self.audience {
+            insert(&mut address, "audience", audience.as_str().into());
+        }
+        Value::Object(address)
+    }
+}
+
+impl Subscriber {
+    fn json(&self) -> Value {
+        match self {
+            Self::Uid(uid) => json!({"uid": uid, "ready": "True"}),
+            Self::Name(name) => json!({"name": name, "ready": "True"}),
+        }
+    }
+}
+
+fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
+    map.insert(key.to_owned(), value);
+}
+
+/// `<prefix>Uri`, and `<prefix>CACerts` if there are any: those written, or, for what is inside, our own.
+fn destination(
+    status: &mut Map<String, Value>,
+    prefix: &str,
+    (destination, written, own): (Option<&Addressable>, Option<&str>, Option<&str>),
+) {
+    let Some(destination) = destination else {
+        return;
+    };
+    insert(status, &format!("{prefix}Uri"), shown(&destination.url).into());
+    let own = own.filter(|_| matches!(destination.target, Target::Local(_)));
+    if let Some(ca_certs) = written.or(own) {
+        insert(status, &format!("{prefix}CACerts"), ca_certs.into());
+    }
+    if let Some(audience) = &destination.audience {
+        insert(status, &format!("{prefix}Audience"), audience.as_str().into());
+    }
+}
+
+/// A URL as Knative writes it: without the slash of an empty path.
+pub(super) fn shown(url: &Url) -> &str {
+    let text = url.as_str();
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    text.strip_suffix('/').filter(|_| bare).unwrap_or(text)
+}
