@@ -50,7 +50,7 @@ async fn of_files(options: &RunOptions, settings: Settings, stages: &mut Stage) 
         let (_settings, settings) = watch::channel(settings);
         let read = paths.clone();
         let Ok(first) = tokio::task::spawn_blocking(move || control::read(&read)).await else { return };
-        let publish = |new: &Resolution| drop(resolved.send_replace(Some(Arc::new(new.clone()))));
+        let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch(paths, settings, first, publish, stop).await;
     });
     newest.changed().await.context("the manifests could not be read")?;

@@ -37,7 +37,7 @@ pub async fn watch(
     paths: Vec<PathBuf>,
     settings: watch::Receiver<Settings>,
     first: Manifests,
-    apply: impl FnMut(&Resolution),
+    apply: impl FnMut(&Arc<Resolution>),
     stop: CancellationToken,
 ) {
     let watcher = Watcher {
@@ -68,7 +68,7 @@ struct Watcher<F> {
     apply: F,
 }
 
-impl<F: FnMut(&Resolution)> Watcher<F> {
+impl<F: FnMut(&Arc<Resolution>)> Watcher<F> {
     async fn run(mut self) {
         self.settings.borrow_and_update();
         self.resolve().await;
@@ -145,8 +145,9 @@ impl<F: FnMut(&Resolution)> Watcher<F> {
             return;
         }
         self.journal.write(&resolution);
+        let resolution = Arc::new(resolution);
         (self.apply)(&resolution);
-        self.resolution = Some(Arc::new(resolution));
+        self.resolution = Some(resolution);
     }
 }
 

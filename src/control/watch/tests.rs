@@ -20,7 +20,7 @@ fn broker(name: &str) -> String {
 struct Watched {
     directory: TempDir,
     settings: watch::Sender<Settings>,
-    applied: mpsc::Receiver<Resolution>,
+    applied: mpsc::Receiver<Arc<Resolution>>,
     stop: CancellationToken,
     task: JoinSet<()>,
 }
@@ -33,7 +33,7 @@ impl Watched {
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         let first = read(&paths);
-        let apply = move |resolution: &Resolution| applied_tx.try_send(resolution.clone()).expect("room");
+        let apply = move |resolution: &Arc<Resolution>| applied_tx.try_send(Arc::clone(resolution)).expect("room");
         task.spawn(watch(paths, receiver, first, apply, stop.clone()));
         Self { directory, settings, applied, stop, task }
     }
@@ -42,7 +42,7 @@ impl Watched {
         self.directory.path().join(name)
     }
 
-    async fn next(&mut self) -> Resolution {
+    async fn next(&mut self) -> Arc<Resolution> {
         let next = tokio::time::timeout(Duration::from_secs(20), self.applied.recv());
         next.await.expect("a change within 20 s").expect("a running watch")
     }
