@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
 
 use super::collect::{Items, Name};
 use crate::control::manifest::config::ConfigMap;
@@ -37,8 +38,8 @@ pub(super) struct Trust {
     /// What every https destination trusts.
     common: Arc<TrustBundle>,
     none: Arc<TrustBundle>,
-    /// What was found about a text of CACerts.
-    texts: HashMap<String, Found>,
+    /// What was found about a text of CACerts, by its SHA-256.
+    texts: HashMap<[u8; 32], Found>,
     before: Shared,
     pub(super) shared: Shared,
 }
@@ -79,11 +80,12 @@ impl Trust {
         field: &str,
         report: &mut Report<'_>,
     ) -> Option<Arc<TrustBundle>> {
-        if !self.texts.contains_key(text) {
+        let digest = Sha256::digest(text).into();
+        if !self.texts.contains_key(&digest) {
             let found = self.find(text);
-            self.texts.insert(text.to_owned(), found);
+            self.texts.insert(digest, found);
         }
-        let found = self.texts.get(text)?;
+        let found = self.texts.get(&digest)?;
         for (severity, message) in &found.findings {
             match severity {
                 Severity::Error => report.error(field, message.as_str()),
@@ -97,14 +99,15 @@ impl Trust {
     /// The trust of an https destination with CACerts that nobody has checked: what of it can be read counts, and
     /// nothing readable means nobody, so that connections fail and not the channel (control-plane.md 3.10, 5.2).
     pub(super) fn as_reconciled(&mut self, text: &str) -> Arc<TrustBundle> {
-        if let Some(found) = self.texts.get(text).and_then(|found| found.trust.clone()) {
+        let digest = Sha256::digest(text).into();
+        if let Some(found) = self.texts.get(&digest).and_then(|found| found.trust.clone()) {
             return found;
         }
         let readable = TrustBundle::new(pieces(text).filter_map(Result::ok).flatten().collect());
         let bundle =
             if readable.certificates().is_empty() { TrustBundle::nobody() } else { self.common.union(&readable) };
         let trust = self.share(bundle);
-        self.texts.insert(text.to_owned(), Found { trust: Some(Arc::clone(&trust)), findings: Vec::new() });
+        self.texts.insert(digest, Found { trust: Some(Arc::clone(&trust)), findings: Vec::new() });
         trust
     }
 
