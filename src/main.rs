@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions};
 use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
 use sealpost::{app, command};
+use tokio::task::JoinSet;
 
 /// Exit code of a command line that cannot be carried out.
 const USAGE: u8 = 2;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command, log: LogLevel) -> ExitCode {
     let ended = match command {
-        Command::Run(options) => app::run(*options, log).await,
+        Command::Run(options) => on_a_worker(app::run(*options, log)).await,
         Command::Check(options) => Ok(command::check::run(&options)),
         Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         Command::Parked(parked) => command::parked::run(&parked).await,
@@ -50,6 +51,13 @@ async fn run(command: Command, log: LogLevel) -> ExitCode {
         Command::Display(options) => command::display::run(options).await,
     };
     ended.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
+}
+
+/// Runs it on a thread of the runtime instead of on the main one: the memory of what is only needed at the start is used
+/// again by the same thread alone, and there is more to come there.
+async fn on_a_worker(app: impl Future<Output = anyhow::Result<ExitCode>> + Send + 'static) -> anyhow::Result<ExitCode> {
+    let ended = JoinSet::from_iter([app]).join_next().await;
+    ended.unwrap_or_else(|| Ok(Ok(ExitCode::SUCCESS)))?
 }
 
 fn level(options: &RunOptions) -> &str {

@@ -48,8 +48,8 @@ async fn of_files(options: &RunOptions, settings: Settings, stages: &mut Stage) 
     stages.accepting.spawn("configuration", async move {
         // Settings do not change while running; their sender lives as long as the watcher.
         let (_settings, settings) = watch::channel(settings);
-        let read = paths.clone();
-        let Ok(first) = tokio::task::spawn_blocking(move || control::read(&read)).await else { return };
+        // Nothing waits yet, and what reading needs is memory that this thread uses again.
+        let first = control::read(&paths);
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch(paths, settings, first, publish, stop).await;
     });
