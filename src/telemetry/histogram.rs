@@ -132,13 +132,15 @@ fn place(status: Option<u16>) -> usize {
     STATUSES.binary_search_by_key(&status, |(known, _)| *known).unwrap_or(OTHER)
 }
 
-/// A histogram for each status; only those that were seen take memory.
+/// A histogram for each status; only those that were seen take memory, and a pointer as long as there is none.
 #[derive(Debug)]
-pub struct ByStatus<H = Histogram>([OnceLock<Box<H>>; PLACES]);
+pub struct ByStatus<H = Histogram>(OnceLock<Box<Places<H>>>);
+
+type Places<H> = [OnceLock<Box<H>>; PLACES];
 
 impl<H> Default for ByStatus<H> {
     fn default() -> Self {
-        Self(Default::default())
+        Self(OnceLock::new())
     }
 }
 
@@ -154,13 +156,15 @@ impl ByStatus {
 impl<H: Default> ByStatus<H> {
     /// That of this status, or of no answer.
     pub fn of(&self, status: Option<u16>) -> Option<&H> {
-        self.0.get(place(status)).map(|histogram| &**histogram.get_or_init(Box::default))
+        let places = self.0.get_or_init(Box::default);
+        places.get(place(status)).map(|histogram| &**histogram.get_or_init(Box::default))
     }
 
     /// What was counted, by status: a number, `other`, or `none` where there was no answer.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, &H)> {
         let names = STATUSES.iter().map(|(_, name)| *name).chain(["other", "none"]);
-        names.zip(&self.0).filter_map(|(name, histogram)| Some((name, &**histogram.get()?)))
+        let places = self.0.get().into_iter().flat_map(|places| places.iter());
+        names.zip(places).filter_map(|(name, histogram)| Some((name, &**histogram.get()?)))
     }
 }
 

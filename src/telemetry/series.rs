@@ -133,7 +133,8 @@ pub struct SubscriptionSeries {
     enqueued: Counter,
     ends: [Counter; ENDS.len()],
     drops: drops::Drops,
-    attempts: [[Counter; RESULTS.len()]; DESTINATIONS.len()],
+    /// Of the destinations that there were attempts at.
+    attempts: [OnceLock<Box<[Counter; RESULTS.len()]>>; DESTINATIONS.len()],
     /// Attempts after the first.
     pub retries: Counter,
     /// Attempts that failed, at any of the destinations.
@@ -248,7 +249,8 @@ impl SubscriptionSeries {
             Ok(_) => RESULTS.len() - 1,
             Err(reason) => RESULTS.iter().position(|known| *known == reason).unwrap_or(RESULTS.len() - 1),
         };
-        if let Some(counter) = self.attempts.get(destination as usize).and_then(|results| results.get(result)) {
+        let results = self.attempts.get(destination as usize).map(|results| results.get_or_init(Box::default));
+        if let Some(counter) = results.and_then(|results| results.get(result)) {
             counter.increment();
         }
     }

@@ -159,6 +159,7 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
         for (destination, results) in DESTINATIONS.into_iter().zip(&series.attempts) {
             let mut labels = labels.to_vec();
             labels.push(("destination", destination.into()));
+            let results = results.get().map(|results| &results[..]).unwrap_or_default();
             push_used(&mut attempts, &labels, "result", results, &RESULTS);
         }
         retries.push(&labels, Reading::Total(series.retries.get()));
