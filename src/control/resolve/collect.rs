@@ -24,7 +24,8 @@ pub(super) type Items<'d, T> = BTreeMap<Name, Item<'d, T>>;
 #[derive(Debug)]
 pub(super) struct Item<'d, T> {
     /// As decoded; `None` if it has the wrong shape, which is reported, or is not decoded yet.
-    pub(super) object: Option<T>,
+    /// On the heap, since a map has room for nearly twice as many as are in it.
+    pub(super) object: Option<Box<T>>,
     pub(super) report: Report<'d>,
 }
 

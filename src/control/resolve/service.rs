@@ -44,7 +44,7 @@ pub(super) fn resolve(
     pods: &Items<'_, Pod>,
     last: &BTreeMap<Name, Option<Reach>>,
 ) -> BTreeMap<Name, Option<Reach>> {
-    let displays: Vec<_> = pods.iter().filter(|(_, pod)| pod.object.as_ref().is_some_and(shows_events)).collect();
+    let displays: Vec<_> = pods.iter().filter(|(_, pod)| pod.object.as_deref().is_some_and(shows_events)).collect();
     services
         .iter_mut()
         .map(|(name, item)| {
@@ -67,7 +67,7 @@ fn reach(
     let selector = service.spec.as_ref().map(|spec| &spec.selector);
     let selected = |pod: &Pod| selector.is_some_and(|selector| selects(selector, &pod.metadata.labels));
     let is_display =
-        displays.iter().any(|(name, pod)| name.0 == namespace && pod.object.as_ref().is_some_and(selected));
+        displays.iter().any(|(name, pod)| name.0 == namespace && pod.object.as_deref().is_some_and(selected));
     Some(if is_display { Reach::Display } else { Reach::ClusterHost })
 }
 

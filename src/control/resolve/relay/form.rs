@@ -165,7 +165,7 @@ pub(super) fn each<'d, T: DeserializeOwned, R: Form>(
         if resolver.settings.objects != Objects::Written {
             item.object = manifest::decode(report);
         }
-        let mut relay = make(item.object.as_ref(), &context, report, resolver);
+        let mut relay = make(item.object.as_deref(), &context, report, resolver);
         if let Some(before) = before.filter(|_| report.is_bad()) {
             relay = R::kept(&before.relay, relay);
             relay.destinations().for_each(|to| resolver.trust.keep(&to.trust));
