@@ -17,9 +17,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-/// What is not logged unless it is asked for: errors of the AMQP client, of which the connection's own log line tells.
-const QUIET: &str = "lapin=off";
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStyle {
@@ -40,9 +37,7 @@ impl LogLevel {
     /// `debug` than at `info`.
     pub fn set(&self, level: &str) {
         let directives = if level == "debug" { "info,sealpost=debug" } else { level };
-        let changed = EnvFilter::try_new(format!("{QUIET},{directives}"))
-            .map_err(|error| error.to_string())
-            .and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
+        let changed = filter(directives).and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
         match changed {
             Ok(()) => tracing::info!(log_level = level, "Level of logs"),
             Err(error) => tracing::warn!(log_level = level, error, "The level of logs stays"),
@@ -50,13 +45,18 @@ impl LogLevel {
     }
 }
 
+/// What is logged by these directives. Errors of the AMQP client only if they are asked for: the connection's own log line
+/// tells of them. What the protocol of the HTTP client tells of each request never, since tokens are part of it.
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("lapin=off,{directives},ureq_proto=off")).map_err(|error| error.to_string())
+}
+
 /// Starts logging to standard error. `directives` is a level, or directives such as `info,sealpost::delivery=debug`.
 ///
 /// # Errors
 /// If the directives cannot be read, or logging has been started before.
 pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, String> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{directives}"))
-        .map_err(|error| format!("--log-level {directives:?}: {error}"))?;
+    let filter = filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::stderr().is_terminal();
     let layer = || tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);

@@ -79,17 +79,18 @@ impl Body {
 
 async fn whole(body: &mut Body, max: usize) -> Result<Bytes, TransportError> {
     let announced = body.announced();
-    let mut read = BytesMut::new();
+    let (mut all, mut read) = (None, BytesMut::new());
     while let Some(piece) = body.piece().await? {
         if read.len() + piece.len() > max {
             return Err(TransportError::ReplyTooLarge { limit: max });
         }
-        if read.is_empty() && announced == Some(piece.len() as u64) {
-            return Ok(piece);
+        if announced == Some(piece.len() as u64) {
+            all = Some(piece);
+        } else {
+            read.extend_from_slice(&piece);
         }
-        read.extend_from_slice(&piece);
     }
-    Ok(read.freeze())
+    Ok(all.unwrap_or_else(|| read.freeze()))
 }
 
 /// The first `keep` bytes; some more are read and forgotten, then the rest is not waited for.

@@ -3,60 +3,71 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use crate::telemetry::series::Traffic;
 
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Tcp = TokioIo<TcpStream>;
 
 /// Reads and writes as the connection does.
 pub(super) struct Counted {
-    stream: Stream,
+    /// What is encrypted is on the heap, since it is some twenty times as large.
+    stream: Either<TcpStream, Box<TlsStream<TokioIo<Tcp>>>>,
     traffic: Arc<Traffic>,
 }
 
 impl Counted {
     /// Counts a connection that was made.
-    pub(super) fn new(stream: Stream, traffic: &Arc<Traffic>) -> Self {
+    pub(super) fn new(stream: MaybeHttpsStream<Tcp>, traffic: &Arc<Traffic>) -> Self {
         traffic.accepted.increment();
         traffic.open.add(1);
-        if matches!(stream, MaybeHttpsStream::Https(_)) {
-            traffic.handshakes.increment();
-        }
+        let stream = match stream {
+            MaybeHttpsStream::Http(plain) => Either::Left(plain.into_inner()),
+            MaybeHttpsStream::Https(tls) => {
+                traffic.handshakes.increment();
+                Either::Right(Box::new(tls.into_inner()))
+            }
+        };
         Self { stream, traffic: Arc::clone(traffic) }
     }
 
     /// Whether both sides agreed to speak HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         match &self.stream {
-            MaybeHttpsStream::Http(_) => false,
-            MaybeHttpsStream::Https(tls) => tls.inner().get_ref().1.alpn_protocol() == Some(b"h2"),
+            Either::Left(_) => false,
+            Either::Right(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 }
 
 impl Drop for Counted {
+    /// Says that it ends here, and was not cut off (RFC 8446, 6.1), unless that would have to wait.
     fn drop(&mut self) {
         self.traffic.open.add(-1);
+        if let Either::Right(tls) = &mut self.stream {
+            drop(Pin::new(tls).poll_shutdown(&mut Context::from_waker(Waker::noop())));
+        }
     }
 }
 
-impl Read for Counted {
+impl AsyncRead for Counted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl Write for Counted {
+impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, data)
     }

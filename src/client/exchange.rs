@@ -73,6 +73,7 @@ impl Client {
         let mut is_foreign = from.origin() != to.origin();
         let mut at = to;
         for _ in 0..redirect::MAX_REDIRECTS {
+            drop(response);
             response = self.once(&mut make, Way { to: &at, is_foreign }).await?;
             let Some(next) = redirect::target(&at, &response) else { break };
             is_foreign |= at.origin() != next.origin();
@@ -104,12 +105,12 @@ impl Client {
                 }
                 Connected::Http2(connection) => {
                     let begun = http2::begin(connection, request);
-                    http2::answer(begun, &host).await.map(|answer| answer.map(Body::Http2))
+                    http2::answer(begun).await.map(|answer| answer.map(Body::Http2))
                 }
             };
             match answer {
                 Err(Failure::NotBegun(_)) if !is_new => {}
-                Err(Failure::Refused(_)) if refusals < REFUSALS => refusals += 1,
+                Err(Failure::NotBegun(_) | Failure::Refused(_)) if refusals < REFUSALS => refusals += 1,
                 answer => return Ok(answer?),
             }
         }

@@ -8,12 +8,11 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http2};
 use hyper::rt::Executor;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::KEEP_ALIVE;
 use super::counted::Counted;
 use super::error::Failure;
-use super::pool::Host;
 
 /// Where requests are handed in. Clones share the connection, which ends after the last of them.
 pub(super) type Connection = http2::SendRequest<Full<Bytes>>;
@@ -25,7 +24,7 @@ pub(super) async fn handshake(stream: Counted) -> hyper::Result<Connection> {
     let executor = TokioExecutor::new();
     let mut builder = http2::Builder::new(executor.clone());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
-    let (connection, driver) = builder.handshake(stream).await?;
+    let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
     // What ends the connection is told to its requests.
     executor.execute(async move { drop(driver.await) });
     Ok(connection)
@@ -39,37 +38,30 @@ pub(super) fn begin(
     connection.try_send_request(request.map(Full::new))
 }
 
-/// The head of the answer. `host` no longer keeps a connection that takes no more requests.
+/// The head of the answer.
 pub(super) async fn answer(
     begun: impl Future<Output = Result<Response<Incoming>, Unsent>>,
-    host: &Host,
 ) -> Result<Response<Incoming>, Failure> {
-    let failed = match begun.await {
-        Ok(answer) => return Ok(answer),
-        Err(failed) => failed,
-    };
-    let takes_no_more = failed.message().is_some();
-    let error = failed.into_error();
-    if takes_no_more {
-        host.leave_http2();
-        return Err(Failure::NotBegun(error.into()));
-    }
-    match refusal(&error) {
-        Some(refusal) => {
-            if refusal.is_go_away() {
-                host.leave_http2();
-            }
-            Err(Failure::Refused(error.into()))
+    begun.await.map_err(|failed| {
+        let is_unsent = failed.message().is_some();
+        let error = failed.into_error();
+        if is_unsent {
+            Failure::NotBegun(error.into())
+        } else if is_refusal(&error) {
+            Failure::Refused(error.into())
+        } else {
+            Failure::Begun(error.into())
         }
-        None => Err(Failure::Begun(error.into())),
-    }
+    })
 }
 
-/// What the peer says if it did not begin with the request: it is closing the connection, or has too many streams
+/// Whether the peer says that it did not begin with the request: it is closing the connection, or has too many streams
 /// (RFC 9113, 8.7).
-fn refusal(error: &hyper::Error) -> Option<&h2::Error> {
-    let cause = error.source()?.downcast_ref::<h2::Error>()?;
-    let closing = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
-    let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-    (cause.is_remote() && (closing || refused)).then_some(cause)
+fn is_refusal(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let closing = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (closing || refused)
+    })
 }

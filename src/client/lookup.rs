@@ -90,12 +90,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_asked_for_once_and_a_failure_is_told_to_all() {
+    async fn an_answer_is_kept_and_a_failure_is_told_to_all() {
         let lookup = Lookup::default();
         let name = |name: &str| name.parse::<Name>().expect("a name");
         let failed = join_all((0..3).map(|_| lookup.clone().call(name("no such host.invalid")))).await;
-        let failed: Vec<_> = failed.into_iter().map(|failed| failed.expect_err("no such host")).collect();
-        assert!(failed.iter().all(|error| Arc::ptr_eq(error, &failed[0])), "of one question");
+        assert!(failed.into_iter().all(|failed| failed.is_err()), "there is no such host");
         lookup.answers.run_pending_tasks().await;
         assert_eq!(lookup.answers.entry_count(), 0, "a failure is not kept");
         let found = join_all((0..100).map(|_| lookup.clone().call(name("localhost")))).await;

@@ -1,6 +1,7 @@
 //! The connections of one client: by host, those over HTTP/1.1 each for one request at a time, one over HTTP/2 for all.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use tokio::time::Instant;
 
 use super::connector::Connector;
 use super::{Limits, TransportError, http1, http2};
+
+/// A connection that takes longer than this may be one too many.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Connections that can be used again.
 pub(super) struct Pool {
@@ -24,6 +28,7 @@ pub(super) struct Host {
     /// As requests name it.
     pub(super) name: HeaderValue,
     max_idle: usize,
+    idle_timeout: Duration,
     kept: Mutex<Kept>,
 }
 
@@ -61,13 +66,29 @@ impl Pool {
         }
         let name = HeaderValue::from_str(authority.as_str());
         let name = name.map_err(|error| TransportError::Request(format!("no request can name this host: {error}")))?;
-        let host = Arc::new(Host { name, max_idle: self.max_idle, kept: Mutex::default() });
+        let host =
+            Arc::new(Host { name, max_idle: self.max_idle, idle_timeout: self.idle_timeout, kept: Mutex::default() });
         hosts.insert(key, Arc::clone(&host));
         Ok(host)
     }
 
-    /// A new connection to the host of this URI.
+    /// A new connection to the host of this URI. One that has become free is used instead if that takes long, or fails.
     pub(super) async fn connect(&self, host: &Host, uri: &Uri) -> Result<Connected, TransportError> {
+        let mut new = pin!(self.connect_anew(host, uri));
+        loop {
+            match tokio::time::timeout(PATIENCE, &mut new).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => return host.take().ok_or(error),
+                Err(_elapsed) => {
+                    if let Some(connected) = host.take() {
+                        return Ok(connected);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connect_anew(&self, host: &Host, uri: &Uri) -> Result<Connected, TransportError> {
         let stream = self.connector.connect(uri.clone()).await.map_err(|error| TransportError::connect(&*error))?;
         if !stream.is_http2() {
             return Ok(Connected::Http1(http1::Connection::new(stream)));
@@ -76,16 +97,15 @@ impl Pool {
         if let Some(http2) = lock(&host.kept).http2() {
             return Ok(Connected::Http2(http2));
         }
-        let http2 = http2::handshake(stream).await?;
-        lock(&host.kept).http2 = Some((http2.clone(), Instant::now()));
-        Ok(Connected::Http2(http2))
+        let http2 = Box::pin(http2::handshake(stream)).await?;
+        Ok(Connected::Http2(lock(&host.kept).share(http2)))
     }
 
     /// Closes what nobody has used for long, or the peer has closed.
     pub(super) fn sweep(&self) {
         let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();
         for host in hosts {
-            host.sweep(self.idle_timeout);
+            host.sweep();
         }
         lock(&self.hosts).retain(|_, host| Arc::strong_count(host) > 1 || !lock(&host.kept).is_empty());
     }
@@ -94,16 +114,18 @@ impl Pool {
 impl Host {
     /// A connection that can be used now; a shared one first.
     pub(super) fn take(&self) -> Option<Connected> {
-        let mut kept = lock(&self.kept);
-        if let Some(http2) = kept.http2() {
-            return Some(Connected::Http2(http2));
-        }
-        while let Some((mut connection, _)) = kept.idle.pop() {
-            if connection.is_silent() {
+        loop {
+            let (mut connection, used) = {
+                let mut kept = lock(&self.kept);
+                if let Some(http2) = kept.http2() {
+                    return Some(Connected::Http2(http2));
+                }
+                kept.idle.pop()?
+            };
+            if self.is_fresh(used) && connection.is_silent() {
                 return Some(Connected::Http1(connection));
             }
         }
-        None
     }
 
     /// Keeps a connection for the next request.
@@ -114,23 +136,35 @@ impl Host {
         }
     }
 
-    fn sweep(&self, idle_timeout: Duration) {
-        let is_fresh = |used: Instant| used.elapsed() < idle_timeout;
-        let mut kept = lock(&self.kept);
-        kept.idle.retain_mut(|(connection, used)| is_fresh(*used) && connection.is_silent());
-        kept.idle.shrink_to_fit();
-        kept.http2.take_if(|(http2, used)| !is_fresh(*used) || http2.is_closed());
+    fn is_fresh(&self, used: Instant) -> bool {
+        used.elapsed() < self.idle_timeout
     }
 
-    /// The shared connection takes no more requests.
-    pub(super) fn leave_http2(&self) {
-        lock(&self.kept).http2 = None;
+    fn sweep(&self) {
+        let mut kept = lock(&self.kept);
+        let is_over =
+            |(connection, used): &mut (http1::Connection, Instant)| !self.is_fresh(*used) || !connection.is_silent();
+        let over: Vec<_> = kept.idle.extract_if(.., is_over).collect();
+        kept.idle.shrink_to_fit();
+        kept.http2.take_if(|(http2, used)| !self.is_fresh(*used) || http2.is_closed());
+        drop(kept);
+        // Which takes a system call each.
+        drop(over);
     }
 }
 
 impl Kept {
     fn is_empty(&self) -> bool {
         self.idle.is_empty() && self.http2.is_none()
+    }
+
+    /// Shares this connection, or the one that is shared already.
+    fn share(&mut self, http2: http2::Connection) -> http2::Connection {
+        if let Some(shared) = self.http2() {
+            return shared;
+        }
+        self.http2 = Some((http2.clone(), Instant::now()));
+        http2
     }
 
     fn http2(&mut self) -> Option<http2::Connection> {

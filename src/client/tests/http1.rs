@@ -1,5 +1,6 @@
 //! HTTP/1.1 against peers that say exactly this: what an answer is, and which connections are used again (RFC 9112).
 
+use futures_util::future::OptionFuture;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tokio::net::TcpStream;
@@ -39,7 +40,7 @@ async fn answer(mut stream: TcpStream, answers: Vec<Vec<u8>>, (number, seen): (u
 }
 
 /// A head, and the one byte of the body.
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
+async fn read_request(stream: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<()> {
     let mut read = Vec::new();
     while !read.ends_with(b"\r\n\r\nx") {
         read.push(stream.read_u8().await?);
@@ -78,7 +79,7 @@ async fn an_answer_is_what_its_framing_says() {
         (format!("HTTP/1.0 200 OK\r\n{event}\r\nold"), "old"),
         (
             format!(
-                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\n{event}content-length: 1\r\n\r\n1"
+                "HTTP/1.1 100 Continue\r\nserver: a\r\n\r\nHTTP/1.1 103 Early\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\n{event}content-length: 1\r\n\r\n1"
             ),
             "1",
         ),
@@ -131,6 +132,13 @@ async fn a_connection_is_used_again_if_all_was_whole() {
         ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nwhy\r\n0\r\n\r\n", true),
         ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na", true),
         ("HTTP/1.1 302 There\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", true),
+        ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n", false),
+        ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", false),
+        ("HTTP/1.1 503 No\r\ntransfer-encoding: gzip\r\ncontent-length: 1\r\n\r\na", false),
+        (
+            "HTTP/1.0 503 No\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\r\na",
+            false,
+        ),
         ("HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", false),
         ("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", false),
         ("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\nmore than was said", false),
@@ -143,6 +151,20 @@ async fn a_connection_is_used_again_if_all_was_whole() {
         ask(&clients, port).await.expect("an answer");
         let connections = [requests.recv().await, requests.recv().await];
         assert_eq!(connections, [Some(0), Some(usize::from(!again))], "{first}");
+    }
+}
+
+/// Gateways have some HTML in the body of a redirect.
+#[tokio::test]
+async fn a_redirect_with_a_body_costs_no_connection() {
+    let redirect = "HTTP/1.1 307 There\r\nlocation: /there\r\ncontent-length: 4\r\n\r\nhtml";
+    let (port, mut requests, _peer) = scripted(&[&[redirect, ACCEPTED, redirect, ACCEPTED]]).await;
+    let clients = cache(Limits::default());
+    for _ in 0..2 {
+        assert_eq!(ask(&clients, port).await.expect("an answer").status(), 202);
+    }
+    for _ in 0..4 {
+        assert_eq!(requests.recv().await, Some(0));
     }
 }
 
@@ -177,28 +199,107 @@ async fn idle_connections_end() {
     }
 }
 
-/// An answer may come before all of the request is written: 413, say.
+/// An answer may come before all of the request is written. One that refuses it, 413 say, ends the exchange; after one
+/// that accepts it the peer still wants the rest.
 #[tokio::test]
 async fn an_early_answer_is_heard() {
-    let (port, _peer) = early("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
-    let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
     let body = Bytes::from(vec![b'x'; 32 * 1024 * 1024]);
-    let sent = cache(Limits::default()).send(|| Request::new(body.clone()), &to, Duration::from_secs(10)).await;
-    assert_eq!(sent.expect("an answer").status(), 413);
+    for (answer, status, is_read) in
+        [("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno", 413, false), (ACCEPTED, 202, true)]
+    {
+        let (port, mut peer) = early(answer).await;
+        let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
+        let sent = cache(Limits::default()).send(|| Request::new(body.clone()), &to, Duration::from_secs(10)).await;
+        assert_eq!(sent.expect("an answer").status(), status);
+        let read = peer.join_next().await.expect("a peer").expect("it has ended");
+        assert_eq!(read == body.len(), is_read, "{read} bytes were read");
+    }
 }
 
-/// A peer that reads the start of a request, answers, and then neither reads nor closes.
-async fn early(answer: &'static str) -> (u16, JoinSet<()>) {
+/// A peer that answers a head at once, and then reads the body. Gives how much it has read.
+async fn early(answer: &'static str) -> (u16, JoinSet<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let mut peer = JoinSet::new();
     peer.spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a connection");
-        stream.read_u8().await.expect("a request");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
         stream.write_all(answer.as_bytes()).await.expect("written");
-        std::future::pending::<()>().await;
+        told().await;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink())
+            .await
+            .map_or(0, |read| usize::try_from(read).expect("a length"))
     });
     (port, peer)
+}
+
+/// Whoever takes no more connections serves those that there are.
+#[tokio::test]
+async fn a_connection_that_becomes_free_is_used_instead_of_one_that_does_not_come() {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let listener = socket.listen(1).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let clients = cache(Limits::default());
+    let peer = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        read_request(&mut stream).await.expect("a request");
+        let mut waiting = Vec::new();
+        while let Ok(more) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(more.expect("a connection that is not accepted"));
+        }
+        let second = async {
+            told().await;
+            stream.write_all(ACCEPTED.as_bytes()).await.expect("written");
+            read_request(&mut stream).await.expect("the second request");
+            stream.write_all(ACCEPTED.as_bytes()).await.expect("written");
+        };
+        let (answer, ()) = tokio::join!(ask(&clients, address.port()), second);
+        assert_eq!(answer.expect("an answer").status(), 202);
+    };
+    let (answer, ()) = tokio::join!(ask(&clients, address.port()), peer);
+    assert_eq!(answer.expect("an answer").status(), 202);
+}
+
+async fn serve_three(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
+    for _ in 0..3 {
+        read_request(stream).await.expect("a request");
+        stream.write_all(ACCEPTED.as_bytes()).await.expect("written");
+    }
+}
+
+#[tokio::test]
+async fn encrypted_connections_are_used_again() {
+    let (chain, key) = certificate();
+    let identity = ServerIdentity::default();
+    identity.replace(&chain, &key, 0).expect("an identity");
+    let mut tls = (*identity.server_config(MinVersion::Tls12).expect("a configuration")).clone();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    let trust = Arc::new(TrustBundle::from_pem(&chain).expect("a bundle"));
+    for says_so in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = to(&format!("https://localhost:{}/", listener.local_addr().expect("an address").port()), &trust);
+        let (tls, mut peer) = (tls.clone(), JoinSet::new());
+        peer.spawn(async move {
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let mut stream = tls.accept(stream).await.expect("TLS");
+                serve_three(&mut stream).await;
+                OptionFuture::from(says_so.then(|| stream.shutdown())).await.transpose().expect("close_notify");
+            }
+        });
+        let clients = cache(Limits::default());
+        for _ in 0..6 {
+            let sent = clients.send(|| Request::new(Bytes::from_static(b"x")), &to, Duration::from_secs(10)).await;
+            assert_eq!(sent.expect("an answer").status(), 202);
+            told().await;
+        }
+        peer.join_next().await.expect("a peer").expect("it has served both");
+    }
 }
 
 /// One that takes its time to read, in pieces of its own.
