@@ -197,7 +197,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "N", env = "SEALPOST_MAX_CONNECTIONS", default_value = "10000")]
     pub max_connections: usize,
 
-    /// Bytes of event bodies held in memory at once; beyond, senders get 429
+    /// Bytes of events, headers and bodies, held in memory at once; beyond, senders get 429
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::size)]
     pub max_buffered_bytes: usize,
 

@@ -46,8 +46,13 @@ pub struct Message {
     pub headers: HeaderMap,
     /// Its body, whole.
     pub body: Bytes,
-    /// The body's share of the memory budget.
+    /// Its share of the memory budget.
     pub lease: Lease,
+}
+
+/// What headers take, in bytes.
+fn length(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 /// Decides which requests are read, and reads them.
@@ -78,7 +83,7 @@ impl Entrance {
     /// If its body is too large, too slow, broken, or there is no memory left for it.
     pub async fn read(&self, request: Request<Incoming>) -> Result<Message, BodyError> {
         let (parts, mut body) = request.into_parts();
-        match self.intake.read(&mut body).await {
+        match self.intake.read(length(&parts.headers), &mut body).await {
             Ok((body, share)) => {
                 if let Some(measure) = parts.extensions.get::<Measure>() {
                     measure.set(body.len());

@@ -25,7 +25,7 @@ pub enum BodyError {
         /// The limit.
         limit: Duration,
     },
-    /// All bodies together hold as much memory as they may.
+    /// All events together hold as much memory as they may.
     #[error("too many events are being held: try again later, or raise --max-buffered-bytes")]
     OverBudget,
     /// The peer went away or broke the protocol.
@@ -46,7 +46,7 @@ impl BodyError {
     }
 }
 
-/// Memory that bodies may hold together, in bytes.
+/// Memory that events may hold together, heads and bodies, in bytes.
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
@@ -60,8 +60,8 @@ impl Budget {
         Arc::new(Self { used: AtomicUsize::new(0), limit })
     }
 
-    fn take(self: &Arc<Self>) -> Share {
-        Share { budget: Arc::clone(self), bytes: 0 }
+    fn take(self: &Arc<Self>, head: usize) -> Share {
+        Share { budget: Arc::clone(self), head, bytes: 0 }
     }
 }
 
@@ -69,12 +69,14 @@ impl Budget {
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
+    head: usize,
     bytes: usize,
 }
 
 impl Share {
-    fn grow_to(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let more = bytes.saturating_sub(self.bytes);
+    /// Counts a body of so many bytes.
+    fn grow_to(&mut self, body: usize) -> Result<(), BodyError> {
+        let more = body.saturating_add(self.head).saturating_sub(self.bytes);
         let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
         if used.saturating_add(more) > self.budget.limit {
@@ -114,21 +116,21 @@ pub struct Intake {
     pub max_bytes: usize,
     /// From the head to the end of the body.
     pub timeout: Duration,
-    /// What all of them may hold.
+    /// What all of them may hold, with the heads of their requests.
     pub budget: Arc<Budget>,
 }
 
 impl Intake {
-    /// Reads a body whole. One that arrives in one piece is not copied.
+    /// Reads a body whole. One that arrives in one piece is not copied. `head` is what the event holds beside it, in bytes.
     ///
     /// # Errors
     /// If it is too large, too slow, broken, or there is no memory left for it.
-    pub async fn read<B>(&self, body: &mut B) -> Result<(Bytes, Share), BodyError>
+    pub async fn read<B>(&self, head: usize, body: &mut B) -> Result<(Bytes, Share), BodyError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let mut share = self.budget.take();
+        let mut share = self.budget.take(head);
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.max_bytes {
             return Err(BodyError::TooLarge { limit: self.max_bytes });
@@ -168,7 +170,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut share = Budget::new(usize::MAX).take();
+    let mut share = Budget::new(usize::MAX).take(0);
     collect(&mut body, max, &mut share).await
 }
 
@@ -234,29 +236,39 @@ mod tests {
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let sent = Bytes::from(vec![7u8; 100]);
-        let (read, _share) = intake(100, 100).read(&mut Full::new(sent.clone())).await.expect("read");
+        let (read, _share) = intake(100, 100).read(0, &mut Full::new(sent.clone())).await.expect("read");
         assert_eq!(read.as_ptr(), sent.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_and_limited() {
-        let (read, _share) = intake(4, 100).read(&mut pieces(&["ab", "", "cd"])).await.expect("read");
+        let (read, _share) = intake(4, 100).read(0, &mut pieces(&["ab", "", "cd"])).await.expect("read");
         assert_eq!(read, "abcd");
-        let error = intake(3, 100).read(&mut pieces(&["ab", "cd"])).await.expect_err("too large");
+        let error = intake(3, 100).read(0, &mut pieces(&["ab", "cd"])).await.expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
-        let error = intake(3, 100).read(&mut Full::new(Bytes::from_static(b"abcd"))).await.expect_err("too large");
+        let error = intake(3, 100).read(0, &mut Full::new(Bytes::from_static(b"abcd"))).await.expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
     }
 
     #[tokio::test]
     async fn the_budget_is_shared_and_given_back() {
         let intake = intake(10, 15);
-        let (_, share) = intake.read(&mut pieces(&["0123456789"])).await.expect("read");
-        let error = intake.read(&mut pieces(&["0123", "456789"])).await.expect_err("over budget");
+        let (_, share) = intake.read(0, &mut pieces(&["0123456789"])).await.expect("read");
+        let error = intake.read(0, &mut pieces(&["0123", "456789"])).await.expect_err("over budget");
         assert_eq!(error, BodyError::OverBudget);
         drop(share);
         assert_eq!(intake.budget.used.load(Ordering::Relaxed), 0);
-        assert!(intake.read(&mut pieces(&["0123456789"])).await.is_ok());
+        assert!(intake.read(0, &mut pieces(&["0123456789"])).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn heads_count_too() {
+        let intake = intake(10, 15);
+        let (_, share) = intake.read(10, &mut pieces(&["01", "234"])).await.expect("read");
+        assert_eq!(intake.read(1, &mut pieces(&[])).await.expect_err("over budget"), BodyError::OverBudget);
+        drop(share);
+        assert!(intake.read(1, &mut pieces(&[])).await.is_ok());
+        assert_eq!(intake.budget.used.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -264,7 +276,7 @@ mod tests {
         let frames = futures_util::stream::once(async { Ok::<_, String>(Frame::data(Bytes::from_static(b"a"))) });
         let mut body =
             StreamBody::new(Box::pin(futures_util::StreamExt::chain(frames, futures_util::stream::pending())));
-        let error = intake(10, 10).read(&mut body).await.expect_err("stalled");
+        let error = intake(10, 10).read(0, &mut body).await.expect_err("stalled");
         assert_eq!(error, BodyError::Timeout { limit: Duration::from_secs(1) });
     }
 }

@@ -122,12 +122,14 @@ async fn more_connections_than_allowed() {
     assert!(read_response(&mut waiting).await.starts_with("HTTP/1.1 202"));
 }
 
-/// All bodies together may hold only so much.
+/// All events together may hold only so much, whether in bodies or in headers.
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_for_bodies_is_bounded() {
+async fn memory_for_events_is_bounded() {
     let dispatcher = Dispatcher::of(&channel(&[])).arg("--max-buffered-bytes").arg("1KiB").start().await;
-    let request = event(&plain(), dispatcher.http_url("/default/c"), "i").body(vec![b'x'; 2048]);
-    let answer = request.send().await.expect("an answer");
-    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (429, &b"1"[..]));
+    let event = || event(&plain(), dispatcher.http_url("/default/c"), "i");
+    for request in [event().body(vec![b'x'; 2048]), event().header("ce-large", "x".repeat(2048))] {
+        let answer = request.send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (429, &b"1"[..]));
+    }
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202, "what was held is given back");
 }
