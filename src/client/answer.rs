@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -67,30 +66,23 @@ impl Body {
         }
         Ok(None)
     }
-
-    /// Its length in bytes, if that was said.
-    fn announced(&self) -> Option<u64> {
-        match self {
-            Self::Http1(body) => body.announced(),
-            Self::Http2(body) => body.size_hint().exact(),
-        }
-    }
 }
 
+/// All of it. What comes in one piece is not copied.
 async fn whole(body: &mut Body, max: usize) -> Result<Bytes, TransportError> {
-    let announced = body.announced();
-    let (mut all, mut read) = (None, BytesMut::new());
-    while let Some(piece) = body.piece().await? {
-        if read.len() + piece.len() > max {
-            return Err(TransportError::ReplyTooLarge { limit: max });
-        }
-        if announced == Some(piece.len() as u64) {
-            all = Some(piece);
-        } else {
-            read.extend_from_slice(&piece);
+    let fits = |length| if length > max { Err(TransportError::ReplyTooLarge { limit: max }) } else { Ok(()) };
+    let first = body.piece().await?.unwrap_or_default();
+    fits(first.len())?;
+    let Some(mut piece) = body.piece().await? else { return Ok(first) };
+    let mut whole = BytesMut::from(first);
+    loop {
+        fits(whole.len() + piece.len())?;
+        whole.extend_from_slice(&piece);
+        match body.piece().await? {
+            Some(next) => piece = next,
+            None => return Ok(whole.freeze()),
         }
     }
-    Ok(all.unwrap_or_else(|| read.freeze()))
 }
 
 /// The first `keep` bytes; some more are read and forgotten, then the rest is not waited for.

@@ -87,8 +87,10 @@ impl Client {
         make: &mut (impl FnMut() -> Request<Bytes> + Send),
         way: Way<'_>,
     ) -> Result<Response<Body>, TransportError> {
-        let uri = way.to.uri().ok_or_else(|| TransportError::Request("no request can carry this URL".to_owned()))?;
-        let host = self.0.host(uri)?;
+        let found = way.to.uri().and_then(|uri| Some((uri, self.0.host(uri)?)));
+        let Some((uri, host)) = found else {
+            return Err(TransportError::Request("no request can carry this URL".to_owned()));
+        };
         let mut refusals = 0;
         loop {
             let kept = host.take();

@@ -232,7 +232,6 @@ fn head(parts: Parts, body: usize, host: &HeaderValue) -> Result<(Vec<u8>, Call<
 pub(super) struct Body {
     /// What comes of it; nothing after the end.
     coming: Option<Box<Coming>>,
-    announced: Option<u64>,
 }
 
 struct Coming {
@@ -252,28 +251,17 @@ enum Rest {
 impl Body {
     fn begin(head: Response<()>, Exchange { mut connection, call }: Exchange, host: &Arc<Host>) -> Response<Self> {
         connection.must_close = !is_unambiguous(&head);
-        let (rest, announced) = match call.proceed() {
-            Some(RecvResponseResult::RecvBody(call)) => {
-                let announced = match call.body_mode() {
-                    BodyMode::LengthDelimited(length) => Some(length),
-                    BodyMode::NoBody | BodyMode::Chunked | BodyMode::CloseDelimited => None,
-                };
-                (Some(Rest::Body(call)), announced)
-            }
-            Some(RecvResponseResult::Redirect(call)) => (Some(Rest::Nothing(call.proceed())), Some(0)),
-            Some(RecvResponseResult::Cleanup(call)) => (Some(Rest::Nothing(call)), Some(0)),
-            None => (None, Some(0)),
+        let rest = match call.proceed() {
+            Some(RecvResponseResult::RecvBody(call)) => Some(Rest::Body(call)),
+            Some(RecvResponseResult::Redirect(call)) => Some(Rest::Nothing(call.proceed())),
+            Some(RecvResponseResult::Cleanup(call)) => Some(Rest::Nothing(call)),
+            None => None,
         };
         let is_success = head.status().is_success();
         let coming = rest.map(|rest| Box::new(Coming { rest, connection, host: Arc::clone(host), is_success }));
-        let mut body = Self { coming, announced };
+        let mut body = Self { coming };
         body.end_if_whole();
         head.map(|()| body)
-    }
-
-    /// Its length in bytes, if that was said.
-    pub(super) fn announced(&self) -> Option<u64> {
-        self.announced
     }
 
     /// The next piece; `None` after the last one, when the request is written, too.

@@ -19,16 +19,21 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct Pool {
     connector: Connector,
     hosts: Mutex<HashMap<(Scheme, Authority), Arc<Host>>>,
-    max_idle: usize,
-    idle_timeout: Duration,
+    limits: IdleLimits,
+}
+
+/// What is kept of idle connections to a host.
+#[derive(Clone, Copy)]
+struct IdleLimits {
+    count: usize,
+    timeout: Duration,
 }
 
 /// A host and port, and the connections to it that nobody uses.
 pub(super) struct Host {
     /// As requests name it.
     pub(super) name: HeaderValue,
-    max_idle: usize,
-    idle_timeout: Duration,
+    limits: IdleLimits,
     kept: Mutex<Kept>,
 }
 
@@ -50,26 +55,21 @@ pub(super) enum Connected {
 
 impl Pool {
     pub(super) fn new(connector: Connector, limits: &Limits) -> Self {
-        let hosts = Mutex::default();
-        Self { connector, hosts, max_idle: limits.pool_idle_per_host, idle_timeout: limits.pool_idle_timeout }
+        let limits = IdleLimits { count: limits.pool_idle_per_host, timeout: limits.pool_idle_timeout };
+        Self { connector, hosts: Mutex::default(), limits }
     }
 
-    /// The host that this URI names.
-    pub(super) fn host(&self, uri: &Uri) -> Result<Arc<Host>, TransportError> {
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(TransportError::Request("no request can carry this URL".to_owned()));
-        };
+    /// The host that this URI names, if it does.
+    pub(super) fn host(&self, uri: &Uri) -> Option<Arc<Host>> {
+        let key = (uri.scheme()?.clone(), uri.authority()?.clone());
         let mut hosts = lock(&self.hosts);
-        let key = (scheme.clone(), authority.clone());
         if let Some(host) = hosts.get(&key) {
-            return Ok(Arc::clone(host));
+            return Some(Arc::clone(host));
         }
-        let name = HeaderValue::from_str(authority.as_str());
-        let name = name.map_err(|error| TransportError::Request(format!("no request can name this host: {error}")))?;
-        let host =
-            Arc::new(Host { name, max_idle: self.max_idle, idle_timeout: self.idle_timeout, kept: Mutex::default() });
+        let name = HeaderValue::from_str(key.1.as_str()).ok()?;
+        let host = Arc::new(Host { name, limits: self.limits, kept: Mutex::default() });
         hosts.insert(key, Arc::clone(&host));
-        Ok(host)
+        Some(host)
     }
 
     /// A new connection to the host of this URI. One that has become free is used instead if that takes long, or fails.
@@ -131,13 +131,13 @@ impl Host {
     /// Keeps a connection for the next request.
     pub(super) fn keep(&self, connection: http1::Connection) {
         let mut kept = lock(&self.kept);
-        if kept.idle.len() < self.max_idle {
+        if kept.idle.len() < self.limits.count {
             kept.idle.push((connection, Instant::now()));
         }
     }
 
     fn is_fresh(&self, used: Instant) -> bool {
-        used.elapsed() < self.idle_timeout
+        used.elapsed() < self.limits.timeout
     }
 
     fn sweep(&self) {

@@ -61,10 +61,7 @@ fn read_file(found: &list::Found, name: &str, before: Option<&Arc<File>>) -> Arc
         Ok(bytes) => bytes,
         Err(error) => return kept(name, before, None, vec![unreadable(name, &error)]),
     };
-    let digest: [u8; 32] = Sha256::digest(&bytes).into();
-    if let Some(before) = before.filter(|before| before.digest == Some(digest)) {
-        return Arc::clone(before);
-    }
+    let digest = Sha256::digest(&bytes).into();
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
