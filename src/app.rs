@@ -258,6 +258,8 @@ fn rabbitmq_options(options: &RunOptions) -> anyhow::Result<Option<rabbitmq::Opt
             QueueType::Classic => rabbitmq::QueueType::Classic,
         },
         prefetch: options.rabbitmq.rabbitmq_prefetch,
+        concurrency: options.limits.concurrency,
+        consumer_timeout: options.rabbitmq.rabbitmq_consumer_timeout,
         patience: options.rabbitmq.rabbitmq_patience,
         delete_after: options.rabbitmq.rabbitmq_delete_after,
     }))

@@ -132,6 +132,28 @@ pub struct Progress {
     /// The longest wait between two attempts that its queue allows; a longer one ends in [`Outcome::Deferred`]. `None`
     /// allows any.
     pub patience: Option<Duration>,
+    /// How long its queue lets the event be held; `None` lets it for ever.
+    pub held: Option<HoldTime>,
+}
+
+/// How long an event may be held by who delivers it. What would take longer ends in [`Outcome::Deferred`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldTime {
+    /// Until when.
+    pub until: Instant,
+    /// How long that is from the beginning: no attempt can take longer.
+    pub longest: Duration,
+}
+
+impl HoldTime {
+    /// How long an attempt may take that begins now and would like to take `timeout`; `None` if there is not enough time
+    /// left for it, but would be if the event came anew.
+    #[must_use]
+    pub fn allows(&self, timeout: Duration) -> Option<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let fresh = self.longest.mul_f64(0.9);
+        (left >= timeout.min(fresh)).then_some(timeout.min(left))
+    }
 }
 
 /// An event on its way to one subscription. Whoever takes it must settle it.
@@ -156,6 +178,15 @@ enum Ticket {
 impl Message {
     fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Box<Self> {
         Box::new(Self { event, progress, came: Instant::now(), ticket })
+    }
+
+    /// Returns when the queue has given the event to somebody else, so that what is done with it here should end; never,
+    /// if that cannot happen.
+    pub async fn revoked(&self) {
+        match &self.ticket {
+            Ticket::Memory(_) => std::future::pending().await,
+            Ticket::Rabbitmq(ticket) => ticket.revoked().cancelled().await,
+        }
     }
 
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::auth::Tokens;
 use crate::auth::token::NoIssuer;
-use crate::channel::{Deferral, Loss, Outcome, Progress, Stage, counted};
+use crate::channel::{Deferral, HoldTime, Loss, Outcome, Progress, Stage, counted};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
@@ -118,11 +118,14 @@ struct Tries {
     wait: Duration,
     /// The longest wait; `None` allows any.
     patience: Option<Duration>,
+    /// How long the event may be held; `None` allows it for ever.
+    held: Option<HoldTime>,
 }
 
 impl From<&Progress> for Tries {
     fn from(progress: &Progress) -> Self {
-        Self { attempts: progress.attempts, wait: progress.wait, patience: progress.patience }
+        let Progress { attempts, wait, patience, held, .. } = *progress;
+        Self { attempts, wait, patience, held }
     }
 }
 
@@ -130,6 +133,17 @@ impl Tries {
     /// None yet, with the same patience: at the next destination they are counted anew.
     fn anew(self) -> Self {
         Self { attempts: 0, wait: Duration::ZERO, ..self }
+    }
+
+    /// How long the next attempt may take; `None` if it is to be made by who holds the event next.
+    fn time_for(&self, timeout: Duration) -> Option<Duration> {
+        self.held.map_or(Some(timeout), |held| held.allows(timeout))
+    }
+
+    /// Whether the event cannot be held for this wait and an attempt after it.
+    fn is_too_long(&self, wait: Duration, timeout: Duration) -> bool {
+        let outlives = |held: HoldTime| held.until < Instant::now() + wait + timeout.min(held.longest / 2);
+        self.patience.is_some_and(|patience| wait > patience) || self.held.is_some_and(outlives)
     }
 }
 
@@ -325,6 +339,12 @@ impl<T: Transport> Delivery<T> {
         sent
     }
 
+    /// How long an attempt may take.
+    fn timeout(&self, subscription: &Subscription) -> Duration {
+        let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
+        timeout.unwrap_or(self.options.default_timeout)
+    }
+
     /// Between attempts no permit is held, so that waiting delays nobody.
     async fn try_to_send(
         &self,
@@ -342,15 +362,19 @@ impl<T: Transport> Delivery<T> {
         loop {
             let subscription = story.lane.current();
             let Some(destination) = hop.leg.destination(&subscription) else { return Err(Stop::Gone) };
-            let (failure, retry_after) =
-                match self.attempt(hop, (story, span, schedule.done()), (&subscription, destination), permit).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(backoff::Error::Permanent(failure)) => {
-                        story.lane.failed(hop.leg, &failure);
-                        return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
-                    }
-                    Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-                };
+            let timeout = self.timeout(&subscription);
+            let Some(limit) = tries.time_for(timeout) else {
+                return Err(Stop::Deferred { attempts: schedule.done(), wait: Duration::ZERO });
+            };
+            let to = (&*subscription, destination, limit);
+            let (failure, retry_after) = match self.attempt(hop, (story, span, schedule.done()), to, permit).await {
+                Ok(answer) => return Ok(answer),
+                Err(backoff::Error::Permanent(failure)) => {
+                    story.lane.failed(hop.leg, &failure);
+                    return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
+                }
+                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
+            };
             story.lane.failed(hop.leg, &failure);
             let Some(wait) = schedule.next_backoff() else {
                 return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
@@ -361,7 +385,7 @@ impl<T: Transport> Delivery<T> {
                 let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
                 [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
             });
-            if tries.patience.is_some_and(|patience| wait > patience) {
+            if tries.is_too_long(wait, timeout) {
                 self.counters.retry(story.lane.series());
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }

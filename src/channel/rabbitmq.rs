@@ -5,50 +5,56 @@
 //! after a crash, or when a connection breaks before a delivery could be acknowledged.
 
 mod acknowledger;
+mod address;
 mod connection;
 mod consumer;
 mod farewell;
+mod health;
+mod hold;
 mod message;
 mod names;
 mod outbox;
 pub mod parking;
+mod publisher;
+mod returned;
+mod returned_message;
+mod shared;
 mod stage;
 mod ticket;
 mod topology;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, try_join_all};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, PublishError, Publisher, counted};
+use super::{ChannelBackend, Opened, counted};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::SubscriptionSeries;
-pub use connection::Address;
-use connection::{Pool, Seat};
+pub use address::Address;
+use connection::{ConnectionKeeper, ConnectionPool};
 use consumer::Consumer;
-use message::{Encoded, Note};
-use outbox::{Confirmed, Letter, Outbox};
+use health::{QueueHealth, QueueState};
+use outbox::Outbox;
+use publisher::{RabbitmqPublisher, SubscriptionQueue};
+use shared::Shared;
 pub(super) use ticket::Ticket;
 use topology::Place;
 pub use topology::QueueType;
 
 /// Messages that wait for a worker; at a stop they are delivered first.
 const HANDED_OVER: usize = 32;
-/// Queues that are declared at once.
-const DECLARING: usize = 16;
-
-/// Tells what a connection is; who holds it has to keep that connection.
-type Keeper = watch::Sender<Option<Arc<lapin::Connection>>>;
+/// Messages of one queue on their way to RabbitMQ at once: one that does not confirm leaves the way free for others.
+const WINDOW: usize = 256;
+/// Messages of an ordered queue that are held: the one that is delivered, and the next.
+const ORDERED_PREFETCH: u16 = 2;
 
 /// How RabbitMQ is used.
 #[derive(Clone, Debug)]
@@ -59,48 +65,93 @@ pub struct Options {
     pub queue_type: QueueType,
     /// Messages that a consumer holds unacknowledged at most.
     pub prefetch: u16,
+    /// Requests to one subscriber at once: twice as many messages are held at most.
+    pub concurrency: usize,
     /// The longest wait for which a message is held; what is to wait longer goes through a delay queue.
     pub patience: Duration,
+    /// RabbitMQ's consumer timeout, as it is known. A shorter one is learnt from RabbitMQ.
+    pub consumer_timeout: Duration,
     /// How long the queue of a subscription that is gone is kept; `None` keeps it for ever.
     pub delete_after: Option<Duration>,
 }
 
-/// What all parts use.
-pub(super) struct Shared {
-    options: Options,
-    outbox: Arc<Outbox>,
-    /// For what has no connection of its own.
-    consuming: Seat,
-    /// Queues that may be declared at once.
-    declaring: Semaphore,
-    /// Delays that were declared, in seconds.
-    delays: tokio::sync::Mutex<HashSet<u64>>,
-    counters: Arc<Counters>,
+impl Options {
+    /// Messages of a queue that a consumer holds: so many that each has its turn after one delivery.
+    fn prefetch_for(&self, order: Order) -> u16 {
+        let by_concurrency = u16::try_from(self.concurrency.saturating_mul(2)).unwrap_or(u16::MAX).max(1);
+        let limit = if order == Order::Ordered { ORDERED_PREFETCH } else { by_concurrency };
+        self.prefetch.min(limit)
+    }
 }
 
 /// One subscription's queue.
 #[derive(Debug)]
 struct Queue {
     place: Place,
-    declared: AtomicBool,
-    /// Told when RabbitMQ turns out not to have all of it.
+    prefetch: u16,
+    health: QueueHealth,
+    /// Messages of this process on their way into it.
+    window: Semaphore,
+    /// How often its consumer has begun.
+    begun: AtomicU64,
+    /// Messages that this process has put into it.
+    published: AtomicU64,
+    /// Whether somebody looks at it to learn why it refuses messages.
+    asked: AtomicBool,
+    /// Told when RabbitMQ turns out not to have it.
     missing: Notify,
+    /// Told when RabbitMQ turns out not to answer for it.
+    doubted: Notify,
     /// Messages that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
+    /// The event that an ordered queue was given back last, by `id` and `source`, and the attempts made.
+    given_back: Mutex<Option<(String, String, u32)>>,
     series: Arc<SubscriptionSeries>,
     stop: CancellationToken,
 }
 
 impl Queue {
+    /// RabbitMQ does not have it: it is to be declared again.
     fn is_missing(&self) {
-        self.declared.store(false, Ordering::Release);
-        self.missing.notify_one();
+        if self.health.set(QueueState::Undeclared) != QueueState::Undeclared {
+            self.missing.notify_one();
+        }
+    }
+
+    /// RabbitMQ does not answer for it.
+    fn is_away(&self) {
+        if self.health.set(QueueState::Away) != QueueState::Away {
+            tracing::warn!(
+                queue = self.place.queue,
+                "RabbitMQ does not answer for a queue: events for it wait in other queues until it does"
+            );
+        }
+        self.doubted.notify_one();
     }
 
     /// Whether RabbitMQ would send more messages, if there were any. Of an ordered queue it may send them to another
     /// process, however many there are.
-    fn is_hungry(&self, prefetch: u16) -> bool {
-        self.place.order == Order::Unordered && self.unsettled.load(Ordering::Acquire) < usize::from(prefetch)
+    fn is_hungry(&self) -> bool {
+        self.place.order == Order::Unordered && self.unsettled.load(Ordering::Acquire) < usize::from(self.prefetch)
+    }
+
+    /// Notes how often an event was tried that goes back into the queue; only an ordered one gives some back.
+    fn remember(&self, event: &Event, attempts: u32) {
+        let source = event.get("source").unwrap_or_default().into_owned();
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        *given_back = Some((event.id().into_owned(), source, attempts));
+    }
+
+    /// How often an event was tried before it went back into the queue.
+    fn attempts_before(&self, event: &Event) -> u32 {
+        if self.place.order == Order::Unordered {
+            return 0;
+        }
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(id, source, _): &mut (String, String, u32)| {
+            *id == event.id() && event.get("source").is_some_and(|value| value == *source)
+        };
+        given_back.take_if(is_it).map_or(0, |(_, _, attempts)| attempts)
     }
 }
 
@@ -111,15 +162,6 @@ struct Tasks {
     consumers: JoinSet<()>,
     /// Connections, and farewells to queues; they are ended.
     others: JoinSet<()>,
-}
-
-impl Tasks {
-    /// Keeps a connection for consumers, if there is one to be kept.
-    fn keep(&mut self, keeper: Option<Keeper>, address: &Address, counters: &Arc<Counters>) {
-        if let Some(keeper) = keeper {
-            self.others.spawn(connection::keep(address.clone(), "consuming", keeper, Arc::clone(counters)));
-        }
-    }
 }
 
 /// Which queues there are.
@@ -134,7 +176,6 @@ struct Queues {
 pub struct RabbitmqBackend {
     shared: Arc<Shared>,
     queues: Mutex<Queues>,
-    pool: Mutex<Pool>,
     tasks: Mutex<Tasks>,
     closing: CancellationToken,
 }
@@ -143,17 +184,17 @@ impl RabbitmqBackend {
     /// A backend that connects at once. To be made inside a runtime.
     #[must_use]
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
-        let (publishing, publishing_now) = watch::channel(None);
-        let (outbox, keeper) = Outbox::new(Arc::clone(&counters));
+        let (publishing, current) = ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
+        let (outbox, outbox_keeper) = Outbox::new(Arc::clone(&counters));
+        let (pool, pool_keeper) = ConnectionPool::new(options.address.clone(), Arc::clone(&counters));
+        let shared = Arc::new(Shared::new(options, outbox, pool, counters));
         let mut tasks = Tasks::default();
-        tasks.others.spawn(connection::keep(options.address.clone(), "publishing", publishing, Arc::clone(&counters)));
-        tasks.others.spawn(keeper.run(publishing_now));
-        let (mut pool, delays, declaring) = (Pool::default(), tokio::sync::Mutex::default(), Semaphore::new(DECLARING));
-        let (consuming, keeper) = pool.seat();
-        tasks.keep(keeper, &options.address, &counters);
-        let shared = Arc::new(Shared { options, outbox, consuming, declaring, delays, counters });
-        let (queues, pool, tasks) = (Mutex::default(), Mutex::new(pool), Mutex::new(tasks));
-        Self { shared, queues, pool, tasks, closing: CancellationToken::new() }
+        tasks.others.spawn(publishing.keep());
+        tasks.others.spawn(outbox_keeper.run(current));
+        tasks.others.spawn(pool_keeper.run());
+        tasks.others.spawn(returned::run(Arc::clone(&shared)));
+        let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
+        Self { shared, queues, tasks, closing: CancellationToken::new() }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -172,35 +213,45 @@ impl RabbitmqBackend {
     /// Whether RabbitMQ can be published to and consumed from now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.shared.outbox.is_open() && self.pool().is_connected()
+        self.shared.outbox.is_open() && self.shared.pool.is_connected()
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seat(&self) -> Seat {
-        let (seat, keeper) = self.pool().seat();
-        self.tasks().keep(keeper, &self.shared.options.address, &self.shared.counters);
-        seat
-    }
-
     /// Begins to consume a queue.
     fn start(&self, place: Place, series: Arc<SubscriptionSeries>) -> (Arc<Queue>, super::Consumer) {
         let (messages, consumer) = mpsc::channel(HANDED_OVER);
-        let stop = self.closing.child_token();
-        let (declared, missing, unsettled) = (AtomicBool::new(false), Notify::new(), AtomicUsize::new(0));
-        let queue = Arc::new(Queue { place, declared, missing, unsettled, series, stop });
-        let shared = Arc::clone(&self.shared);
-        let consume = Consumer { queue: Arc::clone(&queue), shared, messages, seat: self.seat() };
+        let queue = Arc::new(Queue {
+            prefetch: self.shared.options.prefetch_for(place.order),
+            place,
+            health: QueueHealth::default(),
+            window: Semaphore::new(WINDOW),
+            begun: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            missing: Notify::new(),
+            doubted: Notify::new(),
+            unsettled: AtomicUsize::new(0),
+            given_back: Mutex::default(),
+            series,
+            stop: self.closing.child_token(),
+        });
+        self.shared.opened(&queue);
+        let consume = Consumer { queue: Arc::clone(&queue), shared: Arc::clone(&self.shared), messages };
         let mut tasks = self.tasks();
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
         (queue, consumer)
+    }
+
+    /// Says so if an attempt may take longer than RabbitMQ lets a message be held.
+    fn check_timeout(&self, subscription: &Subscription) {
+        let limit = self.shared.hold.get();
+        if let Some(timeout) = subscription.delivery.timeout.filter(|timeout| *timeout > limit) {
+            tracing::warn!(subscription = %subscription.key, ?timeout, ?limit, "delivery.timeout is longer than RabbitMQ's consumer timeout allows: an attempt ends after the limit; see --rabbitmq-consumer-timeout");
+        }
     }
 }
 
@@ -208,7 +259,7 @@ impl ChannelBackend for RabbitmqBackend {
     fn open(&self, channel: &Channel) -> Opened {
         let mut queues = self.queues();
         let mut consumers = Vec::new();
-        let mut lanes = Vec::with_capacity(channel.subscriptions.len());
+        let mut opened = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let place = Place::new(&channel.key, subscription);
             let known = queues.open.get(&subscription.key).filter(|queue| queue.place == place).cloned();
@@ -216,6 +267,7 @@ impl ChannelBackend for RabbitmqBackend {
                 if let Some(farewell) = queues.leaving.remove(&place.queue) {
                     farewell.cancel();
                 }
+                self.check_timeout(subscription);
                 let series = counted::subscription(&self.shared.counters, &subscription.key);
                 let (queue, consumer) = self.start(place, series);
                 consumers.push((Arc::clone(subscription), consumer));
@@ -224,18 +276,19 @@ impl ChannelBackend for RabbitmqBackend {
                 }
                 queue
             });
-            lanes.push(Lane { subscription: Arc::clone(subscription), queue });
+            opened.push(SubscriptionQueue { subscription: Arc::clone(subscription), queue });
         }
-        let index = Index::new(lanes.iter().map(|lane| &lane.subscription.filter));
-        let publisher = RabbitmqPublisher { index, lanes, shared: Arc::clone(&self.shared) };
+        let index = Index::new(opened.iter().map(|to| &to.subscription.filter));
+        let publisher = RabbitmqPublisher { index, queues: opened, shared: Arc::clone(&self.shared) };
         Opened { publisher: Arc::new(publisher), consumers }
     }
 
-    /// The queue is unbound at once, and stays with what is in it, for ever or for as long as is wanted.
+    /// The queue gets nothing more, and stays with what is in it, for ever or for as long as is wanted.
     fn retire(&self, subscription: &SubscriptionKey) {
         let mut queues = self.queues();
         let Some(queue) = queues.open.remove(subscription) else { return };
         queue.stop.cancel();
+        self.shared.closed(&queue);
         if self.closing.is_cancelled() {
             return;
         }
@@ -243,7 +296,7 @@ impl ChannelBackend for RabbitmqBackend {
         queues.leaving.retain(|_, farewell| !farewell.is_cancelled());
         queues.leaving.insert(queue.place.queue.clone(), returned.clone());
         drop(queues);
-        let farewell = farewell::bid(queue, self.shared.consuming.clone(), self.shared.options.delete_after);
+        let farewell = farewell::bid(queue, Arc::clone(&self.shared));
         let mut tasks = self.tasks();
         while tasks.others.try_join_next().is_some() {}
         tasks.others.spawn(async move {
@@ -258,62 +311,5 @@ impl ChannelBackend for RabbitmqBackend {
 
     fn close(&self) {
         self.closing.cancel();
-    }
-}
-
-/// A subscription as a publisher sees it.
-struct Lane {
-    subscription: Arc<Subscription>,
-    queue: Arc<Queue>,
-}
-
-/// Publishes to one channel.
-struct RabbitmqPublisher {
-    index: Index,
-    lanes: Vec<Lane>,
-    shared: Arc<Shared>,
-}
-
-impl RabbitmqPublisher {
-    /// One message for each queue whose subscription wants the event.
-    async fn publish_one(&self, event: &Event) -> Result<(), PublishError> {
-        let counters = &self.shared.counters;
-        let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
-        let passes = |lane: &&Lane| counters.filter_of(&lane.queue.series, lane.subscription.filter.decide(event));
-        let wanted: Vec<&Lane> = candidates.filter(passes).collect();
-        if wanted.is_empty() {
-            counters.unrouted.increment();
-            return Ok(());
-        }
-        if let Some(missing) = wanted.iter().find(|lane| !lane.queue.declared.load(Ordering::Acquire)) {
-            let text = format!("the queue of {} is not declared yet", missing.subscription.key);
-            return Err(PublishError::Unavailable(text));
-        }
-        let message = message::encode(event, Note::default());
-        let each = wanted.iter().map(|lane| self.publish_to(&lane.queue, &message));
-        try_join_all(each).await.map(drop)
-    }
-
-    async fn publish_to(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
-        let Place { exchange, routing_key, .. } = &queue.place;
-        let letter = Letter { exchange, routing_key, properties: message.properties.clone(), body: &message.body };
-        match self.shared.outbox.publish(letter).await {
-            Ok(Confirmed::Stored) => Ok(()),
-            Ok(Confirmed::Unroutable) => {
-                queue.is_missing();
-                Err(PublishError::Unavailable(format!("the queue {} is gone", queue.place.queue)))
-            }
-            Err(error) => Err(PublishError::Unavailable(error)),
-        }
-    }
-}
-
-impl Publisher for RabbitmqPublisher {
-    fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
-        async move {
-            let each = events.iter().map(|event| self.publish_one(event));
-            try_join_all(each).await.map(drop)
-        }
-        .boxed()
     }
 }

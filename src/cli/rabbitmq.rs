@@ -10,7 +10,8 @@ use super::value;
 /// Where RabbitMQ is, and who we are there.
 #[derive(Clone, Args)]
 pub struct RabbitmqAccess {
-    /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; better given by the environment
+    /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; several nodes of a cluster are separated by
+    /// commas; better given by the environment
     #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
     pub rabbitmq_uri: Option<String>,
 
@@ -72,6 +73,11 @@ pub struct RabbitmqOptions {
     /// Longest wait between attempts for which a message is held; longer ones go through durable delay queues
     #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_PATIENCE", default_value = "PT5S", value_parser = value::duration)]
     pub rabbitmq_patience: Duration,
+
+    /// RabbitMQ's consumer timeout (its consumer_timeout): messages are held for three quarters of it, then put off; a
+    /// shorter one is learnt from RabbitMQ when it is met
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_CONSUMER_TIMEOUT", default_value = "PT30M", value_parser = value::duration)]
+    pub rabbitmq_consumer_timeout: Duration,
 
     /// Delete the queue of a subscription that is gone, after so long [default: keep it for ever]
     #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_DELETE_AFTER", value_parser = value::duration)]

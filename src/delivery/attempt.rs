@@ -26,15 +26,13 @@ impl<T: Transport> Delivery<T> {
         &self,
         hop: Hop<'_>,
         (story, step, attempts): (&Story<'_>, &Span, u32),
-        (subscription, destination): (&Subscription, &Addressable),
+        (subscription, destination, timeout): (&Subscription, &Addressable, Duration),
         permit: Option<OwnedSemaphorePermit>,
     ) -> Attempted {
         let series = story.lane.series();
         let in_flight = series.in_flight.enter();
         let mut span = begin(step, destination, attempts);
         let started = Instant::now();
-        let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
-        let timeout = timeout.unwrap_or(self.options.default_timeout);
         let answer = match &destination.target {
             Target::Remote { .. } => {
                 let proof = match self.tokens.proof(subscription.sender.as_ref(), destination).await {

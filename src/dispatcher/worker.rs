@@ -31,7 +31,11 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
         // On the heap, since a task moves its future and its result about as one.
         deliveries.spawn(Box::pin(async move {
             let progress = std::mem::take(&mut message.progress);
-            let outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress).await;
+            let outcome = tokio::select! {
+                biased;
+                () = message.revoked() => return,
+                outcome = delivery.deliver(&message.event, &lane_of_one, permit, progress) => outcome,
+            };
             message.settle(outcome).await;
         }));
         if ordered {

@@ -57,6 +57,12 @@ pub struct Counters {
     pub rabbitmq_acknowledged: Counter,
     /// Messages that no queue took.
     pub rabbitmq_unroutable: Counter,
+    /// Of those that were not confirmed, messages that RabbitMQ refused: a queue without a leader, or a full one.
+    pub rabbitmq_nacked: Counter,
+    /// Messages that RabbitMQ gave up, by a limit of deliveries, of time or of length, and that were put back or parked.
+    pub rabbitmq_given_up: Counter,
+    /// Messages for a queue that RabbitMQ does not answer for, which wait for it in another one.
+    pub rabbitmq_diverted: Counter,
     /// Consumers of RabbitMQ that were begun again.
     pub rabbitmq_consumers_restarted: Counter,
     /// Of those, consumers that got nothing although their queue had messages.
@@ -156,7 +162,7 @@ impl Counters {
     }
 
     /// What is counted of events and of RabbitMQ.
-    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 27] {
+    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 30] {
         [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
@@ -168,6 +174,9 @@ impl Counters {
             ("rabbitmq_blocked", "Of those, not sent because of an alarm", &self.rabbitmq_blocked),
             ("rabbitmq_acknowledged", "Messages acknowledged", &self.rabbitmq_acknowledged),
             ("rabbitmq_unroutable", "Messages that no queue took", &self.rabbitmq_unroutable),
+            ("rabbitmq_nacked", "Of the unconfirmed, messages that RabbitMQ refused", &self.rabbitmq_nacked),
+            ("rabbitmq_given_up", "Messages that RabbitMQ gave up, put back or parked", &self.rabbitmq_given_up),
+            ("rabbitmq_diverted", "Messages that wait elsewhere for a queue without answer", &self.rabbitmq_diverted),
             ("rabbitmq_consumers_restarted", "Consumers begun again", &self.rabbitmq_consumers_restarted),
             ("rabbitmq_consumers_silent", "Of those, got nothing from a full queue", &self.rabbitmq_consumers_silent),
             ("deliveries_enqueued", "Deliveries taken by the queue of a subscription", &self.enqueued),

@@ -1,6 +1,7 @@
 //! Channels on RabbitMQ.
 
 mod access;
+mod kept;
 mod outage;
 mod retries;
 mod traces;
@@ -258,7 +259,12 @@ async fn queues_are_deleted_after_a_grace_if_wanted() {
     let dispatcher = flags.into_iter().fold(on(&shared(), &all), Builder::arg).start().await;
     take_events(&dispatcher, &path).await;
     let parked = format!("{}:parked", queue(&namespace, "a"));
-    Client::new(&shared()).await.put(&parked, "text/plain", &[], b"x").await;
+    let deadline = std::time::Instant::now() + crate::support::SOON;
+    Client::new(&shared()).await.put(&queue(&namespace, "a"), "text/plain", &[], b"x").await;
+    while Client::ready(&shared(), &parked).await != Some(1) {
+        assert!(std::time::Instant::now() < deadline, "what is no event is parked");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     dispatcher.apply(&channel(&namespace)).await;
     dispatcher.apply(&(channel(&namespace) + &subscription(&namespace, "b", &up, ""))).await;
     let deadline = std::time::Instant::now() + crate::support::SOON;

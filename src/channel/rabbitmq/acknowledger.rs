@@ -12,6 +12,8 @@ use crate::telemetry::counters::Counters;
 
 /// How long settled messages are gathered.
 const GATHER: Duration = Duration::from_millis(2);
+/// A queue of which so few messages are held is waited for by each of them, so that nothing is gathered.
+const FEW: u16 = 4;
 /// Settled messages looked at at once.
 const GROUP: usize = 1024;
 
@@ -32,6 +34,7 @@ pub(super) struct Acknowledger {
     channel: lapin::Channel,
     settled: mpsc::Receiver<Settled>,
     ledger: Ledger,
+    gather: Duration,
     counters: Arc<Counters>,
 }
 
@@ -43,7 +46,8 @@ impl Acknowledger {
         counters: Arc<Counters>,
     ) -> (Self, mpsc::Sender<Settled>) {
         let (sender, settled) = mpsc::channel(usize::from(prefetch).max(1));
-        (Self { channel, settled, ledger: Ledger::default(), counters }, sender)
+        let gather = if prefetch <= FEW { Duration::ZERO } else { GATHER };
+        (Self { channel, settled, ledger: Ledger::default(), gather, counters }, sender)
     }
 
     /// Acknowledges until nobody has anything left to settle.
@@ -57,8 +61,8 @@ impl Acknowledger {
                 count = self.settled.recv_many(&mut batch, GROUP) => count > 0,
                 () = tokio::time::sleep(GATHER), if self.ledger.owes() => true,
             };
-            if open && !batch.is_empty() {
-                tokio::time::sleep(GATHER).await;
+            if open && !batch.is_empty() && !self.gather.is_zero() {
+                tokio::time::sleep(self.gather).await;
                 while batch.len() < GROUP
                     && let Ok(settled) = self.settled.try_recv()
                 {

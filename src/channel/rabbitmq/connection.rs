@@ -1,157 +1,126 @@
-//! Connections to RabbitMQ: one to publish, one to consume, each made again for ever when it breaks (gaps.md G-70, G-72).
+//! Connections to RabbitMQ: one to publish, as many as are needed to consume, each made again for ever when it breaks.
+//! A connection on which RabbitMQ answers nothing for some seconds counts as broken: another node may be well.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lapin::tcp::OwnedTLSConfig;
-use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionBuilder, ConnectionProperties};
-use tokio::sync::watch;
+use lapin::options::BasicQosOptions;
+use lapin::{Connection, ErrorKind};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::address::Address;
 use crate::telemetry::counters::Counters;
 
 /// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// From the start of connecting to an open connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a connection is looked at.
-const PERIOD: Duration = Duration::from_millis(200);
-/// Seconds without a sign of life after which a connection counts as broken.
-const HEARTBEAT: u16 = 10;
+/// How often the state of a connection is read.
+const PERIOD: Duration = Duration::from_millis(100);
+/// How often a connection is asked for a sign of life, and how long that may take.
+const ASK_PERIOD: Duration = Duration::from_secs(1);
+const ASK_TIMEOUT: Duration = Duration::from_secs(4);
+/// How often it is said that there is still no connection.
+const TELL_PERIOD: Duration = Duration::from_secs(60);
+/// Consumers of one connection at most. Debian's RabbitMQ allows 2,047 channels.
+const CONSUMERS: usize = 600;
+/// Channels of a connection that are kept for what is not consuming.
+const RESERVED: usize = 8;
+/// Connections that may be wanted at once, while nobody makes them.
+const WANTED: usize = 16;
 
-/// Where RabbitMQ is. Neither `Debug` nor anything else shows the password.
-#[derive(Clone)]
-pub struct Address {
-    uri: AMQPUri,
-    ca_pem: Option<String>,
+/// A connection that is open.
+pub(super) struct OpenConnection {
+    /// The connection itself.
+    pub(super) connection: Connection,
+    /// Cancelled when the connection is given up, be it closed or hung.
+    pub(super) broken: CancellationToken,
 }
 
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.name())
-    }
-}
-
-impl Address {
-    /// Reads an `amqp://` or `amqps://` URI; user name and password that are given stand for those of the URI;
-    /// RabbitMQ's certificate is verified with the CA, if one is given.
+impl OpenConnection {
+    /// Does something on the connection, until it is given up.
     ///
     /// # Errors
-    /// What is wrong with the URI, without repeating it, since it may hold a password; or with the file.
-    pub fn new(uri: &str, credentials: (Option<&str>, Option<&str>), ca: Option<&Path>) -> anyhow::Result<Self> {
-        let mut uri: AMQPUri = uri.parse().map_err(|error| anyhow::anyhow!("--rabbitmq-uri: {error}"))?;
-        let login = &mut uri.authority.userinfo;
-        let (username, password) = credentials;
-        username.inspect(|username| (*username).clone_into(&mut login.username));
-        password.inspect(|password| (*password).clone_into(&mut login.password));
-        uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
-        let timeout = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-        uri.query.connection_timeout = uri.query.connection_timeout.or(Some(timeout));
-        let read = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
-        };
-        Ok(Self { uri, ca_pem: ca.map(read).transpose()? })
-    }
-
-    /// Host, port and virtual host.
-    fn name(&self) -> String {
-        format!("{}:{}/{}", self.uri.authority.host, self.uri.authority.port, self.uri.vhost)
-    }
-
-    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, String> {
-        let name = format!("sealpost {purpose}");
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
-        let builder = ConnectionBuilder::new().map_err(|error| error.to_string())?;
-        let builder = builder.with_uri(self.uri.clone()).with_properties(properties).with_tls_config(tls);
-        match tokio::time::timeout(CONNECT_TIMEOUT, builder.connect()).await {
-            Ok(connected) => connected.map_err(|error| error.to_string()),
-            Err(_elapsed) => Err(format!("no answer within {CONNECT_TIMEOUT:?}")),
+    /// Those of what is done, and that the connection is broken.
+    pub(super) async fn run<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
+        match self.broken.run_until_cancelled(act).await {
+            Some(done) => done.map_err(|error| error.to_string()),
+            None => Err("the connection to RabbitMQ is broken".to_owned()),
         }
     }
 }
 
 /// The connection now; `None` while there is none.
-pub(super) type Current = watch::Receiver<Option<Arc<Connection>>>;
+pub(super) type Current = watch::Receiver<Option<Arc<OpenConnection>>>;
 
-/// Keeps a connection open, for ever.
-pub(super) async fn keep(
+/// Keeps one connection open.
+pub(super) struct ConnectionKeeper {
     address: Address,
     purpose: &'static str,
-    current: watch::Sender<Option<Arc<Connection>>>,
+    current: watch::Sender<Option<Arc<OpenConnection>>>,
+    /// Consumers that the connection has room for.
+    capacity: Arc<AtomicUsize>,
     counters: Arc<Counters>,
-) {
-    let mut wait = FIRST_WAIT;
-    counters.rabbitmq.wanted.add(1);
-    loop {
-        match address.connect(purpose).await {
-            Ok(connection) => {
-                tracing::info!(purpose, rabbitmq = address.name(), "Connected to RabbitMQ");
-                counters.rabbitmq_connections.increment();
-                wait = FIRST_WAIT;
-                let connection = Arc::new(connection);
-                let open = counters.rabbitmq.open.enter();
-                current.send_replace(Some(Arc::clone(&connection)));
-                until_broken(&connection, &counters).await;
-                drop(open);
-                counters.rabbitmq_disconnections.increment();
-                current.send_replace(None);
-                let rabbitmq = address.name();
-                tracing::warn!(purpose, rabbitmq, "Connection to RabbitMQ is broken, making it again");
-            }
-            Err(error) => {
-                tracing::warn!(
-                    purpose,
-                    rabbitmq = address.name(),
-                    error,
-                    ?wait,
-                    "No connection to RabbitMQ, trying again"
-                );
-            }
-        }
-        tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
-        wait = wait.saturating_mul(2).min(LONGEST_WAIT);
-    }
 }
 
-/// Consumers of one connection: RabbitMQ allows 2,047 channels, and one needs up to three for a moment.
-const CONSUMERS: usize = 600;
-
-/// Connections for consumers, as many as they take.
-#[derive(Default)]
-pub(super) struct Pool(Vec<Seat>);
-
-/// A place on a connection, given back when it is dropped.
-#[derive(Clone)]
-pub(super) struct Seat {
-    /// The connection.
-    pub(super) current: Current,
-    /// As many as there are seats of this connection, and the pool's own.
-    taken: Arc<()>,
-}
-
-impl Pool {
-    /// A seat on a connection that has one left. Without one, there is a connection to be kept for it.
-    pub(super) fn seat(&mut self) -> (Seat, Option<watch::Sender<Option<Arc<Connection>>>>) {
-        if let Some(seat) = self.0.iter().find(|seat| Arc::strong_count(&seat.taken) <= CONSUMERS) {
-            return (seat.clone(), None);
-        }
-        let (keeper, current) = watch::channel(None);
-        let seat = Seat { current, taken: Arc::default() };
-        self.0.push(seat.clone());
-        (seat, Some(keeper))
+impl ConnectionKeeper {
+    /// A keeper, and where its connection appears.
+    pub(super) fn new(address: Address, purpose: &'static str, counters: Arc<Counters>) -> (Self, Current) {
+        let (current, receiver) = watch::channel(None);
+        (Self { address, purpose, current, capacity: Arc::new(AtomicUsize::new(CONSUMERS)), counters }, receiver)
     }
 
-    /// Whether each connection is there.
-    pub(super) fn is_connected(&self) -> bool {
-        self.0.iter().all(|seat| seat.current.borrow().is_some())
+    /// Keeps the connection open, for ever.
+    pub(super) async fn keep(self) {
+        self.counters.rabbitmq.wanted.add(1);
+        let mut wait = FIRST_WAIT;
+        let mut told: Option<Instant> = None;
+        loop {
+            match self.address.connect(self.purpose).await {
+                Ok((connection, node)) => {
+                    (wait, told) = (FIRST_WAIT, None);
+                    self.serve(connection, &node).await;
+                }
+                Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) => {
+                    told = Some(Instant::now());
+                    tracing::warn!(purpose = self.purpose, error, "No connection to RabbitMQ, trying again");
+                }
+                Err(error) => {
+                    tracing::debug!(purpose = self.purpose, error, "No connection to RabbitMQ, trying again");
+                }
+            }
+            tokio::time::sleep(wait.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Shows a connection to its users until it breaks.
+    async fn serve(&self, connection: Connection, node: &str) {
+        let purpose = self.purpose;
+        tracing::info!(purpose, rabbitmq = node, "Connected to RabbitMQ");
+        self.counters.rabbitmq_connections.increment();
+        let channels = usize::from(connection.configuration().channel_max());
+        self.capacity.store(channels.saturating_sub(RESERVED).clamp(1, CONSUMERS), Ordering::Release);
+        let open = Arc::new(OpenConnection { connection, broken: CancellationToken::new() });
+        let entered = self.counters.rabbitmq.open.enter();
+        self.current.send_replace(Some(Arc::clone(&open)));
+        let reason = tokio::select! {
+            () = until_closed(&open.connection, &self.counters) => "it was closed",
+            () = until_silent(&open.connection) => "RabbitMQ does not answer on it",
+        };
+        open.broken.cancel();
+        drop(entered);
+        self.counters.rabbitmq_disconnections.increment();
+        self.current.send_replace(None);
+        tracing::warn!(purpose, rabbitmq = node, reason, "Connection to RabbitMQ is broken, making it again");
     }
 }
 
 /// Notes whether RabbitMQ takes what is published, as long as it is connected.
-async fn until_broken(connection: &Connection, counters: &Counters) {
+async fn until_closed(connection: &Connection, counters: &Counters) {
     let mut blocked = None;
     while connection.status().connected() {
         let is_blocked = connection.status().blocked();
@@ -160,4 +129,110 @@ async fn until_broken(connection: &Connection, counters: &Counters) {
         }
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// Asks for a sign of life again and again. A connection that an alarm blocks is not read by RabbitMQ, so it is not asked.
+async fn until_silent(connection: &Connection) {
+    let mut channel = None;
+    loop {
+        tokio::time::sleep(ASK_PERIOD).await;
+        let ask = async {
+            if channel.is_none() {
+                channel = connection.create_channel().await.ok();
+            }
+            if let Some(open) = &channel
+                && open.basic_qos(1, BasicQosOptions::default()).await.is_err()
+            {
+                channel = None;
+            }
+        };
+        if tokio::time::timeout(ASK_TIMEOUT, ask).await.is_err() && !connection.status().blocked() {
+            return;
+        }
+    }
+}
+
+/// Connections for consumers, as many as they need.
+pub(super) struct ConnectionPool {
+    seats: Mutex<Vec<Seat>>,
+    wanted: mpsc::Sender<ConnectionKeeper>,
+    address: Address,
+    counters: Arc<Counters>,
+}
+
+/// A consumer's place on a connection, given back when it is dropped.
+#[derive(Clone)]
+pub(super) struct Seat {
+    /// The connection.
+    pub(super) current: Current,
+    capacity: Arc<AtomicUsize>,
+    /// As many as there are seats of this connection, and the pool's own.
+    taken: Arc<()>,
+}
+
+impl Seat {
+    fn is_free(&self) -> bool {
+        Arc::strong_count(&self.taken) <= self.capacity.load(Ordering::Acquire)
+    }
+}
+
+impl ConnectionPool {
+    /// A pool without connections, and what makes them.
+    pub(super) fn new(address: Address, counters: Arc<Counters>) -> (Self, PoolKeeper) {
+        let (wanted, receiver) = mpsc::channel(WANTED);
+        (Self { seats: Mutex::default(), wanted, address, counters }, PoolKeeper(receiver))
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A seat on a connection that has one left, else on a new one.
+    pub(super) async fn seat(&self) -> Seat {
+        let (seat, keeper) = {
+            let mut seats = self.seats();
+            if let Some(seat) = seats.iter().find(|seat| seat.is_free()) {
+                return seat.clone();
+            }
+            let (keeper, current) =
+                ConnectionKeeper::new(self.address.clone(), "consuming", Arc::clone(&self.counters));
+            let seat = Seat { current, capacity: Arc::clone(&keeper.capacity), taken: Arc::default() };
+            seats.push(seat.clone());
+            (seat, keeper)
+        };
+        if self.wanted.send(keeper).await.is_err() {
+            tracing::debug!("A connection is wanted while the process stops");
+        }
+        seat
+    }
+
+    /// A connection that is open now, whoever consumes on it.
+    pub(super) fn any(&self) -> Option<Arc<OpenConnection>> {
+        self.seats().iter().find_map(|seat| seat.current.borrow().clone())
+    }
+
+    /// Whether each connection is there, and there is one.
+    pub(super) fn is_connected(&self) -> bool {
+        let seats = self.seats();
+        !seats.is_empty() && seats.iter().all(|seat| seat.current.borrow().is_some())
+    }
+}
+
+/// Makes the connections of a [`ConnectionPool`].
+pub(super) struct PoolKeeper(mpsc::Receiver<ConnectionKeeper>);
+
+impl PoolKeeper {
+    /// Keeps every connection that is wanted, until the pool is gone.
+    pub(super) async fn run(mut self) {
+        let mut keeping = JoinSet::new();
+        while let Some(keeper) = self.0.recv().await {
+            keeping.spawn(keeper.keep());
+        }
+        keeping.shutdown().await;
+    }
+}
+
+/// Whether a connection has no channel left.
+pub(super) fn is_full(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ChannelsLimitReached)
 }

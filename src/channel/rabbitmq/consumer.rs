@@ -1,175 +1,306 @@
 //! Consuming one subscription's queue: what comes is handed to its worker; when the connection, the channel or the queue
-//! goes, everything is declared and begun again.
+//! goes, everything is declared and begun again. What came over a channel that is gone is revoked, since RabbitMQ delivers
+//! it again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::acknowledger::{Acknowledger, Settled, Verdict};
-use super::connection::{Current, Seat};
-use super::outbox::{Confirmed, Letter, short};
+use super::connection::{Current, OpenConnection, is_full};
+use super::health::QueueState;
+use super::message::{self, Encoded};
+use super::outbox::short;
 use super::ticket::Ticket;
-use super::{Queue, Shared};
-use super::{message, stage};
-use crate::channel::{Message, Progress};
+use super::topology::{Place, QueuePurpose};
+use super::{Queue, Shared, stage};
+use crate::channel::{HoldTime, Message, Progress};
 use crate::telemetry::series::{Destination, Dropped};
 
-/// The wait before a consumer is begun again.
+/// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often the queue is looked at.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often the queue is looked at: if messages may wait in it, and if all that it had has come.
 const WATCH: Duration = Duration::from_secs(10);
+const IDLE_WATCHES: u32 = 6;
+/// For what is asked of RabbitMQ. A queue without a leader does not answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Consumes one queue.
 pub(super) struct Consumer {
     pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
     pub(super) messages: mpsc::Sender<Box<Message>>,
-    pub(super) seat: Seat,
+}
+
+/// Why a queue is not consumed.
+enum ConsumerFailure {
+    /// The connection has no channel left.
+    NoChannel,
+    /// Something else.
+    Other(String),
+}
+
+impl From<String> for ConsumerFailure {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
+}
+
+impl From<lapin::Error> for ConsumerFailure {
+    fn from(error: lapin::Error) -> Self {
+        if is_full(&error) { Self::NoChannel } else { Self::Other(error.to_string()) }
+    }
 }
 
 impl Consumer {
     /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
-        let mut connections = self.seat.current.clone();
-        while let Some(connection) = self.next_connection(&mut connections).await {
-            if let Err(error) = self.consume(&connection).await {
-                self.shared.counters.rabbitmq_consumers_restarted.increment();
-                tracing::warn!(queue = self.queue.place.queue, error, "Consumer is gone, beginning again");
+        let stop = self.queue.stop.clone();
+        let Some(mut seat) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
+        let (mut pause, mut told) = (PAUSE, false);
+        while let Some(connection) = self.next_connection(&mut seat.current.clone()).await {
+            let begun = self.queue.begun.load(Ordering::Acquire);
+            match self.consume(&connection, told).await {
+                Ok(()) => {}
+                Err(ConsumerFailure::NoChannel) => {
+                    drop(seat);
+                    let Some(another) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
+                    seat = another;
+                    continue;
+                }
+                Err(ConsumerFailure::Other(reason)) => {
+                    if self.queue.begun.load(Ordering::Acquire) != begun {
+                        (pause, told) = (PAUSE, false);
+                    }
+                    self.tell(&reason, told);
+                    told = true;
+                }
             }
-            self.queue.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            stop.run_until_cancelled(tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64()))).await;
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Says why the queue is not consumed: once, until it is.
+    fn tell(&self, reason: &str, told: bool) {
+        self.shared.counters.rabbitmq_consumers_restarted.increment();
+        let queue = &self.queue.place.queue;
+        if self.shared.hold.learn(reason) {
+            tracing::warn!(queue, reason, held_at_most = ?self.shared.hold.get(), "RabbitMQ's consumer timeout is shorter than was known: messages are held for less time from now on");
+        }
+        if told {
+            tracing::debug!(queue, reason, "Consumer is gone, beginning again");
+        } else {
+            tracing::warn!(queue, reason, "Consumer is gone, beginning again");
         }
     }
 
     /// `None` when the queue is given up.
-    async fn next_connection(&self, connections: &mut Current) -> Option<Arc<Connection>> {
+    async fn next_connection(&self, connections: &mut Current) -> Option<Arc<OpenConnection>> {
         let connected = self.queue.stop.run_until_cancelled(connections.wait_for(Option::is_some)).await;
         connected?.ok().and_then(|current| current.clone())
     }
 
     /// Consumes on one connection until something breaks, or the queue is given up and all that came is settled.
-    async fn consume(&self, connection: &Connection) -> Result<(), String> {
-        let text = |error: lapin::Error| error.to_string();
+    async fn consume(&self, connection: &OpenConnection, told: bool) -> Result<(), ConsumerFailure> {
         let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
-        let Some((channel, deliveries)) = begun.transpose().map_err(text)? else { return Ok(()) };
-        let (acknowledger, settled) =
-            Acknowledger::new(channel, self.shared.options.prefetch, Arc::clone(&self.shared.counters));
+        let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
+        if told {
+            tracing::info!(queue = self.queue.place.queue, "Consumer is back");
+        }
+        let revoked = CancellationToken::new();
+        // Whatever way this ends, what is not settled by then is somebody else's.
+        let _revoke = revoked.clone().drop_guard();
+        let counters = Arc::clone(&self.shared.counters);
+        let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = std::pin::pin!(acknowledger.run());
-        let receive = self.receive(connection, deliveries, settled);
+        let receive = Receiver { consumer: self, connection, channel, settled, revoked, seen: 0 }.run(deliveries);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => if let Some(broken) = received {
-                return broken;
+                return Ok(broken?);
             },
-            acknowledged = &mut acknowledged => return acknowledged.map_err(text),
+            acknowledged = &mut acknowledged => return Ok(acknowledged?),
         }
-        acknowledged.await.map_err(text)
+        tokio::select! {
+            acknowledged = acknowledged => Ok(acknowledged?),
+            () = connection.broken.cancelled() => Err("the connection is broken".to_owned().into()),
+        }
     }
 
-    async fn begin(&self, connection: &Connection) -> lapin::Result<(lapin::Channel, lapin::Consumer)> {
-        self.declare(connection).await?;
-        let channel = connection.create_channel().await?;
-        channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default()).await?;
-        let (queue, tag, options) = (short(&self.queue.place.queue), short(""), BasicConsumeOptions::default());
-        let deliveries = channel.basic_consume(queue, tag, options, FieldTable::default()).await?;
-        Ok((channel, deliveries))
-    }
-
-    /// Some at once: a thousand queues that are made anew would keep RabbitMQ from everything else.
-    async fn declare(&self, connection: &Connection) -> lapin::Result<()> {
+    async fn begin(&self, connection: &OpenConnection) -> Result<(lapin::Channel, lapin::Consumer), ConsumerFailure> {
+        // Some at once: a thousand queues that are made anew would keep RabbitMQ from everything else.
         let turn = self.shared.declaring.acquire().await;
-        self.queue.place.declare(connection, self.shared.options.queue_type).await?;
+        let Place { queue, order, .. } = &self.queue.place;
+        let purpose = QueuePurpose::Subscription(*order);
+        let begun = async {
+            let channel = self.shared.topology.declare(&connection.connection, queue, purpose).await?;
+            channel.basic_qos(self.queue.prefetch, BasicQosOptions::default()).await?;
+            let (name, tag, options) = (short(queue), short(""), BasicConsumeOptions::default());
+            let deliveries = channel.basic_consume(name, tag, options, FieldTable::default()).await?;
+            Ok::<_, lapin::Error>((channel, deliveries))
+        };
+        let begun = tokio::time::timeout(TIMEOUT, connection.broken.run_until_cancelled(begun)).await;
         drop(turn);
-        self.queue.declared.store(true, Ordering::Release);
-        Ok(())
+        match begun {
+            Ok(Some(begun)) => {
+                let begun = begun.inspect_err(|error| self.note_failure(error))?;
+                self.queue.begun.fetch_add(1, Ordering::AcqRel);
+                if self.queue.health.set(QueueState::Served) == QueueState::Away {
+                    tracing::info!(queue, "RabbitMQ answers for a queue again");
+                }
+                Ok(begun)
+            }
+            Ok(None) => Err("the connection is broken".to_owned().into()),
+            Err(_elapsed) => {
+                self.queue.is_away();
+                Err(format!("RabbitMQ has not answered for it within {TIMEOUT:?}").into())
+            }
+        }
     }
 
-    async fn receive(
-        &self,
-        connection: &Connection,
-        mut deliveries: lapin::Consumer,
-        settled: mpsc::Sender<Settled>,
-    ) -> Result<(), String> {
-        let mut seen = 0u64;
-        let mut watch = tokio::time::interval_at(tokio::time::Instant::now() + WATCH, WATCH);
+    /// A queue that cannot be declared takes nothing either.
+    fn note_failure(&self, error: &lapin::Error) {
+        if matches!(error.kind(), lapin::ErrorKind::ProtocolError(_)) && !is_full(error) {
+            self.queue.is_away();
+        }
+    }
+
+    /// Parks a message that is no event.
+    async fn park(&self, reason: String, message: Encoded) {
+        tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
+        let Encoded { properties, body } = message;
+        let message = Encoded { properties: message::parked(properties, &reason, None), body };
+        while !self.shared.park(&self.queue.place.parked, &message).await {
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.shared.counters.parked_messages.increment();
+        self.queue.series.dropped(Dropped::Parked, Destination::Subscriber, "invalid");
+    }
+}
+
+/// Receives what comes over one channel.
+struct Receiver<'c> {
+    consumer: &'c Consumer,
+    connection: &'c OpenConnection,
+    channel: lapin::Channel,
+    settled: mpsc::Sender<Settled>,
+    revoked: CancellationToken,
+    /// Messages since the last look.
+    seen: u64,
+}
+
+impl Receiver<'_> {
+    /// Hands messages to the worker until something breaks.
+    async fn run(mut self, mut deliveries: lapin::Consumer) -> Result<(), String> {
+        let Consumer { queue, shared, messages } = self.consumer;
+        let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
+        let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
+        let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
+        let mut watches = 0;
         loop {
             tokio::select! {
                 next = deliveries.next() => match next {
                     Some(Ok(delivery)) => {
-                        seen += 1;
-                        self.take(delivery, &settled).await?;
+                        self.seen += 1;
+                        waiting.push_back((delivery, Instant::now()));
                     }
                     Some(Err(error)) => return Err(error.to_string()),
                     None => return Err("the queue was deleted, or the channel closed".to_owned()),
                 },
-                () = self.queue.missing.notified() => {
-                    tracing::warn!(queue = self.queue.place.queue, "Something of a queue is missing, declaring it again");
-                    self.declare(connection).await.map_err(|error| error.to_string())?;
-                }
-                _ = watch.tick() => {
-                    if self.is_stuck(connection, seen).await? {
-                        self.shared.counters.rabbitmq_consumers_silent.increment();
-                        return Err("messages wait, but none comes".to_owned());
+                place = messages.reserve(), if !waiting.is_empty() => {
+                    let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
+                    let Some((delivery, came)) = waiting.pop_front() else { continue };
+                    match self.read(delivery, came) {
+                        Ok(message) => place.send(message),
+                        Err((tag, reason, message)) => parking.push(Box::pin(async move {
+                            self.consumer.park(reason, message).await;
+                            tag
+                        })),
                     }
-                    seen = 0;
+                }
+                Some(tag) = parking.next(), if !parking.is_empty() => {
+                    let told = self.settled.send((tag, Verdict::Done)).await;
+                    told.map_err(|_closed| "the channel is broken".to_owned())?;
+                }
+                () = queue.missing.notified() => {
+                    tracing::warn!(queue = queue.place.queue, "A queue is missing, declaring it again");
+                    self.declare(shared).await?;
+                }
+                () = queue.doubted.notified() => {
+                    self.look(shared).await?;
+                    queue.health.set(QueueState::Served);
+                }
+                () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
+                _ = watch.tick() => {
+                    watches += 1;
+                    let published = queue.published.load(Ordering::Acquire) > 0;
+                    if published || self.seen > 0 || !queue.is_hungry() || watches >= IDLE_WATCHES {
+                        watches = 0;
+                        self.look(shared).await?;
+                    }
                 }
             }
         }
     }
 
-    /// Hands a message to the worker; one that is no event is parked, and delays nobody.
-    async fn take(&self, delivery: Delivery, settled: &mpsc::Sender<Settled>) -> Result<(), String> {
+    /// A message as its worker gets it; one that is no event, with its delivery tag and what is wrong.
+    fn read(&self, delivery: Delivery, came: Instant) -> Result<Box<Message>, (u64, String, Encoded)> {
+        let Consumer { queue, shared, .. } = self.consumer;
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
-        match stage::decode(&properties, data.clone()) {
-            Ok((event, note, stage)) => {
-                let patience = Some(self.shared.options.patience);
-                let progress = Progress { stage, attempts: note.attempts, wait: note.wait(), patience };
-                let ticket = Ticket::new((delivery_tag, settled.clone()), &self.queue, &self.shared);
-                let ticket = crate::channel::Ticket::Rabbitmq(Box::new(ticket));
-                let sent = self.messages.send(Message::new(Arc::new(event), progress, ticket)).await;
-                sent.map_err(|_closed| "its worker has ended".to_owned())
-            }
+        let (event, note, stage) = match stage::decode(&properties, data.clone()) {
+            Ok(decoded) => decoded,
             Err(error) => {
-                self.park(&format!("not an event: {error}"), properties, &data).await?;
-                let told = settled.send((delivery_tag, Verdict::Done)).await;
-                told.map_err(|_closed| "the channel is broken".to_owned())
+                return Err((delivery_tag, format!("not an event: {error}"), Encoded { properties, body: data }));
             }
-        }
+        };
+        let attempts = note.attempts.max(queue.attempts_before(&event));
+        let longest = shared.hold.get();
+        let held = Some(HoldTime { until: came + longest, longest });
+        let progress = Progress { stage, attempts, wait: note.wait(), patience: Some(shared.options.patience), held };
+        let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
+        Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
     }
 
-    async fn park(&self, reason: &str, properties: BasicProperties, data: &[u8]) -> Result<(), String> {
-        tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
-        let properties = message::parked(properties, reason, None);
-        let letter = Letter { exchange: "", routing_key: &self.queue.place.parked, properties, body: data };
-        match self.shared.outbox.publish(letter).await {
-            Ok(Confirmed::Stored) => {
-                self.shared.counters.parked_messages.increment();
-                self.queue.series.dropped(Dropped::Parked, Destination::Subscriber, "invalid");
-            }
-            Ok(Confirmed::Unroutable) => return Err("the parking queue is gone".to_owned()),
-            Err(error) => return Err(format!("a message could not be parked: {error}")),
-        }
+    /// Declares the queue again. Its consumer is gone with it, as RabbitMQ says on this channel.
+    async fn declare(&self, shared: &Shared) -> Result<(), String> {
+        let (connection, place) = (&self.connection.connection, &self.consumer.queue.place);
+        let purpose = QueuePurpose::Subscription(place.order);
+        let declare = self.connection.run(shared.topology.ensure(connection, &place.queue, purpose));
+        tokio::time::timeout(TIMEOUT, declare).await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
+        self.consumer.queue.health.set(QueueState::Served);
         Ok(())
     }
 
-    /// Whether messages are ready although nothing has come since the last time; also finds that the queue is gone.
-    async fn is_stuck(&self, connection: &Connection, seen: u64) -> Result<bool, String> {
-        let look = async {
-            let channel = connection.create_channel().await?;
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let queue = channel.queue_declare(short(&self.queue.place.queue), passive, FieldTable::default()).await?;
-            channel.close(200, short("looked")).await?;
-            Ok::<_, lapin::Error>(queue.message_count())
-        };
-        let ready = look.await.map_err(|error| error.to_string())?;
-        self.queue.series.ready.set(ready.into());
-        Ok(seen == 0 && ready > 0 && self.queue.is_hungry(self.shared.options.prefetch))
+    /// Looks at the queue, which may be gone, or have messages although nothing has come since the last time.
+    /// `published` begins anew when the queue is empty; what is put into it after that is looked for the next time.
+    async fn look(&mut self, shared: &Shared) -> Result<(), String> {
+        let queue = &self.consumer.queue;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let look = self.channel.queue_declare(short(&queue.place.queue), passive, FieldTable::default());
+        let looked = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await;
+        let ready = looked.unwrap_or_else(|_elapsed| Err(format!("no answer within {TIMEOUT:?}")))?.message_count();
+        queue.series.ready.set(ready.into());
+        if ready == 0 {
+            queue.published.store(0, Ordering::Release);
+        }
+        if std::mem::take(&mut self.seen) == 0 && ready > 0 && queue.is_hungry() {
+            shared.counters.rabbitmq_consumers_silent.increment();
+            return Err("messages wait, but none comes".to_owned());
+        }
+        Ok(())
     }
 }

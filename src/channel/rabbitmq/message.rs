@@ -12,6 +12,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
 use super::outbox::short;
+use super::returned_message::{GIVEN_UP, OF_RABBITMQ};
 use crate::channel::Loss;
 use crate::event::{
     self, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
@@ -27,9 +28,13 @@ const REASON: &str = "x-sealpost-reason";
 const STATUS: &str = "x-sealpost-status";
 const DESTINATION: &str = "x-sealpost-destination";
 const PARKED_AT: &str = "x-sealpost-parked-at";
+/// The queue that a message is on the way to.
+pub(super) const QUEUE: &str = "x-sealpost-queue";
+/// Milliseconds that are left of a wait when the message has come out of its delay queue.
+const WAIT_LEFT: &str = "x-sealpost-wait-left";
 /// Not its own name, which would be an attribute's where attributes have no prefix.
 const BAGGAGE: &str = "x-sealpost-baggage";
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 /// Bytes of attributes in headers; a frame of headers has 128 KiB, and what is forwarded may have half of it.
 const LONGEST_HEADERS: usize = 48 * 1024;
 /// What Go writes for a time that is not set.
@@ -42,18 +47,22 @@ pub(super) struct Note {
     pub(super) attempts: u32,
     /// When the next one is due; milliseconds since the epoch.
     pub(super) not_before: u64,
+    /// Milliseconds that are left to wait at most: clocks of processes differ, and are set.
+    pub(super) left: Option<u64>,
 }
 
 impl Note {
     /// What is left to wait.
     pub(super) fn wait(&self) -> Duration {
-        Duration::from_millis(self.not_before.saturating_sub(now()))
+        let by_clock = self.not_before.saturating_sub(now());
+        Duration::from_millis(by_clock.min(self.left.unwrap_or(u64::MAX)))
     }
 
-    /// After so many attempts, and this wait.
-    pub(super) fn after(attempts: u32, wait: Duration) -> Self {
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        Self { attempts, not_before: now().saturating_add(wait) }
+    /// After so many attempts, and this wait, of which a delay queue takes a part.
+    pub(super) fn after(attempts: u32, wait: Duration, delayed: Duration) -> Self {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let left = Some(millis(wait.saturating_sub(delayed)));
+        Self { attempts, not_before: now().saturating_add(millis(wait)), left }
     }
 }
 
@@ -63,7 +72,7 @@ fn now() -> u64 {
 }
 
 /// A message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Encoded {
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
@@ -128,7 +137,11 @@ pub(super) fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
     }
     if note != Note::default() {
         headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
-        headers.insert(short(NOT_BEFORE), AMQPValue::LongLongInt(i64::try_from(note.not_before).unwrap_or(i64::MAX)));
+        let signed = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
+        headers.insert(short(NOT_BEFORE), signed(note.not_before));
+        if let Some(left) = note.left {
+            headers.insert(short(WAIT_LEFT), signed(left));
+        }
     }
 }
 
@@ -236,13 +249,20 @@ pub(super) fn remark(properties: &BasicProperties) -> Remark {
 /// The properties of a parked message as they were before.
 pub(super) fn unparked(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
-    let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE];
+    let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE, WAIT_LEFT, GIVEN_UP, QUEUE];
     for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
-        if !ours.contains(&name.as_str()) {
+        if !ours.contains(&name.as_str()) && !OF_RABBITMQ.contains(&name.as_str()) {
             headers.insert(name.clone(), value.clone());
         }
     }
     properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
+}
+
+/// A message on the way to a queue by way of others.
+pub(super) fn to_queue(message: Encoded, queue: &str) -> Encoded {
+    let mut headers = message.properties.headers().clone().unwrap_or_default();
+    headers.insert(short(QUEUE), text(queue));
+    Encoded { properties: message.properties.with_headers(headers), body: message.body }
 }
 
 /// The event in a message, and what goes with it.
@@ -311,7 +331,7 @@ fn is_attribute(name: &str, prefix: &str) -> bool {
     !beside && !matches!(name, "specversion" | "datacontenttype")
 }
 
-fn value_of(value: &AMQPValue) -> Option<(String, Kind)> {
+pub(super) fn value_of(value: &AMQPValue) -> Option<(String, Kind)> {
     let integer = |value: i64| {
         let kind = if i32::try_from(value).is_ok() { Kind::Integer } else { Kind::String };
         Some((value.to_string(), kind))
@@ -358,7 +378,8 @@ pub(super) fn note(headers: &FieldTable) -> Note {
         Some(AMQPValue::LongLongInt(value)) => u64::try_from(*value).unwrap_or_default(),
         _ => 0,
     };
-    Note { attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX), not_before: number(NOT_BEFORE) }
+    let left = headers.inner().contains_key(WAIT_LEFT).then(|| number(WAIT_LEFT));
+    Note { attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX), not_before: number(NOT_BEFORE), left }
 }
 
 /// A text as a value.
@@ -409,8 +430,8 @@ mod tests {
     proptest! {
         /// Nothing is lost in translation: types, empty values, strange texts, long names, data of any kind.
         #[test]
-        fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60) {
-            let note = Note { attempts, not_before };
+        fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60, left in prop::option::of(0u64..1 << 40)) {
+            let note = if attempts == 0 && not_before == 0 { Note::default() } else { Note { attempts, not_before, left } };
             let Encoded { properties, body } = encode(&event, note);
             let (again, noted) = decode(&properties, body).expect("an event");
             prop_assert_eq!(noted, note);

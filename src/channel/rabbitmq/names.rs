@@ -1,4 +1,4 @@
-//! Names of exchanges and queues: of what they belong to, so that they stay the same across restarts, and when an object
+//! Names of queues: of what they belong to, so that they stay the same across restarts, and when an object
 //! is made anew (gaps.md G-75). Names of Kubernetes hold no colon.
 
 use sha2::{Digest, Sha256};
@@ -8,13 +8,20 @@ use crate::model::{ChannelKey, SubscriptionKey, SubscriptionKind};
 /// AMQP allows 255 bytes; what is appended to a name has its place.
 const LONGEST: usize = 220;
 
-/// The exchange of a channel: `sealpost:channel:NAMESPACE:NAME`.
-pub(super) fn exchange(channel: &ChannelKey) -> String {
+/// Where RabbitMQ puts what it gives up, and what has waited long enough; what is in there is moved on (`returned.rs`).
+pub(super) const RETURNED: &str = "sealpost:returned";
+/// Where RabbitMQ puts what it gives up of that queue itself.
+pub(super) const RETURNED_PARKED: &str = "sealpost:returned:parked";
+const WAIT: &str = "sealpost:wait:";
+const PARKED: &str = ":parked";
+
+/// A channel: `sealpost:channel:NAMESPACE:NAME`.
+fn channel_name(channel: &ChannelKey) -> String {
     limited(format!("sealpost:{}:{}:{}", channel.kind.as_str(), channel.namespace, channel.name))
 }
 
-/// What a subscription's queue is bound by: `trigger:NAMESPACE:NAME`.
-pub(super) fn routing_key(subscription: &SubscriptionKey) -> String {
+/// A subscription: `trigger:NAMESPACE:NAME`.
+fn subscription_name(subscription: &SubscriptionKey) -> String {
     let kind = match subscription.kind {
         SubscriptionKind::Subscription => "subscription",
         SubscriptionKind::Trigger => "trigger",
@@ -26,17 +33,27 @@ pub(super) fn routing_key(subscription: &SubscriptionKey) -> String {
 
 /// The queue of a subscription: `sealpost:broker:NAMESPACE:NAME:trigger:NAMESPACE:NAME`.
 pub(super) fn queue(channel: &ChannelKey, subscription: &SubscriptionKey) -> String {
-    limited(format!("{}:{}", exchange(channel), routing_key(subscription)))
+    limited(format!("{}:{}", channel_name(channel), subscription_name(subscription)))
 }
 
 /// Where the events of a queue are parked that nobody took.
 pub(super) fn parked(queue: &str) -> String {
-    format!("{queue}:parked")
+    format!("{queue}{PARKED}")
 }
 
-/// The exchange and the queue that hold events back for so many seconds.
-pub(super) fn delay(seconds: u64) -> String {
-    format!("sealpost:delay:{seconds}s")
+/// Whether a queue is a parking queue.
+pub(super) fn is_parked(queue: &str) -> bool {
+    queue.ends_with(PARKED)
+}
+
+/// The queue that holds events back for so many seconds.
+pub(super) fn wait(seconds: u64) -> String {
+    format!("{WAIT}{seconds}s")
+}
+
+/// Whether a queue is one that holds events back.
+pub(super) fn is_wait(queue: &str) -> bool {
+    queue.starts_with(WAIT)
 }
 
 /// The start of a name that is too long, made unique by a hash of all of it.
@@ -67,7 +84,6 @@ mod tests {
             namespace: "orders".to_owned(),
             name: name.to_owned(),
         };
-        assert_eq!(exchange(&broker("b.c")), "sealpost:broker:orders:b.c");
         let name = queue(&broker("b.c"), &trigger("t"));
         assert_eq!(name, "sealpost:broker:orders:b.c:trigger:orders:t");
         assert_eq!(parked(&name), "sealpost:broker:orders:b.c:trigger:orders:t:parked");

@@ -1,111 +1,162 @@
-//! Publishing with confirms: many requests share one AMQP channel, each waits for its own confirm, none for longer than a
-//! bounded time (gaps.md G-71).
+//! Publishing with confirms: messages for one queue share an AMQP channel with those for some other queues, and each waits
+//! for its own confirm, none for longer than a bounded time.
+//!
+//! A channel that was told a nack is opened anew: RabbitMQ remembers for each channel which node leads a queue, and one
+//! that looked during an election is refused for the rest of its life.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ErrorKind};
-use tokio::sync::{Semaphore, watch};
+use lapin::{Channel, Confirmation, ErrorKind};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
 
-use super::connection::Current;
+use super::connection::{Current, OpenConnection};
+use super::message::Encoded;
 use crate::telemetry::counters::Counters;
 
 /// Messages on their way to RabbitMQ at once.
-const WINDOW: usize = 512;
+const WINDOW: usize = 1024;
+/// AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on its own channel only.
+const CHANNELS: usize = 4;
 /// From the request to the confirm.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a channel is looked at.
-const PERIOD: Duration = Duration::from_millis(100);
+const PERIOD: Duration = Duration::from_millis(50);
+/// The shortest time between two openings of one channel.
+const REOPEN_PERIOD: Duration = Duration::from_millis(200);
+/// For the opening of a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What became of a message that RabbitMQ confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Confirmed {
-    /// A queue has it.
-    Stored,
-    /// No queue is bound for it, or there is no such exchange; whoever shared the AMQP channel with it is told the same.
+/// Why a message is not known to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PublishFailure {
+    /// There is no channel to publish on; nothing was sent.
+    #[error("there is no connection to RabbitMQ")]
+    NoConnection,
+    /// An alarm blocks publishers; nothing was sent.
+    #[error("RabbitMQ is blocked by an alarm of memory or disk")]
+    Blocked,
+    /// RabbitMQ refused it: the queue has no leader at the moment, or it is full.
+    #[error("RabbitMQ could not store it")]
+    Nacked,
+    /// There is no such queue.
+    #[error("the queue is gone")]
     Unroutable,
-}
-
-/// A message to publish.
-pub(super) struct Letter<'l> {
-    pub(super) exchange: &'l str,
-    pub(super) routing_key: &'l str,
-    pub(super) properties: BasicProperties,
-    pub(super) body: &'l [u8],
+    /// The channel broke before RabbitMQ confirmed it; perhaps it is stored.
+    #[error("the connection to RabbitMQ broke before it was confirmed")]
+    Interrupted,
+    /// RabbitMQ did not confirm it in time; perhaps it is stored.
+    #[error("RabbitMQ has not confirmed it within {CONFIRM_TIMEOUT:?}")]
+    Unconfirmed,
 }
 
 /// The way out.
 pub(super) struct Outbox {
-    channel: watch::Receiver<Option<Arc<Open>>>,
+    channels: Vec<watch::Receiver<Option<Arc<OpenChannel>>>>,
+    suspects: Vec<Arc<Notify>>,
     window: Semaphore,
     counters: Arc<Counters>,
 }
 
-/// An open channel, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted pointers.
-struct Open {
+/// A channel that is open, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted
+/// pointers. It is closed when the last message that was published on it has been confirmed.
+struct OpenChannel {
     channel: Channel,
-    connection: Arc<Connection>,
+    connection: Arc<OpenConnection>,
 }
 
 impl Outbox {
-    /// An outbox, and what keeps its channel open; nothing is published before that runs.
-    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, Keeper) {
-        let (sender, channel) = watch::channel(None);
-        let keeper = Keeper { sender, counters: Arc::clone(&counters) };
-        (Arc::new(Self { channel, window: Semaphore::new(WINDOW), counters }), keeper)
+    /// An outbox, and what keeps its channels open; nothing is published before that runs.
+    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, OutboxKeeper) {
+        let (senders, channels): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| watch::channel(None)).unzip();
+        let suspects: Vec<Arc<Notify>> = (0..CHANNELS).map(|_| Arc::default()).collect();
+        let keepers = senders.into_iter().zip(&suspects);
+        let keepers = keepers.map(|(sender, suspect)| ChannelKeeper { sender, suspect: Arc::clone(suspect) }).collect();
+        let keeper = OutboxKeeper { keepers, counters: Arc::clone(&counters) };
+        (Arc::new(Self { channels, suspects, window: Semaphore::new(WINDOW), counters }), keeper)
     }
 
     /// Whether messages can be published now.
     pub(super) fn is_open(&self) -> bool {
-        self.channel.borrow().is_some()
+        self.channels.iter().all(|channel| channel.borrow().is_some())
     }
 
-    /// Publishes a persistent message; returns when RabbitMQ has confirmed it.
+    /// Whether an alarm keeps RabbitMQ from taking messages.
+    pub(super) fn is_blocked(&self) -> bool {
+        let is_blocked = |open: &Arc<OpenChannel>| open.connection.connection.status().blocked();
+        self.channels.iter().any(|channel| channel.borrow().as_ref().is_some_and(is_blocked))
+    }
+
+    /// Waits until messages can be published.
+    pub(super) async fn until_open(&self) {
+        for channel in &self.channels {
+            if channel.clone().wait_for(Option::is_some).await.is_err() {
+                // The process stops: there will be none.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Publishes a persistent message to a queue; returns when RabbitMQ has confirmed it.
     ///
     /// # Errors
-    /// Why it is not known to be stored; perhaps it is.
-    pub(super) async fn publish(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
-        let confirmed = match tokio::time::timeout(LIMIT, self.send(letter)).await {
-            Ok(confirmed) => confirmed,
-            Err(_elapsed) => Err(format!("RabbitMQ has not confirmed it within {LIMIT:?}")),
-        };
-        let counter = match confirmed {
-            Ok(Confirmed::Stored) => &self.counters.rabbitmq_confirmed,
-            Ok(Confirmed::Unroutable) => &self.counters.rabbitmq_unroutable,
-            Err(_) => &self.counters.rabbitmq_unconfirmed,
-        };
-        counter.increment();
-        confirmed
+    /// Why it is not known to be stored.
+    pub(super) async fn publish(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+        let place = place(queue);
+        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(place, queue, message)).await;
+        let stored = sent.unwrap_or(Err(PublishFailure::Unconfirmed));
+        let counters = &self.counters;
+        match stored {
+            Ok(()) => counters.rabbitmq_confirmed.increment(),
+            Err(PublishFailure::Unroutable) => counters.rabbitmq_unroutable.increment(),
+            Err(failure) => {
+                counters.rabbitmq_unconfirmed.increment();
+                match failure {
+                    PublishFailure::Blocked => counters.rabbitmq_blocked.increment(),
+                    PublishFailure::Nacked => counters.rabbitmq_nacked.increment(),
+                    _ => {}
+                }
+            }
+        }
+        if stored == Err(PublishFailure::Nacked)
+            && let Some(suspect) = self.suspects.get(place)
+        {
+            suspect.notify_one();
+        }
+        stored
     }
 
-    async fn send(&self, letter: Letter<'_>) -> Result<Confirmed, String> {
-        let Ok(_place) = self.window.acquire().await else { return Err("RabbitMQ is closed".to_owned()) };
-        let open = self.channel.borrow().clone();
-        let Some(open) = open else {
-            return Err("there is no connection to RabbitMQ".to_owned());
-        };
-        if open.connection.status().blocked() {
-            self.counters.rabbitmq_blocked.increment();
-            return Err("RabbitMQ is blocked by an alarm of memory or disk".to_owned());
+    async fn send(&self, place: usize, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+        let Ok(_place) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
+        let open = self.channels.get(place).and_then(|channel| channel.borrow().clone());
+        let Some(open) = open else { return Err(PublishFailure::NoConnection) };
+        if open.connection.connection.status().blocked() {
+            return Err(PublishFailure::Blocked);
         }
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let (exchange, key) = (short(letter.exchange), short(letter.routing_key));
-        let published = open.channel.basic_publish(exchange, key, options, letter.body, letter.properties).await;
-        let confirmed = match published {
-            Ok(confirm) => confirm.await,
-            Err(error) => Err(error),
+        let published = async {
+            let properties = message.properties.clone();
+            open.channel.basic_publish(short(""), short(queue), options, &message.body, properties).await?.await
         };
-        match confirmed {
-            Ok(Confirmation::Ack(None)) => Ok(Confirmed::Stored),
-            Ok(Confirmation::Ack(Some(_returned))) => Ok(Confirmed::Unroutable),
-            Ok(Confirmation::Nack(_)) => Err("RabbitMQ could not store it".to_owned()),
-            Ok(Confirmation::NotRequested) => Err("confirms are not on".to_owned()),
-            Err(error) if is_missing(&error) => Ok(Confirmed::Unroutable),
-            Err(error) => Err(error.to_string()),
+        match open.connection.broken.run_until_cancelled(published).await {
+            Some(Ok(Confirmation::Ack(None))) => Ok(()),
+            Some(Ok(Confirmation::Ack(Some(_returned)))) => Err(PublishFailure::Unroutable),
+            Some(Ok(Confirmation::Nack(_))) => Err(PublishFailure::Nacked),
+            Some(Ok(Confirmation::NotRequested) | Err(_)) | None => Err(PublishFailure::Interrupted),
         }
     }
+}
+
+/// Which channel the messages of a queue are published on: always the same, so that they stay in order.
+fn place(queue: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    queue.hash(&mut hasher);
+    usize::try_from(hasher.finish() % CHANNELS as u64).unwrap_or(0)
 }
 
 /// Whether RabbitMQ closed the channel because something is not there (404).
@@ -118,41 +169,89 @@ pub(super) fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }
 
-/// Keeps the channel of an [`Outbox`] open.
-pub(super) struct Keeper {
-    sender: watch::Sender<Option<Arc<Open>>>,
+/// Keeps the channels of an [`Outbox`] open.
+pub(super) struct OutboxKeeper {
+    keepers: Vec<ChannelKeeper>,
     counters: Arc<Counters>,
 }
 
-impl Keeper {
-    /// Opens a channel on each new connection, and again when it is closed by an error, for ever.
-    pub(super) async fn run(self, mut connections: Current) {
+impl OutboxKeeper {
+    /// Opens the channels on each new connection, for ever.
+    pub(super) async fn run(self, connections: Current) {
+        let mut keeping = JoinSet::new();
+        let channels: Vec<_> = self.keepers.iter().map(|keeper| keeper.sender.subscribe()).collect();
+        for keeper in self.keepers {
+            keeping.spawn(keeper.run(connections.clone()));
+        }
+        loop {
+            for mut channel in channels.clone() {
+                if channel.wait_for(Option::is_some).await.is_err() {
+                    return;
+                }
+            }
+            let publishing = self.counters.rabbitmq.publishing.enter();
+            while channels.iter().all(|channel| channel.borrow().is_some()) {
+                tokio::time::sleep(PERIOD).await;
+            }
+            drop(publishing);
+        }
+    }
+}
+
+/// Keeps one channel open.
+struct ChannelKeeper {
+    sender: watch::Sender<Option<Arc<OpenChannel>>>,
+    suspect: Arc<Notify>,
+}
+
+impl ChannelKeeper {
+    /// Opens a channel on each new connection, and again when it is closed by an error or told a nack, for ever.
+    async fn run(self, mut connections: Current) {
         while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
             if let Some(connection) = connection {
                 self.serve(&connection).await;
             }
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(REOPEN_PERIOD).await;
         }
     }
 
-    async fn serve(&self, connection: &Arc<Connection>) {
-        let opened = async {
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok::<_, lapin::Error>(channel)
-        };
-        match opened.await {
-            Ok(channel) => {
-                let publishing = self.counters.rabbitmq.publishing.enter();
-                let open = Arc::new(Open { channel, connection: Arc::clone(connection) });
-                self.sender.send_replace(Some(Arc::clone(&open)));
-                while open.channel.status().connected() && connection.status().connected() {
-                    tokio::time::sleep(PERIOD).await;
+    /// Until there is no such connection any more.
+    async fn serve(&self, connection: &Arc<OpenConnection>) {
+        while !connection.broken.is_cancelled() {
+            match self.open(connection).await {
+                Ok(channel) => {
+                    let open = Arc::new(OpenChannel { channel, connection: Arc::clone(connection) });
+                    self.sender.send_replace(Some(Arc::clone(&open)));
+                    tokio::time::sleep(REOPEN_PERIOD).await;
+                    tokio::select! {
+                        () = until_closed(&open) => drop(self.sender.send_replace(None)),
+                        () = self.suspect.notified() => {
+                            tracing::debug!("RabbitMQ refused a message: a channel to publish on is opened anew");
+                        }
+                    }
                 }
-                drop(publishing);
-                self.sender.send_replace(None);
+                Err(error) => {
+                    self.sender.send_replace(None);
+                    tracing::warn!(error, "No channel to publish on, trying again");
+                    tokio::time::sleep(REOPEN_PERIOD).await;
+                }
             }
-            Err(error) => tracing::warn!(%error, "No channel to publish on, trying again"),
         }
+        self.sender.send_replace(None);
+    }
+
+    async fn open(&self, connection: &OpenConnection) -> Result<Channel, String> {
+        let opened = connection.run(async {
+            let channel = connection.connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok(channel)
+        });
+        tokio::time::timeout(OPEN_TIMEOUT, opened).await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))
+    }
+}
+
+async fn until_closed(open: &OpenChannel) {
+    while open.channel.status().connected() && !open.connection.broken.is_cancelled() {
+        tokio::time::sleep(PERIOD).await;
     }
 }

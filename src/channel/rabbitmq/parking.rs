@@ -72,7 +72,7 @@ impl Parking {
     /// # Errors
     /// If there is no connection to be had.
     pub async fn open(address: &Address) -> anyhow::Result<Self> {
-        let connection = address.connect("parked").await.map_err(anyhow::Error::msg).context("RabbitMQ")?;
+        let (connection, _node) = address.connect("parked").await.map_err(anyhow::Error::msg).context("RabbitMQ")?;
         Ok(Self { connection })
     }
 

@@ -79,7 +79,7 @@ mod tests {
             Arc::new(event.with_forwarded(vec![header]))
         };
         let (event, second) = (with("1", b"\xff\0"), with("2", b"text"));
-        let note = Note { attempts: 3, not_before: 5 };
+        let note = Note { attempts: 3, not_before: 5, left: Some(2) };
         for stage in [Stage::Subscriber, Stage::Reply(Arc::clone(&second)), Stage::DeadLetterSink(second)] {
             let Encoded { properties, body } = encode(&event, &stage, note);
             let (again, noted, on_the_way) = decode(&properties, body).expect("an event");

@@ -6,15 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::acknowledger::{Settled, Verdict};
 use super::message::{self, Encoded, Note};
-use super::outbox::{Confirmed, Letter};
-use super::topology::{declare_delay, delay_for};
+use super::stage;
+use super::topology::delay_for;
 use super::{Queue, Shared};
-use super::{names, stage};
-use crate::channel::{Deferral, Loss, Outcome};
+use crate::channel::{Deferral, Loss, Outcome, Stage};
 use crate::event::Event;
+use crate::model::Order;
 use crate::telemetry::series::{Dropped, End};
 
 /// Tries to park or to put off an event, before it is given back to its queue.
@@ -25,6 +26,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(in crate::channel) struct Ticket {
     /// Its delivery tag, and who is told.
     settled: Option<(u64, mpsc::Sender<Settled>)>,
+    /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers it again, to somebody.
+    revoked: CancellationToken,
     queue: Arc<Queue>,
     shared: Arc<Shared>,
 }
@@ -36,10 +39,20 @@ impl std::fmt::Debug for Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(settled: (u64, mpsc::Sender<Settled>), queue: &Arc<Queue>, shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(
+        settled: (u64, mpsc::Sender<Settled>),
+        revoked: CancellationToken,
+        queue: &Arc<Queue>,
+        shared: &Arc<Shared>,
+    ) -> Self {
         shared.counters.enqueue(&queue.series);
         queue.unsettled.fetch_add(1, Ordering::AcqRel);
-        Self { settled: Some(settled), queue: Arc::clone(queue), shared: Arc::clone(shared) }
+        Self { settled: Some(settled), revoked, queue: Arc::clone(queue), shared: Arc::clone(shared) }
+    }
+
+    /// Cancelled when somebody else gets the message: what is done with it here should end.
+    pub(in crate::channel) fn revoked(&self) -> &CancellationToken {
+        &self.revoked
     }
 
     /// Does what follows from an outcome, then has it acknowledged.
@@ -61,8 +74,8 @@ impl Ticket {
     async fn park(&self, event: &Event, loss: &Loss) -> bool {
         let reason = format!("{} at {}", loss.reason, loss.destination);
         let Encoded { properties, body } = message::encode(event, Note::default());
-        let properties = message::parked(properties, &reason, Some(loss));
-        let stored = self.publish("", &self.queue.place.parked, &Encoded { properties, body }).await;
+        let message = Encoded { properties: message::parked(properties, &reason, Some(loss)), body };
+        let stored = self.until_done(|| self.shared.park(&self.queue.place.parked, &message)).await;
         if stored {
             loss.count(&self.queue.series, Dropped::Parked);
             let Loss { subscription, destination, attempts, reason, .. } = loss;
@@ -71,57 +84,31 @@ impl Ticket {
         stored
     }
 
+    /// An event of an ordered queue is given back, since one that waits elsewhere would be overtaken.
     async fn put_off(&self, event: &Event, deferral: &Deferral) -> bool {
-        let delay = delay_for(deferral.wait.as_secs());
-        let message = stage::encode(event, &deferral.stage, Note::after(deferral.attempts, deferral.wait));
-        let (exchange, queue) = (names::delay(delay), &self.queue.place.queue);
-        for _ in 0..TRIES {
-            if self.has_delay(delay).await && self.publish_once(&exchange, queue, &message).await {
-                return true;
+        if self.queue.place.order == Order::Ordered {
+            if deferral.stage == Stage::Subscriber {
+                self.queue.remember(event, deferral.attempts);
             }
-            // Perhaps somebody has deleted it.
-            self.shared.delays.lock().await.remove(&delay);
-            tokio::time::sleep(PAUSE).await;
+            return false;
         }
-        false
+        let delayed = Duration::from_secs(delay_for(deferral.wait.as_secs()));
+        let note = Note::after(deferral.attempts, deferral.wait, delayed);
+        let message = stage::encode(event, &deferral.stage, note);
+        let message = message::to_queue(message, &self.queue.place.queue);
+        self.until_done(|| self.shared.put_into_wait(deferral.wait, message.clone())).await
     }
 
-    /// Declares the delay, once in the life of this process.
-    async fn has_delay(&self, seconds: u64) -> bool {
-        if self.shared.delays.lock().await.contains(&seconds) {
-            return true;
-        }
-        let connection = self.shared.consuming.current.borrow().clone();
-        let Some(connection) = connection else { return false };
-        match declare_delay(&connection, seconds, self.shared.options.queue_type).await {
-            Ok(()) => self.shared.delays.lock().await.insert(seconds),
-            Err(error) => {
-                tracing::warn!(seconds, %error, "No queue to hold events back");
+    /// Tries some times, unless the message is somebody else's meanwhile.
+    async fn until_done<F: Future<Output = bool>>(&self, act: impl Fn() -> F) -> bool {
+        for _ in 0..TRIES {
+            if self.revoked.is_cancelled() {
                 return false;
             }
-        };
-        true
-    }
-
-    /// Publishes until a queue has it, some times.
-    async fn publish(&self, exchange: &str, routing_key: &str, message: &Encoded) -> bool {
-        for _ in 0..TRIES {
-            if self.publish_once(exchange, routing_key, message).await {
+            if act().await {
                 return true;
             }
             tokio::time::sleep(PAUSE).await;
-        }
-        false
-    }
-
-    /// Whether a queue has it now.
-    async fn publish_once(&self, exchange: &str, routing_key: &str, message: &Encoded) -> bool {
-        let properties = message.properties.clone();
-        let letter = Letter { exchange, routing_key, properties, body: &message.body };
-        match self.shared.outbox.publish(letter).await {
-            Ok(Confirmed::Stored) => return true,
-            Ok(Confirmed::Unroutable) => tracing::warn!(routing_key, "The queue for an event is gone"),
-            Err(error) => tracing::debug!(routing_key, error, "Could not publish, trying again"),
         }
         false
     }

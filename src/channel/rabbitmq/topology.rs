@@ -1,9 +1,14 @@
-//! What is declared in RabbitMQ: per channel an exchange, per subscription a queue and a parking queue, and queues that
+//! What is declared in RabbitMQ: a queue for each subscription, a parking queue for each that needs one, and queues that
 //! hold events back. Declaring what is there changes nothing; what is there with other arguments is reported and used.
+//!
+//! No queue is left to RabbitMQ's defaults for what it may drop: the limit of deliveries is out of reach, and whatever it gives up all the same goes to [`names::RETURNED`], confirmed, and is moved on from there.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use std::collections::HashSet;
+
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ErrorKind, ExchangeKind, Queue};
+use lapin::{Channel, Connection, ErrorKind};
+use tokio::sync::Mutex;
 
 use super::message::text;
 use super::names;
@@ -12,6 +17,11 @@ use crate::model::{ChannelKey, Order, Subscription};
 
 /// The lengths of time for which events can be held back: 4 s, 8 s, up to 18 hours.
 const DELAYS: std::ops::RangeInclusive<u32> = 2..=16;
+
+/// Deliveries after which RabbitMQ gives a message up; it counts each stop, crash and lost connection as a delivery. By
+/// default that are 20 from version 4 on. Its way to say "none" (-1) means "at the first one" to versions before 4, so
+/// this is a number that is never reached.
+const DELIVERY_LIMIT: i32 = 1_000_000_000;
 
 /// How queues are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,23 +33,9 @@ pub enum QueueType {
     Classic,
 }
 
-impl QueueType {
-    fn arguments(self) -> FieldTable {
-        let name = match self {
-            Self::Quorum => "quorum",
-            Self::Classic => "classic",
-        };
-        let mut arguments = FieldTable::default();
-        arguments.insert(short("x-queue-type"), text(name));
-        arguments
-    }
-}
-
 /// The names of one subscription's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) exchange: String,
-    pub(super) routing_key: String,
     pub(super) queue: String,
     pub(super) parked: String,
     /// Ordered queues are consumed by one process at a time.
@@ -50,45 +46,186 @@ impl Place {
     pub(super) fn new(channel: &ChannelKey, subscription: &Subscription) -> Self {
         let (order, subscription) = (subscription.delivery.order, &subscription.key);
         let queue = names::queue(channel, subscription);
-        Self {
-            order,
-            exchange: names::exchange(channel),
-            routing_key: names::routing_key(subscription),
-            parked: names::parked(&queue),
-            queue,
-        }
+        Self { order, parked: names::parked(&queue), queue }
+    }
+}
+
+/// What a queue is for, which decides its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QueuePurpose {
+    /// Events of a subscription.
+    Subscription(Order),
+    /// What nobody took.
+    Parking,
+    /// Events that wait for so many seconds.
+    Wait(u64),
+    /// What RabbitMQ has moved.
+    Returned,
+    /// What RabbitMQ has moved out of that.
+    ReturnedParked,
+}
+
+/// Declares queues.
+pub(super) struct Topology {
+    queues: QueueType,
+    /// Queues that hold events back and have been declared, by their seconds.
+    waits: Mutex<HashSet<u64>>,
+    /// Queues that were found with other arguments.
+    foreign: std::sync::Mutex<HashSet<String>>,
+}
+
+impl Topology {
+    pub(super) fn new(queues: QueueType) -> Self {
+        let (waits, foreign) = (Mutex::default(), std::sync::Mutex::default());
+        Self { queues, waits, foreign }
     }
 
-    /// Declares exchange, queue, parking queue and binding.
-    ///
-    /// # Errors
-    /// Those of the connection, and of an exchange that is there and is none of ours.
-    pub(super) async fn declare(&self, connection: &Connection, queues: QueueType) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
-        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-        let exchange = short(&self.exchange);
-        channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default()).await?;
-        let mut arguments = queues.arguments();
-        if self.order == Order::Ordered {
-            arguments.insert(short("x-single-active-consumer"), AMQPValue::Boolean(true));
-        }
-        declare_queue(connection, &self.queue, arguments).await?;
-        declare_queue(connection, &self.parked, queues.arguments()).await?;
-        let options = QueueBindOptions::default();
-        let key = short(&self.routing_key);
-        channel.queue_bind(short(&self.queue), exchange, key, options, FieldTable::default()).await?;
-        channel.close(200, short("declared")).await
-    }
-
-    /// Takes the queue away from its exchange. It stays, with what is in it.
+    /// Declares a queue, and gives the channel on which that was done. One that is there with other arguments is reported
+    /// once, and used as it is.
     ///
     /// # Errors
     /// Those of the connection.
-    pub(super) async fn unbind(&self, connection: &Connection) -> lapin::Result<()> {
-        let channel = connection.create_channel().await?;
-        let (queue, exchange, key) = (short(&self.queue), short(&self.exchange), short(&self.routing_key));
-        channel.queue_unbind(queue, exchange, key, FieldTable::default()).await?;
-        channel.close(200, short("unbound")).await
+    pub(super) async fn declare(
+        &self,
+        connection: &Connection,
+        name: &str,
+        purpose: QueuePurpose,
+    ) -> lapin::Result<Channel> {
+        loop {
+            let channel = connection.create_channel().await?;
+            let passive = self.is_foreign(name);
+            let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
+            match channel.queue_declare(short(name), options, self.arguments(purpose)).await {
+                Ok(_queue) => return Ok(channel),
+                Err(error) if passive && is_missing(&error) => self.set_foreign(name, false),
+                Err(error) if !passive && is_other(&error) => {
+                    self.set_foreign(name, true);
+                    let vhost = connection.status().vhost();
+                    report_foreign(name, vhost.as_str(), &error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Declares a queue and closes the channel of that.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(super) async fn ensure(&self, connection: &Connection, name: &str, purpose: QueuePurpose) -> lapin::Result<()> {
+        self.declare(connection, name, purpose).await?.close(200, short("declared")).await
+    }
+
+    /// Declares the queue that holds events back for so long, once in the life of this process.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(super) async fn ensure_wait(&self, connection: &Connection, seconds: u64) -> lapin::Result<()> {
+        let mut waits = self.waits.lock().await;
+        if !waits.contains(&seconds) {
+            self.ensure(connection, &names::wait(seconds), QueuePurpose::Wait(seconds)).await?;
+            waits.insert(seconds);
+        }
+        Ok(())
+    }
+
+    /// Whether the queue that holds events back for so long has been declared.
+    pub(super) async fn has_wait(&self, seconds: u64) -> bool {
+        self.waits.lock().await.contains(&seconds)
+    }
+
+    /// Somebody has deleted the queue that holds events back for so long.
+    pub(super) async fn forget_wait(&self, seconds: u64) {
+        self.waits.lock().await.remove(&seconds);
+    }
+
+    fn is_foreign(&self, name: &str) -> bool {
+        self.foreign.lock().is_ok_and(|foreign| foreign.contains(name))
+    }
+
+    fn set_foreign(&self, name: &str, is_foreign: bool) {
+        if let Ok(mut foreign) = self.foreign.lock() {
+            if is_foreign {
+                foreign.insert(name.to_owned())
+            } else {
+                foreign.remove(name)
+            };
+        }
+    }
+
+    fn arguments(&self, purpose: QueuePurpose) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        let quorum = self.queues == QueueType::Quorum;
+        arguments.insert(short("x-queue-type"), text(if quorum { "quorum" } else { "classic" }));
+        if let QueuePurpose::Wait(seconds) = purpose {
+            let millis = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+            arguments.insert(short("x-message-ttl"), AMQPValue::LongLongInt(millis));
+        } else if quorum {
+            arguments.insert(short("x-delivery-limit"), AMQPValue::LongInt(DELIVERY_LIMIT));
+        }
+        if purpose == QueuePurpose::Subscription(Order::Ordered) {
+            arguments.insert(short("x-single-active-consumer"), AMQPValue::Boolean(true));
+        }
+        // A message that is refused is one that the sender still has; RabbitMQ's default is to drop the oldest.
+        arguments.insert(short("x-overflow"), text("reject-publish"));
+        let route = match purpose {
+            QueuePurpose::ReturnedParked => None,
+            QueuePurpose::Returned => Some(names::RETURNED_PARKED),
+            _ => Some(names::RETURNED),
+        };
+        if let Some(queue) = route {
+            arguments.insert(short("x-dead-letter-exchange"), text(""));
+            arguments.insert(short("x-dead-letter-routing-key"), text(queue));
+        }
+        if quorum {
+            arguments.insert(short("x-queue-leader-locator"), text("balanced"));
+            if route.is_some() {
+                // What is moved on is confirmed by its new queue before it leaves this one.
+                arguments.insert(short("x-dead-letter-strategy"), text("at-least-once"));
+            }
+        }
+        arguments
+    }
+}
+
+/// Says what a queue lacks that somebody else, or an older version, has made, and what mends it.
+fn report_foreign(name: &str, vhost: &str, error: &lapin::Error) {
+    let reason = error.to_string();
+    if reason.contains("x-single-active-consumer") || reason.contains("x-queue-type") {
+        let remedy = format!("when it is empty: rabbitmqctl -p '{vhost}' delete_queue '{name}'");
+        tracing::error!(queue = name, reason, remedy, "A queue is there with other arguments: it is used as it is");
+        return;
+    }
+    let remedy = format!(
+        r#"rabbitmqctl -p '{vhost}' set_policy --priority 1 --apply-to queues sealpost '^sealpost:(channel|broker):' '{{"delivery-limit":{DELIVERY_LIMIT},"dead-letter-exchange":"","dead-letter-routing-key":"{}","dead-letter-strategy":"at-least-once","overflow":"reject-publish"}}'"#,
+        names::RETURNED
+    );
+    tracing::error!(
+        queue = name,
+        reason,
+        remedy,
+        "A queue is there with other arguments, perhaps made by an older version: it is used as it is, but RabbitMQ may drop messages of it, unless the policy of the remedy has been set"
+    );
+}
+
+fn is_other(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
+}
+
+/// How many messages are ready in a queue, by how many consumers; `None` if there is no such queue.
+///
+/// # Errors
+/// Those of the connection.
+pub(super) async fn look(connection: &Connection, name: &str) -> lapin::Result<Option<(u32, u32)>> {
+    let channel = connection.create_channel().await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    match channel.queue_declare(short(name), passive, FieldTable::default()).await {
+        Ok(queue) => {
+            channel.close(200, short("looked")).await?;
+            Ok(Some((queue.message_count(), queue.consumer_count())))
+        }
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -98,78 +235,25 @@ impl Place {
 /// Those of the connection.
 pub(super) async fn delete(place: &Place, connection: &Connection) -> lapin::Result<()> {
     // RabbitMQ knows such conditions for classic queues only.
-    delete_if(connection, &place.queue, |queue| queue.consumer_count() == 0).await?;
-    delete_if(connection, &place.parked, |queue| queue.message_count() == 0).await
+    delete_if(connection, &place.queue, |_messages, consumers| consumers == 0).await?;
+    delete_if(connection, &place.parked, |messages, _consumers| messages == 0).await
 }
 
-async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(&Queue) -> bool) -> lapin::Result<()> {
-    let channel = connection.create_channel().await?;
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let queue = match channel.queue_declare(short(name), passive, FieldTable::default()).await {
-        Ok(queue) => queue,
-        Err(error) if is_missing(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if condition(&queue) {
-        let messages = channel.queue_delete(short(name), QueueDeleteOptions::default()).await?;
-        tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
-    } else {
-        let (messages, consumers) = (queue.message_count(), queue.consumer_count());
+async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(u32, u32) -> bool) -> lapin::Result<()> {
+    let Some((messages, consumers)) = look(connection, name).await? else { return Ok(()) };
+    if !condition(messages, consumers) {
         tracing::warn!(queue = name, messages, consumers, "Queue of a subscription that is gone kept: it is in use");
+        return Ok(());
     }
+    let channel = connection.create_channel().await?;
+    let messages = channel.queue_delete(short(name), QueueDeleteOptions::default()).await?;
+    tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
     channel.close(200, short("deleted")).await
-}
-
-/// One that is there with other arguments is reported and used as it is, on a channel of its own, since RabbitMQ closes
-/// the channel of who asks for something else.
-async fn declare_queue(connection: &Connection, name: &str, arguments: FieldTable) -> lapin::Result<()> {
-    let channel = connection.create_channel().await?;
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    match channel.queue_declare(short(name), durable, arguments).await {
-        Ok(_queue) => return channel.close(200, short("declared")).await,
-        Err(error) if is_other(&error) => {
-            tracing::error!(queue = name, %error, "A queue is there with other arguments: it is used as it is; move its messages and delete it to have it made anew");
-        }
-        Err(error) => return Err(error),
-    }
-    let channel = connection.create_channel().await?;
-    let passive = QueueDeclareOptions { passive: true, ..durable };
-    channel.queue_declare(short(name), passive, FieldTable::default()).await?;
-    channel.close(200, short("declared")).await
-}
-
-fn is_other(error: &lapin::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
 }
 
 /// Seconds for which an event is held back that is to wait for so many: the longest delay that is not longer.
 pub(super) fn delay_for(seconds: u64) -> u64 {
     DELAYS.rev().map(|power| 1u64 << power).find(|delay| *delay <= seconds).unwrap_or(1 << DELAYS.start())
-}
-
-/// Declares the exchange and the queue that hold events back for so long. When the time is over, RabbitMQ puts them into
-/// the queue that is their routing key.
-///
-/// # Errors
-/// Those of the connection.
-pub(super) async fn declare_delay(connection: &Connection, seconds: u64, queues: QueueType) -> lapin::Result<()> {
-    let name = names::delay(seconds);
-    let channel = connection.create_channel().await?;
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(short(&name), ExchangeKind::Fanout, durable, FieldTable::default()).await?;
-    let mut arguments = queues.arguments();
-    let millis = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-    arguments.insert(short("x-message-ttl"), AMQPValue::LongLongInt(millis));
-    arguments.insert(short("x-dead-letter-exchange"), text(""));
-    if queues == QueueType::Quorum {
-        // What is moved on is confirmed by its new queue before it leaves this one.
-        arguments.insert(short("x-dead-letter-strategy"), text("at-least-once"));
-        arguments.insert(short("x-overflow"), text("reject-publish"));
-    }
-    declare_queue(connection, &name, arguments).await?;
-    let options = QueueBindOptions::default();
-    channel.queue_bind(short(&name), short(&name), short(""), options, FieldTable::default()).await?;
-    channel.close(200, short("declared")).await
 }
 
 #[cfg(test)]
@@ -180,6 +264,19 @@ mod tests {
     fn delays_are_powers_of_two() {
         for (seconds, delay) in [(0, 4), (4, 4), (7, 4), (8, 8), (60, 32), (3600, 2048), (1_000_000, 65_536)] {
             assert_eq!(delay_for(seconds), delay, "{seconds}");
+        }
+    }
+
+    /// Nothing that holds events can lose them by a default of RabbitMQ's.
+    #[test]
+    fn every_queue_has_a_way_out() {
+        let topology = Topology::new(QueueType::Quorum);
+        let order = [Order::Ordered, Order::Unordered].map(QueuePurpose::Subscription);
+        for purpose in order.into_iter().chain([QueuePurpose::Parking, QueuePurpose::Wait(4), QueuePurpose::Returned]) {
+            let arguments = topology.arguments(purpose);
+            let has = |name: &str| arguments.inner().get(name).is_some();
+            assert!(has("x-dead-letter-routing-key") && has("x-dead-letter-strategy"), "{purpose:?}");
+            assert!(has("x-delivery-limit") != has("x-message-ttl"), "{purpose:?}");
         }
     }
 }

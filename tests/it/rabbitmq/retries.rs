@@ -110,11 +110,10 @@ async fn delays_that_were_deleted_are_made_again() {
     };
     deferred(1).await;
     let client = Client::new(&node.uri).await;
-    client.delete_queue("sealpost:delay:4s").await;
+    client.delete_queue("sealpost:wait:4s").await;
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "second").await, 202);
     deferred(2).await;
-    client.delete_queue("sealpost:delay:4s").await;
-    client.delete_exchange("sealpost:delay:4s").await;
+    client.delete_queue("sealpost:wait:4s").await;
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "third").await, 202);
     deferred(3).await;
     assert_eq!(dispatcher.counter("deliveries_returned_total").await, 0);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -155,9 +155,12 @@ impl Client {
         Some(found.message_count())
     }
 
-    /// Deletes an exchange, whoever uses it.
-    pub(crate) async fn delete_exchange(&self, name: &str) {
-        self.channel.exchange_delete(short(name), ExchangeDeleteOptions::default()).await.expect("deleted");
+    /// Declares a quorum queue without any other arguments.
+    pub(crate) async fn declare_quorum(&self, name: &str) {
+        let mut arguments = FieldTable::default();
+        arguments.insert(short("x-queue-type"), AMQPValue::LongString("quorum".into()));
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(short(name), options, arguments).await.expect("declared");
     }
 
     /// Deletes a queue, whoever uses it.

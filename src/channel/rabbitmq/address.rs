@@ -1,0 +1,186 @@
+//! Where RabbitMQ is: one or several URIs, whose hosts may have several addresses. They are tried in a random order, so
+//! that many processes spread over the nodes of a cluster, each to the end of its handshake, since a node that hangs
+//! still accepts connections.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+
+/// From the start of a connection to one address to the end of its handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
+/// For the addresses of one host's name.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(2500);
+/// Addresses of one host that are tried.
+const ADDRESSES: usize = 16;
+/// Seconds without a sign of life after which RabbitMQ gives a connection up; a hung node is noticed earlier, by what a
+/// connection is asked (`connection.rs`).
+const HEARTBEAT: u16 = 10;
+/// What a URI with nothing behind its slash means, and is hardly ever meant to mean.
+const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual host with the empty name: leave the slash out, or write /%2f for the default one";
+
+/// Where RabbitMQ is. Neither `Debug` nor anything else shows a password.
+#[derive(Clone)]
+pub struct Address {
+    uris: Vec<AMQPUri>,
+    ca_pem: Option<String>,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> = self.uris.iter().map(name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// Host, port and virtual host.
+fn name(uri: &AMQPUri) -> String {
+    format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost)
+}
+
+/// One address of one URI.
+struct Candidate {
+    uri: AMQPUri,
+    address: SocketAddr,
+}
+
+impl Address {
+    /// Reads `amqp://` or `amqps://` URIs, separated by commas; user name and password that are given stand for those of
+    /// the URIs; RabbitMQ's certificate is verified with the CA, if one is given.
+    ///
+    /// # Errors
+    /// What is wrong with a URI, without repeating it, since it may hold a password; or with the file.
+    pub fn new(uris: &str, credentials: (Option<&str>, Option<&str>), ca: Option<&Path>) -> anyhow::Result<Self> {
+        let texts: Vec<&str> = uris.split(',').map(str::trim).filter(|uri| !uri.is_empty()).collect();
+        anyhow::ensure!(!texts.is_empty(), "--rabbitmq-uri: it is empty, give amqp://host:port or amqps://host:port");
+        let count = texts.len();
+        let read = |(index, text): (usize, &str)| {
+            let which = if count > 1 { format!(" (URI {} of {count})", index + 1) } else { String::new() };
+            parse(text, credentials).map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
+        };
+        let uris = texts.into_iter().enumerate().map(read).collect::<anyhow::Result<_>>()?;
+        let pem = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("--rabbitmq-ca {}: {error}", path.display()))
+        };
+        Ok(Self { uris, ca_pem: ca.map(pem).transpose()? })
+    }
+
+    /// Connects to one of the nodes. Gives the connection, and which node that is.
+    ///
+    /// # Errors
+    /// Why none was to be had, in words that name each node and show no password.
+    pub(super) async fn connect(&self, purpose: &str) -> Result<(Connection, String), String> {
+        let mut reasons = Vec::new();
+        for candidate in self.candidates(&mut reasons).await {
+            let node = name(&candidate.uri);
+            match self.connect_to(&candidate, purpose).await {
+                Ok(connection) => return Ok((connection, node)),
+                Err(reason) => reasons.push(format!("{node} at {}: {reason}", candidate.address)),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    /// Every address of every host, in a random order.
+    async fn candidates(&self, reasons: &mut Vec<String>) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for uri in &self.uris {
+            let host = (uri.authority.host.as_str(), uri.authority.port);
+            match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(host)).await {
+                Ok(Ok(addresses)) => {
+                    let found = addresses.take(ADDRESSES);
+                    candidates.extend(found.map(|address| Candidate { uri: uri.clone(), address }));
+                }
+                Ok(Err(error)) => reasons.push(format!("{}: no address of the host: {error}", name(uri))),
+                Err(_elapsed) => {
+                    reasons.push(format!("{}: no address of the host within {LOOKUP_TIMEOUT:?}", name(uri)));
+                }
+            }
+        }
+        fastrand::shuffle(&mut candidates);
+        candidates
+    }
+
+    async fn connect_to(&self, candidate: &Candidate, purpose: &str) -> Result<Connection, String> {
+        let Candidate { uri, address } = candidate;
+        let properties = ConnectionProperties::default().with_connection_name(format!("sealpost {purpose}").into());
+        let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
+        let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
+        let address = *address;
+        let open = Connection::connector(
+            uri.clone(),
+            runtime,
+            async move |uri, runtime| {
+                let opened = async {
+                    let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                    match uri.scheme {
+                        AMQPScheme::AMQP => Ok(stream),
+                        AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, tls.as_ref()).await,
+                    }
+                };
+                let limited = tokio::time::timeout(HANDSHAKE_TIMEOUT, opened).await;
+                let opened = limited.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
+                opened.map_err(|error| ErrorKind::IOError(Arc::new(error)).into())
+            },
+            properties,
+        );
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, open).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(format!("{error}{}", if uri.vhost.is_empty() { EMPTY_VHOST } else { "" })),
+            Err(_elapsed) => Err(format!("no handshake within {HANDSHAKE_TIMEOUT:?}")),
+        }
+    }
+}
+
+fn parse(text: &str, (username, password): (Option<&str>, Option<&str>)) -> Result<AMQPUri, String> {
+    let refused = |error: String| {
+        let shown = !error.contains(text) && !error.contains("Invalid URL");
+        let reason =
+            if shown { error } else { "it is not of the form amqp://user:password@host:port/vhost".to_owned() };
+        format!("{reason} (several are separated by commas; a comma in a password is written %2C)")
+    };
+    let mut uri: AMQPUri = text.parse().map_err(refused)?;
+    let login = &mut uri.authority.userinfo;
+    username.inspect(|username| (*username).clone_into(&mut login.username));
+    password.inspect(|password| (*password).clone_into(&mut login.password));
+    uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(uris: &str) -> anyhow::Result<Address> {
+        Address::new(uris, (None, Some("s3cret")), None)
+    }
+
+    #[test]
+    fn several_uris_are_separated_by_commas() {
+        for (text, names) in [
+            ("amqp://a", "a:5672//"),
+            ("amqp://u:p@a:1/%2f, amqps://b/v", "a:1//,b:5671/v"),
+            ("amqp://a:1,amqp://b:2,", "a:1//,b:2//"),
+            ("amqp://a:1/", "a:1/"),
+        ] {
+            assert_eq!(format!("{:?}", read(text).expect(text)), names, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_a_password() {
+        for (text, said) in [
+            ("", "it is empty"),
+            (" , ", "it is empty"),
+            ("http://u:hidden@a", "--rabbitmq-uri: "),
+            ("amqp://a,nonsense:hidden", "(URI 2 of 2)"),
+        ] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.contains(said) && !error.contains("hidden") && !error.contains("s3cret"), "{error}");
+        }
+    }
+}

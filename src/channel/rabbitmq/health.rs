@@ -1,0 +1,99 @@
+//! Whether a queue takes messages, as its publishers and its consumer see it.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// For how long a queue that was full is taken to be full.
+const FULL_FOR: Duration = Duration::from_secs(1);
+
+/// What is known of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QueueState {
+    /// It has not been declared yet.
+    Undeclared,
+    /// It takes messages.
+    Served,
+    /// RabbitMQ does not answer for it: most of its members are away, or it has no leader.
+    Away,
+}
+
+const STATES: [QueueState; 3] = [QueueState::Undeclared, QueueState::Served, QueueState::Away];
+
+/// What is known of a queue, for those who publish to it.
+#[derive(Debug, Default)]
+pub(super) struct QueueHealth {
+    /// A place in [`STATES`].
+    state: AtomicU8,
+    /// Told when the state changes.
+    changed: Notify,
+    full_until: Mutex<Option<Instant>>,
+}
+
+impl QueueHealth {
+    pub(super) fn state(&self) -> QueueState {
+        STATES.get(usize::from(self.state.load(Ordering::Acquire))).copied().unwrap_or(QueueState::Undeclared)
+    }
+
+    /// Notes a state. Gives the one before.
+    pub(super) fn set(&self, state: QueueState) -> QueueState {
+        let place = STATES.iter().position(|known| *known == state).unwrap_or(0);
+        let before = self.state.swap(u8::try_from(place).unwrap_or(0), Ordering::AcqRel);
+        self.changed.notify_waiters();
+        STATES.get(usize::from(before)).copied().unwrap_or(QueueState::Undeclared)
+    }
+
+    /// Waits until the queue is served.
+    pub(super) async fn until_served(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state() == QueueState::Served {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// A limit of its length refuses messages.
+    pub(super) fn set_full(&self) {
+        *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_FOR);
+    }
+
+    /// Whether a limit of its length refused a message a moment ago.
+    pub(super) fn is_full(&self) -> bool {
+        let until = *self.full_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_full_for_a_moment() {
+        let health = QueueHealth::default();
+        assert!(!health.is_full());
+        health.set_full();
+        assert!(health.is_full());
+        tokio::time::advance(FULL_FOR).await;
+        assert!(!health.is_full());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told() {
+        let health = QueueHealth::default();
+        assert_eq!(health.state(), QueueState::Undeclared);
+        let wait = health.until_served();
+        tokio::pin!(wait);
+        assert!(futures_util::poll!(&mut wait).is_pending());
+        assert_eq!(health.set(QueueState::Away), QueueState::Undeclared);
+        assert!(futures_util::poll!(&mut wait).is_pending());
+        health.set(QueueState::Served);
+        wait.await;
+    }
+}

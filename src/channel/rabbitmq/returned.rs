@@ -1,0 +1,162 @@
+//! Moving on what RabbitMQ has moved: events whose wait is over go to their queue, and what RabbitMQ gave up is put back
+//! or parked. One queue for all that is always there and always consumed, so that no subscription's queue, be it deleted
+//! or without a leader, can hold up RabbitMQ's own moving of messages for the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+
+use super::connection::OpenConnection;
+use super::message::{self, Encoded};
+use super::outbox::{PublishFailure, short};
+use super::returned_message::ReturnedMessage;
+use super::topology::{QueuePurpose, look};
+use super::{Shared, names};
+
+/// Messages that are moved on at once.
+const UNDER_WAY: u16 = 256;
+/// The wait before it is begun again, or a message is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long an event waits again whose queue does not take it.
+const WAIT_AGAIN: Duration = Duration::from_secs(8);
+/// How often RabbitMQ may give a message up for its deliveries before that is believed. It counts stops and crashes, and
+/// a policy may allow a few only.
+const MOST_GIVEN_UP: u32 = 100;
+/// How often it is looked for messages that RabbitMQ gave up here.
+const RESCUE_PERIOD: Duration = Duration::from_secs(10);
+/// For what is asked of RabbitMQ.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Consumes [`names::RETURNED`] for ever, over as many connections as it takes.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let seat = shared.pool.seat().await;
+    let mut connections = seat.current.clone();
+    while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
+        if let Some(connection) = connection
+            && let Err(error) = consume(&shared, &connection).await
+        {
+            tracing::debug!(queue = names::RETURNED, error, "Consumer is gone, beginning again");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Consumer, String> {
+    let begun = connection.run(async {
+        let (topology, connection) = (&shared.topology, &connection.connection);
+        topology.ensure(connection, names::RETURNED_PARKED, QueuePurpose::ReturnedParked).await?;
+        let channel = topology.declare(connection, names::RETURNED, QueuePurpose::Returned).await?;
+        channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
+        let (queue, tag) = (short(names::RETURNED), short(""));
+        channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
+    });
+    tokio::time::timeout(TIMEOUT, begun).await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))
+}
+
+async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), String> {
+    let mut deliveries = begin(shared, connection).await?;
+    let mut moving = FuturesUnordered::new();
+    let mut rescue = tokio::time::interval(RESCUE_PERIOD);
+    loop {
+        tokio::select! {
+            next = deliveries.next() => match next {
+                Some(Ok(delivery)) => moving.push(Box::pin(move_on(shared, delivery))),
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err("the queue was deleted, or the channel closed".to_owned()),
+            },
+            Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error.to_string())?,
+            _ = rescue.tick() => {
+                let rescued = tokio::time::timeout(TIMEOUT, connection.run(rescue_parked(shared, connection)));
+                rescued.await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
+            }
+            () = connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
+        }
+    }
+}
+
+/// Moves a message on, and acknowledges it when it is where it belongs.
+async fn move_on(shared: &Shared, delivery: Delivery) -> lapin::Result<()> {
+    let Delivery { properties, data, acker, .. } = delivery;
+    let returned = ReturnedMessage::read(&properties, Bytes::from(data));
+    while !try_to_move(shared, &returned).await {
+        tokio::time::sleep(PAUSE).await;
+    }
+    acker.ack(BasicAckOptions::default()).await.map(drop)
+}
+
+/// Whether it is where it belongs.
+async fn try_to_move(shared: &Shared, returned: &ReturnedMessage) -> bool {
+    match (&returned.to, &returned.from) {
+        (Some(queue), from) if from.as_ref().is_none_or(|(queue, _)| names::is_wait(queue)) => {
+            forward(shared, queue, &returned.message).await
+        }
+        (_, Some((queue, reason))) => give_back(shared, returned, queue, reason).await,
+        (_, None) => park(shared, names::RETURNED_PARKED, "its headers do not say where it belongs", returned).await,
+    }
+}
+
+/// Puts an event whose wait is over into its queue.
+async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> bool {
+    match shared.publish_known(queue, message).await {
+        Ok(()) => true,
+        Err(PublishFailure::Unroutable) if !shared.is_open_here(queue) => {
+            let reason = "its queue was deleted while it waited for the next attempt";
+            park_message(shared, &names::parked(queue), reason, message).await
+        }
+        Err(failure) => {
+            tracing::debug!(queue, %failure, "An event whose wait is over waits again");
+            shared.put_into_wait(WAIT_AGAIN, message::to_queue(message.clone(), queue)).await
+        }
+    }
+}
+
+/// What RabbitMQ gave up: for its deliveries, it goes back to its queue; otherwise it is parked.
+async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, reason: &str) -> bool {
+    shared.counters.rabbitmq_given_up.increment();
+    if names::is_parked(queue) {
+        tracing::warn!(queue, reason, "RabbitMQ gave up a parked message: it is parked again");
+        return shared.park(queue, &returned.message).await;
+    }
+    if reason == "delivery_limit" && returned.given_up < MOST_GIVEN_UP {
+        tracing::warn!(queue, reason, "RabbitMQ gave up a message: it is put back into its queue");
+        return forward(shared, queue, &returned.clone().given_up_again()).await;
+    }
+    park(shared, &names::parked(queue), &format!("RabbitMQ gave it up: {reason}"), returned).await
+}
+
+async fn park(shared: &Shared, parked: &str, reason: &str, returned: &ReturnedMessage) -> bool {
+    park_message(shared, parked, reason, &returned.message).await
+}
+
+async fn park_message(shared: &Shared, parked: &str, reason: &str, message: &Encoded) -> bool {
+    let Encoded { properties, body } = message.clone();
+    let stored = shared.park(parked, &Encoded { properties: message::parked(properties, reason, None), body }).await;
+    if stored {
+        shared.counters.parked_messages.increment();
+        tracing::warn!(queue = parked, reason, "Message parked");
+    }
+    stored
+}
+
+/// Moves on what RabbitMQ gave up of [`names::RETURNED`] itself.
+async fn rescue_parked(shared: &Shared, connection: &OpenConnection) -> lapin::Result<()> {
+    let connection = &connection.connection;
+    let Some((count @ 1.., _)) = look(connection, names::RETURNED_PARKED).await? else { return Ok(()) };
+    let channel = connection.create_channel().await?;
+    for _ in 0..count {
+        let got = channel.basic_get(short(names::RETURNED_PARKED), BasicGetOptions::default()).await?;
+        let Some(got) = got else { break };
+        let Delivery { properties, data, acker, .. } = got.delivery;
+        let returned = ReturnedMessage::read(&properties, Bytes::from(data));
+        if try_to_move(shared, &returned).await {
+            acker.ack(BasicAckOptions::default()).await?;
+        }
+    }
+    channel.close(200, short("rescued")).await
+}

@@ -1,0 +1,163 @@
+//! What all parts of the backend use: the way out, connections, what is declared, and the queues that are open here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::connection::ConnectionPool;
+use super::health::QueueState;
+use super::hold::HoldLimit;
+use super::message::Encoded;
+use super::outbox::{Outbox, PublishFailure};
+use super::topology::{QueuePurpose, Topology, delay_for};
+use super::{Options, Queue, names};
+use crate::telemetry::counters::Counters;
+
+/// Queues that are declared at once.
+const DECLARING: usize = 16;
+/// How long a queue is left alone that did not take what was moved on to it.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+/// Queues that are remembered to have refused.
+const MOST_REFUSED: usize = 1024;
+/// For what is declared in passing.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all parts use.
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) pool: ConnectionPool,
+    pub(super) topology: Topology,
+    /// Queues that may be declared at once.
+    pub(super) declaring: Semaphore,
+    pub(super) hold: HoldLimit,
+    /// The queues that are consumed here, by name.
+    open: Mutex<HashMap<String, Arc<Queue>>>,
+    /// Queues that did not take what was moved on to them, until when they are left alone.
+    refused: Mutex<HashMap<String, Instant>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Shared {
+    pub(super) fn new(options: Options, outbox: Arc<Outbox>, pool: ConnectionPool, counters: Arc<Counters>) -> Self {
+        let (topology, hold) = (Topology::new(options.queue_type), HoldLimit::new(options.consumer_timeout));
+        let declaring = Semaphore::new(DECLARING);
+        let (open, refused) = (Mutex::default(), Mutex::default());
+        Self { options, outbox, pool, topology, declaring, hold, open, refused, counters }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Queue>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a queue that is consumed here.
+    pub(super) fn opened(&self, queue: &Arc<Queue>) {
+        self.open().insert(queue.place.queue.clone(), Arc::clone(queue));
+    }
+
+    /// Notes that a queue is not consumed here any more, unless it was opened anew.
+    pub(super) fn closed(&self, queue: &Arc<Queue>) {
+        let mut open = self.open();
+        if open.get(&queue.place.queue).is_some_and(|known| Arc::ptr_eq(known, queue)) {
+            open.remove(&queue.place.queue);
+        }
+    }
+
+    /// Whether a queue is consumed here, which sees to it that it is there.
+    pub(super) fn is_open_here(&self, queue: &str) -> bool {
+        self.open().contains_key(queue)
+    }
+
+    /// Publishes to the queue of a subscription, unless it did not take a message a moment ago.
+    pub(super) async fn publish_known(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+        let known = self.open().get(queue).cloned();
+        if known.as_ref().is_some_and(|known| known.health.state() == QueueState::Away) || self.has_refused(queue) {
+            return Err(PublishFailure::Nacked);
+        }
+        let published = self.outbox.publish(queue, message).await;
+        match (published, known) {
+            (Err(PublishFailure::Unroutable), Some(known)) => known.is_missing(),
+            (Err(PublishFailure::Nacked | PublishFailure::Unconfirmed), _) => self.note_refused(queue),
+            _ => {}
+        }
+        published
+    }
+
+    fn has_refused(&self, queue: &str) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match refused.get(queue) {
+            Some(until) if *until > now => true,
+            Some(_) => {
+                refused.remove(queue);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn note_refused(&self, queue: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MOST_REFUSED {
+            refused.insert(queue.to_owned(), Instant::now() + REFUSED_FOR);
+        }
+    }
+
+    /// Puts a message that says where it is on the way to where it waits for about so long. Whether that has it now.
+    pub(super) async fn put_into_wait(&self, wait: Duration, message: Encoded) -> bool {
+        let seconds = delay_for(wait.as_secs());
+        // The second time, since somebody may have deleted it.
+        for _ in 0..2 {
+            if !self.has_wait(seconds).await {
+                return false;
+            }
+            match self.outbox.publish(&names::wait(seconds), &message).await {
+                Ok(()) => return true,
+                Err(PublishFailure::Unroutable) => self.topology.forget_wait(seconds).await,
+                Err(failure) => {
+                    tracing::debug!(seconds, %failure, "A message could not be put off");
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    async fn has_wait(&self, seconds: u64) -> bool {
+        if self.topology.has_wait(seconds).await {
+            return true;
+        }
+        let Some(connection) = self.pool.any() else { return false };
+        let ensure = connection.run(self.topology.ensure_wait(&connection.connection, seconds));
+        match tokio::time::timeout(TIMEOUT, ensure).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::warn!(seconds, error, "No queue to hold events back"),
+            Err(_elapsed) => tracing::warn!(seconds, "No queue to hold events back: RabbitMQ does not answer"),
+        }
+        false
+    }
+
+    /// Puts a message into a parking queue, which is declared if it is not there. Whether it has it now.
+    pub(super) async fn park(&self, parked: &str, message: &Encoded) -> bool {
+        for _ in 0..2 {
+            match self.outbox.publish(parked, message).await {
+                Ok(()) => return true,
+                Err(PublishFailure::Unroutable) => {}
+                Err(failure) => {
+                    tracing::debug!(queue = parked, %failure, "A message could not be parked");
+                    return false;
+                }
+            }
+            let Some(connection) = self.pool.any() else { return false };
+            let purpose = QueuePurpose::Parking;
+            let ensure = connection.run(self.topology.ensure(&connection.connection, parked, purpose));
+            if !matches!(tokio::time::timeout(TIMEOUT, ensure).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
+        false
+    }
+}
