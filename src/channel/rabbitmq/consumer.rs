@@ -15,6 +15,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +33,13 @@ use crate::telemetry::series::{Destination, Dropped};
 /// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The wait before a queue that was deleted is declared again.
+const SHORT_PAUSE: Duration = Duration::from_millis(250);
 /// How often the queue is looked at: if messages may wait in it, and if all that it had has come.
 const WATCH: Duration = Duration::from_secs(10);
+/// When it is looked at first: RabbitMQ 3.10 sometimes gives nothing to a consumer that began on a queue that was deleted
+/// and made anew a moment before.
+const FIRST_WATCH: Duration = Duration::from_secs(2);
 const IDLE_WATCHES: u32 = 6;
 /// For what is asked of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +55,8 @@ pub(super) struct Consumer {
 enum ConsumerFailure {
     /// The connection has no channel left.
     NoChannel,
+    /// The queue was deleted, or RabbitMQ has cancelled the consumer; the channel is open.
+    Cancelled,
     /// Something else.
     Other(String),
 }
@@ -70,11 +78,17 @@ impl Consumer {
     pub(super) async fn run(self) {
         let stop = self.queue.stop.clone();
         let Some(mut seat) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
-        let (mut pause, mut told) = (PAUSE, false);
+        let (mut pause, mut told, mut finishing) = (PAUSE, false, JoinSet::new());
         while let Some(connection) = self.next_connection(&mut seat.current.clone()).await {
             let begun = self.queue.begun.load(Ordering::Acquire);
-            match self.consume(&connection, told).await {
+            while finishing.try_join_next().is_some() {}
+            match self.consume(&connection, told, &mut finishing).await {
                 Ok(()) => {}
+                Err(ConsumerFailure::Cancelled) => {
+                    self.tell("the queue was deleted, or its consumer cancelled", false);
+                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
+                    continue;
+                }
                 Err(ConsumerFailure::NoChannel) => {
                     drop(seat);
                     let Some(another) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
@@ -92,6 +106,7 @@ impl Consumer {
             stop.run_until_cancelled(tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64()))).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
+        while finishing.join_next().await.is_some() {}
     }
 
     /// Says why the queue is not consumed: once, until it is.
@@ -115,7 +130,13 @@ impl Consumer {
     }
 
     /// Consumes on one connection until something breaks, or the queue is given up and all that came is settled.
-    async fn consume(&self, connection: &OpenConnection, told: bool) -> Result<(), ConsumerFailure> {
+    /// What came from a queue that was deleted is nobody else's: it is finished in the background.
+    async fn consume(
+        &self,
+        connection: &Arc<OpenConnection>,
+        told: bool,
+        finishing: &mut JoinSet<()>,
+    ) -> Result<(), ConsumerFailure> {
         let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
         let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
         if told {
@@ -123,20 +144,29 @@ impl Consumer {
         }
         let revoked = CancellationToken::new();
         // Whatever way this ends, what is not settled by then is somebody else's.
-        let _revoke = revoked.clone().drop_guard();
+        let revoke = revoked.clone().drop_guard();
         let counters = Arc::clone(&self.shared.counters);
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
-        let mut acknowledged = std::pin::pin!(acknowledger.run());
+        let mut acknowledged = Box::pin(acknowledger.run());
         let receive = Receiver { consumer: self, connection, channel, settled, revoked, seen: 0 }.run(deliveries);
         tokio::select! {
-            received = self.queue.stop.run_until_cancelled(receive) => if let Some(broken) = received {
-                return Ok(broken?);
+            received = self.queue.stop.run_until_cancelled(receive) => match received {
+                Some(Err(ConsumerFailure::Cancelled)) => {
+                    let connection = Arc::clone(connection);
+                    finishing.spawn(async move {
+                        let _revoke = revoke;
+                        connection.broken.run_until_cancelled(acknowledged).await;
+                    });
+                    return Err(ConsumerFailure::Cancelled);
+                }
+                Some(broken) => return broken,
+                None => {}
             },
             acknowledged = &mut acknowledged => return Ok(acknowledged?),
         }
-        tokio::select! {
-            acknowledged = acknowledged => Ok(acknowledged?),
-            () = connection.broken.cancelled() => Err("the connection is broken".to_owned().into()),
+        match connection.broken.run_until_cancelled(acknowledged).await {
+            Some(acknowledged) => Ok(acknowledged?),
+            None => Err("the connection is broken".to_owned().into()),
         }
     }
 
@@ -204,11 +234,11 @@ struct Receiver<'c> {
 
 impl Receiver<'_> {
     /// Hands messages to the worker until something breaks.
-    async fn run(mut self, mut deliveries: lapin::Consumer) -> Result<(), String> {
+    async fn run(mut self, mut deliveries: lapin::Consumer) -> Result<(), ConsumerFailure> {
         let Consumer { queue, shared, messages } = self.consumer;
         let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
-        let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
+        let mut watch = tokio::time::interval_at(Instant::now() + FIRST_WATCH, WATCH);
         let mut watches = 0;
         loop {
             tokio::select! {
@@ -217,8 +247,9 @@ impl Receiver<'_> {
                         self.seen += 1;
                         waiting.push_back((delivery, Instant::now()));
                     }
-                    Some(Err(error)) => return Err(error.to_string()),
-                    None => return Err("the queue was deleted, or the channel closed".to_owned()),
+                    Some(Err(error)) => return Err(error.into()),
+                    None if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
+                    None => return Err("the channel was closed".to_owned().into()),
                 },
                 place = messages.reserve(), if !waiting.is_empty() => {
                     let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
@@ -237,13 +268,13 @@ impl Receiver<'_> {
                 }
                 () = queue.missing.notified() => {
                     tracing::warn!(queue = queue.place.queue, "A queue is missing, declaring it again");
-                    self.declare(shared).await?;
+                    return Err(ConsumerFailure::Cancelled);
                 }
                 () = queue.doubted.notified() => {
                     self.look(shared).await?;
                     queue.health.set(QueueState::Served);
                 }
-                () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
+                () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned().into()),
                 _ = watch.tick() => {
                     watches += 1;
                     let published = queue.published.load(Ordering::Acquire) > 0;
@@ -273,16 +304,6 @@ impl Receiver<'_> {
         let progress = Progress { stage, attempts, wait: note.wait(), patience: Some(shared.options.patience), held };
         let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
         Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
-    }
-
-    /// Declares the queue again. Its consumer is gone with it, as RabbitMQ says on this channel.
-    async fn declare(&self, shared: &Shared) -> Result<(), String> {
-        let (connection, place) = (&self.connection.connection, &self.consumer.queue.place);
-        let purpose = QueuePurpose::Subscription(place.order);
-        let declare = self.connection.run(shared.topology.ensure(connection, &place.queue, purpose));
-        tokio::time::timeout(TIMEOUT, declare).await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
-        self.consumer.queue.health.set(QueueState::Served);
-        Ok(())
     }
 
     /// Looks at the queue, which may be gone, or have messages although nothing has come since the last time.

@@ -13,11 +13,6 @@ use crate::support::rabbitmq::{Client, Node, namespace};
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
 
-/// The ids that a subscriber has got.
-fn ids(subscriber: &Subscriber) -> HashSet<String> {
-    subscriber.received().iter().map(|event| event.id().to_owned()).collect()
-}
-
 async fn until(what: &str, limit: Duration, mut is_true: impl AsyncFnMut() -> bool) {
     let deadline = std::time::Instant::now() + limit;
     while !is_true().await {
@@ -111,7 +106,12 @@ async fn a_removed_subscription_delays_nobody() {
     let twice = || other.received().len() >= 10;
     until("the others are tried again in time", Duration::from_secs(25), async || twice()).await;
     let parked = format!("{}:parked", queue(&namespace, "a"));
-    until("its events are parked", Duration::from_secs(60), async || messages(&node, &parked) == count + 1).await;
+    let kept = || messages(&node, &parked);
+    let waits = || messages(&node, "sealpost:wait:4s") + messages(&node, "sealpost:returned");
+    until("its events are due", Duration::from_secs(30), async || waits() == 0).await;
+    // Those that were due between the removal and the deletion were in the queue that was deleted.
+    eprintln!("{} of {} are parked", kept(), count + 1);
+    assert!(kept() > count / 2, "{}", kept());
     for got in other.received().iter().filter(|event| event.number >= 5).take(5) {
         let first = other.received().into_iter().find(|event| event.id() == got.id()).expect("the first attempt");
         let waited = got.at - first.at;
@@ -130,29 +130,23 @@ async fn what_a_policy_gives_up_is_parked_or_refused() {
     let path = format!("/{namespace}/c");
     let dispatcher = on(&node.uri, &yaml).arg("--rabbitmq-prefetch").arg("1").start().await;
     take_events(&dispatcher, &path).await;
-    let pattern = format!("^{}$", queue(&namespace, "a"));
-    node.ctl(&["set_policy", "--apply-to", "queues", "length", &pattern, r#"{"max-length":10}"#]);
-    let (mut accepted, mut refused) = (1, 0);
-    for id in 0..40 {
-        match send(&plain(), dispatcher.http_url(&path), &id.to_string()).await {
-            202 => accepted += 1,
-            429 | 503 => refused += 1,
-            other => panic!("{other}"),
-        }
-        if refused > 2 {
-            break;
-        }
+    let name = queue(&namespace, "a");
+    let (pattern, parked) = (format!("^{name}$"), format!("{name}:parked"));
+    let policy = |definition: &str| node.ctl(&["set_policy", "--apply-to", "queues", "p", &pattern, definition]);
+    policy(r#"{"message-ttl":500}"#);
+    for id in 0..20 {
+        assert_eq!(send(&plain(), dispatcher.http_url(&path), &id.to_string()).await, 202);
     }
-    assert!(refused > 0 && accepted > 5, "{accepted} accepted, {refused} refused");
-    node.ctl(&["set_policy", "--apply-to", "queues", "length", &pattern, r#"{"message-ttl":1000}"#]);
-    let parked = format!("{}:parked", queue(&namespace, "a"));
-    let all = || messages(&node, &parked) + messages(&node, &queue(&namespace, "a"));
-    until("what is too old is parked", Duration::from_secs(30), async || {
-        messages(&node, &parked) >= 5
-            && all() + messages(&node, "sealpost:wait:4s") + messages(&node, "sealpost:returned") == accepted
-    })
-    .await;
-    assert!(dispatcher.counter("rabbitmq_given_up_total").await >= 5);
+    until("what is too old is parked", Duration::from_secs(60), async || messages(&node, &parked) >= 15).await;
+    policy(r#"{"max-length":10}"#);
+    let refused = async |id: usize| send(&plain(), dispatcher.http_url(&path), &format!("full {id}")).await != 202;
+    let mut accepted = 0;
+    while !refused(accepted).await {
+        accepted += 1;
+        assert!(accepted < 40, "a limit of length is told to the sender");
+    }
+    assert!(messages(&node, &name) >= 10 && accepted >= 9, "nothing that was taken is dropped: {accepted}");
+    assert!(dispatcher.counter("rabbitmq_given_up_total").await >= 15);
     assert!(!dispatcher.logged(&["RabbitMQ gave it up: expired"]).is_empty());
     let (properties, _) = Client::new(&node.uri).await.wait(&parked).await;
     let reason = crate::support::rabbitmq::header(&properties, "x-sealpost-reason").expect("a reason");
@@ -179,8 +173,10 @@ async fn queues_of_an_older_version_are_reported_and_drained() {
     let arguments = remedy.strip_prefix("rabbitmqctl ").expect("a command of rabbitmqctl");
     let arguments: Vec<String> = shell_words(arguments);
     node.ctl(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    let policies = node.ctl(&["list_queues", "--no-table-headers", "name", "effective_policy_definition"]);
-    assert!(policies.lines().any(|line| line.starts_with(&name) && line.contains("sealpost:returned")), "{policies}");
+    // A limit of length would have RabbitMQ drop the oldest, were it not for the policy.
+    let pattern = r#"rabbit_policy:effective_definition(element(2, rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"NAME">>))))."#;
+    let policy = node.ctl(&["eval", &pattern.replace("NAME", &name)]);
+    assert!(policy.contains("sealpost:returned") && policy.contains("at-least-once"), "{policy}");
 }
 
 /// The words of a command line with single quotes only.
