@@ -27,7 +27,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, PublishError, Publisher, counted};
+use super::{ChannelBackend, Opened, PublishError, Publisher, counted, trouble};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
@@ -254,6 +254,19 @@ impl ChannelBackend for RabbitmqBackend {
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
         self.queues().open.get(subscription).map(|queue| queue.unsettled.load(Ordering::Acquire))
+    }
+
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
+        let is_declared = |queue: &Arc<Queue>| queue.declared.load(Ordering::Acquire);
+        if !self.is_connected() {
+            Some(trouble::AWAY.to_owned())
+        } else if self.shared.counters.rabbitmq.blocked.get() > 0 {
+            Some(trouble::BLOCKED.to_owned())
+        } else if !self.queues().open.get(subscription).is_some_and(is_declared) {
+            Some(trouble::NOT_DECLARED.to_owned())
+        } else {
+            None
+        }
     }
 
     fn close(&self) {

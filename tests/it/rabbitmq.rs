@@ -2,6 +2,7 @@
 
 mod access;
 mod outage;
+mod ready;
 mod retries;
 mod traces;
 
