@@ -43,11 +43,8 @@ impl Kubelet {
             while !stopped.load(Ordering::Relaxed) {
                 period.tick().await;
                 for (url, wanted) in &targets {
-                    let request = plain().get(url).header("user-agent", "kube-probe/1.34").timeout(LIMIT).send().await;
-                    let status = request.map_or(0, |answer| answer.status().as_u16());
-                    if status != *wanted {
-                        failed.push(format!("{url}: {status} after {:?}", started.elapsed()));
-                    }
+                    let other = Some(probe(url).await).filter(|status| status != wanted);
+                    failed.extend(other.map(|status| format!("{url}: {status} after {:?}", started.elapsed())));
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -62,6 +59,12 @@ impl Kubelet {
         let failed = self.failed.await.expect("it has not panicked");
         (self.probes.load(Ordering::Relaxed), failed)
     }
+}
+
+/// The status that a probe is answered with; 0 if there is no answer in time.
+async fn probe(url: &str) -> u16 {
+    let request = plain().get(url).header("user-agent", "kube-probe/1.34").timeout(LIMIT);
+    request.send().await.map_or(0, |answer| answer.status().as_u16())
 }
 
 fn get(dispatcher: &Dispatcher, what: &str) -> String {
