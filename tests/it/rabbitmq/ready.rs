@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{channel, on, subscription, take_events};
 use crate::support::dispatcher::{Dispatcher, ready};
-use crate::support::rabbitmq::{Node, namespace, shared};
+use crate::support::rabbitmq::{Client, Node, namespace, shared};
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{SOON, binary};
@@ -223,6 +223,43 @@ async fn ready_means_that_queues_are_there() {
     dispatcher.apply(&(yaml + &more)).await;
     dispatcher.until_object("subscriptions", "later", |object| ready(object)["status"] == "True").await;
     assert_eq!(seen.ended().await.1, Vec::<String>::new());
+}
+
+/// A queue that cannot be declared, here since another client has it for itself, stops its own channel only: the process is
+/// ready after half a minute, and says which one is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_refused_stops_no_other() {
+    let (namespace, subscriber) = (namespace(), Subscriber::ok().await);
+    let locked =
+        (channel(&namespace) + &subscription(&namespace, "locked", &subscriber, "")).replace("name: c", "name: d");
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "") + "---\n" + &locked;
+    let client = Client::new(&shared()).await;
+    client.lock_queue(&format!("sealpost:channel:{namespace}:d:subscription:{namespace}:locked")).await;
+    let dispatcher = on(&shared(), &yaml).start().await;
+    let started = Instant::now();
+    until_ready_is(&dispatcher, (503, "1 of 2 queues on RabbitMQ are not declared yet")).await;
+    let to = |channel: &str| dispatcher.http_url(&format!("/{namespace}/{channel}"));
+    assert_eq!(send(&plain(), to("c"), "not held up").await, 202);
+    subscriber.until(1).await;
+    assert_eq!(send(&plain(), to("d"), "refused").await, 503);
+    let channels = get(&dispatcher, "channels");
+    assert!(
+        line(&channels, "c").contains("True") && line(&channels, "d").contains("RabbitmqUnavailable"),
+        "{channels}"
+    );
+    let why = format!("1 of 2 channels is not served: {namespace}/locked: its queue is not declared yet");
+    let ready = format!("ok; {why}");
+    while started.elapsed() < Duration::from_secs(28) {
+        assert_eq!(dispatcher.admin_text("/readyz").await.0, 503);
+        tokio::time::sleep(PERIOD).await;
+    }
+    until_ready_is(&dispatcher, (200, &ready)).await;
+    dispatcher.until_counter("channels_unserved", 1).await;
+    crate::support::eventually("it is told", || dispatcher.logged(&["Channels are not served", &why]).len() == 1).await;
+    drop(client);
+    until_ready_is(&dispatcher, (200, "ok")).await;
+    assert_eq!(send(&plain(), to("d"), "taken").await, 202);
+    crate::support::eventually("its end is told", || dispatcher.logged(&["served again"]).len() == 1).await;
 }
 
 /// A process that starts without RabbitMQ serves what is in memory; it waits a moment before it says that it is ready.

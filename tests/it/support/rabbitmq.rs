@@ -155,6 +155,12 @@ impl Client {
         Some(found.message_count())
     }
 
+    /// Makes a queue that nobody else may use or declare, as long as this client is connected.
+    pub(crate) async fn lock_queue(&self, name: &str) {
+        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(short(name), exclusive, FieldTable::default()).await.expect("declared");
+    }
+
     /// Deletes an exchange, whoever uses it.
     pub(crate) async fn delete_exchange(&self, name: &str) {
         self.channel.exchange_delete(short(name), ExchangeDeleteOptions::default()).await.expect("deleted");
