@@ -3,6 +3,7 @@
 //! page that shows it at `/`. Read-only.
 
 mod page;
+mod present;
 mod scrub;
 mod status;
 
@@ -16,7 +17,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::model::{Object, ObjectKind, Scheme};
+use crate::model::{ObjectKind, Scheme};
 use crate::server::Handler;
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
@@ -67,12 +68,7 @@ impl Admin {
     }
 
     fn list(&self, kind: ObjectKind, namespace: Option<&str>) -> String {
-        let inventory = Arc::clone(&self.view.shown.borrow().inventory);
-        let wanted = |object: &&Arc<Object>| {
-            object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace)
-        };
-        let items: Vec<String> = inventory.objects.iter().filter(wanted).map(|object| object.json()).collect();
-        format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","))
+        present::list(&self.view, kind, namespace)
     }
 }
 
@@ -105,7 +101,7 @@ fn health(path: &str, readiness: &Readiness, counters: &Counters) -> Option<Resp
     match path {
         "/healthz" => Some(respond(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => Some(match readiness.missing() {
-            None => respond(StatusCode::OK, TEXT, "ok\n"),
+            None => respond(StatusCode::OK, TEXT, present::ready(readiness.remark())),
             Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
         }),
         "/metrics" => Some(respond(StatusCode::OK, METRICS, counters.render())),

@@ -8,6 +8,7 @@ mod listeners;
 mod observability;
 mod publisher;
 mod senders;
+mod service;
 mod shutdown;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ use listeners::Listeners;
 use observability::Observer;
 use publisher::Publisher;
 use senders::Senders;
+use service::ServiceWatch;
 use shutdown::{Signals, Stage};
 
 /// Runs the dispatcher until it is told to stop.
@@ -96,7 +98,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         facts::note(&parts.counters, &parts.first);
     }
     if is_complete && parts.readiness.started() {
-        tracing::info!("Ready");
+        service::started(&parts.readiness);
     }
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
     stages.accepting.spawn("certificate", certificates.keep_fresh(Arc::clone(&parts.counters), stages.stop.clone()));
@@ -166,13 +168,27 @@ impl Parts {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
         let Some(rabbitmq) = rabbitmq_options(options)? else { return Ok(Storages::new(memory, None)) };
         let rabbitmq = Arc::new(RabbitmqBackend::new(rabbitmq, Arc::clone(&self.counters)));
-        let (needed, ended, stop) = (Arc::clone(&rabbitmq), Arc::clone(&rabbitmq), stages.answering_stop.clone());
+        let (ended, stop) = (Arc::clone(&rabbitmq), stages.answering_stop.clone());
         stages.answering.spawn("rabbitmq", async move {
             stop.cancelled().await;
             ended.end().await;
         });
-        self.readiness.needs("RabbitMQ is away", move || needed.is_connected());
         Ok(Storages::new(memory, Some(rabbitmq)))
+    }
+
+    /// Whether what is configured is served; memory always is.
+    fn watch(&self, storages: &Arc<Storages>, stages: &mut Stage) {
+        if storages.is_rabbitmq_connected().is_none() {
+            return;
+        }
+        let watch = ServiceWatch {
+            tables: self.tables.subscribe(),
+            storages: Arc::clone(storages),
+            readiness: self.readiness.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        watch.attach();
+        stages.answering.spawn("service", watch.run(stages.leaving.clone()));
     }
 
     /// What the admin port shows.
@@ -198,6 +214,7 @@ impl Parts {
         (changes, stages): (mpsc::Receiver<Change>, &mut Stage),
     ) -> anyhow::Result<()> {
         let storages = Arc::new(self.storages(options, stages)?);
+        self.watch(&storages, stages);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
         let mut dispatcher = Dispatcher::new(Arc::clone(&storages) as _, router, delivery, options.limits.concurrency);
         dispatcher.apply(&self.first.table);

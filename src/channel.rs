@@ -5,6 +5,7 @@ pub mod counted;
 pub mod memory;
 pub mod rabbitmq;
 pub mod storages;
+pub mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,6 +223,9 @@ pub trait ChannelBackend: Send + Sync + 'static {
     /// Events of a subscription that this process holds and has not finished: waiting, in flight or between retries.
     /// What waits outside of the process does not count. `None` if the subscription has no queue here.
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize>;
+
+    /// Why events for a subscription cannot be put into its queue, or taken out of it, now; `None` if they can.
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String>;
 
     /// The process stops: consumers end as soon as what is durable can be left to the next process. From now on,
     /// [`ChannelBackend::retire`] says nothing about the configuration.

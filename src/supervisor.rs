@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
@@ -62,15 +62,14 @@ pub struct Readiness(Arc<State>);
 #[derive(Default)]
 struct State {
     started: AtomicBool,
+    was_ready: AtomicBool,
     stopping: AtomicBool,
-    needs: OnceLock<Need>,
+    needs: RwLock<Vec<Question>>,
+    remarks: RwLock<Vec<Question>>,
 }
 
-/// What has to be there, and how to ask for it.
-struct Need {
-    missing: &'static str,
-    is_there: Box<dyn Fn() -> bool + Send + Sync>,
-}
+/// Asked whenever somebody wants to know; the answer is in words, and `None` if there is nothing to say.
+type Question = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -84,9 +83,14 @@ impl Readiness {
         !self.0.started.swap(true, Ordering::AcqRel)
     }
 
-    /// Something that has to be there all the time; `missing` is said while it is not. Only the first one counts.
-    pub fn needs(&self, missing: &'static str, is_there: impl Fn() -> bool + Send + Sync + 'static) {
-        self.0.needs.get_or_init(|| Need { missing, is_there: Box::new(is_there) });
+    /// Adds something that has to be there all the time: the closure says what is missing. Each need counts.
+    pub fn needs(&self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        add(&self.0.needs, missing);
+    }
+
+    /// Adds something that a ready process has to say of what it does not serve.
+    pub fn remarks(&self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        add(&self.0.remarks, remark);
     }
 
     /// The process is about to stop.
@@ -106,17 +110,39 @@ impl Readiness {
         self.0.stopping.load(Ordering::Acquire)
     }
 
-    /// What is missing; `None` if nothing is.
+    /// What is missing, all of it; `None` if nothing is.
     #[must_use]
-    pub fn missing(&self) -> Option<&'static str> {
+    pub fn missing(&self) -> Option<String> {
         if self.is_stopping() {
-            Some("stopping")
+            Some("stopping".to_owned())
         } else if self.is_starting() {
-            Some("starting")
+            Some("starting".to_owned())
         } else {
-            self.0.needs.get().filter(|need| !(need.is_there)()).map(|need| need.missing)
+            answers(&self.0.needs)
         }
     }
+
+    /// Whether nothing is missing, for the first time.
+    #[must_use]
+    pub fn is_newly_ready(&self) -> bool {
+        self.missing().is_none() && !self.0.was_ready.swap(true, Ordering::AcqRel)
+    }
+
+    /// What is not served although the process is ready; `None` if everything is.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        answers(&self.0.remarks)
+    }
+}
+
+fn add(questions: &RwLock<Vec<Question>>, question: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    questions.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(question));
+}
+
+fn answers(questions: &RwLock<Vec<Question>>) -> Option<String> {
+    let questions = questions.read().unwrap_or_else(PoisonError::into_inner);
+    let answers: Vec<String> = questions.iter().filter_map(|question| question()).collect();
+    Some(answers.join("; ")).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -138,10 +164,29 @@ mod tests {
     #[test]
     fn readiness_ends_at_the_stop() {
         let readiness = Readiness::default();
-        assert_eq!(readiness.missing(), Some("starting"));
+        assert_eq!(readiness.missing().as_deref(), Some("starting"));
         assert!(readiness.started() && !readiness.started());
         assert_eq!(readiness.missing(), None);
+        assert!(readiness.is_newly_ready() && !readiness.is_newly_ready());
         readiness.stopping();
-        assert_eq!(readiness.missing(), Some("stopping"));
+        assert_eq!(readiness.missing().as_deref(), Some("stopping"));
+    }
+
+    /// Every need is asked each time, not only the first one that was told.
+    #[test]
+    fn each_need_counts() {
+        let (readiness, away) = (Readiness::default(), Arc::new(AtomicBool::new(true)));
+        let asked = Arc::clone(&away);
+        readiness.needs(|| None);
+        readiness.needs(move || asked.load(Ordering::Relaxed).then(|| "RabbitMQ is away".to_owned()));
+        readiness.needs(|| Some("the disk is full".to_owned()));
+        readiness.remarks(|| Some("1 of 2 channels is not served".to_owned()));
+        assert_eq!(readiness.missing().as_deref(), Some("starting"), "needs are asked once there is a configuration");
+        readiness.started();
+        assert_eq!(readiness.missing().as_deref(), Some("RabbitMQ is away; the disk is full"));
+        away.store(false, Ordering::Relaxed);
+        assert_eq!(readiness.missing().as_deref(), Some("the disk is full"));
+        assert!(!readiness.is_newly_ready());
+        assert_eq!(readiness.remark().as_deref(), Some("1 of 2 channels is not served"));
     }
 }

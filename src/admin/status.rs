@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::scrub::scrub;
+use super::{present, scrub::scrub};
 use crate::channel::storages::Storages;
 use crate::control::{Problem, Resolution, Severity};
 use crate::delivery::Lanes;
@@ -75,7 +75,9 @@ struct Facts {
     transport_encryption: &'static str,
     ready: bool,
     /// What readiness waits for.
-    missing: Option<&'static str>,
+    missing: Option<String>,
+    /// What is not served although the process is ready.
+    unserved: Option<String>,
     /// `None` without RabbitMQ.
     rabbitmq_connected: Option<bool>,
     /// Whether this process writes into the cluster; `None` where nobody is elected for that.
@@ -148,6 +150,7 @@ impl View {
             configuration: if self.process.in_cluster { "cluster" } else { "files" },
             transport_encryption: shown.table.transport_encryption().as_str(),
             ready: missing.is_none(),
+            unserved: self.readiness.remark().filter(|_| missing.is_none()),
             missing,
             rabbitmq_connected: self.storages.is_rabbitmq_connected(),
             leads: self.leads.as_ref().map(|leads| *leads.borrow()),

@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificates;
-use super::facts;
 use super::observability::Observer;
+use super::{facts, service};
 use crate::control::{Latest, Resolution};
 use crate::dispatcher::Change;
 use crate::model::RoutingTable;
@@ -56,7 +56,7 @@ impl Publisher {
             }
             self.served.send_replace(Some(resolution));
             if self.readiness.started() {
-                tracing::info!("Ready");
+                service::started(&self.readiness);
             }
         }
     }

@@ -69,6 +69,11 @@ impl ChannelBackend for MemoryBackend {
         self.queues().get(subscription).map(|queue| queue.load.unfinished.load(Ordering::Relaxed))
     }
 
+    /// Memory is always there.
+    fn trouble(&self, _subscription: &SubscriptionKey) -> Option<String> {
+        None
+    }
+
     /// Memory is left to nobody: what is in queues is delivered first.
     fn close(&self) {}
 }

@@ -32,7 +32,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, counted};
+use super::{ChannelBackend, Opened, counted, trouble};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
@@ -307,6 +307,21 @@ impl ChannelBackend for RabbitmqBackend {
 
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize> {
         self.queues().open.get(subscription).map(|queue| queue.unsettled.load(Ordering::Acquire))
+    }
+
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
+        if !self.is_connected() {
+            return Some(trouble::AWAY.to_owned());
+        }
+        if self.shared.counters.rabbitmq.blocked.get() > 0 {
+            return Some(trouble::BLOCKED.to_owned());
+        }
+        let state = self.queues().open.get(subscription).map(|queue| queue.health.state());
+        match state {
+            None | Some(QueueState::Undeclared) => Some(trouble::NOT_DECLARED.to_owned()),
+            Some(QueueState::Away) => Some(trouble::NO_ANSWER.to_owned()),
+            Some(QueueState::Served) => None,
+        }
     }
 
     fn close(&self) {

@@ -53,6 +53,15 @@ impl ChannelBackend for Storages {
         self.memory.unfinished(subscription).or_else(rabbitmq)
     }
 
+    /// That of the backend which takes its events: a queue on RabbitMQ is given up when its channel moves to memory, and
+    /// consumed nevertheless.
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
+        if self.memory.unfinished(subscription).is_some() {
+            return self.memory.trouble(subscription);
+        }
+        self.rabbitmq.as_ref().and_then(|rabbitmq| rabbitmq.trouble(subscription))
+    }
+
     fn close(&self) {
         self.memory.close();
         if let Some(rabbitmq) = &self.rabbitmq {

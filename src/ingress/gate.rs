@@ -99,7 +99,8 @@ impl<H> Gate<H> {
         span
     }
 
-    /// The answer to a probe; `None` if it is none.
+    /// The answer to a probe; `None` if it is none. Kubelets that ask here may restart the process by the answer, so it
+    /// depends on the process alone and on no backend; `/readyz` of the admin port tells of those.
     fn probe(&self, request: &Request<Incoming>, scheme: Scheme) -> Option<StatusCode> {
         let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let kubelet = header(USER_AGENT).is_some_and(|agent| agent.starts_with(KUBELET));
@@ -107,13 +108,13 @@ impl<H> Gate<H> {
         if !kubelet && !network {
             return None;
         }
-        let status = match (self.readiness.missing(), scheme) {
+        let status = match scheme {
             _ if self.readiness.is_stopping() => StatusCode::SERVICE_UNAVAILABLE,
             _ if network && header(NETWORK_HASH).is_none_or(str::is_empty) => StatusCode::BAD_REQUEST,
             _ if network => StatusCode::OK,
-            (_, Scheme::Https) => StatusCode::OK,
-            (None, Scheme::Http) => StatusCode::NO_CONTENT,
-            (Some(_), Scheme::Http) => StatusCode::SERVICE_UNAVAILABLE,
+            Scheme::Https => StatusCode::OK,
+            Scheme::Http if self.readiness.is_starting() => StatusCode::SERVICE_UNAVAILABLE,
+            Scheme::Http => StatusCode::NO_CONTENT,
         };
         Some(status)
     }

@@ -180,6 +180,14 @@ impl Object {
         }
     }
 
+    /// The same object, not ready for a reason that is not in the configuration; its own reason goes before that.
+    #[must_use]
+    pub fn troubled(&self, unready: Unready) -> Self {
+        let unready = self.conditions.unready.clone().unwrap_or_else(|| Box::new(unready));
+        let conditions = Conditions { unready: Some(unready), ..self.conditions.clone() };
+        Self { conditions, ..self.clone() }
+    }
+
     fn text(&self, pointer: &str) -> Option<&str> {
         self.written.pointer(pointer)?.as_str()
     }

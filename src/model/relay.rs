@@ -28,6 +28,14 @@ pub struct Relays {
     pub triggers: HashMap<String, Arc<TriggerRelay>>,
 }
 
+impl Relays {
+    /// Whether nothing is relayed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.brokers.is_empty() && self.triggers.is_empty()
+    }
+}
+
 /// A Broker whose channel is elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerRelay {

@@ -1,5 +1,5 @@
-//! What is true of the configuration in effect: its problems, which subscriptions belong to which channel, and when
-//! certificates end.
+//! What is true of the configuration in effect: its problems, which subscriptions belong to which channel, what of it is
+//! not served now, and when certificates end.
 
 use super::family::{Family, Label, Reading, float};
 
@@ -14,6 +14,17 @@ pub struct Facts {
     pub trust: Vec<TrustEnd>,
     /// Which subscriptions there are, and where their events come from.
     pub members: Vec<Member>,
+    /// What is not served now; `None` where everything always is.
+    pub unserved: Option<Unserved>,
+}
+
+/// What is configured and not served at the moment, since its queues cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unserved {
+    /// How many channels and brokers.
+    pub channels: usize,
+    /// Which subscriptions and triggers.
+    pub subscriptions: Vec<Named>,
 }
 
 /// Kind in lower case, namespace, name.
@@ -42,7 +53,7 @@ pub struct TrustEnd {
 impl Facts {
     /// As families.
     #[must_use]
-    pub fn read(self) -> [Family<'static>; 3] {
+    pub fn read(self) -> [Family<'static>; 5] {
         let (errors, warnings) = self.problems;
         let mut problems = Family::new("sealpost_configuration_problems", "Problems of the configuration in effect");
         for (severity, count) in [("error", errors), ("warning", warnings)] {
@@ -60,7 +71,8 @@ impl Facts {
             let [kind, namespace, name] = labels(SUBSCRIPTION, subscription);
             ends.push(&[("use", destination.into()), kind, namespace, name], seconds(not_after));
         }
-        [problems, ends, of_members(self.members)]
+        let [channels, subscriptions] = of_unserved(self.unserved);
+        [problems, ends, of_members(self.members), channels, subscriptions]
     }
 }
 
@@ -69,6 +81,19 @@ const CHANNEL: [&str; 3] = ["channel_kind", "channel_namespace", "channel_name"]
 
 fn labels([kind, namespace, name]: [&'static str; 3], named: Named) -> [Label<'static>; 3] {
     [(kind, named.0.into()), (namespace, named.1.into()), (name, named.2.into())]
+}
+
+/// Of channels always a number, where there may be any; of subscriptions those that are not served.
+fn of_unserved(unserved: Option<Unserved>) -> [Family<'static>; 2] {
+    let mut channels = Family::new("sealpost_channels_unserved", "Channels and brokers that are not served now");
+    let mut each = Family::new("sealpost_subscription_unserved", "1 for a subscription that is not served now");
+    if let Some(Unserved { channels: count, subscriptions }) = unserved {
+        channels.push(&[], Reading::Gauge(float(count as u64)));
+        for subscription in subscriptions {
+            each.push(&labels(SUBSCRIPTION, subscription), Reading::Gauge(1.0));
+        }
+    }
+    [channels, each]
 }
 
 /// Always 1: it is there to be joined with what is counted by subscription.

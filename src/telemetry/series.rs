@@ -2,21 +2,24 @@
 //! hand; names are looked up when a configuration is applied. When the last one lets go of a series, it is gone.
 
 mod drops;
+mod gauge;
 mod last_error;
+mod moments;
 mod read;
 mod relayed;
 mod traffic;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::counters::Counter;
 use super::histogram::ByStatus;
 pub use drops::{Drop as Dropped, Why};
+pub use gauge::{Entered, Gauge};
 pub use last_error::LastError;
 pub use relayed::{OfScheme, Relayed};
 pub use traffic::{ByMethod, Exchange, Requests, Sent, Traffic};
@@ -30,45 +33,6 @@ pub struct Name {
     pub namespace: Box<str>,
     /// `metadata.name`.
     pub name: Box<str>,
-}
-
-/// A number that goes up and down.
-#[derive(Debug, Default)]
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// Adds `n`, which may be negative.
-    pub fn add(&self, n: i64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Is `n` from now on.
-    pub fn set(&self, n: i64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
-    /// The number.
-    #[must_use]
-    pub fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// One more, until the guard is dropped.
-    #[must_use]
-    pub fn enter(&self) -> Entered<'_> {
-        self.add(1);
-        Entered(self)
-    }
-}
-
-/// One more of a gauge.
-#[derive(Debug)]
-pub struct Entered<'g>(&'g Gauge);
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        self.0.add(-1);
-    }
 }
 
 /// How a delivery ended.
@@ -132,6 +96,7 @@ pub struct SubscriptionSeries {
     born: Instant,
     enqueued: Counter,
     ends: [Counter; ENDS.len()],
+    moments: moments::Moments,
     drops: drops::Drops,
     /// Of the destinations that there were attempts at.
     attempts: [OnceLock<Box<[Counter; RESULTS.len()]>>; DESTINATIONS.len()],
@@ -148,6 +113,8 @@ pub struct SubscriptionSeries {
     waiting: Gauge,
     /// Those that still wait with RabbitMQ, when it was last asked.
     pub ready: Gauge,
+    /// Events in its parking queue: as many as there were when it was last looked at, and those parked here since.
+    pub parked_now: Gauge,
     /// When the oldest of them came, in milliseconds since `born`, plus one; 0 if none waits.
     oldest: AtomicU64,
     durations: ByStatus,
@@ -172,6 +139,7 @@ impl SubscriptionSeries {
             born: Instant::now(),
             enqueued: Counter::default(),
             ends: Default::default(),
+            moments: moments::Moments::default(),
             drops: drops::Drops::default(),
             attempts: Default::default(),
             retries: Counter::default(),
@@ -181,6 +149,7 @@ impl SubscriptionSeries {
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
             ready: Gauge::default(),
+            parked_now: Gauge::default(),
             oldest: AtomicU64::new(0),
             durations: ByStatus::default(),
             refused: Counter::default(),
@@ -217,10 +186,21 @@ impl SubscriptionSeries {
         if let Some(counter) = self.ends.get(end as usize) {
             counter.increment();
         }
+        self.moments.note(end);
+    }
+
+    /// When a delivery last ended so; `None` if none did. Only of [`End::Delivered`], [`End::DeadLettered`] and
+    /// [`End::Lost`].
+    #[must_use]
+    pub fn last(&self, end: End) -> Option<SystemTime> {
+        self.moments.last(end)
     }
 
     /// Nobody took an event: this destination failed last.
     pub fn dropped(&self, drop: Dropped, destination: Destination, why: impl Into<Why>) {
+        if drop == Dropped::Parked {
+            self.parked_now.add(1);
+        }
         self.drops.count(drop, destination, why.into());
     }
 

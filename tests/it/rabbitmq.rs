@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod kept;
 mod outage;
+mod ready;
 mod retries;
 mod traces;
 

@@ -194,6 +194,52 @@ async fn counters_live_as_long_as_their_subscription() {
     assert_eq!(delivered(&status(&dispatcher).await), Some(0));
 }
 
+/// A dispatcher with destinations that fail at first: one that takes each event at its second attempt, one that lost the
+/// first event and took the others.
+async fn recovering() -> (Dispatcher, [Subscriber; 2]) {
+    let flaky = Subscriber::answering(|event| Reply::status(if event.number % 2 == 0 { 503 } else { 200 })).await;
+    let mended = Subscriber::answering(|event| Reply::status(if event.number == 0 { 400 } else { 200 })).await;
+    let to = |subscriber: &Subscriber| format!("subscriber: {{uri: '{}'}}", subscriber.url());
+    let subscriptions = [
+        ("flaky", to(&flaky) + "\ndelivery: {retry: 3, backoffDelay: PT0.01S}"),
+        ("mended", to(&mended)),
+        ("unused", "subscriber: {uri: 'http://localhost:9/'}".to_owned()),
+    ];
+    let yaml = channel(&subscriptions[..2])
+        + "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: quiet}\n"
+        + &subscription(subscriptions[2].0, &subscriptions[2].1).replace("name: c}", "name: quiet}");
+    let dispatcher = Dispatcher::standalone(&yaml).await;
+    for (id, status) in [("1", 500), ("2", 202), ("3", 202)] {
+        assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), id).await, status);
+    }
+    (dispatcher, [flaky, mended])
+}
+
+/// What went well after a failure is told apart from what still fails: each has its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_recovered_is_told_apart() {
+    let (dispatcher, _subscribers) = recovering().await;
+    let status = status(&dispatcher).await;
+    let time = |row: &Value, pointer: &str| {
+        let text = row.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} of {row}"));
+        OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).expect("a time")
+    };
+    for (name, delivered, lost) in [("flaky", 3, 0), ("mended", 2, 1)] {
+        let row = row(&status, name);
+        assert_eq!(
+            (row["counts"]["delivered"].as_u64(), row["counts"]["lost"].as_u64()),
+            (Some(delivered), Some(lost))
+        );
+        assert!(time(row, "/lastSuccess") >= time(row, "/lastError/time"), "{row}");
+    }
+    assert!(time(row(&status, "mended"), "/lastSuccess") >= time(row(&status, "mended"), "/lastLost"));
+    let keys = |name: &str| row(&status, name).as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    for key in ["lastSuccess", "lastLost", "lastDeadLetter"] {
+        assert!(!keys("unused").contains(&key.to_owned()), "it never happened");
+        assert_eq!(keys("flaky").contains(&key.to_owned()), key == "lastSuccess");
+    }
+}
+
 /// On RabbitMQ what nobody takes is parked, and not lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn parked_events() {

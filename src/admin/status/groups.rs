@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::trust::{Destination, Trusted};
-use super::{View, rfc3339, scrub};
+use super::{View, present, rfc3339, scrub};
+use crate::channel::trouble::TroubleReport;
 use crate::channel::{ChannelBackend, counted};
 use crate::control::Resolution;
 use crate::model::{
@@ -46,6 +47,20 @@ struct Row<'s> {
     /// `None` if it is not served here.
     counts: Option<Counts>,
     last_error: Option<Failed>,
+    #[serde(flatten)]
+    last: Last,
+}
+
+/// When deliveries of a subscription last ended so; absent if none did since the process took it up.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Last {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_dead_letter: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_lost: Option<String>,
 }
 
 /// A `Ready` condition.
@@ -56,7 +71,7 @@ struct Ready {
     message: String,
 }
 
-/// What happened since the process took the subscription up, and how much is under way.
+/// What happened since the process took the subscription up, and how much is under way or parked now.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Counts {
@@ -94,11 +109,15 @@ struct Draft<'s> {
 /// Everything that is configured, by kind, namespace and name.
 pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'s>) -> Vec<Group<'s>> {
     let mut drafts: BTreeMap<GroupKey<'s>, Draft<'s>> = BTreeMap::new();
+    let report = TroubleReport::of(&shown.table, &view.storages);
     for channel in shown.table.channels() {
         let draft = draft(&mut drafts, channel.key.kind, &channel.key.namespace, &channel.key.name);
         serve(&mut draft.group, channel);
+        draft.group.ready = report.of_channel(&channel.key).map(|trouble| present::condition(trouble).into());
         for subscription in &channel.subscriptions {
-            let row = served(view, subscription, trusted);
+            let trouble = report.of_subscription(&subscription.key);
+            let ready = trouble.map(|trouble| present::condition(trouble).into());
+            let row = Row { ready, ..served(view, subscription, trusted) };
             draft.rows.insert(key(&subscription.key), row);
         }
     }
@@ -155,7 +174,8 @@ fn named<'s>(kind: SubscriptionKind, namespace: &'s str, name: &'s str) -> Row<'
         SubscriptionKind::Source => "PingSource",
     };
     let (ready, subscriber, reply, dead_letter_sink, counts, last_error) = (None, None, None, None, None, None);
-    Row { kind, namespace, name, ready, subscriber, reply, dead_letter_sink, counts, last_error }
+    let last = Last::default();
+    Row { kind, namespace, name, ready, subscriber, reply, dead_letter_sink, counts, last_error, last }
 }
 
 fn served<'s>(view: &View, subscription: &'s Subscription, trusted: &mut Trusted<'s>) -> Row<'s> {
@@ -167,6 +187,7 @@ fn served<'s>(view: &View, subscription: &'s Subscription, trusted: &mut Trusted
         reply: shown(&subscription.reply),
         dead_letter_sink: shown(&subscription.dead_letter_sink),
         counts: lane.as_deref().map(|lane| counts(lane.series(), view.storages.unfinished(key))),
+        last: lane.as_deref().map(|lane| Last::of(lane.series())).unwrap_or_default(),
         last_error: lane.and_then(|lane| lane.series().last_error()).map(Failed::from),
         ..named(key.kind, &key.namespace, &key.name)
     }
@@ -185,7 +206,7 @@ fn scheduled<'s>(view: &View, source: &'s Subscription, trusted: &mut Trusted<'s
 fn counted_here<'s>(view: &View, row: Row<'s>, key: &SubscriptionKey) -> Row<'s> {
     let series = counted::subscription(&view.counters, key);
     let last_error = series.last_error().map(Failed::from);
-    Row { counts: Some(counts(&series, None)), last_error, ..row }
+    Row { counts: Some(counts(&series, None)), last_error, last: Last::of(&series), ..row }
 }
 
 fn counts(series: &SubscriptionSeries, unfinished: Option<usize>) -> Counts {
@@ -193,13 +214,20 @@ fn counts(series: &SubscriptionSeries, unfinished: Option<usize>) -> Counts {
         delivered: series.ended(End::Delivered),
         dead_lettered: series.ended(End::DeadLettered),
         lost: series.ended(End::Lost),
-        parked: series.ended(End::Parked),
+        parked: u64::try_from(series.parked_now.get()).unwrap_or(0),
         deferred: series.ended(End::Deferred),
         returned: series.ended(End::Returned),
         retries: series.retries.get(),
         failures: series.failures.get(),
         in_flight: series.in_flight.get(),
         unfinished,
+    }
+}
+
+impl Last {
+    fn of(series: &SubscriptionSeries) -> Self {
+        let at = |end: End| series.last(end).map(|at| rfc3339(at.into()));
+        Self { last_success: at(End::Delivered), last_dead_letter: at(End::DeadLettered), last_lost: at(End::Lost) }
     }
 }
 
@@ -221,14 +249,21 @@ fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Obje
     };
     let draft = draft(drafts, parent_kind, namespace, object.parent().unwrap_or("(none)"));
     let row = draft.rows.entry((kind, namespace, name)).or_insert_with(|| named(kind, namespace, name));
-    row.ready = Some(object.conditions.ready().into());
+    tell_ready(&mut row.ready, object);
+}
+
+/// What is wrong with an object goes before what is wrong with its queue now.
+fn tell_ready(ready: &mut Option<Ready>, object: &Object) {
+    if ready.is_none() || object.conditions.unready.is_some() {
+        *ready = Some(object.conditions.ready().into());
+    }
 }
 
 fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
     let group = &mut draft.group;
     group.kind = object.written_kind().unwrap_or(group.kind);
     group.url = object.url().map(scrub);
-    group.ready = Some(object.conditions.ready().into());
+    tell_ready(&mut group.ready, object);
 }
 
 /// Where the roles `ingress` and `filter` send to. What a channel did not take, its sender has again.
@@ -265,6 +300,7 @@ fn relayed<'s>(
             let series = counted::subscription(&view.counters, &key);
             row.counts = Some(counts(&series, None));
             row.last_error = series.last_error().map(Failed::from);
+            row.last = Last::of(&series);
             row.subscriber = trigger.subscriber.as_ref().map(|to| trusted.destination(to));
             row.reply = trigger.broker.as_ref().map(|to| trusted.destination(to));
             row.dead_letter_sink = trigger.dead_letter_sink.as_ref().map(|to| trusted.destination(to));

@@ -207,6 +207,25 @@ fn the_service_leads_to_the_dispatcher() {
     assert_eq!(offered, [8080, 8443, 9090]);
 }
 
+/// A pod is restarted for its own sake only: what asks for that, or waits for the start, asks for the process. Traffic
+/// comes to what serves channels, and so hangs on RabbitMQ.
+#[test]
+fn liveness_hangs_on_no_backend() {
+    for name in [DISPATCHER, CONTROLLER] {
+        let deployment = one(PART, "Deployment", name);
+        let container = container(&deployment);
+        for (probe, path) in
+            [("startupProbe", "/healthz"), ("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")]
+        {
+            let expected = json!({"path": path, "port": 9090, "scheme": "HTTP"});
+            assert_eq!(container[probe]["httpGet"], expected, "{name}: {probe}");
+        }
+        let start = &container["startupProbe"];
+        let seconds = |key: &str| start[key].as_u64().expect("a number");
+        assert!(seconds("periodSeconds") * seconds("failureThreshold") >= 60, "{name}: a slow start is no failure");
+    }
+}
+
 /// Which process is what; where the password comes from; that events' memory is within the limit.
 #[test]
 fn the_deployments_know_their_part() {

@@ -125,7 +125,9 @@ fn network_policies_open_what_is_served() {
             .iter()
             .map(|port| json!({"port": port["containerPort"], "protocol": "TCP"}))
             .collect();
-        for probe in ["readinessProbe", "livenessProbe"] {
+        for probe in
+            ["startupProbe", "readinessProbe", "livenessProbe"].iter().filter(|probe| container[**probe].is_object())
+        {
             let port = json!({"port": container[probe]["httpGet"]["port"], "protocol": "TCP"});
             assert!(ports.contains(&port), "{}", policy.what());
         }

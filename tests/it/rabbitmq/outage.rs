@@ -84,6 +84,8 @@ async fn an_alarm_is_told_to_senders() {
     assert_eq!(send(&plain(), dispatcher.http_url(&path), "blocked").await, 503);
     assert!(started.elapsed() < Duration::from_secs(11), "bounded");
     until_it_is(&dispatcher, "rabbitmq_blocked", 1).await;
+    let blocked = (503, "RabbitMQ is blocked by an alarm of memory or disk\n".to_owned());
+    assert_eq!(dispatcher.admin_text("/readyz").await, blocked, "nothing is taken");
     node.ctl(&["set_vm_memory_high_watermark", "absolute", "1GB"]);
     take_events(&dispatcher, &path).await;
     until_it_is(&dispatcher, "rabbitmq_blocked", 0).await;

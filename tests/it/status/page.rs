@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BROKEN, Scene, is_settled, thousand, until};
+use super::{BROKEN, Scene, is_settled, recovering, thousand, until};
 use crate::support::SOON;
 use crate::support::chromium::Browser;
 use crate::support::dispatcher::Dispatcher;
@@ -186,6 +186,48 @@ async fn locked_in(browser: &mut Browser, elsewhere: &Subscriber) {
     );
     assert_eq!(browser.evaluate(&fetch).await, "refused");
     assert_eq!(elsewhere.count(), before);
+}
+
+/// A row that recovered is not called failing, and an event that was lost keeps its time, not a red row.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_recovered_is_not_failing() {
+    let (dispatcher, _subscribers) = recovering().await;
+    let mut browser = Browser::start(1500, 1050).await;
+    browser.open(&format!("http://{}/", dispatcher.admin)).await;
+    browser.until("document.querySelectorAll('tr.row').length === 3").await;
+    for (row, state) in [("flaky", "Idle"), ("mended", "Lost events"), ("unused", "Idle")] {
+        assert_eq!(browser.evaluate(&cell(row, 0)).await, state, "{row}");
+    }
+    let tone = format!("{}.querySelector('.pill').className", tr("mended"));
+    assert_eq!(browser.evaluate(&tone).await, "pill warn", "it has recovered");
+    assert_eq!(browser.evaluate("document.getElementById('f-wrong').textContent").await, "1");
+    assert_eq!(browser.evaluate("document.getElementById('f-wrong-sub').textContent").await, "of 3, 0 broken");
+    browser.evaluate(&format!("{}.querySelector('button').click()", tr("mended"))).await;
+    let details = browser.evaluate(&format!("{}.nextElementSibling.innerText", tr("mended"))).await;
+    let details = details.as_str().expect("text");
+    assert!(details.contains("Last success") && details.contains("Last lost event"), "{details}");
+    browser.close().await;
+}
+
+/// While RabbitMQ is away, head, rows and figures of the page say the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_away_needs_attention() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let yaml = crate::support::channel(&[("kept", "subscriber: {uri: 'http://localhost:9/'}".to_owned())])
+        + "---\napiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: away}\n---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: waiting}\nspec:\n  channel: {apiVersion: messaging.knative.dev/v1alpha1, kind: RabbitmqChannel, name: away}\n  subscriber: {uri: 'http://localhost:9/'}\n";
+    let uri = format!("amqp://guest:guest@{closed}/%2f");
+    let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &uri).start().await;
+    let mut browser = Browser::start(1500, 1050).await;
+    browser.open(&format!("http://{}/", dispatcher.admin)).await;
+    browser.until("document.querySelectorAll('tr.row').length === 2").await;
+    for (row, state) in [("waiting", "Not ready"), ("kept", "Idle")] {
+        assert_eq!(browser.evaluate(&cell(row, 0)).await, state, "{row}");
+    }
+    assert_eq!(browser.evaluate("document.getElementById('f-wrong').textContent").await, "1");
+    let partly = "Ready in part: RabbitMQ is away: 1 of 2 channels is not served";
+    browser.until(&format!("document.getElementById('ready').innerText === '{partly}'")).await;
+    browser.screenshot("away").await;
+    browser.close().await;
 }
 
 /// A thousand subscriptions are drawn, searched and sorted within a moment, and the dispatcher's end is noticed.

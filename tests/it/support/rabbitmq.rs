@@ -177,6 +177,12 @@ impl Client {
         self.channel.queue_declare(short(name), options, arguments).await.expect("declared");
     }
 
+    /// Makes a queue that nobody else may use or declare, as long as this client is connected.
+    pub(crate) async fn lock_queue(&self, name: &str) {
+        let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(short(name), exclusive, FieldTable::default()).await.expect("declared");
+    }
+
     /// Deletes a queue, whoever uses it.
     pub(crate) async fn delete_queue(&self, name: &str) {
         self.channel.queue_delete(short(name), QueueDeleteOptions::default()).await.expect("deleted");

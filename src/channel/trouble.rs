@@ -1,0 +1,168 @@
+//! What of a routing table is not served now, and why. The queues themselves are asked, whenever somebody wants to know.
+
+mod judge;
+mod told;
+
+use std::collections::HashMap;
+
+use super::ChannelBackend;
+use super::storages::Storages;
+use crate::model::{Channel, ChannelKey, RoutingTable, Storage, SubscriptionKey};
+pub use judge::{Judgement, ServiceJudge};
+pub use told::{Told, TroubleLog};
+
+/// Why nothing on RabbitMQ is served: there is no connection.
+pub const AWAY: &str = "RabbitMQ is away";
+/// Why nothing on RabbitMQ takes events.
+pub const BLOCKED: &str = "RabbitMQ is blocked by an alarm of memory or disk";
+/// Why a subscription that was added, or whose queue somebody deleted, is not served for a moment.
+pub const NOT_DECLARED: &str = "its queue is not declared yet";
+/// Why a subscription is not served whose queue has lost most of its members, or its leader; its events wait elsewhere.
+pub const NO_ANSWER: &str = "RabbitMQ does not answer for its queue";
+
+/// Names of subscriptions that a sentence holds.
+const NAMED: usize = 5;
+
+/// The subscriptions and channels of a table that are not served at one moment.
+#[derive(Debug, Default)]
+pub struct TroubleReport<'t> {
+    /// Whether RabbitMQ is connected; `None` without one.
+    connected: Option<bool>,
+    /// Channels of the table.
+    channels: usize,
+    /// Subscriptions of those that are on RabbitMQ.
+    queues: usize,
+    /// Whether the table holds what needs no channel.
+    has_more: bool,
+    by_subscription: HashMap<&'t SubscriptionKey, String>,
+    by_channel: HashMap<&'t ChannelKey, String>,
+}
+
+impl<'t> TroubleReport<'t> {
+    /// Asks for each subscription of the table.
+    #[must_use]
+    pub fn of(table: &'t RoutingTable, storages: &Storages) -> Self {
+        Self::asked(table, storages, storages.is_rabbitmq_connected())
+    }
+
+    fn asked(table: &'t RoutingTable, backend: &dyn ChannelBackend, connected: Option<bool>) -> Self {
+        let channels = table.channels().len();
+        let has_more = !table.sources().is_empty() || !table.relays().is_empty();
+        let mut report = Self { connected, channels, has_more, ..Self::default() };
+        // Memory is always there.
+        if connected.is_some() {
+            let on_rabbitmq = table.channels().iter().filter(|channel| channel.storage == Storage::Rabbitmq);
+            on_rabbitmq.for_each(|channel| report.ask(channel, backend));
+        }
+        report
+    }
+
+    fn ask(&mut self, channel: &'t Channel, backend: &dyn ChannelBackend) {
+        let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
+        let troubles: Vec<_> = keys.filter_map(|key| Some((key, backend.trouble(key)?))).collect();
+        let of = channel.subscriptions.len();
+        self.queues += of;
+        if of == 0 && self.connected == Some(false) {
+            self.by_channel.insert(&channel.key, AWAY.to_owned());
+        } else if let Some((first, why)) = troubles.first() {
+            let is_common = troubles.len() == of && troubles.iter().all(|(_, trouble)| trouble == why);
+            let some = || format!("{} of {of} subscriptions are not served; {}: {why}", troubles.len(), name(first));
+            self.by_channel.insert(&channel.key, if is_common { why.clone() } else { some() });
+        }
+        self.by_subscription.extend(troubles);
+    }
+
+    /// Why a subscription is not served; `None` if it is.
+    #[must_use]
+    pub fn of_subscription(&self, key: &SubscriptionKey) -> Option<&str> {
+        self.by_subscription.get(key).map(String::as_str)
+    }
+
+    /// Why a channel, or some of its subscriptions, are not served; `None` if they are.
+    #[must_use]
+    pub fn of_channel(&self, key: &ChannelKey) -> Option<&str> {
+        self.by_channel.get(key).map(String::as_str)
+    }
+
+    /// Whether everything is served.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_channel.is_empty()
+    }
+
+    /// Channels that are not served, and all channels.
+    #[must_use]
+    pub fn channels(&self) -> (usize, usize) {
+        (self.by_channel.len(), self.channels)
+    }
+
+    /// The subscriptions that are not served, in the order of their names.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<&'t SubscriptionKey> {
+        let mut keys: Vec<_> = self.by_subscription.keys().copied().collect();
+        keys.sort_by(|a, b| (&a.namespace, &a.name, a.kind).cmp(&(&b.namespace, &b.name, b.kind)));
+        keys
+    }
+
+    /// Whether there is no connection to a RabbitMQ that is configured.
+    fn is_away(&self) -> bool {
+        self.connected == Some(false)
+    }
+
+    /// Subscriptions whose queue is not declared, and all that are on RabbitMQ.
+    fn undeclared(&self) -> (usize, usize) {
+        (self.by_subscription.values().filter(|why| *why == NOT_DECLARED).count(), self.queues)
+    }
+
+    /// Why nothing is served, if that is no matter of queues that are being declared; `None` if something is.
+    fn nothing_served(&self) -> Option<String> {
+        if self.channels == 0 {
+            return (self.is_away() && !self.has_more).then(|| AWAY.to_owned());
+        }
+        if self.by_channel.len() < self.channels || self.undeclared().0 > 0 {
+            return None;
+        }
+        Some(self.common().map_or_else(|| "no channel is served".to_owned(), str::to_owned))
+    }
+
+    /// Why, if it is the same for all that are not served.
+    fn common(&self) -> Option<&str> {
+        let mut reasons = self.by_channel.values();
+        let first = reasons.next()?;
+        reasons.all(|reason| reason == first).then_some(first)
+    }
+
+    /// What is not served, in a sentence; `None` if everything is.
+    #[must_use]
+    pub fn summary(&self) -> Option<String> {
+        let (unserved, channels) = self.channels();
+        if unserved == 0 {
+            return (self.is_away() && channels > 0).then(|| format!("{AWAY}: no channel is on it"));
+        }
+        let verb = if unserved == 1 { "is" } else { "are" };
+        let count = format!("{unserved} of {channels} channels {verb} not served");
+        match self.common().filter(|common| [AWAY, BLOCKED].contains(common)) {
+            Some(common) => Some(format!("{common}: {count}")),
+            None => Some(format!("{count}: {}", self.names())),
+        }
+    }
+
+    /// The first subscriptions that are not served, each with its reason.
+    fn names(&self) -> String {
+        let keys = self.subscriptions();
+        let named = keys.iter().take(NAMED).map(|key| {
+            let why = self.of_subscription(key).unwrap_or_default();
+            format!("{}: {why}", name(key))
+        });
+        let more = keys.len().saturating_sub(NAMED);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        named.chain(more).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn name(key: &SubscriptionKey) -> String {
+    format!("{}/{}", key.namespace, key.name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Whether a process whose channels may be on RabbitMQ should get traffic, by what it serves.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{AWAY, TroubleReport};
+
+/// How long a process that has other channels waits for RabbitMQ at its start.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long queues may take to be declared at the start, before those that are declared are served without the others.
+const DECLARING: Duration = Duration::from_secs(30);
+
+/// Judges reports, and remembers what it has to: a process that has been ready stays so as long as it serves anything.
+#[derive(Debug, Default)]
+pub struct ServiceJudge(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    begun: Option<Instant>,
+    connected: Option<Instant>,
+    was_ready: bool,
+}
+
+/// What follows from a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The process should get no traffic, since this is missing.
+    Missing(String),
+    /// The process should get traffic.
+    Ready,
+}
+
+impl ServiceJudge {
+    /// Judges by what is served now. To be asked once the configuration has been applied, and from time to time.
+    pub fn judge(&self, report: &TroubleReport<'_>) -> Judgement {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match memory.missing(report, Instant::now()) {
+            Some(missing) => Judgement::Missing(missing),
+            None => Judgement::Ready,
+        }
+    }
+}
+
+impl Memory {
+    fn missing(&mut self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
+        self.begun.get_or_insert(now);
+        self.connected = if report.is_away() { None } else { self.connected.or(Some(now)) };
+        let missing = if self.was_ready { report.nothing_served() } else { self.missing_at_start(report, now) };
+        self.was_ready |= missing.is_none();
+        missing
+    }
+
+    fn missing_at_start(&self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
+        let longer = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
+        if report.is_away() && !longer(self.begun, WAIT) {
+            return Some(AWAY.to_owned());
+        }
+        let (undeclared, queues) = report.undeclared();
+        let (unserved, channels) = report.channels();
+        if undeclared > 0 && (unserved == channels || !longer(self.connected, DECLARING)) {
+            return Some(format!("{undeclared} of {queues} queues on RabbitMQ are not declared yet"));
+        }
+        report.nothing_served()
+    }
+}

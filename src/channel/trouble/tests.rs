@@ -1,0 +1,235 @@
+//! Readiness and the log, by what a backend says of its queues; time is paused.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::*;
+use crate::channel::Opened;
+use crate::filter::Filter;
+use crate::model::{
+    Acknowledge, ChannelKind, DeliverySpec, Hosts, Subscription, SubscriptionKind, TransportEncryption,
+};
+
+/// RabbitMQ as a test wants it: no connection, or a trouble for each name.
+#[derive(Default)]
+struct Scripted {
+    away: Mutex<bool>,
+    troubles: Mutex<HashMap<String, String>>,
+}
+
+impl Scripted {
+    fn goes(&self) {
+        *self.away.lock().expect("not poisoned") = true;
+    }
+
+    fn comes(&self) {
+        *self.away.lock().expect("not poisoned") = false;
+    }
+
+    fn set(&self, name: &str, trouble: Option<&str>) {
+        let mut troubles = self.troubles.lock().expect("not poisoned");
+        match trouble {
+            Some(trouble) => troubles.insert(name.to_owned(), trouble.to_owned()),
+            None => troubles.remove(name),
+        };
+    }
+
+    fn report<'t>(&self, table: &'t RoutingTable) -> TroubleReport<'t> {
+        let connected = !*self.away.lock().expect("not poisoned");
+        TroubleReport::asked(table, self, Some(connected))
+    }
+}
+
+impl ChannelBackend for Scripted {
+    fn open(&self, _: &Channel) -> Opened {
+        panic!("nothing is opened")
+    }
+
+    fn retire(&self, _: &SubscriptionKey) {}
+
+    fn unfinished(&self, _: &SubscriptionKey) -> Option<usize> {
+        None
+    }
+
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
+        let away = self.away.lock().expect("not poisoned").then(|| AWAY.to_owned());
+        away.or_else(|| self.troubles.lock().expect("not poisoned").get(&subscription.name).cloned())
+    }
+
+    fn close(&self) {}
+}
+
+fn channel(name: &str, storage: Storage, subscriptions: &[&str]) -> Arc<Channel> {
+    let namespace = || "ns".to_owned();
+    let subscription = |name: &&str| {
+        let key =
+            SubscriptionKey { kind: SubscriptionKind::Subscription, namespace: namespace(), name: (*name).to_owned() };
+        Arc::new(Subscription {
+            key,
+            filter: Filter::Pass,
+            subscriber: None,
+            reply: None,
+            dead_letter_sink: None,
+            sender: None,
+            event_types: None,
+            delivery: DeliverySpec::default(),
+            namespace: namespace(),
+        })
+    };
+    Arc::new(Channel {
+        key: ChannelKey { kind: ChannelKind::Channel, namespace: namespace(), name: name.to_owned() },
+        storage,
+        acknowledge: Acknowledge::AfterDelivery,
+        access: None,
+        event_types: None,
+        subscriptions: subscriptions.iter().map(subscription).collect(),
+    })
+}
+
+fn table(channels: Vec<Arc<Channel>>) -> RoutingTable {
+    RoutingTable::new(TransportEncryption::Disabled, Hosts::new("system", "cluster.local"), channels, [])
+}
+
+fn on_rabbitmq() -> RoutingTable {
+    table(vec![channel("a", Storage::Rabbitmq, &["a1", "a2"]), channel("b", Storage::Rabbitmq, &["b1"])])
+}
+
+fn mixed() -> RoutingTable {
+    table(vec![channel("a", Storage::Rabbitmq, &["a1"]), channel("m", Storage::Memory, &["m1"])])
+}
+
+fn missing(text: &str) -> Judgement {
+    Judgement::Missing(text.to_owned())
+}
+
+/// A process that has nothing else is ready when its queues are, and no longer than RabbitMQ is there; what is added
+/// later, and a queue that is declared again, change nothing.
+#[tokio::test(start_paused = true)]
+async fn ready_is_served() {
+    let (rabbitmq, judge, table) = (Scripted::default(), ServiceJudge::default(), on_rabbitmq());
+    rabbitmq.goes();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(AWAY));
+    rabbitmq.comes();
+    rabbitmq.set("a1", Some(NOT_DECLARED));
+    rabbitmq.set("b1", Some(NOT_DECLARED));
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("2 of 3 queues on RabbitMQ are not declared yet"));
+    rabbitmq.set("a1", None);
+    rabbitmq.set("b1", None);
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
+    for name in ["a1", "a2", "b1"] {
+        rabbitmq.set(name, Some(NOT_DECLARED));
+    }
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready, "added later");
+    rabbitmq.goes();
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(AWAY));
+    rabbitmq.comes();
+    for name in ["a1", "a2", "b1"] {
+        rabbitmq.set(name, Some(BLOCKED));
+    }
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(BLOCKED), "nothing is taken");
+}
+
+/// A queue that cannot be declared by its own fault does not keep the others from their events for ever; if there are no
+/// others, it does.
+#[tokio::test(start_paused = true)]
+async fn one_queue_does_not_hold_up_the_others() {
+    let (rabbitmq, table) = (Scripted::default(), on_rabbitmq());
+    let (judge, alone) = (ServiceJudge::default(), ServiceJudge::default());
+    let only = self::table(vec![channel("b", Storage::Rabbitmq, &["b1"])]);
+    rabbitmq.set("b1", Some(NOT_DECLARED));
+    let not_yet = missing("1 of 3 queues on RabbitMQ are not declared yet");
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
+    assert_ne!(alone.judge(&rabbitmq.report(&only)), Judgement::Ready);
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
+    assert_ne!(alone.judge(&rabbitmq.report(&only)), Judgement::Ready);
+    let summary = rabbitmq.report(&table).summary();
+    assert_eq!(summary.as_deref(), Some("1 of 2 channels is not served: ns/b1: its queue is not declared yet"));
+}
+
+/// What is in memory is not taken out of service by RabbitMQ, which is waited for at the start only.
+#[tokio::test(start_paused = true)]
+async fn memory_is_served_without_rabbitmq() {
+    let (rabbitmq, judge, table) = (Scripted::default(), ServiceJudge::default(), mixed());
+    rabbitmq.goes();
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(AWAY));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
+    let summary = rabbitmq.report(&table).summary();
+    assert_eq!(summary.as_deref(), Some("RabbitMQ is away: 1 of 2 channels is not served"));
+    rabbitmq.comes();
+    rabbitmq.set("a1", Some(NOT_DECLARED));
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready, "it does not come and go");
+    rabbitmq.set("a1", None);
+    assert_eq!((judge.judge(&rabbitmq.report(&table)), rabbitmq.report(&table).summary()), (Judgement::Ready, None));
+}
+
+/// Nothing is on RabbitMQ: without any channel it is waited for, with channels in memory at the start only.
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_nothing_needs() {
+    let (rabbitmq, empty) = (Scripted::default(), table(Vec::new()));
+    let memory = table(vec![channel("m", Storage::Memory, &["m1"])]);
+    let (of_empty, of_memory) = (ServiceJudge::default(), ServiceJudge::default());
+    rabbitmq.goes();
+    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), missing(AWAY));
+    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing(AWAY));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), Judgement::Ready);
+    assert_eq!(rabbitmq.report(&memory).summary().as_deref(), Some("RabbitMQ is away: no channel is on it"));
+    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing(AWAY));
+    rabbitmq.comes();
+    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), Judgement::Ready);
+}
+
+/// Channels and subscriptions are named with their reasons, a channel without subscriptions too.
+#[test]
+fn reports_name_what_is_in_trouble() {
+    let rabbitmq = Scripted::default();
+    let table = table(vec![
+        channel("a", Storage::Rabbitmq, &["a1", "a2"]),
+        channel("none", Storage::Rabbitmq, &[]),
+        channel("m", Storage::Memory, &["m1"]),
+    ]);
+    let key = |at: usize| &table.channels()[at].key;
+    assert!(rabbitmq.report(&table).is_empty());
+    rabbitmq.set("a2", Some("its queue has no majority"));
+    let report = rabbitmq.report(&table);
+    let expected = "1 of 2 subscriptions are not served; ns/a2: its queue has no majority";
+    assert_eq!((report.of_channel(key(0)), report.of_channel(key(1))), (Some(expected), None));
+    assert_eq!(report.subscriptions(), [&table.channels()[0].subscriptions[1].key]);
+    rabbitmq.goes();
+    let report = rabbitmq.report(&table);
+    assert_eq!([0, 1, 2].map(|at| report.of_channel(key(at))), [Some(AWAY), Some(AWAY), None]);
+    assert_eq!(report.summary().as_deref(), Some("RabbitMQ is away: 2 of 3 channels are not served"));
+}
+
+/// Whatever is told once is not told again; a blink, and a queue that is added, are not told at all.
+#[tokio::test(start_paused = true)]
+async fn trouble_is_told_once() {
+    let (rabbitmq, table, mut log) = (Scripted::default(), on_rabbitmq(), TroubleLog::default());
+    let mut look = |seconds: u64| {
+        let mut told = Vec::new();
+        for _ in 0..seconds * 2 {
+            told.extend(log.look(&rabbitmq.report(&table)));
+            futures_util::FutureExt::now_or_never(tokio::time::advance(Duration::from_millis(500)));
+        }
+        told
+    };
+    rabbitmq.set("a1", Some(NOT_DECLARED));
+    assert_eq!(look(20), []);
+    rabbitmq.set("a1", None);
+    assert_eq!(look(1), []);
+    rabbitmq.goes();
+    assert_eq!(look(1), [], "a blink");
+    assert_eq!(look(60), [Told::Begun]);
+    rabbitmq.comes();
+    rabbitmq.set("b1", Some("its queue has no majority"));
+    rabbitmq.set("a1", Some(NOT_DECLARED));
+    assert_eq!(look(60), [Told::Begun], "another kind");
+    rabbitmq.set("b1", None);
+    rabbitmq.set("a1", None);
+    assert_eq!(look(10), [Told::Ended]);
+}

@@ -1,0 +1,42 @@
+//! Numbers that go up and down.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Is `n` from now on.
+    pub fn set(&self, n: i64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more, until the guard is dropped.
+    #[must_use]
+    pub fn enter(&self) -> Entered<'_> {
+        self.add(1);
+        Entered(self)
+    }
+}
+
+/// One more of a gauge.
+#[derive(Debug)]
+pub struct Entered<'g>(&'g Gauge);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}
