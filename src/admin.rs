@@ -1,12 +1,18 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`, what is served as Knative-shaped objects under
-//! `/api/v1/{channels,brokers,triggers,subscriptions}` (interface.md §1), what happens there under `/api/v1/status`, and a
-//! page that shows it at `/`. Read-only.
+//! `/api/v1/{channels,brokers,triggers,subscriptions}` (interface.md §1), what happens there under `/api/v1/status`, parked
+//! events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket is the same for whoever owns
+//! it.
 
+mod errands;
 mod page;
+mod parked;
 mod present;
+mod rights;
 mod scrub;
 mod status;
+mod token;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -21,9 +27,13 @@ use crate::model::{ObjectKind, Scheme};
 use crate::server::Handler;
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
+use errands::Errands;
 use page::Page;
+use parked::{ParkedDesk, ParkedRequest};
+use rights::{Door, Intent, Rights};
 
 pub use status::{Process, View};
+pub use token::AdminToken;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -34,19 +44,59 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub struct Admin {
     view: View,
     page: Page,
+    parked: ParkedDesk,
+    rights: Rights,
 }
 
 impl Admin {
-    /// An admin port that shows this.
+    /// What shows this, and lets whoever has this token change something. Without a token, that is who has the socket.
     #[must_use]
-    pub fn new(view: View) -> Self {
-        Self { view, page: Page::new() }
+    pub fn new(view: View, token: Option<AdminToken>) -> Arc<Self> {
+        let parked = ParkedDesk { store: Arc::clone(&view.storages) as _, errands: Errands::default() };
+        Arc::new(Self { view, page: Page::new(), parked, rights: Rights { token } })
     }
 
-    fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
+    /// The same, for requests that come to this address.
+    #[must_use]
+    pub fn port(self: &Arc<Self>, address: SocketAddr) -> AdminDoor {
+        let door = if address.ip().to_canonical().is_loopback() { Door::Loopback } else { Door::Network };
+        AdminDoor { admin: Arc::clone(self), door }
+    }
+
+    /// The same, for requests that come by the socket.
+    #[must_use]
+    pub fn socket(self: &Arc<Self>) -> AdminDoor {
+        AdminDoor { admin: Arc::clone(self), door: Door::Socket }
+    }
+
+    /// Brings what it does to an end.
+    pub async fn end(&self) {
+        self.parked.errands.end().await;
+    }
+
+    async fn serve(&self, request: &Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::at);
+        let intent = if parked.is_some_and(ParkedRequest::is_change) { Intent::Change } else { Intent::Read };
+        if let Some(refusal) = refused(request.method(), intent) {
+            return refusal;
+        }
         if let Some(response) = health(path, &self.view.readiness, &self.view.counters) {
             return response;
         }
+        if let Some(refusal) = self.rights.refuse(request, door, intent).await {
+            return refusal;
+        }
+        match parked {
+            Some(parked) => {
+                let table = Arc::clone(&self.view.shown.borrow().table);
+                self.parked.answer(&table, parked, query).await
+            }
+            None => self.answer(path, query),
+        }
+    }
+
+    fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         match path {
             "/" => self.page(),
             "/api/v1/status" => respond(StatusCode::OK, JSON, self.view.render()),
@@ -55,7 +105,7 @@ impl Admin {
                 None => respond(
                     StatusCode::NOT_FOUND,
                     TEXT,
-                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions}\n",
+                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,parked}\n",
                 ),
             },
         }
@@ -72,12 +122,16 @@ impl Admin {
     }
 }
 
-impl Handler for Admin {
+/// A way to an [`Admin`].
+pub struct AdminDoor {
+    admin: Arc<Admin>,
+    door: Door,
+}
+
+impl Handler for AdminDoor {
     async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
-        if let Some(refusal) = refused(request.method()) {
-            return refusal;
-        }
-        self.answer(request.uri().path(), request.uri().query().unwrap_or_default())
+        // Boxed, since a request to change something holds much more than one that reads.
+        Box::pin(self.admin.serve(&request, self.door)).await
     }
 }
 
@@ -93,7 +147,7 @@ impl Handler for Health {
     async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
         let answer = || health(request.uri().path(), &self.readiness, &self.counters);
         let unknown = || respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
-        refused(request.method()).or_else(answer).unwrap_or_else(unknown)
+        refused(request.method(), Intent::Read).or_else(answer).unwrap_or_else(unknown)
     }
 }
 
@@ -109,13 +163,14 @@ fn health(path: &str, readiness: &Readiness, counters: &Counters) -> Option<Resp
     }
 }
 
-fn refused(method: &Method) -> Option<Response<Full<Bytes>>> {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return None;
-    }
-    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET\n");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    Some(response)
+fn refused(method: &Method, intent: Intent) -> Option<Response<Full<Bytes>>> {
+    let (is_fine, allowed, remedy) = match intent {
+        Intent::Read => (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n"),
+        Intent::Change => (*method == Method::POST, "POST", "use POST\n"),
+    };
+    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, remedy);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    (!is_fine).then_some(response)
 }
 
 fn kind(name: &str) -> Option<ObjectKind> {

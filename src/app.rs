@@ -6,6 +6,7 @@ mod controller;
 mod facts;
 mod listeners;
 mod observability;
+mod operators;
 mod publisher;
 mod senders;
 mod service;
@@ -35,6 +36,7 @@ use crate::model::{Hosts, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{RelayedSeries, Router, Serving};
 use crate::server::body::{Budget, Intake};
+use crate::server::socket::OwnerSocket;
 use crate::server::{self, Handler, Limits};
 use crate::source::Sources;
 use crate::supervisor::Readiness;
@@ -47,6 +49,7 @@ use certificate::Certificates;
 use configuration::Configuration;
 use listeners::Listeners;
 use observability::Observer;
+use operators::Operators;
 use publisher::Publisher;
 use senders::Senders;
 use service::ServiceWatch;
@@ -66,6 +69,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     let min_version = options.min_version().map_err(anyhow::Error::msg)?;
     let listeners = Listeners::bind(&options).await?;
     let certificates = Certificates::load(&options)?;
+    let operators = Operators::expect(&options).await?;
     let settings = configuration::settings(&options, &listeners, &certificates)?;
     let mut stages = Stage::default();
     let (served, told) = watch::channel(None);
@@ -82,7 +86,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     let observer = Observer::start(&options, traced, trusted, &parts.first, &mut stages);
     listeners.announce(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
-    parts.start(&options, listeners, &certificates, (receiver, &mut stages))?;
+    parts.start(&options, (listeners, operators), &certificates, (receiver, &mut stages))?;
     let publisher = Publisher {
         changes,
         shown: parts.shown.clone(),
@@ -209,7 +213,7 @@ impl Parts {
     fn start(
         &self,
         options: &RunOptions,
-        listeners: Listeners,
+        (listeners, operators): (Listeners, Operators),
         certificates: &Certificates,
         (changes, stages): (mpsc::Receiver<Change>, &mut Stage),
     ) -> anyhow::Result<()> {
@@ -218,16 +222,15 @@ impl Parts {
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
         let mut dispatcher = Dispatcher::new(Arc::clone(&storages) as _, router, delivery, options.limits.concurrency);
         dispatcher.apply(&self.first.table);
-        let admin = Arc::new(Admin::new(self.view(options, certificates, dispatcher.lanes(), storages)));
+        let view = self.view(options, certificates, dispatcher.lanes(), storages);
+        let admin = Admin::new(view, operators.token);
         stages.delivering.spawn("dispatcher", dispatcher.run(changes, stages.drained.clone()));
         stages.answering.spawn("connections", Arc::clone(&self.clients).tend(stages.answering_stop.clone()));
 
         let sources = Sources::new(Arc::clone(&self.delivery), Arc::clone(&self.counters));
         stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop.clone()));
 
-        let stop = stages.answering_stop.clone();
-        let answering = Limits { traffic: Arc::clone(&self.counters.series.admin), ..Limits::default() };
-        stages.answering.spawn("admin", server::serve(listeners.admin, None, answering, admin, stop));
+        self.administer(&admin, (listeners.admin, operators.socket), stages)?;
 
         let tls = certificates.identity().server_config(self.min_version)?;
         let served = Served::default();
@@ -258,6 +261,27 @@ impl Parts {
             }
             Role::Filter => ports.serve(TriggerFilter::new(relay(self)), stages),
         }
+        Ok(())
+    }
+
+    /// Serves operators, by the port and by the socket if there is one.
+    fn administer(
+        &self,
+        admin: &Arc<Admin>,
+        (port, socket): (TcpListener, Option<OwnerSocket>),
+        stages: &mut Stage,
+    ) -> anyhow::Result<()> {
+        let limits = Limits { traffic: Arc::clone(&self.counters.series.admin), ..Limits::default() };
+        let (stop, door) = (stages.answering_stop.clone(), Arc::new(admin.port(port.local_addr()?)));
+        stages.answering.spawn("admin", server::serve(port, None, limits.clone(), door, stop.clone()));
+        if let Some(socket) = socket {
+            stages.answering.spawn("admin socket", socket.serve(limits, Arc::new(admin.socket()), stop.clone()));
+        }
+        let admin = Arc::clone(admin);
+        stages.answering.spawn("operators", async move {
+            stop.cancelled().await;
+            admin.end().await;
+        });
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod counted;
 pub mod memory;
+pub mod parked;
 pub mod rabbitmq;
 pub mod storages;
 pub mod trouble;

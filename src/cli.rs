@@ -1,5 +1,6 @@
 //! The command line: flags and environment become typed options. The only reader of the environment.
 
+mod admin;
 mod check;
 mod cluster;
 mod display;
@@ -16,6 +17,7 @@ mod value;
 
 use clap::{Parser, Subcommand};
 
+pub use admin::AdminOptions;
 pub use check::CheckOptions;
 pub use cluster::{ChannelKind, ClusterOptions};
 pub use display::DisplayOptions;
@@ -48,7 +50,7 @@ pub enum Command {
     /// Try filters of Triggers
     #[command(subcommand)]
     Filter(FilterCommand),
-    /// Look after events that nobody took, in the parking queues of RabbitMQ
+    /// Look after events that nobody took, and that are kept
     #[command(subcommand)]
     Parked(ParkedCommand),
     /// Show what a running dispatcher serves

@@ -1,5 +1,6 @@
 //! The commands that are not `run`: clients of a dispatcher, or of nothing at all. Their results go to standard output.
 
+mod admin;
 pub mod check;
 pub mod display;
 pub mod filter;

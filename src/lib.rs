@@ -18,6 +18,9 @@
 //! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists for the binary, its
 //! tests and its benches; it promises no stable interface.
 
+// Futures of the admin port reach through several backends to a connection of lapin, whose own types are deep.
+#![recursion_limit = "256"]
+
 pub mod admin;
 pub mod app;
 pub mod auth;

@@ -4,6 +4,7 @@
 
 pub mod body;
 mod connection;
+pub mod socket;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+
 use super::memory::MemoryBackend;
+use super::parked::{ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedLook, ParkedOwner, ParkedStore};
 use super::rabbitmq::RabbitmqBackend;
 use super::{ChannelBackend, Opened};
 use crate::model::{Channel, Storage, SubscriptionKey};
@@ -67,5 +70,54 @@ impl ChannelBackend for Storages {
         if let Some(rabbitmq) = &self.rabbitmq {
             rabbitmq.close();
         }
+    }
+}
+
+impl Storages {
+    /// The parked events of a backend.
+    fn parked(&self, storage: Storage) -> Result<Box<dyn ParkedStore>, ParkedError> {
+        match (storage, &self.rabbitmq) {
+            (Storage::Rabbitmq, Some(rabbitmq)) => Ok(Box::new(rabbitmq.parking())),
+            (Storage::Rabbitmq, None) => Err(ParkedError::Unavailable("this process has no RabbitMQ".to_owned())),
+            (Storage::Memory, _) => Err(ParkedError::Unavailable("channels in memory park nothing".to_owned())),
+        }
+    }
+}
+
+impl ParkedStore for Storages {
+    /// In memory there are none.
+    fn list<'a>(&'a self, owners: &'a [ParkedOwner]) -> ParkedAnswer<'a, Vec<u64>> {
+        async move {
+            let mut counts = vec![0; owners.len()];
+            for storage in [Storage::Rabbitmq] {
+                let of = owners.iter().enumerate().filter(|(_, owner)| owner.storage == storage);
+                let (places, of): (Vec<usize>, Vec<ParkedOwner>) = of.map(|(at, owner)| (at, owner.clone())).unzip();
+                if of.is_empty() {
+                    continue;
+                }
+                for (at, found) in places.into_iter().zip(self.parked(storage)?.list(&of).await?) {
+                    counts.get_mut(at).into_iter().for_each(|count| *count = found);
+                }
+            }
+            Ok(counts)
+        }
+        .boxed()
+    }
+
+    fn show<'a>(
+        &'a self,
+        owner: &'a ParkedOwner,
+        limit: usize,
+        errand: &'a ParkedErrand,
+    ) -> ParkedAnswer<'a, ParkedLook> {
+        async move { self.parked(owner.storage)?.show(owner, limit, errand).await }.boxed()
+    }
+
+    fn replay<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange> {
+        async move { self.parked(owner.storage)?.replay(owner, errand).await }.boxed()
+    }
+
+    fn discard<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange> {
+        async move { self.parked(owner.storage)?.discard(owner, errand).await }.boxed()
     }
 }

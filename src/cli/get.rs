@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use super::AdminOptions;
+
 /// Which objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Resource {
@@ -60,9 +62,9 @@ pub struct GetOptions {
     #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "table")]
     pub output: Output,
 
-    /// Admin address of the dispatcher
-    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN", default_value = "http://127.0.0.1:9090")]
-    pub admin: String,
+    /// The dispatcher that is asked.
+    #[command(flatten)]
+    pub admin: AdminOptions,
 }
 
 /// A kind, in the plural or the singular.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{DefaultChannel, ManifestOptions, RabbitmqAccess, value};
+use super::{AdminOptions, DefaultChannel, ManifestOptions, RabbitmqAccess, value};
 
 /// What to do with parked events.
 #[derive(Clone, Debug, Subcommand)]
@@ -19,11 +19,18 @@ pub enum ParkedCommand {
     Drop(DropOptions),
 }
 
+const EXAMPLES: &str = "Examples:
+  sealpost parked list
+  sealpost parked replay orders/mailer --older-than PT1H --admin-socket .sealpost/admin.sock
+  kubectl -n knative-eventing exec deploy/imc-dispatcher -- /sealpost parked list
+  SEALPOST_RABBITMQ_URI=amqp://… sealpost parked list -f manifests/
+
+A running dispatcher is asked, at --admin or --admin-socket. With -f, RabbitMQ is asked, of the subscriptions in these
+manifests; no dispatcher needs to run.";
+
 /// Which parked events are meant.
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Example:\n  SEALPOST_RABBITMQ_URI=amqp://… sealpost parked replay -f manifests/ orders/mailer --older-than PT1H"
-)]
+#[command(after_help = EXAMPLES)]
 pub struct ParkedOptions {
     /// Those of this subscription or Trigger [default: of all]
     #[arg(value_name = "NAMESPACE/NAME")]
@@ -33,15 +40,19 @@ pub struct ParkedOptions {
     #[arg(long, value_name = "DURATION", env = "SEALPOST_OLDER_THAN", default_value = "PT0S", value_parser = value::duration)]
     pub older_than: Duration,
 
-    /// Where the subscriptions are.
+    /// The dispatcher that is asked.
+    #[command(flatten)]
+    pub admin: AdminOptions,
+
+    /// The subscriptions, where no dispatcher is asked.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
-    /// What channels are made of where nothing says so, as for `run`
+    /// With -f, what channels are made of where nothing says so, as for `run`
     #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
     pub default_channel: DefaultChannel,
 
-    /// Where RabbitMQ is.
+    /// The RabbitMQ, where no dispatcher is asked.
     #[command(flatten)]
     pub access: RabbitmqAccess,
 }
@@ -70,14 +81,27 @@ impl ParkedCommand {
 }
 
 impl ParkedOptions {
+    /// Whether a running dispatcher is asked, instead of RabbitMQ by manifests.
+    #[must_use]
+    pub fn is_about_a_process(&self) -> bool {
+        self.manifests.filename.is_empty()
+    }
+
     /// What cannot be done.
     ///
     /// # Errors
     /// What to change.
     pub fn validate(&self) -> Result<(), String> {
-        if self.access.rabbitmq_uri.is_none() {
-            return Err("no RabbitMQ is given: set SEALPOST_RABBITMQ_URI, or --rabbitmq-uri".to_owned());
+        if !self.is_about_a_process() && self.access.rabbitmq_uri.is_none() {
+            return Err(
+                "no RabbitMQ is given: set SEALPOST_RABBITMQ_URI, or --rabbitmq-uri; or leave out -f to ask a \
+                        running dispatcher"
+                    .to_owned(),
+            );
         }
-        self.manifests.validate()
+        match &self.subscription {
+            Some(name) if !name.contains('/') => Err(format!("{name} is no NAMESPACE/NAME")),
+            _ => Ok(()),
+        }
     }
 }

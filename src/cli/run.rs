@@ -107,6 +107,16 @@ pub struct RunOptions {
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR")]
     pub admin_addr: Option<String>,
 
+    /// File with the token that operators show to change something, and to read anything but /healthz, /readyz and
+    /// /metrics where --admin-addr is not on loopback; 16 characters or more, re-read when it is needed
+    #[arg(long, value_name = "FILE", env = "SEALPOST_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Unix socket, mode 0600, on which whoever can open it may do everything [default: admin.sock in --state-dir; with
+    /// --kubernetes none]
+    #[arg(long, value_name = "PATH", env = "SEALPOST_ADMIN_SOCKET")]
+    pub admin_socket: Option<PathBuf>,
+
     /// File that gets the bound addresses as JSON, once all are bound
     #[arg(long, value_name = "FILE", env = "SEALPOST_PORTS_FILE")]
     pub ports_file: Option<PathBuf>,

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde_json::{Value, json};
 
+use super::admin::Dispatcher;
 use super::print;
 use crate::cli::{GetOptions, Output, Resource};
-use crate::tls::{self, MinVersion, SystemRoots};
 
 /// Asks the dispatcher and prints its answer.
 ///
@@ -31,20 +31,9 @@ fn in_namespace(options: &GetOptions) -> String {
 }
 
 async fn fetch(options: &GetOptions) -> anyhow::Result<Value> {
-    let base = options.admin.trim_end_matches('/');
     let namespace = options.namespace.as_ref().map_or_else(String::new, |namespace| format!("?namespace={namespace}"));
-    let url = format!("{base}/api/v1/{}{namespace}", options.resource.as_str());
-    let config = tls::client_config(&crate::model::TrustBundle::default(), &SystemRoots::load(), MinVersion::Tls12)?;
-    let client = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().build()?;
-    let answer = client
-        .get(&url)
-        .send()
-        .await
-        .with_context(|| format!("no dispatcher answers at {base}: is it running, and is --admin right?"))?;
-    if !answer.status().is_success() {
-        bail!("{url} answered {}", answer.status());
-    }
-    serde_json::from_slice(&answer.bytes().await?).with_context(|| format!("{url} did not answer with JSON"))
+    let dispatcher = Dispatcher::new(&options.admin)?;
+    dispatcher.get(&format!("/api/v1/{}{namespace}", options.resource.as_str())).await
 }
 
 fn render(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result<String> {

@@ -1,94 +1,115 @@
-//! `sealpost parked`: looks after the parking queues of RabbitMQ.
+//! `sealpost parked`: looks after parked events, of a running dispatcher, or straight in RabbitMQ.
+
+mod direct;
+mod process;
 
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
+use futures_util::future::BoxFuture;
 
-use crate::channel::rabbitmq::Address;
-use crate::channel::rabbitmq::parking::{Action, Lot, Parked, Parking, lots};
-use crate::cli::{ParkedCommand, ParkedOptions, RabbitmqAccess};
-use crate::control::{self, CaCerts, Settings};
+use crate::channel::parked::{ParkedChange, ParkedLook};
+use crate::cli::{ParkedCommand, ParkedOptions};
+use direct::Direct;
+use process::Process;
+
+/// A subscription whose parked events are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, namespace, name } = self;
+        f.write_str(&super::printable(&format!("{kind} {namespace}/{name}")))
+    }
+}
+
+/// Somebody who can be asked about parked events, and told to do something with them.
+trait Keeper: Sync {
+    /// Every subscription of this name, or every one, with the number of its parked events.
+    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(Target, u64)>>>;
+
+    /// What is parked.
+    fn show<'a>(&'a self, target: &'a Target, older_than: Duration) -> BoxFuture<'a, anyhow::Result<ParkedLook>>;
+
+    /// Puts it back.
+    fn replay<'a>(&'a self, target: &'a Target, older_than: Duration) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
+
+    /// Deletes it.
+    fn discard<'a>(&'a self, target: &'a Target, older_than: Duration) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
+}
 
 /// Does what is asked with what is meant.
 ///
 /// # Errors
-/// If RabbitMQ is away, or the subscription is not there.
+/// If nobody can be asked, or the subscription is not there.
 pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let options = command.options();
-    let lots = meant(options)?;
-    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = &options.access;
-    let uri = rabbitmq_uri.as_deref().context("no RabbitMQ is given")?;
-    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
-    let address = Address::new(uri, credentials, rabbitmq_ca.as_deref())?;
-    let parking = Parking::open(&address).await?;
-    match command {
-        ParkedCommand::List(_) => list(&parking, &lots).await,
-        ParkedCommand::Show(_) => each(&parking, &lots, Action::Show, options).await,
-        ParkedCommand::Replay(_) => each(&parking, &lots, Action::Replay, options).await,
-        ParkedCommand::Drop(drop) => {
-            if drop.yes || confirmed(&parking, &lots).await? {
-                each(&parking, &lots, Action::Drop, options).await
-            } else {
-                super::print("Nothing dropped\n");
-                Ok(ExitCode::FAILURE)
-            }
-        }
-    }
-}
-
-fn meant(options: &ParkedOptions) -> anyhow::Result<Vec<Lot>> {
-    let settings = options.manifests.settings(None, None, CaCerts::Unknown);
-    let settings = Settings { default_storage: options.default_channel.into(), ..settings };
-    let resolution = control::resolve(&control::read(&options.manifests.filename), None, &settings);
-    let mut lots = lots(&resolution.table);
-    if let Some(wanted) = &options.subscription {
-        lots.retain(|lot| format!("{}/{}", lot.subscription.namespace, lot.subscription.name) == *wanted);
-        anyhow::ensure!(!lots.is_empty(), "{wanted} is no subscription or Trigger on RabbitMQ in these manifests");
-    }
-    Ok(lots)
-}
-
-async fn list(parking: &Parking, lots: &[Lot]) -> anyhow::Result<ExitCode> {
-    for lot in lots {
-        let count = parking.count(lot).await?;
-        let count = count.map_or_else(|| "not declared yet".to_owned(), |count| count.to_string());
-        super::print(&format!("{}: {count}\n", lot.subscription));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn each(parking: &Parking, lots: &[Lot], action: Action, options: &ParkedOptions) -> anyhow::Result<ExitCode> {
-    for lot in lots {
-        let done = parking.visit(lot, action, options.older_than).await?;
-        let verb = match action {
-            Action::Show => "parked",
-            Action::Replay => "replayed",
-            Action::Drop => "dropped",
-        };
-        super::print(&format!("{}: {} {verb}\n", lot.subscription, done.len()));
-        if action == Action::Show {
-            done.iter().for_each(|parked| super::print(&line(parked)));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn line(parked: &Parked) -> String {
-    let Parked { id, ty, remark, bytes } = parked;
-    let event = match (id, ty) {
-        (Some(id), Some(ty)) => format!("id {id}, type {ty}"),
-        _ => "no event".to_owned(),
+    let keeper: Box<dyn Keeper> = if options.is_about_a_process() {
+        Box::new(Process::new(&options.admin)?)
+    } else {
+        Box::new(Direct::new(options)?)
     };
-    format!("  {}\n", super::printable(&format!("{event}, {bytes} bytes: {remark}")))
+    let targets = keeper.list(options.subscription.as_deref()).await?;
+    match command {
+        ParkedCommand::List(_) => {
+            targets.iter().for_each(|(target, count)| super::print(&format!("{target}: {count}\n")));
+            Ok(ExitCode::SUCCESS)
+        }
+        ParkedCommand::Show(_) => show(&*keeper, &targets, options).await,
+        ParkedCommand::Replay(_) => {
+            change(&targets, "replayed", |target| keeper.replay(target, options.older_than)).await
+        }
+        ParkedCommand::Drop(drop) if drop.yes || confirmed(&targets)? => {
+            change(&targets, "dropped", |target| keeper.discard(target, options.older_than)).await
+        }
+        ParkedCommand::Drop(_) => {
+            super::print("Nothing dropped\n");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
-async fn confirmed(parking: &Parking, lots: &[Lot]) -> anyhow::Result<bool> {
-    let mut all = 0;
-    for lot in lots {
-        all += parking.count(lot).await?.unwrap_or(0);
+async fn show(keeper: &dyn Keeper, targets: &[(Target, u64)], options: &ParkedOptions) -> anyhow::Result<ExitCode> {
+    for (target, _) in targets {
+        let ParkedLook { parked, looked, events } = keeper.show(target, options.older_than).await?;
+        if looked < parked {
+            super::print(&format!("{target}: {parked} parked, the oldest {looked} of them looked at\n"));
+        } else {
+            super::print(&format!("{target}: {} parked\n", events.len()));
+        }
+        let line = |event| format!("  {}\n", super::printable(&format!("{event}")));
+        events.iter().for_each(|event| super::print(&line(event)));
     }
-    super::print(&format!("Drop up to {all} parked events of {} subscriptions for ever? [y/N] ", lots.len()));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn change<'t>(
+    targets: &'t [(Target, u64)],
+    verb: &str,
+    act: impl Fn(&'t Target) -> BoxFuture<'t, anyhow::Result<ParkedChange>>,
+) -> anyhow::Result<ExitCode> {
+    let mut is_whole = true;
+    for (target, _) in targets {
+        let ParkedChange { done, stopped } = act(target).await?;
+        is_whole &= !stopped;
+        let rest = if stopped { ", and stopped before the end: some are left" } else { "" };
+        super::print(&format!("{target}: {done} {verb}{rest}\n"));
+        if stopped {
+            break;
+        }
+    }
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn confirmed(targets: &[(Target, u64)]) -> anyhow::Result<bool> {
+    let all: u64 = targets.iter().map(|(_, count)| count).sum();
+    super::print(&format!("Drop up to {all} parked events of {} subscriptions for ever? [y/N] ", targets.len()));
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
@@ -73,7 +75,11 @@ impl Address {
     ///
     /// # Errors
     /// Why none was to be had, in words that name each node and show no password.
-    pub(super) async fn connect(&self, purpose: &str) -> Result<(Connection, String), String> {
+    pub(super) fn connect<'a>(&'a self, purpose: &'a str) -> BoxFuture<'a, Result<(Connection, String), String>> {
+        self.try_all(purpose).boxed()
+    }
+
+    async fn try_all(&self, purpose: &str) -> Result<(Connection, String), String> {
         let mut reasons = Vec::new();
         for candidate in self.candidates(&mut reasons).await {
             let node = name(&candidate.uri);

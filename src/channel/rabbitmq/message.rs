@@ -194,36 +194,15 @@ pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Lo
 
 /// Why a message was parked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Remark {
+pub(super) struct Remark {
     /// In words.
-    pub reason: String,
+    pub(super) reason: String,
     /// The last status, if it was tried.
-    pub status: Option<i64>,
+    pub(super) status: Option<i64>,
     /// Attempts made, if it was tried.
-    pub attempts: Option<i64>,
+    pub(super) attempts: Option<i64>,
     /// When; seconds since the epoch.
-    pub parked_at: u64,
-}
-
-impl Remark {
-    /// How long ago that was.
-    #[must_use]
-    pub fn parked_for(&self, now: u64) -> Duration {
-        Duration::from_secs(now.saturating_sub(self.parked_at))
-    }
-}
-
-impl std::fmt::Display for Remark {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason)?;
-        if let Some(attempts) = self.attempts {
-            write!(f, ", attempts {attempts}")?;
-        }
-        if let Some(status) = self.status {
-            write!(f, ", status {status}")?;
-        }
-        write!(f, ", parked at {}", timestamp(self.parked_at).unwrap_or_default())
-    }
+    pub(super) parked_at: u64,
 }
 
 /// Why a message was parked.

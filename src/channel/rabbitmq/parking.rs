@@ -1,145 +1,225 @@
-//! Parking queues, for whoever looks after them: what is in them, back to its queue with it, or away.
+//! Parking queues, for whoever looks after them. Each errand has a connection of its own, which ends with it: what it
+//! held then is in its queue again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod lock;
+mod visit;
 
-use anyhow::Context;
+use std::time::Duration;
+
 use bytes::Bytes;
-use lapin::message::BasicGetMessage;
-use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-};
+use futures_util::FutureExt;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use lapin::{Channel, Confirmation, Connection};
+use lapin::{BasicProperties, Connection};
 
-use super::Address;
-use super::message;
-pub use super::message::Remark;
 use super::outbox::{is_missing, short};
-use super::topology::Place;
-use crate::model::{RoutingTable, Storage, SubscriptionKey};
+use super::{Address, RabbitmqBackend, message, names};
+use crate::channel::parked::{
+    ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedEvent, ParkedLook, ParkedOwner, ParkedStore, rfc3339,
+};
+use visit::Visit;
 
-/// The parking queue of a subscription.
+/// Queues that are counted at once.
+const COUNTING: usize = 16;
+/// How long any one answer of RabbitMQ may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How long somebody who looks waits for somebody else.
+const LOOKER_WAITS: Duration = Duration::from_secs(10);
+/// How long somebody who changes waits for somebody else.
+const CHANGER_WAITS: Duration = Duration::from_millis(500);
+
+/// The parking queues of a RabbitMQ.
 #[derive(Clone, Debug)]
-pub struct Lot {
-    /// Whose it is.
-    pub subscription: SubscriptionKey,
-    place: Place,
-}
-
-/// The parking queues of every subscription on RabbitMQ.
-#[must_use]
-pub fn lots(table: &RoutingTable) -> Vec<Lot> {
-    let channels = table.channels().iter().filter(|channel| channel.storage == Storage::Rabbitmq);
-    let lot = |(key, subscription): (_, &std::sync::Arc<crate::model::Subscription>)| Lot {
-        subscription: subscription.key.clone(),
-        place: Place::new(key, subscription),
-    };
-    channels.flat_map(|channel| channel.subscriptions.iter().map(|each| (&channel.key, each))).map(lot).collect()
-}
-
-/// A parked message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parked {
-    /// `id` of the event; `None` if it is none.
-    pub id: Option<String>,
-    /// `type` of the event.
-    pub ty: Option<String>,
-    /// Why it was parked, with the last status and the number of attempts if it was tried.
-    pub remark: Remark,
-    /// Bytes of its body.
-    pub bytes: usize,
-}
-
-/// What to do with parked messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Leave them.
-    Show,
-    /// Put them back into the queue of their subscription.
-    Replay,
-    /// Delete them.
-    Drop,
-}
-
-/// Works on parking queues.
 pub struct Parking {
-    connection: Connection,
+    address: Address,
+}
+
+/// The queues of one subscription.
+struct Queues<'o> {
+    owner: &'o ParkedOwner,
+    /// Where its events wait.
+    queue: String,
+    /// Where those are that nobody took.
+    parked: String,
+}
+
+impl<'o> Queues<'o> {
+    fn of(owner: &'o ParkedOwner) -> Self {
+        let queue = names::queue(&owner.channel, &owner.subscription);
+        Self { owner, parked: names::parked(&queue), queue }
+    }
+}
+
+impl RabbitmqBackend {
+    /// Its parking queues.
+    #[must_use]
+    pub fn parking(&self) -> Parking {
+        Parking::new(self.shared.options.address.clone())
+    }
 }
 
 impl Parking {
-    /// Connects.
-    ///
-    /// # Errors
-    /// If there is no connection to be had.
-    pub async fn open(address: &Address) -> anyhow::Result<Self> {
-        let (connection, _node) = address.connect("parked").await.map_err(anyhow::Error::msg).context("RabbitMQ")?;
-        Ok(Self { connection })
+    /// The parking queues of the RabbitMQ that is there.
+    #[must_use]
+    pub fn new(address: Address) -> Self {
+        Self { address }
     }
 
-    /// Messages in a parking queue; `None` if there is no such queue.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub async fn count(&self, lot: &Lot) -> anyhow::Result<Option<u32>> {
-        let channel = self.connection.create_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        match channel.queue_declare(short(&lot.place.parked), passive, FieldTable::default()).await {
-            Ok(queue) => Ok(Some(queue.message_count())),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(error.into()),
+    async fn open(&self) -> Result<Connection, ParkedError> {
+        let (connection, _node) = self.address.connect("parked").await.map_err(unavailable)?;
+        Ok(connection)
+    }
+
+    async fn count_all(&self, owners: &[ParkedOwner]) -> Result<Vec<u64>, ParkedError> {
+        if owners.is_empty() {
+            return Ok(Vec::new());
         }
+        let connection = self.open().await?;
+        let each: Vec<_> = owners.iter().map(|owner| count(&connection, Queues::of(owner).parked)).collect();
+        let counts = stream::iter(each).buffered(COUNTING).try_collect::<Vec<_>>().await?;
+        close(connection).await;
+        Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// Does this with every message that has been parked for so long; the others stay. Gives those that it was done with.
-    ///
-    /// # Errors
-    /// Those of the connection; what was done until then is done.
-    pub async fn visit(&self, lot: &Lot, action: Action, older_than: Duration) -> anyhow::Result<Vec<Parked>> {
-        let channel = self.connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let mut done = Vec::new();
+    async fn look(&self, owner: &ParkedOwner, limit: usize, errand: &ParkedErrand) -> Result<ParkedLook, ParkedError> {
+        let (connection, queues) = (self.open().await?, Queues::of(owner));
+        lock::take(&connection, &queues, LOOKER_WAITS).await?;
+        let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(ParkedLook::default()) };
+        let mut look = ParkedLook { parked, ..ParkedLook::default() };
+        let mut visit = Visit::begin(&connection, &queues).await?;
         // What is parked in the meantime is left for the next time.
-        for _ in 0..self.count(lot).await?.unwrap_or(0) {
-            let got = channel.basic_get(short(&lot.place.parked), BasicGetOptions::default()).await?;
-            let Some(message) = got else { break };
-            let parked = describe(&message);
-            if parked.remark.parked_for(now()) < older_than {
+        for at in 0..parked {
+            let is_enough = at >= u64::try_from(limit).unwrap_or(u64::MAX);
+            // Once some are published again, all behind them have to be: else they would change places.
+            if errand.stop.is_cancelled() || (is_enough && !visit.is_turning()) {
+                break;
+            }
+            let Some(message) = visit.next().await? else { break };
+            if !is_enough {
+                look.looked += 1;
+                if errand.is_meant(message::remark(&message.properties).parked_at) {
+                    look.events.push(describe(&message.properties, &message.data));
+                }
+            }
+            visit.leave(message).await?;
+        }
+        visit.end().await?;
+        close(connection).await;
+        Ok(look)
+    }
+
+    async fn change(
+        &self,
+        owner: &ParkedOwner,
+        fate: Fate,
+        errand: &ParkedErrand,
+    ) -> Result<ParkedChange, ParkedError> {
+        let (connection, queues) = (self.open().await?, Queues::of(owner));
+        if fate == Fate::Replay && count(&connection, queues.queue.clone()).await?.is_none() {
+            return Err(ParkedError::NoQueue(owner.subscription.clone()));
+        }
+        lock::take(&connection, &queues, CHANGER_WAITS).await?;
+        let mut change = ParkedChange::default();
+        let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(change) };
+        let mut visit = Visit::begin(&connection, &queues).await?;
+        for _ in 0..parked {
+            if errand.stop.is_cancelled() {
+                change.stopped = true;
+                break;
+            }
+            let Some(message) = visit.next().await? else { break };
+            if !errand.is_meant(message::remark(&message.properties).parked_at) {
+                visit.leave(message).await?;
                 continue;
             }
-            match action {
-                Action::Show => {}
-                Action::Replay => replay(&channel, &lot.place.queue, &message).await?,
-                Action::Drop => drop(message.delivery.acker.ack(BasicAckOptions::default()).await?),
+            match fate {
+                Fate::Replay => visit.replay(message).await?,
+                Fate::Discard => visit.discard(message).await?,
             }
-            done.push(parked);
+            change.done += 1;
         }
-        // What was not acknowledged goes back to where it was.
-        channel.close(200, short("done")).await?;
-        Ok(done)
+        visit.end().await?;
+        close(connection).await;
+        Ok(change)
     }
 }
 
-/// Acknowledged only when its queue has it.
-async fn replay(channel: &Channel, queue: &str, message: &BasicGetMessage) -> anyhow::Result<()> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = message::unparked(&message.delivery.properties);
-    let published = channel.basic_publish(short(""), short(queue), options, &message.delivery.data, properties);
-    match published.await?.await? {
-        Confirmation::Ack(None) => {}
-        _ => anyhow::bail!("the queue {queue} did not take a message: run sealpost, so that it is declared"),
-    }
-    message.delivery.acker.ack(BasicAckOptions::default()).await?;
-    Ok(())
+/// What is to become of parked messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Replay,
+    Discard,
 }
 
-fn describe(message: &BasicGetMessage) -> Parked {
-    let data = Bytes::copy_from_slice(&message.delivery.data);
-    let bytes = data.len();
-    let event = message::decode(&message.delivery.properties, data).ok().map(|(event, _)| event);
+impl ParkedStore for Parking {
+    fn list<'a>(&'a self, owners: &'a [ParkedOwner]) -> ParkedAnswer<'a, Vec<u64>> {
+        self.count_all(owners).boxed()
+    }
+
+    fn show<'a>(
+        &'a self,
+        owner: &'a ParkedOwner,
+        limit: usize,
+        errand: &'a ParkedErrand,
+    ) -> ParkedAnswer<'a, ParkedLook> {
+        self.look(owner, limit, errand).boxed()
+    }
+
+    fn replay<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange> {
+        self.change(owner, Fate::Replay, errand).boxed()
+    }
+
+    fn discard<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange> {
+        self.change(owner, Fate::Discard, errand).boxed()
+    }
+}
+
+/// Messages that a queue has ready; `None` if there is no such queue.
+async fn count(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
+    let asked = async {
+        let channel = connection.create_channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare(short(&queue), passive, FieldTable::default()).await?;
+        channel.close(200, short("counted")).await?;
+        Ok::<_, lapin::Error>(u64::from(queue.message_count()))
+    };
+    match tokio::time::timeout(LIMIT, asked).await {
+        Ok(Ok(count)) => Ok(Some(count)),
+        Ok(Err(error)) if is_missing(&error) => Ok(None),
+        Ok(Err(error)) => Err(unavailable(error)),
+        Err(_elapsed) => Err(silent()),
+    }
+}
+
+/// Waits for one answer of RabbitMQ, not for ever.
+async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, ParkedError> {
+    match tokio::time::timeout(LIMIT, asked).await {
+        Ok(answer) => answer.map_err(unavailable),
+        Err(_elapsed) => Err(silent()),
+    }
+}
+
+/// All that was asked for has been answered; how a connection ends does not change that.
+async fn close(connection: Connection) {
+    if let Err(error) = answer(connection.close(200, short("done"))).await {
+        tracing::debug!(%error, "The connection for parked events ended by itself");
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> ParkedError {
+    ParkedError::Unavailable(format!("RabbitMQ: {error}"))
+}
+
+fn silent() -> ParkedError {
+    ParkedError::Unavailable(format!("RabbitMQ: no answer within {LIMIT:?}"))
+}
+
+fn describe(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
+    let decoded = message::decode(properties, Bytes::copy_from_slice(data)).ok();
+    let event = decoded.map(|(event, _note)| event);
     let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(std::borrow::Cow::into_owned));
-    Parked { id: text("id"), ty: text("type"), remark: message::remark(&message.delivery.properties), bytes }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    let message::Remark { reason, status, attempts, parked_at } = message::remark(properties);
+    let (id, ty, bytes) = (text("id"), text("type"), data.len());
+    ParkedEvent { id, ty, reason, status, attempts, parked_at: rfc3339(parked_at), bytes }
 }

@@ -1,0 +1,293 @@
+//! Parked events over the admin port and the admin socket, for each backend that keeps them:
+//! `GET /api/v1/parked[?namespace=]`, `GET /api/v1/parked/NAMESPACE/NAME`, and `POST` to `replay` and `drop` below that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::errands::Errands;
+use super::{JSON, TEXT, respond};
+use crate::channel::parked::{ParkedChange, ParkedErrand, ParkedError, ParkedOwner, ParkedStore, owners};
+use crate::model::{RoutingTable, Storage, SubscriptionKind, parse_duration};
+
+/// Events that one answer shows at most.
+const MOST: usize = 1_000;
+
+type Answer = Response<Full<Bytes>>;
+
+/// What is asked about parked events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ParkedRequest<'p> {
+    /// How many each subscription has.
+    List,
+    /// Which one has: namespace and name, and why.
+    Show(&'p str),
+    /// Put them back into its queue.
+    Replay(&'p str),
+    /// Delete them.
+    Drop(&'p str),
+}
+
+impl<'p> ParkedRequest<'p> {
+    /// What a path below `/api/v1/` asks for; `None` if it is about something else.
+    pub(super) fn at(path: &'p str) -> Option<Self> {
+        let rest = path.strip_prefix("parked")?;
+        match rest.strip_prefix('/') {
+            None if rest.is_empty() => Some(Self::List),
+            None => None,
+            Some(rest) => Some(match rest.rsplit_once('/') {
+                Some((name, "replay")) if name.contains('/') => Self::Replay(name),
+                Some((name, "drop")) if name.contains('/') => Self::Drop(name),
+                _ => Self::Show(rest),
+            }),
+        }
+    }
+
+    /// Whether it changes something.
+    pub(super) fn is_change(self) -> bool {
+        matches!(self, Self::Replay(_) | Self::Drop(_))
+    }
+}
+
+/// What becomes of parked events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ParkedFate {
+    Replayed,
+    Dropped,
+}
+
+impl ParkedFate {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Replayed => "replayed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// What is asked for besides the path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Query {
+    namespace: Option<String>,
+    kind: Option<String>,
+    older_than: Duration,
+    limit: Option<usize>,
+}
+
+impl Query {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut query = Self::default();
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            match (&*name, value.into_owned()) {
+                ("namespace", value) => query.namespace = Some(value).filter(|value| !value.is_empty()),
+                ("kind", value) => query.kind = Some(value.to_ascii_lowercase()).filter(|value| !value.is_empty()),
+                ("olderThan", value) => {
+                    query.older_than = parse_duration(&value).map_err(|remedy| format!("olderThan {remedy}"))?;
+                }
+                ("limit", value) => {
+                    query.limit = Some(value.parse().map_err(|error| format!("limit is no number: {error}"))?);
+                }
+                (name, _) => return Err(format!("{name} is not known: use namespace, kind, olderThan or limit")),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// Answers what is asked about parked events.
+pub(super) struct ParkedDesk {
+    pub(super) store: Arc<dyn ParkedStore>,
+    pub(super) errands: Errands,
+}
+
+impl ParkedDesk {
+    /// The answer, by the subscriptions of this table.
+    pub(super) async fn answer(&self, table: &RoutingTable, request: ParkedRequest<'_>, query: &str) -> Answer {
+        match self.try_answer(table, request, query).await {
+            Ok(value) => respond(StatusCode::OK, JSON, value.to_string()),
+            Err((status, text)) => respond(status, TEXT, format!("{text}\n")),
+        }
+    }
+
+    async fn try_answer(
+        &self,
+        table: &RoutingTable,
+        request: ParkedRequest<'_>,
+        query: &str,
+    ) -> Result<Value, (StatusCode, String)> {
+        let query = Query::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+        let (ParkedRequest::Show(name) | ParkedRequest::Replay(name) | ParkedRequest::Drop(name)) = request else {
+            return self.list(table, &query).await;
+        };
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        let mut items = Vec::new();
+        for owner in named(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))? {
+            items.push(match request {
+                ParkedRequest::Replay(_) => self.change(owner, ParkedFate::Replayed, query.older_than).await?,
+                ParkedRequest::Drop(_) => self.change(owner, ParkedFate::Dropped, query.older_than).await?,
+                ParkedRequest::Show(_) | ParkedRequest::List => self.show(owner, &query).await?,
+            });
+        }
+        Ok(json!({ "items": items }))
+    }
+
+    async fn list(&self, table: &RoutingTable, query: &Query) -> Result<Value, (StatusCode, String)> {
+        let mut owners = kept(table);
+        owners.retain(|owner| query.namespace.as_ref().is_none_or(|wanted| owner.subscription.namespace == *wanted));
+        let counts = self.run(|store, _stop| {
+            let owners = owners.clone();
+            async move { store.list(&owners).await }
+        });
+        let counts = counts.await?;
+        let items = owners.iter().zip(counts).map(|(owner, count)| item(owner, [("parked", count.into())]));
+        Ok(json!({ "items": items.collect::<Vec<_>>() }))
+    }
+
+    async fn show(&self, owner: ParkedOwner, query: &Query) -> Result<Value, (StatusCode, String)> {
+        let (older_than, limit) = (query.older_than, query.limit.unwrap_or(MOST).min(MOST));
+        let found = self.run(|store, stop| {
+            let owner = owner.clone();
+            async move { store.show(&owner, limit, &ParkedErrand { older_than, stop }).await }
+        });
+        let found = found.await?;
+        let events = json!(found.events);
+        Ok(item(&owner, [("parked", found.parked.into()), ("looked", found.looked.into()), ("events", events)]))
+    }
+
+    async fn change(
+        &self,
+        owner: ParkedOwner,
+        fate: ParkedFate,
+        older_than: Duration,
+    ) -> Result<Value, (StatusCode, String)> {
+        let changed = self.run(|store, stop| {
+            let (owner, errand) = (owner.clone(), ParkedErrand { older_than, stop });
+            async move {
+                let change = match fate {
+                    ParkedFate::Replayed => store.replay(&owner, &errand).await,
+                    ParkedFate::Dropped => store.discard(&owner, &errand).await,
+                };
+                let fate = fate.as_str();
+                tracing::info!(subscription = %owner.subscription, fate, ?change, "An operator changed parked events");
+                change
+            }
+        });
+        let ParkedChange { done, stopped } = changed.await?;
+        Ok(item(&owner, [(fate.as_str(), done.into()), ("stopped", stopped.into())]))
+    }
+
+    /// Does an errand to the store.
+    async fn run<T, F>(
+        &self,
+        work: impl FnOnce(Arc<dyn ParkedStore>, tokio_util::sync::CancellationToken) -> F,
+    ) -> Result<T, (StatusCode, String)>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ParkedError>> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        let ended = self.errands.run(|stop| work(store, stop)).await;
+        let ended = ended.ok_or_else(|| {
+            (StatusCode::SERVICE_UNAVAILABLE, "too many look after parked events now: try again".to_owned())
+        })?;
+        ended.map_err(|error| {
+            let status = match error {
+                ParkedError::Busy(_) | ParkedError::NoQueue(_) => StatusCode::CONFLICT,
+                ParkedError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, error.to_string())
+        })
+    }
+}
+
+/// The subscriptions that can have parked events.
+fn kept(table: &RoutingTable) -> Vec<ParkedOwner> {
+    let mut owners = owners(table);
+    owners.retain(|owner| owner.storage != Storage::Memory);
+    owners
+}
+
+/// The subscriptions of this name, `NAMESPACE/NAME`. What a channel of a cluster has written down as its subscriber is
+/// also found without the channel's name.
+fn named(table: &RoutingTable, name: &str, query: &Query) -> Result<Vec<ParkedOwner>, String> {
+    let mut found = owners(table);
+    found.retain(|owner| {
+        let key = &owner.subscription;
+        let is_kind = query.kind.as_ref().is_none_or(|kind| key.kind.as_str() == kind);
+        is_kind && names_of(owner).iter().any(|of| *of == name)
+    });
+    let Some(first) = found.first().cloned() else {
+        return Err(format!("{name} is no subscription or Trigger that this process serves"));
+    };
+    found.retain(|owner| owner.storage != Storage::Memory);
+    if found.is_empty() {
+        return Err(format!(
+            "{} is of {}, which is in memory, and channels in memory park nothing",
+            first.subscription, first.channel
+        ));
+    }
+    Ok(found)
+}
+
+fn names_of(owner: &ParkedOwner) -> Vec<String> {
+    let key = &owner.subscription;
+    let whole = format!("{}/{}", key.namespace, key.name);
+    let entry = (key.kind == SubscriptionKind::Subscriber).then(|| key.name.split_once('/')).flatten();
+    let short = entry.map(|(_channel, entry)| format!("{}/{entry}", key.namespace));
+    std::iter::once(whole).chain(short).collect()
+}
+
+/// What is told of a subscription, with its name.
+fn item<const N: usize>(owner: &ParkedOwner, told: [(&str, Value); N]) -> Value {
+    let key = &owner.subscription;
+    let channel = owner.channel.to_string();
+    let named =
+        [("kind", key.kind.as_str()), ("namespace", &key.namespace), ("name", &key.name), ("channel", &channel)];
+    let named = named.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+    let told = told.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Value::Object(named.chain(told).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_say_what_is_asked() {
+        for (path, request) in [
+            ("parked", Some(ParkedRequest::List)),
+            ("parked/a/b", Some(ParkedRequest::Show("a/b"))),
+            ("parked/a/b/c", Some(ParkedRequest::Show("a/b/c"))),
+            ("parked/a/b/replay", Some(ParkedRequest::Replay("a/b"))),
+            ("parked/a/b/c/drop", Some(ParkedRequest::Drop("a/b/c"))),
+            // A subscription may be called so.
+            ("parked/a/replay", Some(ParkedRequest::Show("a/replay"))),
+            ("parked/a/replay/replay", Some(ParkedRequest::Replay("a/replay"))),
+            ("parkedx", None),
+            ("channels", None),
+        ] {
+            assert_eq!(ParkedRequest::at(path), request, "{path}");
+        }
+    }
+
+    #[test]
+    fn queries_are_read_or_refused() {
+        let query = Query::parse("namespace=n&kind=Trigger&olderThan=PT1H&limit=7").expect("a query");
+        let expected = Query {
+            namespace: Some("n".to_owned()),
+            kind: Some("trigger".to_owned()),
+            older_than: Duration::from_hours(1),
+            limit: Some(7),
+        };
+        assert_eq!(query, expected);
+        assert_eq!(Query::parse(""), Ok(Query::default()));
+        for wrong in ["olderThan=1h", "limit=x", "older-than=PT1H"] {
+            assert!(Query::parse(wrong).is_err(), "{wrong}: nothing more than was meant is dropped");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The token that operators show: the content of a file, read again whenever one is shown, so that it can be replaced
+//! while the process runs. It is never logged, and compared in a time that says nothing about it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+
+/// Bytes that a token has at least: it can be tried by whoever reaches the port.
+const SHORTEST: usize = 16;
+
+/// Where the token is.
+#[derive(Clone, Debug)]
+pub struct AdminToken(PathBuf);
+
+impl AdminToken {
+    /// The token in this file.
+    ///
+    /// # Errors
+    /// If there is none, or none that would be taken.
+    pub fn new(file: &Path) -> anyhow::Result<Self> {
+        let read = std::fs::read_to_string(file).map_err(anyhow::Error::from);
+        read.and_then(|text| check(&text).map(drop)).with_context(|| flag(file))?;
+        Ok(Self(file.to_owned()))
+    }
+
+    /// Whether this is the token, as the file is now.
+    ///
+    /// # Errors
+    /// If the file holds none any more.
+    pub(super) async fn is(&self, shown: &str) -> anyhow::Result<bool> {
+        let read = tokio::fs::read_to_string(&self.0).await.map_err(anyhow::Error::from);
+        let text = read.with_context(|| flag(&self.0))?;
+        let token = check(&text).with_context(|| flag(&self.0))?;
+        Ok(is_same(&digest(token), &digest(shown)))
+    }
+}
+
+fn flag(file: &Path) -> String {
+    format!("--admin-token-file {}", file.display())
+}
+
+/// The token in a file's text.
+fn check(text: &str) -> anyhow::Result<&str> {
+    let token = text.trim();
+    anyhow::ensure!(
+        token.len() >= SHORTEST,
+        "a token has {SHORTEST} characters or more: make one with openssl rand -hex 32"
+    );
+    anyhow::ensure!(token.bytes().all(|byte| byte.is_ascii_graphic()), "a token is one line of ASCII without blanks");
+    Ok(token)
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// Looks at every byte, wherever the first difference is.
+fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.iter().zip(other).fold(0, |differences, (one, other)| differences | (one ^ other)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_is_what_is_in_the_file_now() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let write = |text: &str| std::fs::write(file.path(), text).expect("written");
+        for wrong in ["", "\n", "0123456789abcde\n", "0123456789 abcdef", "0123456789abcdé0"] {
+            write(wrong);
+            let refused = AdminToken::new(file.path()).expect_err("no token");
+            let text = format!("{refused:#}");
+            assert!(text.starts_with("--admin-token-file ") && !text.contains("0123"), "{text}");
+        }
+        write(" 0123456789abcdef\n");
+        let token = AdminToken::new(file.path()).expect("a token");
+        let is = async |shown| token.is(shown).await.ok();
+        assert_eq!((is("0123456789abcdef").await, is("0123456789abcdeg").await), (Some(true), Some(false)));
+        assert_eq!((is("").await, is("0123456789abcdef0").await), (Some(false), Some(false)));
+        write("fedcba9876543210");
+        assert_eq!((is("0123456789abcdef").await, is("fedcba9876543210").await), (Some(false), Some(true)));
+        write("");
+        assert_eq!(is("").await, None);
+    }
+}

@@ -1,0 +1,36 @@
+//! The flags that say which running dispatcher is asked, and by what right.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Where it is asked if nothing says so.
+const DEFAULT: &str = "http://127.0.0.1:9090";
+
+/// Which dispatcher, and by what right.
+#[derive(Clone, Debug, Args)]
+pub struct AdminOptions {
+    /// Admin address of the dispatcher [default: --admin-socket if that is given, else http://127.0.0.1:9090]
+    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN")]
+    pub admin: Option<String>,
+
+    /// File with the token that the dispatcher was given by its --admin-token-file
+    #[arg(long, value_name = "FILE", env = "SEALPOST_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Admin socket of the dispatcher, which needs no token; --admin goes before it
+    #[arg(long, value_name = "PATH", env = "SEALPOST_ADMIN_SOCKET")]
+    pub admin_socket: Option<PathBuf>,
+}
+
+impl AdminOptions {
+    /// The URL to ask; `None` where it is the socket.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        match (&self.admin, &self.admin_socket) {
+            (Some(url), _) => Some(url.trim_end_matches('/')),
+            (None, Some(_)) => None,
+            (None, None) => Some(DEFAULT),
+        }
+    }
+}
