@@ -13,6 +13,8 @@ mod names;
 mod outbox;
 pub mod parking;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod topology;
 
