@@ -20,6 +20,8 @@ mod returned;
 mod returned_message;
 mod shared;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod topology;
 

@@ -1,0 +1,141 @@
+//! What is consumed, and when it leaves its queue.
+
+use lapin::types::AMQPValue;
+
+use super::*;
+use crate::channel::{Deferral, Loss, Outcome, Stage};
+use crate::telemetry::series::{Destination, Why};
+
+fn loss() -> Outcome {
+    Outcome::Lost(Box::new(Loss {
+        subscription: key("a"),
+        destination: "http://a.example/".to_owned(),
+        code: 503,
+        attempts: 1,
+        reason: "it is busy".to_owned(),
+        counted: (Destination::Subscriber, Why::status(503)),
+    }))
+}
+
+/// Waits until so many messages of a's queue are held and ready.
+async fn stands(server: &FakeServer, held: usize, ready: usize) {
+    let name = queue("a");
+    let what = format!("{held} held, {ready} ready");
+    server.until(&what, |server| (server.unacked(&name), server.ready(&name)) == (held, ready)).await;
+}
+
+#[tokio::test]
+async fn nothing_leaves_its_queue_before_it_is_settled() {
+    let mut bench = Bench::start(&["a"]).await;
+    for id in ["1", "2", "3"] {
+        assert_eq!(bench.publish(id).await, Ok(()));
+    }
+    let (first, second, third) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
+    assert_eq!(bench.server.unacked(&queue("a")), 3);
+    assert_eq!(bench.backend.unfinished(&key("a")), Some(3));
+    second.settle(Outcome::Delivered).await;
+    stands(&bench.server, 2, 0).await;
+    first.settle(Outcome::DeadLettered).await;
+    stands(&bench.server, 1, 0).await;
+    drop(third);
+    assert_eq!((bench.server.unacked(&queue("a")), bench.counters.rabbitmq_acknowledged.get()), (1, 2));
+}
+
+/// No more than the prefetch are held.
+#[tokio::test]
+async fn the_prefetch_is_kept() {
+    let bench = Bench::start(&["a"]).await;
+    for id in 0..25 {
+        assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
+    }
+    assert_eq!((bench.server.unacked(&queue("a")), bench.server.ready(&queue("a"))), (10, 15));
+    assert_eq!(bench.server.prefetches(&queue("a")), [10]);
+}
+
+/// What nobody took is acknowledged when the parking queue has confirmed it.
+#[tokio::test]
+async fn what_nobody_took_is_parked_first() {
+    let mut bench = Bench::start(&["a"]).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    let message = bench.next(0).await;
+    bench.server.queue(&parked("a")).confirm_never();
+    let mut settled = std::pin::pin!(message.settle(loss()));
+    assert!((&mut settled).now_or_never().is_none());
+    bench.server.until("it is on its way", |server| server.published(&parked("a")).len() == 1).await;
+    assert_eq!(bench.server.unacked(&queue("a")), 1);
+    bench.server.queue(&parked("a")).heal();
+    settled.await;
+    stands(&bench.server, 0, 0).await;
+    let messages = bench.server.messages(&parked("a"));
+    let headers = messages[0].properties.headers().clone().expect("headers");
+    let reason = message::text("it is busy at http://a.example/");
+    assert_eq!((messages.len(), headers.inner().get("x-sealpost-reason")), (1, Some(&reason)));
+}
+
+/// The same for what is put off: it is acknowledged when the delay queue has it.
+#[tokio::test]
+async fn what_is_put_off_is_in_its_delay_queue_first() {
+    let mut bench = Bench::start(&["a"]).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    let message = bench.next(0).await;
+    let deferral = Deferral { stage: Stage::Subscriber, attempts: 3, wait: Duration::from_secs(5) };
+    bench.server.everywhere().confirm_after(Duration::from_millis(200));
+    let settle = message.settle(Outcome::Deferred(deferral));
+    tokio::join!(settle, async {
+        bench.server.until("it is on its way", |server| server.history().len() == 2).await;
+        assert_eq!(bench.server.unacked(&queue("a")), 1);
+    });
+    stands(&bench.server, 0, 0).await;
+    let again = bench.next(0).await;
+    assert_eq!((&*again.event.id(), again.progress.attempts), ("1", 3));
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_parked() {
+    let mut bench = Bench::start(&["a"]).await;
+    let connection = lapin::Connection::connect(&bench.server.uri(), lapin::ConnectionProperties::default()).await;
+    let stranger = connection.expect("a connection").create_channel().await.expect("a channel");
+    let (key, options) = (outbox::short(&queue("a")), lapin::options::BasicPublishOptions::default());
+    let sent = stranger.basic_publish(outbox::short(""), key, options, b"no event", lapin::BasicProperties::default());
+    sent.await.expect("sent");
+    bench.server.until("it is parked", |server| server.ready(&parked("a")) == 1).await;
+    stands(&bench.server, 0, 0).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert_eq!(bench.next(0).await.event.id(), "1");
+}
+
+#[tokio::test]
+async fn a_queue_in_order_has_one_consumer_at_a_time() {
+    let bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    bench.ready(&["a"]).await;
+    let arguments = bench.server.arguments(&queue("a"));
+    assert_eq!(arguments.inner().get("x-single-active-consumer"), Some(&AMQPValue::Boolean(true)));
+    assert_eq!(arguments.inner().get("x-queue-type"), Some(&message::text("quorum")));
+}
+
+/// What has been settled is acknowledged, the rest is given back.
+#[tokio::test]
+async fn a_stop_gives_back_what_is_left() {
+    let mut bench = Bench::start(&["a"]).await;
+    for id in ["1", "2", "3"] {
+        assert_eq!(bench.publish(id).await, Ok(()));
+    }
+    bench.next(0).await.settle(Outcome::Delivered).await;
+    let Bench { server, backend, publisher, consumers, .. } = bench;
+    drop(consumers);
+    backend.end().await;
+    drop((backend, publisher));
+    stands(&server, 0, 2).await;
+    server.until("connections are closed", |server| server.connections().is_empty()).await;
+}
+
+/// The queue stays, and gets nothing more.
+#[tokio::test]
+async fn a_subscription_that_goes_leaves_its_queue() {
+    let bench = Bench::start(&["a", "b"]).await;
+    bench.backend.retire(&key("a"));
+    let exchange = "sealpost:channel:ns:c";
+    bench.server.until("it is unbound", |server| server.bindings(exchange).len() == 1).await;
+    bench.server.until("nobody consumes it", |server| server.consumers(&queue("a")).is_empty()).await;
+    assert!(bench.server.has_queue(&queue("a")) && bench.backend.unfinished(&key("a")).is_none());
+}

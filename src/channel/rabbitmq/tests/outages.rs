@@ -1,0 +1,104 @@
+//! What becomes of consumers when something breaks: they begin again, and what was under way comes again.
+
+use lapin::options::QueueDeclareOptions;
+
+use super::*;
+use crate::channel::Outcome;
+use crate::channel::rabbitmq::tests::fake::Refusal;
+
+/// Publishes an event, breaks something while it is held, and gets it again.
+async fn comes_again_after(what: impl FnOnce(&FakeServer)) {
+    let mut bench = Bench::start(&["a"]).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    let held = bench.next(0).await;
+    what(&bench.server);
+    let again = bench.next(0).await;
+    assert_eq!((&*held.event.id(), &*again.event.id()), ("1", "1"));
+    held.settle(Outcome::Delivered).await;
+    assert_eq!(bench.server.unacked(&queue("a")), 1, "the old delivery acknowledges nothing");
+    again.settle(Outcome::Delivered).await;
+    bench.server.until("it is done", |server| server.unacked(&queue("a")) + server.ready(&queue("a")) == 0).await;
+    bench.publish_at_last("2").await;
+    assert_eq!(bench.next(0).await.event.id(), "2");
+}
+
+#[tokio::test]
+async fn connections_that_break_are_made_again() {
+    comes_again_after(FakeServer::drop_connections).await;
+}
+
+#[tokio::test]
+async fn connections_that_a_node_closes_are_made_again() {
+    comes_again_after(FakeServer::close_connections).await;
+}
+
+#[tokio::test]
+async fn a_channel_that_is_closed_is_opened_again() {
+    let text = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out";
+    comes_again_after(|server| server.close_channel(server.consumers(&queue("a"))[0], &Refusal::new(406, text))).await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_cancelled_begins_again() {
+    let mut bench = Bench::start(&["a"]).await;
+    bench.server.cancel_consumers(&queue("a"));
+    bench.server.until("it is consumed", |server| !server.consumers(&queue("a")).is_empty()).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert_eq!(bench.next(0).await.event.id(), "1");
+    assert_eq!(bench.counters.rabbitmq_consumers_restarted.get(), 1);
+}
+
+/// RabbitMQ is not there at the start, comes, goes, and comes again.
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for() {
+    let server = FakeServer::start().await;
+    server.refuse_connections(true);
+    let bench = Bench::begin(server, &["a"], Order::Unordered);
+    assert!(bench.publish("1").await.is_err() && !bench.backend.is_connected());
+    bench.server.refuse_connections(false);
+    bench.ready(&["a"]).await;
+    bench.server.refuse_connections(true);
+    bench.server.drop_connections();
+    eventually("the loss is seen", || !bench.backend.is_connected()).await;
+    assert!(bench.publish("2").await.is_err());
+    bench.server.refuse_connections(false);
+    bench.publish_at_last("3").await;
+    assert_eq!(bench.counters.rabbitmq_disconnections.get(), 2);
+}
+
+/// The subscription whose queue does not answer is not served; the others are.
+#[tokio::test]
+async fn a_queue_that_cannot_be_declared_stops_no_other() {
+    let server = FakeServer::start().await;
+    server.queue(&queue("bad")).hang();
+    let mut bench = Bench::begin(server, &["bad"], Order::Unordered);
+    let opened = bench.backend.open(&Channel {
+        key: ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() },
+        ..channel(&["b"], Order::Unordered)
+    });
+    let b = "sealpost:channel:ns:other:subscription:ns:b";
+    bench.server.until("b is consumed", |server| !server.consumers(b).is_empty()).await;
+    eventually("the backend is connected", || bench.backend.is_connected()).await;
+    assert_eq!(opened.publisher.publish(&[event("1")]).await, Ok(()));
+    assert!(bench.publish("2").await.is_err());
+    bench.server.queue(&queue("bad")).heal();
+    bench.ready(&["bad"]).await;
+    bench.publish_at_last("3").await;
+    assert_eq!(bench.next(0).await.event.id(), "3");
+}
+
+/// A queue of before is used as it is.
+#[tokio::test]
+async fn a_queue_with_other_arguments_is_used() {
+    let server = FakeServer::start().await;
+    let connection = lapin::Connection::connect(&server.uri(), lapin::ConnectionProperties::default()).await;
+    let connection = connection.expect("a connection");
+    let stranger = connection.create_channel().await.expect("a channel");
+    let (name, options) = (outbox::short(&queue("a")), QueueDeclareOptions { durable: true, ..Default::default() });
+    stranger.queue_declare(name, options, Default::default()).await.expect("a queue");
+    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    bench.ready(&["a"]).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert_eq!(bench.next(0).await.event.id(), "1");
+    assert!(bench.server.arguments(&queue("a")).inner().is_empty());
+}

@@ -1,0 +1,101 @@
+//! What a sender is told.
+
+use super::*;
+use crate::channel::rabbitmq::tests::fake::Confirm;
+
+fn is_unavailable(published: &Result<(), PublishError>) -> bool {
+    matches!(published, Err(PublishError::Unavailable(_)))
+}
+
+#[tokio::test]
+async fn an_event_is_accepted_when_every_queue_has_it() {
+    let bench = Bench::start(&["a", "b"]).await;
+    let late = Duration::from_millis(300);
+    bench.server.queue(&queue("a")).confirm_after(late);
+    let before = Instant::now();
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert!(before.elapsed() >= late, "a confirms later");
+    assert_eq!(bench.counters.rabbitmq_confirmed.get(), 2);
+    for name in ["a", "b"] {
+        let published = bench.server.published(&queue(name));
+        assert_eq!(published.iter().map(|published| published.confirm).collect::<Vec<_>>(), [Confirm::Acked]);
+        assert_eq!(published[0].properties.delivery_mode(), &Some(2), "it outlives the node");
+        assert!(published[0].at >= before);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_not_accepted() {
+    let bench = Bench::start(&["a"]).await;
+    bench.server.queue(&queue("a")).nack(1);
+    assert!(is_unavailable(&bench.publish("1").await));
+    assert_eq!((bench.counters.rabbitmq_unconfirmed.get(), bench.server.ready(&queue("a"))), (1, 0));
+    bench.publish_at_last("1").await;
+}
+
+/// Nobody waits for longer than the limit, and nobody else waits at all.
+#[tokio::test]
+async fn a_queue_that_does_not_confirm_holds_up_no_other() {
+    let server = FakeServer::start().await;
+    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    let other = bench.backend.open(&Channel {
+        key: ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() },
+        ..channel(&["b"], Order::Unordered)
+    });
+    bench.ready(&["a"]).await;
+    let b = "sealpost:channel:ns:other:subscription:ns:b";
+    bench.server.until("b is consumed", |server| !server.consumers(b).is_empty()).await;
+    bench.server.queue(&queue("a")).lose_leader();
+    let events = [event("1")];
+    let mut waiting = bench.publisher.publish(&events);
+    assert!((&mut waiting).now_or_never().is_none());
+    bench.server.until("it has come", |server| server.published(&queue("a")).len() == 1).await;
+    let before = Instant::now();
+    for id in ["2", "3", "4"] {
+        assert_eq!(other.publisher.publish(&[event(id)]).await, Ok(()));
+    }
+    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!((&mut waiting).now_or_never().is_none(), "it still waits");
+    bench.server.queue(&queue("a")).heal();
+    assert_eq!(waiting.await, Ok(()));
+    assert_eq!(bench.next(0).await.event.id(), "1");
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_is_unavailable_in_time() {
+    let bench = Bench::start(&["a"]).await;
+    bench.server.fall_silent();
+    let before = Instant::now();
+    assert!(is_unavailable(&bench.publish("1").await));
+    assert!(before.elapsed() < Duration::from_secs(12));
+    bench.server.speak();
+    bench.publish_at_last("2").await;
+}
+
+#[tokio::test]
+async fn an_alarm_is_told_to_senders_at_once() {
+    let bench = Bench::start(&["a"]).await;
+    bench.server.block("low on disk");
+    eventually("the alarm has come", || bench.counters.rabbitmq.blocked.get() > 0).await;
+    let before = Instant::now();
+    assert!(is_unavailable(&bench.publish("1").await));
+    assert!(before.elapsed() < Duration::from_secs(1));
+    assert!(bench.server.history().is_empty() && bench.counters.rabbitmq_blocked.get() == 1);
+    bench.server.unblock();
+    bench.publish_at_last("1").await;
+}
+
+/// Of a queue, of its binding, and of its exchange; the next event is the one that finds out.
+#[tokio::test]
+async fn what_is_missing_is_declared_again() {
+    let mut bench = Bench::start(&["a"]).await;
+    let exchange = "sealpost:channel:ns:c";
+    bench.server.delete_queue(&queue("a"));
+    bench.publish_at_last("1").await;
+    assert_eq!(bench.next(0).await.event.id(), "1");
+    bench.server.delete_exchange(exchange);
+    assert!(is_unavailable(&bench.publish("2").await));
+    bench.publish_at_last("2").await;
+    assert_eq!(bench.server.bindings(exchange), [("subscription:ns:a".to_owned(), queue("a"))]);
+    assert!(bench.server.declares(&queue("a")) >= 3);
+}
