@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use super::status::View;
-use crate::channel::trouble::TroubleReport;
-use crate::model::{
-    ChannelKey, ChannelKind, Condition, Object, ObjectKind, SubscriptionKey, SubscriptionKind, Unready,
-};
+use crate::channel::trouble::{ChannelTrouble, TroubleReport};
+use crate::model::{ChannelKey, ChannelKind, Object, ObjectKind, ObjectTrouble, SubscriptionKey, SubscriptionKind};
 
 /// Reason of a condition: events for a channel on RabbitMQ cannot be taken, or not be delivered.
 const UNAVAILABLE: &str = "RabbitmqUnavailable";
@@ -23,34 +21,35 @@ pub(super) fn list(view: &View, kind: ObjectKind, namespace: Option<&str>) -> St
     let report = TroubleReport::of(&shown.table, &view.storages);
     let wanted =
         |object: &&Arc<Object>| object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace);
-    let json = |object: &Arc<Object>| match of_object(&report, object) {
-        None => object.json(),
-        Some(trouble) => object.troubled(unready(trouble)).json(),
-    };
+    let json = |object: &Arc<Object>| object.json_in(of_object(&report, object).as_ref());
     let items: Vec<String> = shown.inventory.objects.iter().filter(wanted).map(json).collect();
     format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","))
 }
 
-fn of_object<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<&'r str> {
+fn of_object<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<ObjectTrouble<'r>> {
     if report.is_empty() {
         return None;
     }
     let (namespace, name) = (object.namespace.clone(), object.name.clone());
-    let channel = |kind, namespace, name| report.of_channel(&ChannelKey { kind, namespace, name });
-    let subscription = |kind, namespace, name| report.of_subscription(&SubscriptionKey { kind, namespace, name });
     match object.kind {
-        ObjectKind::Channel => channel(ChannelKind::Channel, namespace, name),
-        ObjectKind::Broker => channel(ChannelKind::Broker, namespace, name),
-        ObjectKind::Trigger => subscription(SubscriptionKind::Trigger, namespace, name),
-        ObjectKind::Subscription => subscription(SubscriptionKind::Subscription, namespace, name),
+        ObjectKind::Channel => of_channel(report, &ChannelKey { kind: ChannelKind::Channel, namespace, name }),
+        ObjectKind::Broker => of_channel(report, &ChannelKey { kind: ChannelKind::Broker, namespace, name }),
+        ObjectKind::Trigger => {
+            of_subscription(report, &SubscriptionKey { kind: SubscriptionKind::Trigger, namespace, name })
+        }
+        ObjectKind::Subscription => {
+            of_subscription(report, &SubscriptionKey { kind: SubscriptionKind::Subscription, namespace, name })
+        }
     }
 }
 
-fn unready(trouble: &str) -> Unready {
-    Unready { status: "False", reason: UNAVAILABLE, message: trouble.to_owned() }
+/// What a channel or broker is in.
+pub(super) fn of_channel<'r>(report: &'r TroubleReport<'_>, key: &ChannelKey) -> Option<ObjectTrouble<'r>> {
+    let ChannelTrouble { why, is_whole } = report.of_channel(key)?;
+    Some(ObjectTrouble { reason: UNAVAILABLE, message: why, is_whole: *is_whole })
 }
 
-/// The condition `Ready` of what is in trouble.
-pub(super) fn condition(trouble: &str) -> Condition<'_> {
-    Condition { ty: "Ready", status: "False", reason: Some(UNAVAILABLE), message: Some(trouble) }
+/// What a subscription or trigger is in.
+pub(super) fn of_subscription<'r>(report: &'r TroubleReport<'_>, key: &SubscriptionKey) -> Option<ObjectTrouble<'r>> {
+    Some(ObjectTrouble { reason: UNAVAILABLE, message: report.of_subscription(key)?, is_whole: true })
 }

@@ -35,7 +35,16 @@ pub struct TroubleReport<'t> {
     /// Whether the table holds what needs no channel.
     has_more: bool,
     by_subscription: HashMap<&'t SubscriptionKey, String>,
-    by_channel: HashMap<&'t ChannelKey, String>,
+    by_channel: HashMap<&'t ChannelKey, ChannelTrouble>,
+}
+
+/// Why a channel is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelTrouble {
+    /// In words.
+    pub why: String,
+    /// Whether it is so for each of its subscriptions.
+    pub is_whole: bool,
 }
 
 impl<'t> TroubleReport<'t> {
@@ -63,11 +72,12 @@ impl<'t> TroubleReport<'t> {
         let of = channel.subscriptions.len();
         self.queues += of;
         if of == 0 && self.connected == Some(false) {
-            self.by_channel.insert(&channel.key, AWAY.to_owned());
+            self.by_channel.insert(&channel.key, ChannelTrouble { why: AWAY.to_owned(), is_whole: true });
         } else if let Some((first, why)) = troubles.first() {
-            let is_common = troubles.len() == of && troubles.iter().all(|(_, trouble)| trouble == why);
+            let is_whole = troubles.len() == of && troubles.iter().all(|(_, trouble)| trouble == why);
             let some = || format!("{} of {of} subscriptions are not served; {}: {why}", troubles.len(), name(first));
-            self.by_channel.insert(&channel.key, if is_common { why.clone() } else { some() });
+            let why = if is_whole { why.clone() } else { some() };
+            self.by_channel.insert(&channel.key, ChannelTrouble { why, is_whole });
         }
         self.by_subscription.extend(troubles);
     }
@@ -80,8 +90,8 @@ impl<'t> TroubleReport<'t> {
 
     /// Why a channel, or some of its subscriptions, are not served; `None` if they are.
     #[must_use]
-    pub fn of_channel(&self, key: &ChannelKey) -> Option<&str> {
-        self.by_channel.get(key).map(String::as_str)
+    pub fn of_channel(&self, key: &ChannelKey) -> Option<&ChannelTrouble> {
+        self.by_channel.get(key)
     }
 
     /// Whether everything is served.
@@ -127,7 +137,7 @@ impl<'t> TroubleReport<'t> {
 
     /// Why, if it is the same for all that are not served.
     fn common(&self) -> Option<&str> {
-        let mut reasons = self.by_channel.values();
+        let mut reasons = self.by_channel.values().map(|trouble| trouble.why.as_str());
         let first = reasons.next()?;
         reasons.all(|reason| reason == first).then_some(first)
     }

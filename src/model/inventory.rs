@@ -63,6 +63,25 @@ pub struct Unready {
     pub message: String,
 }
 
+/// What keeps an object from being served at the moment, and is not in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectTrouble<'t> {
+    /// A word for programs.
+    pub reason: &'t str,
+    /// A sentence for people.
+    pub message: &'t str,
+    /// Whether it keeps each of a channel's subscribers from its events.
+    pub is_whole: bool,
+}
+
+impl<'t> ObjectTrouble<'t> {
+    /// The condition `Ready` of an object that is understood, and in trouble.
+    #[must_use]
+    pub fn ready(&self) -> Condition<'t> {
+        Condition { ty: "Ready", status: "False", reason: Some(self.reason), message: Some(self.message) }
+    }
+}
+
 /// What an object is served as, as far as its status says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -178,14 +197,6 @@ impl Object {
             Form::Reconciled(_) => self.text("/status/address/url"),
             Form::Nothing | Form::Exit { .. } => None,
         }
-    }
-
-    /// The same object, not ready for a reason that is not in the configuration; its own reason goes before that.
-    #[must_use]
-    pub fn troubled(&self, unready: Unready) -> Self {
-        let unready = self.conditions.unready.clone().unwrap_or_else(|| Box::new(unready));
-        let conditions = Conditions { unready: Some(unready), ..self.conditions.clone() };
-        Self { conditions, ..self.clone() }
     }
 
     fn text(&self, pointer: &str) -> Option<&str> {

@@ -113,10 +113,10 @@ pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'
     for channel in shown.table.channels() {
         let draft = draft(&mut drafts, channel.key.kind, &channel.key.namespace, &channel.key.name);
         serve(&mut draft.group, channel);
-        draft.group.ready = report.of_channel(&channel.key).map(|trouble| present::condition(trouble).into());
+        draft.group.ready = present::of_channel(&report, &channel.key).map(|trouble| trouble.ready().into());
         for subscription in &channel.subscriptions {
-            let trouble = report.of_subscription(&subscription.key);
-            let ready = trouble.map(|trouble| present::condition(trouble).into());
+            let trouble = present::of_subscription(&report, &subscription.key);
+            let ready = trouble.map(|trouble| trouble.ready().into());
             let row = Row { ready, ..served(view, subscription, trusted) };
             draft.rows.insert(key(&subscription.key), row);
         }

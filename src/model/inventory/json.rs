@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, Subscriber};
+use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, ObjectTrouble, Subscriber};
 use crate::model::{Addressable, Subscription, Target};
 
 impl Object {
@@ -11,13 +11,19 @@ impl Object {
     /// what is about it is shown, and its status.
     #[must_use]
     pub fn json(&self) -> String {
+        self.json_in(None)
+    }
+
+    /// The same of an object that may be in trouble now; what is wrong with the object itself goes before that.
+    #[must_use]
+    pub fn json_in(&self, trouble: Option<&ObjectTrouble<'_>>) -> String {
         let written = |key: &str| self.written.get(key).cloned();
         let mut object = Map::new();
         insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
         insert(&mut object, "kind", written("kind").unwrap_or_default());
         insert(&mut object, "metadata", self.metadata());
         insert(&mut object, "spec", written("spec").unwrap_or_else(|| json!({})));
-        insert(&mut object, "status", self.status());
+        insert(&mut object, "status", self.status(trouble));
         Value::Object(object).to_string()
     }
 
@@ -34,13 +40,19 @@ impl Object {
         Value::Object(metadata)
     }
 
-    fn status(&self) -> Value {
+    fn status(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
         let mut status = Map::new();
-        insert(&mut status, "conditions", self.conditions.json());
+        insert(&mut status, "conditions", self.conditions.json(trouble));
         match &self.form {
             Form::Nothing => {}
-            Form::Entrance(entrance) => entrance.describe(&mut status),
-            Form::Reconciled(subscribers) => self.describe_reconciled(subscribers.as_deref(), &mut status),
+            Form::Entrance(entrance) => {
+                entrance.describe(&mut status);
+                insert_subscribers(&mut status, entrance.subscribers.as_deref(), trouble);
+            }
+            Form::Reconciled(subscribers) => {
+                self.describe_reconciled(&mut status);
+                insert_subscribers(&mut status, subscribers.as_deref(), trouble);
+            }
             Form::Exit { subscription, own_ca_certs } => {
                 self.describe_exit(subscription, own_ca_certs.as_deref(), &mut status);
             }
@@ -48,14 +60,11 @@ impl Object {
         Value::Object(status)
     }
 
-    fn describe_reconciled(&self, subscribers: Option<&[Subscriber]>, status: &mut Map<String, Value>) {
+    fn describe_reconciled(&self, status: &mut Map<String, Value>) {
         for field in ["address", "addresses"] {
             if let Some(written) = self.written.get("status").and_then(|status| status.get(field)) {
                 insert(status, field, written.clone());
             }
-        }
-        if let Some(subscribers) = subscribers {
-            insert(status, "subscribers", subscribers.iter().map(Subscriber::json).collect());
         }
     }
 
@@ -78,10 +87,11 @@ impl Object {
 }
 
 impl Conditions {
-    fn json(&self) -> Value {
+    fn json(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
+        let ready = trouble.filter(|_| self.unready.is_none()).map_or_else(|| self.ready(), ObjectTrouble::ready);
         let status = if self.served { "True" } else { "Unknown" };
         let part = |ty: &&'static str| Condition { ty, status, reason: None, message: None };
-        let mut conditions: Vec<_> = self.parts.iter().map(part).chain([self.ready()]).collect();
+        let mut conditions: Vec<_> = self.parts.iter().map(part).chain([ready]).collect();
         conditions.sort_by_key(|condition| condition.ty);
         json!(conditions)
     }
@@ -95,9 +105,6 @@ impl Entrance {
         }
         insert(status, "addresses", self.addresses.iter().map(|address| self.address(address)).collect());
         destination(status, "deadLetterSink", (self.dead_letter_sink.as_ref(), None, self.ca_certs.as_deref()));
-        if let Some(subscribers) = &self.subscribers {
-            insert(status, "subscribers", subscribers.iter().map(Subscriber::json).collect());
-        }
     }
 
     fn address(&self, Address { name, url }: &Address) -> Value {
@@ -115,11 +122,29 @@ impl Entrance {
 }
 
 impl Subscriber {
-    fn json(&self) -> Value {
-        match self {
+    fn json(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
+        let mut subscriber = match self {
             Self::Uid(uid) => json!({"uid": uid, "ready": "True"}),
             Self::Name(name) => json!({"name": name, "ready": "True"}),
+        };
+        if let (Some(trouble), Value::Object(subscriber)) = (trouble, &mut subscriber) {
+            insert(subscriber, "ready", "False".into());
+            insert(subscriber, "message", trouble.message.into());
         }
+        subscriber
+    }
+}
+
+/// `status.subscribers` of a channel that is served.
+fn insert_subscribers(
+    status: &mut Map<String, Value>,
+    subscribers: Option<&[Subscriber]>,
+    trouble: Option<&ObjectTrouble<'_>>,
+) {
+    let trouble = trouble.filter(|trouble| trouble.is_whole);
+    if let Some(subscribers) = subscribers {
+        let subscribers = subscribers.iter().map(|subscriber| subscriber.json(trouble)).collect();
+        insert(status, "subscribers", subscribers);
     }
 }
 

@@ -162,6 +162,9 @@ async fn all_tell_the_same(dispatcher: &Dispatcher, namespace: &str) {
     assert!(line(&get(dispatcher, "subscriptions"), "a").contains("RabbitmqUnavailable"));
     let object = dispatcher.object("channels", "c").await;
     assert_eq!(ready(&object)["message"], "RabbitMQ is away");
+    let subscriber = &object["status"]["subscribers"][0];
+    assert_eq!((&subscriber["ready"], &subscriber["message"]), (&"False".into(), &"RabbitMQ is away".into()));
+    assert_eq!(dispatcher.object("channels", "m").await["status"]["subscribers"][0]["ready"], "True");
     let status = status(dispatcher).await;
     let process = &status["process"];
     assert_eq!((&process["ready"], &process["rabbitmqConnected"]), (&true.into(), &false.into()));
