@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use self::fake::FakeServer;
 use super::*;
-use crate::channel::{Consumer, Message};
+use crate::channel::{Consumer, Message, PublishError, Publisher};
 use crate::filter::Filter;
 use crate::model::{Acknowledge, ChannelKey, ChannelKind, DeliverySpec, Storage, SubscriptionKind};
 
@@ -50,7 +50,8 @@ impl Bench {
     async fn ready(&self, names: &[&str]) {
         let are_consumed = |server: &FakeServer| names.iter().all(|name| !server.consumers(&queue(name)).is_empty());
         self.server.until("queues are consumed", are_consumed).await;
-        eventually("the backend is connected", || self.backend.is_connected()).await;
+        let is_served = |name: &&str| self.backend.trouble(&key(name)).is_none();
+        eventually("queues are served", || names.iter().all(|name| is_served(&name))).await;
     }
 
     async fn publish(&self, id: &str) -> Result<(), PublishError> {
@@ -78,6 +79,8 @@ fn options(uri: &str) -> Options {
         address: Address::new(uri, (None, None), None).expect("an address"),
         queue_type: QueueType::Quorum,
         prefetch: 10,
+        concurrency: 5,
+        consumer_timeout: Duration::from_secs(1800),
         patience: Duration::from_secs(1),
         delete_after: None,
     }

@@ -2,6 +2,8 @@
 
 use lapin::types::AMQPValue;
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::channel::{Deferral, Loss, Outcome, Stage};
 use crate::telemetry::series::{Destination, Why};

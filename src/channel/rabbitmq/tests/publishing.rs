@@ -1,5 +1,7 @@
 //! What a sender is told.
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::channel::rabbitmq::tests::fake::Confirm;
 
