@@ -20,6 +20,7 @@ mod encryption;
 mod examples;
 mod fanout;
 mod fuzz;
+mod history;
 mod kubernetes;
 mod life;
 mod limits;

@@ -1,0 +1,53 @@
+//! The report of a run, as a table.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::judge::{RunVerdict, SubscriptionTally};
+use super::spans::TimeSpan;
+
+impl Display for RunVerdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { accepted, tries, .. } = self;
+        writeln!(f, "{accepted} events accepted in {tries} requests\n")?;
+        writeln!(
+            f,
+            "| subscription | wanted | delivered | dead letters | parked | excused | lost | again | sent again | of these \
+             under way | out of order | attempts |"
+        )?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+        self.tallies.iter().try_for_each(|tally| row(f, tally))?;
+        writeln!(f, "\nlost: {}; doubled beyond what was under way: {:.2} %", self.lost(), self.doubled_percent())?;
+        let spans = [
+            ("no event accepted, two nodes up", self.outage),
+            ("no event accepted, around a pause", self.pause_outage),
+            ("no event delivered, two nodes up", self.stillness),
+            ("no event delivered, around a pause", self.pause_stillness),
+            ("ready and refusing", self.idle),
+        ];
+        spans.iter().try_for_each(|(what, span)| line(f, what, span))?;
+        writeln!(f, "no service due: {:.1} s", self.excused.as_secs_f64())?;
+        self.unfinished.iter().try_for_each(|(queue, count)| writeln!(f, "left in {queue}: {count}"))
+    }
+}
+
+fn row(f: &mut Formatter<'_>, tally: &SubscriptionTally) -> fmt::Result {
+    let counts = [
+        tally.wanted,
+        tally.delivered,
+        tally.dead_lettered,
+        tally.parked,
+        tally.excused,
+        tally.lost.len(),
+        tally.redelivered,
+        tally.resent,
+        tally.under_way,
+        tally.disordered.len(),
+        tally.attempts,
+    ];
+    let cells: String = counts.iter().map(|count| format!(" {count} |")).collect();
+    writeln!(f, "| {} |{cells}", tally.name)
+}
+
+fn line(f: &mut Formatter<'_>, what: &str, span: &TimeSpan) -> fmt::Result {
+    writeln!(f, "longest {what}: {:.1} s, from {:.1} s", span.length().as_secs_f64(), span.from.as_secs_f64())
+}
