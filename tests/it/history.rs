@@ -62,8 +62,8 @@ impl RunPlan {
         let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..100_000));
         let made = || if nodes == 1 { NemesisScript::short(seed) } else { NemesisScript::long(seed) };
         let sending = SendPlan {
-            events: variable("EVENTS").unwrap_or(4_000),
-            rate: variable("RATE").unwrap_or(200),
+            events: variable("EVENTS").unwrap_or(3_000),
+            rate: variable("RATE").unwrap_or(150),
             senders: variable("SENDERS").unwrap_or(32),
         };
         let one_uri = variable("URIS").is_some_and(|uris: String| uris == "first");

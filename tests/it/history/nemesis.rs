@@ -62,8 +62,26 @@ impl HistoryNemesis<'_> {
                 let kind = FaultKind::QueueDeleted(subscription);
                 self.during(kind, || drop(self.rabbit.ctl(1, &["delete_queue", &queue(name)])));
             }
-            NemesisStep::KillNode(..) | NemesisStep::PartNode(..) | NemesisStep::ForgetNode(_) => {
-                panic!("{step} needs three nodes")
+            NemesisStep::KillNode(node, seconds) => {
+                let from = self.recorder.now();
+                self.rabbit.cluster("kill", *node);
+                tokio::time::sleep(Duration::from_secs(*seconds)).await;
+                self.rabbit.cluster("restart", *node);
+                self.recorder.mended(FaultKind::NodeDown(*node), from);
+            }
+            NemesisStep::PartNode(node, seconds) => {
+                let from = self.recorder.now();
+                self.rabbit.cluster("partition", *node);
+                tokio::time::sleep(Duration::from_secs(*seconds)).await;
+                self.rabbit.heal();
+                self.recorder.mended(FaultKind::NodeParted(*node), from);
+            }
+            NemesisStep::ForgetNode(node) => {
+                let away = || {
+                    self.rabbit.cluster("forget", *node);
+                    self.rabbit.cluster("grow", *node);
+                };
+                self.during(FaultKind::NodeDown(*node), away);
             }
         }
     }

@@ -1,7 +1,11 @@
-//! The RabbitMQ of a run: one node.
+//! The RabbitMQ of a run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::record::{EventCopy, EventPlace, Recorder};
 use super::surroundings::{SUBSCRIPTIONS, TRY, queue};
@@ -10,48 +14,106 @@ use crate::support::rabbitmq::{Client, Node, header};
 /// One node, or a cluster of three, counted from 1.
 pub(super) enum TestedRabbit {
     One(Node),
+    Three(ScriptedCluster),
+}
+
+/// A cluster of `tests/rabbitmq/cluster`, ended when it is dropped.
+pub(super) struct ScriptedCluster {
+    directory: TempDir,
+    uris: Vec<String>,
+}
+
+impl ScriptedCluster {
+    fn start() -> Self {
+        let mut cluster = Self { directory: TempDir::new().expect("a directory"), uris: Vec::new() };
+        cluster.uris = cluster.run("start", &[]).lines().map(str::to_owned).collect();
+        cluster
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rabbitmq/cluster");
+        let mut cluster = Command::new(script);
+        let output = cluster.arg(command).arg(self.directory.path()).args(arguments).output().expect("the script runs");
+        let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{command} {arguments:?}: {told}{errors}");
+        told.trim().to_owned()
+    }
+}
+
+impl Drop for ScriptedCluster {
+    /// Nobody needs its data any more, and a node that is paused can be killed as well.
+    fn drop(&mut self) {
+        self.run("kill", &[]);
+    }
 }
 
 impl TestedRabbit {
     /// Starts so many nodes.
     pub(super) fn start(nodes: usize) -> Self {
-        assert_eq!(nodes, 1, "one node or three");
-        Self::One(Node::start())
+        match nodes {
+            1 => Self::One(Node::start()),
+            3 => Self::Three(ScriptedCluster::start()),
+            _ => panic!("one node or three, not {nodes}"),
+        }
     }
 
     /// Where its nodes are.
     pub(super) fn uris(&self) -> Vec<String> {
         match self {
             Self::One(node) => vec![node.uri.clone()],
+            Self::Three(cluster) => cluster.uris.clone(),
         }
     }
 
     /// `rabbitmqctl` on a node.
-    pub(super) fn ctl(&self, _node: usize, arguments: &[&str]) -> String {
+    pub(super) fn ctl(&self, node: usize, arguments: &[&str]) -> String {
         match self {
-            Self::One(node) => node.ctl(arguments),
+            Self::One(only) => only.ctl(arguments),
+            Self::Three(cluster) => cluster.run("ctl", &[&[node.to_string().as_str()], arguments].concat()),
         }
     }
 
     /// Stops a node in an orderly way, and starts it again.
-    pub(super) fn restart(&self, _node: usize) {
+    pub(super) fn restart(&self, node: usize) {
         match self {
-            Self::One(node) => {
-                node.stop();
-                node.restart();
+            Self::One(only) => {
+                only.stop();
+                only.restart();
+            }
+            Self::Three(_) => {
+                self.cluster("stop", node);
+                self.cluster("restart", node);
             }
         }
     }
 
-    pub(super) fn pause(&self, _node: usize) {
+    pub(super) fn pause(&self, node: usize) {
         match self {
-            Self::One(node) => node.pause(),
+            Self::One(only) => only.pause(),
+            Self::Three(_) => self.cluster("pause", node),
         }
     }
 
-    pub(super) fn resume(&self, _node: usize) {
+    pub(super) fn resume(&self, node: usize) {
         match self {
-            Self::One(node) => node.resume(),
+            Self::One(only) => only.resume(),
+            Self::Three(_) => self.cluster("resume", node),
+        }
+    }
+
+    /// What only a cluster survives: `kill`, `restart`, `partition`, `forget` or `grow` of one of its nodes.
+    pub(super) fn cluster(&self, command: &str, node: usize) {
+        match self {
+            Self::One(_) => panic!("{command} needs three nodes"),
+            Self::Three(cluster) => drop(cluster.run(command, &[&node.to_string()])),
+        }
+    }
+
+    /// Ends a partition.
+    pub(super) fn heal(&self) {
+        match self {
+            Self::One(_) => panic!("one node is never parted"),
+            Self::Three(cluster) => drop(cluster.run("heal", &[])),
         }
     }
 
