@@ -3,6 +3,7 @@
 //!
 //! `tests/history/run` is the long form.
 
+mod balancer;
 mod fleet;
 mod judge;
 mod nemesis;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use balancer::TcpBalancer;
 use fleet::{FleetPlan, ReplicaFleet};
 use judge::{RunLimits, RunVerdict, judge};
 use nemesis::HistoryNemesis;
@@ -40,13 +42,36 @@ const LIMITS: RunLimits = RunLimits {
     doubled_percent: 1.0,
 };
 
+/// Which URIs the replicas are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UriChoice {
+    /// Those of all nodes, separated by commas.
+    All,
+    /// That of the first node.
+    First,
+    /// That of a balancer.
+    Balanced,
+}
+
+impl std::str::FromStr for UriChoice {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "all" => Ok(Self::All),
+            "first" => Ok(Self::First),
+            "balanced" => Ok(Self::Balanced),
+            _ => Err(()),
+        }
+    }
+}
+
 /// A run, as the environment asks for it.
 struct RunPlan {
     nodes: usize,
     sending: SendPlan,
     script: NemesisScript,
-    /// Whether the replicas are told the first node only.
-    one_uri: bool,
+    uris: UriChoice,
     /// Where the logs of the replicas and the report are written.
     directory: Option<PathBuf>,
 }
@@ -62,20 +87,23 @@ impl RunPlan {
         let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..100_000));
         let made = || if nodes == 1 { NemesisScript::short(seed) } else { NemesisScript::long(seed) };
         let sending = SendPlan {
-            events: variable("EVENTS").unwrap_or(3_000),
-            rate: variable("RATE").unwrap_or(150),
+            events: variable("EVENTS").unwrap_or(4_000),
+            rate: variable("RATE").unwrap_or(160),
             senders: variable("SENDERS").unwrap_or(32),
         };
-        let one_uri = variable("URIS").is_some_and(|uris: String| uris == "first");
+        let uris = variable("URIS").unwrap_or(UriChoice::All);
         let script = variable("SCRIPT").unwrap_or_else(made);
-        let plan = Self { nodes, sending, script, one_uri, directory: variable("DIRECTORY") };
-        eprintln!("{nodes} nodes, {sending:?}\nSEALPOST_HISTORY_SCRIPT='{}'", plan.script);
+        let plan = Self { nodes, sending, script, uris, directory: variable("DIRECTORY") };
+        eprintln!("{nodes} nodes, URIs {uris:?}, {sending:?}\nSEALPOST_HISTORY_SCRIPT='{}'", plan.script);
         plan
     }
 
-    fn environment(&self, rabbit: &TestedRabbit) -> Vec<(&'static str, String)> {
-        let uris = rabbit.uris();
-        let uri = if self.one_uri { uris[0].clone() } else { uris.join(",") };
+    fn environment(&self, rabbit: &TestedRabbit, balancer: &TcpBalancer) -> Vec<(&'static str, String)> {
+        let uri = match self.uris {
+            UriChoice::All => rabbit.uris().join(","),
+            UriChoice::First => rabbit.uris().remove(0),
+            UriChoice::Balanced => balancer.uri.clone(),
+        };
         vec![
             ("SEALPOST_RABBITMQ_URI", uri),
             ("SEALPOST_RABBITMQ_PREFETCH", PREFETCH.to_string()),
@@ -85,6 +113,7 @@ impl RunPlan {
 
     async fn run(&self) -> RunHistory {
         let rabbit = TestedRabbit::start(self.nodes);
+        let balancer = TcpBalancer::start(&rabbit.uris()).await;
         let empty = RunHistory {
             wishes: surroundings::wishes(),
             replicas: REPLICAS,
@@ -97,7 +126,7 @@ impl RunPlan {
         let plan = FleetPlan {
             replicas: REPLICAS,
             manifests: surroundings::manifests(sinks.address),
-            environment: self.environment(&rabbit),
+            environment: self.environment(&rabbit, &balancer),
             logs: self.directory.clone(),
         };
         let mut fleet = ReplicaFleet::start(plan, Arc::clone(&recorder)).await;

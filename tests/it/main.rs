@@ -11,7 +11,6 @@
 
 mod broker;
 mod cesql;
-mod chaos;
 mod cluster;
 mod commands;
 mod delivery;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use super::record::{FaultKind, Moment, ReadyLook, Recorder, ReplicaLife};
+use super::record::{FaultKind, FaultStrike, ReadyLook, Recorder, ReplicaLife};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::plain;
 
@@ -84,35 +84,34 @@ impl ReplicaFleet {
         self.live.lock().expect("lock")[replica] = Some(address);
     }
 
-    /// Kills a replica, and notes when.
-    pub(super) async fn kill(&mut self, replica: usize) -> Moment {
-        self.end(replica, Signal::KILL).await
+    /// Kills a replica.
+    pub(super) async fn kill(&mut self, replica: usize) -> FaultStrike {
+        self.end(replica, FaultKind::ReplicaKilled(replica), Signal::KILL).await
     }
 
-    /// Stops a replica in an orderly way, and notes when that began.
-    pub(super) async fn stop(&mut self, replica: usize) -> Moment {
-        self.end(replica, Signal::TERM).await
+    /// Stops a replica in an orderly way.
+    pub(super) async fn stop(&mut self, replica: usize) -> FaultStrike {
+        self.end(replica, FaultKind::ReplicaStopped(replica), Signal::TERM).await
     }
 
-    async fn end(&mut self, replica: usize, signal: Signal) -> Moment {
+    async fn end(&mut self, replica: usize, kind: FaultKind, signal: Signal) -> FaultStrike {
         let mut process = self.processes[replica].take().expect("a replica");
-        let at = self.recorder.now();
-        process.signal(signal);
+        let strike = self.recorder.strike(kind, || process.signal(signal));
         let status = process.ended().await;
         assert!(signal == Signal::KILL || status.success(), "a stop ends with {status}");
         let address = self.live.lock().expect("lock")[replica].take();
         if let (Some(logs), Some(address)) = (&self.plan.logs, address) {
-            let name = format!("replica-{}-life-{}.log", replica, address.replica.life);
+            let name = format!("replica-{}-life-{}.log", replica + 1, address.replica.life);
             std::fs::write(logs.join(name), process.log()).expect("written");
         }
-        at
+        strike
     }
 
-    /// Starts a replica that was ended at this moment, and waits until it is ready; notes the fault.
-    pub(super) async fn revive(&mut self, replica: usize, kind: FaultKind, ended: Moment) {
+    /// Starts a replica that was ended, and waits until it is ready.
+    pub(super) async fn revive(&mut self, replica: usize, ended: FaultStrike) {
         self.launch(replica).await;
         self.until_ready(replica).await;
-        self.recorder.mended(kind, ended);
+        self.recorder.mended(ended);
     }
 
     /// Waits until a replica is ready.

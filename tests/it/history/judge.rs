@@ -8,6 +8,7 @@ mod tests;
 use std::time::Duration;
 
 pub(super) use copies::SubscriptionTally;
+use service::GapKind;
 
 use super::record::RunHistory;
 use super::spans::TimeSpan;
@@ -53,10 +54,10 @@ pub(super) fn judge(history: &RunHistory) -> RunVerdict {
         accepted: history.tries.iter().filter(|tried| tried.is_accepted()).count(),
         tries: history.tries.len(),
         tallies,
-        outage: service.outage(false),
-        pause_outage: service.outage(true),
-        stillness: service.stillness(false),
-        pause_stillness: service.stillness(true),
+        outage: service.outage(GapKind::Other),
+        pause_outage: service.outage(GapKind::Pause),
+        stillness: service.stillness(GapKind::Other),
+        pause_stillness: service.stillness(GapKind::Pause),
         idle: service::idle(history),
         excused: service.excused.iter().map(TimeSpan::length).sum(),
         unfinished: history.unfinished.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fleet::ReplicaFleet;
 use super::rabbit::TestedRabbit;
-use super::record::{FaultKind, Moment, Recorder};
+use super::record::{FaultKind, Recorder};
 use super::script::{NemesisScript, NemesisStep, QueuePolicy};
 use super::surroundings::{SUBSCRIPTIONS, queue};
 
@@ -39,58 +39,52 @@ impl HistoryNemesis<'_> {
     async fn step(&mut self, step: &NemesisStep) {
         match step {
             NemesisStep::KillReplica(replica) => {
-                let at = self.fleet.kill(replica - 1).await;
-                self.fleet.revive(replica - 1, FaultKind::ReplicaKilled(replica - 1), at).await;
+                let ended = self.fleet.kill(replica - 1).await;
+                self.fleet.revive(replica - 1, ended).await;
             }
             NemesisStep::KillRow(times) => self.kill_row(*times).await,
             NemesisStep::Roll => self.roll().await,
             NemesisStep::CloseConnection => self.close_connection(),
-            NemesisStep::RestartNode(node) => {
-                self.during(FaultKind::NodeDown(*node), || self.rabbit.restart(*node));
-            }
-            NemesisStep::PauseNode(node, seconds) => {
-                let from = self.recorder.now();
-                self.rabbit.pause(*node);
-                tokio::time::sleep(Duration::from_secs(*seconds)).await;
-                self.rabbit.resume(*node);
-                self.recorder.mended(FaultKind::NodePaused(*node), from);
-            }
             NemesisStep::Alarm(seconds) => self.alarm(*seconds).await,
             NemesisStep::Policy(policy, seconds) => self.policy(*policy, *seconds).await,
-            NemesisStep::DeleteQueue(name) => {
-                let subscription = SUBSCRIPTIONS.iter().position(|case| case.name == name).expect("a name");
-                let kind = FaultKind::QueueDeleted(subscription);
-                self.during(kind, || drop(self.rabbit.ctl(1, &["delete_queue", &queue(name)])));
-            }
-            NemesisStep::KillNode(node, seconds) => {
-                let from = self.recorder.now();
-                self.rabbit.cluster("kill", *node);
-                tokio::time::sleep(Duration::from_secs(*seconds)).await;
-                self.rabbit.cluster("restart", *node);
-                self.recorder.mended(FaultKind::NodeDown(*node), from);
-            }
-            NemesisStep::PartNode(node, seconds) => {
-                let from = self.recorder.now();
-                self.rabbit.cluster("partition", *node);
-                tokio::time::sleep(Duration::from_secs(*seconds)).await;
-                self.rabbit.heal();
-                self.recorder.mended(FaultKind::NodeParted(*node), from);
-            }
-            NemesisStep::ForgetNode(node) => {
-                let away = || {
-                    self.rabbit.cluster("forget", *node);
-                    self.rabbit.cluster("grow", *node);
-                };
-                self.during(FaultKind::NodeDown(*node), away);
-            }
+            NemesisStep::DeleteQueue(name) => self.delete_queue(name),
+            _ => self.node_step(step).await,
         }
     }
 
-    /// Does something, and notes it as a fault.
-    fn during(&self, kind: FaultKind, act: impl FnOnce()) {
-        let from = self.recorder.now();
-        act();
-        self.recorder.mended(kind, from);
+    /// A step that is done to a node.
+    async fn node_step(&self, step: &NemesisStep) {
+        let rabbit = self.rabbit;
+        match step {
+            NemesisStep::RestartNode(node) => {
+                self.node(FaultKind::NodeDown(*node), 0, || rabbit.stop(*node), || rabbit.restart(*node)).await;
+            }
+            NemesisStep::KillNode(node, seconds) => {
+                let kill = || rabbit.cluster("kill", *node);
+                self.node(FaultKind::NodeDown(*node), *seconds, kill, || rabbit.restart(*node)).await;
+            }
+            NemesisStep::PauseNode(node, seconds) => {
+                let (pause, resume) = (|| rabbit.pause(*node), || rabbit.resume(*node));
+                self.node(FaultKind::NodePaused(*node), *seconds, pause, resume).await;
+            }
+            NemesisStep::PartNode(node, seconds) => {
+                let part = || rabbit.cluster("partition", *node);
+                self.node(FaultKind::NodeParted(*node), *seconds, part, || rabbit.heal()).await;
+            }
+            NemesisStep::ForgetNode(node) => {
+                let (forget, grow) = (|| rabbit.cluster("forget", *node), || rabbit.cluster("grow", *node));
+                self.node(FaultKind::NodeDown(*node), 0, forget, grow).await;
+            }
+            _ => panic!("{step} is not done to a node"),
+        }
+    }
+
+    /// Makes a fault, and mends it after so many seconds.
+    async fn node(&self, kind: FaultKind, seconds: u64, make: impl FnOnce(), mend: impl FnOnce()) {
+        let strike = self.recorder.strike(kind, make);
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        mend();
+        self.recorder.mended(strike);
     }
 
     /// Waits until so many events are accepted.
@@ -108,55 +102,61 @@ impl HistoryNemesis<'_> {
     }
 
     async fn kill_row(&mut self, times: usize) {
-        let replicas = self.fleet.len();
         for _ in 0..times {
-            let mut ended: Vec<Moment> = Vec::new();
-            for replica in 0..replicas {
+            let mut ended = Vec::new();
+            for replica in 0..self.fleet.len() {
                 ended.push(self.fleet.kill(replica).await);
             }
             let before = self.recorder.copies();
-            for replica in 0..replicas {
+            for replica in 0..self.fleet.len() {
                 self.fleet.launch(replica).await;
             }
             self.until("events are delivered again", || self.recorder.copies() > before + 20).await;
-            for (replica, at) in ended.into_iter().enumerate() {
+            for (replica, strike) in ended.into_iter().enumerate() {
                 self.fleet.until_ready(replica).await;
-                self.recorder.mended(FaultKind::ReplicaKilled(replica), at);
+                self.recorder.mended(strike);
             }
         }
     }
 
     async fn roll(&mut self) {
         for replica in 0..self.fleet.len() {
-            let at = self.fleet.stop(replica).await;
-            self.fleet.revive(replica, FaultKind::ReplicaStopped(replica), at).await;
+            let ended = self.fleet.stop(replica).await;
+            self.fleet.revive(replica, ended).await;
         }
     }
 
     fn close_connection(&self) {
         let connections = self.rabbit.ctl(1, &["list_connections", "--no-table-headers", "pid"]);
         let connection = connections.lines().map(str::trim).find(|line| line.starts_with('<')).expect("a connection");
-        let close = ["close_connection", connection, "closed by the nemesis"];
-        self.during(FaultKind::ConnectionClosed, || drop(self.rabbit.ctl(1, &close)));
+        self.strike(FaultKind::ConnectionClosed, &["close_connection", connection, "closed by the nemesis"]);
+    }
+
+    fn delete_queue(&self, name: &str) {
+        let subscription = SUBSCRIPTIONS.iter().position(|case| case.name == name).expect("a name");
+        self.strike(FaultKind::QueueDeleted(subscription), &["delete_queue", &queue(name)]);
+    }
+
+    /// A fault that sealpost has to mend.
+    fn strike(&self, kind: FaultKind, ctl: &[&str]) {
+        let strike = self.recorder.strike(kind, || drop(self.rabbit.ctl(1, ctl)));
+        self.recorder.mended(strike);
     }
 
     async fn alarm(&self, seconds: u64) {
-        let from = self.recorder.now();
-        self.rabbit.ctl(1, &["set_vm_memory_high_watermark", "0.0001"]);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        self.rabbit.ctl(1, &["set_vm_memory_high_watermark", "absolute", "1GB"]);
-        self.recorder.mended(FaultKind::MemoryAlarm, from);
+        let watermark = |value: &[&str]| drop(self.rabbit.ctl(1, &[&["set_vm_memory_high_watermark"], value].concat()));
+        let (begin, end) = (|| watermark(&["0.0001"]), || watermark(&["absolute", "1GB"]));
+        self.node(FaultKind::MemoryAlarm, seconds, begin, end).await;
     }
 
     async fn policy(&mut self, policy: QueuePolicy, seconds: u64) {
-        let from = self.recorder.now();
-        let pattern = "^sealpost:broker:";
-        self.rabbit.ctl(1, &["set_policy", "--apply-to", "queues", policy.name(), pattern, policy.definition()]);
+        let set = ["set_policy", "--apply-to", "queues", policy.name(), "^sealpost:broker:", policy.definition()];
+        let strike = self.recorder.strike(FaultKind::PolicySet, || drop(self.rabbit.ctl(1, &set)));
         if policy == QueuePolicy::DeliveryLimit {
             self.kill_row(4).await;
         }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         self.rabbit.ctl(1, &["clear_policy", policy.name()]);
-        self.recorder.mended(FaultKind::PolicySet, from);
+        self.recorder.mended(strike);
     }
 }

@@ -73,17 +73,19 @@ impl TestedRabbit {
         }
     }
 
-    /// Stops a node in an orderly way, and starts it again.
+    /// Stops a node in an orderly way.
+    pub(super) fn stop(&self, node: usize) {
+        match self {
+            Self::One(only) => only.stop(),
+            Self::Three(_) => self.cluster("stop", node),
+        }
+    }
+
+    /// Starts a node again that was stopped or killed.
     pub(super) fn restart(&self, node: usize) {
         match self {
-            Self::One(only) => {
-                only.stop();
-                only.restart();
-            }
-            Self::Three(_) => {
-                self.cluster("stop", node);
-                self.cluster("restart", node);
-            }
+            Self::One(only) => only.restart(),
+            Self::Three(_) => self.cluster("restart", node),
         }
     }
 
@@ -101,7 +103,7 @@ impl TestedRabbit {
         }
     }
 
-    /// What only a cluster survives: `kill`, `restart`, `partition`, `forget` or `grow` of one of its nodes.
+    /// What only a cluster survives: `kill`, `partition`, `forget` or `grow` of one of its nodes.
     pub(super) fn cluster(&self, command: &str, node: usize) {
         match self {
             Self::One(_) => panic!("{command} needs three nodes"),

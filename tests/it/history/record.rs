@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::spans::TimeSpan;
+
 /// A moment, counted from the beginning of the run.
 pub(super) type Moment = Duration;
 
@@ -95,13 +97,32 @@ pub(super) enum FaultKind {
     PolicySet,
 }
 
-/// A fault, from the moment before it was made to the moment when it was mended: a replica is ready again, a node is a
-/// member of its cluster again. For a deleted queue, to the moment when it was certainly deleted.
+/// A fault that was made between two moments.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FaultStrike {
+    pub(super) kind: FaultKind,
+    /// Before this moment it was certainly not there.
+    pub(super) from: Moment,
+    /// From this moment on it was certainly there.
+    pub(super) made: Moment,
+}
+
+/// A fault, and when it was mended: a replica is ready again, a node is a member of its cluster again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NemesisFault {
-    pub(super) kind: FaultKind,
-    pub(super) from: Moment,
+    pub(super) strike: FaultStrike,
     pub(super) until: Moment,
+}
+
+impl NemesisFault {
+    pub(super) fn kind(&self) -> FaultKind {
+        self.strike.kind
+    }
+
+    /// From the moment before it was made to the one when it was mended.
+    pub(super) fn span(&self) -> TimeSpan {
+        TimeSpan::new(self.strike.from, self.until)
+    }
 }
 
 /// A run.
@@ -174,9 +195,16 @@ impl Recorder {
         self.history.lock().expect("lock").looks.push(look);
     }
 
-    /// Notes a fault that was made at `from` and is mended now.
-    pub(super) fn mended(&self, kind: FaultKind, from: Moment) {
-        let fault = NemesisFault { kind, from, until: self.now() };
+    /// Makes a fault.
+    pub(super) fn strike(&self, kind: FaultKind, act: impl FnOnce()) -> FaultStrike {
+        let from = self.now();
+        act();
+        FaultStrike { kind, from, made: self.now() }
+    }
+
+    /// Notes a fault that is mended now.
+    pub(super) fn mended(&self, strike: FaultStrike) {
+        let fault = NemesisFault { strike, until: self.now() };
         self.history.lock().expect("lock").faults.push(fault);
     }
 

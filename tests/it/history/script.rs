@@ -90,8 +90,8 @@ impl FromStr for NemesisStep {
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split_whitespace().collect();
         let unknown = || format!("no step of a nemesis: {text:?}");
-        let number = |word: &str| word.parse::<usize>().map_err(|_| unknown());
-        let seconds = |word: &str| word.parse::<u64>().map_err(|_| unknown());
+        let number = |word: &str| word.parse::<usize>().ok().ok_or_else(unknown);
+        let seconds = |word: &str| word.parse::<u64>().ok().ok_or_else(unknown);
         Ok(match words.as_slice() {
             ["kill-replica", replica] => Self::KillReplica(number(replica)?),
             ["kill-row", times] => Self::KillRow(number(times)?),

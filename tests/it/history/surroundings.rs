@@ -23,6 +23,8 @@ pub(super) struct TriggerCase {
 
 const QUICK: &str = "retry: 5, backoffPolicy: linear, backoffDelay: PT0.05S";
 const OK: (u16, Duration) = (200, Duration::ZERO);
+const BUSY: (u16, Duration) = (503, Duration::ZERO);
+const REFUSED: (u16, Duration) = (422, Duration::ZERO);
 
 const PLAIN: TriggerCase = TriggerCase {
     name: "fast",
@@ -34,29 +36,20 @@ const PLAIN: TriggerCase = TriggerCase {
     answer: |_, _| OK,
 };
 
-/// Status 503 the first time for one event in `n`.
-const fn once(first: bool, chosen: bool) -> (u16, Duration) {
-    if first && chosen { (503, Duration::ZERO) } else { OK }
-}
-
 /// The Triggers of each run. The first one is the one whose deliveries are watched for outages.
 pub(super) const SUBSCRIPTIONS: &[TriggerCase] = &[
     PLAIN,
-    TriggerCase {
-        name: "refusing",
-        answer: |event, _| if event % 10 == 7 { (422, Duration::ZERO) } else { OK },
-        ..PLAIN
-    },
+    TriggerCase { name: "refusing", answer: |event, _| if event % 10 == 7 { REFUSED } else { OK }, ..PLAIN },
     TriggerCase {
         name: "parking",
         dead_letter_sink: false,
-        answer: |event, _| if event % 20 == 3 { (422, Duration::ZERO) } else { OK },
+        answer: |event, _| if event % 20 == 3 { REFUSED } else { OK },
         ..PLAIN
     },
     TriggerCase {
         name: "ordered",
         annotation: ", annotations: {sealpost.dev/delivery-order: ordered}",
-        answer: |event, first| once(first, event % 50 == 9),
+        answer: |event, first| if first && event % 50 == 9 { BUSY } else { OK },
         ..PLAIN
     },
     TriggerCase { name: "slow", answer: |_, _| (200, Duration::from_millis(200)), ..PLAIN },
@@ -64,7 +57,7 @@ pub(super) const SUBSCRIPTIONS: &[TriggerCase] = &[
     TriggerCase {
         name: "waiting",
         delivery: "retry: 8, backoffPolicy: linear, backoffDelay: PT2S",
-        answer: |event, first| once(first, event % 20 == 1),
+        answer: |event, first| if first && event % 20 == 1 { BUSY } else { OK },
         ..PLAIN
     },
     TriggerCase {

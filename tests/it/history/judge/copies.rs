@@ -141,7 +141,7 @@ impl Case<'_> {
     /// What was in a queue when it was deleted: the first try was begun before that.
     fn is_excused(&self, accepted: &Accepted) -> bool {
         let deleted = FaultKind::QueueDeleted(self.subscription);
-        self.history.faults.iter().any(|fault| fault.kind == deleted && accepted.span.from <= fault.until)
+        self.history.faults.iter().any(|fault| fault.kind() == deleted && accepted.span.from <= fault.strike.made)
     }
 
     /// How many messages of this queue each fault may have found unacknowledged.
@@ -151,7 +151,8 @@ impl Case<'_> {
             FaultKind::NodeDown(_) | FaultKind::NodePaused(_) | FaultKind::NodeParted(_) => self.history.replicas,
             _ => 0,
         };
-        let all = self.history.faults.iter().map(|fault| (*fault, self.history.prefetch * replicas(fault.kind) as u64));
+        let all =
+            self.history.faults.iter().map(|fault| (*fault, self.history.prefetch * replicas(fault.kind()) as u64));
         all.filter(|(_, allowance)| *allowance > 0).collect()
     }
 
@@ -179,8 +180,9 @@ impl Case<'_> {
     fn is_unanswered(&self, earlier: &EventCopy, allowances: &[(NemesisFault, u64)]) -> bool {
         let tries = self.tries.get(&earlier.event).map(Vec::as_slice).unwrap_or_default();
         let mut mine = tries.iter().filter(|tried| tried.number == earlier.number);
-        let struck =
-            |tried: &SendTry, fault: &NemesisFault| tried.begun <= fault.from + UNDER_WAY && fault.from <= tried.ended;
+        let struck = |tried: &SendTry, fault: &NemesisFault| {
+            tried.begun <= fault.strike.made + UNDER_WAY && fault.strike.from <= tried.ended
+        };
         mine.any(|tried| allowances.iter().any(|(fault, _)| struck(tried, fault)))
     }
 
@@ -204,8 +206,8 @@ impl Case<'_> {
 /// has allowance left, and takes one from it.
 fn is_under_way(copies: TimeSpan, allowances: &mut [(NemesisFault, u64)]) -> bool {
     let explains = |(fault, left): &&mut (NemesisFault, u64)| {
-        let window = TimeSpan::new(fault.from.saturating_sub(UNDER_WAY), fault.until + UNDER_WAY);
-        *left > 0 && (window.from..=window.until).contains(&copies.from) && copies.until >= fault.from
+        let window = TimeSpan::new(fault.strike.from.saturating_sub(UNDER_WAY), fault.until + UNDER_WAY);
+        *left > 0 && (window.from..=window.until).contains(&copies.from) && copies.until >= fault.strike.from
     };
     let found = allowances.iter_mut().find(explains);
     found.map(|(_, left)| *left -= 1).is_some()

@@ -3,11 +3,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::history::record::{FaultKind, Moment, ReplicaLife, RunHistory};
+use crate::history::record::{FaultKind, Moment, NemesisFault, ReplicaLife, RunHistory};
 use crate::history::spans::{TimeSpan, at_least, cut, longest};
 
 /// How long after a paused node goes on what happens may have to do with it.
 const AFTER_PAUSE: Duration = Duration::from_secs(2);
+
+/// A kind of times without service, by their limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GapKind {
+    /// Those that touch a pause of a node.
+    Pause,
+    /// The others.
+    Other,
+}
 
 /// What is asked of the service.
 pub(super) struct Service<'a> {
@@ -20,8 +29,8 @@ pub(super) struct Service<'a> {
 impl<'a> Service<'a> {
     pub(super) fn of(history: &'a RunHistory) -> Self {
         let spans = |wanted: &dyn Fn(FaultKind) -> bool| -> Vec<TimeSpan> {
-            let wanted = history.faults.iter().filter(|fault| wanted(fault.kind));
-            wanted.map(|fault| TimeSpan::new(fault.from, fault.until)).collect()
+            let wanted = history.faults.iter().filter(|fault| wanted(fault.kind()));
+            wanted.map(NemesisFault::span).collect()
         };
         let paused = |kind| matches!(kind, FaultKind::NodePaused(_));
         let away = |kind| paused(kind) || matches!(kind, FaultKind::NodeDown(_) | FaultKind::NodeParted(_));
@@ -34,18 +43,18 @@ impl<'a> Service<'a> {
         Self { history, excused: at_least(1, &excused), pauses: pauses.collect() }
     }
 
-    /// The longest time without a 202, of those that touch a pause or of the others.
-    pub(super) fn outage(&self, paused: bool) -> TimeSpan {
+    /// The longest time without a 202.
+    pub(super) fn outage(&self, kind: GapKind) -> TimeSpan {
         let tries = &self.history.tries;
         let begun = tries.iter().map(|tried| tried.begun).min().unwrap_or_default();
         let ended = tries.iter().map(|tried| tried.ended).max().unwrap_or_default();
         let accepted = tries.iter().filter(|tried| tried.is_accepted());
         let moments = sorted(accepted.map(|tried| tried.ended));
-        self.longest(&[TimeSpan::new(begun, ended)], &moments, paused)
+        self.longest(&[TimeSpan::new(begun, ended)], &moments, kind)
     }
 
     /// The longest time in which accepted events waited for the first subscription, and none came.
-    pub(super) fn stillness(&self, paused: bool) -> TimeSpan {
+    pub(super) fn stillness(&self, kind: GapKind) -> TimeSpan {
         let taken = self.history.copies.iter().filter(|copy| copy.subscription == 0 && copy.is_taken());
         let mut came: HashMap<u32, Moment> = HashMap::new();
         for copy in taken.clone() {
@@ -58,13 +67,14 @@ impl<'a> Service<'a> {
             (came > tried.ended).then_some(TimeSpan::new(tried.ended, came))
         });
         let waiting = at_least(1, &waits.collect::<Vec<_>>());
-        self.longest(&waiting, &sorted(taken.map(|copy| copy.at)), paused)
+        self.longest(&waiting, &sorted(taken.map(|copy| copy.at)), kind)
     }
 
-    fn longest(&self, spans: &[TimeSpan], moments: &[Moment], paused: bool) -> TimeSpan {
+    fn longest(&self, spans: &[TimeSpan], moments: &[Moment], kind: GapKind) -> TimeSpan {
         let gaps = spans.iter().flat_map(|span| cut(*span, moments));
         let due = gaps.flat_map(|gap| gap.without(&self.excused));
-        longest(due.filter(|gap| self.pauses.iter().any(|pause| pause.touches(gap)) == paused))
+        let paused = |gap: &TimeSpan| self.pauses.iter().any(|pause| pause.touches(gap));
+        longest(due.filter(|gap| paused(gap) == (kind == GapKind::Pause)))
     }
 }
 

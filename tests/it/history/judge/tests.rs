@@ -1,7 +1,9 @@
 //! Histories written by hand: a good one passes, and each fault of a bad one is found.
 
 use super::*;
-use crate::history::record::{EventCopy, EventPlace, FaultKind, NemesisFault, ReadyLook, ReplicaLife, SendTry, Wish};
+use crate::history::record::{
+    EventCopy, EventPlace, FaultKind, FaultStrike, NemesisFault, ReadyLook, ReplicaLife, SendTry, Wish,
+};
 
 const LIMITS: RunLimits = RunLimits {
     outage: Duration::from_secs(5),
@@ -27,7 +29,7 @@ fn copy(event: u32, number: u16, subscription: usize, at: u64) -> EventCopy {
 }
 
 fn fault(kind: FaultKind, from: u64, until: u64) -> NemesisFault {
-    NemesisFault { kind, from: ms(from), until: ms(until) }
+    NemesisFault { strike: FaultStrike { kind, from: ms(from), made: ms(from + 50) }, until: ms(until) }
 }
 
 /// A hundred events, one each 100 ms, each of which comes 20 ms later to two subscriptions, the second of which is ordered
@@ -106,10 +108,10 @@ fn what_was_not_accepted_is_not_lost() {
 fn the_content_of_a_deleted_queue_is_excused_until_it_was_deleted() {
     let mut history = good();
     history.copies.retain(|copy| copy.subscription != 0 || !(40..60).contains(&copy.event));
-    history.faults = vec![fault(FaultKind::QueueDeleted(0), 4900, 4950)];
+    history.faults = vec![fault(FaultKind::QueueDeleted(0), 4900, 9000)];
     let tally = &judge(&history).tallies[0];
     assert_eq!((tally.excused, tally.lost.as_slice()), (10, [50, 51, 52, 53, 54, 55, 56, 57, 58, 59].as_slice()));
-    history.faults = vec![fault(FaultKind::QueueDeleted(1), 4900, 4950)];
+    history.faults = vec![fault(FaultKind::QueueDeleted(1), 4900, 9000)];
     assert_eq!(judge(&history).lost(), 20, "another queue");
 }
 
@@ -134,7 +136,7 @@ fn what_was_under_way_at_a_fault_may_come_twice() {
     history.copies.retain(|copy| copy.at != ms(5600));
     history.copies.extend([20, 21].map(|event| copy(event, 1, 0, 5600)));
     assert_eq!(judge(&history).tallies[0].needless(), 2, "acknowledged long before");
-    history.faults[0].kind = FaultKind::ReplicaStopped(0);
+    history.faults[0].strike.kind = FaultKind::ReplicaStopped(0);
     history.copies.push(copy(46, 1, 0, 5600));
     assert_eq!(judge(&history).tallies[0].needless(), 3, "a stop doubles nothing");
 }
@@ -226,7 +228,7 @@ fn a_pause_has_a_limit_of_its_own() {
 fn accepted_events_that_do_not_come_for_long_are_found() {
     let mut history = good();
     for copy in history.copies.iter_mut().filter(|copy| (30..90).contains(&copy.event) && copy.subscription == 0) {
-        copy.at += ms(8000 - copy.at.as_millis() as u64 % 1000);
+        copy.at += ms(8000) - ms(copy.at.subsec_millis().into());
     }
     history.copies.retain(|copy| copy.subscription == 1 || !(90..100).contains(&copy.event));
     history.tries.truncate(90);
