@@ -1,6 +1,7 @@
 //! Channels on RabbitMQ.
 
 mod access;
+mod cluster;
 mod outage;
 mod retries;
 mod traces;

@@ -1,4 +1,8 @@
-//! A RabbitMQ to test with: the one that the test command has started, or a node of one's own to ill-treat.
+//! A RabbitMQ to test with: the one that the test command has started, or a node or a cluster of one's own to ill-treat.
+//! Those that a test starts are of the version that `SEALPOST_TEST_RABBITMQ_VERSION` names for the scripts: `3.10`, which is
+//! what it is without, or `4`.
+
+mod cluster;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +20,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::pki::{Ca, Identity};
+pub(crate) use cluster::Cluster;
 
 /// The URI of the node that all tests share.
 pub(crate) fn shared() -> String {
@@ -30,8 +35,8 @@ pub(crate) fn namespace() -> String {
     format!("t{}", uuid::Uuid::new_v4().simple())
 }
 
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rabbitmq/node")
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rabbitmq").join(name)
 }
 
 /// A node of its own, stopped when it is dropped.
@@ -44,7 +49,7 @@ impl Node {
     /// Starts one.
     pub(crate) fn start() -> Self {
         let directory = TempDir::new().expect("a directory");
-        let uri = run("start", directory.path(), &[]);
+        let uri = run("node", "start", directory.path(), &[]);
         Self { directory, uri }
     }
 
@@ -55,7 +60,7 @@ impl Node {
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text).expect("written");
         }
-        let uri = run("start", directory.path(), &[]);
+        let uri = run("node", "start", directory.path(), &[]);
         let ports = std::fs::read_to_string(directory.path().join("ports")).expect("its ports");
         let port = ports.split_whitespace().nth(3).expect("the fourth").parse().expect("a port");
         (Self { directory, uri }, port)
@@ -63,12 +68,12 @@ impl Node {
 
     /// Starts it again, with its data, at the same address.
     pub(crate) fn restart(&self) {
-        assert_eq!(run("start", self.directory.path(), &[]), self.uri);
+        assert_eq!(run("node", "start", self.directory.path(), &[]), self.uri);
     }
 
     /// Stops it.
     pub(crate) fn stop(&self) {
-        run("stop", self.directory.path(), &[]);
+        run("node", "stop", self.directory.path(), &[]);
     }
 
     /// Its process does nothing from now on. A signal reaches one thread after the other, so that is waited for.
@@ -95,7 +100,7 @@ impl Node {
 
     /// `rabbitmqctl`.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
-        run("ctl", self.directory.path(), arguments)
+        run("node", "ctl", self.directory.path(), arguments)
     }
 }
 
@@ -120,9 +125,10 @@ fn is_paused(pid: Pid) -> bool {
     })
 }
 
-fn run(command: &str, directory: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(script()).arg(command).arg(directory).args(arguments).output().expect("the script runs");
-    assert!(output.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+fn run(name: &str, command: &str, directory: &Path, arguments: &[&str]) -> String {
+    let output =
+        Command::new(script(name)).arg(command).arg(directory).args(arguments).output().expect("the script runs");
+    assert!(output.status.success(), "{name} {command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -138,6 +144,14 @@ impl Client {
         let channel = connection.create_channel().await.expect("a channel");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         Self { _connection: connection, channel }
+    }
+
+    /// Declares a durable quorum queue.
+    pub(crate) async fn declare(&self, queue: &str) {
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let mut arguments = FieldTable::default();
+        arguments.insert(short("x-queue-type"), AMQPValue::LongString("quorum".into()));
+        self.channel.queue_declare(short(queue), options, arguments).await.expect("declared");
     }
 
     /// Takes a message out of a queue, if there is one.
