@@ -60,7 +60,7 @@ impl HistoryNemesis<'_> {
                 self.node(FaultKind::NodeDown(*node), 0, || rabbit.stop(*node), || rabbit.restart(*node)).await;
             }
             NemesisStep::KillNode(node, seconds) => {
-                let kill = || rabbit.cluster("kill", *node);
+                let kill = || rabbit.three().kill(*node);
                 self.node(FaultKind::NodeDown(*node), *seconds, kill, || rabbit.restart(*node)).await;
             }
             NemesisStep::PauseNode(node, seconds) => {
@@ -68,11 +68,11 @@ impl HistoryNemesis<'_> {
                 self.node(FaultKind::NodePaused(*node), *seconds, pause, resume).await;
             }
             NemesisStep::PartNode(node, seconds) => {
-                let part = || rabbit.cluster("partition", *node);
-                self.node(FaultKind::NodeParted(*node), *seconds, part, || rabbit.heal()).await;
+                let part = || rabbit.three().partition(*node);
+                self.node(FaultKind::NodeParted(*node), *seconds, part, || rabbit.three().heal()).await;
             }
             NemesisStep::ForgetNode(node) => {
-                let (forget, grow) = (|| rabbit.cluster("forget", *node), || rabbit.cluster("grow", *node));
+                let (forget, grow) = (|| rabbit.three().forget(*node), || rabbit.three().grow(*node));
                 self.node(FaultKind::NodeDown(*node), 0, forget, grow).await;
             }
             _ => panic!("{step} is not done to a node"),
@@ -126,10 +126,11 @@ impl HistoryNemesis<'_> {
         }
     }
 
+    /// `list_connections` asks each of them, which takes long while they are busy.
     fn close_connection(&self) {
-        let connections = self.rabbit.ctl(1, &["list_connections", "--no-table-headers", "pid"]);
-        let connection = connections.lines().map(str::trim).find(|line| line.starts_with('<')).expect("a connection");
-        self.strike(FaultKind::ConnectionClosed, &["close_connection", connection, "closed by the nemesis"]);
+        let close = "[C | _] = rabbit_networking:connections_local(), \
+                     rabbit_networking:close_connection(C, \"closed by the nemesis\").";
+        self.strike(FaultKind::ConnectionClosed, &["eval", close]);
     }
 
     fn delete_queue(&self, name: &str) {

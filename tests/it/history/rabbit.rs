@@ -1,50 +1,16 @@
 //! The RabbitMQ of a run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
-
-use tempfile::TempDir;
 
 use super::record::{EventCopy, EventPlace, Recorder};
 use super::surroundings::{SUBSCRIPTIONS, TRY, queue};
-use crate::support::rabbitmq::{Client, Node, header};
+use crate::support::rabbitmq::{Client, Cluster, Node, header};
 
 /// One node, or a cluster of three, counted from 1.
 pub(super) enum TestedRabbit {
     One(Node),
-    Three(ScriptedCluster),
-}
-
-/// A cluster of `tests/rabbitmq/cluster`, ended when it is dropped.
-pub(super) struct ScriptedCluster {
-    directory: TempDir,
-    uris: Vec<String>,
-}
-
-impl ScriptedCluster {
-    fn start() -> Self {
-        let mut cluster = Self { directory: TempDir::new().expect("a directory"), uris: Vec::new() };
-        cluster.uris = cluster.run("start", &[]).lines().map(str::to_owned).collect();
-        cluster
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> String {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rabbitmq/cluster");
-        let mut cluster = Command::new(script);
-        let output = cluster.arg(command).arg(self.directory.path()).args(arguments).output().expect("the script runs");
-        let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{command} {arguments:?}: {told}{errors}");
-        told.trim().to_owned()
-    }
-}
-
-impl Drop for ScriptedCluster {
-    /// Nobody needs its data any more, and a node that is paused can be killed as well.
-    fn drop(&mut self) {
-        self.run("kill", &[]);
-    }
+    Three(Cluster),
 }
 
 impl TestedRabbit {
@@ -52,7 +18,7 @@ impl TestedRabbit {
     pub(super) fn start(nodes: usize) -> Self {
         match nodes {
             1 => Self::One(Node::start()),
-            3 => Self::Three(ScriptedCluster::start()),
+            3 => Self::Three(Cluster::start()),
             _ => panic!("one node or three, not {nodes}"),
         }
     }
@@ -61,7 +27,7 @@ impl TestedRabbit {
     pub(super) fn uris(&self) -> Vec<String> {
         match self {
             Self::One(node) => vec![node.uri.clone()],
-            Self::Three(cluster) => cluster.uris.clone(),
+            Self::Three(cluster) => cluster.uris().to_vec(),
         }
     }
 
@@ -69,7 +35,7 @@ impl TestedRabbit {
     pub(super) fn ctl(&self, node: usize, arguments: &[&str]) -> String {
         match self {
             Self::One(only) => only.ctl(arguments),
-            Self::Three(cluster) => cluster.run("ctl", &[&[node.to_string().as_str()], arguments].concat()),
+            Self::Three(cluster) => cluster.ctl(node, arguments),
         }
     }
 
@@ -77,7 +43,7 @@ impl TestedRabbit {
     pub(super) fn stop(&self, node: usize) {
         match self {
             Self::One(only) => only.stop(),
-            Self::Three(_) => self.cluster("stop", node),
+            Self::Three(cluster) => cluster.stop(node),
         }
     }
 
@@ -85,37 +51,29 @@ impl TestedRabbit {
     pub(super) fn restart(&self, node: usize) {
         match self {
             Self::One(only) => only.restart(),
-            Self::Three(_) => self.cluster("restart", node),
+            Self::Three(cluster) => cluster.restart(node),
         }
     }
 
     pub(super) fn pause(&self, node: usize) {
         match self {
             Self::One(only) => only.pause(),
-            Self::Three(_) => self.cluster("pause", node),
+            Self::Three(cluster) => cluster.pause(node),
         }
     }
 
     pub(super) fn resume(&self, node: usize) {
         match self {
             Self::One(only) => only.resume(),
-            Self::Three(_) => self.cluster("resume", node),
+            Self::Three(cluster) => cluster.resume(node),
         }
     }
 
-    /// What only a cluster survives: `kill`, `partition`, `forget` or `grow` of one of its nodes.
-    pub(super) fn cluster(&self, command: &str, node: usize) {
+    /// The cluster, for what only a cluster survives.
+    pub(super) fn three(&self) -> &Cluster {
         match self {
-            Self::One(_) => panic!("{command} needs three nodes"),
-            Self::Three(cluster) => drop(cluster.run(command, &[&node.to_string()])),
-        }
-    }
-
-    /// Ends a partition.
-    pub(super) fn heal(&self) {
-        match self {
-            Self::One(_) => panic!("one node is never parted"),
-            Self::Three(cluster) => drop(cluster.run("heal", &[])),
+            Self::One(_) => panic!("this needs three nodes"),
+            Self::Three(cluster) => cluster,
         }
     }
 
