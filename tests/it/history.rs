@@ -72,7 +72,7 @@ struct RunPlan {
     sending: SendPlan,
     script: NemesisScript,
     uris: UriChoice,
-    /// Where the logs of the replicas and the report are written.
+    /// Where the logs of the replicas, the history and the report are written.
     directory: Option<PathBuf>,
 }
 
@@ -140,6 +140,13 @@ impl RunPlan {
         recorder.history()
     }
 
+    fn keep(&self, history: &RunHistory) {
+        let Some(directory) = &self.directory else { return };
+        for (name, text) in history.tables() {
+            std::fs::write(directory.join(name), text).expect("written");
+        }
+    }
+
     fn report(&self, verdict: &RunVerdict, violations: &[String]) {
         let text = format!("{verdict}\n{} promises not kept\n{}\n", violations.len(), violations.join("\n"));
         eprintln!("\n{text}");
@@ -153,7 +160,9 @@ impl RunPlan {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_is_kept_through_every_fault() {
     let plan = RunPlan::of_environment();
-    let verdict = judge(&plan.run().await);
+    let history = plan.run().await;
+    plan.keep(&history);
+    let verdict = judge(&history);
     let violations = verdict.violations(&LIMITS);
     plan.report(&verdict, &violations);
     assert!(violations.is_empty(), "{violations:#?}");

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::judge::{RunVerdict, SubscriptionTally};
+use super::record::{EventCopy, NemesisFault, RunHistory, SendTry};
 use super::spans::TimeSpan;
 
 impl Display for RunVerdict {
@@ -50,4 +51,26 @@ fn row(f: &mut Formatter<'_>, tally: &SubscriptionTally) -> fmt::Result {
 
 fn line(f: &mut Formatter<'_>, what: &str, span: &TimeSpan) -> fmt::Result {
     writeln!(f, "longest {what}: {:.1} s, from {:.1} s", span.length().as_secs_f64(), span.from.as_secs_f64())
+}
+
+impl RunHistory {
+    /// What happened, one line each, in seconds.
+    pub(super) fn tables(&self) -> [(&'static str, String); 3] {
+        let tries = self.tries.iter().map(|tried| {
+            let SendTry { event, number, sender, replica, begun, ended, status } = tried;
+            let (begun, ended) = (begun.as_secs_f64(), ended.as_secs_f64());
+            format!("{event},{number},{sender},{},{},{begun:.3},{ended:.3},{status}\n", replica.replica, replica.life)
+        });
+        let copies = self.copies.iter().map(|copy| {
+            let EventCopy { event, number, subscription, place, at, status } = copy;
+            let name = self.wishes[*subscription].name;
+            format!("{event},{number},{name},{place:?},{:.3},{status}\n", at.as_secs_f64())
+        });
+        let faults = self.faults.iter().map(|fault| {
+            let NemesisFault { strike, until } = fault;
+            let [from, made, until] = [strike.from, strike.made, *until].map(|at| at.as_secs_f64());
+            format!("{:?},{from:.3},{made:.3},{until:.3}\n", strike.kind)
+        });
+        [("tries.csv", tries.collect()), ("copies.csv", copies.collect()), ("faults.csv", faults.collect())]
+    }
 }

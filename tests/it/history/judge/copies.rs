@@ -30,7 +30,7 @@ pub(in crate::history) struct SubscriptionTally {
     pub(in crate::history) resent: usize,
     /// Of these, what was under way when a fault was made.
     pub(in crate::history) under_way: usize,
-    /// Events that came before one that was accepted before them was sent.
+    /// Events that came after one that was sent when they had been accepted.
     pub(in crate::history) disordered: Vec<u32>,
 }
 
@@ -186,18 +186,20 @@ impl Case<'_> {
         mine.any(|tried| allowances.iter().any(|(fault, _)| struck(tried, fault)))
     }
 
-    /// Events that came before an earlier one of the same sender, which had been accepted before they were sent.
+    /// Events that came after one of the same sender which was sent when they had been accepted.
     fn disordered(&self, wanted: &[Accepted]) -> Vec<u32> {
-        let mut latest: HashMap<u16, (Moment, Moment)> = HashMap::new();
+        let mut earliest: HashMap<u16, (Moment, Moment)> = HashMap::new();
         let mut found = Vec::new();
-        for accepted in wanted {
+        for accepted in wanted.iter().rev() {
             let Some(first) = self.taken.get(&accepted.event).and_then(|copies| copies.first()) else { continue };
-            let (accepted_at, came_at) = latest.get(&accepted.sender).copied().unwrap_or_default();
-            if accepted_at <= accepted.span.from && first.at < came_at {
+            let next = earliest.get(&accepted.sender).copied();
+            let (sent_at, came_at) = next.unwrap_or((Moment::MAX, Moment::MAX));
+            if accepted.span.until <= sent_at && came_at < first.at {
                 found.push(accepted.event);
             }
-            latest.insert(accepted.sender, (accepted.span.until, first.at.max(came_at)));
+            earliest.insert(accepted.sender, (accepted.span.from, first.at.min(came_at)));
         }
+        found.reverse();
         found
     }
 }
