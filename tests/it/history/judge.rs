@@ -36,9 +36,9 @@ pub(super) struct RunVerdict {
     pub(super) outage: TimeSpan,
     /// The longest time without a 202 that has to do with a paused node.
     pub(super) pause_outage: TimeSpan,
-    /// The longest time in which accepted events waited for the first subscription, and none came.
-    pub(super) stillness: TimeSpan,
-    pub(super) pause_stillness: TimeSpan,
+    /// The longest time in which accepted events waited for a subscription, and none came to it; and the subscription.
+    pub(super) stillness: (TimeSpan, &'static str),
+    pub(super) pause_stillness: (TimeSpan, &'static str),
     /// The longest time that a replica was ready and refused everything.
     pub(super) idle: TimeSpan,
     /// The time in which no service was due: no majority of nodes, no replica, or an alarm.
@@ -83,15 +83,18 @@ impl RunVerdict {
         if percent > limits.doubled_percent {
             found.push(format!("{percent:.2} % doubled beyond what was under way"));
         }
+        let (still, paused) = (self.stillness, self.pause_stillness);
         let spans = [
-            ("no event was accepted", self.outage, limits.outage),
-            ("no event was accepted around a pause", self.pause_outage, limits.pause_outage),
-            ("no event was delivered", self.stillness, limits.outage),
-            ("no event was delivered around a pause", self.pause_stillness, limits.pause_outage),
-            ("a replica was ready and refused everything", self.idle, limits.idle),
+            ("no event was accepted", "", self.outage, limits.outage),
+            ("no event was accepted around a pause", "", self.pause_outage, limits.pause_outage),
+            ("no event was delivered to ", still.1, still.0, limits.outage),
+            ("no event was delivered around a pause to ", paused.1, paused.0, limits.pause_outage),
+            ("a replica was ready and refused everything", "", self.idle, limits.idle),
         ];
-        let long = spans.iter().filter(|(_, span, limit)| span.length() > *limit);
-        found.extend(long.map(|(what, span, _)| format!("{what} for {:.1?}, from {:.1?}", span.length(), span.from)));
+        let long = spans.iter().filter(|(.., span, limit)| span.length() > *limit);
+        let text =
+            |what, whom, span: TimeSpan| format!("{what}{whom} for {:.1?}, from {:.1?}", span.length(), span.from);
+        found.extend(long.map(|(what, whom, span, _)| text(what, whom, *span)));
         found
     }
 }

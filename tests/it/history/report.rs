@@ -21,8 +21,8 @@ impl Display for RunVerdict {
         let spans = [
             ("no event accepted, two nodes up", self.outage),
             ("no event accepted, around a pause", self.pause_outage),
-            ("no event delivered, two nodes up", self.stillness),
-            ("no event delivered, around a pause", self.pause_stillness),
+            ("no event delivered to a Trigger, two nodes up", self.stillness.0),
+            ("no event delivered to a Trigger, around a pause", self.pause_stillness.0),
             ("ready and refusing", self.idle),
         ];
         spans.iter().try_for_each(|(what, span)| line(f, what, span))?;

@@ -36,7 +36,7 @@ const PLAIN: TriggerCase = TriggerCase {
     answer: |_, _| OK,
 };
 
-/// The Triggers of each run. The first one is the one whose deliveries are watched for outages.
+/// The Triggers of each run.
 pub(super) const SUBSCRIPTIONS: &[TriggerCase] = &[
     PLAIN,
     TriggerCase { name: "refusing", answer: |event, _| if event % 10 == 7 { REFUSED } else { OK }, ..PLAIN },

@@ -53,18 +53,26 @@ impl<'a> Service<'a> {
         self.longest(&[TimeSpan::new(begun, ended)], &moments, kind)
     }
 
-    /// The longest time in which accepted events waited for the first subscription, and none came.
-    pub(super) fn stillness(&self, kind: GapKind) -> TimeSpan {
-        let taken = self.history.copies.iter().filter(|copy| copy.subscription == 0 && copy.is_taken());
+    /// The longest time, while events are sent, in which accepted events waited for a subscription, and none came to it;
+    /// and the subscription.
+    pub(super) fn stillness(&self, kind: GapKind) -> (TimeSpan, &'static str) {
+        let each = self.history.wishes.iter().enumerate();
+        let gaps = each.map(|(subscription, wish)| (self.stillness_of(subscription, kind), wish.name));
+        gaps.max_by_key(|(gap, _)| gap.length()).unwrap_or_default()
+    }
+
+    fn stillness_of(&self, subscription: usize, kind: GapKind) -> TimeSpan {
+        let taken = self.history.copies.iter().filter(|copy| copy.subscription == subscription && copy.is_taken());
         let mut came: HashMap<u32, Moment> = HashMap::new();
         for copy in taken.clone() {
             let first = came.entry(copy.event).or_insert(copy.at);
             *first = copy.at.min(*first);
         }
+        let sent = self.history.tries.iter().map(|tried| tried.ended).max().unwrap_or_default();
         let accepted = self.history.tries.iter().filter(|tried| tried.is_accepted());
         let waits = accepted.filter_map(|tried| {
-            let came = *came.get(&tried.event)?;
-            (came > tried.ended).then_some(TimeSpan::new(tried.ended, came))
+            let came = came.get(&tried.event)?.min(&sent);
+            (*came > tried.ended).then_some(TimeSpan::new(tried.ended, *came))
         });
         let waiting = at_least(1, &waits.collect::<Vec<_>>());
         self.longest(&waiting, &sorted(taken.map(|copy| copy.at)), kind)
