@@ -12,6 +12,9 @@ use super::surroundings::{SUBSCRIPTIONS, queue};
 /// How long anything that is waited for may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// The queues of Triggers, without those of parked events.
+const QUEUES: &str = "^sealpost:broker:[^:]+:[^:]+:trigger:[^:]+:[^:]+$";
+
 /// What a nemesis has in its hands.
 pub(super) struct HistoryNemesis<'a> {
     pub(super) rabbit: &'a TestedRabbit,
@@ -151,7 +154,7 @@ impl HistoryNemesis<'_> {
     }
 
     async fn policy(&mut self, policy: QueuePolicy, seconds: u64) {
-        let set = ["set_policy", "--apply-to", "queues", policy.name(), "^sealpost:broker:", policy.definition()];
+        let set = ["set_policy", "--apply-to", "queues", policy.name(), QUEUES, policy.definition()];
         let strike = self.recorder.strike(FaultKind::PolicySet, || drop(self.rabbit.ctl(1, &set)));
         if policy == QueuePolicy::DeliveryLimit {
             self.kill_row(4).await;

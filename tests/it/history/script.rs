@@ -122,10 +122,10 @@ pub(super) struct NemesisScript(pub(super) Vec<NemesisStep>);
 impl NemesisScript {
     /// For one node and three replicas, with seven kills.
     pub(super) fn short(seed: u64) -> Self {
-        use NemesisStep::{Alarm, CloseConnection, KillReplica, KillRow, RestartNode, Roll};
+        use NemesisStep::{CloseConnection, KillReplica, KillRow, RestartNode, Roll};
         let mut rng = Rng::with_seed(seed);
         let killed = KillReplica(rng.usize(1..=3));
-        let mut steps = [killed, KillRow(2), Roll, CloseConnection, RestartNode(1), Alarm(1)];
+        let mut steps = [killed, KillRow(2), Roll, CloseConnection, RestartNode(1)];
         rng.shuffle(&mut steps);
         Self(steps.to_vec())
     }
