@@ -11,7 +11,6 @@
 
 mod broker;
 mod cesql;
-mod chaos;
 mod cluster;
 mod commands;
 mod delivery;
@@ -20,6 +19,7 @@ mod encryption;
 mod examples;
 mod fanout;
 mod fuzz;
+mod history;
 mod kubernetes;
 mod life;
 mod limits;

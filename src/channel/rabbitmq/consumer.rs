@@ -28,6 +28,7 @@ use super::ticket::Ticket;
 use super::topology::{Place, QueuePurpose};
 use super::{Queue, Shared, stage};
 use crate::channel::{HoldTime, Message, Progress};
+use crate::model::Order;
 use crate::telemetry::series::{Destination, Dropped};
 
 /// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
@@ -138,7 +139,7 @@ impl Consumer {
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
         let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
-        let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
+        let Some((channel, mut deliveries)) = begun.transpose()? else { return Ok(()) };
         if told {
             tracing::info!(queue = self.queue.place.queue, "Consumer is back");
         }
@@ -148,7 +149,7 @@ impl Consumer {
         let counters = Arc::clone(&self.shared.counters);
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let receive = Receiver { consumer: self, connection, channel, settled, revoked, seen: 0 }.run(deliveries);
+        let receive = Receiver { consumer: self, connection, channel, settled, revoked, seen: 0 }.run(&mut deliveries);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -164,7 +165,12 @@ impl Consumer {
             },
             acknowledged = &mut acknowledged => return Ok(acknowledged?),
         }
-        match connection.broken.run_until_cancelled(acknowledged).await {
+        // Who consumes an ordered queue next must not begin before what is under way here has ended: giving up the
+        // consumer now would have the next process get what lies behind that. The channel's end gives it up.
+        let kept = (self.queue.place.order == Order::Ordered).then_some(deliveries);
+        let finished = connection.broken.run_until_cancelled(acknowledged).await;
+        drop(kept);
+        match finished {
             Some(acknowledged) => Ok(acknowledged?),
             None => Err("the connection is broken".to_owned().into()),
         }
@@ -234,7 +240,7 @@ struct Receiver<'c> {
 
 impl Receiver<'_> {
     /// Hands messages to the worker until something breaks.
-    async fn run(mut self, mut deliveries: lapin::Consumer) -> Result<(), ConsumerFailure> {
+    async fn run(mut self, deliveries: &mut lapin::Consumer) -> Result<(), ConsumerFailure> {
         let Consumer { queue, shared, messages } = self.consumer;
         let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();

@@ -47,6 +47,8 @@ impl Ticket {
     ) -> Self {
         shared.counters.enqueue(&queue.series);
         queue.unsettled.fetch_add(1, Ordering::AcqRel);
+        #[cfg(feature = "faulty-acknowledge")]
+        let settled = faulty(settled);
         Self { settled: Some(settled), revoked, queue: Arc::clone(queue), shared: Arc::clone(shared) }
     }
 
@@ -112,6 +114,15 @@ impl Ticket {
         }
         false
     }
+}
+
+/// Acknowledges a message before anything is done with it, and tells nobody of its end.
+#[cfg(feature = "faulty-acknowledge")]
+fn faulty((tag, settled): (u64, mpsc::Sender<Settled>)) -> (u64, mpsc::Sender<Settled>) {
+    if settled.try_send((tag, Verdict::Done)).is_err() {
+        tracing::debug!("Not acknowledged at once: too many are");
+    }
+    (tag, mpsc::channel(1).0)
 }
 
 impl Drop for Ticket {

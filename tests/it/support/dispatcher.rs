@@ -54,6 +54,13 @@ impl Builder {
 
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(self) -> Dispatcher {
+        let dispatcher = self.launch().await;
+        dispatcher.until_ready().await;
+        dispatcher
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) async fn launch(self) -> Dispatcher {
         let Self { directory, arguments, environment } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
@@ -72,9 +79,7 @@ impl Builder {
             .stderr(output("stderr"))
             .spawn()
             .expect("sealpost starts");
-        let dispatcher = Dispatcher::listening(child, directory).await;
-        dispatcher.until_ready().await;
-        dispatcher
+        Dispatcher::listening(child, directory).await
     }
 }
 

@@ -78,7 +78,7 @@ async fn a_queue_that_cannot_be_declared_stops_no_other() {
     });
     let b = "sealpost:channel:ns:other:subscription:ns:b";
     bench.server.until("b is consumed", |server| !server.consumers(b).is_empty()).await;
-    eventually("the backend is connected", || bench.backend.is_connected()).await;
+    eventually("b is served", || bench.backend.trouble(&key("b")).is_none()).await;
     assert_eq!(opened.publisher.publish(&[event("1")]).await, Ok(()));
     assert!(bench.publish("2").await.is_err());
     bench.server.queue(&queue("bad")).heal();
