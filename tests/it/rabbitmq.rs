@@ -3,6 +3,7 @@
 mod access;
 mod cluster;
 mod kept;
+mod likeness;
 mod outage;
 mod ready;
 mod retries;

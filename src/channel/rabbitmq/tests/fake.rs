@@ -27,10 +27,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use broker::Refusal;
+pub(crate) use broker::Refusal;
 use broker::{Broker, Phase};
-pub(super) use settings::{Settings, Version};
-pub(super) use views::Confirm;
+pub(crate) use settings::{Settings, Version};
+pub(crate) use views::Confirm;
 use wire::{FrameReader, write_frame};
 
 /// What the tasks of the server share.
@@ -61,7 +61,7 @@ impl Shared {
 }
 
 /// A server. It ends when it is dropped.
-pub(super) struct FakeServer {
+pub(crate) struct FakeServer {
     shared: Arc<Shared>,
     port: u16,
     _tasks: JoinSet<()>,
@@ -69,11 +69,11 @@ pub(super) struct FakeServer {
 
 impl FakeServer {
     /// A server without queues and without faults.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(Settings::default()).await
     }
 
-    pub(super) async fn start_with(settings: Settings) -> Self {
+    pub(crate) async fn start_with(settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (broker, changed) = (Mutex::new(Broker::new(settings)), watch::Sender::new(()));
@@ -85,7 +85,7 @@ impl FakeServer {
     }
 
     /// Where it is, with user name and password.
-    pub(super) fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         let login = self.shared.look(|broker| format!("{}:{}", broker.settings.username, broker.settings.password));
         format!("amqp://{login}@127.0.0.1:{}/%2f", self.port)
     }
@@ -152,7 +152,10 @@ async fn write(mut stream: OwnedWriteHalf, session: u64, ready: &Notify, shared:
         let heartbeat = shared.look(|broker| broker.sessions.get(&session).map(|session| session.heartbeat));
         let waited = match heartbeat {
             Some(heartbeat) if !heartbeat.is_zero() => tokio::time::timeout(heartbeat / 2, ready.notified()).await,
-            _ => Ok(ready.notified().await),
+            _ => {
+                ready.notified().await;
+                Ok(())
+            }
         };
         while_silent(session, shared).await;
         let mut output = Vec::new();

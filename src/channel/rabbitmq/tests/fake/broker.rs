@@ -14,7 +14,7 @@ use super::confirms::Pending;
 use super::faults::{Fault, Silence, Target, Withheld};
 use super::queue::{Queue, Stored};
 use super::settings::Settings;
-use super::views::Published;
+use super::views::{Confirm, Published};
 
 /// Why a request is refused: the code, and what the client is told. Some codes close the connection, others the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,7 +227,7 @@ impl Broker {
         {
             match first.remove() {
                 Due::Expire(queue) => self.touch(&queue),
-                Due::Confirm(pending) => self.part_stored(pending, true),
+                Due::Confirm(pending) => self.part_done(pending, Confirm::Acked),
                 Due::Flush(channel) => self.flush_confirms(channel),
                 Due::ConsumerTimeout(channel, tag) => self.time_out(channel, tag),
                 Due::RetryDead(queue) => self.retry_dead(&queue),

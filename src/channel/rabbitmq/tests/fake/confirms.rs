@@ -87,10 +87,11 @@ impl Broker {
         let (place, waiting) = (self.history.len(), queues.len().max(1));
         let pending = self.serial();
         self.pending.insert(pending, Pending { channel: serial, tag, place, waiting, refused: false });
-        let message = Stored { exchange, routing_key, properties, body, returns: 0, place: pending, expires: None };
-        self.note(serial, &message, queues.clone(), publish.mandatory && queues.is_empty());
+        let message =
+            Stored { exchange, routing_key, properties, body, returns: 0, place: (true, pending), expires: None };
+        self.note(serial, &message, queues.clone(), publish);
         if queues.is_empty() {
-            self.part_stored(pending, true);
+            self.part_done(pending, Confirm::Acked);
         }
         for queue in queues {
             self.offer(pending, &queue, message.clone());
@@ -99,7 +100,8 @@ impl Broker {
     }
 
     /// Keeps what was published for the history, and returns it to the client if no queue wants it.
-    fn note(&mut self, channel: u64, message: &Stored, queues: Vec<String>, is_returned: bool) {
+    fn note(&mut self, channel: u64, message: &Stored, queues: Vec<String>, publish: &basic::Publish) {
+        let is_returned = publish.mandatory && queues.is_empty();
         let Stored { exchange, routing_key, properties, body, .. } = message.clone();
         if is_returned {
             let (reply_code, reply_text) = (312, "NO_ROUTE".into());
@@ -131,13 +133,13 @@ impl Broker {
         match self.verdict(channel, queue) {
             Verdict::Store => {
                 let stored = self.store(queue, message);
-                self.part_stored(pending, stored);
+                self.part_done(pending, if stored { Confirm::Acked } else { Confirm::Nacked });
             }
             Verdict::StoreAndConfirmAfter(wait) => {
                 self.store(queue, message);
                 self.after(wait, Due::Confirm(pending));
             }
-            Verdict::Refuse => self.part_stored(pending, false),
+            Verdict::Refuse => self.part_done(pending, Confirm::Nacked),
             Verdict::Withhold => {
                 let queue = queue.to_owned();
                 self.withheld.push(Withheld { pending, queue, message });
@@ -154,7 +156,7 @@ impl Broker {
         }
         let lifetime = queue.lifetime(&message.properties);
         message.expires = lifetime.map(|lifetime| Instant::now() + lifetime);
-        (message.returns, message.place) = (0, place);
+        (message.returns, message.place) = (0, (true, place));
         queue.put(message);
         if let Some(lifetime) = lifetime {
             self.after(lifetime, Due::Expire(name.to_owned()));
@@ -164,10 +166,10 @@ impl Broker {
     }
 
     /// One of the queues of a message has it, or does not take it. When all have said so, the client is told.
-    pub(super) fn part_stored(&mut self, serial: u64, stored: bool) {
+    pub(super) fn part_done(&mut self, serial: u64, confirm: Confirm) {
         let Some(pending) = self.pending.get_mut(&serial) else { return };
         pending.waiting -= 1;
-        pending.refused |= !stored;
+        pending.refused |= confirm == Confirm::Nacked;
         if pending.waiting > 0 {
             return;
         }

@@ -4,10 +4,21 @@ use amq_protocol::protocol::{BasicProperties, basic};
 use amq_protocol::types::AMQPValue;
 
 use super::broker::{Broker, Due, Refusal, Unacked};
-use super::queue::{Consumer, Reason, Stored};
+use super::queue::{Consumer, Queue, Reason, Stored};
 use super::topology::{count, not_found};
 
 const TIMED_OUT: &str = "This timeout value can be configured, see consumers doc guide to learn more";
+
+/// How a message is returned that was not done. A classic queue puts it where it was, in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Return {
+    /// Its channel is gone.
+    ToTheFront,
+    /// The client wants it to be delivered again.
+    ToTheEnd,
+    /// The client does not.
+    ForGood,
+}
 
 impl Broker {
     pub(super) fn on_basic(&mut self, channel: u64, method: basic::AMQPMethod) -> Result<(), Refusal> {
@@ -24,14 +35,14 @@ impl Broker {
             }
             M::Publish(publish) => self.begin_publish(channel, publish),
             M::Get(get) => self.get(channel, &get)?,
-            M::Ack(ack) => drop(self.take_unacked(channel, ack.delivery_tag, ack.multiple)?),
+            M::Ack(ack) => drop(self.take_unacked(channel, (ack.delivery_tag, ack.multiple))?),
             M::Nack(nack) => {
-                let unacked = self.take_unacked(channel, nack.delivery_tag, nack.multiple)?;
-                self.give_back(unacked, nack.requeue);
+                let unacked = self.take_unacked(channel, (nack.delivery_tag, nack.multiple))?;
+                self.give_back(unacked, if nack.requeue { Return::ToTheEnd } else { Return::ForGood });
             }
             M::Reject(reject) => {
-                let unacked = self.take_unacked(channel, reject.delivery_tag, false)?;
-                self.give_back(unacked, reject.requeue);
+                let unacked = self.take_unacked(channel, (reject.delivery_tag, false))?;
+                self.give_back(unacked, if reject.requeue { Return::ToTheEnd } else { Return::ForGood });
             }
             other => return Err(Refusal::new(540, format!("NOT_IMPLEMENTED - {other:?}"))),
         }
@@ -75,7 +86,7 @@ impl Broker {
             return Ok(());
         };
         let message_count = count(queue.ready.len());
-        let properties = told(&message, queue.is_quorum());
+        let properties = told(&message, queue);
         let Stored { exchange, routing_key, body, .. } = message.clone();
         let redelivered = message.returns > 0;
         let delivery_tag = self.hold(channel, name, None, (!get.no_ack).then_some(message));
@@ -104,7 +115,7 @@ impl Broker {
             if among > 1 {
                 queue.consumers.rotate_left(at + 1);
             }
-            let properties = told(&message, queue.is_quorum());
+            let properties = told(&message, queue);
             let Stored { exchange, routing_key, body, .. } = message.clone();
             let redelivered = message.returns > 0;
             let delivery_tag = self.hold(channel, name, Some(tag.clone()), (!no_ack).then_some(message));
@@ -129,7 +140,7 @@ impl Broker {
         tag
     }
 
-    fn take_unacked(&mut self, channel: u64, tag: u64, multiple: bool) -> Result<Vec<Unacked>, Refusal> {
+    fn take_unacked(&mut self, channel: u64, (tag, multiple): (u64, bool)) -> Result<Vec<Unacked>, Refusal> {
         let Some(channel) = self.channels.get_mut(&channel) else { return Ok(Vec::new()) };
         let unknown = || Refusal::new(406, format!("PRECONDITION_FAILED - unknown delivery tag {tag}"));
         let taken: Vec<Unacked> = match (multiple, tag) {
@@ -149,12 +160,16 @@ impl Broker {
         Ok(taken)
     }
 
-    /// Puts what was not done where it was, unless it came back too often, or gives it up.
-    fn give_back(&mut self, unacked: Vec<Unacked>, requeue: bool) {
+    /// Puts what was not done into its queue again, unless it came back too often, or gives it up.
+    fn give_back(&mut self, unacked: Vec<Unacked>, how: Return) {
         for Unacked { queue: name, mut message, .. } in unacked {
+            let serial = self.serial();
             let Some(queue) = self.queues.get_mut(&name) else { continue };
             message.returns += 1;
-            if !requeue {
+            if queue.is_quorum() {
+                message.place = (how == Return::ToTheEnd, serial);
+            }
+            if how == Return::ForGood {
                 self.give_up(&name, message, Reason::Rejected);
             } else if queue.delivery_limit(&self.settings).is_some_and(|limit| message.returns > limit) {
                 self.give_up(&name, message, Reason::DeliveryLimit);
@@ -179,7 +194,7 @@ impl Broker {
         let Some(channel) = self.channels.get_mut(&serial) else { return };
         channel.stuck = None;
         let unacked = std::mem::take(&mut channel.unacked).into_values().collect();
-        self.give_back(unacked, true);
+        self.give_back(unacked, Return::ToTheFront);
     }
 
     /// A delivery has been held for too long, if it is still held: the channel is closed.
@@ -196,9 +211,9 @@ impl Broker {
 }
 
 /// A message's properties as a client is told them.
-fn told(message: &Stored, is_quorum: bool) -> BasicProperties {
+fn told(message: &Stored, queue: &Queue) -> BasicProperties {
     let properties = message.properties.clone();
-    if !is_quorum || message.returns == 0 {
+    if !queue.is_quorum() || message.returns == 0 {
         return properties;
     }
     let mut headers = properties.headers().clone().unwrap_or_default();

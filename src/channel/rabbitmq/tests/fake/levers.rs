@@ -134,9 +134,14 @@ impl FakeServer {
         self.shared.with(|broker| broker.force_closed());
     }
 
-    /// New connections end at once, or not.
-    pub(crate) fn refuse_connections(&self, refuse: bool) {
-        self.shared.with(|broker| broker.refuses = refuse);
+    /// New connections end at once.
+    pub(crate) fn refuse_connections(&self) {
+        self.shared.with(|broker| broker.refuses = true);
+    }
+
+    /// New connections are served again.
+    pub(crate) fn accept_connections(&self) {
+        self.shared.with(|broker| broker.refuses = false);
     }
 
     /// Closes a channel with an error.

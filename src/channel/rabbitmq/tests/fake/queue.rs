@@ -20,8 +20,8 @@ pub(crate) struct Stored {
     pub(crate) body: Vec<u8>,
     /// How often it came back.
     pub(crate) returns: u64,
-    /// Its place in the order of the queue.
-    pub(super) place: u64,
+    /// Its place in the order of the queue: a number, behind what a quorum queue got back.
+    pub(super) place: (bool, u64),
     pub(super) expires: Option<Instant>,
 }
 
@@ -123,13 +123,16 @@ impl Queue {
         millis.into_iter().flatten().min().map(Duration::from_millis)
     }
 
-    /// How often a message may come back.
+    /// How often a message may come back. A limit below zero is none on RabbitMQ 4; on RabbitMQ 3 every return is beyond
+    /// it.
     pub(super) fn delivery_limit(&self, settings: &Settings) -> Option<u64> {
         let own = self.number("x-delivery-limit");
-        let limits = [own.and_then(|limit| u64::try_from(limit).ok()), settings.delivery_limit];
-        let default = (settings.version == Version::Four && own.is_none()).then_some(20);
-        let limit = limits.into_iter().flatten().min().or(default);
-        limit.filter(|_| self.is_quorum())
+        let limit = match (settings.version, own) {
+            (Version::Three, own) => own.map(|limit| u64::try_from(limit).unwrap_or_default()),
+            (Version::Four, Some(limit)) => u64::try_from(limit).ok(),
+            (Version::Four, None) => settings.delivery_limit.is_none().then_some(20),
+        };
+        [limit, settings.delivery_limit].into_iter().flatten().min().filter(|_| self.is_quorum())
     }
 
     /// How long a delivery may be held.
@@ -154,27 +157,9 @@ impl Queue {
             if same(current, received) {
                 continue;
             }
-            let alone = current.is_none() || received.is_none();
-            return Err(inequivalent(key, name, &shown(received, alone), &shown(current, alone)));
+            return Err(inequivalent(key, name, &shown(received, current), &shown(current, received)));
         }
         Ok(())
-    }
-}
-
-/// Whether RabbitMQ takes the arguments of a new queue.
-///
-/// # Errors
-/// What it does not take.
-pub(super) fn check_new(declare: &Declare, version: Version) -> Result<(), Refusal> {
-    let limit = declare.arguments.inner().get("x-delivery-limit").and_then(integer);
-    match limit {
-        Some(limit) if limit < 0 && version == Version::Three => {
-            let queue = declare.queue.as_str();
-            let text =
-                format!("invalid arg 'x-delivery-limit' for queue '{queue}' in vhost '/': {{value_negative,{limit}}}");
-            Err(Refusal::new(406, format!("PRECONDITION_FAILED - {text}")))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -210,7 +195,7 @@ fn inequivalent(argument: &str, queue: &str, received: &str, current: &str) -> R
 }
 
 /// A value as RabbitMQ says it; with its type if the other one is not there.
-fn shown(value: Option<&AMQPValue>, alone: bool) -> String {
+fn shown(value: Option<&AMQPValue>, other: Option<&AMQPValue>) -> String {
     let Some(value) = value else { return "none".to_owned() };
     let (text, kind) = match value {
         AMQPValue::LongString(text) => (text.to_string(), "longstr"),
@@ -219,5 +204,5 @@ fn shown(value: Option<&AMQPValue>, alone: bool) -> String {
         AMQPValue::LongInt(number) => (number.to_string(), "signedint"),
         other => (integer(other).map_or_else(|| format!("{other:?}"), |number| number.to_string()), "unsignedint"),
     };
-    if alone { format!("the value '{text}' of type '{kind}'") } else { format!("'{text}'") }
+    if other.is_none() { format!("the value '{text}' of type '{kind}'") } else { format!("'{text}'") }
 }

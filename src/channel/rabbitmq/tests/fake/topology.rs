@@ -3,7 +3,7 @@
 use amq_protocol::protocol::{AMQPClass, basic, exchange, queue};
 
 use super::broker::{Broker, Exchange, Refusal};
-use super::queue::{Queue, check_new};
+use super::queue::Queue;
 
 pub(super) fn not_found(kind: &str, name: &str) -> Refusal {
     Refusal::new(404, format!("NOT_FOUND - no {kind} '{name}' in vhost '/'"))
@@ -14,7 +14,7 @@ impl Broker {
         use exchange::AMQPMethod as M;
         let answer = match method {
             M::Declare(declare) => {
-                self.declare_exchange(declare)?;
+                self.declare_exchange(&declare)?;
                 M::DeclareOk(exchange::DeclareOk {})
             }
             M::Delete(delete) => {
@@ -27,7 +27,7 @@ impl Broker {
         Ok(())
     }
 
-    fn declare_exchange(&mut self, declare: exchange::Declare) -> Result<(), Refusal> {
+    fn declare_exchange(&mut self, declare: &exchange::Declare) -> Result<(), Refusal> {
         let (name, received) = (declare.exchange.as_str(), declare.kind.as_str());
         match self.exchanges.get(name) {
             None if declare.passive => Err(not_found("exchange", name)),
@@ -90,7 +90,6 @@ impl Broker {
         match self.queues.get(&name) {
             None if declare.passive => return Err(not_found("queue", &name)),
             None => {
-                check_new(&declare, self.settings.version)?;
                 self.queues.insert(name.clone(), Queue::new(declare));
             }
             Some(queue) if !declare.passive => queue.compare(&declare)?,

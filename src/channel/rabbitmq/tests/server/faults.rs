@@ -102,9 +102,9 @@ async fn connections_break_and_are_refused() {
     server.close_connections();
     until_lost(&connection).await;
     assert_eq!(server.connections_made(), 2);
-    server.refuse_connections(true);
+    server.refuse_connections();
     assert!(try_connect(&server.uri()).await.expect("an answer").is_err());
-    server.refuse_connections(false);
+    server.accept_connections();
     let connection = connect(&server).await;
     assert!(connection.status().connected());
 }
