@@ -36,6 +36,47 @@ async fn an_event_that_is_refused_is_published_again() {
     assert_eq!(bench.server.published(&queue("b")).len(), 1, "what was stored is not published again");
 }
 
+/// A channel that looked the leader up before an election is refused for its life: it is opened anew.
+#[tokio::test]
+async fn a_channel_that_is_refused_is_opened_anew() {
+    let mut bench = Bench::start(&["a"]).await;
+    bench.server.everywhere().nack_old();
+    assert_eq!(bench.publish("1").await, Ok(()));
+    let published = bench.server.published(&queue("a"));
+    let (first, last) = (&published[0], &published[published.len() - 1]);
+    assert_eq!((first.confirm, last.confirm, bench.server.ready(&queue("a"))), (Confirm::Nacked, Confirm::Acked, 0));
+    assert!(first.channel != last.channel);
+    assert_eq!(bench.next(0).await.event.id(), "1");
+    assert_eq!(bench.publish("2").await, Ok(()), "and stays open");
+    assert_eq!(bench.server.published(&queue("a")).len(), published.len() + 1);
+}
+
+/// A queue that answers and refuses all the same is full; what the other queue has is not published to it again.
+#[tokio::test]
+async fn a_queue_that_refuses_for_good_is_full() {
+    let bench = Bench::start(&["a", "b"]).await;
+    bench.server.queue(&queue("a")).nack_all();
+    assert_eq!(bench.publish("1").await, Err(PublishError::Full { subscription: key("a") }));
+    assert_eq!(bench.server.published(&queue("b")).len(), 1);
+    assert!(bench.counters.rabbitmq_nacked.get() > 1);
+}
+
+/// The others have the event at once, this one gets it when its queue has a leader again; nobody is told 503.
+#[tokio::test]
+async fn an_event_for_a_queue_without_leader_waits_elsewhere() {
+    let mut bench = Bench::start(&["a", "b"]).await;
+    bench.server.queue(&queue("a")).lose_leader();
+    let before = Instant::now();
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert!(before.elapsed() < Duration::from_secs(10));
+    assert_eq!(
+        (bench.next(1).await.event.id().into_owned(), bench.counters.rabbitmq_diverted.get()),
+        ("1".to_owned(), 1)
+    );
+    bench.server.queue(&queue("a")).heal();
+    assert_eq!(bench.next(0).await.event.id(), "1");
+}
+
 /// Nobody waits for longer than the limit, and nobody else waits at all.
 #[tokio::test]
 async fn a_queue_that_does_not_confirm_holds_up_no_other() {

@@ -163,9 +163,4 @@ impl FakeServer {
     pub(crate) fn delete_queue(&self, queue: &str) {
         self.shared.with(|broker| broker.drop_queue(queue));
     }
-
-    /// Deletes an exchange.
-    pub(crate) fn delete_exchange(&self, exchange: &str) {
-        self.shared.with(|broker| broker.exchanges.remove(exchange));
-    }
 }
