@@ -41,7 +41,7 @@ use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::SubscriptionSeries;
 pub use address::Address;
-use connection::{ConnectionKeeper, ConnectionPool};
+use connection::{ConnectionKeeper, ConnectionPool, Current};
 use consumer::Consumer;
 use health::{QueueHealth, QueueState};
 use outbox::Outbox;
@@ -177,6 +177,8 @@ struct Queues {
 /// The queues of all channels on RabbitMQ.
 pub struct RabbitmqBackend {
     shared: Arc<Shared>,
+    /// The connection to publish on.
+    publishing: Current,
     queues: Mutex<Queues>,
     tasks: Mutex<Tasks>,
     closing: CancellationToken,
@@ -186,17 +188,17 @@ impl RabbitmqBackend {
     /// A backend that connects at once. To be made inside a runtime.
     #[must_use]
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
-        let (publishing, current) = ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
+        let (keeper, publishing) = ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
         let (outbox, outbox_keeper) = Outbox::new(Arc::clone(&counters));
         let (pool, pool_keeper) = ConnectionPool::new(options.address.clone(), Arc::clone(&counters));
         let shared = Arc::new(Shared::new(options, outbox, pool, counters));
         let mut tasks = Tasks::default();
-        tasks.others.spawn(publishing.keep());
-        tasks.others.spawn(outbox_keeper.run(current));
+        tasks.others.spawn(keeper.keep());
+        tasks.others.spawn(outbox_keeper.run(publishing.clone()));
         tasks.others.spawn(pool_keeper.run());
         tasks.others.spawn(returned::run(Arc::clone(&shared)));
         let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
-        Self { shared, queues, tasks, closing: CancellationToken::new() }
+        Self { shared, publishing, queues, tasks, closing: CancellationToken::new() }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -210,6 +212,7 @@ impl RabbitmqBackend {
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.consumers.join_next().await.is_some() {}
         tasks.others.shutdown().await;
+        tokio::join!(self.shared.pool.close(), connection::close(&self.publishing));
     }
 
     /// Whether RabbitMQ can be published to and consumed from now.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use lapin::options::BasicQosOptions;
 use lapin::{Connection, ErrorKind};
 use tokio::sync::{mpsc, watch};
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
+use super::outbox::short;
 use crate::telemetry::counters::Counters;
 
 /// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
@@ -23,6 +25,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// How often a connection is asked for a sign of life, and how long that may take.
 const ASK_PERIOD: Duration = Duration::from_secs(1);
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
+/// For the end of a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often it is said that there is still no connection.
 const TELL_PERIOD: Duration = Duration::from_secs(60);
 /// Consumers of one connection at most. Debian's RabbitMQ allows 2,047 channels.
@@ -50,6 +54,17 @@ impl OpenConnection {
             Some(done) => done.map_err(|error| error.to_string()),
             None => Err("the connection to RabbitMQ is broken".to_owned()),
         }
+    }
+}
+
+/// Closes a connection as RabbitMQ likes it, if it answers soon.
+pub(super) async fn close(current: &Current) {
+    let open = current.borrow().clone();
+    let Some(open) = open.filter(|open| !open.broken.is_cancelled()) else { return };
+    open.broken.cancel();
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, open.connection.close(200, short("stopped"))).await;
+    if !matches!(closed, Ok(Ok(()))) {
+        tracing::debug!("A connection to RabbitMQ was not closed in order");
     }
 }
 
@@ -204,6 +219,12 @@ impl ConnectionPool {
             tracing::debug!("A connection is wanted while the process stops");
         }
         seat
+    }
+
+    /// Closes every connection.
+    pub(super) async fn close(&self) {
+        let currents: Vec<Current> = self.seats().iter().map(|seat| seat.current.clone()).collect();
+        join_all(currents.iter().map(close)).await;
     }
 
     /// A connection that is open now, whoever consumes on it.
