@@ -52,16 +52,16 @@ async fn a_consumer_that_is_cancelled_begins_again() {
 #[tokio::test]
 async fn a_server_that_is_away_is_waited_for() {
     let server = FakeServer::start().await;
-    server.refuse_connections(true);
+    server.refuse_connections();
     let bench = Bench::begin(server, &["a"], Order::Unordered);
     assert!(bench.publish("1").await.is_err() && !bench.backend.is_connected());
-    bench.server.refuse_connections(false);
+    bench.server.accept_connections();
     bench.ready(&["a"]).await;
-    bench.server.refuse_connections(true);
+    bench.server.refuse_connections();
     bench.server.drop_connections();
     eventually("the loss is seen", || !bench.backend.is_connected()).await;
     assert!(bench.publish("2").await.is_err());
-    bench.server.refuse_connections(false);
+    bench.server.accept_connections();
     bench.publish_at_last("3").await;
     assert_eq!(bench.counters.rabbitmq_disconnections.get(), 2);
 }
