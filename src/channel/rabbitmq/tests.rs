@@ -51,7 +51,7 @@ impl Bench {
         let are_consumed = |server: &FakeServer| names.iter().all(|name| !server.consumers(&queue(name)).is_empty());
         self.server.until("queues are consumed", are_consumed).await;
         let is_served = |name: &&str| self.backend.trouble(&key(name)).is_none();
-        eventually("queues are served", || names.iter().all(|name| is_served(&name))).await;
+        eventually("queues are served", || names.iter().all(is_served)).await;
     }
 
     async fn publish(&self, id: &str) -> Result<(), PublishError> {
