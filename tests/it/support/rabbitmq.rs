@@ -232,6 +232,7 @@ impl Client {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let confirm = self.channel.basic_publish(short(""), short(queue), options, body, properties);
         let confirm = confirm.await.expect("published").await.expect("confirmed");
+        assert!(confirm.is_ack(), "not stored in {queue}");
         assert!(confirm.take_message().is_none(), "there is no queue {queue}");
     }
 }
