@@ -2,6 +2,7 @@
 
 mod access;
 mod outage;
+mod parked;
 mod retries;
 mod traces;
 

@@ -86,7 +86,7 @@ impl Parking {
         lock::take(&connection, &queues, LOOKER_WAITS).await?;
         let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(ParkedLook::default()) };
         let mut look = ParkedLook { parked, ..ParkedLook::default() };
-        let mut visit = Visit::begin(&connection, &queues).await?;
+        let mut visit = Visit::to_look(&connection, &queues).await?;
         // What is parked in the meantime is left for the next time.
         for at in 0..parked {
             let is_enough = at >= u64::try_from(limit).unwrap_or(u64::MAX);
@@ -121,7 +121,7 @@ impl Parking {
         lock::take(&connection, &queues, CHANGER_WAITS).await?;
         let mut change = ParkedChange::default();
         let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(change) };
-        let mut visit = Visit::begin(&connection, &queues).await?;
+        let mut visit = Visit::to_change(&connection, &queues).await?;
         for _ in 0..parked {
             if errand.stop.is_cancelled() {
                 change.stopped = true;

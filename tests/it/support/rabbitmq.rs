@@ -140,6 +140,14 @@ impl Client {
         Self { _connection: connection, channel }
     }
 
+    /// Declares a quorum queue, as sealpost does.
+    pub(crate) async fn declare(&self, queue: &str) {
+        let mut arguments = FieldTable::default();
+        arguments.insert(short("x-queue-type"), AMQPValue::LongString("quorum".into()));
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(short(queue), durable, arguments).await.expect("declared");
+    }
+
     /// Takes a message out of a queue, if there is one.
     pub(crate) async fn take(&self, queue: &str) -> Option<(BasicProperties, Vec<u8>)> {
         let got = self.channel.basic_get(short(queue), BasicGetOptions::default()).await.expect("a queue")?;
