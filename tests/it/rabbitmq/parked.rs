@@ -82,6 +82,9 @@ async fn looks_change_nothing() {
         let count = if look < 13 { 100 } else { 150 };
         let shown = parked.run(&["show", &name]).await;
         assert_eq!(ids(&shown.stdout), all(count), "look {look}: {}", shown.stderr);
+        if look % 3 > 0 {
+            continue;
+        }
         // Those that are too young stay as well.
         let kept = parked.run(&["replay", &name, "--older-than", "P3000D"]).await;
         assert_eq!(kept.stdout, format!("subscription {name}: 0 replayed\n"), "{}", kept.stderr);

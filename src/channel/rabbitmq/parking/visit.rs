@@ -1,16 +1,15 @@
 //! One pass over a parking queue that leaves what stays as it was, however often it is done.
 //!
-//! A message that is given back counts as a delivery that failed, of which RabbitMQ allows some before it drops the
-//! message. So a message that has none yet is given back, and one that has is published again instead, to the same queue,
-//! and acknowledged when that is confirmed. Since such a message comes to the end of the queue, all that are behind it
-//! have to follow, and those before it are given back to the head, so that the order stays. Only a few are given back, the
-//! others are published again as well: RabbitMQ forgets the order of many.
+//! A message that is given back to its queue counts as a delivery that failed, of which RabbitMQ allows some before it
+//! drops the message; and it comes back to the head of the queue or to its end, as there is a limit for that or not. So
+//! nothing is given back: what stays is published again to the same queue, and acknowledged when that is confirmed. Since
+//! it comes to the end of the queue, all that are behind it have to follow, so that the order stays.
 
 use std::collections::VecDeque;
 
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
 
 use super::{Queues, answer, unavailable};
@@ -18,10 +17,8 @@ use crate::channel::parked::ParkedError;
 use crate::channel::rabbitmq::message;
 use crate::channel::rabbitmq::outbox::short;
 
-/// Messages that a look gives back at most.
-const HEAD: usize = WINDOW;
 /// Messages that wait for their confirm, and then are acknowledged together. RabbitMQ keeps what a channel has told a
-/// quorum queue beyond 32 things at once to itself: it does so in any order, and forgets it when the channel is closed.
+/// quorum queue beyond 32 things at once to itself, and forgets it when the channel is closed.
 const WINDOW: usize = 16;
 /// Bytes of messages that wait for their confirm.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
@@ -30,15 +27,8 @@ const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// A pass over a parking queue.
 pub(super) struct Visit<'q> {
+    channel: Channel,
     queues: &'q Queues<'q>,
-    /// Where those come by that are given back; nothing else waits there that could change their order.
-    head: Channel,
-    /// Where all others come by.
-    rest: Channel,
-    /// Those that are given back at the end, in their order.
-    back: Vec<Acker>,
-    /// Whether those that stay are published again from now on.
-    turning: bool,
     /// Those that wait for their confirm.
     published: VecDeque<Published>,
     bytes: usize,
@@ -52,38 +42,23 @@ struct Published {
 }
 
 impl<'q> Visit<'q> {
-    /// Begins at the head of the queue, to look only.
-    pub(super) async fn to_look(connection: &Connection, queues: &'q Queues<'q>) -> Result<Self, ParkedError> {
-        let (head, rest) = (open(connection).await?, open(connection).await?);
-        Ok(Self { queues, head, rest, back: Vec::new(), turning: false, published: VecDeque::new(), bytes: 0 })
-    }
-
-    /// Begins at the head of the queue, to change something. What stays is published again.
-    pub(super) async fn to_change(connection: &Connection, queues: &'q Queues<'q>) -> Result<Self, ParkedError> {
-        Ok(Self { turning: true, ..Self::to_look(connection, queues).await? })
-    }
-
-    /// Whether what stays is published again from now on.
-    pub(super) fn is_turning(&self) -> bool {
-        self.turning
+    /// Begins at the head of the queue.
+    pub(super) async fn begin(connection: &Connection, queues: &'q Queues<'q>) -> Result<Self, ParkedError> {
+        let channel = answer(connection.create_channel()).await?;
+        answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        Ok(Self { channel, queues, published: VecDeque::new(), bytes: 0 })
     }
 
     /// The next message; `None` if there is none.
     pub(super) async fn next(&self) -> Result<Option<Delivery>, ParkedError> {
-        let channel = if self.turning { &self.rest } else { &self.head };
-        let got = channel.basic_get(short(&self.queues.parked), BasicGetOptions::default());
+        let got = self.channel.basic_get(short(&self.queues.parked), BasicGetOptions::default());
         Ok(answer(got).await?.map(|got| got.delivery))
     }
 
     /// Leaves a message where it is.
     pub(super) async fn leave(&mut self, message: Delivery) -> Result<(), ParkedError> {
-        self.turning |= self.back.len() >= HEAD || is_counted(&message.properties);
-        if self.turning {
-            let properties = uncounted(message.properties.clone());
-            return self.publish(self.queues.parked.clone(), properties, message).await;
-        }
-        self.back.push(message.acker);
-        Ok(())
+        let properties = uncounted(message.properties.clone());
+        self.publish(self.queues.parked.clone(), properties, message).await
     }
 
     /// Puts a message into the queue of its subscription.
@@ -99,7 +74,7 @@ impl<'q> Visit<'q> {
 
     async fn publish(&mut self, to: String, properties: BasicProperties, message: Delivery) -> Result<(), ParkedError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let published = self.rest.basic_publish(short(""), short(&to), options, &message.data, properties);
+        let published = self.channel.basic_publish(short(""), short(&to), options, &message.data, properties);
         let confirm = answer(published).await?;
         self.bytes += message.data.len();
         self.published.push_back(Published { to, confirm, acker: message.acker });
@@ -122,33 +97,11 @@ impl<'q> Visit<'q> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Gives back what is to be given back.
+    /// Waits for what was published.
     pub(super) async fn end(mut self) -> Result<(), ParkedError> {
         self.confirmed().await?;
-        for acker in std::mem::take(&mut self.back) {
-            answer(acker.nack(BasicNackOptions { requeue: true, multiple: false })).await?;
-        }
         // Answered when RabbitMQ has read all that was before.
-        answer(self.head.close(200, short("done"))).await?;
-        answer(self.rest.close(200, short("done"))).await
-    }
-}
-
-async fn open(connection: &Connection) -> Result<Channel, ParkedError> {
-    let channel = answer(connection.create_channel()).await?;
-    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-    Ok(channel)
-}
-
-/// Whether a delivery of the message has failed before.
-fn is_counted(properties: &BasicProperties) -> bool {
-    let headers = properties.headers().as_ref().map(FieldTable::inner);
-    match headers.and_then(|headers| headers.get("x-delivery-count")) {
-        None => false,
-        Some(AMQPValue::LongLongInt(count)) => *count > 0,
-        Some(AMQPValue::LongInt(count)) => *count > 0,
-        Some(AMQPValue::LongUInt(count)) => *count > 0,
-        Some(_) => true,
+        answer(self.channel.close(200, short("done"))).await
     }
 }
 
