@@ -231,12 +231,17 @@ async fn rabbitmq_is_away() {
     let by_socket = Parked::with(&["--admin-socket", socket.to_str().expect("a path")]);
     assert_eq!(by_socket.run(&["list"]).await.stdout, format!("subscription {namespace}/a: 0\n"));
     node.stop();
-    for parked in [by_socket, direct(&node.uri, &manifests)] {
+    let mut told = Vec::new();
+    for parked in [by_socket.clone(), direct(&node.uri, &manifests)] {
         for arguments in [&["list"][..], &["show", "away/a"], &["replay"], &["drop", "--yes"]] {
-            let told = parked.run(arguments).await;
-            assert!(told.code == Some(1) && told.stderr.contains("RabbitMQ"), "{told:?}");
+            told.push(parked.run(arguments).await);
         }
     }
+    node.restart();
+    for told in told {
+        assert!(told.code == Some(1) && told.stderr.contains("RabbitMQ"), "{told:?}");
+    }
+    assert_eq!(by_socket.run(&["list"]).await.stdout, format!("subscription {namespace}/a: 0\n"), "it is asked anew");
 }
 
 /// Nobody runs yet: no queue at all counts nothing, and there is nowhere to replay to.
