@@ -92,12 +92,10 @@ impl Parking {
             close(connection).await;
             return Ok(look);
         }
-        let mut visit = Visit::begin(&connection, &queues).await?;
+        let mut visit = Visit::begin(&connection, &queues, look.parked).await?;
         // What is parked in the meantime is left for the next time. All are passed, so that they keep their order.
-        for at in 0..look.parked {
-            let message = if errand.stop.is_cancelled() { None } else { visit.next().await? };
-            let Some(message) = message else { break };
-            if at < u64::try_from(limit).unwrap_or(u64::MAX) {
+        while let Some(message) = visit.next(&errand.stop).await? {
+            if look.looked < u64::try_from(limit).unwrap_or(u64::MAX) {
                 look.looked += 1;
                 if errand.is_meant(message::remark(&message.properties).parked_at) {
                     look.events.push(describe(&message.properties, &message.data));
@@ -123,13 +121,8 @@ impl Parking {
         lock::take(&connection, &queues, CHANGER_WAITS).await?;
         let mut change = ParkedChange::default();
         let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(change) };
-        let mut visit = Visit::begin(&connection, &queues).await?;
-        for _ in 0..parked {
-            if errand.stop.is_cancelled() {
-                change.stopped = true;
-                break;
-            }
-            let Some(message) = visit.next().await? else { break };
+        let mut visit = Visit::begin(&connection, &queues, parked).await?;
+        while let Some(message) = visit.next(&errand.stop).await? {
             if !errand.is_meant(message::remark(&message.properties).parked_at) {
                 visit.leave(message).await?;
                 continue;
@@ -140,6 +133,7 @@ impl Parking {
             }
             change.done += 1;
         }
+        change.stopped = errand.stop.is_cancelled() && visit.is_cut_short();
         visit.end().await?;
         close(connection).await;
         Ok(change)

@@ -7,31 +7,45 @@
 
 use std::collections::VecDeque;
 
+use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
+use tokio_util::sync::CancellationToken;
 
-use super::{Queues, answer, unavailable};
+use super::{LIMIT, Queues, answer, unavailable};
 use crate::channel::parked::ParkedError;
 use crate::channel::rabbitmq::message;
 use crate::channel::rabbitmq::outbox::short;
 
-/// Messages that wait for their confirm, and then are acknowledged together. RabbitMQ keeps what a channel has told a
+/// Messages that are held, and wait for their confirm, and then are acknowledged together. RabbitMQ keeps what a channel has told a
 /// quorum queue beyond 32 things at once to itself, and forgets it when the channel is closed.
-const WINDOW: usize = 16;
+const WINDOW: u16 = 16;
 /// Bytes of messages that wait for their confirm.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Headers that RabbitMQ adds when it delivers a message again.
 const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// A pass over a parking queue.
+/// A pass over a parking queue. It never holds a message beyond those that were there at its beginning, which would have
+/// to be given back: it acknowledges the last ones only when all have come.
 pub(super) struct Visit<'q> {
     channel: Channel,
     queues: &'q Queues<'q>,
-    /// Those that wait for their confirm.
+    messages: Consumer,
+    /// Messages that are still to come, and that may still be acknowledged before all have.
+    coming: u64,
+    acknowledgeable: u64,
+    /// Whether no more are let come.
+    cancelled: bool,
+    /// Those that wait for their confirm, and their bytes.
     published: VecDeque<Published>,
     bytes: usize,
+    /// Those that are done with.
+    done: VecDeque<Acker>,
 }
 
 /// A message that was published, to be acknowledged where it was when that is confirmed.
@@ -42,17 +56,66 @@ struct Published {
 }
 
 impl<'q> Visit<'q> {
-    /// Begins at the head of the queue.
-    pub(super) async fn begin(connection: &Connection, queues: &'q Queues<'q>) -> Result<Self, ParkedError> {
+    /// Begins at the head of the queue, which has so many messages.
+    pub(super) async fn begin(
+        connection: &Connection,
+        queues: &'q Queues<'q>,
+        messages: u64,
+    ) -> Result<Self, ParkedError> {
         let channel = answer(connection.create_channel()).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { channel, queues, published: VecDeque::new(), bytes: 0 })
+        let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
+        answer(channel.basic_qos(window, BasicQosOptions::default())).await?;
+        let (queue, options, arguments) =
+            (short(&queues.parked), BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = answer(channel.basic_consume(queue, short("look"), options, arguments)).await?;
+        let acknowledgeable = messages.saturating_sub(u64::from(window));
+        Ok(Self {
+            channel,
+            queues,
+            messages: consumer,
+            coming: messages,
+            acknowledgeable,
+            cancelled: false,
+            published: VecDeque::new(),
+            bytes: 0,
+            done: VecDeque::new(),
+        })
     }
 
-    /// The next message; `None` if there is none.
-    pub(super) async fn next(&self) -> Result<Option<Delivery>, ParkedError> {
-        let got = self.channel.basic_get(short(&self.queues.parked), BasicGetOptions::default());
-        Ok(answer(got).await?.map(|got| got.delivery))
+    /// The next message; `None` if all have come, or those that were on their way when it was told to stop.
+    pub(super) async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Delivery>, ParkedError> {
+        if self.coming == 0 {
+            return Ok(None);
+        }
+        if stop.is_cancelled() {
+            self.let_none_come().await?;
+        }
+        let mut next = tokio::time::timeout(LIMIT, self.messages.next()).await;
+        if next.is_err() {
+            // Somebody has taken them.
+            self.let_none_come().await?;
+            next = Ok(self.messages.next().await);
+        }
+        let Ok(Some(message)) = next else { return Ok(None) };
+        self.coming -= 1;
+        if self.coming == 0 {
+            self.let_none_come().await?;
+        }
+        message.map(Some).map_err(unavailable)
+    }
+
+    /// Whether it has not come to the last message.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.coming > 0
+    }
+
+    /// Lets no more messages come than those that are on their way already.
+    async fn let_none_come(&mut self) -> Result<(), ParkedError> {
+        if std::mem::replace(&mut self.cancelled, true) {
+            return Ok(());
+        }
+        answer(self.channel.basic_cancel(short("look"), BasicCancelOptions::default())).await
     }
 
     /// Leaves a message where it is.
@@ -69,7 +132,18 @@ impl<'q> Visit<'q> {
 
     /// Deletes a message.
     pub(super) async fn discard(&mut self, message: Delivery) -> Result<(), ParkedError> {
-        answer(message.acker.ack(BasicAckOptions::default())).await.map(drop)
+        self.done.push_back(message.acker);
+        self.acknowledge(false).await
+    }
+
+    /// Acknowledges what is done with, as far as that lets no further message come.
+    async fn acknowledge(&mut self, is_end: bool) -> Result<(), ParkedError> {
+        while is_end || self.acknowledgeable > 0 {
+            let Some(acker) = self.done.pop_front() else { break };
+            self.acknowledgeable = self.acknowledgeable.saturating_sub(1);
+            answer(acker.ack(BasicAckOptions::default())).await?;
+        }
+        Ok(())
     }
 
     async fn publish(&mut self, to: String, properties: BasicProperties, message: Delivery) -> Result<(), ParkedError> {
@@ -78,28 +152,34 @@ impl<'q> Visit<'q> {
         let confirm = answer(published).await?;
         self.bytes += message.data.len();
         self.published.push_back(Published { to, confirm, acker: message.acker });
-        if self.published.len() >= WINDOW || self.bytes >= WINDOW_BYTES { self.confirmed().await } else { Ok(()) }
+        if self.published.len() >= usize::from(WINDOW) || self.bytes >= WINDOW_BYTES {
+            self.confirmed().await
+        } else {
+            Ok(())
+        }
     }
 
-    /// Acknowledges what was published, each when its queue has it.
+    /// Is done with what was published, each when its queue has it.
     async fn confirmed(&mut self) -> Result<(), ParkedError> {
         self.bytes = 0;
         let mut failed = None;
         while let Some(Published { to, confirm, acker }) = self.published.pop_front() {
             match answer(confirm).await? {
-                Confirmation::Ack(None) => drop(answer(acker.ack(BasicAckOptions::default())).await?),
+                Confirmation::Ack(None) => self.done.push_back(acker),
                 Confirmation::Ack(Some(_)) => failed = Some(unavailable(format!("the queue {to} is gone"))),
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
                     failed = Some(unavailable(format!("the queue {to} did not take a message")));
                 }
             }
         }
+        self.acknowledge(false).await?;
         failed.map_or(Ok(()), Err)
     }
 
     /// Waits for what was published.
     pub(super) async fn end(mut self) -> Result<(), ParkedError> {
         self.confirmed().await?;
+        self.acknowledge(true).await?;
         // Answered when RabbitMQ has read all that was before.
         answer(self.channel.close(200, short("done"))).await
     }
