@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{channel, on, queue, subscription, take_events};
+use crate::support::amqp_proxy::Proxy;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::parked::{Parked, ended};
 use crate::support::rabbitmq::{Client, Node, namespace, shared};
@@ -264,23 +265,23 @@ async fn queues_that_are_not_there() {
 /// Interrupted in its middle, by Ctrl-C, by the loss of its connection, or killed: what was not replayed is still there.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_replay_loses_nothing() {
-    let (node, namespace) = (Node::start(), "interrupted");
-    let (manifests, name) = (manifests(namespace), format!("{namespace}/a"));
-    let (main, count) = (queue(namespace, "a"), 1_500);
-    park(&node.uri, namespace, 0..count).await;
-    let parked = direct(&node.uri, &manifests);
-    for fault in ["interrupt", "connections", "kill"] {
-        let before = Client::ready(&node.uri, &main).await.expect("a queue");
-        let child = parked.start(&["replay", &name]);
+    let (uri, namespace) = (shared(), namespace());
+    let (manifests, name) = (manifests(&namespace), format!("{namespace}/a"));
+    let (main, count) = (queue(&namespace, "a"), 1_500);
+    park(&uri, &namespace, 0..count).await;
+    for fault in ["interrupt", "connection", "kill"] {
+        let proxy = Proxy::start(&uri).await;
+        let before = Client::ready(&uri, &main).await.expect("a queue");
+        let child = direct(&proxy.uri, &manifests).start(&["replay", &name]);
         let pid = Pid::from_raw(i32::try_from(child.id().expect("it runs")).expect("a pid")).expect("a pid");
         let deadline = Instant::now() + SOON;
-        while Client::ready(&node.uri, &main).await == Some(before) {
+        while Client::ready(&uri, &main).await == Some(before) {
             assert!(Instant::now() < deadline, "{fault}: nothing is replayed");
         }
         match fault {
             "interrupt" => kill_process(pid, Signal::INT).expect("signalled"),
             "kill" => kill_process(pid, Signal::KILL).expect("signalled"),
-            _ => drop(node.ctl(&["close_all_connections", "test"])),
+            _ => drop(proxy),
         }
         let told = ended(child).await;
         assert_ne!(told.code, Some(0), "{fault}: it was in its middle");
@@ -288,9 +289,10 @@ async fn an_interrupted_replay_loses_nothing() {
             assert!(told.stdout.contains("stopped before the end"), "{told:?}");
         }
     }
+    let parked = direct(&uri, &manifests);
     let last = eventually_last(&parked, &name).await;
     assert_eq!(last.code, Some(0), "{last:?}");
-    let client = Client::new(&node.uri).await;
+    let client = Client::new(&uri).await;
     let mut found = Vec::new();
     while let Some((properties, _)) = client.take(&main).await {
         found.push(crate::support::rabbitmq::header(&properties, "cloudEvents_id").expect("an id"));

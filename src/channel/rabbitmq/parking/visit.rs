@@ -133,14 +133,14 @@ impl<'q> Visit<'q> {
     /// Deletes a message.
     pub(super) async fn discard(&mut self, message: Delivery) -> Result<(), ParkedError> {
         self.done.push_back(message.acker);
-        self.acknowledge(false).await
+        self.acknowledge().await
     }
 
     /// Acknowledges what is done with, as far as that lets no further message come.
-    async fn acknowledge(&mut self, is_end: bool) -> Result<(), ParkedError> {
-        while is_end || self.acknowledgeable > 0 {
+    async fn acknowledge(&mut self) -> Result<(), ParkedError> {
+        while self.acknowledgeable > 0 {
             let Some(acker) = self.done.pop_front() else { break };
-            self.acknowledgeable = self.acknowledgeable.saturating_sub(1);
+            self.acknowledgeable -= 1;
             answer(acker.ack(BasicAckOptions::default())).await?;
         }
         Ok(())
@@ -172,14 +172,16 @@ impl<'q> Visit<'q> {
                 }
             }
         }
-        self.acknowledge(false).await?;
+        self.acknowledge().await?;
         failed.map_or(Ok(()), Err)
     }
 
     /// Waits for what was published.
     pub(super) async fn end(mut self) -> Result<(), ParkedError> {
         self.confirmed().await?;
-        self.acknowledge(true).await?;
+        self.let_none_come().await?;
+        self.acknowledgeable = u64::MAX;
+        self.acknowledge().await?;
         // Answered when RabbitMQ has read all that was before.
         answer(self.channel.close(200, short("done"))).await
     }
