@@ -244,7 +244,12 @@ impl RabbitmqBackend {
             stop: self.closing.child_token(),
         });
         self.shared.opened(&queue);
-        let consume = Consumer { queue: Arc::clone(&queue), shared: Arc::clone(&self.shared), messages };
+        let consume = Consumer {
+            queue: Arc::clone(&queue),
+            shared: Arc::clone(&self.shared),
+            messages,
+            told: AtomicBool::new(false),
+        };
         let mut tasks = self.tasks();
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
@@ -321,7 +326,8 @@ impl ChannelBackend for RabbitmqBackend {
         if self.shared.counters.rabbitmq.blocked.get() > 0 {
             return Some(trouble::BLOCKED.to_owned());
         }
-        let state = self.queues().open.get(subscription).map(|queue| queue.health.state());
+        let has_begun = |queue: &&Arc<Queue>| queue.begun.load(Ordering::Acquire) > 0;
+        let state = self.queues().open.get(subscription).filter(has_begun).map(|queue| queue.health.state());
         match state {
             None | Some(QueueState::Undeclared) => Some(trouble::NOT_DECLARED.to_owned()),
             Some(QueueState::Away) => Some(trouble::NO_ANSWER.to_owned()),

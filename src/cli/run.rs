@@ -112,8 +112,8 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE", env = "SEALPOST_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
 
-    /// Unix socket, mode 0600, on which whoever can open it may do everything [default: admin.sock in --state-dir; with
-    /// --kubernetes none]
+    /// Unix socket, mode 0600, on which whoever can open it may do everything [default: admin.sock in the state directory;
+    /// with --kubernetes none]
     #[arg(long, value_name = "PATH", env = "SEALPOST_ADMIN_SOCKET")]
     pub admin_socket: Option<PathBuf>,
 

@@ -26,6 +26,7 @@ mod limits;
 mod load;
 mod metrics;
 mod observability;
+mod operators;
 mod python;
 mod rabbitmq;
 mod receive;

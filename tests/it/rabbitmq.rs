@@ -5,6 +5,7 @@ mod cluster;
 mod kept;
 mod likeness;
 mod outage;
+mod parked;
 mod ready;
 mod retries;
 mod traces;

@@ -5,6 +5,7 @@ pub(crate) mod chromium;
 pub(crate) mod cluster;
 pub(crate) mod collector;
 pub(crate) mod dispatcher;
+pub(crate) mod parked;
 pub(crate) mod pki;
 pub(crate) mod pod;
 pub(crate) mod rabbitmq;

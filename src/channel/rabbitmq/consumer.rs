@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +50,8 @@ pub(super) struct Consumer {
     pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
     pub(super) messages: mpsc::Sender<Box<Message>>,
+    /// Whether it was said that the queue is not consumed, and it still is not.
+    pub(super) told: AtomicBool,
 }
 
 /// Why a queue is not consumed.
@@ -79,14 +81,14 @@ impl Consumer {
     pub(super) async fn run(self) {
         let stop = self.queue.stop.clone();
         let Some(mut seat) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
-        let (mut pause, mut told, mut finishing) = (PAUSE, false, JoinSet::new());
+        let (mut pause, mut finishing) = (PAUSE, JoinSet::new());
         while let Some(connection) = self.next_connection(&mut seat.current.clone()).await {
             let begun = self.queue.begun.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
-            match self.consume(&connection, told, &mut finishing).await {
+            match self.consume(&connection, &mut finishing).await {
                 Ok(()) => {}
                 Err(ConsumerFailure::Cancelled) => {
-                    self.tell("the queue was deleted, or its consumer cancelled", false);
+                    self.tell("the queue was deleted, or its consumer cancelled");
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
                     continue;
                 }
@@ -98,10 +100,9 @@ impl Consumer {
                 }
                 Err(ConsumerFailure::Other(reason)) => {
                     if self.queue.begun.load(Ordering::Acquire) != begun {
-                        (pause, told) = (PAUSE, false);
+                        pause = PAUSE;
                     }
-                    self.tell(&reason, told);
-                    told = true;
+                    self.tell(&reason);
                 }
             }
             stop.run_until_cancelled(tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64()))).await;
@@ -111,13 +112,13 @@ impl Consumer {
     }
 
     /// Says why the queue is not consumed: once, until it is.
-    fn tell(&self, reason: &str, told: bool) {
+    fn tell(&self, reason: &str) {
         self.shared.counters.rabbitmq_consumers_restarted.increment();
         let queue = &self.queue.place.queue;
         if self.shared.hold.learn(reason) {
             tracing::warn!(queue, reason, held_at_most = ?self.shared.hold.get(), "RabbitMQ's consumer timeout is shorter than was known: messages are held for less time from now on");
         }
-        if told {
+        if self.told.swap(true, Ordering::AcqRel) {
             tracing::debug!(queue, reason, "Consumer is gone, beginning again");
         } else {
             tracing::warn!(queue, reason, "Consumer is gone, beginning again");
@@ -135,12 +136,11 @@ impl Consumer {
     async fn consume(
         &self,
         connection: &Arc<OpenConnection>,
-        told: bool,
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
         let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
         let Some((channel, mut deliveries)) = begun.transpose()? else { return Ok(()) };
-        if told {
+        if self.told.swap(false, Ordering::AcqRel) {
             tracing::info!(queue = self.queue.place.queue, "Consumer is back");
         }
         let revoked = CancellationToken::new();
@@ -227,6 +227,13 @@ impl Consumer {
     }
 }
 
+/// A message that is no event.
+struct Unreadable {
+    tag: u64,
+    reason: String,
+    message: Encoded,
+}
+
 /// Receives what comes over one channel.
 struct Receiver<'c> {
     consumer: &'c Consumer,
@@ -241,7 +248,7 @@ struct Receiver<'c> {
 impl Receiver<'_> {
     /// Hands messages to the worker until something breaks.
     async fn run(mut self, deliveries: &mut lapin::Consumer) -> Result<(), ConsumerFailure> {
-        let Consumer { queue, shared, messages } = self.consumer;
+        let Consumer { queue, shared, messages, .. } = self.consumer;
         let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
         let mut watch = tokio::time::interval_at(Instant::now() + FIRST_WATCH, WATCH);
@@ -262,7 +269,8 @@ impl Receiver<'_> {
                     let Some((delivery, came)) = waiting.pop_front() else { continue };
                     match self.read(delivery, came) {
                         Ok(message) => place.send(message),
-                        Err((tag, reason, message)) => parking.push(Box::pin(async move {
+                        Err(unreadable) => parking.push(Box::pin(async move {
+                            let Unreadable { tag, reason, message } = *unreadable;
                             self.consumer.park(reason, message).await;
                             tag
                         })),
@@ -293,15 +301,16 @@ impl Receiver<'_> {
         }
     }
 
-    /// A message as its worker gets it; one that is no event, with its delivery tag and what is wrong.
-    fn read(&self, delivery: Delivery, came: Instant) -> Result<Box<Message>, (u64, String, Encoded)> {
+    /// A message as its worker gets it, if it is an event.
+    fn read(&self, delivery: Delivery, came: Instant) -> Result<Box<Message>, Box<Unreadable>> {
         let Consumer { queue, shared, .. } = self.consumer;
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
         let (event, note, stage) = match stage::decode(&properties, data.clone()) {
             Ok(decoded) => decoded,
             Err(error) => {
-                return Err((delivery_tag, format!("not an event: {error}"), Encoded { properties, body: data }));
+                let (reason, message) = (format!("not an event: {error}"), Encoded { properties, body: data });
+                return Err(Box::new(Unreadable { tag: delivery_tag, reason, message }));
             }
         };
         let attempts = note.attempts.max(queue.attempts_before(&event));

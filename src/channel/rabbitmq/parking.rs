@@ -84,19 +84,19 @@ impl Parking {
 
     async fn look(&self, owner: &ParkedOwner, limit: usize, errand: &ParkedErrand) -> Result<ParkedLook, ParkedError> {
         let (connection, queues) = (self.open().await?, Queues::of(owner));
-        lock::take(&connection, &queues, LOOKER_WAITS).await?;
-        let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(ParkedLook::default()) };
-        let mut look = ParkedLook { parked, ..ParkedLook::default() };
-        let mut visit = Visit::begin(&connection, &queues).await?;
-        // What is parked in the meantime is left for the next time.
-        for at in 0..parked {
-            let is_enough = at >= u64::try_from(limit).unwrap_or(u64::MAX);
-            // Once some are published again, all behind them have to be: else they would change places.
-            if errand.stop.is_cancelled() || (is_enough && !visit.is_turning()) {
-                break;
-            }
-            let Some(message) = visit.next().await? else { break };
-            if !is_enough {
+        let mut look = ParkedLook::default();
+        if limit > 0 {
+            lock::take(&connection, &queues, LOOKER_WAITS).await?;
+        }
+        look.parked = count(&connection, queues.parked.clone()).await?.unwrap_or_default();
+        if limit == 0 || look.parked == 0 {
+            close(connection).await;
+            return Ok(look);
+        }
+        let mut visit = Visit::begin(&connection, &queues, look.parked).await?;
+        // What is parked in the meantime is left for the next time. All are passed, so that they keep their order.
+        while let Some(message) = visit.next(&errand.stop).await? {
+            if look.looked < u64::try_from(limit).unwrap_or(u64::MAX) {
                 look.looked += 1;
                 if errand.is_meant(message::remark(&message.properties).parked_at) {
                     look.events.push(describe(&message.properties, &message.data));
@@ -122,13 +122,8 @@ impl Parking {
         lock::take(&connection, &queues, CHANGER_WAITS).await?;
         let mut change = ParkedChange::default();
         let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(change) };
-        let mut visit = Visit::begin(&connection, &queues).await?;
-        for _ in 0..parked {
-            if errand.stop.is_cancelled() {
-                change.stopped = true;
-                break;
-            }
-            let Some(message) = visit.next().await? else { break };
+        let mut visit = Visit::begin(&connection, &queues, parked).await?;
+        while let Some(message) = visit.next(&errand.stop).await? {
             if !errand.is_meant(message::remark(&message.properties).parked_at) {
                 visit.leave(message).await?;
                 continue;
@@ -139,6 +134,7 @@ impl Parking {
             }
             change.done += 1;
         }
+        change.stopped = errand.stop.is_cancelled() && visit.is_cut_short();
         visit.end().await?;
         close(connection).await;
         Ok(change)

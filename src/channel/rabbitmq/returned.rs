@@ -39,7 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut connections = seat.current.clone();
     while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
         if let Some(connection) = connection
-            && let Err(error) = consume(&shared, &connection).await
+            && let Err(error) = Box::pin(consume(&shared, &connection)).await
         {
             tracing::debug!(queue = names::RETURNED, error, "Consumer is gone, beginning again");
         }
@@ -72,8 +72,9 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
             },
             Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error.to_string())?,
             _ = rescue.tick() => {
-                let rescued = tokio::time::timeout(TIMEOUT, connection.run(rescue_parked(shared, connection)));
-                rescued.await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
+                let rescue = Box::pin(rescue_parked(shared, connection));
+                let rescued = tokio::time::timeout(TIMEOUT, connection.run(rescue)).await;
+                rescued.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
             }
             () = connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
         }

@@ -4,6 +4,7 @@
 //! No queue is left to RabbitMQ's defaults for what it may drop: the limit of deliveries is out of reach, and whatever it gives up all the same goes to [`names::RETURNED`], confirmed, and is moved on from there.
 
 use std::collections::HashSet;
+use std::sync::{MutexGuard, PoisonError};
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -93,13 +94,13 @@ impl Topology {
     ) -> lapin::Result<Channel> {
         loop {
             let channel = connection.create_channel().await?;
-            let passive = self.is_foreign(name);
+            let passive = self.foreign().contains(name);
             let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
             match channel.queue_declare(short(name), options, self.arguments(purpose)).await {
                 Ok(_queue) => return Ok(channel),
-                Err(error) if passive && is_missing(&error) => self.set_foreign(name, false),
+                Err(error) if passive && is_missing(&error) => drop(self.foreign().remove(name)),
                 Err(error) if !passive && is_other(&error) => {
-                    self.set_foreign(name, true);
+                    self.foreign().insert(name.to_owned());
                     let vhost = connection.status().vhost();
                     report_foreign(name, vhost.as_str(), &error);
                 }
@@ -139,18 +140,8 @@ impl Topology {
         self.waits.lock().await.remove(&seconds);
     }
 
-    fn is_foreign(&self, name: &str) -> bool {
-        self.foreign.lock().is_ok_and(|foreign| foreign.contains(name))
-    }
-
-    fn set_foreign(&self, name: &str, is_foreign: bool) {
-        if let Ok(mut foreign) = self.foreign.lock() {
-            if is_foreign {
-                foreign.insert(name.to_owned())
-            } else {
-                foreign.remove(name)
-            };
-        }
+    fn foreign(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.foreign.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn arguments(&self, purpose: QueuePurpose) -> FieldTable {

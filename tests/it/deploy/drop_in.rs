@@ -223,17 +223,23 @@ fn patches_change_the_image_only() {
     }
 }
 
-/// control-plane.md 11.4: InMemoryChannels on RabbitMQ need a ConfigMap and a connection, and no other right.
+/// control-plane.md 11.4: InMemoryChannels on RabbitMQ need a ConfigMap and a connection, and no other right; and a
+/// place for the admin socket, for who looks after parked events.
 #[test]
 fn the_backend_is_a_config_map_and_a_connection() {
     let config = one("kubernetes/rabbitmq-backend", "ConfigMap", "config-imc-backend");
     assert_eq!(config["data"]["default-backend"], "memory", "applying it changes nothing by itself");
     assert_eq!(keys(&config["data"]), ["default-backend", "namespaces"]);
     let patch = one("kubernetes/rabbitmq-backend", "Deployment", "imc-dispatcher");
-    assert_eq!(keys(container(&patch)), ["env", "name"]);
+    assert_eq!(keys(container(&patch)), ["env", "name", "volumeMounts"]);
+    let socket = super::objects::admin_socket();
+    assert_eq!(
+        (&patch["spec"]["template"]["spec"]["volumes"], &container(&patch)["volumeMounts"]),
+        (&socket.0, &socket.1)
+    );
     let own = one("kubernetes/rabbitmq-channel", "Deployment", "sealpost-rabbitmq-dispatcher");
     for variable in list(&container(&patch)["env"]) {
         assert!(list(&container(&own)["env"]).contains(variable), "the same Secret as for channels of their own kind");
     }
-    assert_eq!(list(&container(&patch)["env"]).len(), 3);
+    assert_eq!(list(&container(&patch)["env"]).len(), 4);
 }

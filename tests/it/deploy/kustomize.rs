@@ -106,12 +106,22 @@ fn components_change_what_they_say() {
         let mut written = super::objects::one("kubernetes/drop-in/complete", "Deployment", &name);
         assert_eq!(container(&object)["image"], "registry.example/sealpost:9.9.9", "{name}");
         images += 1;
-        let added = |variable: &Value| text(&variable["name"]).starts_with("SEALPOST_RABBITMQ_");
+        let added = |variable: &Value| {
+            let name = text(&variable["name"]);
+            name.starts_with("SEALPOST_RABBITMQ_") || name == "SEALPOST_ADMIN_SOCKET"
+        };
         let env = |object: &Value| list(&container(object)["env"]).to_vec();
         let extra = env(&object).iter().filter(|variable| added(variable)).count();
-        assert_eq!(extra, if name == "imc-dispatcher" { 3 } else { 0 }, "{name}");
+        assert_eq!(extra, if name == "imc-dispatcher" { 4 } else { 0 }, "{name}");
         let rest: Vec<Value> = env(&object).into_iter().filter(|variable| !added(variable)).collect();
         assert_eq!(rest, env(&written), "{name}");
+        if name == "imc-dispatcher" {
+            let pod = &mut object["spec"]["template"]["spec"];
+            let volumes = pod.as_object_mut().and_then(|pod| pod.remove("volumes")).expect("volumes");
+            let container = pod["containers"][0].as_object_mut().expect("a container");
+            let mounts = container.remove("volumeMounts").expect("mounts");
+            assert_eq!((volumes, mounts), super::objects::admin_socket());
+        }
         for changed in [&mut object, &mut written] {
             let container = &mut changed["spec"]["template"]["spec"]["containers"][0];
             (container["image"], container["env"]) = (Value::Null, Value::Null);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One document of one file.
 pub(super) struct Object {
@@ -139,4 +139,10 @@ pub(super) fn binds(part: &str, kind: &str, name: &str, role: &str, account: &st
     assert_eq!(binding["roleRef"], role, "{name}");
     let subject = serde_json::json!([{"kind": "ServiceAccount", "name": account, "namespace": "knative-eventing"}]);
     assert_eq!(binding["subjects"], subject, "{name}");
+}
+
+/// Where the admin socket is: a volume, and where that is mounted.
+pub(super) fn admin_socket() -> (Value, Value) {
+    let volume = json!([{"name": "sealpost-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
+    (volume, json!([{"name": "sealpost-run", "mountPath": "/run/sealpost"}]))
 }

@@ -9,6 +9,7 @@ use super::{reconciled, subscribe, until_marked};
 use crate::support::cluster::Cluster;
 use crate::support::cluster::objects::{channel, config_map, subscriber};
 use crate::support::dispatcher::Dispatcher;
+use crate::support::parked::Parked;
 use crate::support::pod::Pod;
 use crate::support::rabbitmq::{Client, namespace, shared};
 use crate::support::sender::{plain, send};
@@ -123,6 +124,38 @@ async fn a_channel_that_moves_loses_nothing() {
     let mut got = ids(&open);
     got.sort();
     assert_eq!(got, ["in-memory", "on-rabbitmq", "on-rabbitmq-again"]);
+}
+
+/// What was parked in a cluster is found by its name, as `parked list` shows it and without the channel's, and goes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_events_are_looked_after() {
+    let cluster = super::cluster().await;
+    // A name that no other test has in RabbitMQ.
+    let name = namespace();
+    let at = format!("t/{name}");
+    let sink = Subscriber::answering(|event| Reply::status(if event.number < 2 { 422 } else { 200 })).await;
+    served(&cluster, &at, json!("rabbitmq"), &[subscriber("s", &sink.url())]).await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let socket = directory.path().join("admin.sock");
+    let socket = socket.to_str().expect("a path");
+    let pod = Pod::of(&cluster).await.env("SEALPOST_RABBITMQ_URI", &shared()).env("SEALPOST_ADMIN_SOCKET", socket);
+    let pod = pod.start().await;
+    accepted(&pod, &at, "1").await;
+    accepted(&pod, &at, "2").await;
+    let (by_url, by_socket) = (
+        Parked::with(&["--admin", &format!("http://{}", pod.admin)]),
+        Parked::default().env("SEALPOST_ADMIN_SOCKET", socket),
+    );
+    let deadline = Instant::now() + SOON;
+    while by_url.run(&["list"]).await.stdout != format!("subscriber {at}/s: 2\n") {
+        assert!(Instant::now() < deadline, "{:?}", by_url.run(&["list"]).await);
+    }
+    let shown = by_url.run(&["show", &format!("{at}/s")]).await;
+    assert!(shown.stdout.contains("id 1, type") && shown.stdout.contains("id 2, type"), "{shown:?}");
+    assert_eq!(by_url.run(&["replay", "t/s"]).await.code, Some(1), "it is refused without a token");
+    assert_eq!(by_socket.run(&["replay", "t/s"]).await.stdout, format!("subscriber {at}/s: 2 replayed\n"));
+    sink.until(4).await;
+    assert_eq!(by_url.run(&["list", &format!("{at}/s")]).await.stdout, format!("subscriber {at}/s: 0\n"));
 }
 
 /// 5.10, 11.5: a Trigger's Subscription is deleted and made anew, with another uid, under the same name; a process is

@@ -145,7 +145,7 @@ async fn what_a_policy_gives_up_is_parked_or_refused() {
         accepted += 1;
         assert!(accepted < 40, "a limit of length is told to the sender");
     }
-    assert!(messages(&node, &name) >= 10 && accepted >= 9, "nothing that was taken is dropped: {accepted}");
+    assert!(messages(&node, &name) >= accepted as u64, "nothing that was taken is dropped: {accepted}");
     assert!(dispatcher.counter("rabbitmq_given_up_total").await >= 15);
     assert!(!dispatcher.logged(&["RabbitMQ gave it up: expired"]).is_empty());
     let (properties, _) = Client::new(&node.uri).await.wait(&parked).await;
@@ -159,7 +159,7 @@ async fn queues_of_an_older_version_are_reported_and_drained() {
     let (namespace, node, subscriber) = (namespace(), Node::start(), Subscriber::ok().await);
     let client = Client::new(&node.uri).await;
     let name = queue(&namespace, "a");
-    client.declare_quorum(&name).await;
+    client.declare(&name).await;
     client.fill(&name, 20).await;
     let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
     let path = format!("/{namespace}/c");

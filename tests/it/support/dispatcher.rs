@@ -17,6 +17,7 @@ pub(crate) struct Builder {
     directory: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    admin: String,
 }
 
 /// A running dispatcher; ended when it is dropped.
@@ -32,6 +33,12 @@ impl Builder {
     /// Passes an argument.
     pub(crate) fn arg(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Binds the admin port to this address instead of loopback.
+    pub(crate) fn admin(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.admin);
         self
     }
 
@@ -61,11 +68,11 @@ impl Builder {
 
     /// Starts it and waits until it listens.
     pub(crate) async fn launch(self) -> Dispatcher {
-        let Self { directory, arguments, environment } = self;
+        let Self { directory, arguments, environment, admin } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
         let child = Command::new(binary())
-            .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
+            .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", &admin])
             .arg("-f")
             .arg(at("manifests"))
             .arg("--state-dir")
@@ -106,7 +113,7 @@ impl Dispatcher {
         let directory = TempDir::new().expect("a directory");
         fs::create_dir(directory.path().join("manifests")).expect("made");
         fs::write(directory.path().join("manifests/m.yaml"), yaml).expect("written");
-        Builder { directory, arguments: Vec::new(), environment: Vec::new() }
+        Builder { directory, arguments: Vec::new(), environment: Vec::new(), admin: "127.0.0.1:0".to_owned() }
     }
 
     /// One that serves these manifests.

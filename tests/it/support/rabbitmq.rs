@@ -169,14 +169,6 @@ impl Client {
         Some(found.message_count())
     }
 
-    /// Declares a quorum queue without any other arguments.
-    pub(crate) async fn declare_quorum(&self, name: &str) {
-        let mut arguments = FieldTable::default();
-        arguments.insert(short("x-queue-type"), AMQPValue::LongString("quorum".into()));
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(short(name), options, arguments).await.expect("declared");
-    }
-
     /// Makes a queue that nobody else may use or declare, as long as this client is connected.
     pub(crate) async fn lock_queue(&self, name: &str) {
         let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };

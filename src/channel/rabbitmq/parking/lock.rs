@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection, ErrorKind};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind};
 use tokio::time::Instant;
 
 use super::{Queues, answer, unavailable};
@@ -20,25 +20,42 @@ const PERIOD: Duration = Duration::from_millis(100);
 pub(super) async fn take(connection: &Connection, queues: &Queues<'_>, patience: Duration) -> Result<(), ParkedError> {
     let name = format!("{}:look", queues.parked);
     let deadline = Instant::now() + patience;
-    while !try_take(connection, &name).await? {
+    loop {
+        if let Some(channel) = try_take(connection, &name).await? {
+            return probe(&channel, &name).await;
+        }
         if Instant::now() >= deadline {
             return Err(ParkedError::Busy(queues.owner.subscription.clone()));
         }
         tokio::time::sleep(PERIOD).await;
     }
-    Ok(())
 }
 
-/// Whether nobody else has it.
-async fn try_take(connection: &Connection, name: &str) -> Result<bool, ParkedError> {
+/// A channel on which the lock was taken; `None` if somebody else has it.
+async fn try_take(connection: &Connection, name: &str) -> Result<Option<Channel>, ParkedError> {
     let channel = answer(connection.create_channel()).await?;
     let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let declared = async { Ok(channel.queue_declare(short(name), own, FieldTable::default()).await) };
     match answer(declared).await? {
-        Ok(_queue) => Ok(true),
-        Err(error) if is_locked(&error) => Ok(false),
+        Ok(_queue) => Ok(Some(channel)),
+        Err(error) if is_locked(&error) => Ok(None),
         Err(error) => Err(unavailable(error)),
     }
+}
+
+/// Whether RabbitMQ takes messages now, which it does not while it is short of memory or disk: then nothing is begun that
+/// could not be brought to its end. The message that it takes goes with the lock.
+async fn probe(channel: &Channel, name: &str) -> Result<(), ParkedError> {
+    answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let confirm = answer(channel.basic_publish(short(""), short(name), options, b"", properties)).await;
+    let confirmed = match confirm {
+        Ok(confirm) => answer(confirm).await,
+        Err(error) => Err(error),
+    };
+    let alarm =
+        |error| unavailable(format!("it takes no messages now, is there an alarm of memory or disk? ({error})"));
+    confirmed.map(drop).map_err(alarm)
 }
 
 /// Whether the queue is another connection's (405).

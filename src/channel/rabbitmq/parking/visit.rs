@@ -1,40 +1,51 @@
 //! One pass over a parking queue that leaves what stays as it was, however often it is done.
 //!
-//! A message that is given back counts as a delivery that failed, of which RabbitMQ allows some before it drops the
-//! message. So a message that has none yet is given back, and one that has is published again instead, to the same queue,
-//! and acknowledged when that is confirmed. Since such a message comes to the end of the queue, all that are behind it
-//! have to follow, and those before it are given back to the head, so that the order stays.
+//! A message that is given back to its queue counts as a delivery that failed, of which RabbitMQ allows some before it
+//! drops the message; and it comes back to the head of the queue or to its end, as there is a limit for that or not. So
+//! nothing is given back: what stays is published again to the same queue, and acknowledged when that is confirmed. Since
+//! it comes to the end of the queue, all that are behind it have to follow, so that the order stays.
 
 use std::collections::VecDeque;
 
+use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, PublisherConfirm};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
+use tokio_util::sync::CancellationToken;
 
-use super::{Queues, answer, unavailable};
+use super::{LIMIT, Queues, answer, unavailable};
 use crate::channel::parked::ParkedError;
 use crate::channel::rabbitmq::message;
 use crate::channel::rabbitmq::outbox::short;
 
-/// Messages that wait for their confirm.
-const WINDOW: usize = 256;
+/// Messages that are held, and wait for their confirm, and then are acknowledged together. RabbitMQ keeps what a channel has told a
+/// quorum queue beyond 32 things at once to itself, and forgets it when the channel is closed.
+const WINDOW: u16 = 16;
 /// Bytes of messages that wait for their confirm.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Headers that RabbitMQ adds when it delivers a message again.
 const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// A pass over a parking queue.
+/// A pass over a parking queue. It never holds a message beyond those that were there at its beginning, which would have
+/// to be given back: it acknowledges the last ones only when all have come.
 pub(super) struct Visit<'q> {
     channel: Channel,
     queues: &'q Queues<'q>,
-    /// Those that are given back at the end, in their order.
-    back: Vec<Acker>,
-    /// Whether those that stay are published again from now on.
-    turning: bool,
-    /// Those that wait for their confirm.
+    messages: Consumer,
+    /// Messages that are still to come, and that may still be acknowledged before all have.
+    coming: u64,
+    acknowledgeable: u64,
+    /// Whether no more are let come.
+    cancelled: bool,
+    /// Those that wait for their confirm, and their bytes.
     published: VecDeque<Published>,
     bytes: usize,
+    /// Those that are done with.
+    done: VecDeque<Acker>,
 }
 
 /// A message that was published, to be acknowledged where it was when that is confirmed.
@@ -45,33 +56,72 @@ struct Published {
 }
 
 impl<'q> Visit<'q> {
-    /// Begins at the head of the queue.
-    pub(super) async fn begin(connection: &Connection, queues: &'q Queues<'q>) -> Result<Self, ParkedError> {
+    /// Begins at the head of the queue, which has so many messages.
+    pub(super) async fn begin(
+        connection: &Connection,
+        queues: &'q Queues<'q>,
+        messages: u64,
+    ) -> Result<Self, ParkedError> {
         let channel = answer(connection.create_channel()).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Self { channel, queues, back: Vec::new(), turning: false, published: VecDeque::new(), bytes: 0 })
+        let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
+        answer(channel.basic_qos(window, BasicQosOptions::default())).await?;
+        let (queue, options, arguments) =
+            (short(&queues.parked), BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = answer(channel.basic_consume(queue, short("look"), options, arguments)).await?;
+        let acknowledgeable = messages.saturating_sub(u64::from(window));
+        Ok(Self {
+            channel,
+            queues,
+            messages: consumer,
+            coming: messages,
+            acknowledgeable,
+            cancelled: false,
+            published: VecDeque::new(),
+            bytes: 0,
+            done: VecDeque::new(),
+        })
     }
 
-    /// Whether a message was met that is published again.
-    pub(super) fn is_turning(&self) -> bool {
-        self.turning
+    /// The next message; `None` if all have come, or those that were on their way when it was told to stop.
+    pub(super) async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Delivery>, ParkedError> {
+        if self.coming == 0 {
+            return Ok(None);
+        }
+        if stop.is_cancelled() {
+            self.let_none_come().await?;
+        }
+        let mut next = tokio::time::timeout(LIMIT, self.messages.next()).await;
+        if next.is_err() {
+            // Somebody has taken them.
+            self.let_none_come().await?;
+            next = Ok(self.messages.next().await);
+        }
+        let Ok(Some(message)) = next else { return Ok(None) };
+        self.coming -= 1;
+        if self.coming == 0 {
+            self.let_none_come().await?;
+        }
+        message.map(Some).map_err(unavailable)
     }
 
-    /// The next message; `None` if there is none.
-    pub(super) async fn next(&self) -> Result<Option<Delivery>, ParkedError> {
-        let got = self.channel.basic_get(short(&self.queues.parked), BasicGetOptions::default());
-        Ok(answer(got).await?.map(|got| got.delivery))
+    /// Whether it has not come to the last message.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.coming > 0
+    }
+
+    /// Lets no more messages come than those that are on their way already.
+    async fn let_none_come(&mut self) -> Result<(), ParkedError> {
+        if std::mem::replace(&mut self.cancelled, true) {
+            return Ok(());
+        }
+        answer(self.channel.basic_cancel(short("look"), BasicCancelOptions::default())).await
     }
 
     /// Leaves a message where it is.
     pub(super) async fn leave(&mut self, message: Delivery) -> Result<(), ParkedError> {
-        self.turning |= is_counted(&message.properties);
-        if self.turning {
-            let properties = uncounted(message.properties.clone());
-            return self.publish(self.queues.parked.clone(), properties, message).await;
-        }
-        self.back.push(message.acker);
-        Ok(())
+        let properties = uncounted(message.properties.clone());
+        self.publish(self.queues.parked.clone(), properties, message).await
     }
 
     /// Puts a message into the queue of its subscription.
@@ -82,7 +132,18 @@ impl<'q> Visit<'q> {
 
     /// Deletes a message.
     pub(super) async fn discard(&mut self, message: Delivery) -> Result<(), ParkedError> {
-        answer(message.acker.ack(BasicAckOptions::default())).await.map(drop)
+        self.done.push_back(message.acker);
+        self.acknowledge().await
+    }
+
+    /// Acknowledges what is done with, as far as that lets no further message come.
+    async fn acknowledge(&mut self) -> Result<(), ParkedError> {
+        while self.acknowledgeable > 0 {
+            let Some(acker) = self.done.pop_front() else { break };
+            self.acknowledgeable -= 1;
+            answer(acker.ack(BasicAckOptions::default())).await?;
+        }
+        Ok(())
     }
 
     async fn publish(&mut self, to: String, properties: BasicProperties, message: Delivery) -> Result<(), ParkedError> {
@@ -91,45 +152,38 @@ impl<'q> Visit<'q> {
         let confirm = answer(published).await?;
         self.bytes += message.data.len();
         self.published.push_back(Published { to, confirm, acker: message.acker });
-        if self.published.len() >= WINDOW || self.bytes >= WINDOW_BYTES { self.confirmed().await } else { Ok(()) }
+        if self.published.len() >= usize::from(WINDOW) || self.bytes >= WINDOW_BYTES {
+            self.confirmed().await
+        } else {
+            Ok(())
+        }
     }
 
-    /// Acknowledges what was published, each when its queue has it.
+    /// Is done with what was published, each when its queue has it.
     async fn confirmed(&mut self) -> Result<(), ParkedError> {
         self.bytes = 0;
         let mut failed = None;
         while let Some(Published { to, confirm, acker }) = self.published.pop_front() {
             match answer(confirm).await? {
-                Confirmation::Ack(None) => drop(answer(acker.ack(BasicAckOptions::default())).await?),
+                Confirmation::Ack(None) => self.done.push_back(acker),
                 Confirmation::Ack(Some(_)) => failed = Some(unavailable(format!("the queue {to} is gone"))),
                 Confirmation::Nack(_) | Confirmation::NotRequested => {
                     failed = Some(unavailable(format!("the queue {to} did not take a message")));
                 }
             }
         }
+        self.acknowledge().await?;
         failed.map_or(Ok(()), Err)
     }
 
-    /// Gives back what is to be given back.
+    /// Waits for what was published.
     pub(super) async fn end(mut self) -> Result<(), ParkedError> {
         self.confirmed().await?;
-        for acker in std::mem::take(&mut self.back) {
-            answer(acker.nack(BasicNackOptions { requeue: true, multiple: false })).await?;
-        }
+        self.let_none_come().await?;
+        self.acknowledgeable = u64::MAX;
+        self.acknowledge().await?;
         // Answered when RabbitMQ has read all that was before.
         answer(self.channel.close(200, short("done"))).await
-    }
-}
-
-/// Whether a delivery of the message has failed before.
-fn is_counted(properties: &BasicProperties) -> bool {
-    let headers = properties.headers().as_ref().map(FieldTable::inner);
-    match headers.and_then(|headers| headers.get("x-delivery-count")) {
-        None => false,
-        Some(AMQPValue::LongLongInt(count)) => *count > 0,
-        Some(AMQPValue::LongInt(count)) => *count > 0,
-        Some(AMQPValue::LongUInt(count)) => *count > 0,
-        Some(_) => true,
     }
 }
 
