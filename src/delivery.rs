@@ -8,6 +8,7 @@ mod dead_letter;
 mod lane;
 mod lanes;
 mod retry;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::auth::Tokens;
 use crate::auth::token::NoIssuer;
-use crate::channel::{Deferral, HoldTime, Loss, Outcome, Progress, Stage, counted};
+use crate::channel::{Deferral, Loss, Outcome, Progress, Stage, counted};
 use crate::client::Transport;
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
@@ -35,6 +36,7 @@ use dead_letter::Failure;
 pub use lane::Lane;
 use lane::Story;
 use retry::Schedule;
+use tries::Tries;
 
 pub use lanes::Lanes;
 
@@ -107,44 +109,6 @@ impl Leg {
 struct Hop<'a> {
     leg: Leg,
     event: &'a Event,
-}
-
-/// How far the attempts at one destination got.
-#[derive(Clone, Copy)]
-struct Tries {
-    /// Made before.
-    attempts: u32,
-    /// What is left to wait before the next one.
-    wait: Duration,
-    /// The longest wait; `None` allows any.
-    patience: Option<Duration>,
-    /// How long the event may be held; `None` allows it for ever.
-    held: Option<HoldTime>,
-}
-
-impl From<&Progress> for Tries {
-    fn from(progress: &Progress) -> Self {
-        let Progress { attempts, wait, patience, held, .. } = *progress;
-        Self { attempts, wait, patience, held }
-    }
-}
-
-impl Tries {
-    /// None yet, with the same patience: at the next destination they are counted anew.
-    fn anew(self) -> Self {
-        Self { attempts: 0, wait: Duration::ZERO, ..self }
-    }
-
-    /// How long the next attempt may take; `None` if it is to be made by who holds the event next.
-    fn time_for(&self, timeout: Duration) -> Option<Duration> {
-        self.held.map_or(Some(timeout), |held| held.allows(timeout))
-    }
-
-    /// Whether the event cannot be held for this wait and an attempt after it.
-    fn is_too_long(&self, wait: Duration, timeout: Duration) -> bool {
-        let outlives = |held: HoldTime| held.until < Instant::now() + wait + timeout.min(held.longest / 2);
-        self.patience.is_some_and(|patience| wait > patience) || self.held.is_some_and(outlives)
-    }
 }
 
 /// Why an event was not sent.

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +130,15 @@ impl Queue {
             );
         }
         self.doubted.notify_one();
+    }
+
+    /// Takes back what its consumer was told before it has begun.
+    fn forget_doubts(&self) {
+        for told in [&self.missing, &self.doubted] {
+            if told.notified().now_or_never().is_some() {
+                tracing::trace!(queue = self.place.queue, "Its consumer was told of what has been mended since");
+            }
+        }
     }
 
     /// Whether RabbitMQ would send more messages, if there were any. Of an ordered queue it may send them to another

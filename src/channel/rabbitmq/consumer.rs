@@ -38,9 +38,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 /// How often the queue is looked at: if messages may wait in it, and if all that it had has come.
 const WATCH: Duration = Duration::from_secs(10);
-/// When it is looked at first: RabbitMQ 3.10 sometimes gives nothing to a consumer that began on a queue that was deleted
-/// and made anew a moment before.
-const FIRST_WATCH: Duration = Duration::from_secs(2);
 const IDLE_WATCHES: u32 = 6;
 /// For what is asked of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -193,6 +190,8 @@ impl Consumer {
         match begun {
             Ok(Some(begun)) => {
                 let begun = begun.inspect_err(|error| self.note_failure(error))?;
+                // What was found out about it before it was declared is settled by that.
+                self.queue.forget_doubts();
                 self.queue.begun.fetch_add(1, Ordering::AcqRel);
                 if self.queue.health.set(QueueState::Served) == QueueState::Away {
                     tracing::info!(queue, "RabbitMQ answers for a queue again");
@@ -207,9 +206,10 @@ impl Consumer {
         }
     }
 
-    /// A queue that cannot be declared takes nothing either.
+    /// A queue that was there and cannot be declared any more takes nothing either.
     fn note_failure(&self, error: &lapin::Error) {
-        if matches!(error.kind(), lapin::ErrorKind::ProtocolError(_)) && !is_full(error) {
+        let was_there = self.queue.begun.load(Ordering::Acquire) > 0;
+        if was_there && matches!(error.kind(), lapin::ErrorKind::ProtocolError(_)) {
             self.queue.is_away();
         }
     }
@@ -251,7 +251,7 @@ impl Receiver<'_> {
         let Consumer { queue, shared, messages, .. } = self.consumer;
         let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
-        let mut watch = tokio::time::interval_at(Instant::now() + FIRST_WATCH, WATCH);
+        let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
         let mut watches = 0;
         loop {
             tokio::select! {

@@ -1,7 +1,7 @@
 //! Publishing with confirms: messages for one queue share an AMQP channel with those for some other queues, and each waits
 //! for its own confirm, none for longer than a bounded time.
 //!
-//! A channel that was told a nack, or that there is no such queue, is opened anew: RabbitMQ remembers for each channel which node leads a queue, and one
+//! A channel that was told a nack is opened anew: RabbitMQ remembers for each channel which node leads a queue, and one
 //! that looked during an election is refused for the rest of its life.
 
 use std::collections::hash_map::DefaultHasher;
@@ -29,8 +29,6 @@ pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 const PERIOD: Duration = Duration::from_millis(50);
 /// The shortest time between two openings of one channel.
 const REOPEN_PERIOD: Duration = Duration::from_millis(200);
-/// For a channel to be another one.
-const RENEW_TIMEOUT: Duration = Duration::from_secs(1);
 /// For the opening of a channel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -104,17 +102,6 @@ impl Outbox {
         }
     }
 
-    /// Waits for a moment until the channel on which messages of a queue are published is another one. RabbitMQ 3.10 takes
-    /// a message for a queue that was deleted and made anew, and never delivers it, from a channel that knew the queue of
-    /// before.
-    pub(super) async fn until_renewed(&self, queue: &str) {
-        let Some(mut channel) = self.channels.get(place(queue)).cloned() else { return };
-        channel.mark_unchanged();
-        if tokio::time::timeout(RENEW_TIMEOUT, channel.changed()).await.is_err() {
-            tracing::debug!(queue, "The channel to publish on is the one of before");
-        }
-    }
-
     /// Publishes a persistent message to a queue; returns when RabbitMQ has confirmed it.
     ///
     /// # Errors
@@ -136,7 +123,7 @@ impl Outbox {
                 }
             }
         }
-        if matches!(stored, Err(PublishFailure::Nacked | PublishFailure::Unroutable))
+        if stored == Err(PublishFailure::Nacked)
             && let Some(suspect) = self.suspects.get(place)
         {
             suspect.notify_one();

@@ -135,7 +135,6 @@ impl RabbitmqPublisher {
             }
             PublishFailure::Unroutable => {
                 queue.is_missing();
-                self.shared.outbox.until_renewed(&queue.place.queue).await;
                 queue.health.until_served().await;
                 Step::Again
             }

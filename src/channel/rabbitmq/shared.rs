@@ -116,10 +116,7 @@ impl Shared {
             }
             match self.outbox.publish(&names::wait(seconds), &message).await {
                 Ok(()) => return true,
-                Err(PublishFailure::Unroutable) => {
-                    self.topology.forget_wait(seconds).await;
-                    self.outbox.until_renewed(&names::wait(seconds)).await;
-                }
+                Err(PublishFailure::Unroutable) => self.topology.forget_wait(seconds).await,
                 Err(failure) => {
                     tracing::debug!(seconds, %failure, "A message could not be put off");
                     return false;
@@ -155,7 +152,6 @@ impl Shared {
                 }
             }
             let Some(connection) = self.pool.any() else { return false };
-            self.outbox.until_renewed(parked).await;
             let purpose = QueuePurpose::Parking;
             let ensure = connection.run(self.topology.ensure(&connection.connection, parked, purpose));
             if !matches!(tokio::time::timeout(TIMEOUT, ensure).await, Ok(Ok(()))) {

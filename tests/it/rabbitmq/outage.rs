@@ -128,9 +128,9 @@ async fn a_queue_that_was_deleted_is_made_again() {
     subscriber.until(1).await;
     for round in 0..5 {
         Client::new(&shared()).await.delete_queue(&queue(&namespace, "a")).await;
-        assert_eq!(send(&plain(), dispatcher.http_url(&path), &format!("after {round}")).await, 202);
+        assert_eq!(send(&plain(), dispatcher.http_url(&path), &format!("after-{round}")).await, 202);
     }
-    eventually("the last one is delivered", || subscriber.received().iter().any(|event| event.id() == "after 4")).await;
+    eventually("the last one is delivered", || subscriber.received().iter().any(|event| event.id() == "after-4")).await;
 }
 
 /// G-70: a consumer that is connected and gets nothing although its queue grows is begun again, with a warning.
