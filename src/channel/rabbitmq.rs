@@ -35,9 +35,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, counted, trouble};
+use super::{ChannelBackend, Deferral, Opened, counted, trouble};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
@@ -56,8 +57,9 @@ pub use topology::QueueType;
 
 /// Messages that wait for a worker; at a stop they are delivered first.
 const HANDED_OVER: usize = 32;
-/// Messages of one queue on their way to RabbitMQ at once: one that does not confirm leaves the way free for others.
-const WINDOW: usize = 256;
+/// Messages of one queue on their way to RabbitMQ at once. With more than 32 that a quorum queue has not confirmed, RabbitMQ
+/// blocks the whole channel (its `quorum_commands_soft_limit`), and with it the other queues that are published to there.
+const WINDOW: usize = 32;
 /// Messages of an ordered queue that are held: the one that is delivered, and the next.
 const ORDERED_PREFETCH: u16 = 2;
 
@@ -109,8 +111,8 @@ struct Queue {
     doubted: Notify,
     /// Messages that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
-    /// The event that an ordered queue was given back last, by `id` and `source`, and the attempts made.
-    given_back: Mutex<Option<(String, String, u32)>>,
+    /// The event that an ordered queue was given back last.
+    given_back: Mutex<Option<GivenBack>>,
     series: Arc<SubscriptionSeries>,
     stop: CancellationToken,
 }
@@ -143,34 +145,55 @@ impl Queue {
         }
     }
 
-    /// Whether RabbitMQ would send more messages to who has received some, if there were any. An ordered queue is consumed
-    /// by one process at a time, and one message after the other.
-    fn has_room(&self) -> bool {
+    /// RabbitMQ answers for it.
+    fn is_back(&self) {
+        if self.health.set(QueueState::Served) == QueueState::Away {
+            tracing::info!(queue = self.place.queue, "RabbitMQ answers for a queue again");
+        }
+    }
+
+    /// How many messages RabbitMQ would send, if there were any. An ordered queue is consumed one message after the other.
+    fn room(&self) -> usize {
         let unsettled = self.unsettled.load(Ordering::Acquire);
         match self.place.order {
-            Order::Unordered => unsettled < usize::from(self.prefetch),
-            Order::Ordered => unsettled == 0,
+            Order::Unordered => usize::from(self.prefetch).saturating_sub(unsettled),
+            Order::Ordered => usize::from(unsettled == 0),
         }
     }
 
-    /// Notes how often an event was tried that goes back into the queue; only an ordered one gives some back.
-    fn remember(&self, event: &Event, attempts: u32) {
-        let source = event.get("source").unwrap_or_default().into_owned();
-        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        *given_back = Some((event.id().into_owned(), source, attempts));
+    /// Notes how far an event got that goes back into the queue; only an ordered one gives some back.
+    fn remember(&self, event: &Event, deferral: &Deferral) {
+        let (id, source) = identity(event);
+        let given_back = GivenBack { id, source, deferral: deferral.clone(), due: Instant::now() + deferral.wait };
+        *self.given_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(given_back);
     }
 
-    /// How often an event was tried before it went back into the queue.
-    fn attempts_before(&self, event: &Event) -> u32 {
+    /// How far an event got before it went back into the queue, with what is left of its wait.
+    fn recall(&self, event: &Event) -> Option<Deferral> {
         if self.place.order == Order::Unordered {
-            return 0;
+            return None;
         }
         let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(id, source, _): &mut (String, String, u32)| {
-            *id == event.id() && event.get("source").is_some_and(|value| value == *source)
+        let is_it = |given_back: &mut GivenBack| {
+            (&given_back.id, &given_back.source) == (&identity(event).0, &identity(event).1)
         };
-        given_back.take_if(is_it).map_or(0, |(_, _, attempts)| attempts)
+        let GivenBack { deferral, due, .. } = given_back.take_if(is_it)?;
+        Some(Deferral { wait: due.saturating_duration_since(Instant::now()), ..deferral })
     }
+}
+
+/// `id` and `source` of an event.
+fn identity(event: &Event) -> (String, String) {
+    (event.id().into_owned(), event.get("source").unwrap_or_default().into_owned())
+}
+
+/// An event that went back into its ordered queue, since it could not be held for longer.
+#[derive(Debug)]
+struct GivenBack {
+    id: String,
+    source: String,
+    deferral: Deferral,
+    due: Instant,
 }
 
 /// What runs.

@@ -14,7 +14,7 @@ pub(super) struct Tries {
     /// What is left to wait before the next one.
     pub(super) wait: Duration,
     /// The longest wait; `None` allows any.
-    patience: Option<Duration>,
+    pub(super) patience: Option<Duration>,
     /// How long the event may be held; `None` allows it for ever.
     held: Option<HoldTime>,
 }
@@ -41,5 +41,12 @@ impl Tries {
     pub(super) fn is_too_long(&self, wait: Duration, timeout: Duration) -> bool {
         let outlives = |held: HoldTime| held.until < Instant::now() + wait + timeout.min(held.longest / 2);
         self.patience.is_some_and(|patience| wait > patience) || self.held.is_some_and(outlives)
+    }
+
+    /// Waits for as long as the event may be held. Gives what is left to wait then.
+    pub(super) async fn wait(&self, wait: Duration) -> Duration {
+        let held = self.held.map_or(wait, |held| wait.min(held.until.saturating_duration_since(Instant::now())));
+        tokio::time::sleep(held).await;
+        wait.saturating_sub(held)
     }
 }

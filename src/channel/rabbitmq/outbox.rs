@@ -114,7 +114,8 @@ impl Outbox {
         let counters = &self.counters;
         match stored {
             Ok(()) => counters.rabbitmq_confirmed.increment(),
-            Err(PublishFailure::Unroutable) => counters.rabbitmq_unroutable.increment(),
+            // Whether that is a fault or the first use of a queue, the caller knows.
+            Err(PublishFailure::Unroutable) => {}
             Err(failure) => {
                 counters.rabbitmq_unconfirmed.increment();
                 match failure {

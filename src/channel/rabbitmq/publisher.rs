@@ -83,9 +83,6 @@ impl RabbitmqPublisher {
                 QueueState::Undeclared if queue.begun.load(Ordering::Acquire) == 0 => {
                     return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
                 }
-                QueueState::Away if queue.place.order == Order::Ordered => {
-                    return Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue of {key}")));
-                }
                 _ if queue.health.is_full() => return Err(PublishError::Full { subscription: key.clone() }),
                 QueueState::Undeclared | QueueState::Served | QueueState::Away => {}
             }
@@ -104,7 +101,13 @@ impl RabbitmqPublisher {
         let mut refusals = Refusals::default();
         loop {
             if queue.health.state() == QueueState::Away {
-                return self.publish_elsewhere(queue, message).await;
+                if queue.place.order == Order::Unordered {
+                    return self.publish_elsewhere(queue, message).await;
+                }
+                if tokio::time::timeout_at(deadline, queue.health.until_served()).await.is_err() {
+                    let text = format!("RabbitMQ does not answer for the queue of {}", subscription.key);
+                    return Err(PublishError::Unavailable(text));
+                }
             }
             let Ok(turn) = queue.window.acquire().await else {
                 return Err(unavailable(PublishFailure::NoConnection));
@@ -137,6 +140,7 @@ impl RabbitmqPublisher {
                 Step::Again
             }
             PublishFailure::Unroutable => {
+                self.shared.counters.rabbitmq_unroutable.increment();
                 queue.is_missing();
                 queue.health.until_served().await;
                 Step::Again
