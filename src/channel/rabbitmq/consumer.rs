@@ -34,7 +34,7 @@ use crate::telemetry::series::{Destination, Dropped};
 /// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The wait before a queue that was deleted is declared again.
+/// The wait before a queue that was deleted is declared again, or another connection is taken.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 /// How often the queue is looked at: if messages may wait in it, and if all that it had has come.
 const WATCH: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub(super) struct Consumer {
 
 /// Why a queue is not consumed.
 enum ConsumerFailure {
-    /// The connection has no channel left.
+    /// The connection has no channel left, or only those that are kept for other things.
     NoChannel,
     /// The queue was deleted, or RabbitMQ has cancelled the consumer; the channel is open.
     Cancelled,
@@ -82,7 +82,12 @@ impl Consumer {
         while let Some(connection) = self.next_connection(&mut seat.current.clone()).await {
             let begun = self.queue.begun.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
-            match self.consume(&connection, &mut finishing).await {
+            let consumed = if seat.is_beyond() {
+                Err(ConsumerFailure::NoChannel)
+            } else {
+                self.consume(&connection, &mut finishing).await
+            };
+            match consumed {
                 Ok(()) => {}
                 Err(ConsumerFailure::Cancelled) => {
                     self.tell("the queue was deleted, or its consumer cancelled");
@@ -91,6 +96,7 @@ impl Consumer {
                 }
                 Err(ConsumerFailure::NoChannel) => {
                     drop(seat);
+                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
                     let Some(another) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
                     seat = another;
                     continue;
