@@ -104,9 +104,18 @@ impl RabbitmqPublisher {
             if queue.health.state() == QueueState::Away {
                 return self.publish_elsewhere(queue, message).await;
             }
-            let Ok(turn) = queue.window.acquire().await else {
-                return Err(unavailable(PublishFailure::NoConnection));
+            let turn = match tokio::time::timeout_at(deadline, queue.window.acquire()).await {
+                Ok(Ok(turn)) => turn,
+                Ok(Err(_closed)) => return Err(unavailable(PublishFailure::NoConnection)),
+                Err(_elapsed) => {
+                    let reason = format!("too many events wait for the queue of {}", subscription.key);
+                    return Err(PublishError::Unavailable(reason));
+                }
             };
+            // It may have been found out while this one waited for its turn.
+            if queue.health.state() == QueueState::Away {
+                return self.publish_elsewhere(queue, message).await;
+            }
             let published = self.shared.outbox.publish(&queue.place.queue, message).await;
             drop(turn);
             let Err(failure) = published else {
