@@ -16,6 +16,8 @@ mod names;
 mod outbox;
 pub mod parking;
 mod publisher;
+mod queue_watch;
+mod receiver;
 mod returned;
 mod returned_message;
 mod shared;
@@ -141,10 +143,14 @@ impl Queue {
         }
     }
 
-    /// Whether RabbitMQ would send more messages, if there were any. Of an ordered queue it may send them to another
-    /// process, however many there are.
-    fn is_hungry(&self) -> bool {
-        self.place.order == Order::Unordered && self.unsettled.load(Ordering::Acquire) < usize::from(self.prefetch)
+    /// Whether RabbitMQ would send more messages to who has received some, if there were any. An ordered queue is consumed
+    /// by one process at a time, and one message after the other.
+    fn has_room(&self) -> bool {
+        let unsettled = self.unsettled.load(Ordering::Acquire);
+        match self.place.order {
+            Order::Unordered => unsettled < usize::from(self.prefetch),
+            Order::Ordered => unsettled == 0,
+        }
     }
 
     /// Notes how often an event was tried that goes back into the queue; only an ordered one gives some back.

@@ -2,32 +2,25 @@
 //! goes, everything is declared and begun again. What came over a channel that is gone is revoked, since RabbitMQ delivers
 //! it again.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledger::{Acknowledger, Settled, Verdict};
+use super::acknowledger::Acknowledger;
 use super::connection::{Current, OpenConnection, is_full};
 use super::health::QueueState;
 use super::message::{self, Encoded};
 use super::outbox::short;
-use super::ticket::Ticket;
+use super::receiver::Receiver;
 use super::topology::{Place, QueuePurpose};
-use super::{Queue, Shared, stage};
-use crate::channel::{HoldTime, Message, Progress};
+use super::{Queue, Shared};
+use crate::channel::Message;
 use crate::model::Order;
 use crate::telemetry::series::{Destination, Dropped};
 
@@ -36,9 +29,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The wait before a queue that was deleted is declared again, or another connection is taken.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
-/// How often the queue is looked at: if messages may wait in it, and if all that it had has come.
-const WATCH: Duration = Duration::from_secs(10);
-const IDLE_WATCHES: u32 = 6;
 /// For what is asked of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,7 +42,7 @@ pub(super) struct Consumer {
 }
 
 /// Why a queue is not consumed.
-enum ConsumerFailure {
+pub(super) enum ConsumerFailure {
     /// The connection has no channel left, or only those that are kept for other things.
     NoChannel,
     /// The queue was deleted, or RabbitMQ has cancelled the consumer; the channel is open.
@@ -152,7 +142,7 @@ impl Consumer {
         let counters = Arc::clone(&self.shared.counters);
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let receive = Receiver { consumer: self, connection, channel, settled, revoked, seen: 0 }.run(&mut deliveries);
+        let receive = Receiver::new(self, connection, (channel, settled), revoked).run(&mut deliveries);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -221,7 +211,7 @@ impl Consumer {
     }
 
     /// Parks a message that is no event.
-    async fn park(&self, reason: String, message: Encoded) {
+    pub(super) async fn park(&self, reason: String, message: Encoded) {
         tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
         let Encoded { properties, body } = message;
         let message = Encoded { properties: message::parked(properties, &reason, None), body };
@@ -230,119 +220,5 @@ impl Consumer {
         }
         self.shared.counters.parked_messages.increment();
         self.queue.series.dropped(Dropped::Parked, Destination::Subscriber, "invalid");
-    }
-}
-
-/// A message that is no event.
-struct Unreadable {
-    tag: u64,
-    reason: String,
-    message: Encoded,
-}
-
-/// Receives what comes over one channel.
-struct Receiver<'c> {
-    consumer: &'c Consumer,
-    connection: &'c OpenConnection,
-    channel: lapin::Channel,
-    settled: mpsc::Sender<Settled>,
-    revoked: CancellationToken,
-    /// Messages since the last look.
-    seen: u64,
-}
-
-impl Receiver<'_> {
-    /// Hands messages to the worker until something breaks.
-    async fn run(mut self, deliveries: &mut lapin::Consumer) -> Result<(), ConsumerFailure> {
-        let Consumer { queue, shared, messages, .. } = self.consumer;
-        let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
-        let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
-        let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
-        let mut watches = 0;
-        loop {
-            tokio::select! {
-                next = deliveries.next() => match next {
-                    Some(Ok(delivery)) => {
-                        self.seen += 1;
-                        waiting.push_back((delivery, Instant::now()));
-                    }
-                    Some(Err(error)) => return Err(error.into()),
-                    None if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
-                    None => return Err("the channel was closed".to_owned().into()),
-                },
-                place = messages.reserve(), if !waiting.is_empty() => {
-                    let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
-                    let Some((delivery, came)) = waiting.pop_front() else { continue };
-                    match self.read(delivery, came) {
-                        Ok(message) => place.send(message),
-                        Err(unreadable) => parking.push(Box::pin(async move {
-                            let Unreadable { tag, reason, message } = *unreadable;
-                            self.consumer.park(reason, message).await;
-                            tag
-                        })),
-                    }
-                }
-                Some(tag) = parking.next(), if !parking.is_empty() => {
-                    let told = self.settled.send((tag, Verdict::Done)).await;
-                    told.map_err(|_closed| "the channel is broken".to_owned())?;
-                }
-                () = queue.missing.notified() => {
-                    tracing::warn!(queue = queue.place.queue, "A queue is missing, declaring it again");
-                    return Err(ConsumerFailure::Cancelled);
-                }
-                () = queue.doubted.notified() => {
-                    self.look(shared).await?;
-                    queue.health.set(QueueState::Served);
-                }
-                () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned().into()),
-                _ = watch.tick() => {
-                    watches += 1;
-                    let published = queue.published.load(Ordering::Acquire) > 0;
-                    if published || self.seen > 0 || !queue.is_hungry() || watches >= IDLE_WATCHES {
-                        watches = 0;
-                        self.look(shared).await?;
-                    }
-                }
-            }
-        }
-    }
-
-    /// A message as its worker gets it, if it is an event.
-    fn read(&self, delivery: Delivery, came: Instant) -> Result<Box<Message>, Box<Unreadable>> {
-        let Consumer { queue, shared, .. } = self.consumer;
-        let Delivery { delivery_tag, properties, data, .. } = delivery;
-        let data = Bytes::from(data);
-        let (event, note, stage) = match stage::decode(&properties, data.clone()) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                let (reason, message) = (format!("not an event: {error}"), Encoded { properties, body: data });
-                return Err(Box::new(Unreadable { tag: delivery_tag, reason, message }));
-            }
-        };
-        let attempts = note.attempts.max(queue.attempts_before(&event));
-        let longest = shared.hold.get();
-        let held = Some(HoldTime { until: came + longest, longest });
-        let progress = Progress { stage, attempts, wait: note.wait(), patience: Some(shared.options.patience), held };
-        let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
-        Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
-    }
-
-    /// Looks at the queue, which may be gone, or have messages although nothing has come since the last time.
-    /// `published` begins anew when the queue is empty; what is put into it after that is looked for the next time.
-    async fn look(&mut self, shared: &Shared) -> Result<(), String> {
-        let queue = &self.consumer.queue;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let look = self.channel.queue_declare(short(&queue.place.queue), passive, FieldTable::default());
-        let looked = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await;
-        let ready = looked.unwrap_or_else(|_elapsed| Err(format!("no answer within {TIMEOUT:?}")))?.message_count();
-        queue.series.ready.set(ready.into());
-        if ready == 0 {
-            queue.published.store(0, Ordering::Release);
-        }
-        if std::mem::take(&mut self.seen) == 0 && ready > 0 && queue.is_hungry() {
-            shared.counters.rabbitmq_consumers_silent.increment();
-            return Err("messages wait, but none comes".to_owned());
-        }
-        Ok(())
     }
 }

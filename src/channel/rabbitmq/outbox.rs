@@ -23,8 +23,9 @@ use crate::telemetry::counters::Counters;
 const WINDOW: usize = 1024;
 /// AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on its own channel only.
 const CHANNELS: usize = 4;
-/// From the request to the confirm.
-pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the request to the confirm. A channel that has published to a queue finds its new leader about 8 s after the node
+/// of the old one has hung (RabbitMQ 3.10.8); giving up before that would need a new channel, which takes longer.
+pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(9);
 /// How often a channel is looked at.
 const PERIOD: Duration = Duration::from_millis(50);
 /// The shortest time between two openings of one channel.

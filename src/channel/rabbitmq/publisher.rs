@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// For a look at a queue; one without a leader does not answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a message to be stored where it waits.
+const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long events wait elsewhere whose queue is away.
 pub(super) const AWAY_WAIT: Duration = Duration::from_secs(4);
 
@@ -116,9 +118,10 @@ impl RabbitmqPublisher {
             if queue.health.state() == QueueState::Away {
                 return self.publish_elsewhere(queue, message).await;
             }
-            let published = self.shared.outbox.publish(&queue.place.queue, message).await;
+            let publish = self.shared.outbox.publish(&queue.place.queue, message);
+            let published = tokio::time::timeout_at(deadline, publish).await;
             drop(turn);
-            let Err(failure) = published else {
+            let Err(failure) = published.unwrap_or(Err(PublishFailure::Unconfirmed)) else {
                 queue.published.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             };
@@ -188,7 +191,8 @@ impl RabbitmqPublisher {
     /// Puts a message where it waits for its queue.
     async fn publish_elsewhere(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
         let message = message::to_queue(message.clone(), &queue.place.queue);
-        if self.shared.put_into_wait(AWAY_WAIT, message).await {
+        let put = tokio::time::timeout(ELSEWHERE_TIMEOUT, self.shared.put_into_wait(AWAY_WAIT, message)).await;
+        if put == Ok(true) {
             self.shared.counters.rabbitmq_diverted.increment();
             return Ok(());
         }

@@ -15,8 +15,9 @@ use lapin::types::FieldTable;
 use super::connection::OpenConnection;
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
+use super::publisher::AWAY_WAIT;
 use super::returned_message::ReturnedMessage;
-use super::topology::{QueuePurpose, look};
+use super::topology::{QueuePurpose, delay_for, look};
 use super::{Shared, names};
 
 /// Messages that are moved on at once.
@@ -52,6 +53,10 @@ async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Co
         let (topology, connection) = (&shared.topology, &connection.connection);
         topology.ensure(connection, names::RETURNED_PARKED, QueuePurpose::ReturnedParked).await?;
         let channel = topology.declare(connection, names::RETURNED, QueuePurpose::Returned).await?;
+        // Those that are needed while RabbitMQ may not be able to declare any.
+        for wait in [AWAY_WAIT, WAIT_AGAIN] {
+            topology.ensure_wait(connection, delay_for(wait.as_secs())).await?;
+        }
         channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
         let (queue, tag) = (short(names::RETURNED), short(""));
         channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await

@@ -134,8 +134,8 @@ impl Shared {
         let ensure = connection.run(self.topology.ensure_wait(&connection.connection, seconds));
         match tokio::time::timeout(TIMEOUT, ensure).await {
             Ok(Ok(())) => return true,
-            Ok(Err(error)) => tracing::warn!(seconds, error, "No queue to hold events back"),
-            Err(_elapsed) => tracing::warn!(seconds, "No queue to hold events back: RabbitMQ does not answer"),
+            Ok(Err(error)) => tracing::debug!(seconds, error, "No queue to hold events back"),
+            Err(_elapsed) => tracing::debug!(seconds, "No queue to hold events back: RabbitMQ does not answer"),
         }
         false
     }

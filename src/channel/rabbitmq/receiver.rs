@@ -1,0 +1,161 @@
+//! Receiving what comes over one AMQP channel: messages are read and handed to the worker, and the queue is watched.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use lapin::message::Delivery;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::acknowledger::{Settled, Verdict};
+use super::connection::OpenConnection;
+use super::consumer::{Consumer, ConsumerFailure};
+use super::message::Encoded;
+use super::outbox::short;
+use super::queue_watch::{Backlog, QueueWatch};
+use super::stage;
+use super::ticket::Ticket;
+use crate::channel::{HoldTime, Message, Progress};
+
+/// How often a consumer thinks of its queue.
+const WATCH: Duration = Duration::from_secs(2);
+/// For a look at the queue. One without a leader does not answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A message that is no event.
+struct Unreadable {
+    tag: u64,
+    reason: String,
+    message: Encoded,
+}
+
+/// Receives what comes over one channel.
+pub(super) struct Receiver<'c> {
+    consumer: &'c Consumer,
+    connection: &'c OpenConnection,
+    channel: lapin::Channel,
+    settled: mpsc::Sender<Settled>,
+    revoked: CancellationToken,
+    watch: QueueWatch,
+}
+
+impl<'c> Receiver<'c> {
+    /// A receiver of what comes over this channel. What is settled is told to `settled`.
+    pub(super) fn new(
+        consumer: &'c Consumer,
+        connection: &'c OpenConnection,
+        (channel, settled): (lapin::Channel, mpsc::Sender<Settled>),
+        revoked: CancellationToken,
+    ) -> Self {
+        Self { consumer, connection, channel, settled, revoked, watch: QueueWatch::new(consumer.queue.place.order) }
+    }
+
+    /// Hands messages to the worker until something breaks.
+    pub(super) async fn run(mut self, deliveries: &mut lapin::Consumer) -> Result<(), ConsumerFailure> {
+        let Consumer { queue, shared, messages, .. } = self.consumer;
+        let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
+        let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
+        let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
+        loop {
+            tokio::select! {
+                next = deliveries.next() => match next {
+                    Some(Ok(delivery)) => {
+                        self.watch.received();
+                        waiting.push_back((delivery, Instant::now()));
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                    None if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
+                    None => return Err("the channel was closed".to_owned().into()),
+                },
+                place = messages.reserve(), if !waiting.is_empty() => {
+                    let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
+                    let Some((delivery, came)) = waiting.pop_front() else { continue };
+                    match self.read(delivery, came) {
+                        Ok(message) => place.send(message),
+                        Err(unreadable) => parking.push(Box::pin(async move {
+                            let Unreadable { tag, reason, message } = *unreadable;
+                            self.consumer.park(reason, message).await;
+                            tag
+                        })),
+                    }
+                }
+                Some(tag) = parking.next(), if !parking.is_empty() => {
+                    let told = self.settled.send((tag, Verdict::Done)).await;
+                    told.map_err(|_closed| "the channel is broken".to_owned())?;
+                }
+                () = queue.missing.notified() => {
+                    tracing::warn!(queue = queue.place.queue, "A queue is missing, declaring it again");
+                    return Err(ConsumerFailure::Cancelled);
+                }
+                () = queue.doubted.notified() => {
+                    self.look().await?;
+                    // It answers, but what was acknowledged meanwhile may not have arrived: that comes again.
+                    return Err("RabbitMQ did not answer for it for a while".to_owned().into());
+                }
+                () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned().into()),
+                _ = watch.tick() => self.watch(shared).await?,
+            }
+        }
+    }
+
+    /// Looks at the queue from time to time.
+    async fn watch(&mut self, shared: &Shared) -> Result<(), String> {
+        let queue = &self.consumer.queue;
+        let is_known = queue.published.load(Ordering::Acquire) > 0 || !queue.has_room();
+        let backlog = if is_known { Backlog::Possible } else { Backlog::Unlikely };
+        if !self.watch.is_due(backlog) {
+            return Ok(());
+        }
+        let ready = self.look().await?;
+        if self.watch.is_stuck(if queue.has_room() { ready } else { 0 }) {
+            shared.counters.rabbitmq_consumers_silent.increment();
+            return Err("messages wait, but none comes".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A message as its worker gets it, if it is an event.
+    fn read(&self, delivery: Delivery, came: Instant) -> Result<Box<Message>, Box<Unreadable>> {
+        let Consumer { queue, shared, .. } = self.consumer;
+        let Delivery { delivery_tag, properties, data, .. } = delivery;
+        let data = Bytes::from(data);
+        let (event, note, stage) = match stage::decode(&properties, data.clone()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let (reason, message) = (format!("not an event: {error}"), Encoded { properties, body: data });
+                return Err(Box::new(Unreadable { tag: delivery_tag, reason, message }));
+            }
+        };
+        let attempts = note.attempts.max(queue.attempts_before(&event));
+        let longest = shared.hold.get();
+        let held = Some(HoldTime { until: came + longest, longest });
+        let progress = Progress { stage, attempts, wait: note.wait(), patience: Some(shared.options.patience), held };
+        let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
+        Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
+    }
+
+    /// Looks at the queue, which may be gone. Gives how many messages are ready. `published` begins anew when the queue is
+    /// empty; what is put into it after that is looked for the next time.
+    async fn look(&self) -> Result<u32, String> {
+        let queue = &self.consumer.queue;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let look = self.channel.queue_declare(short(&queue.place.queue), passive, FieldTable::default());
+        let looked = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await;
+        let ready = looked.unwrap_or_else(|_elapsed| Err(format!("no answer within {TIMEOUT:?}")))?.message_count();
+        queue.series.ready.set(ready.into());
+        if ready == 0 {
+            queue.published.store(0, Ordering::Release);
+        }
+        Ok(ready)
+    }
+}
