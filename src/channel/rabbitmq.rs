@@ -35,9 +35,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, counted, trouble};
+use super::{ChannelBackend, Deferral, Opened, counted, trouble};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
@@ -109,8 +110,8 @@ struct Queue {
     doubted: Notify,
     /// Messages that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
-    /// The event that an ordered queue was given back last, by `id` and `source`, and the attempts made.
-    given_back: Mutex<Option<(String, String, u32)>>,
+    /// What an ordered queue was given back last.
+    given_back: Mutex<Option<GivenBack>>,
     series: Arc<SubscriptionSeries>,
     stop: CancellationToken,
 }
@@ -153,24 +154,36 @@ impl Queue {
         }
     }
 
-    /// Notes how often an event was tried that goes back into the queue; only an ordered one gives some back.
-    fn remember(&self, event: &Event, attempts: u32) {
+    /// Notes how an event goes on that goes back into the queue; only an ordered one gives some back.
+    fn remember(&self, event: &Event, deferral: &Deferral) {
         let source = event.get("source").unwrap_or_default().into_owned();
+        let (id, due) = (event.id().into_owned(), Instant::now() + deferral.wait);
         let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        *given_back = Some((event.id().into_owned(), source, attempts));
+        *given_back = Some(GivenBack { id, source, deferral: deferral.clone(), due });
     }
 
-    /// How often an event was tried before it went back into the queue.
-    fn attempts_before(&self, event: &Event) -> u32 {
+    /// How an event goes on that was given back before.
+    fn recall(&self, event: &Event) -> Option<Deferral> {
         if self.place.order == Order::Unordered {
-            return 0;
+            return None;
         }
         let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(id, source, _): &mut (String, String, u32)| {
-            *id == event.id() && event.get("source").is_some_and(|value| value == *source)
+        let is_it = |given_back: &mut GivenBack| {
+            given_back.id == event.id() && event.get("source").is_some_and(|value| value == given_back.source)
         };
-        given_back.take_if(is_it).map_or(0, |(_, _, attempts)| attempts)
+        let GivenBack { deferral, due, .. } = given_back.take_if(is_it)?;
+        Some(Deferral { wait: due.saturating_duration_since(Instant::now()), ..deferral })
     }
+}
+
+/// The event that an ordered queue was given back, by `id` and `source`, and how it goes on.
+#[derive(Debug)]
+struct GivenBack {
+    id: String,
+    source: String,
+    deferral: Deferral,
+    /// When the next attempt is due.
+    due: Instant,
 }
 
 /// What runs.

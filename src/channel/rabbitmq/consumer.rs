@@ -78,7 +78,7 @@ impl Consumer {
                 self.consume(&connection, &mut finishing).await
             };
             match consumed {
-                Ok(()) => {}
+                Ok(()) => pause = PAUSE,
                 Err(ConsumerFailure::Cancelled) => {
                     self.tell("the queue was deleted, or its consumer cancelled");
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
@@ -142,7 +142,7 @@ impl Consumer {
         let counters = Arc::clone(&self.shared.counters);
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let receive = Receiver::new(self, connection, (channel, settled), revoked).run(&mut deliveries);
+        let receive = Receiver::new(self, connection, (channel, settled), revoked.clone()).run(&mut deliveries);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -156,6 +156,8 @@ impl Consumer {
                 Some(broken) => return broken,
                 None => {}
             },
+            // An event of an ordered queue is given back, in its place: with the channel.
+            () = revoked.cancelled() => {}
             acknowledged = &mut acknowledged => return Ok(acknowledged?),
         }
         // Who consumes an ordered queue next must not begin before what is under way here has ended: giving up the

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::health::QueueState;
@@ -103,21 +104,9 @@ impl RabbitmqPublisher {
         let SubscriptionQueue { subscription, queue } = to;
         let mut refusals = Refusals::default();
         loop {
-            if queue.health.state() == QueueState::Away {
+            let Some(turn) = turn(to, deadline).await? else {
                 return self.publish_elsewhere(queue, message).await;
-            }
-            let turn = match tokio::time::timeout_at(deadline, queue.window.acquire()).await {
-                Ok(Ok(turn)) => turn,
-                Ok(Err(_closed)) => return Err(unavailable(PublishFailure::NoConnection)),
-                Err(_elapsed) => {
-                    let reason = format!("too many events wait for the queue of {}", subscription.key);
-                    return Err(PublishError::Unavailable(reason));
-                }
             };
-            // It may have been found out while this one waited for its turn.
-            if queue.health.state() == QueueState::Away {
-                return self.publish_elsewhere(queue, message).await;
-            }
             let publish = self.shared.outbox.publish(&queue.place.queue, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
             drop(turn);
@@ -197,6 +186,23 @@ impl RabbitmqPublisher {
             return Ok(());
         }
         Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.place.queue)))
+    }
+}
+
+/// Waits until a message may be on its way to a queue; `None` if it is found out that RabbitMQ does not answer for it.
+async fn turn(to: &SubscriptionQueue, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, PublishError> {
+    let SubscriptionQueue { subscription, queue } = to;
+    let is_away = || queue.health.state() == QueueState::Away;
+    if is_away() {
+        return Ok(None);
+    }
+    match tokio::time::timeout_at(deadline, queue.window.acquire()).await {
+        Ok(Ok(turn)) => Ok((!is_away()).then_some(turn)),
+        Ok(Err(_closed)) => Err(unavailable(PublishFailure::NoConnection)),
+        Err(_elapsed) => {
+            let reason = format!("too many events wait for the queue of {}", subscription.key);
+            Err(PublishError::Unavailable(reason))
+        }
     }
 }
 

@@ -25,7 +25,7 @@ use super::outbox::short;
 use super::queue_watch::{Backlog, QueueWatch};
 use super::stage;
 use super::ticket::Ticket;
-use crate::channel::{HoldTime, Message, Progress};
+use crate::channel::{Deferral, HoldTime, Message, Progress};
 
 /// How often a consumer thinks of its queue.
 const WATCH: Duration = Duration::from_secs(2);
@@ -136,10 +136,11 @@ impl<'c> Receiver<'c> {
                 return Err(Box::new(Unreadable { tag: delivery_tag, reason, message }));
             }
         };
-        let attempts = note.attempts.max(queue.attempts_before(&event));
+        let noted = || Deferral { stage, attempts: note.attempts, wait: note.wait() };
+        let Deferral { stage, attempts, wait } = queue.recall(&event).unwrap_or_else(noted);
         let longest = shared.hold.get();
         let held = Some(HoldTime { until: came + longest, longest });
-        let progress = Progress { stage, attempts, wait: note.wait(), patience: Some(shared.options.patience), held };
+        let progress = Progress { stage, attempts, wait, patience: Some(shared.options.patience), held };
         let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
         Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
     }

@@ -13,7 +13,7 @@ use super::message::{self, Encoded, Note};
 use super::stage;
 use super::topology::delay_for;
 use super::{Queue, Shared};
-use crate::channel::{Deferral, Loss, Outcome, Stage};
+use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
 use crate::model::Order;
 use crate::telemetry::series::{Dropped, End};
@@ -68,6 +68,12 @@ impl Ticket {
         };
         let (end, verdict) = if safe { (end, Verdict::Done) } else { (End::Returned, Verdict::Return) };
         self.shared.counters.end(&self.queue.series, end);
+        if verdict == Verdict::Return && self.queue.place.order == Order::Ordered {
+            // RabbitMQ puts what is given back behind all others; only what comes back with its channel keeps its place.
+            // Nothing that came after it may go on from here.
+            self.revoked.cancel();
+            return;
+        }
         if settled.send((tag, verdict)).await.is_err() {
             tracing::debug!(queue = self.queue.place.queue, "Not acknowledged, so that it will be delivered again");
         }
@@ -89,9 +95,7 @@ impl Ticket {
     /// An event of an ordered queue is given back, since one that waits elsewhere would be overtaken.
     async fn put_off(&self, event: &Event, deferral: &Deferral) -> bool {
         if self.queue.place.order == Order::Ordered {
-            if deferral.stage == Stage::Subscriber {
-                self.queue.remember(event, deferral.attempts);
-            }
+            self.queue.remember(event, deferral);
             return false;
         }
         let delayed = Duration::from_secs(delay_for(deferral.wait.as_secs()));

@@ -75,3 +75,42 @@ async fn later_destinations_are_put_off_too() {
     assert_eq!((&*dead.id(), wait), ("i1", SECOND * 2));
     assert_eq!((transport.seen(SUBSCRIBER).len(), transport.seen(SINK).len()), (1, 1));
 }
+
+/// What is left of a long wait is put off again: an event that is only held takes the place of others.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_wait_is_put_off_again() {
+    let transport = Scripted::new(&[]);
+    let (patience, held) = (Some(SECOND * 5), Some(held(1350, 1350)));
+    for (left, outcome, took) in [
+        (1552, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait: SECOND * 1552 }), 0),
+        (6, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait: SECOND * 6 }), 0),
+        (5, Outcome::Delivered, 5),
+    ] {
+        let before = Instant::now();
+        let progress = Progress { attempts: 3, wait: SECOND * left, patience, held, ..Progress::default() };
+        assert_eq!(deliver_from(&transport, homeless(retrying(5)), progress).await, outcome, "{left} s are left");
+        assert_eq!(before.elapsed().as_secs(), took);
+    }
+}
+
+/// Where no other may overtake it, it waits as long as it may be held, and goes on when it comes again.
+#[tokio::test(start_paused = true)]
+async fn an_ordered_event_waits_as_long_as_it_may_be_held() {
+    let transport = Scripted::new(&[]);
+    let (mut wait, mut rounds, before) = (SECOND * 3600, 0, Instant::now());
+    let spec = DeliverySpec { timeout: Some(SECOND * 60), ..retrying(5) };
+    loop {
+        let progress = Progress { attempts: 3, wait, held: Some(held(1350, 1350)), ..Progress::default() };
+        rounds += 1;
+        match deliver_from(&transport, homeless(spec.clone()), progress).await {
+            Outcome::Deferred(deferral) => {
+                assert_eq!((deferral.attempts, deferral.wait), (3, wait - SECOND * 1290));
+                wait = deferral.wait;
+            }
+            outcome => {
+                assert_eq!((outcome, rounds, before.elapsed().as_secs()), (Outcome::Delivered, 3, 3600));
+                return;
+            }
+        }
+    }
+}

@@ -209,3 +209,46 @@ async fn a_wait_does_not_hang_on_a_clock() {
     let wait = bench.next(0).await.progress.wait;
     assert!(wait > hour / 2, "{wait:?} is what an older version says");
 }
+
+/// A message as RabbitMQ moves it out of a queue.
+fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::Encoded {
+    let mut death = FieldTable::default();
+    death.insert(short("queue"), text(queue));
+    death.insert(short("reason"), text(reason));
+    let message::Encoded { properties, body } = encoded("1");
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    let deaths = lapin::types::FieldArray::from(vec![AMQPValue::FieldTable(death)]);
+    headers.insert(short("x-death"), AMQPValue::FieldArray(deaths));
+    headers.insert(short("x-sealpost-given-up"), AMQPValue::LongUInt(given_up));
+    message::Encoded { properties: properties.with_headers(headers), body }
+}
+
+/// Where each reason leads: back to its queue, or to where it is kept, with that reason; always counted.
+#[tokio::test]
+async fn what_is_given_up_is_nowhere_lost() {
+    let mut bench = Bench::start(&["a"]).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    let channel = stranger(&bench.server).await;
+    send(&channel, names::RETURNED, moved_from(&queue("a"), "delivery_limit", 99)).await;
+    let back = bench.next(0).await;
+    assert_eq!((&*back.event.id(), bench.server.ready(&parked("a"))), ("1", 0));
+    for (number, (from, reason, given_up)) in [
+        (queue("a"), "delivery_limit", 100),
+        (queue("a"), "maxlen", 0),
+        (queue("a"), "rejected", 0),
+        (parked("a"), "delivery_limit", 0),
+        (parked("a"), "expired", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        send(&channel, names::RETURNED, moved_from(&from, reason, given_up)).await;
+        bench.server.until(reason, |server| server.ready(&parked("a")) == number + 1).await;
+        let messages = bench.server.messages(&parked("a"));
+        let told = header(&messages[number].properties, "x-sealpost-reason");
+        let is_told = (from == queue("a")).then(|| text(&format!("RabbitMQ gave it up: {reason}")));
+        assert_eq!((told, header(&messages[number].properties, "x-death")), (is_told, None), "{reason} from {from}");
+    }
+    eventually("all are counted", || bench.counters.rabbitmq_given_up.get() == 6).await;
+    bench.server.until("all have left", |server| server.unacked(names::RETURNED) == 0).await;
+}

@@ -6,7 +6,7 @@ use futures_util::poll;
 
 use super::*;
 use crate::channel::rabbitmq::tests::fake::Refusal;
-use crate::channel::{Deferral, Outcome, Stage};
+use crate::channel::{Deferral, Outcome, Progress, Stage};
 
 /// How long it is watched that something does not happen.
 const MOMENT: Duration = Duration::from_millis(700);
@@ -158,19 +158,43 @@ async fn the_consumer_timeout_is_learnt() {
     bench.server.until("it is done", |server| server.unacked(&queue("a")) == 0).await;
 }
 
-/// An event of an ordered queue is not put elsewhere, where others would overtake it; its attempts are kept.
+/// An event of an ordered queue is not put elsewhere, where others would overtake it, nor behind those that came after it;
+/// it goes on where it was.
 #[tokio::test]
-async fn an_ordered_event_that_is_put_off_keeps_its_attempts() {
+async fn an_ordered_event_that_is_put_off_keeps_its_place() {
     let mut bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
     bench.ready(&["a"]).await;
-    assert_eq!(bench.publish("1").await, Ok(()));
-    for attempts in [0, 3, 4] {
-        let message = bench.next(0).await;
-        assert_eq!((&*message.event.id(), message.progress.attempts), ("1", attempts));
-        let deferral = Deferral { stage: Stage::Subscriber, attempts: attempts.max(2) + 1, wait: PATIENCE };
-        message.settle(Outcome::Deferred(deferral)).await;
+    for id in ["1", "2", "3"] {
+        assert_eq!(bench.publish(id).await, Ok(()));
     }
-    bench.next(0).await.settle(Outcome::Delivered).await;
+    let wait = Duration::from_secs(100);
+    let dead = Stage::DeadLetterSink(event("dead"));
+    let first = bench.next(0).await;
+    assert_eq!((&*first.event.id(), first.progress.attempts), ("1", 0));
+    first.settle(Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait })).await;
+    let again = still_ours(&mut bench).await;
+    assert_eq!((&*again.event.id(), again.progress.attempts), ("1", 3));
+    assert!(again.progress.wait <= wait && again.progress.wait > wait * 9 / 10, "{:?}", again.progress.wait);
+    again.settle(Outcome::Deferred(Deferral { stage: dead.clone(), attempts: 1, wait: Duration::ZERO })).await;
+    let last = still_ours(&mut bench).await;
+    let Progress { stage, attempts, wait, .. } = last.progress.clone();
+    assert_eq!((&*last.event.id(), stage, attempts, wait), ("1", dead, 1, Duration::ZERO));
+    last.settle(Outcome::DeadLettered).await;
+    for id in ["2", "3"] {
+        let message = still_ours(&mut bench).await;
+        assert_eq!((&*message.event.id(), message.progress.attempts), (id, 0));
+        message.settle(Outcome::Delivered).await;
+    }
     bench.server.until("it is done", |server| server.unacked(&queue("a")) + server.ready(&queue("a")) == 0).await;
-    assert_eq!(bench.server.history().len(), 1);
+    assert_eq!((bench.server.history().len(), bench.counters.rabbitmq_consumers_restarted.get()), (3, 0));
+}
+
+/// The next message that nobody else has.
+async fn still_ours(bench: &mut Bench) -> Box<Message> {
+    loop {
+        let message = bench.next(0).await;
+        if poll!(std::pin::pin!(message.revoked())).is_pending() {
+            return message;
+        }
+    }
 }
