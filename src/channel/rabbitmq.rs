@@ -57,8 +57,9 @@ pub use topology::QueueType;
 
 /// Messages that wait for a worker; at a stop they are delivered first.
 const HANDED_OVER: usize = 32;
-/// Messages of one queue on their way to RabbitMQ at once: one that does not confirm leaves the way free for others.
-const WINDOW: usize = 256;
+/// Messages of one queue on their way to RabbitMQ at once. With more than 32 that a quorum queue has not confirmed, RabbitMQ
+/// blocks the whole channel (its `quorum_commands_soft_limit`), and with it the other queues that are published to there.
+const WINDOW: usize = 32;
 /// Messages of an ordered queue that are held: the one that is delivered, and the next.
 const ORDERED_PREFETCH: u16 = 2;
 
@@ -110,7 +111,7 @@ struct Queue {
     doubted: Notify,
     /// Messages that were handed to the worker and have not been settled.
     unsettled: AtomicUsize,
-    /// What an ordered queue was given back last.
+    /// The event that an ordered queue was given back last.
     given_back: Mutex<Option<GivenBack>>,
     series: Arc<SubscriptionSeries>,
     stop: CancellationToken,
@@ -144,45 +145,54 @@ impl Queue {
         }
     }
 
-    /// Whether RabbitMQ would send more messages to who has received some, if there were any. An ordered queue is consumed
-    /// by one process at a time, and one message after the other.
-    fn has_room(&self) -> bool {
-        let unsettled = self.unsettled.load(Ordering::Acquire);
-        match self.place.order {
-            Order::Unordered => unsettled < usize::from(self.prefetch),
-            Order::Ordered => unsettled == 0,
+    /// RabbitMQ answers for it.
+    fn is_back(&self) {
+        if self.health.set(QueueState::Served) == QueueState::Away {
+            tracing::info!(queue = self.place.queue, "RabbitMQ answers for a queue again");
         }
     }
 
-    /// Notes how an event goes on that goes back into the queue; only an ordered one gives some back.
-    fn remember(&self, event: &Event, deferral: &Deferral) {
-        let source = event.get("source").unwrap_or_default().into_owned();
-        let (id, due) = (event.id().into_owned(), Instant::now() + deferral.wait);
-        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        *given_back = Some(GivenBack { id, source, deferral: deferral.clone(), due });
+    /// How many messages RabbitMQ would send, if there were any. An ordered queue is consumed one message after the other.
+    fn room(&self) -> usize {
+        let unsettled = self.unsettled.load(Ordering::Acquire);
+        match self.place.order {
+            Order::Unordered => usize::from(self.prefetch).saturating_sub(unsettled),
+            Order::Ordered => usize::from(unsettled == 0),
+        }
     }
 
-    /// How an event goes on that was given back before.
+    /// Notes how far an event got that goes back into the queue; only an ordered one gives some back.
+    fn remember(&self, event: &Event, deferral: &Deferral) {
+        let (id, source) = identity(event);
+        let given_back = GivenBack { id, source, deferral: deferral.clone(), due: Instant::now() + deferral.wait };
+        *self.given_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(given_back);
+    }
+
+    /// How far an event got before it went back into the queue, with what is left of its wait.
     fn recall(&self, event: &Event) -> Option<Deferral> {
         if self.place.order == Order::Unordered {
             return None;
         }
         let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |given_back: &mut GivenBack| {
-            given_back.id == event.id() && event.get("source").is_some_and(|value| value == given_back.source)
+            (&given_back.id, &given_back.source) == (&identity(event).0, &identity(event).1)
         };
         let GivenBack { deferral, due, .. } = given_back.take_if(is_it)?;
         Some(Deferral { wait: due.saturating_duration_since(Instant::now()), ..deferral })
     }
 }
 
-/// The event that an ordered queue was given back, by `id` and `source`, and how it goes on.
+/// `id` and `source` of an event.
+fn identity(event: &Event) -> (String, String) {
+    (event.id().into_owned(), event.get("source").unwrap_or_default().into_owned())
+}
+
+/// An event that went back into its ordered queue, since it could not be held for longer.
 #[derive(Debug)]
 struct GivenBack {
     id: String,
     source: String,
     deferral: Deferral,
-    /// When the next attempt is due.
     due: Instant,
 }
 

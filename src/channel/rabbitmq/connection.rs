@@ -19,7 +19,7 @@ use crate::telemetry::counters::Counters;
 
 /// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// How often the state of a connection is read.
 const PERIOD: Duration = Duration::from_millis(100);
 /// How often a connection is asked for a sign of life, and how long that may take.

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledger::Acknowledger;
 use super::connection::{Current, OpenConnection, is_full};
-use super::health::QueueState;
 use super::message::{self, Encoded};
 use super::outbox::short;
 use super::receiver::Receiver;
@@ -191,9 +190,7 @@ impl Consumer {
                 // What was found out about it before it was declared is settled by that.
                 self.queue.forget_doubts();
                 self.queue.begun.fetch_add(1, Ordering::AcqRel);
-                if self.queue.health.set(QueueState::Served) == QueueState::Away {
-                    tracing::info!(queue, "RabbitMQ answers for a queue again");
-                }
+                self.queue.is_back();
                 Ok(begun)
             }
             Ok(None) => Err("the connection is broken".to_owned().into()),

@@ -84,9 +84,6 @@ impl RabbitmqPublisher {
                 QueueState::Undeclared if queue.begun.load(Ordering::Acquire) == 0 => {
                     return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
                 }
-                QueueState::Away if queue.place.order == Order::Ordered => {
-                    return Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue of {key}")));
-                }
                 _ if queue.health.is_full() => return Err(PublishError::Full { subscription: key.clone() }),
                 QueueState::Undeclared | QueueState::Served | QueueState::Away => {}
             }
@@ -135,6 +132,7 @@ impl RabbitmqPublisher {
                 Step::Again
             }
             PublishFailure::Unroutable => {
+                self.shared.counters.rabbitmq_unroutable.increment();
                 queue.is_missing();
                 queue.health.until_served().await;
                 Step::Again
@@ -189,21 +187,31 @@ impl RabbitmqPublisher {
     }
 }
 
-/// Waits until a message may be on its way to a queue; `None` if it is found out that RabbitMQ does not answer for it.
+/// Waits until a message may be on its way to a queue; `None` if it is to wait elsewhere, since RabbitMQ does not answer
+/// for the queue. That may be found out during the wait.
 async fn turn(to: &SubscriptionQueue, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, PublishError> {
     let SubscriptionQueue { subscription, queue } = to;
-    let is_away = || queue.health.state() == QueueState::Away;
-    if is_away() {
+    let unavailable = |what: &str| PublishError::Unavailable(format!("{what} the queue of {}", subscription.key));
+    let wait = async {
+        loop {
+            let turn = queue.window.acquire().await;
+            match (queue.health.state(), queue.place.order) {
+                (QueueState::Away, Order::Unordered) => return Ok(None),
+                (QueueState::Away, Order::Ordered) => {}
+                _ => return turn.map(Some).map_err(|_closed| unavailable("the process does not publish any more to")),
+            }
+            drop(turn);
+            queue.health.until_served().await;
+        }
+    };
+    if queue.health.state() == QueueState::Away && queue.place.order == Order::Unordered {
         return Ok(None);
     }
-    match tokio::time::timeout_at(deadline, queue.window.acquire()).await {
-        Ok(Ok(turn)) => Ok((!is_away()).then_some(turn)),
-        Ok(Err(_closed)) => Err(unavailable(PublishFailure::NoConnection)),
-        Err(_elapsed) => {
-            let reason = format!("too many events wait for the queue of {}", subscription.key);
-            Err(PublishError::Unavailable(reason))
-        }
-    }
+    let turn = tokio::time::timeout_at(deadline, wait).await;
+    turn.unwrap_or_else(|_elapsed| match queue.health.state() {
+        QueueState::Away => Err(unavailable("RabbitMQ does not answer for")),
+        _ => Err(unavailable("too many events wait for")),
+    })
 }
 
 fn unavailable(failure: PublishFailure) -> PublishError {

@@ -6,6 +6,10 @@ use crate::model::Order;
 /// After how many times of thinking of it a queue is looked at in which messages may wait, and one in which none should.
 const BUSY_PERIOD: u32 = 5;
 const IDLE_PERIOD: u32 = 30;
+/// How often in a row it must be thought of a queue without new doubt, and at most since the first doubt, before its
+/// consumer begins anew.
+const CALM: u32 = 3;
+const LONGEST_DOUBT: u32 = 10;
 
 /// Whether messages may wait in a queue, by what is known without a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +33,50 @@ pub(super) struct QueueWatch {
     /// Whether any has come.
     has_received: bool,
     /// Whether messages were ready at the last look, and none came.
-    is_doubtful: bool,
+    misses_some: bool,
+    /// RabbitMQ did not answer for the queue.
+    doubt: Option<Doubt>,
+}
+
+/// Since when, in times of thinking of it, RabbitMQ is known not to have answered for a queue.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    first: u32,
+    last: u32,
+}
+
+/// What a look at a queue has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct QueueLook {
+    /// Messages that wait.
+    pub(super) ready: u32,
+    /// Its consumers. None, where there is one, means that its leader has not answered: RabbitMQ 3.10 says so then.
+    pub(super) consumers: u32,
+}
+
+/// Why a consumer should begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// Messages wait, and none comes.
+    Silent,
+    /// RabbitMQ did not answer for the queue, and does now: what it sent meanwhile, and what it was told, may be lost.
+    Recovered,
 }
 
 impl QueueWatch {
     /// Of a consumer that begins. Messages of an ordered queue may go to another process.
     pub(super) fn new(order: Order) -> Self {
-        Self { order, received: 0, times: 0, was_busy: false, has_received: false, is_doubtful: false }
+        Self { order, received: 0, times: 0, was_busy: false, has_received: false, misses_some: false, doubt: None }
     }
 
     /// A message has come.
     pub(super) fn received(&mut self) {
         self.received += 1;
+    }
+
+    /// RabbitMQ does not answer for the queue at the moment.
+    pub(super) fn doubt(&mut self) {
+        self.doubt.get_or_insert_default().last = 0;
     }
 
     /// Whether it is time to look: soon after the last message came, and from time to time; more often if messages may
@@ -52,24 +88,35 @@ impl QueueWatch {
         self.was_busy = is_busy;
         self.times += 1;
         if is_busy {
-            self.is_doubtful = false;
+            self.misses_some = false;
+        }
+        if let Some(doubt) = &mut self.doubt {
+            (doubt.first, doubt.last) = (doubt.first + 1, doubt.last + 1);
         }
         let period = if backlog == Backlog::Possible || is_busy { BUSY_PERIOD } else { IDLE_PERIOD };
-        let is_due = self.is_doubtful || fell_silent || self.times >= period;
+        let is_due = self.misses_some || self.doubt.is_some() || fell_silent || self.times >= period;
         if !is_due {
             self.received = 0;
         }
         is_due
     }
 
-    /// Whether nothing comes although `missed` messages should, after a look, and it was so at the look before. Where
-    /// others may get the messages, only one who has got some is missing them.
-    pub(super) fn is_stuck(&mut self, missed: u32) -> bool {
+    /// What a look gives reason to suspect; `room` is for how many messages there is room. Messages that wait without one
+    /// coming are suspicious the second time. Where others may get them, only one who has got some is missing them.
+    pub(super) fn judge(&mut self, look: QueueLook, room: usize) -> Option<Suspicion> {
         self.times = 0;
         let nothing_came = std::mem::take(&mut self.received) == 0;
+        if look.consumers == 0 {
+            self.doubt();
+        }
+        let is_over = |doubt: Doubt| doubt.last >= CALM || doubt.first >= LONGEST_DOUBT;
+        if look.consumers > 0 && self.doubt.is_some_and(is_over) {
+            return Some(Suspicion::Recovered);
+        }
         let is_its_turn = self.order == Order::Unordered || self.has_received;
-        let misses_some = missed > 0 && nothing_came && is_its_turn;
-        std::mem::replace(&mut self.is_doubtful, misses_some) && misses_some
+        let misses_some = look.ready > 0 && room > 0 && nothing_came && is_its_turn;
+        let is_stuck = std::mem::replace(&mut self.misses_some, misses_some) && misses_some;
+        is_stuck.then_some(Suspicion::Silent)
     }
 }
 
@@ -77,9 +124,13 @@ impl QueueWatch {
 mod tests {
     use super::*;
 
+    const EMPTY: QueueLook = QueueLook { ready: 0, consumers: 1 };
+    const WAITING: QueueLook = QueueLook { ready: 3, consumers: 1 };
+    const NO_LEADER: QueueLook = QueueLook { ready: 0, consumers: 0 };
+
     fn looks(times: u32, backlog: Backlog) -> u32 {
         let mut watch = QueueWatch::new(Order::Unordered);
-        (0..times).map(|_| u32::from(watch.is_due(backlog) && !watch.is_stuck(0))).sum()
+        (0..times).map(|_| u32::from(watch.is_due(backlog) && watch.judge(EMPTY, 1).is_none())).sum()
     }
 
     #[test]
@@ -93,26 +144,43 @@ mod tests {
             let mut watch = QueueWatch::new(order);
             watch.received();
             assert!(!watch.is_due(Backlog::Possible), "it is busy");
-            assert!(watch.is_due(Backlog::Possible) && !watch.is_stuck(3), "a message may be under way");
-            assert!(watch.is_due(Backlog::Possible) && watch.is_stuck(3));
+            assert!(watch.is_due(Backlog::Possible) && watch.judge(WAITING, 1).is_none(), "one may be under way");
+            assert!(watch.is_due(Backlog::Possible));
+            assert_eq!(watch.judge(WAITING, 1), Some(Suspicion::Silent));
         }
     }
 
     #[test]
-    fn what_comes_in_between_takes_the_doubt_away() {
+    fn what_comes_in_between_takes_the_suspicion_away() {
         let mut watch = QueueWatch::new(Order::Unordered);
         watch.received();
         assert!(!watch.is_due(Backlog::Possible));
-        assert!(watch.is_due(Backlog::Possible) && !watch.is_stuck(1));
+        assert!(watch.is_due(Backlog::Possible) && watch.judge(WAITING, 1).is_none());
         watch.received();
         assert!(!watch.is_due(Backlog::Possible));
     }
 
     #[test]
-    fn who_waits_for_its_turn_misses_nothing() {
-        let mut watch = QueueWatch::new(Order::Ordered);
-        for _ in 0..100 {
-            assert!(!watch.is_due(Backlog::Possible) || !watch.is_stuck(1));
+    fn who_waits_for_its_turn_or_has_no_room_misses_nothing() {
+        for (order, room) in [(Order::Ordered, 1), (Order::Unordered, 0)] {
+            let mut watch = QueueWatch::new(order);
+            for _ in 0..100 {
+                assert!(!watch.is_due(Backlog::Possible) || watch.judge(WAITING, room).is_none());
+            }
         }
+    }
+
+    #[test]
+    fn a_queue_that_had_no_leader_is_consumed_anew_when_it_is_calm() {
+        let mut watch = QueueWatch::new(Order::Unordered);
+        watch.doubt();
+        for _ in 0..4 {
+            assert!(watch.is_due(Backlog::Unlikely) && watch.judge(NO_LEADER, 1).is_none());
+        }
+        let mut times = 0;
+        while watch.is_due(Backlog::Unlikely) && watch.judge(EMPTY, 1).is_none() {
+            times += 1;
+        }
+        assert_eq!(times, CALM - 1);
     }
 }

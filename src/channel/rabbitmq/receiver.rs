@@ -22,7 +22,7 @@ use super::connection::OpenConnection;
 use super::consumer::{Consumer, ConsumerFailure};
 use super::message::Encoded;
 use super::outbox::short;
-use super::queue_watch::{Backlog, QueueWatch};
+use super::queue_watch::{Backlog, QueueLook, QueueWatch, Suspicion};
 use super::stage;
 use super::ticket::Ticket;
 use crate::channel::{Deferral, HoldTime, Message, Progress};
@@ -98,9 +98,8 @@ impl<'c> Receiver<'c> {
                     return Err(ConsumerFailure::Cancelled);
                 }
                 () = queue.doubted.notified() => {
+                    self.watch.doubt();
                     self.look().await?;
-                    // It answers, but what was acknowledged meanwhile may not have arrived: that comes again.
-                    return Err("RabbitMQ did not answer for it for a while".to_owned().into());
                 }
                 () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned().into()),
                 _ = watch.tick() => self.watch(shared).await?,
@@ -111,17 +110,20 @@ impl<'c> Receiver<'c> {
     /// Looks at the queue from time to time.
     async fn watch(&mut self, shared: &Shared) -> Result<(), String> {
         let queue = &self.consumer.queue;
-        let is_known = queue.published.load(Ordering::Acquire) > 0 || !queue.has_room();
+        let is_known = queue.published.load(Ordering::Acquire) > 0 || queue.room() == 0;
         let backlog = if is_known { Backlog::Possible } else { Backlog::Unlikely };
         if !self.watch.is_due(backlog) {
             return Ok(());
         }
-        let ready = self.look().await?;
-        if self.watch.is_stuck(if queue.has_room() { ready } else { 0 }) {
-            shared.counters.rabbitmq_consumers_silent.increment();
-            return Err("messages wait, but none comes".to_owned());
+        let look = self.look().await?;
+        match self.watch.judge(look, queue.room()) {
+            None => Ok(()),
+            Some(Suspicion::Silent) => {
+                shared.counters.rabbitmq_consumers_silent.increment();
+                Err("messages wait, but none comes".to_owned())
+            }
+            Some(Suspicion::Recovered) => Err("RabbitMQ did not answer for it for a while".to_owned()),
         }
-        Ok(())
     }
 
     /// A message as its worker gets it, if it is an event.
@@ -136,8 +138,8 @@ impl<'c> Receiver<'c> {
                 return Err(Box::new(Unreadable { tag: delivery_tag, reason, message }));
             }
         };
-        let noted = || Deferral { stage, attempts: note.attempts, wait: note.wait() };
-        let Deferral { stage, attempts, wait } = queue.recall(&event).unwrap_or_else(noted);
+        let noted = Deferral { stage, attempts: note.attempts, wait: note.wait() };
+        let Deferral { stage, attempts, wait } = queue.recall(&event).unwrap_or(noted);
         let longest = shared.hold.get();
         let held = Some(HoldTime { until: came + longest, longest });
         let progress = Progress { stage, attempts, wait, patience: Some(shared.options.patience), held };
@@ -145,18 +147,22 @@ impl<'c> Receiver<'c> {
         Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
     }
 
-    /// Looks at the queue, which may be gone. Gives how many messages are ready. `published` begins anew when the queue is
-    /// empty; what is put into it after that is looked for the next time.
-    async fn look(&self) -> Result<u32, String> {
+    /// Looks at the queue, which may be gone. Messages that were published are forgotten when it is empty; those that are
+    /// put into it after that are looked for the next time.
+    async fn look(&self) -> Result<QueueLook, String> {
         let queue = &self.consumer.queue;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let look = self.channel.queue_declare(short(&queue.place.queue), passive, FieldTable::default());
         let looked = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await;
-        let ready = looked.unwrap_or_else(|_elapsed| Err(format!("no answer within {TIMEOUT:?}")))?.message_count();
-        queue.series.ready.set(ready.into());
-        if ready == 0 {
+        let found = looked.unwrap_or_else(|_elapsed| Err(format!("no answer within {TIMEOUT:?}")))?;
+        let look = QueueLook { ready: found.message_count(), consumers: found.consumer_count() };
+        if look.consumers > 0 {
+            queue.series.ready.set(look.ready.into());
+            queue.is_back();
+        }
+        if look.ready == 0 {
             queue.published.store(0, Ordering::Release);
         }
-        Ok(ready)
+        Ok(look)
     }
 }

@@ -78,6 +78,9 @@ impl Shared {
             return Err(PublishFailure::Nacked);
         }
         let published = self.outbox.publish(queue, message).await;
+        if published == Err(PublishFailure::Unroutable) {
+            self.counters.rabbitmq_unroutable.increment();
+        }
         match (published, known) {
             (Err(PublishFailure::Unroutable), Some(known)) => known.is_missing(),
             (Err(PublishFailure::Nacked | PublishFailure::Unconfirmed), _) => self.note_refused(queue),
