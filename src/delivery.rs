@@ -319,7 +319,9 @@ impl<T: Transport> Delivery<T> {
     ) -> Result<Response<Bytes>, Stop> {
         if !tries.wait.is_zero() {
             drop(permit.take());
-            let wait = tries.wait(tries.wait).await;
+            let pause = tries.pause(self.timeout(&story.lane.current()));
+            tokio::time::sleep(pause).await;
+            let wait = tries.wait.saturating_sub(pause);
             if !wait.is_zero() {
                 return Err(Stop::Deferred { attempts: tries.attempts, wait });
             }

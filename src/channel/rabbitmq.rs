@@ -23,7 +23,7 @@ mod returned_message;
 mod shared;
 mod stage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod ticket;
 mod topology;
 

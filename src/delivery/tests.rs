@@ -1,5 +1,6 @@
 //! Deliveries against a scripted transport, with time paused: schedules of hours in milliseconds.
 
+mod holding;
 mod senders;
 
 use std::collections::VecDeque;

@@ -37,16 +37,19 @@ impl Tries {
         self.held.map_or(Some(timeout), |held| held.allows(timeout))
     }
 
+    /// How much of the wait before the next attempt passes here; the rest is for who holds the event next.
+    pub(super) fn pause(&self, timeout: Duration) -> Duration {
+        if self.patience.is_some_and(|patience| self.wait > patience) {
+            return Duration::ZERO;
+        }
+        let Some(held) = self.held else { return self.wait };
+        let left = held.until.saturating_duration_since(Instant::now());
+        self.wait.min(left.saturating_sub(timeout.min(held.longest / 2)))
+    }
+
     /// Whether the event cannot be held for this wait and an attempt after it.
     pub(super) fn is_too_long(&self, wait: Duration, timeout: Duration) -> bool {
         let outlives = |held: HoldTime| held.until < Instant::now() + wait + timeout.min(held.longest / 2);
         self.patience.is_some_and(|patience| wait > patience) || self.held.is_some_and(outlives)
-    }
-
-    /// Waits for as long as the event may be held. Gives what is left to wait then.
-    pub(super) async fn wait(&self, wait: Duration) -> Duration {
-        let held = self.held.map_or(wait, |held| wait.min(held.until.saturating_duration_since(Instant::now())));
-        tokio::time::sleep(held).await;
-        wait.saturating_sub(held)
     }
 }

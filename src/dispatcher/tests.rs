@@ -1,5 +1,7 @@
 //! Workers: what one delivery does to the others, and what a change of the table does to all.
 
+mod rabbitmq;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -71,22 +73,32 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
 
 fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
+    let backend = Arc::new(MemoryBackend::new(100, Arc::clone(&counters)));
+    let (dispatcher, router) = over(Arc::new(Fragile), backend, 2, &counters);
+    (dispatcher, router, counters)
+}
+
+/// A dispatcher with a way out, queues, and so many attempts at once.
+fn over<T: Transport>(
+    transport: Arc<T>,
+    backend: Arc<dyn ChannelBackend>,
+    concurrency: usize,
+    counters: &Arc<Counters>,
+) -> (Dispatcher<T>, Arc<Router>) {
     let nothing = Serving {
         table: Arc::new(table(&[]).without_channels()),
         publishers: Vec::new(),
         series: Vec::new(),
         relayed: Default::default(),
     };
-    let router = Arc::new(Router::new(nothing, 255, Arc::clone(&counters)));
+    let router = Arc::new(Router::new(nothing, 255, Arc::clone(counters)));
     let options = Options {
         default_timeout: Duration::from_secs(10),
         jitter: 0.0,
         broker_filter_host: "broker-filter.test".into(),
     };
-    let delivery =
-        Delivery::new(Arc::new(Fragile), Arc::clone(&router), Display::default(), options, Arc::clone(&counters));
-    let backend = Arc::new(MemoryBackend::new(100, Arc::clone(&counters)));
-    (Dispatcher::new(backend, Arc::clone(&router), Arc::new(delivery), 2), router, counters)
+    let delivery = Delivery::new(transport, Arc::clone(&router), Display::default(), options, Arc::clone(counters));
+    (Dispatcher::new(backend, Arc::clone(&router), Arc::new(delivery), concurrency), router)
 }
 
 async fn accept(router: &Router, id: &str) -> bool {

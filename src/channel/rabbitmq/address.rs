@@ -2,9 +2,11 @@
 //! that many processes spread over the nodes of a cluster, each to the end of its handshake, since a node that hangs
 //! still accepts connections.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -117,12 +119,17 @@ impl Address {
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
         let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let address = *address;
+        let attempt = Attempt::default();
+        let socket = Arc::clone(&attempt.socket);
         let open = Connection::connector(
             uri.clone(),
             runtime,
             async move |uri, runtime| {
                 let opened = async {
                     let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                    if let AsyncTcpStream::Plain(plain) = &stream {
+                        note(&socket, plain.get_ref())?;
+                    }
                     match uri.scheme {
                         AMQPScheme::AMQP => Ok(stream),
                         AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, tls.as_ref()).await,
@@ -135,11 +142,65 @@ impl Address {
             properties,
         );
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, open).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(connection)) => {
+                attempt.succeeded();
+                Ok(connection)
+            }
             Ok(Err(error)) => Err(format!("{error}{}", if uri.vhost.is_empty() { EMPTY_VHOST } else { "" })),
             Err(_elapsed) => Err(format!("no handshake within {HANDSHAKE_TIMEOUT:?}")),
         }
     }
+}
+
+/// A second handle of an attempt's socket.
+#[derive(Default)]
+enum Socket {
+    #[default]
+    Unconnected,
+    Connected(TcpStream),
+    /// The attempt was given up, or has succeeded.
+    Done,
+}
+
+/// An attempt to connect. One that is given up closes its socket: lapin would wait for an answer for ever, with a thread
+/// and a socket for each attempt.
+#[derive(Default)]
+struct Attempt {
+    socket: Arc<Mutex<Socket>>,
+}
+
+impl Attempt {
+    fn succeeded(self) {
+        *lock(&self.socket) = Socket::Done;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Socket::Connected(socket) = std::mem::replace(&mut *lock(&self.socket), Socket::Done)
+            && let Err(error) = socket.shutdown(Shutdown::Both)
+        {
+            tracing::debug!(%error, "The socket of an attempt to connect to RabbitMQ was closed before");
+        }
+    }
+}
+
+fn lock(socket: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
+    socket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes the socket of an attempt.
+///
+/// # Errors
+/// If the attempt was given up meanwhile, or the system has no handle left.
+fn note(socket: &Mutex<Socket>, stream: &tokio::net::TcpStream) -> io::Result<()> {
+    let handle = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    let mut socket = lock(socket);
+    if matches!(*socket, Socket::Done) {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    *socket = Socket::Connected(handle);
+    Ok(())
 }
 
 fn parse(text: &str, (username, password): (Option<&str>, Option<&str>)) -> Result<AMQPUri, String> {

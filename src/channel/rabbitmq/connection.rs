@@ -189,6 +189,11 @@ impl Seat {
     fn is_free(&self) -> bool {
         Arc::strong_count(&self.taken) <= self.capacity.load(Ordering::Acquire)
     }
+
+    /// Whether more seats of the connection are taken than it has: how many that are is known when it is open.
+    pub(super) fn is_beyond(&self) -> bool {
+        Arc::strong_count(&self.taken) > self.capacity.load(Ordering::Acquire).saturating_add(1)
+    }
 }
 
 impl ConnectionPool {

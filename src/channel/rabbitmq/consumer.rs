@@ -26,7 +26,7 @@ use crate::telemetry::series::{Destination, Dropped};
 /// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The wait before a queue that was deleted is declared again.
+/// The wait before a queue that was deleted is declared again, or another connection is taken.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
 /// For what is asked of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub(super) struct Consumer {
 
 /// Why a queue is not consumed.
 pub(super) enum ConsumerFailure {
-    /// The connection has no channel left.
+    /// The connection has no channel left, or only those that are kept for other things.
     NoChannel,
     /// The queue was deleted, or RabbitMQ has cancelled the consumer; the channel is open.
     Cancelled,
@@ -71,8 +71,13 @@ impl Consumer {
         while let Some(connection) = self.next_connection(&mut seat.current.clone()).await {
             let begun = self.queue.begun.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
-            match self.consume(&connection, &mut finishing).await {
-                Ok(()) => {}
+            let consumed = if seat.is_beyond() {
+                Err(ConsumerFailure::NoChannel)
+            } else {
+                self.consume(&connection, &mut finishing).await
+            };
+            match consumed {
+                Ok(()) => pause = PAUSE,
                 Err(ConsumerFailure::Cancelled) => {
                     self.tell("the queue was deleted, or its consumer cancelled");
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
@@ -80,6 +85,7 @@ impl Consumer {
                 }
                 Err(ConsumerFailure::NoChannel) => {
                     drop(seat);
+                    stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
                     let Some(another) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
                     seat = another;
                     continue;
@@ -135,7 +141,7 @@ impl Consumer {
         let counters = Arc::clone(&self.shared.counters);
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let receive = Receiver::new(self, connection, (channel, settled), revoked).run(&mut deliveries);
+        let receive = Receiver::new(self, connection, (channel, settled), revoked.clone()).run(&mut deliveries);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -149,6 +155,8 @@ impl Consumer {
                 Some(broken) => return broken,
                 None => {}
             },
+            // An event of an ordered queue is given back, in its place: with the channel.
+            () = revoked.cancelled() => {}
             acknowledged = &mut acknowledged => return Ok(acknowledged?),
         }
         // Who consumes an ordered queue next must not begin before what is under way here has ended: giving up the

@@ -21,6 +21,8 @@ use crate::telemetry::counters::Counters;
 
 /// Messages on their way to RabbitMQ at once.
 const WINDOW: usize = 1024;
+/// How long a message counts as one of them. After that its queue is slow, which is to keep no other's messages back.
+const HOLD_UP: Duration = Duration::from_secs(1);
 /// AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on its own channel only.
 const CHANNELS: usize = 4;
 /// From the request to the confirm. A channel that has published to a queue finds its new leader about 8 s after the node
@@ -134,7 +136,7 @@ impl Outbox {
     }
 
     async fn send(&self, place: usize, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
-        let Ok(_place) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
+        let Ok(place_taken) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
         let open = self.channels.get(place).and_then(|channel| channel.borrow().clone());
         let Some(open) = open else { return Err(PublishFailure::NoConnection) };
         if open.connection.connection.status().blocked() {
@@ -145,7 +147,15 @@ impl Outbox {
             let properties = message.properties.clone();
             open.channel.basic_publish(short(""), short(queue), options, &message.body, properties).await?.await
         };
-        match open.connection.broken.run_until_cancelled(published).await {
+        let mut published = std::pin::pin!(open.connection.broken.run_until_cancelled(published));
+        let confirmed = match tokio::time::timeout(HOLD_UP, &mut published).await {
+            Ok(confirmed) => confirmed,
+            Err(_elapsed) => {
+                drop(place_taken);
+                published.await
+            }
+        };
+        match confirmed {
             Some(Ok(Confirmation::Ack(None))) => Ok(()),
             Some(Ok(Confirmation::Ack(Some(_returned)))) => Err(PublishFailure::Unroutable),
             Some(Ok(Confirmation::Nack(_))) => Err(PublishFailure::Nacked),

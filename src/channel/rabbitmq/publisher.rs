@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::health::QueueState;
@@ -100,17 +101,8 @@ impl RabbitmqPublisher {
         let SubscriptionQueue { subscription, queue } = to;
         let mut refusals = Refusals::default();
         loop {
-            if queue.health.state() == QueueState::Away {
-                if queue.place.order == Order::Unordered {
-                    return self.publish_elsewhere(queue, message).await;
-                }
-                if tokio::time::timeout_at(deadline, queue.health.until_served()).await.is_err() {
-                    let text = format!("RabbitMQ does not answer for the queue of {}", subscription.key);
-                    return Err(PublishError::Unavailable(text));
-                }
-            }
-            let Ok(turn) = queue.window.acquire().await else {
-                return Err(unavailable(PublishFailure::NoConnection));
+            let Some(turn) = turn(to, deadline).await? else {
+                return self.publish_elsewhere(queue, message).await;
             };
             let publish = self.shared.outbox.publish(&queue.place.queue, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
@@ -196,6 +188,33 @@ impl RabbitmqPublisher {
         }
         Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.place.queue)))
     }
+}
+
+/// Waits until a message may be on its way to a queue; `None` if it is to wait elsewhere, since RabbitMQ does not answer
+/// for the queue. That may be found out during the wait.
+async fn turn(to: &SubscriptionQueue, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, PublishError> {
+    let SubscriptionQueue { subscription, queue } = to;
+    let unavailable = |what: &str| PublishError::Unavailable(format!("{what} the queue of {}", subscription.key));
+    let wait = async {
+        loop {
+            let turn = queue.window.acquire().await;
+            match (queue.health.state(), queue.place.order) {
+                (QueueState::Away, Order::Unordered) => return Ok(None),
+                (QueueState::Away, Order::Ordered) => {}
+                _ => return turn.map(Some).map_err(|_closed| unavailable("the process does not publish any more to")),
+            }
+            drop(turn);
+            queue.health.until_served().await;
+        }
+    };
+    if queue.health.state() == QueueState::Away && queue.place.order == Order::Unordered {
+        return Ok(None);
+    }
+    let turn = tokio::time::timeout_at(deadline, wait).await;
+    turn.unwrap_or_else(|_elapsed| match queue.health.state() {
+        QueueState::Away => Err(unavailable("RabbitMQ does not answer for")),
+        _ => Err(unavailable("too many events wait for")),
+    })
 }
 
 fn unavailable(failure: PublishFailure) -> PublishError {

@@ -73,6 +73,7 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
     let mut moving = FuturesUnordered::new();
     let mut rescue = tokio::time::interval(RESCUE_PERIOD);
     let (mut watch, mut period) = (QueueWatch::new(Order::Unordered), tokio::time::interval(WATCH));
+    let mut kept = 0;
     loop {
         tokio::select! {
             next = deliveries.next() => match next {
@@ -85,22 +86,26 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
             },
             Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error.to_string())?,
             _ = rescue.tick() => {
-                let rescue = Box::pin(rescue_parked(shared, connection));
+                let rescue = Box::pin(rescue_parked(shared, connection, kept));
                 let rescued = tokio::time::timeout(TIMEOUT, connection.run(rescue)).await;
-                rescued.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
+                kept = rescued.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
             }
             _ = period.tick() => if watch.is_due(Backlog::Possible) {
-                let look = Box::pin(look(&connection.connection, names::RETURNED));
-                let looked = tokio::time::timeout(TIMEOUT, connection.run(look)).await;
-                let looked = looked.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
-                let (ready, consumers) = looked.unwrap_or_default();
-                if let Some(suspicion) = watch.judge(QueueLook { ready, consumers }, usize::from(UNDER_WAY).saturating_sub(moving.len())) {
+                let look = look_at_returned(connection).await?;
+                if let Some(suspicion) = watch.judge(look, usize::from(UNDER_WAY).saturating_sub(moving.len())) {
                     return Err(format!("{suspicion:?}"));
                 }
             },
             () = connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
         }
     }
+}
+
+async fn look_at_returned(connection: &OpenConnection) -> Result<QueueLook, String> {
+    let look = Box::pin(look(&connection.connection, names::RETURNED));
+    let looked = tokio::time::timeout(TIMEOUT, connection.run(look)).await;
+    let (ready, consumers) = looked.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?.unwrap_or_default();
+    Ok(QueueLook { ready, consumers })
 }
 
 /// Moves a message on, and acknowledges it when it is where it belongs.
@@ -120,7 +125,7 @@ async fn try_to_move(shared: &Shared, returned: &ReturnedMessage) -> bool {
             forward(shared, queue, &returned.message).await
         }
         (_, Some((queue, reason))) => give_back(shared, returned, queue, reason).await,
-        (_, None) => park(shared, names::RETURNED_PARKED, "its headers do not say where it belongs", returned).await,
+        (_, None) => keep(shared, returned).await,
     }
 }
 
@@ -153,6 +158,14 @@ async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, rea
     park(shared, &names::parked(queue), &format!("RabbitMQ gave it up: {reason}"), returned).await
 }
 
+/// Keeps a message that belongs nowhere. One that is kept already is not told of again.
+async fn keep(shared: &Shared, returned: &ReturnedMessage) -> bool {
+    if message::remark(&returned.message.properties).reason.is_empty() {
+        return park(shared, names::RETURNED_PARKED, "its headers do not say where it belongs", returned).await;
+    }
+    shared.park(names::RETURNED_PARKED, &returned.message).await
+}
+
 async fn park(shared: &Shared, parked: &str, reason: &str, returned: &ReturnedMessage) -> bool {
     park_message(shared, parked, reason, &returned.message).await
 }
@@ -167,19 +180,26 @@ async fn park_message(shared: &Shared, parked: &str, reason: &str, message: &Enc
     stored
 }
 
-/// Moves on what RabbitMQ gave up of [`names::RETURNED`] itself.
-async fn rescue_parked(shared: &Shared, connection: &OpenConnection) -> lapin::Result<()> {
+/// Moves on what RabbitMQ gave up of [`names::RETURNED`] itself, if there is more than what belongs nowhere and is kept.
+/// Gives how many those are.
+async fn rescue_parked(shared: &Shared, connection: &OpenConnection, kept: u32) -> lapin::Result<u32> {
     let connection = &connection.connection;
-    let Some((count @ 1.., _)) = look(connection, names::RETURNED_PARKED).await? else { return Ok(()) };
+    let count = look(connection, names::RETURNED_PARKED).await?.map_or(0, |(count, _)| count);
+    if count == kept {
+        return Ok(kept);
+    }
+    let mut kept = 0;
     let channel = connection.create_channel().await?;
     for _ in 0..count {
         let got = channel.basic_get(short(names::RETURNED_PARKED), BasicGetOptions::default()).await?;
         let Some(got) = got else { break };
         let Delivery { properties, data, acker, .. } = got.delivery;
         let returned = ReturnedMessage::read(&properties, Bytes::from(data));
+        kept += u32::from(returned.to.is_none() && returned.from.is_none());
         if try_to_move(shared, &returned).await {
             acker.ack(BasicAckOptions::default()).await?;
         }
     }
-    channel.close(200, short("rescued")).await
+    channel.close(200, short("rescued")).await?;
+    Ok(kept)
 }

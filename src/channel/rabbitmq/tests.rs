@@ -1,9 +1,13 @@
 //! The backend against a server in the process, which misbehaves as it is told.
 
+mod connections;
 mod consuming;
-mod fake;
+mod crowds;
+pub(crate) mod fake;
 mod outages;
 mod publishing;
+mod returning;
+mod revoking;
 mod server;
 
 use std::sync::Arc;
@@ -39,8 +43,14 @@ impl Bench {
 
     /// The same on a server that may not answer.
     fn begin(server: FakeServer, names: &[&str], order: Order) -> Self {
+        let options = options(&server.uri());
+        Self::begin_with(server, names, order, options)
+    }
+
+    /// The same with other options.
+    fn begin_with(server: FakeServer, names: &[&str], order: Order, options: Options) -> Self {
         let counters = Arc::new(Counters::default());
-        let backend = RabbitmqBackend::new(options(&server.uri()), Arc::clone(&counters));
+        let backend = RabbitmqBackend::new(options, Arc::clone(&counters));
         let Opened { publisher, consumers } = backend.open(&channel(names, order));
         let consumers = consumers.into_iter().map(|(_, consumer)| consumer).collect();
         Self { server, backend, counters, publisher, consumers }

@@ -68,6 +68,12 @@ impl Ticket {
         };
         let (end, verdict) = if safe { (end, Verdict::Done) } else { (End::Returned, Verdict::Return) };
         self.shared.counters.end(&self.queue.series, end);
+        if verdict == Verdict::Return && self.queue.place.order == Order::Ordered {
+            // RabbitMQ puts what is given back behind all others; only what comes back with its channel keeps its place.
+            // Nothing that came after it may go on from here.
+            self.revoked.cancel();
+            return;
+        }
         if settled.send((tag, verdict)).await.is_err() {
             tracing::debug!(queue = self.queue.place.queue, "Not acknowledged, so that it will be delivered again");
         }

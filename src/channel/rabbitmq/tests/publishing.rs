@@ -120,7 +120,7 @@ async fn a_server_that_is_silent_is_unavailable_in_time() {
 async fn an_alarm_is_told_to_senders_at_once() {
     let bench = Bench::start(&["a"]).await;
     bench.server.block("low on disk");
-    eventually("the alarm has come", || bench.counters.rabbitmq.blocked.get() > 0).await;
+    eventually("both connections are told", || bench.counters.rabbitmq.blocked.get() == 2).await;
     let before = Instant::now();
     assert!(is_unavailable(&bench.publish("1").await));
     assert!(before.elapsed() < Duration::from_secs(1));

@@ -1,0 +1,152 @@
+//! Connections: as many as the channels need, left when they hang, and nothing left behind by those that were not made.
+
+use std::sync::atomic::AtomicUsize;
+
+use futures_util::future::join_all;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event as Told, Level, Metadata, Subscriber};
+
+use super::*;
+use crate::channel::rabbitmq::tests::fake::Settings;
+use crate::channel::{Deferral, Outcome, Stage};
+
+/// Counts what is said at WARN or worse.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Told<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Sockets of clients that are connected to a port of this machine.
+fn sockets_to(port: u16) -> usize {
+    let connected = format!(":{port:04X} 01 ");
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the sockets");
+    table.lines().filter(|line| line.contains(&connected)).count()
+}
+
+/// Threads of connections.
+fn threads() -> usize {
+    let names = std::fs::read_dir("/proc/self/task").expect("the threads").flatten();
+    let names = names.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("lapin-io")).count()
+}
+
+/// Four consumers fit on each connection, since some of its channels are kept; nobody is told about it.
+#[tokio::test]
+async fn few_channels_make_more_connections() {
+    let warnings = Warnings::default();
+    let _told = tracing::subscriber::set_default(warnings.clone());
+    let server = FakeServer::start_with(Settings { channel_max: 12, ..Settings::default() }).await;
+    let names: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut bench = Bench::begin(server, &names, Order::Unordered);
+    bench.ready(&names).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    for place in 0..names.len() {
+        let message = bench.next(place).await;
+        assert_eq!(message.event.id(), "1");
+        message.settle(Outcome::Deferred(Deferral { wait: Duration::from_secs(2), ..later() })).await;
+    }
+    let wait = names::wait(4);
+    bench.server.until("all of it waits", |server| server.ready(&wait) == names.len()).await;
+    // What is consumed, with the queue of what has been moved, in fours; and what is published.
+    assert_eq!(bench.server.connections_made(), 31_usize.div_ceil(4) + 1);
+    assert_eq!((warnings.0.load(Ordering::Relaxed), bench.counters.rabbitmq_consumers_restarted.get()), (0, 0));
+}
+
+fn later() -> Deferral {
+    Deferral { stage: Stage::Subscriber, attempts: 1, wait: Duration::from_secs(2) }
+}
+
+/// It is left, and others are tried; when it answers again, all goes on.
+#[tokio::test]
+async fn a_connection_that_hangs_is_left() {
+    let mut bench = Bench::start(&["a"]).await;
+    let before = Instant::now();
+    bench.server.fall_silent_after_handshake();
+    eventually("both are given up", || bench.counters.rabbitmq_disconnections.get() == 2).await;
+    assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
+    eventually("they are made again", || bench.server.connections_made() == 4).await;
+    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
+    bench.server.speak();
+    bench.publish_at_last("1").await;
+    assert_eq!(bench.next(0).await.event.id(), "1");
+}
+
+/// A node that hangs accepts connections all the same.
+#[tokio::test]
+async fn another_node_is_tried_when_one_hangs() {
+    let (hung, well) = (FakeServer::start().await, FakeServer::start().await);
+    hung.fall_silent();
+    let options = options(&format!("{},{}", hung.uri(), well.uri()));
+    let before = Instant::now();
+    let mut bench = Bench::begin_with(well, &["a"], Order::Unordered, options);
+    bench.ready(&["a"]).await;
+    assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert_eq!((&*bench.next(0).await.event.id(), bench.server.connections().len()), ("1", 2));
+    assert!(hung.connections().is_empty());
+}
+
+/// A node that hangs while it is used is left for another one.
+#[tokio::test]
+async fn another_node_takes_over_from_one_that_hangs() {
+    let (first, second) = (FakeServer::start().await, FakeServer::start().await);
+    second.refuse_connections();
+    let options = options(&format!("{},{}", first.uri(), second.uri()));
+    let mut bench = Bench::begin_with(first, &["a"], Order::Unordered, options);
+    bench.ready(&["a"]).await;
+    let before = Instant::now();
+    bench.server.fall_silent();
+    second.accept_connections();
+    second.until("both are there", |server| server.connections().len() == 2).await;
+    bench.publish_at_last("1").await;
+    assert_eq!(bench.next(0).await.event.id(), "1");
+    assert!(before.elapsed() < Duration::from_secs(12), "{:?}", before.elapsed());
+    assert_eq!(second.published(&queue("a")).len(), 1);
+}
+
+fn port_of(server: &FakeServer) -> u16 {
+    let uri: lapin::uri::AMQPUri = server.uri().parse().expect("a URI");
+    uri.authority.port
+}
+
+/// Each attempt has a socket and a thread of its own, which end with it.
+#[tokio::test]
+async fn attempts_that_fail_leave_nothing_behind() {
+    let server = FakeServer::start().await;
+    server.fall_silent();
+    let (address, port) = (Address::new(&server.uri(), (None, None), None).expect("an address"), port_of(&server));
+    let (sockets, running) = (sockets_to(port), threads());
+    let attempts = join_all((0..10).map(|_| address.connect("publishing")));
+    let (failed, seen) = tokio::join!(attempts, async {
+        eventually("ten are tried", || sockets_to(port) == sockets + 10).await;
+        threads()
+    });
+    assert!(failed.iter().all(Result::is_err) && seen >= 10, "{seen}");
+    eventually("the sockets are closed", || sockets_to(port) == sockets).await;
+    eventually("the threads have ended", || threads() <= running).await;
+    server.speak();
+    let (connection, _) = address.connect("publishing").await.expect("a connection");
+    connection.close(200, outbox::short("done")).await.expect("closed");
+    assert_eq!(server.connections_made(), 11, "none is tried again behind our back");
+}

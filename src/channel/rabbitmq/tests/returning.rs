@@ -1,0 +1,254 @@
+//! What RabbitMQ has moved: it comes back to its queue, or is parked; nothing of it holds up anything else.
+
+use lapin::BasicProperties;
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+
+use super::*;
+use crate::channel::rabbitmq::message::{Note, text};
+use crate::channel::rabbitmq::outbox::short;
+use crate::channel::rabbitmq::tests::fake::Refusal;
+use crate::channel::{Deferral, Outcome, Stage};
+
+/// Somebody else's channel.
+async fn stranger(server: &FakeServer) -> lapin::Channel {
+    let connection = lapin::Connection::connect(&server.uri(), lapin::ConnectionProperties::default()).await;
+    connection.expect("a connection").create_channel().await.expect("a channel")
+}
+
+async fn send(channel: &lapin::Channel, queue: &str, message: message::Encoded) {
+    let message::Encoded { properties, body } = message;
+    let options = BasicPublishOptions::default();
+    channel.basic_publish(short(""), short(queue), options, &body, properties).await.expect("sent");
+}
+
+fn header(message: &BasicProperties, name: &str) -> Option<AMQPValue> {
+    message.headers().as_ref()?.inner().get(name).cloned()
+}
+
+fn encoded(id: &str) -> message::Encoded {
+    message::encode(&event(id), Note::default())
+}
+
+/// Stops and crashes count as deliveries for RabbitMQ, and are none.
+#[tokio::test]
+async fn what_is_given_up_for_its_deliveries_comes_back() {
+    let server = FakeServer::start().await;
+    server.set(|settings| settings.delivery_limit = Some(2));
+    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    bench.ready(&["a"]).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    for _ in 0..3 {
+        let held = bench.next(0).await;
+        bench.server.close_channel(bench.server.consumers(&queue("a"))[0], &Refusal::new(406, "PRECONDITION_FAILED"));
+        tokio::time::timeout(PATIENCE, held.revoked()).await.expect("it is gone");
+        bench.server.until("it is consumed", |server| !server.consumers(&queue("a")).is_empty()).await;
+    }
+    let again = bench.next(0).await;
+    assert_eq!((&*again.event.id(), again.progress.attempts), ("1", 0));
+    let published = bench.server.published(&queue("a"));
+    let back = &published[published.len() - 1].properties;
+    assert_eq!(header(back, "x-sealpost-given-up"), Some(AMQPValue::LongUInt(1)));
+    assert_eq!((header(back, "x-death"), header(back, "x-delivery-count")), (None, None));
+    assert_eq!((bench.counters.rabbitmq_given_up.get(), bench.counters.parked_messages.get()), (1, 0));
+    again.settle(Outcome::Delivered).await;
+    bench.server.until("it is done", |server| server.unacked(&queue("a")) == 0).await;
+    assert_eq!(bench.server.ready(names::RETURNED) + bench.server.unacked(names::RETURNED), 0);
+}
+
+/// A queue whose messages live for half a second, as a policy can have it.
+async fn short_lived(server: &FakeServer, name: &str) {
+    let entries = [
+        ("x-queue-type", text("quorum")),
+        ("x-message-ttl", AMQPValue::LongLongInt(500)),
+        ("x-overflow", text("reject-publish")),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text(names::RETURNED)),
+        ("x-dead-letter-strategy", text("at-least-once")),
+    ];
+    let mut arguments = FieldTable::default();
+    for (key, value) in entries {
+        arguments.insert(short(key), value);
+    }
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    stranger(server).await.queue_declare(short(name), options, arguments).await.expect("a queue");
+}
+
+/// What has expired is told, and is not delivered: somebody has set that time.
+#[tokio::test]
+async fn what_has_expired_is_parked() {
+    let server = FakeServer::start().await;
+    short_lived(&server, &queue("a")).await;
+    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    bench.ready(&["a"]).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    for id in 0..12 {
+        assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
+    }
+    bench.server.until("two are parked", |server| server.ready(&parked("a")) == 2).await;
+    let messages = bench.server.messages(&parked("a"));
+    let reason = header(&messages[0].properties, "x-sealpost-reason");
+    assert_eq!(reason, Some(text("RabbitMQ gave it up: expired")));
+    assert_eq!(header(&messages[0].properties, "cloudEvents_id"), Some(text("10")));
+    eventually("they are counted", || bench.counters.parked_messages.get() == 2).await;
+    assert_eq!(bench.counters.rabbitmq_given_up.get(), 2);
+    for id in 0..10 {
+        assert_eq!(bench.next(0).await.event.id(), id.to_string());
+    }
+}
+
+/// Its subscription is gone, here and everywhere: the event is kept where its operator looks for it.
+#[tokio::test]
+async fn an_event_whose_queue_is_gone_is_parked() {
+    let bench = Bench::start(&["a"]).await;
+    let gone = queue("gone");
+    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    send(&stranger(&bench.server).await, names::RETURNED, message::to_queue(encoded("1"), &gone)).await;
+    bench.server.until("it is parked", |server| server.ready(&names::parked(&gone)) == 1).await;
+    let messages = bench.server.messages(&names::parked(&gone));
+    let reason = "its queue was deleted while it waited for the next attempt";
+    assert_eq!(header(&messages[0].properties, "x-sealpost-reason"), Some(text(reason)));
+    assert_eq!(header(&messages[0].properties, message::QUEUE), None);
+    eventually("it is counted", || bench.counters.parked_messages.get() == 1).await;
+    assert!(!bench.server.has_queue(&gone));
+}
+
+/// One whose queue is deleted, and is consumed here, waits until it is there again.
+#[tokio::test]
+async fn an_event_whose_queue_does_not_take_it_waits_again() {
+    let bench = Bench::start(&["a"]).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    bench.server.queue(&queue("a")).nack_all();
+    send(&stranger(&bench.server).await, names::RETURNED, message::to_queue(encoded("1"), &queue("a"))).await;
+    let wait = names::wait(8);
+    bench.server.until("it waits", |server| server.ready(&wait) == 1).await;
+    let messages = bench.server.messages(&wait);
+    assert_eq!(header(&messages[0].properties, message::QUEUE), Some(text(&queue("a"))));
+    assert_eq!((bench.server.ready(&parked("a")), bench.counters.parked_messages.get()), (0, 0));
+    bench.server.until("it has left", |server| server.unacked(names::RETURNED) == 0).await;
+}
+
+/// What does not say where it belongs is kept, is counted once, and keeps nobody busy.
+#[tokio::test]
+async fn a_message_from_nowhere_is_kept() {
+    let bench = Bench::start(&["a"]).await;
+    let home = names::RETURNED_PARKED;
+    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    let channel = stranger(&bench.server).await;
+    send(&channel, names::RETURNED, message::Encoded { properties: BasicProperties::default(), body: "x".into() })
+        .await;
+    bench.server.until("it is kept", |server| server.ready(home) == 1).await;
+    eventually("it is counted", || bench.counters.parked_messages.get() == 1).await;
+    let reason = header(&bench.server.messages(home)[0].properties, "x-sealpost-reason");
+    assert_eq!(reason, Some(text("its headers do not say where it belongs")));
+    for _ in 0..2 {
+        bench.server.close_connections();
+        bench.server.until("the consumer is gone", |server| server.consumers(names::RETURNED).is_empty()).await;
+        bench.server.until("it is back", |server| !server.consumers(names::RETURNED).is_empty()).await;
+        send(&stranger(&bench.server).await, names::RETURNED, message::to_queue(encoded("1"), &queue("a"))).await;
+        bench.server.until("others are moved", |server| server.unacked(names::RETURNED) == 0).await;
+    }
+    bench.server.until("it is there", |server| server.ready(home) == 1).await;
+    assert_eq!(bench.counters.parked_messages.get(), 1);
+    assert!(bench.server.published(home).len() <= 3, "{}", bench.server.published(home).len());
+}
+
+/// What RabbitMQ gave up of the queue of what it has moved is moved on, too.
+#[tokio::test]
+async fn what_is_given_up_on_its_way_is_moved_on() {
+    let server = FakeServer::start().await;
+    let bench = Bench::begin(server, &["a"], Order::Unordered);
+    bench.ready(&["a"]).await;
+    bench.server.until("it is there", |server| server.has_queue(names::RETURNED_PARKED)).await;
+    bench.server.close_connections();
+    bench.server.until("nobody takes it", |server| server.consumers(names::RETURNED).is_empty()).await;
+    let lost = message::to_queue(encoded("1"), &queue("a"));
+    send(&stranger(&bench.server).await, names::RETURNED_PARKED, lost).await;
+    bench.server.until("it is in its queue", |server| server.published(&queue("a")).len() == 1).await;
+    bench.server.until("it has left", |server| server.ready(names::RETURNED_PARKED) == 0).await;
+    assert_eq!(bench.counters.parked_messages.get(), 0);
+}
+
+/// As many as RabbitMQ moves at once, and more, have nowhere to go: those of others come all the same.
+#[tokio::test]
+async fn events_of_a_subscription_that_is_gone_delay_no_other() {
+    const GONE: usize = 40;
+    let mut bench = Bench::start(&["a", "b"]).await;
+    let deferral = || {
+        let wait = Duration::from_secs(4);
+        Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 2, wait })
+    };
+    for id in 0..GONE {
+        assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
+        let (mine, other) = (bench.next(0).await, bench.next(1).await);
+        mine.settle(deferral()).await;
+        other.settle(if id + 1 == GONE { deferral() } else { Outcome::Delivered }).await;
+    }
+    let before = Instant::now();
+    bench.backend.retire(&key("a"));
+    bench.server.delete_queue(&queue("a"));
+    let again = bench.next(1).await;
+    assert_eq!((again.event.id().into_owned(), again.progress.attempts), ((GONE - 1).to_string(), 2));
+    assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
+    bench.server.until("the others are parked", |server| server.ready(&parked("a")) == GONE).await;
+    assert_eq!(bench.server.dead(&names::wait(4)), 0);
+}
+
+/// Clocks differ, and are set: what is left to wait is bounded by what was to wait.
+#[tokio::test]
+async fn a_wait_does_not_hang_on_a_clock() {
+    let mut bench = Bench::start(&["a"]).await;
+    let hour = Duration::from_secs(3600);
+    let note = Note { left: Some(500), ..Note::after(3, hour, Duration::ZERO) };
+    send(&stranger(&bench.server).await, &queue("a"), message::encode(&event("1"), note)).await;
+    let message = bench.next(0).await;
+    assert_eq!(message.progress.attempts, 3);
+    assert!(message.progress.wait <= Duration::from_millis(500), "{:?}", message.progress.wait);
+    let note = Note { left: None, ..note };
+    send(&stranger(&bench.server).await, &queue("a"), message::encode(&event("2"), note)).await;
+    let wait = bench.next(0).await.progress.wait;
+    assert!(wait > hour / 2, "{wait:?} is what an older version says");
+}
+
+/// A message as RabbitMQ moves it out of a queue.
+fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::Encoded {
+    let mut death = FieldTable::default();
+    death.insert(short("queue"), text(queue));
+    death.insert(short("reason"), text(reason));
+    let message::Encoded { properties, body } = encoded("1");
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    let deaths = lapin::types::FieldArray::from(vec![AMQPValue::FieldTable(death)]);
+    headers.insert(short("x-death"), AMQPValue::FieldArray(deaths));
+    headers.insert(short("x-sealpost-given-up"), AMQPValue::LongUInt(given_up));
+    message::Encoded { properties: properties.with_headers(headers), body }
+}
+
+/// Where each reason leads: back to its queue, or to where it is kept, with that reason; always counted.
+#[tokio::test]
+async fn what_is_given_up_is_nowhere_lost() {
+    let mut bench = Bench::start(&["a"]).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    let channel = stranger(&bench.server).await;
+    send(&channel, names::RETURNED, moved_from(&queue("a"), "delivery_limit", 99)).await;
+    let back = bench.next(0).await;
+    assert_eq!((&*back.event.id(), bench.server.ready(&parked("a"))), ("1", 0));
+    for (number, (from, reason, given_up)) in [
+        (queue("a"), "delivery_limit", 100),
+        (queue("a"), "maxlen", 0),
+        (queue("a"), "rejected", 0),
+        (parked("a"), "delivery_limit", 0),
+        (parked("a"), "expired", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        send(&channel, names::RETURNED, moved_from(&from, reason, given_up)).await;
+        bench.server.until(reason, |server| server.ready(&parked("a")) == number + 1).await;
+        let messages = bench.server.messages(&parked("a"));
+        let told = header(&messages[number].properties, "x-sealpost-reason");
+        let is_told = (from == queue("a")).then(|| text(&format!("RabbitMQ gave it up: {reason}")));
+        assert_eq!((told, header(&messages[number].properties, "x-death")), (is_told, None), "{reason} from {from}");
+    }
+    eventually("all are counted", || bench.counters.rabbitmq_given_up.get() == 6).await;
+    bench.server.until("all have left", |server| server.unacked(names::RETURNED) == 0).await;
+}
