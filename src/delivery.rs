@@ -356,8 +356,6 @@ impl<T: Transport> Delivery<T> {
             });
             if tries.is_too_long(wait, timeout) {
                 self.counters.retry(story.lane.series());
-                // Where nobody is patient, events keep their order: the next one waits for this one, wherever it is.
-                let wait = if tries.patience.is_none() { tries.wait(wait).await } else { wait };
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
             tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.counted().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");

@@ -14,7 +14,7 @@ pub(super) struct Tries {
     /// What is left to wait before the next one.
     pub(super) wait: Duration,
     /// The longest wait; `None` allows any.
-    pub(super) patience: Option<Duration>,
+    patience: Option<Duration>,
     /// How long the event may be held; `None` allows it for ever.
     held: Option<HoldTime>,
 }
