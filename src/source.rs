@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,9 @@ use crate::telemetry::series::{Dropped, End};
 const MAX_UNFINISHED: usize = 16;
 /// The clock on the wall is looked at again after this time, since it may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// A clock that is set back by more than this is a clock that was wrong.
+const MOST_SET_BACK: Duration = Duration::from_secs(90);
 
 /// Runs the sources of a routing table.
 pub struct Sources<T> {
@@ -96,9 +99,11 @@ async fn send<T: Transport>(
     let lane = Arc::new(delivery.lane(Arc::clone(&source.subscription), MAX_UNFINISHED));
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
-    while let Some(next) = source.schedule.next_after(last.max(Timestamp::now())) {
-        if stop.run_until_cancelled(sleep_until(next)).await.is_none() {
-            break;
+    while let Some(next) = source.schedule.next_after(after(last, Timestamp::now())) {
+        match stop.run_until_cancelled(sleep_until(next)).await {
+            None => break,
+            Some(Slept::ClockSetBack) => continue,
+            Some(Slept::UntilThen) => {}
         }
         last = next;
         while unfinished.try_join_next().is_some() {}
@@ -111,12 +116,36 @@ async fn send<T: Transport>(
     while unfinished.join_next().await.is_some() {}
 }
 
-async fn sleep_until(time: Timestamp) {
-    while let Ok(wait) = Duration::try_from(time.duration_since(Timestamp::now())) {
-        if wait.is_zero() {
-            return;
+/// From when on the next time is looked for: not before the last one, since clocks are set back a little now and then; but
+/// a clock that was set back by more than a while would silence the source for as long.
+fn after(last: Timestamp, now: Timestamp) -> Timestamp {
+    if is_set_back(last.duration_since(now)) { now } else { last.max(now) }
+}
+
+fn is_set_back(by: SignedDuration) -> bool {
+    by > SignedDuration::try_from(MOST_SET_BACK).unwrap_or(SignedDuration::MAX)
+}
+
+/// Why a sleep ended.
+enum Slept {
+    /// It is time.
+    UntilThen,
+    /// The clock says that there is more to wait than there was.
+    ClockSetBack,
+}
+
+async fn sleep_until(time: Timestamp) -> Slept {
+    let mut left = SignedDuration::MAX;
+    loop {
+        let wait = time.duration_since(Timestamp::now());
+        if left < SignedDuration::MAX && is_set_back(wait - left) {
+            return Slept::ClockSetBack;
         }
-        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+        left = wait;
+        match Duration::try_from(wait) {
+            Ok(wait) if !wait.is_zero() => tokio::time::sleep(wait.min(LONGEST_SLEEP)).await,
+            _ => return Slept::UntilThen,
+        }
     }
 }
 
@@ -146,4 +175,18 @@ async fn deliver<T: Transport>(
         Outcome::Deferred(_) => End::Lost,
     };
     counters.end(lane.series(), end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_silences_nothing() {
+        let now: Timestamp = "2026-11-29T12:00:00Z".parse().expect("a time");
+        let minutes = |minutes| now + SignedDuration::from_mins(minutes);
+        for (last, from) in [(-1, 0), (0, 0), (1, 1), (2, 0), (60, 0)] {
+            assert_eq!(after(minutes(last), now), minutes(from), "{last} minutes");
+        }
+    }
 }

@@ -103,6 +103,8 @@ struct Queue {
     begun: AtomicU64,
     /// Messages that this process has put into it.
     published: AtomicU64,
+    /// Whether what is parked beside it has been counted.
+    parked_counted: AtomicBool,
     /// Whether somebody looks at it to learn why it refuses messages.
     asked: AtomicBool,
     /// Told when RabbitMQ turns out not to have it.
@@ -274,6 +276,7 @@ impl RabbitmqBackend {
             window: Semaphore::new(WINDOW),
             begun: AtomicU64::new(0),
             published: AtomicU64::new(0),
+            parked_counted: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             missing: Notify::new(),
             doubted: Notify::new(),

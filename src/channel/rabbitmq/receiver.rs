@@ -25,10 +25,13 @@ use super::outbox::short;
 use super::queue_watch::{Backlog, QueueLook, QueueWatch, Suspicion};
 use super::stage;
 use super::ticket::Ticket;
+use super::topology::look;
 use crate::channel::{Deferral, HoldTime, Message, Progress};
 
 /// How often a consumer thinks of its queue.
 const WATCH: Duration = Duration::from_secs(2);
+/// After how many of these times what is parked is counted.
+const PARKED_PERIOD: u32 = 30;
 /// For a look at the queue. One without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,6 +50,8 @@ pub(super) struct Receiver<'c> {
     settled: mpsc::Sender<Settled>,
     revoked: CancellationToken,
     watch: QueueWatch,
+    /// How often it is thought of the queue before what is parked is counted again.
+    parked_in: u32,
 }
 
 impl<'c> Receiver<'c> {
@@ -57,7 +62,7 @@ impl<'c> Receiver<'c> {
         (channel, settled): (lapin::Channel, mpsc::Sender<Settled>),
         revoked: CancellationToken,
     ) -> Self {
-        Self { consumer, connection, channel, settled, revoked, watch: QueueWatch::new(consumer.queue.place.order) }
+        Self { consumer, connection, channel, settled, revoked, watch: QueueWatch::new(consumer.queue.place.order), parked_in: 0 }
     }
 
     /// Hands messages to the worker until something breaks.
@@ -110,6 +115,7 @@ impl<'c> Receiver<'c> {
     /// Looks at the queue from time to time.
     async fn watch(&mut self, shared: &Shared) -> Result<(), String> {
         let queue = &self.consumer.queue;
+        self.count_parked().await;
         let is_known = queue.published.load(Ordering::Acquire) > 0 || queue.room() == 0;
         let backlog = if is_known { Backlog::Possible } else { Backlog::Unlikely };
         if !self.watch.is_due(backlog) {
@@ -145,6 +151,21 @@ impl<'c> Receiver<'c> {
         let progress = Progress { stage, attempts, wait, patience: Some(shared.options.patience), held };
         let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
         Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
+    }
+
+    /// Counts what is parked: once at the start, since there may be some of before, and every minute while there are any.
+    async fn count_parked(&mut self) {
+        let queue = &self.consumer.queue;
+        let is_due = self.parked_in == 0 && (queue.series.parked_now.get() > 0 || !queue.parked_counted.load(Ordering::Acquire));
+        self.parked_in = if is_due { PARKED_PERIOD } else { self.parked_in.saturating_sub(1) };
+        if !is_due {
+            return;
+        }
+        let look = Box::pin(look(&self.connection.connection, &queue.place.parked));
+        if let Ok(Ok(found)) = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await {
+            queue.parked_counted.store(true, Ordering::Release);
+            queue.series.parked_now.set(found.map_or(0, |(ready, _)| ready.into()));
+        }
     }
 
     /// Looks at the queue, which may be gone. Messages that were published are forgotten when it is empty; those that are
