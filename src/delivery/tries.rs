@@ -14,7 +14,7 @@ pub(super) struct Tries {
     /// What is left to wait before the next one.
     pub(super) wait: Duration,
     /// The longest wait; `None` allows any.
-    pub(super) patience: Option<Duration>,
+    patience: Option<Duration>,
     /// How long the event may be held; `None` allows it for ever.
     held: Option<HoldTime>,
 }
@@ -37,14 +37,19 @@ impl Tries {
         self.held.map_or(Some(timeout), |held| held.allows(timeout))
     }
 
-    /// How much of the wait before the next attempt passes here; the rest is for who holds the event next.
-    pub(super) fn pause(&self, timeout: Duration) -> Duration {
-        if self.patience.is_some_and(|patience| self.wait > patience) {
-            return Duration::ZERO;
-        }
-        let Some(held) = self.held else { return self.wait };
-        let left = held.until.saturating_duration_since(Instant::now());
-        self.wait.min(left.saturating_sub(timeout.min(held.longest / 2)))
+    /// Lets as much of a wait pass as the event may be held for. Gives the rest, which is for who holds the event next: all
+    /// of it if it is longer than the queue has patience for.
+    pub(super) async fn pass(&self, wait: Duration, timeout: Duration) -> Duration {
+        let pause = match self.held {
+            _ if self.patience.is_some_and(|patience| wait > patience) => Duration::ZERO,
+            None => wait,
+            Some(held) => {
+                let left = held.until.saturating_duration_since(Instant::now());
+                wait.min(left.saturating_sub(timeout.min(held.longest / 2)))
+            }
+        };
+        tokio::time::sleep(pause).await;
+        wait.saturating_sub(pause)
     }
 
     /// Whether the event cannot be held for this wait and an attempt after it.
