@@ -32,8 +32,15 @@ struct Slow {
 }
 
 impl Slow {
-    fn new(takes: Duration, is_held_up: bool) -> Arc<Self> {
-        Arc::new(Self { takes, held_up: watch::Sender::new(is_held_up), seen: watch::Sender::default() })
+    fn new(takes: Duration) -> Arc<Self> {
+        Arc::new(Self { takes, held_up: watch::Sender::new(false), seen: watch::Sender::default() })
+    }
+
+    /// One that does not answer until it may.
+    fn held_up() -> Arc<Self> {
+        let subscriber = Self::new(Duration::ZERO);
+        subscriber.held_up.send_replace(true);
+        subscriber
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&Seen) -> bool) -> Seen {
@@ -138,7 +145,7 @@ impl Bench {
 /// RabbitMQ delivers it again, so the delivery that was under way ends first.
 #[tokio::test]
 async fn a_delivery_ends_with_its_channel() {
-    let bench = Bench::start(FakeServer::start().await, Slow::new(Duration::ZERO, true), PATIENCE * 60).await;
+    let bench = Bench::start(FakeServer::start().await, Slow::held_up(), PATIENCE * 60).await;
     bench.accept(&["1"]).await;
     bench.subscriber.until("it is sent", |seen| seen.begun.get("1") == Some(&1)).await;
     bench.server.close_channel(bench.server.consumers(QUEUE)[0], &Refusal::new(406, "PRECONDITION_FAILED"));
@@ -155,7 +162,7 @@ async fn a_delivery_ends_with_its_channel() {
 /// Nobody else has what came from a queue that was deleted: it is delivered.
 #[tokio::test]
 async fn a_delivery_outlives_its_queue() {
-    let bench = Bench::start(FakeServer::start().await, Slow::new(Duration::ZERO, true), PATIENCE * 60).await;
+    let bench = Bench::start(FakeServer::start().await, Slow::held_up(), PATIENCE * 60).await;
     bench.accept(&["1"]).await;
     bench.subscriber.until("it is sent", |seen| seen.begun.get("1") == Some(&1)).await;
     bench.server.delete_queue(QUEUE);
@@ -174,7 +181,7 @@ async fn events_are_put_off_before_the_consumer_timeout() {
     let timeout = Duration::from_secs(4);
     let server = FakeServer::start().await;
     server.set(|settings| settings.consumer_timeout = Some(timeout));
-    let bench = Bench::start(server, Slow::new(Duration::from_millis(1400), false), timeout).await;
+    let bench = Bench::start(server, Slow::new(Duration::from_millis(1400)), timeout).await;
     let ids = ["1", "2", "3", "4"];
     bench.accept(&ids).await;
     let seen = bench.subscriber.until("all are taken", |seen| seen.taken.len() == ids.len()).await;
@@ -187,7 +194,7 @@ async fn events_are_put_off_before_the_consumer_timeout() {
 /// At a stop, what was handed over is delivered and acknowledged, the rest stays in its queue.
 #[tokio::test]
 async fn a_stop_finishes_what_is_under_way() {
-    let bench = Bench::start(FakeServer::start().await, Slow::new(Duration::from_millis(200), false), PATIENCE).await;
+    let bench = Bench::start(FakeServer::start().await, Slow::new(Duration::from_millis(200)), PATIENCE).await;
     bench.accept(&["1", "2", "3", "4", "5"]).await;
     bench.subscriber.until("the first is sent", |seen| seen.begun.contains_key("1")).await;
     let Bench { server, subscriber, backend, dispatcher, .. } = bench;
