@@ -319,7 +319,9 @@ impl<T: Transport> Delivery<T> {
     ) -> Result<Response<Bytes>, Stop> {
         if !tries.wait.is_zero() {
             drop(permit.take());
-            let wait = tries.pass(tries.wait, self.timeout(&story.lane.current())).await;
+            let pause = tries.pause(self.timeout(&story.lane.current()));
+            tokio::time::sleep(pause).await;
+            let wait = tries.wait.saturating_sub(pause);
             if !wait.is_zero() {
                 return Err(Stop::Deferred { attempts: tries.attempts, wait });
             }
@@ -354,7 +356,6 @@ impl<T: Transport> Delivery<T> {
             });
             if tries.is_too_long(wait, timeout) {
                 self.counters.retry(story.lane.series());
-                let wait = tries.pass(wait, timeout).await;
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
             tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.counted().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");

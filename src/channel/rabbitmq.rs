@@ -125,9 +125,9 @@ impl Queue {
         }
     }
 
-    /// RabbitMQ does not answer for it.
+    /// RabbitMQ does not answer for it. That is told once, and again after a minute.
     fn is_away(&self) {
-        if self.health.set(QueueState::Away) != QueueState::Away {
+        if self.health.set(QueueState::Away) != QueueState::Away && self.health.is_to_be_told() {
             tracing::warn!(
                 queue = self.place.queue,
                 "RabbitMQ does not answer for a queue: events for it wait in other queues until it does"
@@ -136,19 +136,19 @@ impl Queue {
         self.doubted.notify_one();
     }
 
+    /// RabbitMQ answers for it.
+    fn is_back(&self) {
+        if self.health.set(QueueState::Served) == QueueState::Away {
+            tracing::debug!(queue = self.place.queue, "RabbitMQ answers for a queue again");
+        }
+    }
+
     /// Takes back what its consumer was told before it has begun.
     fn forget_doubts(&self) {
         for told in [&self.missing, &self.doubted] {
             if told.notified().now_or_never().is_some() {
                 tracing::trace!(queue = self.place.queue, "Its consumer was told of what has been mended since");
             }
-        }
-    }
-
-    /// RabbitMQ answers for it.
-    fn is_back(&self) {
-        if self.health.set(QueueState::Served) == QueueState::Away {
-            tracing::info!(queue = self.place.queue, "RabbitMQ answers for a queue again");
         }
     }
 

@@ -37,19 +37,14 @@ impl Tries {
         self.held.map_or(Some(timeout), |held| held.allows(timeout))
     }
 
-    /// Lets as much of a wait pass as the event may be held for. Gives the rest, which is for who holds the event next: all
-    /// of it if it is longer than the queue has patience for.
-    pub(super) async fn pass(&self, wait: Duration, timeout: Duration) -> Duration {
-        let pause = match self.held {
-            _ if self.patience.is_some_and(|patience| wait > patience) => Duration::ZERO,
-            None => wait,
-            Some(held) => {
-                let left = held.until.saturating_duration_since(Instant::now());
-                wait.min(left.saturating_sub(timeout.min(held.longest / 2)))
-            }
-        };
-        tokio::time::sleep(pause).await;
-        wait.saturating_sub(pause)
+    /// How much of the wait before the next attempt passes here; the rest is for who holds the event next.
+    pub(super) fn pause(&self, timeout: Duration) -> Duration {
+        if self.patience.is_some_and(|patience| self.wait > patience) {
+            return Duration::ZERO;
+        }
+        let Some(held) = self.held else { return self.wait };
+        let left = held.until.saturating_duration_since(Instant::now());
+        self.wait.min(left.saturating_sub(timeout.min(held.longest / 2)))
     }
 
     /// Whether the event cannot be held for this wait and an attempt after it.

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// For how long a queue that was full is taken to be full.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
+/// How often it is said that RabbitMQ does not answer for a queue.
+const TELL_PERIOD: Duration = Duration::from_secs(60);
+
 /// What is known of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueState {
@@ -32,6 +35,7 @@ pub(super) struct QueueHealth {
     /// Told when the state changes.
     changed: Notify,
     full_until: Mutex<Option<Instant>>,
+    told: Mutex<Option<Instant>>,
 }
 
 impl QueueHealth {
@@ -56,6 +60,16 @@ impl QueueHealth {
             }
             changed.await;
         }
+    }
+
+    /// Whether it should be said now that RabbitMQ does not answer for the queue; not more than once a minute.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|told| told.elapsed() >= TELL_PERIOD);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
     }
 
     /// A limit of its length refuses messages.

@@ -30,9 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// For a look at a queue; one without a leader does not answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a message to be stored where it waits.
-const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(3);
+const ELSEWHERE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long events wait elsewhere whose queue is away.
-pub(super) const AWAY_WAIT: Duration = Duration::from_secs(4);
+pub(super) const AWAY_WAITS: [Duration; 3] = [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
 
 /// A subscription as a publisher sees it.
 pub(super) struct SubscriptionQueue {
@@ -175,13 +175,16 @@ impl RabbitmqPublisher {
         Some(matches!(tokio::time::timeout(LOOK_TIMEOUT, looked).await, Ok(Ok(_))))
     }
 
-    /// Puts a message where it waits for its queue.
+    /// Puts a message where it waits for its queue: there are several such places, since the one may have its leader where
+    /// the queue has it.
     async fn publish_elsewhere(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
         let message = message::to_queue(message.clone(), &queue.place.queue);
-        let put = tokio::time::timeout(ELSEWHERE_TIMEOUT, self.shared.put_into_wait(AWAY_WAIT, message)).await;
-        if put == Ok(true) {
-            self.shared.counters.rabbitmq_diverted.increment();
-            return Ok(());
+        for wait in AWAY_WAITS {
+            let put = self.shared.put_into_wait(wait, message.clone());
+            if tokio::time::timeout(ELSEWHERE_TIMEOUT, put).await == Ok(true) {
+                self.shared.counters.rabbitmq_diverted.increment();
+                return Ok(());
+            }
         }
         Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.place.queue)))
     }

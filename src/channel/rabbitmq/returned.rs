@@ -15,10 +15,12 @@ use lapin::types::FieldTable;
 use super::connection::OpenConnection;
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
-use super::publisher::AWAY_WAIT;
+use super::publisher::AWAY_WAITS;
+use super::queue_watch::{Backlog, QueueLook, QueueWatch};
 use super::returned_message::ReturnedMessage;
 use super::topology::{QueuePurpose, delay_for, look};
 use super::{Shared, names};
+use crate::model::Order;
 
 /// Messages that are moved on at once.
 const UNDER_WAY: u16 = 256;
@@ -31,6 +33,8 @@ const WAIT_AGAIN: Duration = Duration::from_secs(8);
 const MOST_GIVEN_UP: u32 = 100;
 /// How often it is looked for messages that RabbitMQ gave up here.
 const RESCUE_PERIOD: Duration = Duration::from_secs(10);
+/// How often it is thought of the queue.
+const WATCH: Duration = Duration::from_secs(2);
 /// For what is asked of RabbitMQ.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,7 +58,7 @@ async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Co
         topology.ensure(connection, names::RETURNED_PARKED, QueuePurpose::ReturnedParked).await?;
         let channel = topology.declare(connection, names::RETURNED, QueuePurpose::Returned).await?;
         // Those that are needed while RabbitMQ may not be able to declare any.
-        for wait in [AWAY_WAIT, WAIT_AGAIN] {
+        for wait in AWAY_WAITS {
             topology.ensure_wait(connection, delay_for(wait.as_secs())).await?;
         }
         channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
@@ -68,11 +72,15 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
     let mut deliveries = begin(shared, connection).await?;
     let mut moving = FuturesUnordered::new();
     let mut rescue = tokio::time::interval(RESCUE_PERIOD);
+    let (mut watch, mut period) = (QueueWatch::new(Order::Unordered), tokio::time::interval(WATCH));
     let mut kept = 0;
     loop {
         tokio::select! {
             next = deliveries.next() => match next {
-                Some(Ok(delivery)) => moving.push(Box::pin(move_on(shared, delivery))),
+                Some(Ok(delivery)) => {
+                    watch.received();
+                    moving.push(Box::pin(move_on(shared, delivery)));
+                }
                 Some(Err(error)) => return Err(error.to_string()),
                 None => return Err("the queue was deleted, or the channel closed".to_owned()),
             },
@@ -82,9 +90,22 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
                 let rescued = tokio::time::timeout(TIMEOUT, connection.run(rescue)).await;
                 kept = rescued.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
             }
+            _ = period.tick() => if watch.is_due(Backlog::Possible) {
+                let look = look_at_returned(connection).await?;
+                if let Some(suspicion) = watch.judge(look, usize::from(UNDER_WAY).saturating_sub(moving.len())) {
+                    return Err(format!("{suspicion:?}"));
+                }
+            },
             () = connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
         }
     }
+}
+
+async fn look_at_returned(connection: &OpenConnection) -> Result<QueueLook, String> {
+    let look = Box::pin(look(&connection.connection, names::RETURNED));
+    let looked = tokio::time::timeout(TIMEOUT, connection.run(look)).await;
+    let (ready, consumers) = looked.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?.unwrap_or_default();
+    Ok(QueueLook { ready, consumers })
 }
 
 /// Moves a message on, and acknowledges it when it is where it belongs.

@@ -47,7 +47,7 @@ async fn a_turn_that_comes_too_late_is_no_attempt() {
     assert!(transport.seen(SUBSCRIBER).is_empty());
 }
 
-/// What is left of a wait when the hold is over is waited for elsewhere, with the attempts made.
+/// A wait that would outlive the hold is waited for elsewhere, with the attempts made.
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_outlives_the_hold_is_put_off() {
     let spec = DeliverySpec { backoff_delay: Some(SECOND * 2), ..retrying(5) };
@@ -56,7 +56,7 @@ async fn a_wait_that_outlives_the_hold_is_put_off() {
         let progress = Progress { held: Some(held(longest, longest)), ..Progress::default() };
         let timely = DeliverySpec { timeout: Some(SECOND * 4), ..spec.clone() };
         let outcome = deliver_from(&transport, homeless(timely), progress).await;
-        let put_off = Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 1, wait: SECOND / 2 });
+        let put_off = Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 1, wait: SECOND * 2 });
         assert_eq!(outcome, if deferred { put_off } else { Outcome::Delivered }, "held for {longest} s at most");
         assert_eq!(transport.seen(SUBSCRIBER).len(), if deferred { 1 } else { 2 });
     }
@@ -72,7 +72,7 @@ async fn later_destinations_are_put_off_too() {
     let Outcome::Deferred(Deferral { stage: Stage::DeadLetterSink(dead), attempts: 1, wait }) = outcome else {
         panic!("{outcome:?}");
     };
-    assert_eq!((&*dead.id(), wait), ("i1", SECOND));
+    assert_eq!((&*dead.id(), wait), ("i1", SECOND * 2));
     assert_eq!((transport.seen(SUBSCRIBER).len(), transport.seen(SINK).len()), (1, 1));
 }
 
