@@ -32,12 +32,15 @@ struct Slow {
 }
 
 impl Slow {
-    fn taking(takes: Duration) -> Arc<Self> {
+    fn new(takes: Duration) -> Arc<Self> {
         Arc::new(Self { takes, held_up: watch::Sender::new(false), seen: watch::Sender::default() })
     }
 
+    /// One that does not answer until it may.
     fn held_up() -> Arc<Self> {
-        Arc::new(Self { takes: Duration::ZERO, held_up: watch::Sender::new(true), seen: watch::Sender::default() })
+        let subscriber = Self::new(Duration::ZERO);
+        subscriber.held_up.send_replace(true);
+        subscriber
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&Seen) -> bool) -> Seen {
@@ -178,7 +181,7 @@ async fn events_are_put_off_before_the_consumer_timeout() {
     let timeout = Duration::from_secs(4);
     let server = FakeServer::start().await;
     server.set(|settings| settings.consumer_timeout = Some(timeout));
-    let bench = Bench::start(server, Slow::taking(Duration::from_millis(1400)), timeout).await;
+    let bench = Bench::start(server, Slow::new(Duration::from_millis(1400)), timeout).await;
     let ids = ["1", "2", "3", "4"];
     bench.accept(&ids).await;
     let seen = bench.subscriber.until("all are taken", |seen| seen.taken.len() == ids.len()).await;
@@ -191,7 +194,7 @@ async fn events_are_put_off_before_the_consumer_timeout() {
 /// At a stop, what was handed over is delivered and acknowledged, the rest stays in its queue.
 #[tokio::test]
 async fn a_stop_finishes_what_is_under_way() {
-    let bench = Bench::start(FakeServer::start().await, Slow::taking(Duration::from_millis(200)), PATIENCE).await;
+    let bench = Bench::start(FakeServer::start().await, Slow::new(Duration::from_millis(200)), PATIENCE).await;
     bench.accept(&["1", "2", "3", "4", "5"]).await;
     bench.subscriber.until("the first is sent", |seen| seen.begun.contains_key("1")).await;
     let Bench { server, subscriber, backend, dispatcher, .. } = bench;
