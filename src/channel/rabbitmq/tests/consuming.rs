@@ -122,6 +122,7 @@ async fn a_stop_gives_back_what_is_left() {
         assert_eq!(bench.publish(id).await, Ok(()));
     }
     bench.next(0).await.settle(Outcome::Delivered).await;
+    stands(&bench.server, 2, 0).await;
     let Bench { server, backend, publisher, consumers, .. } = bench;
     drop(consumers);
     backend.end().await;
