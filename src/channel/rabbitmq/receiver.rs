@@ -62,7 +62,15 @@ impl<'c> Receiver<'c> {
         (channel, settled): (lapin::Channel, mpsc::Sender<Settled>),
         revoked: CancellationToken,
     ) -> Self {
-        Self { consumer, connection, channel, settled, revoked, watch: QueueWatch::new(consumer.queue.place.order), parked_in: 0 }
+        Self {
+            consumer,
+            connection,
+            channel,
+            settled,
+            revoked,
+            watch: QueueWatch::new(consumer.queue.place.order),
+            parked_in: 0,
+        }
     }
 
     /// Hands messages to the worker until something breaks.
@@ -156,7 +164,8 @@ impl<'c> Receiver<'c> {
     /// Counts what is parked: once at the start, since there may be some of before, and every minute while there are any.
     async fn count_parked(&mut self) {
         let queue = &self.consumer.queue;
-        let is_due = self.parked_in == 0 && (queue.series.parked_now.get() > 0 || !queue.parked_counted.load(Ordering::Acquire));
+        let is_due =
+            self.parked_in == 0 && (queue.series.parked_now.get() > 0 || !queue.parked_counted.load(Ordering::Acquire));
         self.parked_in = if is_due { PARKED_PERIOD } else { self.parked_in.saturating_sub(1) };
         if !is_due {
             return;
