@@ -22,6 +22,7 @@ mod returned;
 mod returned_message;
 mod shared;
 mod stage;
+mod strays;
 #[cfg(test)]
 pub(crate) mod tests;
 mod ticket;
@@ -230,7 +231,7 @@ impl RabbitmqBackend {
     #[must_use]
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
         let (keeper, publishing) = ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
-        let (outbox, outbox_keeper) = Outbox::new(Arc::clone(&counters));
+        let (outbox, outbox_keeper, strays) = Outbox::new(Arc::clone(&counters));
         let (pool, pool_keeper) = ConnectionPool::new(options.address.clone(), Arc::clone(&counters));
         let shared = Arc::new(Shared::new(options, outbox, pool, counters));
         let mut tasks = Tasks::default();
@@ -238,6 +239,7 @@ impl RabbitmqBackend {
         tasks.others.spawn(outbox_keeper.run(publishing.clone()));
         tasks.others.spawn(pool_keeper.run());
         tasks.others.spawn(returned::run(Arc::clone(&shared)));
+        tasks.others.spawn(strays::run(Arc::clone(&shared), strays));
         let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
         Self { shared, publishing, queues, tasks, closing: CancellationToken::new() }
     }

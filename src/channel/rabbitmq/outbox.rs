@@ -9,10 +9,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use lapin::message::Delivery;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation, ErrorKind};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::connection::{Current, OpenConnection};
@@ -63,8 +65,35 @@ pub(super) struct Outbox {
     channels: Vec<watch::Receiver<Option<Arc<OpenChannel>>>>,
     suspects: Vec<Arc<Notify>>,
     window: Semaphore,
+    /// Where messages go that RabbitMQ returned and that `lapin` gave to the wrong one.
+    strays: mpsc::Sender<StrayMessage>,
     counters: Arc<Counters>,
 }
+
+/// A message that no queue has taken, although its publisher may have been told that it is stored: `lapin` gives a message
+/// that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has published it.
+#[derive(Clone, Debug)]
+pub(super) struct StrayMessage {
+    /// The queue that it is for.
+    pub(super) queue: String,
+    /// The message itself.
+    pub(super) message: Encoded,
+}
+
+impl StrayMessage {
+    fn of(returned: Delivery) -> Self {
+        let Delivery { routing_key, properties, data, .. } = returned;
+        Self { queue: routing_key.as_str().to_owned(), message: Encoded { properties, body: Bytes::from(data) } }
+    }
+
+    /// Whether it is this message.
+    fn is(&self, queue: &str, message: &Encoded) -> bool {
+        self.queue == queue && self.message == *message
+    }
+}
+
+/// Stray messages that may wait to be published again.
+const STRAYS: usize = 64;
 
 /// A channel that is open, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted
 /// pointers. It is closed when the last message that was published on it has been confirmed.
@@ -75,13 +104,16 @@ struct OpenChannel {
 
 impl Outbox {
     /// An outbox, and what keeps its channels open; nothing is published before that runs.
-    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, OutboxKeeper) {
+    ///
+    /// What comes out of the third has to be published again.
+    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, OutboxKeeper, mpsc::Receiver<StrayMessage>) {
         let (senders, channels): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| watch::channel(None)).unzip();
         let suspects: Vec<Arc<Notify>> = (0..CHANNELS).map(|_| Arc::default()).collect();
         let keepers = senders.into_iter().zip(&suspects);
         let keepers = keepers.map(|(sender, suspect)| ChannelKeeper { sender, suspect: Arc::clone(suspect) }).collect();
         let keeper = OutboxKeeper { keepers, counters: Arc::clone(&counters) };
-        (Arc::new(Self { channels, suspects, window: Semaphore::new(WINDOW), counters }), keeper)
+        let (strays, found) = mpsc::channel(STRAYS);
+        (Arc::new(Self { channels, suspects, window: Semaphore::new(WINDOW), strays, counters }), keeper, found)
     }
 
     /// Whether messages can be published now.
@@ -155,11 +187,20 @@ impl Outbox {
                 published.await
             }
         };
-        match confirmed {
-            Some(Ok(Confirmation::Ack(None))) => Ok(()),
-            Some(Ok(Confirmation::Ack(Some(_returned)))) => Err(PublishFailure::Unroutable),
-            Some(Ok(Confirmation::Nack(_))) => Err(PublishFailure::Nacked),
-            Some(Ok(Confirmation::NotRequested) | Err(_)) | None => Err(PublishFailure::Interrupted),
+        let (is_stored, returned) = match confirmed {
+            Some(Ok(Confirmation::Ack(returned))) => (Ok(()), returned),
+            Some(Ok(Confirmation::Nack(returned))) => (Err(PublishFailure::Nacked), returned),
+            Some(Ok(Confirmation::NotRequested) | Err(_)) | None => (Err(PublishFailure::Interrupted), None),
+        };
+        match returned.map(|returned| StrayMessage::of(returned.delivery)) {
+            Some(returned) if returned.is(queue, message) => Err(PublishFailure::Unroutable),
+            Some(stray) => {
+                if self.strays.send(stray).await.is_err() {
+                    tracing::debug!("A message was returned while the process stops");
+                }
+                is_stored
+            }
+            None => is_stored,
         }
     }
 }

@@ -130,7 +130,7 @@ async fn try_to_move(shared: &Shared, returned: &ReturnedMessage) -> bool {
 }
 
 /// Puts an event whose wait is over into its queue.
-async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> bool {
+pub(super) async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> bool {
     match shared.publish_known(queue, message).await {
         Ok(()) => true,
         Err(PublishFailure::Unroutable) if !shared.is_open_here(queue) => {

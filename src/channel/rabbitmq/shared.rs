@@ -12,7 +12,7 @@ use super::health::QueueState;
 use super::hold::HoldLimit;
 use super::message::Encoded;
 use super::outbox::{Outbox, PublishFailure};
-use super::topology::{QueuePurpose, Topology, delay_for};
+use super::topology::{Topology, delay_for};
 use super::{Options, Queue, names};
 use crate::telemetry::counters::Counters;
 
@@ -143,22 +143,22 @@ impl Shared {
         false
     }
 
-    /// Puts a message into a parking queue, which is declared if it is not there. Whether it has it now.
+    /// Puts a message into a parking queue, which is declared before its first one. Whether it has it now.
     pub(super) async fn park(&self, parked: &str, message: &Encoded) -> bool {
+        // The second time, since somebody may have deleted it.
         for _ in 0..2 {
+            let Some(connection) = self.pool.any() else { return false };
+            let ensure = connection.run(self.topology.ensure_parked(&connection.connection, parked));
+            if !matches!(tokio::time::timeout(TIMEOUT, ensure).await, Ok(Ok(()))) {
+                return false;
+            }
             match self.outbox.publish(parked, message).await {
                 Ok(()) => return true,
-                Err(PublishFailure::Unroutable) => {}
+                Err(PublishFailure::Unroutable) => self.topology.forget_parked(parked).await,
                 Err(failure) => {
                     tracing::debug!(queue = parked, %failure, "A message could not be parked");
                     return false;
                 }
-            }
-            let Some(connection) = self.pool.any() else { return false };
-            let purpose = QueuePurpose::Parking;
-            let ensure = connection.run(self.topology.ensure(&connection.connection, parked, purpose));
-            if !matches!(tokio::time::timeout(TIMEOUT, ensure).await, Ok(Ok(()))) {
-                return false;
             }
         }
         false

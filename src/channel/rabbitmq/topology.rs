@@ -71,6 +71,8 @@ pub(super) struct Topology {
     queues: QueueType,
     /// Queues that hold events back and have been declared, by their seconds.
     waits: Mutex<HashSet<u64>>,
+    /// Parking queues that have been declared.
+    parked: Mutex<HashSet<String>>,
     /// Queues that were found with other arguments.
     foreign: std::sync::Mutex<HashSet<String>>,
 }
@@ -78,7 +80,7 @@ pub(super) struct Topology {
 impl Topology {
     pub(super) fn new(queues: QueueType) -> Self {
         let (waits, foreign) = (Mutex::default(), std::sync::Mutex::default());
-        Self { queues, waits, foreign }
+        Self { queues, waits, parked: Mutex::default(), foreign }
     }
 
     /// Declares a queue, and gives the channel on which that was done. One that is there with other arguments is reported
@@ -138,6 +140,23 @@ impl Topology {
     /// Somebody has deleted the queue that holds events back for so long.
     pub(super) async fn forget_wait(&self, seconds: u64) {
         self.waits.lock().await.remove(&seconds);
+    }
+
+    /// Declares a parking queue, once in the life of this process.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub(super) async fn ensure_parked(&self, connection: &Connection, name: &str) -> lapin::Result<()> {
+        if !self.parked.lock().await.contains(name) {
+            self.ensure(connection, name, QueuePurpose::Parking).await?;
+            self.parked.lock().await.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Somebody has deleted a parking queue.
+    pub(super) async fn forget_parked(&self, name: &str) {
+        self.parked.lock().await.remove(name);
     }
 
     fn foreign(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -146,8 +146,13 @@ impl Client {
         Self { _connection: connection, channel }
     }
 
-    /// Declares a durable quorum queue.
+    /// Declares a durable quorum queue, unless there is one of that name.
     pub(crate) async fn declare(&self, queue: &str) {
+        let asking = self._connection.create_channel().await.expect("a channel");
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        if asking.queue_declare(short(queue), passive, FieldTable::default()).await.is_ok() {
+            return;
+        }
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
         arguments.insert(short("x-queue-type"), AMQPValue::LongString("quorum".into()));

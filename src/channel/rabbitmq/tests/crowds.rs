@@ -1,8 +1,11 @@
 //! Many events at once, and senders that go away, while a queue does not answer.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
 
 use super::*;
+use crate::channel::Outcome;
 use crate::channel::rabbitmq::tests::fake::Confirm;
 
 const MANY: usize = 1000;
@@ -130,4 +133,26 @@ async fn many_silent_queues_leave_the_way_to_others() {
     };
     assert!(published.iter().all(Result::is_ok) && took < Duration::from_secs(4), "{took:?}");
     assert_eq!(bench.backend.trouble(&key("b")), None);
+}
+
+/// Messages that no queue took are given by `lapin` to whoever is confirmed next on their channel: none is lost for that.
+#[tokio::test]
+async fn messages_that_are_returned_to_others_are_published_again() {
+    let names: Vec<String> = (0..8).map(|number| format!("q{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut bench = Bench::start(&names).await;
+    for name in &names[..4] {
+        bench.server.delete_queue(&queue(name));
+    }
+    let ids: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let published = join_all(ids.iter().map(|id| bench.publish(id))).await;
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+    for subscription in 0..names.len() {
+        let mut missing: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        while !missing.is_empty() {
+            let message = bench.next(subscription).await;
+            missing.remove(&*message.event.id());
+            message.settle(Outcome::Delivered).await;
+        }
+    }
 }
