@@ -28,6 +28,8 @@ const UNDER_WAY: u16 = 256;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long an event waits again whose queue does not take it.
 const WAIT_AGAIN: Duration = Duration::from_secs(8);
+/// The wait before a parked message is parked again that RabbitMQ gave up.
+const PARKED_PAUSE: Duration = Duration::from_secs(5);
 /// How often RabbitMQ may give a message up for its deliveries before that is believed. It counts stops and crashes, and
 /// a policy may allow a few only.
 const MOST_GIVEN_UP: u32 = 100;
@@ -149,6 +151,8 @@ async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, rea
     shared.counters.rabbitmq_given_up.increment();
     if names::is_parked(queue) {
         tracing::warn!(queue, reason, "RabbitMQ gave up a parked message: it is parked again");
+        // A policy that limits what may be parked would do so at once again, without an end.
+        tokio::time::sleep(PARKED_PAUSE).await;
         return shared.park(queue, &returned.message).await;
     }
     if reason == "delivery_limit" && returned.given_up < MOST_GIVEN_UP {

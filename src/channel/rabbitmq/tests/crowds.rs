@@ -135,9 +135,9 @@ async fn many_silent_queues_leave_the_way_to_others() {
     assert_eq!(bench.backend.trouble(&key("b")), None);
 }
 
-/// Messages that no queue took are given by `lapin` to whoever is confirmed next on their channel: none is lost for that.
+/// Queues that are missing while many events are published side by side on the channels that they share with others.
 #[tokio::test]
-async fn messages_that_are_returned_to_others_are_published_again() {
+async fn missing_queues_lose_nothing_in_a_crowd() {
     let names: Vec<String> = (0..8).map(|number| format!("q{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut bench = Bench::start(&names).await;

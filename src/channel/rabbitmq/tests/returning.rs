@@ -253,3 +253,25 @@ async fn what_is_given_up_is_nowhere_lost() {
     eventually("all are counted", || bench.counters.rabbitmq_given_up.get() == 6).await;
     bench.server.until("all have left", |server| server.unacked(names::RETURNED) == 0).await;
 }
+
+/// What was returned to somebody else than its publisher is published again: to a queue, a parking queue, and on its wait.
+#[tokio::test]
+async fn what_was_returned_to_somebody_else_is_published_again() {
+    let mut bench = Bench::start(&["a"]).await;
+    let (found, receiver) = mpsc::channel(4);
+    let shared = Arc::clone(&bench.backend.shared);
+    let encoded = |id: &str| message::encode(&event(id), message::Note::default());
+    let told = async {
+        let waits = message::to_queue(encoded("waits"), &queue("a"));
+        for (queue, message) in [(queue("a"), encoded("1")), (parked("a"), encoded("2")), (names::wait(4), waits)] {
+            found.send(outbox::StrayMessage { queue, message }).await.expect("it is taken");
+        }
+        assert_eq!(bench.next(0).await.event.id(), "1");
+        bench.server.until("it is parked", |server| server.ready(&parked("a")) == 1).await;
+        assert_eq!(bench.next(0).await.event.id(), "waits");
+    };
+    tokio::select! {
+        () = strays::run(shared, receiver) => panic!("it ends"),
+        () = told => {}
+    }
+}
