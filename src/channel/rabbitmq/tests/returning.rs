@@ -186,6 +186,8 @@ async fn events_of_a_subscription_that_is_gone_delay_no_other() {
         other.settle(if id + 1 == GONE { deferral() } else { Outcome::Delivered }).await;
     }
     let before = Instant::now();
+    let held = |server: &FakeServer| server.unacked(&queue("a")) + server.unacked(&queue("b"));
+    bench.server.until("all is acknowledged", |server| held(server) == 0).await;
     bench.backend.retire(&key("a"));
     bench.server.delete_queue(&queue("a"));
     let again = bench.next(1).await;
