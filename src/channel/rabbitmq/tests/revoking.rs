@@ -98,6 +98,7 @@ async fn an_ordered_queue_is_given_up_when_all_has_ended() {
     let mut others = other.open(&channel(&["a"], Order::Ordered)).consumers;
     bench.server.until("both consume", |server| server.prefetches(&queue("a")) == [2, 2]).await;
     let first = bench.next(0).await;
+    eventually("the second is handed over", || bench.backend.unfinished(&key("a")) == Some(2)).await;
     bench.backend.close();
     let next = others[0].1.recv();
     let mut next = std::pin::pin!(next);
