@@ -122,14 +122,14 @@ struct Queue {
 
 impl Queue {
     /// RabbitMQ does not have it: it is to be declared again.
-    fn is_missing(&self) {
+    fn declare_again(&self) {
         if self.health.set(QueueState::Undeclared) != QueueState::Undeclared {
             self.missing.notify_one();
         }
     }
 
     /// RabbitMQ does not answer for it. That is told once, and again after a minute.
-    fn is_away(&self) {
+    fn does_not_answer(&self) {
         if self.health.set(QueueState::Away) != QueueState::Away && self.health.is_to_be_told() {
             tracing::warn!(
                 queue = self.place.queue,
@@ -140,7 +140,7 @@ impl Queue {
     }
 
     /// RabbitMQ answers for it.
-    fn is_back(&self) {
+    fn answers(&self) {
         if self.health.set(QueueState::Served) == QueueState::Away {
             tracing::debug!(queue = self.place.queue, "RabbitMQ answers for a queue again");
         }
@@ -176,10 +176,9 @@ impl Queue {
         if self.place.order == Order::Unordered {
             return None;
         }
+        let (id, source) = identity(event);
         let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |given_back: &mut GivenBack| {
-            (&given_back.id, &given_back.source) == (&identity(event).0, &identity(event).1)
-        };
+        let is_it = |given_back: &mut GivenBack| given_back.id == id && given_back.source == source;
         let GivenBack { deferral, due, .. } = given_back.take_if(is_it)?;
         Some(Deferral { wait: due.saturating_duration_since(Instant::now()), ..deferral })
     }

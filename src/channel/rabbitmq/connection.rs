@@ -55,6 +55,19 @@ impl OpenConnection {
             None => Err("the connection to RabbitMQ is broken".to_owned()),
         }
     }
+
+    /// The same, for so long at most.
+    ///
+    /// # Errors
+    /// Those of [`OpenConnection::run`], and that RabbitMQ does not answer.
+    pub(super) async fn run_within<T>(
+        &self,
+        limit: Duration,
+        act: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, String> {
+        let done = tokio::time::timeout(limit, self.run(act)).await;
+        done.unwrap_or_else(|_elapsed| Err(format!("no answer within {limit:?}")))
+    }
 }
 
 /// Closes a connection as RabbitMQ likes it, if it answers soon.

@@ -190,12 +190,12 @@ impl Consumer {
                 // What was found out about it before it was declared is settled by that.
                 self.queue.forget_doubts();
                 self.queue.begun.fetch_add(1, Ordering::AcqRel);
-                self.queue.is_back();
+                self.queue.answers();
                 Ok(begun)
             }
             Ok(None) => Err("the connection is broken".to_owned().into()),
             Err(_elapsed) => {
-                self.queue.is_away();
+                self.queue.does_not_answer();
                 Err(format!("RabbitMQ has not answered for it within {TIMEOUT:?}").into())
             }
         }
@@ -205,7 +205,7 @@ impl Consumer {
     fn note_failure(&self, error: &lapin::Error) {
         let was_there = self.queue.begun.load(Ordering::Acquire) > 0;
         if was_there && matches!(error.kind(), lapin::ErrorKind::ProtocolError(_)) {
-            self.queue.is_away();
+            self.queue.does_not_answer();
         }
     }
 

@@ -1,11 +1,9 @@
 //! Whether a queue takes messages, as its publishers and its consumer see it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// For how long a queue that was full is taken to be full.
@@ -25,41 +23,36 @@ pub(super) enum QueueState {
     Away,
 }
 
-const STATES: [QueueState; 3] = [QueueState::Undeclared, QueueState::Served, QueueState::Away];
-
 /// What is known of a queue, for those who publish to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct QueueHealth {
-    /// A place in [`STATES`].
-    state: AtomicU8,
-    /// Told when the state changes.
-    changed: Notify,
+    state: watch::Sender<QueueState>,
     full_until: Mutex<Option<Instant>>,
     told: Mutex<Option<Instant>>,
 }
 
+impl Default for QueueHealth {
+    /// Of a queue that has not been declared yet.
+    fn default() -> Self {
+        let state = watch::Sender::new(QueueState::Undeclared);
+        Self { state, full_until: Mutex::default(), told: Mutex::default() }
+    }
+}
+
 impl QueueHealth {
     pub(super) fn state(&self) -> QueueState {
-        STATES.get(usize::from(self.state.load(Ordering::Acquire))).copied().unwrap_or(QueueState::Undeclared)
+        *self.state.borrow()
     }
 
     /// Notes a state. Gives the one before.
     pub(super) fn set(&self, state: QueueState) -> QueueState {
-        let place = STATES.iter().position(|known| *known == state).unwrap_or(0);
-        let before = self.state.swap(u8::try_from(place).unwrap_or(0), Ordering::AcqRel);
-        self.changed.notify_waiters();
-        STATES.get(usize::from(before)).copied().unwrap_or(QueueState::Undeclared)
+        self.state.send_replace(state)
     }
 
     /// Waits until the queue is served.
     pub(super) async fn until_served(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.state() == QueueState::Served {
-                return;
-            }
-            changed.await;
-        }
+        // The sender is here, so this cannot fail.
+        drop(self.state.subscribe().wait_for(|state| *state == QueueState::Served).await);
     }
 
     /// Whether it should be said now that RabbitMQ does not answer for the queue; not more than once a minute.

@@ -294,12 +294,12 @@ impl ChannelKeeper {
     }
 
     async fn open(&self, connection: &OpenConnection) -> Result<Channel, String> {
-        let opened = connection.run(async {
+        let opened = async {
             let channel = connection.connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok(channel)
-        });
-        tokio::time::timeout(OPEN_TIMEOUT, opened).await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))
+        };
+        connection.run_within(OPEN_TIMEOUT, opened).await
     }
 }
 

@@ -9,11 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection};
 
-use super::outbox::{is_missing, short};
+use super::outbox::short;
+use super::topology::look;
 use super::{Address, RabbitmqBackend, message, names};
 use crate::channel::parked::{
     ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedEvent, ParkedLook, ParkedOwner, ParkedStore, rfc3339,
@@ -173,19 +172,7 @@ impl ParkedStore for Parking {
 
 /// Messages that a queue has ready; `None` if there is no such queue.
 async fn count(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
-    let asked = async {
-        let channel = connection.create_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare(short(&queue), passive, FieldTable::default()).await?;
-        channel.close(200, short("counted")).await?;
-        Ok::<_, lapin::Error>(u64::from(queue.message_count()))
-    };
-    match tokio::time::timeout(LIMIT, asked).await {
-        Ok(Ok(count)) => Ok(Some(count)),
-        Ok(Err(error)) if is_missing(&error) => Ok(None),
-        Ok(Err(error)) => Err(unavailable(error)),
-        Err(_elapsed) => Err(silent()),
-    }
+    Ok(answer(look(connection, &queue)).await?.map(|look| u64::from(look.ready)))
 }
 
 /// Waits for one answer of RabbitMQ, not for ever.

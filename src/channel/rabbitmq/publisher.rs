@@ -133,7 +133,7 @@ impl RabbitmqPublisher {
             }
             PublishFailure::Unroutable => {
                 self.shared.counters.rabbitmq_unroutable.increment();
-                queue.is_missing();
+                queue.declare_again();
                 queue.health.until_served().await;
                 Step::Again
             }
@@ -159,7 +159,7 @@ impl RabbitmqPublisher {
         if !self.shared.outbox.is_open() {
             return Step::Fail;
         }
-        queue.is_away();
+        queue.does_not_answer();
         if queue.place.order == Order::Ordered { Step::Fail } else { Step::Elsewhere }
     }
 
@@ -171,8 +171,8 @@ impl RabbitmqPublisher {
         }
         let _asked = Asked(&queue.asked);
         let connection = self.shared.pool.any()?;
-        let looked = connection.run(look(&connection.connection, &queue.place.queue));
-        Some(matches!(tokio::time::timeout(LOOK_TIMEOUT, looked).await, Ok(Ok(_))))
+        let look = look(&connection.connection, &queue.place.queue);
+        Some(connection.run_within(LOOK_TIMEOUT, look).await.is_ok())
     }
 
     /// Puts a message where it waits for its queue: there are several such places, since the one may have its leader where

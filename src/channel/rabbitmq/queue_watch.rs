@@ -46,12 +46,19 @@ struct Doubt {
 }
 
 /// What a look at a queue has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueLook {
     /// Messages that wait.
     pub(super) ready: u32,
     /// Its consumers. None, where there is one, means that its leader has not answered: RabbitMQ 3.10 says so then.
     pub(super) consumers: u32,
+}
+
+impl QueueLook {
+    /// What RabbitMQ says of a queue that is declared.
+    pub(super) fn of(queue: &lapin::Queue) -> Self {
+        Self { ready: queue.message_count(), consumers: queue.consumer_count() }
+    }
 }
 
 /// Why a consumer should begin anew.

@@ -171,9 +171,9 @@ impl<'c> Receiver<'c> {
             return;
         }
         let look = Box::pin(look(&self.connection.connection, &queue.place.parked));
-        if let Ok(Ok(found)) = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await {
+        if let Ok(found) = self.connection.run_within(TIMEOUT, look).await {
             queue.parked_counted.store(true, Ordering::Release);
-            queue.series.parked_now.set(found.map_or(0, |(ready, _)| ready.into()));
+            queue.series.parked_now.set(found.map_or(0, |look| look.ready.into()));
         }
     }
 
@@ -183,12 +183,10 @@ impl<'c> Receiver<'c> {
         let queue = &self.consumer.queue;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let look = self.channel.queue_declare(short(&queue.place.queue), passive, FieldTable::default());
-        let looked = tokio::time::timeout(TIMEOUT, self.connection.run(look)).await;
-        let found = looked.unwrap_or_else(|_elapsed| Err(format!("no answer within {TIMEOUT:?}")))?;
-        let look = QueueLook { ready: found.message_count(), consumers: found.consumer_count() };
+        let look = QueueLook::of(&self.connection.run_within(TIMEOUT, look).await?);
         if look.consumers > 0 {
             queue.series.ready.set(look.ready.into());
-            queue.is_back();
+            queue.answers();
         }
         if look.ready == 0 {
             queue.published.store(0, Ordering::Release);

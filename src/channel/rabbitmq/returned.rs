@@ -16,7 +16,7 @@ use super::connection::OpenConnection;
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
 use super::publisher::AWAY_WAITS;
-use super::queue_watch::{Backlog, QueueLook, QueueWatch};
+use super::queue_watch::{Backlog, QueueWatch};
 use super::returned_message::ReturnedMessage;
 use super::topology::{QueuePurpose, delay_for, look};
 use super::{Shared, names};
@@ -55,7 +55,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Consumer, String> {
-    let begun = connection.run(async {
+    let begun = async {
         let (topology, connection) = (&shared.topology, &connection.connection);
         topology.ensure(connection, names::RETURNED_PARKED, QueuePurpose::ReturnedParked).await?;
         let channel = topology.declare(connection, names::RETURNED, QueuePurpose::Returned).await?;
@@ -66,8 +66,8 @@ async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Co
         channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
         let (queue, tag) = (short(names::RETURNED), short(""));
         channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
-    });
-    tokio::time::timeout(TIMEOUT, begun).await.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))
+    };
+    connection.run_within(TIMEOUT, begun).await
 }
 
 async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), String> {
@@ -89,11 +89,11 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
             Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error.to_string())?,
             _ = rescue.tick() => {
                 let rescue = Box::pin(rescue_parked(shared, connection, kept));
-                let rescued = tokio::time::timeout(TIMEOUT, connection.run(rescue)).await;
-                kept = rescued.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?;
+                kept = connection.run_within(TIMEOUT, rescue).await?;
             }
             _ = period.tick() => if watch.is_due(Backlog::Possible) {
-                let look = look_at_returned(connection).await?;
+                let look = Box::pin(look(&connection.connection, names::RETURNED));
+                let look = connection.run_within(TIMEOUT, look).await?.unwrap_or_default();
                 if let Some(suspicion) = watch.judge(look, usize::from(UNDER_WAY).saturating_sub(moving.len())) {
                     return Err(format!("{suspicion:?}"));
                 }
@@ -101,13 +101,6 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
             () = connection.broken.cancelled() => return Err("the connection is broken".to_owned()),
         }
     }
-}
-
-async fn look_at_returned(connection: &OpenConnection) -> Result<QueueLook, String> {
-    let look = Box::pin(look(&connection.connection, names::RETURNED));
-    let looked = tokio::time::timeout(TIMEOUT, connection.run(look)).await;
-    let (ready, consumers) = looked.unwrap_or_else(|_elapsed| Err("no answer".to_owned()))?.unwrap_or_default();
-    Ok(QueueLook { ready, consumers })
 }
 
 /// Moves a message on, and acknowledges it when it is where it belongs.
@@ -137,7 +130,7 @@ pub(super) async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> 
         Ok(()) => true,
         Err(PublishFailure::Unroutable) if !shared.is_open_here(queue) => {
             let reason = "its queue was deleted while it waited for the next attempt";
-            park_message(shared, &names::parked(queue), reason, message).await
+            park(shared, &names::parked(queue), reason, message).await
         }
         Err(failure) => {
             tracing::debug!(queue, %failure, "An event whose wait is over waits again");
@@ -159,22 +152,19 @@ async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, rea
         tracing::warn!(queue, reason, "RabbitMQ gave up a message: it is put back into its queue");
         return forward(shared, queue, &returned.clone().given_up_again()).await;
     }
-    park(shared, &names::parked(queue), &format!("RabbitMQ gave it up: {reason}"), returned).await
+    park(shared, &names::parked(queue), &format!("RabbitMQ gave it up: {reason}"), &returned.message).await
 }
 
 /// Keeps a message that belongs nowhere. One that is kept already is not told of again.
 async fn keep(shared: &Shared, returned: &ReturnedMessage) -> bool {
     if message::remark(&returned.message.properties).reason.is_empty() {
-        return park(shared, names::RETURNED_PARKED, "its headers do not say where it belongs", returned).await;
+        return park(shared, names::RETURNED_PARKED, "its headers do not say where it belongs", &returned.message)
+            .await;
     }
     shared.park(names::RETURNED_PARKED, &returned.message).await
 }
 
-async fn park(shared: &Shared, parked: &str, reason: &str, returned: &ReturnedMessage) -> bool {
-    park_message(shared, parked, reason, &returned.message).await
-}
-
-async fn park_message(shared: &Shared, parked: &str, reason: &str, message: &Encoded) -> bool {
+async fn park(shared: &Shared, parked: &str, reason: &str, message: &Encoded) -> bool {
     let Encoded { properties, body } = message.clone();
     let stored = shared.park(parked, &Encoded { properties: message::parked(properties, reason, None), body }).await;
     if stored {
@@ -188,7 +178,7 @@ async fn park_message(shared: &Shared, parked: &str, reason: &str, message: &Enc
 /// Gives how many those are.
 async fn rescue_parked(shared: &Shared, connection: &OpenConnection, kept: u32) -> lapin::Result<u32> {
     let connection = &connection.connection;
-    let count = look(connection, names::RETURNED_PARKED).await?.map_or(0, |(count, _)| count);
+    let count = look(connection, names::RETURNED_PARKED).await?.map_or(0, |look| look.ready);
     if count == kept {
         return Ok(kept);
     }

@@ -82,7 +82,7 @@ impl Shared {
             self.counters.rabbitmq_unroutable.increment();
         }
         match (published, known) {
-            (Err(PublishFailure::Unroutable), Some(known)) => known.is_missing(),
+            (Err(PublishFailure::Unroutable), Some(known)) => known.declare_again(),
             (Err(PublishFailure::Nacked | PublishFailure::Unconfirmed), _) => self.note_refused(queue),
             _ => {}
         }
@@ -134,13 +134,8 @@ impl Shared {
             return true;
         }
         let Some(connection) = self.pool.any() else { return false };
-        let ensure = connection.run(self.topology.ensure_wait(&connection.connection, seconds));
-        match tokio::time::timeout(TIMEOUT, ensure).await {
-            Ok(Ok(())) => return true,
-            Ok(Err(error)) => tracing::debug!(seconds, error, "No queue to hold events back"),
-            Err(_elapsed) => tracing::debug!(seconds, "No queue to hold events back: RabbitMQ does not answer"),
-        }
-        false
+        let ensured = connection.run_within(TIMEOUT, self.topology.ensure_wait(&connection.connection, seconds)).await;
+        ensured.inspect_err(|error| tracing::debug!(seconds, error, "No queue to hold events back")).is_ok()
     }
 
     /// Puts a message into a parking queue, which is declared before its first one. Whether it has it now.
@@ -148,8 +143,8 @@ impl Shared {
         // The second time, since somebody may have deleted it.
         for _ in 0..2 {
             let Some(connection) = self.pool.any() else { return false };
-            let ensure = connection.run(self.topology.ensure_parked(&connection.connection, parked));
-            if !matches!(tokio::time::timeout(TIMEOUT, ensure).await, Ok(Ok(()))) {
+            let ensure = self.topology.ensure_parked(&connection.connection, parked);
+            if connection.run_within(TIMEOUT, ensure).await.is_err() {
                 return false;
             }
             match self.outbox.publish(parked, message).await {

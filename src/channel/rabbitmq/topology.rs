@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::message::text;
 use super::names;
 use super::outbox::{is_missing, short};
+use super::queue_watch::QueueLook;
 use crate::model::{ChannelKey, Order, Subscription};
 
 /// The lengths of time for which events can be held back: 4 s, 8 s, up to 18 hours.
@@ -222,17 +223,17 @@ fn is_other(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
 }
 
-/// How many messages are ready in a queue, by how many consumers; `None` if there is no such queue.
+/// Looks at a queue on a channel of its own; `None` if there is no such queue.
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn look(connection: &Connection, name: &str) -> lapin::Result<Option<(u32, u32)>> {
+pub(super) async fn look(connection: &Connection, name: &str) -> lapin::Result<Option<QueueLook>> {
     let channel = connection.create_channel().await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(short(name), passive, FieldTable::default()).await {
         Ok(queue) => {
             channel.close(200, short("looked")).await?;
-            Ok(Some((queue.message_count(), queue.consumer_count())))
+            Ok(Some(QueueLook::of(&queue)))
         }
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),
@@ -250,7 +251,7 @@ pub(super) async fn delete(place: &Place, connection: &Connection) -> lapin::Res
 }
 
 async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(u32, u32) -> bool) -> lapin::Result<()> {
-    let Some((messages, consumers)) = look(connection, name).await? else { return Ok(()) };
+    let Some(QueueLook { ready: messages, consumers }) = look(connection, name).await? else { return Ok(()) };
     if !condition(messages, consumers) {
         tracing::warn!(queue = name, messages, consumers, "Queue of a subscription that is gone kept: it is in use");
         return Ok(());
