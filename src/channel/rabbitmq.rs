@@ -6,6 +6,7 @@
 
 mod acknowledger;
 mod address;
+mod confirm_watch;
 mod connection;
 mod consumer;
 mod farewell;
@@ -15,7 +16,9 @@ mod message;
 mod names;
 mod outbox;
 pub mod parking;
+mod publication;
 mod publisher;
+mod publishing;
 mod queue_watch;
 mod receiver;
 mod returned;
@@ -46,7 +49,7 @@ use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::SubscriptionSeries;
 pub use address::Address;
-use connection::{ConnectionKeeper, ConnectionPool, Current};
+use connection::{ConnectionKeeper, ConnectionPool, Current, Start};
 use consumer::Consumer;
 use health::{QueueHealth, QueueState};
 use outbox::Outbox;
@@ -130,7 +133,7 @@ impl Queue {
 
     /// RabbitMQ does not answer for it. That is told once, and again after a minute.
     fn does_not_answer(&self) {
-        if self.health.set(QueueState::Away) != QueueState::Away && self.health.is_to_be_told() {
+        if self.health.set(QueueState::Away) != QueueState::Away && self.health.telling.is_due() {
             tracing::warn!(
                 queue = self.place.queue,
                 "RabbitMQ does not answer for a queue: events for it wait in other queues until it does"
@@ -218,8 +221,8 @@ struct Queues {
 /// The queues of all channels on RabbitMQ.
 pub struct RabbitmqBackend {
     shared: Arc<Shared>,
-    /// The connection to publish on.
-    publishing: Current,
+    /// The connections to publish on.
+    publishing: [Current; 2],
     queues: Mutex<Queues>,
     tasks: Mutex<Tasks>,
     closing: CancellationToken,
@@ -229,13 +232,20 @@ impl RabbitmqBackend {
     /// A backend that connects at once. To be made inside a runtime.
     #[must_use]
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
-        let (keeper, publishing) = ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
-        let (outbox, outbox_keeper, strays) = Outbox::new(Arc::clone(&counters));
+        let keeper = || ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
+        let [(first, first_current), (second, second_current)] = [keeper(), keeper()];
+        let first = first.beside(second_current.clone(), Start::AtOnce);
+        let second = second.beside(first_current.clone(), Start::AfterTheOther);
+        let publishing = [first_current, second_current];
+        let (outbox, channels, strays) = Outbox::new(Arc::clone(&counters));
         let (pool, pool_keeper) = ConnectionPool::new(options.address.clone(), Arc::clone(&counters));
         let shared = Arc::new(Shared::new(options, outbox, pool, counters));
         let mut tasks = Tasks::default();
-        tasks.others.spawn(keeper.keep());
-        tasks.others.spawn(outbox_keeper.run(publishing.clone()));
+        for (connection, (channels, current)) in [first, second].into_iter().zip(channels.into_iter().zip(&publishing))
+        {
+            tasks.others.spawn(connection.keep());
+            tasks.others.spawn(channels.run(current.clone()));
+        }
         tasks.others.spawn(pool_keeper.run());
         tasks.others.spawn(returned::run(Arc::clone(&shared)));
         tasks.others.spawn(strays::run(Arc::clone(&shared), strays));
@@ -254,7 +264,8 @@ impl RabbitmqBackend {
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.consumers.join_next().await.is_some() {}
         tasks.others.shutdown().await;
-        tokio::join!(self.shared.pool.close(), connection::close(&self.publishing));
+        let [first, second] = &self.publishing;
+        tokio::join!(self.shared.pool.close(), connection::close(first), connection::close(second));
     }
 
     /// Whether RabbitMQ can be published to and consumed from now.

@@ -63,6 +63,8 @@ pub struct Counters {
     pub rabbitmq_given_up: Counter,
     /// Messages for a queue that RabbitMQ does not answer for, which wait for it in another one.
     pub rabbitmq_diverted: Counter,
+    /// Messages published on a second connection, since RabbitMQ confirmed nothing on the first.
+    pub rabbitmq_published_twice: Counter,
     /// Consumers of RabbitMQ that were begun again.
     pub rabbitmq_consumers_restarted: Counter,
     /// Of those, consumers that got nothing although their queue had messages.
@@ -162,7 +164,7 @@ impl Counters {
     }
 
     /// What is counted of events and of RabbitMQ.
-    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 30] {
+    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 31] {
         [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
@@ -177,6 +179,7 @@ impl Counters {
             ("rabbitmq_nacked", "Of the unconfirmed, messages that RabbitMQ refused", &self.rabbitmq_nacked),
             ("rabbitmq_given_up", "Messages that RabbitMQ gave up, put back or parked", &self.rabbitmq_given_up),
             ("rabbitmq_diverted", "Messages that wait elsewhere for a queue without answer", &self.rabbitmq_diverted),
+            ("rabbitmq_published_twice", "Messages published on two connections", &self.rabbitmq_published_twice),
             ("rabbitmq_consumers_restarted", "Consumers begun again", &self.rabbitmq_consumers_restarted),
             ("rabbitmq_consumers_silent", "Of those, got nothing from a full queue", &self.rabbitmq_consumers_silent),
             ("deliveries_enqueued", "Deliveries taken by the queue of a subscription", &self.enqueued),

@@ -46,6 +46,15 @@ fn name(uri: &AMQPUri) -> String {
     format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost)
 }
 
+/// A connection, and which node it leads to.
+pub(super) struct Reached {
+    pub(super) connection: Connection,
+    /// Its host, port and virtual host, as the URI names them.
+    pub(super) node: String,
+    /// Its address.
+    pub(super) address: SocketAddr,
+}
+
 /// One address of one URI.
 struct Candidate {
     uri: AMQPUri,
@@ -73,20 +82,26 @@ impl Address {
         Ok(Self { uris, ca_pem: ca.map(pem).transpose()? })
     }
 
-    /// Connects to one of the nodes. Gives the connection, and which node that is.
+    /// Connects to one of the nodes; to the one at `occupied` only if no other is to be had.
     ///
     /// # Errors
     /// Why none was to be had, in words that name each node and show no password.
-    pub(super) fn connect<'a>(&'a self, purpose: &'a str) -> BoxFuture<'a, Result<(Connection, String), String>> {
-        self.try_all(purpose).boxed()
+    pub(super) fn connect<'a>(
+        &'a self,
+        purpose: &'a str,
+        occupied: Option<SocketAddr>,
+    ) -> BoxFuture<'a, Result<Reached, String>> {
+        self.try_all(purpose, occupied).boxed()
     }
 
-    async fn try_all(&self, purpose: &str) -> Result<(Connection, String), String> {
+    async fn try_all(&self, purpose: &str, occupied: Option<SocketAddr>) -> Result<Reached, String> {
         let mut reasons = Vec::new();
-        for candidate in self.candidates(&mut reasons).await {
-            let node = name(&candidate.uri);
+        let mut candidates = self.candidates(&mut reasons).await;
+        candidates.sort_by_key(|candidate| Some(candidate.address) == occupied);
+        for candidate in candidates {
+            let (node, address) = (name(&candidate.uri), candidate.address);
             match self.connect_to(&candidate, purpose).await {
-                Ok(connection) => return Ok((connection, node)),
+                Ok(connection) => return Ok(Reached { connection, node, address }),
                 Err(reason) => reasons.push(format!("{node} at {}: {reason}", candidate.address)),
             }
         }

@@ -1,6 +1,7 @@
-//! Connections to RabbitMQ: one to publish, as many as are needed to consume, each made again for ever when it breaks.
+//! Connections to RabbitMQ: two to publish, as many as are needed to consume, each made again for ever when it breaks.
 //! A connection on which RabbitMQ answers nothing for some seconds counts as broken: another node may be well.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::address::Address;
+use super::address::{Address, Reached};
 use super::outbox::short;
 use crate::telemetry::counters::Counters;
 
@@ -25,6 +26,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// How often a connection is asked for a sign of life, and how long that may take.
 const ASK_PERIOD: Duration = Duration::from_secs(1);
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a connection waits for the one that it stands beside.
+const OTHER_TIMEOUT: Duration = Duration::from_secs(3);
 /// For the end of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often it is said that there is still no connection.
@@ -40,6 +43,8 @@ const WANTED: usize = 16;
 pub(super) struct OpenConnection {
     /// The connection itself.
     pub(super) connection: Connection,
+    /// Where it leads.
+    address: SocketAddr,
     /// Cancelled when the connection is given up, be it closed or hung.
     pub(super) broken: CancellationToken,
 }
@@ -84,10 +89,21 @@ pub(super) async fn close(current: &Current) {
 /// The connection now; `None` while there is none.
 pub(super) type Current = watch::Receiver<Option<Arc<OpenConnection>>>;
 
+/// When a connection is made that stands beside another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Without regard to it.
+    AtOnce,
+    /// When the other one is there, so that this can lead to another node; after some seconds without it, too.
+    AfterTheOther,
+}
+
 /// Keeps one connection open.
 pub(super) struct ConnectionKeeper {
     address: Address,
     purpose: &'static str,
+    /// A connection that should lead to another node than this, and whether that is made first.
+    beside: Option<(Current, Start)>,
     current: watch::Sender<Option<Arc<OpenConnection>>>,
     /// Consumers that the connection has room for.
     capacity: Arc<AtomicUsize>,
@@ -98,19 +114,30 @@ impl ConnectionKeeper {
     /// A keeper, and where its connection appears.
     pub(super) fn new(address: Address, purpose: &'static str, counters: Arc<Counters>) -> (Self, Current) {
         let (current, receiver) = watch::channel(None);
-        (Self { address, purpose, current, capacity: Arc::new(AtomicUsize::new(CONSUMERS)), counters }, receiver)
+        let capacity = Arc::new(AtomicUsize::new(CONSUMERS));
+        (Self { address, purpose, beside: None, current, capacity, counters }, receiver)
+    }
+
+    /// The same for a connection that leads to another node than a certain one, if several can be reached.
+    pub(super) fn beside(self, other: Current, start: Start) -> Self {
+        Self { beside: Some((other, start)), ..self }
     }
 
     /// Keeps the connection open, for ever.
     pub(super) async fn keep(self) {
         self.counters.rabbitmq.wanted.add(1);
+        if let Some((mut other, Start::AfterTheOther)) = self.beside.clone()
+            && tokio::time::timeout(OTHER_TIMEOUT, other.wait_for(Option::is_some)).await.is_err()
+        {
+            tracing::debug!("The first connection to publish on is not there yet: the second is made all the same");
+        }
         let mut wait = FIRST_WAIT;
         let mut told: Option<Instant> = None;
         loop {
-            match self.address.connect(self.purpose).await {
-                Ok((connection, node)) => {
+            match self.address.connect(self.purpose, self.occupied()).await {
+                Ok(reached) => {
                     (wait, told) = (FIRST_WAIT, None);
-                    self.serve(connection, &node).await;
+                    self.serve(reached).await;
                 }
                 Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) => {
                     told = Some(Instant::now());
@@ -125,14 +152,19 @@ impl ConnectionKeeper {
         }
     }
 
+    /// Where the other connection leads now.
+    fn occupied(&self) -> Option<SocketAddr> {
+        self.beside.as_ref().and_then(|(other, _)| other.borrow().as_ref().map(|open| open.address))
+    }
+
     /// Shows a connection to its users until it breaks.
-    async fn serve(&self, connection: Connection, node: &str) {
+    async fn serve(&self, Reached { connection, node, address }: Reached) {
         let purpose = self.purpose;
-        tracing::info!(purpose, rabbitmq = node, "Connected to RabbitMQ");
+        tracing::info!(purpose, rabbitmq = %node, "Connected to RabbitMQ");
         self.counters.rabbitmq_connections.increment();
         let channels = usize::from(connection.configuration().channel_max());
         self.capacity.store(channels.saturating_sub(RESERVED).clamp(1, CONSUMERS), Ordering::Release);
-        let open = Arc::new(OpenConnection { connection, broken: CancellationToken::new() });
+        let open = Arc::new(OpenConnection { connection, address, broken: CancellationToken::new() });
         let entered = self.counters.rabbitmq.open.enter();
         self.current.send_replace(Some(Arc::clone(&open)));
         let reason = tokio::select! {
@@ -143,7 +175,7 @@ impl ConnectionKeeper {
         drop(entered);
         self.counters.rabbitmq_disconnections.increment();
         self.current.send_replace(None);
-        tracing::warn!(purpose, rabbitmq = node, reason, "Connection to RabbitMQ is broken, making it again");
+        tracing::warn!(purpose, rabbitmq = %node, reason, "Connection to RabbitMQ is broken, making it again");
     }
 }
 

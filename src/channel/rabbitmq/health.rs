@@ -9,8 +9,24 @@ use tokio::time::Instant;
 /// For how long a queue that was full is taken to be full.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
-/// How often it is said that RabbitMQ does not answer for a queue.
+/// How often the same is said.
 const TELL_PERIOD: Duration = Duration::from_secs(60);
+
+/// Limits how often something is said.
+#[derive(Debug, Default)]
+pub(super) struct TellLimit(Mutex<Option<Instant>>);
+
+impl TellLimit {
+    /// Whether it should be said now; not more than once a minute.
+    pub(super) fn is_due(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|told| told.elapsed() >= TELL_PERIOD);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
+    }
+}
 
 /// What is known of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +44,15 @@ pub(super) enum QueueState {
 pub(super) struct QueueHealth {
     state: watch::Sender<QueueState>,
     full_until: Mutex<Option<Instant>>,
-    told: Mutex<Option<Instant>>,
+    /// Limits how often it is said that RabbitMQ does not answer for the queue.
+    pub(super) telling: TellLimit,
 }
 
 impl Default for QueueHealth {
     /// Of a queue that has not been declared yet.
     fn default() -> Self {
         let state = watch::Sender::new(QueueState::Undeclared);
-        Self { state, full_until: Mutex::default(), told: Mutex::default() }
+        Self { state, full_until: Mutex::default(), telling: TellLimit::default() }
     }
 }
 
@@ -53,16 +70,6 @@ impl QueueHealth {
     pub(super) async fn until_served(&self) {
         // The sender is here, so this cannot fail.
         drop(self.state.subscribe().wait_for(|state| *state == QueueState::Served).await);
-    }
-
-    /// Whether it should be said now that RabbitMQ does not answer for the queue; not more than once a minute.
-    pub(super) fn is_to_be_told(&self) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|told| told.elapsed() >= TELL_PERIOD);
-        if is_due {
-            *told = Some(Instant::now());
-        }
-        is_due
     }
 
     /// A limit of its length refuses messages.

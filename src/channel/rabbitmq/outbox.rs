@@ -1,41 +1,29 @@
-//! Publishing with confirms: messages for one queue share an AMQP channel with those for some other queues, and each waits
-//! for its own confirm, none for longer than a bounded time.
+//! Publishing with confirms: each message waits for its own confirm, none for longer than a bounded time.
 //!
-//! A channel that was told a nack is opened anew: RabbitMQ remembers for each channel which node leads a queue, and one
-//! that looked during an election is refused for the rest of its life.
+//! There are two connections, to different nodes where there are several. One is published on. Where RabbitMQ confirms
+//! nothing on it any more, what waits there is published on the other one as well, and so is what comes.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use lapin::message::Delivery;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::ErrorKind;
 use lapin::types::ShortString;
-use lapin::{Channel, Confirmation, ErrorKind};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::connection::{Current, OpenConnection};
+use super::health::TellLimit;
 use super::message::Encoded;
+use super::publishing::{ChannelsKeeper, PublishingConnection};
+use super::strays::StrayMessage;
 use crate::telemetry::counters::Counters;
 
 /// Messages on their way to RabbitMQ at once.
 const WINDOW: usize = 1024;
 /// How long a message counts as one of them. After that its queue is slow, which is to keep no other's messages back.
 const HOLD_UP: Duration = Duration::from_secs(1);
-/// AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on its own channel only.
-const CHANNELS: usize = 4;
 /// From the request to the confirm. A channel that has published to a queue finds its new leader about 8 s after the node
 /// of the old one has hung (RabbitMQ 3.10.8); giving up before that would need a new channel, which takes longer.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(9);
-/// How often a channel is looked at.
-const PERIOD: Duration = Duration::from_millis(50);
-/// The shortest time between two openings of one channel.
-const REOPEN_PERIOD: Duration = Duration::from_millis(200);
-/// For the opening of a channel.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a message is not known to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,80 +48,49 @@ pub(super) enum PublishFailure {
     Unconfirmed,
 }
 
-/// The way out.
-pub(super) struct Outbox {
-    channels: Vec<watch::Receiver<Option<Arc<OpenChannel>>>>,
-    suspects: Vec<Arc<Notify>>,
-    window: Semaphore,
-    /// Where messages go that RabbitMQ returned and that `lapin` gave to the wrong one.
-    strays: mpsc::Sender<StrayMessage>,
-    counters: Arc<Counters>,
-}
-
-/// A message that no queue has taken, although its publisher may have been told that it is stored: `lapin` gives a message
-/// that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has published it.
-#[derive(Clone, Debug)]
-pub(super) struct StrayMessage {
-    /// The queue that it is for.
-    pub(super) queue: String,
-    /// The message itself.
-    pub(super) message: Encoded,
-}
-
-impl StrayMessage {
-    fn of(returned: Delivery) -> Self {
-        let Delivery { routing_key, properties, data, .. } = returned;
-        Self { queue: routing_key.as_str().to_owned(), message: Encoded { properties, body: Bytes::from(data) } }
-    }
-
-    /// Whether it is this message.
-    fn is(&self, queue: &str, message: &Encoded) -> bool {
-        self.queue == queue && self.message == *message
-    }
-}
-
 /// Stray messages that may wait to be published again.
 const STRAYS: usize = 64;
 
-/// A channel that is open, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted
-/// pointers. It is closed when the last message that was published on it has been confirmed.
-struct OpenChannel {
-    channel: Channel,
-    connection: Arc<OpenConnection>,
+/// The way out.
+pub(super) struct Outbox {
+    connections: [PublishingConnection; 2],
+    /// Which of them is published on.
+    preferred: AtomicUsize,
+    /// Limits how often it is said that it is another one.
+    telling: TellLimit,
+    window: Semaphore,
+    counters: Arc<Counters>,
 }
 
 impl Outbox {
-    /// An outbox, and what keeps its channels open; nothing is published before that runs.
+    /// An outbox, and what keeps the channels of its connections open; nothing is published before that runs.
     ///
     /// What comes out of the third has to be published again.
-    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, OutboxKeeper, mpsc::Receiver<StrayMessage>) {
-        let (senders, channels): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| watch::channel(None)).unzip();
-        let suspects: Vec<Arc<Notify>> = (0..CHANNELS).map(|_| Arc::default()).collect();
-        let keepers = senders.into_iter().zip(&suspects);
-        let keepers = keepers.map(|(sender, suspect)| ChannelKeeper { sender, suspect: Arc::clone(suspect) }).collect();
-        let keeper = OutboxKeeper { keepers, counters: Arc::clone(&counters) };
+    pub(super) fn new(counters: Arc<Counters>) -> (Arc<Self>, [ChannelsKeeper; 2], mpsc::Receiver<StrayMessage>) {
         let (strays, found) = mpsc::channel(STRAYS);
-        (Arc::new(Self { channels, suspects, window: Semaphore::new(WINDOW), strays, counters }), keeper, found)
+        let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
+        let (second, second_keeper) = PublishingConnection::new(&counters, strays);
+        let (preferred, telling, window) = (AtomicUsize::new(0), TellLimit::default(), Semaphore::new(WINDOW));
+        let outbox = Self { connections: [first, second], preferred, telling, window, counters };
+        (Arc::new(outbox), [first_keeper, second_keeper], found)
     }
 
     /// Whether messages can be published now.
     pub(super) fn is_open(&self) -> bool {
-        self.channels.iter().all(|channel| channel.borrow().is_some())
+        self.connections.iter().any(PublishingConnection::is_open)
     }
 
     /// Whether an alarm keeps RabbitMQ from taking messages.
     pub(super) fn is_blocked(&self) -> bool {
-        let is_blocked = |open: &Arc<OpenChannel>| open.connection.connection.status().blocked();
-        self.channels.iter().any(|channel| channel.borrow().as_ref().is_some_and(is_blocked))
+        self.connections.iter().any(PublishingConnection::is_blocked)
     }
 
     /// Waits until messages can be published.
     pub(super) async fn until_open(&self) {
-        for channel in &self.channels {
-            if channel.clone().wait_for(Option::is_some).await.is_err() {
-                // The process stops: there will be none.
-                std::future::pending::<()>().await;
-            }
+        let [first, second] = &self.connections;
+        tokio::select! {
+            () = first.until_open() => {}
+            () = second.until_open() => {}
         }
     }
 
@@ -142,8 +99,7 @@ impl Outbox {
     /// # Errors
     /// Why it is not known to be stored.
     pub(super) async fn publish(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
-        let place = place(queue);
-        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(place, queue, message)).await;
+        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(queue, message)).await;
         let stored = sent.unwrap_or(Err(PublishFailure::Unconfirmed));
         let counters = &self.counters;
         match stored {
@@ -159,57 +115,51 @@ impl Outbox {
                 }
             }
         }
-        if stored == Err(PublishFailure::Nacked)
-            && let Some(suspect) = self.suspects.get(place)
-        {
-            suspect.notify_one();
-        }
         stored
     }
 
-    async fn send(&self, place: usize, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
-        let Ok(place_taken) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
-        let open = self.channels.get(place).and_then(|channel| channel.borrow().clone());
-        let Some(open) = open else { return Err(PublishFailure::NoConnection) };
-        if open.connection.connection.status().blocked() {
-            return Err(PublishFailure::Blocked);
+    async fn send(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+        let Ok(turn) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
+        let [first, second] = self.in_order();
+        let mut sent = std::pin::pin!(first.send(queue, message));
+        if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut sent).await {
+            return stored;
         }
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let published = async {
-            let properties = message.properties.clone();
-            open.channel.basic_publish(short(""), short(queue), options, &message.body, properties).await?.await
+        drop(turn);
+        let other = async {
+            first.confirms.until_silent().await;
+            second.until_open().await;
         };
-        let mut published = std::pin::pin!(open.connection.broken.run_until_cancelled(published));
-        let confirmed = match tokio::time::timeout(HOLD_UP, &mut published).await {
-            Ok(confirmed) => confirmed,
-            Err(_elapsed) => {
-                drop(place_taken);
-                published.await
-            }
-        };
-        let (is_stored, returned) = match confirmed {
-            Some(Ok(Confirmation::Ack(returned))) => (Ok(()), returned),
-            Some(Ok(Confirmation::Nack(returned))) => (Err(PublishFailure::Nacked), returned),
-            Some(Ok(Confirmation::NotRequested) | Err(_)) | None => (Err(PublishFailure::Interrupted), None),
-        };
-        match returned.map(|returned| StrayMessage::of(returned.delivery)) {
-            Some(returned) if returned.is(queue, message) => Err(PublishFailure::Unroutable),
-            Some(stray) => {
-                if self.strays.send(stray).await.is_err() {
-                    tracing::debug!("A message was returned while the process stops");
-                }
-                is_stored
-            }
-            None => is_stored,
+        tokio::select! {
+            stored = &mut sent => return stored,
+            () = other => {}
+        }
+        if second.confirms.is_silent() {
+            return sent.await;
+        }
+        self.counters.rabbitmq_published_twice.increment();
+        let again = second.send(queue, message);
+        tokio::select! {
+            stored = again => stored,
+            Ok(()) = sent => Ok(()),
         }
     }
-}
 
-/// Which channel the messages of a queue are published on: always the same, so that they stay in order.
-fn place(queue: &str) -> usize {
-    let mut hasher = DefaultHasher::new();
-    queue.hash(&mut hasher);
-    usize::try_from(hasher.finish() % CHANNELS as u64).unwrap_or(0)
+    /// The connection to publish on, and the other one.
+    fn in_order(&self) -> [&PublishingConnection; 2] {
+        let [first, second] = &self.connections;
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let (now, other) = if preferred == 0 { (first, second) } else { (second, first) };
+        if now.fitness() >= other.fitness() {
+            return [now, other];
+        }
+        if self.preferred.swap(1 - preferred, Ordering::Relaxed) == preferred && self.telling.is_due() {
+            tracing::warn!(
+                "RabbitMQ confirms nothing on a connection, or it is gone: events are published on another one"
+            );
+        }
+        [other, now]
+    }
 }
 
 /// Whether RabbitMQ closed the channel because something is not there (404).
@@ -220,91 +170,4 @@ pub(super) fn is_missing(error: &lapin::Error) -> bool {
 /// A name of ours; it fits by construction.
 pub(super) fn short(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
-}
-
-/// Keeps the channels of an [`Outbox`] open.
-pub(super) struct OutboxKeeper {
-    keepers: Vec<ChannelKeeper>,
-    counters: Arc<Counters>,
-}
-
-impl OutboxKeeper {
-    /// Opens the channels on each new connection, for ever.
-    pub(super) async fn run(self, connections: Current) {
-        let mut keeping = JoinSet::new();
-        let channels: Vec<_> = self.keepers.iter().map(|keeper| keeper.sender.subscribe()).collect();
-        for keeper in self.keepers {
-            keeping.spawn(keeper.run(connections.clone()));
-        }
-        loop {
-            for mut channel in channels.clone() {
-                if channel.wait_for(Option::is_some).await.is_err() {
-                    return;
-                }
-            }
-            let publishing = self.counters.rabbitmq.publishing.enter();
-            while channels.iter().all(|channel| channel.borrow().is_some()) {
-                tokio::time::sleep(PERIOD).await;
-            }
-            drop(publishing);
-        }
-    }
-}
-
-/// Keeps one channel open.
-struct ChannelKeeper {
-    sender: watch::Sender<Option<Arc<OpenChannel>>>,
-    suspect: Arc<Notify>,
-}
-
-impl ChannelKeeper {
-    /// Opens a channel on each new connection, and again when it is closed by an error or told a nack, for ever.
-    async fn run(self, mut connections: Current) {
-        while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
-            if let Some(connection) = connection {
-                self.serve(&connection).await;
-            }
-            tokio::time::sleep(REOPEN_PERIOD).await;
-        }
-    }
-
-    /// Until there is no such connection any more.
-    async fn serve(&self, connection: &Arc<OpenConnection>) {
-        while !connection.broken.is_cancelled() {
-            match self.open(connection).await {
-                Ok(channel) => {
-                    let open = Arc::new(OpenChannel { channel, connection: Arc::clone(connection) });
-                    self.sender.send_replace(Some(Arc::clone(&open)));
-                    tokio::time::sleep(REOPEN_PERIOD).await;
-                    tokio::select! {
-                        () = until_closed(&open) => drop(self.sender.send_replace(None)),
-                        () = self.suspect.notified() => {
-                            tracing::debug!("RabbitMQ refused a message: a channel to publish on is opened anew");
-                        }
-                    }
-                }
-                Err(error) => {
-                    self.sender.send_replace(None);
-                    tracing::warn!(error, "No channel to publish on, trying again");
-                    tokio::time::sleep(REOPEN_PERIOD).await;
-                }
-            }
-        }
-        self.sender.send_replace(None);
-    }
-
-    async fn open(&self, connection: &OpenConnection) -> Result<Channel, String> {
-        let opened = async {
-            let channel = connection.connection.create_channel().await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            Ok(channel)
-        };
-        connection.run_within(OPEN_TIMEOUT, opened).await
-    }
-}
-
-async fn until_closed(open: &OpenChannel) {
-    while open.channel.status().connected() && !open.connection.broken.is_cancelled() {
-        tokio::time::sleep(PERIOD).await;
-    }
 }

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lapin::{BasicProperties, Connection};
 
+use super::address::Reached;
 use super::outbox::short;
 use super::topology::look;
 use super::{Address, RabbitmqBackend, message, names};
@@ -66,7 +67,7 @@ impl Parking {
     }
 
     async fn open(&self) -> Result<Connection, ParkedError> {
-        let (connection, _node) = self.address.connect("parked").await.map_err(unavailable)?;
+        let Reached { connection, .. } = self.address.connect("parked", None).await.map_err(unavailable)?;
         Ok(connection)
     }
 

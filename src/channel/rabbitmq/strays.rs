@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use lapin::message::Delivery;
 use tokio::sync::mpsc;
 
-use super::message;
-use super::outbox::StrayMessage;
+use super::message::{self, Encoded};
 use super::publisher::AWAY_WAITS;
 use super::returned::forward;
 use super::returned_message::ReturnedMessage;
@@ -17,6 +18,28 @@ use super::{Shared, names};
 
 /// The wait before a message is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// A message that no queue has taken, although its publisher may have been told that it is stored: `lapin` gives a message
+/// that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has published it.
+#[derive(Clone, Debug)]
+pub(super) struct StrayMessage {
+    /// The queue that it is for.
+    pub(super) queue: String,
+    /// The message itself.
+    pub(super) message: Encoded,
+}
+
+impl StrayMessage {
+    pub(super) fn of(returned: Delivery) -> Self {
+        let Delivery { routing_key, properties, data, .. } = returned;
+        Self { queue: routing_key.as_str().to_owned(), message: Encoded { properties, body: Bytes::from(data) } }
+    }
+
+    /// Whether it is this message.
+    pub(super) fn is(&self, queue: &str, message: &Encoded) -> bool {
+        self.queue == queue && self.message == *message
+    }
+}
 
 /// Publishes again what comes, for ever.
 pub(super) async fn run(shared: Arc<Shared>, mut found: mpsc::Receiver<StrayMessage>) {

@@ -69,7 +69,7 @@ async fn few_channels_make_more_connections() {
     let wait = names::wait(4);
     bench.server.until("all of it waits", |server| server.ready(&wait) == names.len()).await;
     // What is consumed, with the queue of what has been moved, in fours; and what is published.
-    assert_eq!(bench.server.connections_made(), 31_usize.div_ceil(4) + 1);
+    assert_eq!(bench.server.connections_made(), 31_usize.div_ceil(4) + 2);
     assert_eq!((warnings.0.load(Ordering::Relaxed), bench.counters.rabbitmq_consumers_restarted.get()), (0, 0));
 }
 
@@ -85,10 +85,10 @@ async fn a_connection_that_hangs_is_left() {
     let held = bench.next(0).await;
     let before = Instant::now();
     bench.server.fall_silent_after_handshake();
-    eventually("both are given up", || bench.counters.rabbitmq_disconnections.get() == 2).await;
+    eventually("all are given up", || bench.counters.rabbitmq_disconnections.get() == 3).await;
     held.revoked().await;
     assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
-    eventually("they are made again", || bench.server.connections_made() == 4).await;
+    eventually("they are made again", || bench.server.connections_made() == 6).await;
     assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
     bench.server.speak();
     assert_eq!(bench.next(0).await.event.id(), "0");
@@ -107,8 +107,25 @@ async fn another_node_is_tried_when_one_hangs() {
     bench.ready(&["a"]).await;
     assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
     assert_eq!(bench.publish("1").await, Ok(()));
-    assert_eq!((&*bench.next(0).await.event.id(), bench.server.connections().len()), ("1", 2));
+    assert_eq!(&*bench.next(0).await.event.id(), "1");
+    bench.server.until("all are there", |server| server.connections().len() == 3).await;
     assert!(hung.connections().is_empty());
+}
+
+/// The connections to publish on lead to two nodes, where there are two.
+#[tokio::test]
+async fn what_is_published_has_two_ways() {
+    let (first, second) = (FakeServer::start().await, FakeServer::start().await);
+    let options = options(&format!("{},{}", first.uri(), second.uri()));
+    let publishing =
+        |server: &FakeServer| server.connections().iter().filter(|name| name.ends_with("publishing")).count();
+    for _ in 0..4 {
+        let backend = RabbitmqBackend::new(options.clone(), Arc::default());
+        eventually("there are two", || publishing(&first) + publishing(&second) == 2).await;
+        assert_eq!((publishing(&first), publishing(&second)), (1, 1));
+        backend.end().await;
+        eventually("they are closed", || publishing(&first) + publishing(&second) == 0).await;
+    }
 }
 
 /// A node that hangs while it is used is left for another one.
@@ -122,7 +139,7 @@ async fn another_node_takes_over_from_one_that_hangs() {
     let before = Instant::now();
     bench.server.fall_silent();
     second.accept_connections();
-    second.until("both are there", |server| server.connections().len() == 2).await;
+    second.until("all are there", |server| server.connections().len() == 3).await;
     bench.publish_at_last("1").await;
     assert_eq!(bench.next(0).await.event.id(), "1");
     assert!(before.elapsed() < Duration::from_secs(12), "{:?}", before.elapsed());
@@ -141,7 +158,7 @@ async fn attempts_that_fail_leave_nothing_behind() {
     server.fall_silent();
     let (address, port) = (Address::new(&server.uri(), (None, None), None).expect("an address"), port_of(&server));
     let (sockets, running) = (sockets_to(port), threads());
-    let attempts = join_all((0..10).map(|_| address.connect("publishing")));
+    let attempts = join_all((0..10).map(|_| address.connect("publishing", None)));
     let (failed, seen) = tokio::join!(attempts, async {
         eventually("ten are tried", || sockets_to(port) == sockets + 10).await;
         threads()
@@ -150,7 +167,7 @@ async fn attempts_that_fail_leave_nothing_behind() {
     eventually("the sockets are closed", || sockets_to(port) == sockets).await;
     eventually("the threads have ended", || threads() <= running).await;
     server.speak();
-    let (connection, _) = address.connect("publishing").await.expect("a connection");
+    let connection = address.connect("publishing", None).await.expect("a connection").connection;
     connection.close(200, outbox::short("done")).await.expect("closed");
     assert_eq!(server.connections_made(), 11, "none is tried again behind our back");
 }

@@ -63,7 +63,7 @@ async fn a_server_that_is_away_is_waited_for() {
     assert!(bench.publish("2").await.is_err());
     bench.server.accept_connections();
     bench.publish_at_last("3").await;
-    assert_eq!(bench.counters.rabbitmq_disconnections.get(), 2);
+    assert_eq!(bench.counters.rabbitmq_disconnections.get(), 3);
 }
 
 /// The subscription whose queue does not answer is not served; the others are.

@@ -105,6 +105,28 @@ async fn a_queue_that_does_not_confirm_holds_up_no_other() {
     assert_eq!(bench.next(0).await.event.id(), "1");
 }
 
+/// A node that is cut off from the others answers everything, and confirms nothing: the other connection leads to one that
+/// is not. When the first comes back, what waited there is delivered as well.
+#[tokio::test]
+async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
+    let mut bench = Bench::start(&["a"]).await;
+    assert_eq!(bench.publish("0").await, Ok(()));
+    bench.server.channel(bench.server.published(&queue("a"))[0].channel).confirm_never();
+    let before = Instant::now();
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert!(before.elapsed() < Duration::from_millis(4500), "{:?}", before.elapsed());
+    let published = bench.server.published(&queue("a"));
+    assert_eq!(published.iter().map(|it| it.confirm).collect::<Vec<_>>()[1..], [Confirm::Pending, Confirm::Acked]);
+    let before = Instant::now();
+    assert_eq!(bench.publish("2").await, Ok(()));
+    assert!(before.elapsed() < Duration::from_secs(1), "nobody asks the first any more");
+    assert_eq!((bench.server.published(&queue("a")).len(), bench.counters.rabbitmq_published_twice.get()), (4, 1));
+    bench.server.channel(published[1].channel).heal();
+    for id in ["0", "1", "2", "1"] {
+        assert_eq!(bench.next(0).await.event.id(), id);
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_silent_is_unavailable_in_time() {
     let bench = Bench::start(&["a"]).await;
@@ -120,7 +142,7 @@ async fn a_server_that_is_silent_is_unavailable_in_time() {
 async fn an_alarm_is_told_to_senders_at_once() {
     let bench = Bench::start(&["a"]).await;
     bench.server.block("low on disk");
-    eventually("both connections are told", || bench.counters.rabbitmq.blocked.get() == 2).await;
+    eventually("each connection is told", || bench.counters.rabbitmq.blocked.get() == 3).await;
     let before = Instant::now();
     assert!(is_unavailable(&bench.publish("1").await));
     assert!(before.elapsed() < Duration::from_secs(1));

@@ -7,7 +7,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::*;
 use crate::channel::rabbitmq::message::{Note, text};
 use crate::channel::rabbitmq::outbox::short;
-use crate::channel::rabbitmq::tests::fake::Refusal;
+use crate::channel::rabbitmq::publishing::place;
+use crate::channel::rabbitmq::tests::fake::{Refusal, Settings};
 use crate::channel::{Deferral, Outcome, Stage};
 
 /// Somebody else's channel.
@@ -256,6 +257,58 @@ async fn what_is_given_up_is_nowhere_lost() {
     bench.server.until("all have left", |server| server.unacked(names::RETURNED) == 0).await;
 }
 
+/// The queue of this name is published to on the channel that the queue of `a` is.
+fn neighbour() -> String {
+    let is_beside = |name: &String| place(&queue(name)) == place(&queue("a"));
+    (0..).map(|number| format!("b{number}")).find(is_beside).expect("one in four is")
+}
+
+fn is_returned(server: &FakeServer, name: &str) -> bool {
+    server.history().iter().any(|published| published.is_returned && published.routing_key == queue(name))
+}
+
+/// RabbitMQ returns a message and confirms another one before it; `lapin` gives the returned one to that other.
+#[tokio::test]
+async fn a_message_that_is_returned_while_others_are_confirmed_is_not_lost() {
+    let settings = Settings { returned_confirmed_after: Some(Duration::from_millis(800)), ..Settings::default() };
+    let neighbour = neighbour();
+    let names = ["a", &neighbour];
+    let mut bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
+    bench.ready(&names).await;
+    bench.server.queue(&queue("a")).confirm_after(Duration::from_millis(400));
+    bench.server.delete_queue(&queue(&neighbour));
+    assert_eq!(bench.publish("1").await, Ok(()));
+    assert!(is_returned(&bench.server, &neighbour));
+    for place in [0, 1] {
+        assert_eq!(bench.next(place).await.event.id(), "1");
+    }
+}
+
+/// The same, when the one who gets it does not wait any more.
+#[tokio::test]
+async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
+    let settings = Settings { returned_confirmed_after: Some(Duration::from_millis(800)), ..Settings::default() };
+    let neighbour = neighbour();
+    let names = ["a", &neighbour];
+    let mut bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
+    bench.ready(&names).await;
+    bench.server.queue(&queue("a")).confirm_after(Duration::from_millis(400));
+    bench.server.delete_queue(&queue(&neighbour));
+    let outbox = &bench.backend.shared.outbox;
+    let (first, second) =
+        [event("1"), event("2")].map(|event| message::encode(&event, message::Note::default())).into();
+    let queues = [queue("a"), queue(&neighbour)];
+    let mut leaving = Box::pin(outbox.publish(&queues[0], &first));
+    assert!(futures_util::poll!(&mut leaving).is_pending());
+    bench.server.until("it is there", |server| server.published(&queues[0]).len() == 1).await;
+    let mut returned = Box::pin(outbox.publish(&queues[1], &second));
+    assert!(futures_util::poll!(&mut returned).is_pending());
+    bench.server.until("it is returned", |server| is_returned(server, &neighbour)).await;
+    drop(leaving);
+    assert_eq!(returned.await, Ok(()), "its publisher believes that it is stored");
+    assert_eq!(bench.next(1).await.event.id(), "2");
+}
+
 /// What was returned to somebody else than its publisher is published again: to a queue, a parking queue, and on its wait.
 #[tokio::test]
 async fn what_was_returned_to_somebody_else_is_published_again() {
@@ -266,7 +319,7 @@ async fn what_was_returned_to_somebody_else_is_published_again() {
     let told = async {
         let waits = message::to_queue(encoded("waits"), &queue("a"));
         for (queue, message) in [(queue("a"), encoded("1")), (parked("a"), encoded("2")), (names::wait(4), waits)] {
-            found.send(outbox::StrayMessage { queue, message }).await.expect("it is taken");
+            found.send(strays::StrayMessage { queue, message }).await.expect("it is taken");
         }
         assert_eq!(bench.next(0).await.event.id(), "1");
         bench.server.until("it is parked", |server| server.ready(&parked("a")) == 1).await;

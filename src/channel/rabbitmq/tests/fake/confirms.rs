@@ -90,8 +90,10 @@ impl Broker {
         let message =
             Stored { exchange, routing_key, properties, body, returns: 0, place: (true, pending), expires: None };
         self.note(serial, &message, queues.clone(), publish);
-        if queues.is_empty() {
-            self.part_done(pending, Confirm::Acked);
+        match self.settings.returned_confirmed_after {
+            Some(wait) if queues.is_empty() => self.after(wait, Due::Confirm(pending)),
+            None if queues.is_empty() => self.part_done(pending, Confirm::Acked),
+            _ => {}
         }
         for queue in queues {
             self.offer(pending, &queue, message.clone());

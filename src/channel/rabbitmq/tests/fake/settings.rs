@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) password: String,
     /// Confirms that are told at once, as far as there are so many within a moment.
     pub(crate) confirms_at_once: usize,
+    /// How long a message that was returned is confirmed after that; others are confirmed meanwhile.
+    pub(crate) returned_confirmed_after: Option<Duration>,
     /// How long a delivery may be held; the channel is closed then.
     pub(crate) consumer_timeout: Option<Duration>,
     /// A policy's delivery limit for all queues. A queue's own limit counts if it is lower.
@@ -42,6 +44,7 @@ impl Default for Settings {
             username: "guest".to_owned(),
             password: "guest".to_owned(),
             confirms_at_once: 1,
+            returned_confirmed_after: None,
             consumer_timeout: None,
             delivery_limit: None,
             dead_letter_retry: Duration::from_secs(180),

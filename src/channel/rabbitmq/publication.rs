@@ -1,0 +1,87 @@
+//! One message on its way to RabbitMQ.
+//!
+//! `lapin` gives a message that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has
+//! published it. So each confirm is waited for to its end, also if its publisher does not wait any more: it may bring a
+//! message that nobody else knows not to be stored.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lapin::Confirmation;
+use lapin::message::BasicReturnMessage;
+use lapin::options::BasicPublishOptions;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::message::Encoded;
+use super::outbox::{PublishFailure, short};
+use super::publishing::OpenChannel;
+use super::strays::StrayMessage;
+
+/// A message that is published and not answered yet. Where it is dropped before that, the rest is done in the background.
+pub(super) struct Publication(Option<BoxFuture<'static, Result<(), PublishFailure>>>);
+
+impl Publication {
+    /// Of a message for a queue, over the default exchange. What RabbitMQ returns and is not this message goes to `strays`.
+    pub(super) fn new(
+        open: Arc<OpenChannel>,
+        queue: &str,
+        message: Encoded,
+        strays: mpsc::Sender<StrayMessage>,
+    ) -> Self {
+        let queue = queue.to_owned();
+        Self(Some(async move { publish(&open, &queue, &message, &strays).await }.boxed()))
+    }
+}
+
+impl Future for Publication {
+    type Output = Result<(), PublishFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(publishing) = &mut self.0 else { return Poll::Ready(Err(PublishFailure::Interrupted)) };
+        let polled = publishing.poll_unpin(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        if let (Some(publishing), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(publishing);
+        }
+    }
+}
+
+async fn publish(
+    open: &OpenChannel,
+    queue: &str,
+    message: &Encoded,
+    strays: &mpsc::Sender<StrayMessage>,
+) -> Result<(), PublishFailure> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let published = async {
+        let properties = message.properties.clone();
+        open.channel.basic_publish(short(""), short(queue), options, &message.body, properties).await?.await
+    };
+    let (stored, returned) = match open.connection.broken.run_until_cancelled(published).await {
+        Some(Ok(Confirmation::Ack(returned))) => (Ok(()), returned),
+        Some(Ok(Confirmation::Nack(returned))) => (Err(PublishFailure::Nacked), returned),
+        Some(Ok(Confirmation::NotRequested) | Err(_)) | None => (Err(PublishFailure::Interrupted), None),
+    };
+    if let Some(BasicReturnMessage { delivery, .. }) = returned {
+        let returned = StrayMessage::of(delivery);
+        if returned.is(queue, message) {
+            return Err(PublishFailure::Unroutable);
+        }
+        if strays.send(returned).await.is_err() {
+            tracing::debug!("A message was returned while the process stops");
+        }
+    }
+    stored
+}

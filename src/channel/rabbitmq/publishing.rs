@@ -1,0 +1,231 @@
+//! A connection that is published on. Messages for one queue share an AMQP channel with those for some other queues.
+//!
+//! A channel that was told a nack is opened anew: RabbitMQ remembers for each channel which node leads a queue, and one
+//! that looked during an election is refused for the rest of its life.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::Channel;
+use lapin::options::ConfirmSelectOptions;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::confirm_watch::ConfirmWatch;
+use super::connection::{Current, OpenConnection};
+use super::message::Encoded;
+use super::outbox::PublishFailure;
+use super::publication::Publication;
+use super::strays::StrayMessage;
+use crate::telemetry::counters::Counters;
+
+/// AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on its own channel only.
+const CHANNELS: usize = 4;
+/// How often a channel is looked at.
+const PERIOD: Duration = Duration::from_millis(50);
+/// The shortest time between two openings of one channel.
+const REOPEN_PERIOD: Duration = Duration::from_millis(200);
+/// How long that is waited for by who was told a nack.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// For the opening of a channel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A channel that is open, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted
+/// pointers. It is closed when the last message that was published on it has been confirmed.
+pub(super) struct OpenChannel {
+    pub(super) channel: Channel,
+    pub(super) connection: Arc<OpenConnection>,
+}
+
+/// A connection to publish on.
+pub(super) struct PublishingConnection {
+    channels: Vec<watch::Receiver<Option<Arc<OpenChannel>>>>,
+    suspects: Vec<Arc<Notify>>,
+    /// What is known of its confirms.
+    pub(super) confirms: Arc<ConfirmWatch>,
+    /// Where messages go that RabbitMQ returned and that `lapin` gave to the wrong one.
+    strays: mpsc::Sender<StrayMessage>,
+}
+
+/// What can be expected of messages that are published on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fitness {
+    /// They cannot be published.
+    Closed,
+    /// They may never be confirmed.
+    Silent,
+    /// They are confirmed.
+    Well,
+}
+
+impl PublishingConnection {
+    /// A connection, and what keeps its channels open; nothing is published before that runs.
+    pub(super) fn new(counters: &Arc<Counters>, strays: mpsc::Sender<StrayMessage>) -> (Self, ChannelsKeeper) {
+        let (senders, channels): (Vec<_>, Vec<_>) = (0..CHANNELS).map(|_| watch::channel(None)).unzip();
+        let suspects: Vec<Arc<Notify>> = (0..CHANNELS).map(|_| Arc::default()).collect();
+        let keepers = senders.into_iter().zip(&suspects);
+        let keepers = keepers.map(|(sender, suspect)| ChannelKeeper { sender, suspect: Arc::clone(suspect) }).collect();
+        let confirms = Arc::default();
+        let keeper = ChannelsKeeper { keepers, confirms: Arc::clone(&confirms), counters: Arc::clone(counters) };
+        (Self { channels, suspects, confirms, strays }, keeper)
+    }
+
+    /// Whether messages can be published now.
+    pub(super) fn is_open(&self) -> bool {
+        self.channels.iter().all(|channel| channel.borrow().is_some())
+    }
+
+    /// What can be expected of messages that are published now; more is better.
+    pub(super) fn fitness(&self) -> Fitness {
+        match self.is_open() {
+            false => Fitness::Closed,
+            true if self.confirms.is_silent() => Fitness::Silent,
+            true => Fitness::Well,
+        }
+    }
+
+    /// Whether an alarm keeps RabbitMQ from taking messages.
+    pub(super) fn is_blocked(&self) -> bool {
+        let is_blocked = |open: &Arc<OpenChannel>| open.connection.connection.status().blocked();
+        self.channels.iter().any(|channel| channel.borrow().as_ref().is_some_and(is_blocked))
+    }
+
+    /// Waits until messages can be published.
+    pub(super) async fn until_open(&self) {
+        for channel in &self.channels {
+            if channel.clone().wait_for(Option::is_some).await.is_err() {
+                // The process stops: there will be none.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Publishes a message over the default exchange, and waits for what RabbitMQ says; after a nack also until another
+    /// channel is open, so that what is published next is not refused for the channel's sake.
+    ///
+    /// # Errors
+    /// Why it is not known to be stored.
+    pub(super) async fn send(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+        let place = place(queue);
+        let Some(channel) = self.channels.get(place) else { return Err(PublishFailure::NoConnection) };
+        let Some(open) = channel.borrow().clone() else { return Err(PublishFailure::NoConnection) };
+        if open.connection.connection.status().blocked() {
+            return Err(PublishFailure::Blocked);
+        }
+        let waiting = self.confirms.wait();
+        let publication = Publication::new(Arc::clone(&open), queue, message.clone(), self.strays.clone());
+        let stored = publication.await;
+        if matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable)) {
+            waiting.answered();
+        }
+        if stored == Err(PublishFailure::Nacked) {
+            self.suspects.get(place).inspect(|suspect| suspect.notify_one());
+            let is_another = |now: &Option<Arc<OpenChannel>>| now.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &open));
+            let mut channel = channel.clone();
+            let reopened = tokio::time::timeout(REOPEN_TIMEOUT, channel.wait_for(is_another)).await;
+            if !matches!(reopened, Ok(Ok(_))) {
+                tracing::debug!(queue, "The channel that was told a nack is not opened anew yet");
+            }
+        }
+        stored
+    }
+}
+
+/// Which channel the messages of a queue are published on: always the same, so that they stay in order.
+pub(super) fn place(queue: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    queue.hash(&mut hasher);
+    usize::try_from(hasher.finish() % CHANNELS as u64).unwrap_or(0)
+}
+
+/// Keeps the channels of a [`PublishingConnection`] open.
+pub(super) struct ChannelsKeeper {
+    keepers: Vec<ChannelKeeper>,
+    confirms: Arc<ConfirmWatch>,
+    counters: Arc<Counters>,
+}
+
+impl ChannelsKeeper {
+    /// Opens the channels on each new connection, for ever.
+    pub(super) async fn run(self, connections: Current) {
+        let mut keeping = JoinSet::new();
+        let channels: Vec<_> = self.keepers.iter().map(|keeper| keeper.sender.subscribe()).collect();
+        for keeper in self.keepers {
+            keeping.spawn(keeper.run(connections.clone()));
+        }
+        let confirms = self.confirms;
+        keeping.spawn(async move { confirms.run().await });
+        loop {
+            for mut channel in channels.clone() {
+                if channel.wait_for(Option::is_some).await.is_err() {
+                    return;
+                }
+            }
+            let publishing = self.counters.rabbitmq.publishing.enter();
+            while channels.iter().all(|channel| channel.borrow().is_some()) {
+                tokio::time::sleep(PERIOD).await;
+            }
+            drop(publishing);
+        }
+    }
+}
+
+/// Keeps one channel open.
+struct ChannelKeeper {
+    sender: watch::Sender<Option<Arc<OpenChannel>>>,
+    suspect: Arc<Notify>,
+}
+
+impl ChannelKeeper {
+    /// Opens a channel on each new connection, and again when it is closed by an error or told a nack, for ever.
+    async fn run(self, mut connections: Current) {
+        while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
+            if let Some(connection) = connection {
+                self.serve(&connection).await;
+            }
+            tokio::time::sleep(REOPEN_PERIOD).await;
+        }
+    }
+
+    /// Until there is no such connection any more.
+    async fn serve(&self, connection: &Arc<OpenConnection>) {
+        while !connection.broken.is_cancelled() {
+            match self.open(connection).await {
+                Ok(channel) => {
+                    let open = Arc::new(OpenChannel { channel, connection: Arc::clone(connection) });
+                    self.sender.send_replace(Some(Arc::clone(&open)));
+                    tokio::time::sleep(REOPEN_PERIOD).await;
+                    tokio::select! {
+                        () = until_closed(&open) => drop(self.sender.send_replace(None)),
+                        () = self.suspect.notified() => {
+                            tracing::debug!("RabbitMQ refused a message: a channel to publish on is opened anew");
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.sender.send_replace(None);
+                    tracing::warn!(error, "No channel to publish on, trying again");
+                    tokio::time::sleep(REOPEN_PERIOD).await;
+                }
+            }
+        }
+        self.sender.send_replace(None);
+    }
+
+    async fn open(&self, connection: &OpenConnection) -> Result<Channel, String> {
+        let opened = async {
+            let channel = connection.connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            Ok(channel)
+        };
+        connection.run_within(OPEN_TIMEOUT, opened).await
+    }
+}
+
+async fn until_closed(open: &OpenChannel) {
+    while open.channel.status().connected() && !open.connection.broken.is_cancelled() {
+        tokio::time::sleep(PERIOD).await;
+    }
+}
