@@ -180,7 +180,7 @@ impl RabbitmqPublisher {
     async fn publish_elsewhere(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
         let message = message::to_queue(message.clone(), &queue.place.queue);
         for wait in AWAY_WAITS {
-            let put = self.shared.put_into_wait(wait, message.clone());
+            let put = self.shared.put_into_wait(wait, &message);
             if tokio::time::timeout(ELSEWHERE_TIMEOUT, put).await == Ok(true) {
                 self.shared.counters.rabbitmq_diverted.increment();
                 return Ok(());

@@ -61,7 +61,8 @@ async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Co
         let channel = topology.declare(connection, names::RETURNED, QueuePurpose::Returned).await?;
         // Those that are needed while RabbitMQ may not be able to declare any.
         for wait in AWAY_WAITS {
-            topology.ensure_wait(connection, delay_for(wait.as_secs())).await?;
+            let seconds = delay_for(wait.as_secs());
+            topology.ensure_once(connection, &names::wait(seconds), QueuePurpose::Wait(seconds)).await?;
         }
         channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
         let (queue, tag) = (short(names::RETURNED), short(""));
@@ -134,25 +135,31 @@ pub(super) async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> 
         }
         Err(failure) => {
             tracing::debug!(queue, %failure, "An event whose wait is over waits again");
-            shared.put_into_wait(WAIT_AGAIN, message::to_queue(message.clone(), queue)).await
+            shared.put_into_wait(WAIT_AGAIN, &message::to_queue(message.clone(), queue)).await
         }
     }
 }
 
-/// What RabbitMQ gave up: for its deliveries, it goes back to its queue; otherwise it is parked.
+/// What RabbitMQ gave up: for its deliveries, it goes back to its queue; otherwise it is parked. It is counted and told
+/// when it is there, which may take several tries.
 async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, reason: &str) -> bool {
-    shared.counters.rabbitmq_given_up.increment();
-    if names::is_parked(queue) {
-        tracing::warn!(queue, reason, "RabbitMQ gave up a parked message: it is parked again");
+    let (done, is_done) = if names::is_parked(queue) {
         // A policy that limits what may be parked would do so at once again, without an end.
         tokio::time::sleep(PARKED_PAUSE).await;
-        return shared.park(queue, &returned.message).await;
+        ("RabbitMQ gave up a parked message: it was parked again", shared.park(queue, &returned.message).await)
+    } else if reason == "delivery_limit" && returned.given_up < MOST_GIVEN_UP {
+        let again = returned.clone().given_up_again();
+        ("RabbitMQ gave up a message: it was put back into its queue", forward(shared, queue, &again).await)
+    } else {
+        let told = format!("RabbitMQ gave it up: {reason}");
+        let is_parked = park(shared, &names::parked(queue), &told, &returned.message).await;
+        ("RabbitMQ gave up a message: it was parked", is_parked)
+    };
+    if is_done {
+        shared.counters.rabbitmq_given_up.increment();
+        tracing::warn!(queue, reason, "{done}");
     }
-    if reason == "delivery_limit" && returned.given_up < MOST_GIVEN_UP {
-        tracing::warn!(queue, reason, "RabbitMQ gave up a message: it is put back into its queue");
-        return forward(shared, queue, &returned.clone().given_up_again()).await;
-    }
-    park(shared, &names::parked(queue), &format!("RabbitMQ gave it up: {reason}"), &returned.message).await
+    is_done
 }
 
 /// Keeps a message that belongs nowhere. One that is kept already is not told of again.

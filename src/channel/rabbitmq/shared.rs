@@ -12,7 +12,7 @@ use super::health::QueueState;
 use super::hold::HoldLimit;
 use super::message::Encoded;
 use super::outbox::{Outbox, PublishFailure};
-use super::topology::{Topology, delay_for};
+use super::topology::{QueuePurpose, Topology, delay_for};
 use super::{Options, Queue, names};
 use crate::telemetry::counters::Counters;
 
@@ -110,18 +110,30 @@ impl Shared {
     }
 
     /// Puts a message that says where it is on the way to where it waits for about so long. Whether that has it now.
-    pub(super) async fn put_into_wait(&self, wait: Duration, message: Encoded) -> bool {
+    pub(super) async fn put_into_wait(&self, wait: Duration, message: &Encoded) -> bool {
         let seconds = delay_for(wait.as_secs());
+        self.put_into(&names::wait(seconds), QueuePurpose::Wait(seconds), message).await
+    }
+
+    /// Puts a message into a parking queue. Whether it has it now.
+    pub(super) async fn park(&self, parked: &str, message: &Encoded) -> bool {
+        let is_last = parked == names::RETURNED_PARKED;
+        let purpose = if is_last { QueuePurpose::ReturnedParked } else { QueuePurpose::Parking };
+        self.put_into(parked, purpose, message).await
+    }
+
+    /// Puts a message into a queue that is declared before its first one. Whether it has it now.
+    async fn put_into(&self, queue: &str, purpose: QueuePurpose, message: &Encoded) -> bool {
         // The second time, since somebody may have deleted it.
         for _ in 0..2 {
-            if !self.has_wait(seconds).await {
+            if !self.has(queue, purpose).await {
                 return false;
             }
-            match self.outbox.publish(&names::wait(seconds), &message).await {
+            match self.outbox.publish(queue, message).await {
                 Ok(()) => return true,
-                Err(PublishFailure::Unroutable) => self.topology.forget_wait(seconds).await,
+                Err(PublishFailure::Unroutable) => self.topology.forget(queue),
                 Err(failure) => {
-                    tracing::debug!(seconds, %failure, "A message could not be put off");
+                    tracing::debug!(queue, %failure, "A message could not be put off or parked");
                     return false;
                 }
             }
@@ -129,33 +141,13 @@ impl Shared {
         false
     }
 
-    async fn has_wait(&self, seconds: u64) -> bool {
-        if self.topology.has_wait(seconds).await {
+    async fn has(&self, queue: &str, purpose: QueuePurpose) -> bool {
+        if self.topology.has_declared(queue) {
             return true;
         }
         let Some(connection) = self.pool.any() else { return false };
-        let ensured = connection.run_within(TIMEOUT, self.topology.ensure_wait(&connection.connection, seconds)).await;
-        ensured.inspect_err(|error| tracing::debug!(seconds, error, "No queue to hold events back")).is_ok()
-    }
-
-    /// Puts a message into a parking queue, which is declared before its first one. Whether it has it now.
-    pub(super) async fn park(&self, parked: &str, message: &Encoded) -> bool {
-        // The second time, since somebody may have deleted it.
-        for _ in 0..2 {
-            let Some(connection) = self.pool.any() else { return false };
-            let ensure = self.topology.ensure_parked(&connection.connection, parked);
-            if connection.run_within(TIMEOUT, ensure).await.is_err() {
-                return false;
-            }
-            match self.outbox.publish(parked, message).await {
-                Ok(()) => return true,
-                Err(PublishFailure::Unroutable) => self.topology.forget_parked(parked).await,
-                Err(failure) => {
-                    tracing::debug!(queue = parked, %failure, "A message could not be parked");
-                    return false;
-                }
-            }
-        }
-        false
+        let ensure = self.topology.ensure_once(&connection.connection, queue, purpose);
+        let ensured = connection.run_within(TIMEOUT, ensure).await;
+        ensured.inspect_err(|error| tracing::debug!(queue, error, "A queue cannot be declared")).is_ok()
     }
 }

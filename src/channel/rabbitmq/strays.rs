@@ -71,7 +71,7 @@ async fn try_to_publish(shared: &Shared, stray: &StrayMessage) -> bool {
     let read = ReturnedMessage::read(&message.properties, message.body.clone());
     match (&read.to, AWAY_WAITS.first()) {
         (Some(to), Some(wait)) if names::is_wait(queue) => {
-            shared.put_into_wait(*wait, message::to_queue(read.message.clone(), to)).await
+            shared.put_into_wait(*wait, &message::to_queue(read.message.clone(), to)).await
         }
         _ => forward(shared, queue, message).await,
     }

@@ -102,7 +102,7 @@ impl Ticket {
         let note = Note::after(deferral.attempts, deferral.wait, delayed);
         let message = stage::encode(event, &deferral.stage, note);
         let message = message::to_queue(message, &self.queue.place.queue);
-        self.until_done(|| self.shared.put_into_wait(deferral.wait, message.clone())).await
+        self.until_done(|| self.shared.put_into_wait(deferral.wait, &message)).await
     }
 
     /// Tries some times, unless the message is somebody else's meanwhile.

@@ -3,13 +3,13 @@
 //!
 //! No queue is left to RabbitMQ's defaults for what it may drop: the limit of deliveries is out of reach, and whatever it gives up all the same goes to [`names::RETURNED`], confirmed, and is moved on from there.
 
-use std::collections::HashSet;
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
 use super::message::text;
 use super::names;
@@ -70,18 +70,15 @@ pub(super) enum QueuePurpose {
 /// Declares queues.
 pub(super) struct Topology {
     queues: QueueType,
-    /// Queues that hold events back and have been declared, by their seconds.
-    waits: Mutex<HashSet<u64>>,
-    /// Parking queues that have been declared.
-    parked: Mutex<HashSet<String>>,
+    /// Queues that are declared once, when they are needed.
+    declared: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
     /// Queues that were found with other arguments.
-    foreign: std::sync::Mutex<HashSet<String>>,
+    foreign: Mutex<HashSet<String>>,
 }
 
 impl Topology {
     pub(super) fn new(queues: QueueType) -> Self {
-        let (waits, foreign) = (Mutex::default(), std::sync::Mutex::default());
-        Self { queues, waits, parked: Mutex::default(), foreign }
+        Self { queues, declared: Mutex::default(), foreign: Mutex::default() }
     }
 
     /// Declares a queue, and gives the channel on which that was done. One that is there with other arguments is reported
@@ -120,44 +117,32 @@ impl Topology {
         self.declare(connection, name, purpose).await?.close(200, short("declared")).await
     }
 
-    /// Declares the queue that holds events back for so long, once in the life of this process.
+    /// Whether a queue has been declared by [`Topology::ensure_once`].
+    pub(super) fn has_declared(&self, name: &str) -> bool {
+        self.declared().get(name).is_some_and(|declared| declared.initialized())
+    }
+
+    /// Declares a queue once in the life of this process. One that hangs holds up no other.
     ///
     /// # Errors
     /// Those of the connection.
-    pub(super) async fn ensure_wait(&self, connection: &Connection, seconds: u64) -> lapin::Result<()> {
-        let mut waits = self.waits.lock().await;
-        if !waits.contains(&seconds) {
-            self.ensure(connection, &names::wait(seconds), QueuePurpose::Wait(seconds)).await?;
-            waits.insert(seconds);
-        }
-        Ok(())
+    pub(super) async fn ensure_once(
+        &self,
+        connection: &Connection,
+        name: &str,
+        purpose: QueuePurpose,
+    ) -> lapin::Result<()> {
+        let declared = Arc::clone(self.declared().entry(name.to_owned()).or_default());
+        declared.get_or_try_init(|| self.ensure(connection, name, purpose)).await.copied()
     }
 
-    /// Whether the queue that holds events back for so long has been declared.
-    pub(super) async fn has_wait(&self, seconds: u64) -> bool {
-        self.waits.lock().await.contains(&seconds)
+    /// Somebody has deleted a queue.
+    pub(super) fn forget(&self, name: &str) {
+        self.declared().remove(name);
     }
 
-    /// Somebody has deleted the queue that holds events back for so long.
-    pub(super) async fn forget_wait(&self, seconds: u64) {
-        self.waits.lock().await.remove(&seconds);
-    }
-
-    /// Declares a parking queue, once in the life of this process.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub(super) async fn ensure_parked(&self, connection: &Connection, name: &str) -> lapin::Result<()> {
-        if !self.parked.lock().await.contains(name) {
-            self.ensure(connection, name, QueuePurpose::Parking).await?;
-            self.parked.lock().await.insert(name.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Somebody has deleted a parking queue.
-    pub(super) async fn forget_parked(&self, name: &str) {
-        self.parked.lock().await.remove(name);
+    fn declared(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<()>>>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn foreign(&self) -> MutexGuard<'_, HashSet<String>> {
