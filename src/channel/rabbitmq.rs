@@ -6,7 +6,6 @@
 
 mod acknowledger;
 mod address;
-mod confirm_watch;
 mod connection;
 mod consumer;
 mod farewell;
@@ -20,6 +19,7 @@ mod publication;
 mod publisher;
 mod publishing;
 mod queue_watch;
+mod queue_way;
 mod receiver;
 mod returned;
 mod returned_message;
@@ -54,6 +54,7 @@ use consumer::Consumer;
 use health::{QueueHealth, QueueState};
 use outbox::Outbox;
 use publisher::{RabbitmqPublisher, SubscriptionQueue};
+use queue_way::QueueWay;
 use shared::Shared;
 pub(super) use ticket::Ticket;
 use topology::Place;
@@ -101,6 +102,7 @@ struct Queue {
     place: Place,
     prefetch: u16,
     health: QueueHealth,
+    way: QueueWay,
     /// Messages of this process on their way into it.
     window: Semaphore,
     /// How often its consumer has begun.
@@ -285,6 +287,7 @@ impl RabbitmqBackend {
             prefetch: self.shared.options.prefetch_for(place.order),
             place,
             health: QueueHealth::default(),
+            way: QueueWay::default(),
             window: Semaphore::new(WINDOW),
             begun: AtomicU64::new(0),
             published: AtomicU64::new(0),

@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod held;
 mod kept;
 mod likeness;
 mod outage;

@@ -1,19 +1,20 @@
 //! Publishing with confirms: each message waits for its own confirm, none for longer than a bounded time.
 //!
-//! There are two connections, to different nodes where there are several. One is published on. Where RabbitMQ confirms
-//! nothing on it any more, what waits there is published on the other one as well, and so is what comes.
+//! There are two connections, to different nodes where there are several. A queue is published to on one of them; when
+//! RabbitMQ confirms nothing for it there, what waits is published on the other one as well, and so is what comes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::ErrorKind;
 use lapin::types::ShortString;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::health::TellLimit;
 use super::message::Encoded;
 use super::publishing::{ChannelsKeeper, PublishingConnection};
+use super::queue_way::QueueWay;
 use super::strays::StrayMessage;
 use crate::telemetry::counters::Counters;
 
@@ -54,9 +55,7 @@ const STRAYS: usize = 64;
 /// The way out.
 pub(super) struct Outbox {
     connections: [PublishingConnection; 2],
-    /// Which of them is published on.
-    preferred: AtomicUsize,
-    /// Limits how often it is said that it is another one.
+    /// Limits how often it is said that a queue is published to on another one.
     telling: TellLimit,
     window: Semaphore,
     counters: Arc<Counters>,
@@ -70,8 +69,8 @@ impl Outbox {
         let (strays, found) = mpsc::channel(STRAYS);
         let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
         let (second, second_keeper) = PublishingConnection::new(&counters, strays);
-        let (preferred, telling, window) = (AtomicUsize::new(0), TellLimit::default(), Semaphore::new(WINDOW));
-        let outbox = Self { connections: [first, second], preferred, telling, window, counters };
+        let (telling, window) = (TellLimit::default(), Semaphore::new(WINDOW));
+        let outbox = Self { connections: [first, second], telling, window, counters };
         (Arc::new(outbox), [first_keeper, second_keeper], found)
     }
 
@@ -94,13 +93,16 @@ impl Outbox {
         }
     }
 
-    /// Publishes a persistent message to a queue; returns when RabbitMQ has confirmed it.
+    /// Publishes a persistent message to a queue, on its way there; returns when RabbitMQ has confirmed it.
     ///
     /// # Errors
     /// Why it is not known to be stored.
-    pub(super) async fn publish(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
-        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(queue, message)).await;
+    pub(super) async fn publish(&self, queue: &str, way: &QueueWay, message: &Encoded) -> Result<(), PublishFailure> {
+        let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(queue, way, message)).await;
         let stored = sent.unwrap_or(Err(PublishFailure::Unconfirmed));
+        if matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable)) {
+            way.answered();
+        }
         let counters = &self.counters;
         match stored {
             Ok(()) => counters.rabbitmq_confirmed.increment(),
@@ -118,47 +120,42 @@ impl Outbox {
         stored
     }
 
-    async fn send(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+    async fn send(&self, queue: &str, way: &QueueWay, message: &Encoded) -> Result<(), PublishFailure> {
         let Ok(turn) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
-        let [first, second] = self.in_order();
-        let mut sent = std::pin::pin!(first.send(queue, message));
-        if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut sent).await {
+        let ([first, second], other) = self.in_order(way);
+        let sent = Instant::now();
+        let mut stored = std::pin::pin!(first.send(queue, message));
+        if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut stored).await {
             return stored;
         }
         drop(turn);
-        let other = async {
-            first.confirms.until_silent().await;
+        let in_vain = async {
+            way.until_silent(sent).await;
             second.until_open().await;
         };
         tokio::select! {
-            stored = &mut sent => return stored,
-            () = other => {}
+            stored = &mut stored => return stored,
+            () = in_vain => {}
         }
-        if second.confirms.is_silent() {
-            return sent.await;
+        if way.prefer(other) && self.telling.is_due() {
+            tracing::warn!(
+                queue,
+                "RabbitMQ has confirmed nothing for a queue for some seconds: it is published to on another connection"
+            );
         }
         self.counters.rabbitmq_published_twice.increment();
-        let again = second.send(queue, message);
         tokio::select! {
-            stored = again => stored,
-            Ok(()) = sent => Ok(()),
+            again = second.send(queue, message) => again,
+            Ok(()) = stored => Ok(()),
         }
     }
 
-    /// The connection to publish on, and the other one.
-    fn in_order(&self) -> [&PublishingConnection; 2] {
+    /// The connection to publish to a queue on, the other one, and the place of that.
+    fn in_order(&self, way: &QueueWay) -> ([&PublishingConnection; 2], usize) {
         let [first, second] = &self.connections;
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        let (now, other) = if preferred == 0 { (first, second) } else { (second, first) };
-        if now.fitness() >= other.fitness() {
-            return [now, other];
-        }
-        if self.preferred.swap(1 - preferred, Ordering::Relaxed) == preferred && self.telling.is_due() {
-            tracing::warn!(
-                "RabbitMQ confirms nothing on a connection, or it is gone: events are published on another one"
-            );
-        }
-        [other, now]
+        // One that is not there takes nothing; the other one may.
+        let takes_second = if way.preferred() == 1 { second.is_open() } else { !first.is_open() };
+        if takes_second { ([second, first], 0) } else { ([first, second], 1) }
     }
 }
 

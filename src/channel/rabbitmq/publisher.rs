@@ -104,7 +104,7 @@ impl RabbitmqPublisher {
             let Some(turn) = turn(to, deadline).await? else {
                 return self.publish_elsewhere(queue, message).await;
             };
-            let publish = self.shared.outbox.publish(&queue.place.queue, message);
+            let publish = self.shared.outbox.publish(&queue.place.queue, &queue.way, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
             drop(turn);
             let Err(failure) = published.unwrap_or(Err(PublishFailure::Unconfirmed)) else {

@@ -13,7 +13,6 @@ use lapin::options::ConfirmSelectOptions;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::confirm_watch::ConfirmWatch;
 use super::connection::{Current, OpenConnection};
 use super::message::Encoded;
 use super::outbox::PublishFailure;
@@ -43,21 +42,8 @@ pub(super) struct OpenChannel {
 pub(super) struct PublishingConnection {
     channels: Vec<watch::Receiver<Option<Arc<OpenChannel>>>>,
     suspects: Vec<Arc<Notify>>,
-    /// What is known of its confirms.
-    pub(super) confirms: Arc<ConfirmWatch>,
     /// Where messages go that RabbitMQ returned and that `lapin` gave to the wrong one.
     strays: mpsc::Sender<StrayMessage>,
-}
-
-/// What can be expected of messages that are published on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Fitness {
-    /// They cannot be published.
-    Closed,
-    /// They may never be confirmed.
-    Silent,
-    /// They are confirmed.
-    Well,
 }
 
 impl PublishingConnection {
@@ -67,23 +53,13 @@ impl PublishingConnection {
         let suspects: Vec<Arc<Notify>> = (0..CHANNELS).map(|_| Arc::default()).collect();
         let keepers = senders.into_iter().zip(&suspects);
         let keepers = keepers.map(|(sender, suspect)| ChannelKeeper { sender, suspect: Arc::clone(suspect) }).collect();
-        let confirms = Arc::default();
-        let keeper = ChannelsKeeper { keepers, confirms: Arc::clone(&confirms), counters: Arc::clone(counters) };
-        (Self { channels, suspects, confirms, strays }, keeper)
+        let keeper = ChannelsKeeper { keepers, counters: Arc::clone(counters) };
+        (Self { channels, suspects, strays }, keeper)
     }
 
     /// Whether messages can be published now.
     pub(super) fn is_open(&self) -> bool {
         self.channels.iter().all(|channel| channel.borrow().is_some())
-    }
-
-    /// What can be expected of messages that are published now; more is better.
-    pub(super) fn fitness(&self) -> Fitness {
-        match self.is_open() {
-            false => Fitness::Closed,
-            true if self.confirms.is_silent() => Fitness::Silent,
-            true => Fitness::Well,
-        }
     }
 
     /// Whether an alarm keeps RabbitMQ from taking messages.
@@ -114,12 +90,8 @@ impl PublishingConnection {
         if open.connection.connection.status().blocked() {
             return Err(PublishFailure::Blocked);
         }
-        let waiting = self.confirms.wait();
         let publication = Publication::new(Arc::clone(&open), queue, message.clone(), self.strays.clone());
         let stored = publication.await;
-        if matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable)) {
-            waiting.answered();
-        }
         if stored == Err(PublishFailure::Nacked) {
             self.suspects.get(place).inspect(|suspect| suspect.notify_one());
             let is_another = |now: &Option<Arc<OpenChannel>>| now.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &open));
@@ -143,7 +115,6 @@ pub(super) fn place(queue: &str) -> usize {
 /// Keeps the channels of a [`PublishingConnection`] open.
 pub(super) struct ChannelsKeeper {
     keepers: Vec<ChannelKeeper>,
-    confirms: Arc<ConfirmWatch>,
     counters: Arc<Counters>,
 }
 
@@ -155,8 +126,6 @@ impl ChannelsKeeper {
         for keeper in self.keepers {
             keeping.spawn(keeper.run(connections.clone()));
         }
-        let confirms = self.confirms;
-        keeping.spawn(async move { confirms.run().await });
         loop {
             for mut channel in channels.clone() {
                 if channel.wait_for(Option::is_some).await.is_err() {

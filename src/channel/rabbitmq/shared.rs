@@ -12,6 +12,7 @@ use super::health::QueueState;
 use super::hold::HoldLimit;
 use super::message::Encoded;
 use super::outbox::{Outbox, PublishFailure};
+use super::queue_way::QueueWay;
 use super::topology::{QueuePurpose, Topology, delay_for};
 use super::{Options, Queue, names};
 use crate::telemetry::counters::Counters;
@@ -73,11 +74,12 @@ impl Shared {
 
     /// Publishes to the queue of a subscription, unless it did not take a message a moment ago.
     pub(super) async fn publish_known(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
-        let known = self.open().get(queue).cloned();
+        let (known, unknown) = (self.open().get(queue).cloned(), QueueWay::default());
         if known.as_ref().is_some_and(|known| known.health.state() == QueueState::Away) || self.has_refused(queue) {
             return Err(PublishFailure::Nacked);
         }
-        let published = self.outbox.publish(queue, message).await;
+        let way = known.as_ref().map_or(&unknown, |known| &known.way);
+        let published = self.outbox.publish(queue, way, message).await;
         if published == Err(PublishFailure::Unroutable) {
             self.counters.rabbitmq_unroutable.increment();
         }
@@ -126,10 +128,11 @@ impl Shared {
     async fn put_into(&self, queue: &str, purpose: QueuePurpose, message: &Encoded) -> bool {
         // The second time, since somebody may have deleted it.
         for _ in 0..2 {
-            if !self.has(queue, purpose).await {
+            let on_demand = self.topology.on_demand(queue);
+            if !on_demand.declared.initialized() && !self.declare(queue, purpose).await {
                 return false;
             }
-            match self.outbox.publish(queue, message).await {
+            match self.outbox.publish(queue, &on_demand.way, message).await {
                 Ok(()) => return true,
                 Err(PublishFailure::Unroutable) => self.topology.forget(queue),
                 Err(failure) => {
@@ -141,10 +144,7 @@ impl Shared {
         false
     }
 
-    async fn has(&self, queue: &str, purpose: QueuePurpose) -> bool {
-        if self.topology.has_declared(queue) {
-            return true;
-        }
+    async fn declare(&self, queue: &str, purpose: QueuePurpose) -> bool {
         let Some(connection) = self.pool.any() else { return false };
         let ensure = self.topology.ensure_once(&connection.connection, queue, purpose);
         let ensured = connection.run_within(TIMEOUT, ensure).await;

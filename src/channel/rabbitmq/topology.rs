@@ -15,6 +15,7 @@ use super::message::text;
 use super::names;
 use super::outbox::{is_missing, short};
 use super::queue_watch::QueueLook;
+use super::queue_way::QueueWay;
 use crate::model::{ChannelKey, Order, Subscription};
 
 /// The lengths of time for which events can be held back: 4 s, 8 s, up to 18 hours.
@@ -67,18 +68,26 @@ pub(super) enum QueuePurpose {
     ReturnedParked,
 }
 
+/// A queue that is declared when it is needed.
+#[derive(Debug, Default)]
+pub(super) struct QueueOnDemand {
+    /// Whether it has been declared.
+    pub(super) declared: OnceCell<()>,
+    pub(super) way: QueueWay,
+}
+
 /// Declares queues.
 pub(super) struct Topology {
     queues: QueueType,
     /// Queues that are declared once, when they are needed.
-    declared: Mutex<HashMap<String, Arc<OnceCell<()>>>>,
+    on_demand: Mutex<HashMap<String, Arc<QueueOnDemand>>>,
     /// Queues that were found with other arguments.
     foreign: Mutex<HashSet<String>>,
 }
 
 impl Topology {
     pub(super) fn new(queues: QueueType) -> Self {
-        Self { queues, declared: Mutex::default(), foreign: Mutex::default() }
+        Self { queues, on_demand: Mutex::default(), foreign: Mutex::default() }
     }
 
     /// Declares a queue, and gives the channel on which that was done. One that is there with other arguments is reported
@@ -117,9 +126,9 @@ impl Topology {
         self.declare(connection, name, purpose).await?.close(200, short("declared")).await
     }
 
-    /// Whether a queue has been declared by [`Topology::ensure_once`].
-    pub(super) fn has_declared(&self, name: &str) -> bool {
-        self.declared().get(name).is_some_and(|declared| declared.initialized())
+    /// A queue that is declared when it is needed.
+    pub(super) fn on_demand(&self, name: &str) -> Arc<QueueOnDemand> {
+        Arc::clone(self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
     }
 
     /// Declares a queue once in the life of this process. One that hangs holds up no other.
@@ -132,17 +141,13 @@ impl Topology {
         name: &str,
         purpose: QueuePurpose,
     ) -> lapin::Result<()> {
-        let declared = Arc::clone(self.declared().entry(name.to_owned()).or_default());
-        declared.get_or_try_init(|| self.ensure(connection, name, purpose)).await.copied()
+        let queue = self.on_demand(name);
+        queue.declared.get_or_try_init(|| self.ensure(connection, name, purpose)).await.copied()
     }
 
     /// Somebody has deleted a queue.
     pub(super) fn forget(&self, name: &str) {
-        self.declared().remove(name);
-    }
-
-    fn declared(&self) -> MutexGuard<'_, HashMap<String, Arc<OnceCell<()>>>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     fn foreign(&self) -> MutexGuard<'_, HashSet<String>> {

@@ -141,6 +141,7 @@ async fn a_message_from_nowhere_is_kept() {
         .await;
     bench.server.until("it is kept", |server| server.ready(home) == 1).await;
     eventually("it is counted", || bench.counters.parked_messages.get() == 1).await;
+    assert_eq!(bench.server.declares(home), 2, "by the consumer and for the message, alike");
     let reason = header(&bench.server.messages(home)[0].properties, "x-sealpost-reason");
     assert_eq!(reason, Some(text("its headers do not say where it belongs")));
     for _ in 0..2 {
@@ -297,11 +298,11 @@ async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
     let outbox = &bench.backend.shared.outbox;
     let (first, second) =
         [event("1"), event("2")].map(|event| message::encode(&event, message::Note::default())).into();
-    let queues = [queue("a"), queue(&neighbour)];
-    let mut leaving = Box::pin(outbox.publish(&queues[0], &first));
+    let (queues, ways) = ([queue("a"), queue(&neighbour)], [QueueWay::default(), QueueWay::default()]);
+    let mut leaving = Box::pin(outbox.publish(&queues[0], &ways[0], &first));
     assert!(futures_util::poll!(&mut leaving).is_pending());
     bench.server.until("it is there", |server| server.published(&queues[0]).len() == 1).await;
-    let mut returned = Box::pin(outbox.publish(&queues[1], &second));
+    let mut returned = Box::pin(outbox.publish(&queues[1], &ways[1], &second));
     assert!(futures_util::poll!(&mut returned).is_pending());
     bench.server.until("it is returned", |server| is_returned(server, &neighbour)).await;
     drop(leaving);
