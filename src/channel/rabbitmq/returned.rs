@@ -37,6 +37,9 @@ const MOST_GIVEN_UP: u32 = 100;
 const RESCUE_PERIOD: Duration = Duration::from_secs(10);
 /// How often it is thought of the queue.
 const WATCH: Duration = Duration::from_secs(2);
+/// What RabbitMQ says of messages that it dropped for those that came later, and what is to be done about it.
+const MAX_LENGTH: &str = "maxlen";
+const NO_DROP_HEAD: &str = "take the overflow reject-publish instead of drop-head, with which RabbitMQ waits for no confirm of what it moves, and may lose it when a node restarts";
 /// For what is asked of RabbitMQ.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -157,7 +160,8 @@ async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, rea
     };
     if is_done {
         shared.counters.rabbitmq_given_up.increment();
-        tracing::warn!(queue, reason, "{done}");
+        let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
+        tracing::warn!(queue, reason, remedy, "{done}");
     }
     is_done
 }
