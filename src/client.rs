@@ -23,12 +23,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use moka::future::Cache;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, http as binding};
 use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
 use crate::telemetry::series::Traffic;
 use crate::tls::{self, MinVersion, SystemRoots};
+pub use answer::ReplyError;
 pub use collector::Collectors;
 use connector::{Connector, Elsewhere};
 pub use error::TransportError;
@@ -37,13 +39,17 @@ use lookup::Lookup;
 
 /// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// The end of an attempt without one: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// Idle connections are looked after this often.
 const TEND: Duration = Duration::from_secs(5);
 
 /// Sends requests to destinations.
 pub trait Transport: Send + Sync + 'static {
     /// Posts headers and body of what `request` makes to the destination's URL; makes it anew where it has to be repeated.
-    /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`.
+    /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`. What a status says does not
+    /// depend on the body after it: where that breaks off, the answer is what came of it, and [`ReplyError::of`] it tells
+    /// whether an event is missing.
     fn send(
         &self,
         request: impl FnMut() -> Request<Bytes> + Send,
@@ -198,19 +204,36 @@ impl ClientCache {
         Ok(Arc::new(Client::new(connector, &self.limits)))
     }
 
-    async fn exchange(
+    async fn post(
         &self,
         mut request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
-    ) -> Result<Response<Bytes>, TransportError> {
+    ) -> Result<Response<answer::Body>, TransportError> {
         let client = self.client(to).await?;
         let post = || {
             let mut request = request();
             *request.method_mut() = Method::POST;
             request
         };
-        let response = client.send(post, &to.url).await?;
-        answer::read(response, self.limits.max_reply_bytes).await
+        client.send(post, &to.url).await
+    }
+}
+
+/// How long an exchange may take.
+#[derive(Clone, Copy)]
+struct Attempt {
+    end: Instant,
+    timeout: Duration,
+}
+
+impl Attempt {
+    fn within(timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self { end: now.checked_add(timeout).unwrap_or(now + FAR), timeout }
+    }
+
+    fn timed_out(self) -> TransportError {
+        TransportError::Timeout { after: self.timeout }
     }
 }
 
@@ -221,9 +244,10 @@ impl Transport for ClientCache {
         to: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        match tokio::time::timeout(timeout, self.exchange(request, to)).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        let attempt = Attempt::within(timeout);
+        match tokio::time::timeout_at(attempt.end, self.post(request, to)).await {
+            Ok(response) => answer::read(response?, self.limits.max_reply_bytes, attempt).await,
+            Err(_elapsed) => Err(attempt.timed_out()),
         }
     }
 }

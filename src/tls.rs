@@ -19,7 +19,8 @@ use crate::model::TrustBundle;
 /// Sessions that a client keeps to resume: eight for each of its latest hosts. Memory for all is taken at once.
 const SESSIONS: usize = 8 * 4;
 /// What is offered by ALPN, the preferred first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP_1];
+const HTTP_1: &[u8] = b"http/1.1";
 /// Newest first, which is what is preferred.
 const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -86,6 +87,14 @@ impl SystemRoots {
         }
         Self(verifier::verifier(roots))
     }
+}
+
+/// The same configuration, which offers HTTP/1.1 only.
+#[must_use]
+pub fn only_http1(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![HTTP_1.to_vec()];
+    config
 }
 
 /// A client that trusts the roots of the system and this bundle (TL-1), sends SNI, verifies host names, shows no
