@@ -163,7 +163,11 @@ impl ClientCache {
     /// # Errors
     /// If the destination is not reached by HTTP, or none of its certificates can be used.
     pub async fn client(&self, to: &Addressable) -> Result<Arc<Client>, TransportError> {
-        let Target::Remote { connect } = to.target else { return Err(TransportError::NotRemote) };
+        let connect = match &to.target {
+            Target::Remote { connect } => *connect,
+            Target::Nowhere(reason) => return Err(TransportError::Unreachable(reason.to_string())),
+            Target::Local(_) | Target::Display => return Err(TransportError::NotRemote),
+        };
         let trust = valid_trust(to)?;
         let authority = || to.url.uri()?.authority().cloned();
         let elsewhere = connect.and_then(|address| Some(Elsewhere { authority: authority()?, address }));

@@ -24,6 +24,9 @@ pub enum TransportError {
     /// The exchange broke off.
     #[error("request failed: {0}")]
     Request(String),
+    /// There is no way to the destination, as it is configured.
+    #[error("the destination cannot be reached: {0}")]
+    Unreachable(String),
     /// The destination is inside the process.
     #[error("the destination is not reached by HTTP")]
     NotRemote,
@@ -39,6 +42,7 @@ impl TransportError {
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::Request(_) => "request",
+            Self::Unreachable(_) => "unreachable",
             Self::NotRemote => "not_remote",
         }
     }
@@ -46,7 +50,7 @@ impl TransportError {
     /// Whether trying again cannot help (gaps.md G-32).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Trust(_) | Self::NotRemote)
+        matches!(self, Self::Trust(_) | Self::Unreachable(_) | Self::NotRemote)
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Target {
     Local(ChannelKey),
     /// Onto standard output, as Knative's `event_display` prints.
     Display,
+    /// Nowhere, for this reason: what is sent there fails.
+    Nowhere(Arc<str>),
 }
 
 /// A URL, and the same as the URI of a request: made once, where the routing table is, not for each request.

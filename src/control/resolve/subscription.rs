@@ -103,8 +103,8 @@ impl Maker<'_, '_> {
         if subscriber.is_none() && reply.is_none() {
             report.error(field, "has neither subscriberUri nor replyUri: give one of them");
         }
-        let subscriber = subscriber.and_then(|wanted| self.resolver.resolve(&wanted, report));
-        let reply = reply.and_then(|wanted| self.resolver.resolve(&wanted, report));
+        let subscriber = subscriber.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
+        let reply = reply.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
         let delivery_field = format!("{field}.delivery");
         let (delivery, dead_letter_sink) = self.delivery(&delivery_field, written.delivery.as_ref(), None, report);
         let namespace = channel.namespace.clone();
@@ -139,7 +139,7 @@ impl Maker<'_, '_> {
         written: Option<&Destination>,
         report: &mut Report<'_>,
     ) -> Option<Addressable> {
-        self.resolver.resolve(&Wanted::at(field.to_owned(), written?), report)
+        Some(self.resolver.resolve_anyway(&Wanted::at(field.to_owned(), written?), report))
     }
 
     /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, else its parent's;
@@ -162,7 +162,9 @@ impl Maker<'_, '_> {
             }
         };
         let sink = match own.and_then(|own| own.dead_letter_sink.as_ref()) {
-            Some(sink) => self.resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report),
+            Some(sink) => {
+                Some(self.resolver.resolve_anyway(&Wanted::at(format!("{field}.deadLetterSink"), sink), report))
+            }
             None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
         };
         (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)

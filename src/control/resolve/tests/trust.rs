@@ -75,7 +75,7 @@ fn ca_certs_that_are_none() {
         (block(&ca_valid("old", -9..-2)), "CN=old expired on 2026-06-18: replace it"),
         (block(&ca_valid("young", 3..9)), "CN=young is not valid before 2026-06-23: replace it"),
         (block(&(ca_valid("old", -9..-2) + &pem)), "warning: CN=old expired on 2026-06-18: replace it"),
-        (block(&made("leaf", IsCa::NoCa, -1..1).pem), "warning: CN=leaf is not the certificate of a CA"),
+        (block(&made("leaf", IsCa::NoCa, -1..1).pem), "note: CN=leaf is not the certificate of a CA"),
     ] {
         let message = problem(&scalar);
         assert!(message.starts_with(start), "{message}\n{scalar}");
