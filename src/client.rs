@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, http as binding};
-use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
+use crate::model::{Addressable, Fingerprint, Format, HttpVersions, Target, TrustBundle};
 use crate::telemetry::series::Traffic;
 use crate::tls::{self, MinVersion, SystemRoots};
 pub use answer::ReplyError;
@@ -112,6 +112,7 @@ impl Default for Limits {
 struct ClientKey {
     trust: Fingerprint,
     elsewhere: Option<Elsewhere>,
+    versions: HttpVersions,
 }
 
 /// The clients in use, by what they trust.
@@ -171,7 +172,7 @@ impl ClientCache {
         let trust = valid_trust(to)?;
         let authority = || to.url.uri()?.authority().cloned();
         let elsewhere = connect.and_then(|address| Some(Elsewhere { authority: authority()?, address }));
-        let key = ClientKey { trust: trust.fingerprint(), elsewhere };
+        let key = ClientKey { trust: trust.fingerprint(), elsewhere, versions: to.url.versions() };
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
@@ -180,8 +181,8 @@ impl ClientCache {
     }
 
     async fn make(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<Client>, TransportError> {
-        let elsewhere = key.elsewhere.clone();
-        let client = self.clients.try_get_with(key, async { self.build(trust, elsewhere) });
+        let of = key.clone();
+        let client = self.clients.try_get_with(key, async { self.build(trust, of) });
         client.await.map_err(|error| TransportError::clone(&error))
     }
 
@@ -201,10 +202,13 @@ impl ClientCache {
         }
     }
 
-    fn build(&self, trust: &TrustBundle, elsewhere: Option<Elsewhere>) -> Result<Arc<Client>, TransportError> {
-        let tls = tls::client_config(trust, &self.roots, self.min_version)
+    fn build(&self, trust: &TrustBundle, key: ClientKey) -> Result<Arc<Client>, TransportError> {
+        let mut tls = tls::client_config(trust, &self.roots, self.min_version)
             .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
-        let connector = Connector::new(tls, elsewhere, self.limits.connect_timeout, &self.lookup, &self.traffic);
+        if key.versions == HttpVersions::OnlyHttp1 {
+            tls = tls::only_http1(&tls);
+        }
+        let connector = Connector::new(tls, key.elsewhere, self.limits.connect_timeout, &self.lookup, &self.traffic);
         Ok(Arc::new(Client::new(connector, &self.limits)))
     }
 

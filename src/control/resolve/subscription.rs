@@ -15,7 +15,8 @@ use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
 use crate::control::report::Report;
 use crate::filter::Filter;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, Subscription, SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, HttpVersions, Subscription, SubscriptionKey,
+    SubscriptionKind,
 };
 
 /// A subscription, and the channel or broker that it belongs to.
@@ -52,6 +53,7 @@ impl Maker<'_, '_> {
         let event_types = None;
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
+        let made = spoken_to(made, features::http_versions(report));
         placed(channel, made, report)
     }
 
@@ -77,6 +79,7 @@ impl Maker<'_, '_> {
         let event_types = None;
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
+        let made = spoken_to(made, features::http_versions(report));
         placed(broker, made, report)
     }
 
@@ -116,6 +119,7 @@ impl Maker<'_, '_> {
         let event_types = self.described(written, channel);
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
+        let made = spoken_to(made, features::http_versions(report));
         (report.errors() == before).then(|| (channel.clone(), made))
     }
 
@@ -245,6 +249,15 @@ pub(super) fn subscriber_key(channel: &ChannelKey, id: &str) -> SubscriptionKey 
 fn key_of(kind: SubscriptionKind, report: &Report<'_>) -> SubscriptionKey {
     let object = report.object();
     SubscriptionKey { kind, namespace: object.namespace.clone(), name: object.name.clone() }
+}
+
+/// The same; its destinations are spoken to by these versions.
+fn spoken_to(mut made: Subscription, versions: HttpVersions) -> Subscription {
+    let Subscription { subscriber, reply, dead_letter_sink, .. } = &mut made;
+    for to in [subscriber, reply, dead_letter_sink].into_iter().flatten() {
+        to.url = to.url.clone().speaking(versions);
+    }
+    made
 }
 
 fn placed(channel: Option<ChannelKey>, made: Subscription, report: &Report<'_>) -> Option<Placed> {

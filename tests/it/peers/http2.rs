@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sealpost::model::HttpVersions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -170,6 +171,17 @@ async fn serve_http1(mut stream: TlsStream<TcpStream>) -> std::io::Result<()> {
             stream.flush().await?;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_to_be_spoken_to_by_http1_is_not_offered_anything_else() {
+    let (url, ca, opened, _server) = peer(Habit::GivesUp("503", "", CANCEL)).await;
+    let mut to = destination(&url, &ca);
+    let clients = clients();
+    assert_eq!(ask(&clients, &to).await.expect("an answer").status(), 503, "they agree on HTTP/2");
+    to.url = to.url.speaking(HttpVersions::OnlyHttp1);
+    assert_eq!(ask(&clients, &to).await.expect("an answer").status(), 202);
+    assert_eq!(opened.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

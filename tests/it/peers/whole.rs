@@ -6,8 +6,9 @@ use super::Verdict;
 use super::peer::{Peer, Wire};
 use super::rows::{End, Row, text};
 use crate::support::dispatcher::Dispatcher;
+use crate::support::pki::Ca;
 use crate::support::sender::{plain, send};
-use crate::support::subscriber::{Received, Subscriber};
+use crate::support::subscriber::{Received, Reply, Subscriber};
 use crate::support::{block, channel};
 
 struct Story {
@@ -78,6 +79,22 @@ async fn what_was_taken_is_sent_once_and_a_failure_keeps_its_status() {
             assert_eq!(reply.count(), 0, "there is no reply that is whole");
         }
     }
+}
+
+/// One that speaks HTTP/1.1 badly behind a proxy that offers HTTP/2, say.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_annotation_turns_http2_off() {
+    let ca = Ca::new("both");
+    let subscriber = Subscriber::secure(&ca.issue(&["localhost"]), |_| Reply::status(202)).await;
+    let spec = format!("subscriber:\n  uri: {}\n  CACerts: {}", subscriber.url(), block(&ca.pem, 4));
+    let agreed = channel(&[("s", spec)]);
+    let annotated = agreed.replace("{name: s}", "{name: s, annotations: {sealpost.dev/http-version: '1.1'}}");
+    let dispatcher = Dispatcher::standalone(&agreed).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "1").await, 202);
+    dispatcher.apply(&annotated).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 202);
+    let versions: Vec<_> = subscriber.received().iter().map(|received| received.version).collect();
+    assert_eq!(versions, [http::Version::HTTP_2, http::Version::HTTP_11]);
 }
 
 /// Nobody wants the reply, so that nothing is missing without it.
