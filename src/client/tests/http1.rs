@@ -126,6 +126,9 @@ async fn a_connection_is_used_again_if_all_was_whole() {
         ("HTTP/1.1 204 No Content\r\n\r\n", true),
         ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n3\r\nwhy\r\n0\r\n\r\n", true),
         ("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na", true),
+        ("HTTP/1.1 202 Accepted\r\nkeep-alive: timeout=60, max=9\r\ncontent-length: 0\r\n\r\n", true),
+        ("HTTP/1.1 202 Accepted\r\nkeep-alive: timeout=0\r\ncontent-length: 0\r\n\r\n", false),
+        ("HTTP/1.1 202 Accepted\r\nkeep-alive: timeout=60, max=0\r\ncontent-length: 0\r\n\r\n", false),
         ("HTTP/1.1 302 There\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", true),
         ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\r\n1\r\na\r\n0\r\n\r\n", false),
         ("HTTP/1.1 503 No\r\ntransfer-encoding: chunked, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", false),
@@ -174,6 +177,26 @@ async fn a_connection_that_the_peer_has_closed_is_not_used() {
         told().await;
     }
     peer.join_next().await.expect("a peer").expect("it has ended");
+}
+
+/// Whoever says for how long it waits closes the connection then, and what is on its way at that moment is lost.
+#[tokio::test]
+async fn a_connection_is_not_used_when_its_peer_is_about_to_close_it() {
+    let hint = "HTTP/1.1 202 Accepted\r\nkeep-alive: timeout=1\r\ncontent-length: 0\r\n\r\n";
+    let (port, mut requests, _peer) = scripted(&[&[hint, ACCEPTED], &[ACCEPTED, ACCEPTED]]).await;
+    let traffic = Arc::new(Traffic::default());
+    let clients = cache(Limits::default()).counted(Arc::clone(&traffic));
+    ask(&clients, port).await.expect("an answer");
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while traffic.open.get() > 0 {
+            clients.sweep();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("it is closed on this side, before the peer does");
+    ask(&clients, port).await.expect("an answer");
+    assert_eq!([requests.recv().await, requests.recv().await], [Some(0), Some(1)]);
 }
 
 #[tokio::test]
