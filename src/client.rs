@@ -23,12 +23,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use moka::future::Cache;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, http as binding};
-use crate::model::{Addressable, Fingerprint, Format, Target, TrustBundle};
+use crate::model::{Addressable, Fingerprint, Format, HttpVersions, Target, TrustBundle};
 use crate::telemetry::series::Traffic;
 use crate::tls::{self, MinVersion, SystemRoots};
+pub use answer::ReplyError;
 pub use collector::Collectors;
 use connector::{Connector, Elsewhere};
 pub use error::TransportError;
@@ -37,13 +39,17 @@ use lookup::Lookup;
 
 /// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// The end of an attempt without one: 30 years.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 /// Idle connections are looked after this often.
 const TEND: Duration = Duration::from_secs(5);
 
 /// Sends requests to destinations.
 pub trait Transport: Send + Sync + 'static {
     /// Posts headers and body of what `request` makes to the destination's URL; makes it anew where it has to be repeated.
-    /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`.
+    /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`. What a status says does not
+    /// depend on the body after it: where that breaks off, the answer is what came of it, and [`ReplyError::of`] it tells
+    /// whether an event is missing.
     fn send(
         &self,
         request: impl FnMut() -> Request<Bytes> + Send,
@@ -106,6 +112,7 @@ impl Default for Limits {
 struct ClientKey {
     trust: Fingerprint,
     elsewhere: Option<Elsewhere>,
+    versions: HttpVersions,
 }
 
 /// The clients in use, by what they trust.
@@ -157,11 +164,15 @@ impl ClientCache {
     /// # Errors
     /// If the destination is not reached by HTTP, or none of its certificates can be used.
     pub async fn client(&self, to: &Addressable) -> Result<Arc<Client>, TransportError> {
-        let Target::Remote { connect } = to.target else { return Err(TransportError::NotRemote) };
+        let connect = match &to.target {
+            Target::Remote { connect } => *connect,
+            Target::Nowhere(reason) => return Err(TransportError::Unreachable(reason.to_string())),
+            Target::Local(_) | Target::Display => return Err(TransportError::NotRemote),
+        };
         let trust = valid_trust(to)?;
         let authority = || to.url.uri()?.authority().cloned();
         let elsewhere = connect.and_then(|address| Some(Elsewhere { authority: authority()?, address }));
-        let key = ClientKey { trust: trust.fingerprint(), elsewhere };
+        let key = ClientKey { trust: trust.fingerprint(), elsewhere, versions: to.url.versions() };
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
@@ -170,8 +181,8 @@ impl ClientCache {
     }
 
     async fn make(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<Client>, TransportError> {
-        let elsewhere = key.elsewhere.clone();
-        let client = self.clients.try_get_with(key, async { self.build(trust, elsewhere) });
+        let of = key.clone();
+        let client = self.clients.try_get_with(key, async { self.build(trust, of) });
         client.await.map_err(|error| TransportError::clone(&error))
     }
 
@@ -191,26 +202,46 @@ impl ClientCache {
         }
     }
 
-    fn build(&self, trust: &TrustBundle, elsewhere: Option<Elsewhere>) -> Result<Arc<Client>, TransportError> {
-        let tls = tls::client_config(trust, &self.roots, self.min_version)
+    fn build(&self, trust: &TrustBundle, key: ClientKey) -> Result<Arc<Client>, TransportError> {
+        let mut tls = tls::client_config(trust, &self.roots, self.min_version)
             .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
-        let connector = Connector::new(tls, elsewhere, self.limits.connect_timeout, &self.lookup, &self.traffic);
+        if key.versions == HttpVersions::OnlyHttp1 {
+            tls = tls::only_http1(&tls);
+        }
+        let connector = Connector::new(tls, key.elsewhere, self.limits.connect_timeout, &self.lookup, &self.traffic);
         Ok(Arc::new(Client::new(connector, &self.limits)))
     }
 
-    async fn exchange(
+    async fn post(
         &self,
         mut request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
-    ) -> Result<Response<Bytes>, TransportError> {
+    ) -> Result<Response<answer::Body>, TransportError> {
         let client = self.client(to).await?;
         let post = || {
             let mut request = request();
             *request.method_mut() = Method::POST;
             request
         };
-        let response = client.send(post, &to.url).await?;
-        answer::read(response, self.limits.max_reply_bytes).await
+        client.send(post, &to.url).await
+    }
+}
+
+/// How long an exchange may take.
+#[derive(Clone, Copy)]
+struct Attempt {
+    end: Instant,
+    timeout: Duration,
+}
+
+impl Attempt {
+    fn within(timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self { end: now.checked_add(timeout).unwrap_or(now + FAR), timeout }
+    }
+
+    fn timed_out(self) -> TransportError {
+        TransportError::Timeout { after: self.timeout }
     }
 }
 
@@ -221,9 +252,10 @@ impl Transport for ClientCache {
         to: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        match tokio::time::timeout(timeout, self.exchange(request, to)).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
+        let attempt = Attempt::within(timeout);
+        match tokio::time::timeout_at(attempt.end, self.post(request, to)).await {
+            Ok(response) => answer::read(response?, self.limits.max_reply_bytes, attempt).await,
+            Err(_elapsed) => Err(attempt.timed_out()),
         }
     }
 }

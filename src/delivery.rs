@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::auth::Tokens;
 use crate::auth::token::NoIssuer;
 use crate::channel::{Deferral, Loss, Outcome, Progress, Stage, counted};
-use crate::client::Transport;
+use crate::client::{ReplyError, Transport};
 use crate::display::Display;
 use crate::event::{Event, http as binding, knative};
 use crate::event_type::EventTypes;
@@ -231,8 +231,7 @@ impl<T: Transport> Delivery<T> {
     async fn follow_up(&self, event: &Arc<Event>, story: &Story<'_>, answer: Response<Bytes>, tries: Tries) -> Outcome {
         let subscription = story.lane.current();
         let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
-        let (parts, body) = answer.into_parts();
-        match binding::decode_reply(parts.headers, &body) {
+        match reply_of(answer) {
             Ok(None) => Outcome::Delivered,
             Ok(Some(reply)) => {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
@@ -240,7 +239,7 @@ impl<T: Transport> Delivery<T> {
                 Box::pin(self.send_reply(event, story, Arc::new(reply), tries)).await
             }
             Err(error) => {
-                let failure = Failure::unsendable(destination, &error);
+                let failure = Failure::unsendable(destination, &*error);
                 story.lane.failed(Leg::Reply, &failure);
                 Box::pin(self.bury(event, story, failure, tries)).await
             }
@@ -364,6 +363,15 @@ impl<T: Transport> Delivery<T> {
             permit = hop.leg.permit(story.lane).await;
         }
     }
+}
+
+/// The event that an answer holds, if it does; or why it cannot be read.
+fn reply_of(answer: Response<Bytes>) -> Result<Option<Event>, Box<dyn std::error::Error + Send + Sync>> {
+    if let Some(error) = ReplyError::of(&answer) {
+        return Err(error.clone().into());
+    }
+    let (parts, body) = answer.into_parts();
+    Ok(binding::decode_reply(parts.headers, &body)?)
 }
 
 fn homeless(failure: Failure, story: &Story<'_>) -> Outcome {

@@ -20,7 +20,7 @@ mod transport_encryption;
 mod trust_bundle;
 
 pub use access::{Access, AuthorizationMode, Discovery, Oidc, Policy, Rule, SUBJECT_PREFIX, ServiceAccount, Subject};
-pub use addressable::{Addressable, Endpoint, Target};
+pub use addressable::{Addressable, Endpoint, HttpVersions, Target};
 pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind, Storage};
 pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format, Order};
 pub use duration::parse_duration;

@@ -46,9 +46,9 @@ impl LogLevel {
 }
 
 /// What is logged by these directives. Errors of the AMQP client only if they are asked for: the connection's own log line
-/// tells of them. What the protocol of the HTTP client tells of each request never, since tokens are part of it.
+/// tells of them.
 fn filter(directives: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(format!("lapin=off,{directives},ureq_proto=off")).map_err(|error| error.to_string())
+    EnvFilter::try_new(format!("lapin=off,{directives}")).map_err(|error| error.to_string())
 }
 
 /// Starts logging to standard error. `directives` is a level, or directives such as `info,sealpost::delivery=debug`.

@@ -3,7 +3,9 @@
 //! It makes rustls configurations out of trust and identities; it opens no connection.
 
 pub mod development;
+mod refusal;
 pub mod server;
+mod sessions;
 mod verifier;
 
 use std::str::FromStr;
@@ -13,13 +15,13 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
+use self::sessions::Sessions;
 use self::verifier::Union;
 use crate::model::TrustBundle;
 
-/// Sessions that a client keeps to resume: eight for each of its latest hosts. Memory for all is taken at once.
-const SESSIONS: usize = 8 * 4;
 /// What is offered by ALPN, the preferred first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP_1];
+const HTTP_1: &[u8] = b"http/1.1";
 /// Newest first, which is what is preferred.
 const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -88,8 +90,17 @@ impl SystemRoots {
     }
 }
 
+/// The same configuration, which offers HTTP/1.1 only.
+#[must_use]
+pub fn only_http1(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![HTTP_1.to_vec()];
+    config
+}
+
 /// A client that trusts the roots of the system and this bundle (TL-1), sends SNI, verifies host names, shows no
-/// certificate of its own (TL-6), and offers HTTP/2 and HTTP/1.1.
+/// certificate of its own (TL-6), and offers HTTP/2 and HTTP/1.1. A certificate of the bundle vouches for itself, and for
+/// others if it may sign their certificates.
 ///
 /// # Errors
 /// If a certificate of the bundle cannot be a trust anchor.
@@ -99,15 +110,20 @@ pub fn client_config(
     min_version: MinVersion,
 ) -> Result<ClientConfig, rustls::Error> {
     let mut own = RootCertStore::empty();
-    for certificate in trust.certificates() {
+    for certificate in trust.certificates().iter().filter(|certificate| certificate.is_ca) {
         own.add(certificate.der.clone())?;
     }
+    let sessions = Arc::new(Sessions::new());
+    let verifier = Union::new(own, roots.0.clone()).with(trust, Arc::clone(&sessions));
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(min_version.versions())?
         .dangerous() // as is every verifier that is not rustls' own; this one asks two of those
-        .with_custom_certificate_verifier(Arc::new(Union::new(own, roots.0.clone())))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    config.resumption = Resumption::store(sessions);
     config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,16 @@
-//! Reading a destination's answer: as much of it as means something, and never more (data-plane.md DP-20, DP-26).
+//! Reading a destination's answer: the status counts as soon as it is there (data-plane.md DP-15, DP-20, DP-26); of the
+//! body, as much is read as means something, and never more.
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Response;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
-use super::{TransportError, http1};
+use super::{Attempt, TransportError, http1};
 use crate::event::http as binding;
 
 /// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
@@ -13,6 +18,10 @@ use crate::event::http as binding;
 const FAILURE: usize = 4096;
 /// Bytes of an answer without meaning that are read so that its connection can be used again.
 const DISCARDED: usize = 4096;
+/// How long the text of a failure is waited for.
+const FAILURE_WAIT: Duration = Duration::from_secs(1);
+/// How long the end of an answer without meaning is waited for: a new connection costs less than a longer wait.
+const DISCARDED_WAIT: Duration = Duration::from_millis(100);
 
 /// The body of an answer, by whichever protocol.
 pub(super) enum Body {
@@ -20,21 +29,69 @@ pub(super) enum Body {
     Http2(Incoming),
 }
 
+/// What comes of an exchange whose answer has begun.
+pub(super) enum Next {
+    /// Of the body.
+    Piece(Bytes),
+    /// The last of the request is written.
+    Sent,
+    /// There is no more.
+    End,
+}
+
+/// Why the event in an answer could not be read. The answer's status counts all the same: what was sent was taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// It is too large.
+    #[error("the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or answer with less")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Its end did not come.
+    #[error("the answer holds an event that was cut off: {0}")]
+    CutOff(String),
+    /// It is compressed, or otherwise coded, though that was not asked for.
+    #[error("the answer holds an event with {0}, and only identity was asked for: answer without it")]
+    Coded(String),
+}
+
+impl ReplyError {
+    /// Why the event of this answer is not there, if it should be.
+    #[must_use]
+    pub fn of<B>(answer: &Response<B>) -> Option<&Self> {
+        answer.extensions().get()
+    }
+}
+
 /// Reads an event whole, up to `max_event` bytes; of a failure its start; of anything else the first byte,
-/// which tells whether there is something.
-pub(super) async fn read(response: Response<Body>, max_event: usize) -> Result<Response<Bytes>, TransportError> {
+/// which tells whether there is something. An answer that breaks off is what came of it.
+///
+/// # Errors
+/// If the peer has accepted a request that could not be written whole until the end of the attempt.
+pub(super) async fn read(
+    response: Response<Body>,
+    max_event: usize,
+    attempt: Attempt,
+) -> Result<Response<Bytes>, TransportError> {
     let (head, mut body) = response.into_parts();
-    let success = head.status.is_success();
-    let kept = if success && binding::is_event(&head.headers) {
-        whole(&mut body, max_event).await?
-    } else if success {
-        start(&mut body, 1).await?
-    } else {
-        start(&mut body, FAILURE).await?
-    };
-    let mut answer = Response::new(kept);
+    let mut answer = Response::new(Bytes::new());
     *answer.status_mut() = head.status;
     *answer.headers_mut() = head.headers;
+    if !head.status.is_success() {
+        let until = attempt.end.min(Instant::now() + FAILURE_WAIT);
+        *answer.body_mut() = Kept::first(FAILURE).rest(&mut body, until).await;
+    } else if !binding::is_event(answer.headers()) {
+        *answer.body_mut() = discard(&mut body, attempt).await?;
+    } else {
+        match event(&mut body, answer.headers(), max_event, attempt).await {
+            Ok(event) => *answer.body_mut() = event,
+            Err(error) => {
+                discard(&mut body, attempt).await?;
+                answer.extensions_mut().insert(error);
+            }
+        }
+    }
     Ok(answer)
 }
 
@@ -44,57 +101,147 @@ pub(super) async fn document(response: Response<Body>, max: usize) -> Result<Byt
     if !status.is_success() {
         return Err(TransportError::Request(format!("it answered {status}")));
     }
-    whole(&mut response.into_body(), max).await.map_err(|error| match error {
-        TransportError::ReplyTooLarge { limit } => {
-            TransportError::Request(format!("it answered more than {limit} bytes"))
-        }
-        other => other,
-    })
+    if let Some(coding) = coding(response.headers()) {
+        return Err(TransportError::Request(format!("it answered with Content-Encoding {coding}")));
+    }
+    match whole(&mut response.into_body(), max).await {
+        Ok(Some(document)) => Ok(document),
+        Ok(None) => Err(TransportError::Request(format!("it answered more than {max} bytes"))),
+        Err(error) => Err(error),
+    }
 }
 
 impl Body {
-    /// The next piece; trailers are no piece. `None` after the last one.
-    async fn piece(&mut self) -> Result<Option<Bytes>, TransportError> {
+    /// What comes next; trailers are nothing.
+    async fn next(&mut self) -> Result<Next, TransportError> {
         let body = match self {
-            Self::Http1(body) => return body.piece().await,
+            Self::Http1(body) => return body.next().await,
             Self::Http2(body) => body,
         };
         while let Some(frame) = body.frame().await {
             if let Ok(piece) = frame?.into_data() {
-                return Ok(Some(piece));
+                return Ok(Next::Piece(piece));
             }
         }
-        Ok(None)
+        Ok(Next::End)
+    }
+
+    /// The next piece; `None` after the last one.
+    async fn piece(&mut self) -> Result<Option<Bytes>, TransportError> {
+        loop {
+            match self.next().await? {
+                Next::Piece(piece) => return Ok(Some(piece)),
+                Next::Sent => {}
+                Next::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the request is written as far as it ever will be. HTTP/2 goes on with it by itself.
+    fn is_sent(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_sent(),
+            Self::Http2(_) => true,
+        }
+    }
+
+    fn is_clear(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_clear(),
+            Self::Http2(_) => true,
+        }
     }
 }
 
-/// All of it. What comes in one piece is not copied.
-async fn whole(body: &mut Body, max: usize) -> Result<Bytes, TransportError> {
-    let fits = |length| if length > max { Err(TransportError::ReplyTooLarge { limit: max }) } else { Ok(()) };
+/// The event in an answer.
+async fn event(body: &mut Body, headers: &HeaderMap, max: usize, attempt: Attempt) -> Result<Bytes, ReplyError> {
+    if let Some(coding) = coding(headers) {
+        return Err(ReplyError::Coded(format!("Content-Encoding {coding}")));
+    }
+    if !body.is_clear() {
+        return Err(ReplyError::Coded("a Transfer-Encoding that is not chunked alone".to_owned()));
+    }
+    match tokio::time::timeout_at(attempt.end, whole(body, max)).await {
+        Ok(Ok(Some(event))) => Ok(event),
+        Ok(Ok(None)) => Err(ReplyError::TooLarge { limit: max }),
+        Ok(Err(error)) => Err(ReplyError::CutOff(error.to_string())),
+        Err(_elapsed) => Err(ReplyError::CutOff(attempt.timed_out().to_string())),
+    }
+}
+
+/// The codings of a body that is not as it is meant.
+fn coding(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(CONTENT_ENCODING).into_iter();
+    let codings: Vec<_> = values.map(|value| value.to_str().unwrap_or("?").trim()).collect();
+    let codings = codings.join(", ");
+    let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    (!codings.split(',').all(is_identity)).then_some(codings)
+}
+
+/// All of it; `None` if it is longer than `max`. What comes in one piece is not copied.
+async fn whole(body: &mut Body, max: usize) -> Result<Option<Bytes>, TransportError> {
     let first = body.piece().await?.unwrap_or_default();
-    fits(first.len())?;
-    let Some(mut piece) = body.piece().await? else { return Ok(first) };
+    if first.len() > max {
+        return Ok(None);
+    }
+    let Some(mut piece) = body.piece().await? else { return Ok(Some(first)) };
     let mut whole = BytesMut::from(first);
     loop {
-        fits(whole.len() + piece.len())?;
+        if whole.len() + piece.len() > max {
+            return Ok(None);
+        }
         whole.extend_from_slice(&piece);
         match body.piece().await? {
             Some(next) => piece = next,
-            None => return Ok(whole.freeze()),
+            None => return Ok(Some(whole.freeze())),
         }
     }
 }
 
-/// The first `keep` bytes; some more are read and forgotten, then the rest is not waited for.
-async fn start(body: &mut Body, keep: usize) -> Result<Bytes, TransportError> {
-    let (mut kept, mut seen) = (BytesMut::new(), 0usize);
-    while let Some(piece) = body.piece().await? {
-        let wanted = keep.saturating_sub(kept.len()).min(piece.len());
-        kept.extend_from_slice(&piece.slice(..wanted));
-        seen = seen.saturating_add(piece.len());
-        if seen > keep + DISCARDED {
-            break;
+/// The first byte of what nobody reads. Whoever has accepted a request is still to get the rest of it.
+async fn discard(body: &mut Body, attempt: Attempt) -> Result<Bytes, TransportError> {
+    let mut kept = Kept::first(1);
+    while !body.is_sent() {
+        match tokio::time::timeout_at(attempt.end, body.next()).await {
+            Ok(Ok(Next::Piece(piece))) => kept.add(&piece),
+            Ok(Ok(Next::Sent)) => {}
+            // Whoever has closed the connection reads no more.
+            Ok(Ok(Next::End) | Err(_)) => return Ok(kept.bytes.freeze()),
+            Err(_elapsed) => return Err(attempt.timed_out()),
         }
     }
-    Ok(kept.freeze())
+    let until = attempt.end.min(Instant::now() + DISCARDED_WAIT);
+    Ok(kept.rest(body, until).await)
+}
+
+/// The first bytes of a body.
+#[derive(Default)]
+struct Kept {
+    bytes: BytesMut,
+    keep: usize,
+    seen: usize,
+}
+
+impl Kept {
+    fn first(keep: usize) -> Self {
+        Self { keep, ..Self::default() }
+    }
+
+    fn add(&mut self, piece: &Bytes) {
+        let wanted = self.keep.saturating_sub(self.bytes.len()).min(piece.len());
+        self.bytes.extend_from_slice(&piece.slice(..wanted));
+        self.seen = self.seen.saturating_add(piece.len());
+    }
+
+    /// With what comes until then. Some more is read and forgotten, then the rest is not waited for.
+    async fn rest(mut self, body: &mut Body, until: Instant) -> Bytes {
+        while self.seen <= self.keep + DISCARDED {
+            match tokio::time::timeout_at(until, body.next()).await {
+                Ok(Ok(Next::Piece(piece))) => self.add(&piece),
+                Ok(Ok(Next::Sent)) => {}
+                Ok(Ok(Next::End) | Err(_)) | Err(_) => break,
+            }
+        }
+        self.bytes.freeze()
+    }
 }

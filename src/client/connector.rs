@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Uri;
@@ -19,6 +19,7 @@ use super::counted::Counted;
 use super::error;
 use super::lookup::Lookup;
 use crate::telemetry::series::Traffic;
+use crate::tls;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -55,12 +56,41 @@ impl ResolveServerName for Known {
     }
 }
 
+/// What a connection offers by ALPN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocols {
+    /// What the client's configuration offers.
+    Both,
+    /// HTTP/1.1.
+    Http1,
+}
+
 /// Makes the connections of one client.
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector<Lookup>>,
+    /// How connections come about that offer HTTP/1.1 only; made when it is asked for.
+    http1: OnceLock<HttpsConnector<HttpConnector<Lookup>>>,
+    make: Make,
     elsewhere: Option<Elsewhere>,
     limit: Duration,
     traffic: Arc<Traffic>,
+}
+
+/// What connections are made of.
+struct Make {
+    tcp: HttpConnector<Lookup>,
+    tls: Arc<ClientConfig>,
+    name: Arc<dyn ResolveServerName + Send + Sync>,
+}
+
+impl Make {
+    fn https(&self, tls: Arc<ClientConfig>) -> HttpsConnector<HttpConnector<Lookup>> {
+        HttpsConnector::new(self.tcp.clone(), tls, false, Arc::clone(&self.name))
+    }
+
+    fn http1(&self) -> HttpsConnector<HttpConnector<Lookup>> {
+        self.https(Arc::new(tls::only_http1(&self.tls)))
+    }
 }
 
 impl Connector {
@@ -83,18 +113,26 @@ impl Connector {
             Some(Elsewhere { authority, .. }) => Arc::new(Known(Uri::from(authority.clone()))),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let https = HttpsConnector::new(tcp, tls, false, name);
-        Self { https, elsewhere, limit, traffic: Arc::clone(traffic) }
+        let make = Make { tcp, tls: Arc::new(tls), name };
+        let https = make.https(Arc::clone(&make.tls));
+        Self { https, http1: OnceLock::new(), make, elsewhere, limit, traffic: Arc::clone(traffic) }
+    }
+
+    fn offering(&self, protocols: Protocols) -> HttpsConnector<HttpConnector<Lookup>> {
+        match protocols {
+            Protocols::Both => self.https.clone(),
+            Protocols::Http1 => self.http1.get_or_init(|| self.make.http1()).clone(),
+        }
     }
 
     /// A connection to the host of this URI.
-    pub(super) async fn connect(&self, uri: Uri) -> Result<Counted, BoxError> {
+    pub(super) async fn connect(&self, uri: Uri, protocols: Protocols) -> Result<Counted, BoxError> {
         let traffic = &self.traffic;
         let place = match &self.elsewhere {
             Some(elsewhere) => elsewhere.place(uri)?,
             None => uri,
         };
-        let connecting = self.https.clone().call(place);
+        let connecting = self.offering(protocols).call(place);
         match tokio::time::timeout(self.limit, connecting).await {
             Ok(Ok(stream)) => Ok(Counted::new(stream, traffic)),
             Ok(Err(error)) => {

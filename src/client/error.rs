@@ -24,12 +24,9 @@ pub enum TransportError {
     /// The exchange broke off.
     #[error("request failed: {0}")]
     Request(String),
-    /// The answer holds an event that is too large.
-    #[error("the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or answer with less")]
-    ReplyTooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
+    /// There is no way to the destination, as it is configured.
+    #[error("the destination cannot be reached: {0}")]
+    Unreachable(String),
     /// The destination is inside the process.
     #[error("the destination is not reached by HTTP")]
     NotRemote,
@@ -45,16 +42,15 @@ impl TransportError {
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::Request(_) => "request",
-            Self::ReplyTooLarge { .. } => "reply_too_large",
+            Self::Unreachable(_) => "unreachable",
             Self::NotRemote => "not_remote",
         }
     }
 
-    /// Whether trying again cannot help (gaps.md G-32). An event that was taken, though its answer was too large, must
-    /// not be sent again either.
+    /// Whether trying again cannot help (gaps.md G-32).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Trust(_) | Self::ReplyTooLarge { .. } | Self::NotRemote)
+        matches!(self, Self::Trust(_) | Self::Unreachable(_) | Self::NotRemote)
     }
 }
 
@@ -70,6 +66,8 @@ pub(super) enum Failure {
     NotBegun(TransportError),
     /// The peer says that it did not begin with it.
     Refused(TransportError),
+    /// The peer wants it by HTTP/1.1 (RFC 9113, 7).
+    WantsHttp1(TransportError),
     /// The peer may have begun with it.
     Begun(TransportError),
 }
@@ -77,7 +75,9 @@ pub(super) enum Failure {
 impl From<Failure> for TransportError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::NotBegun(error) | Failure::Refused(error) | Failure::Begun(error) => error,
+            Failure::NotBegun(error) | Failure::Refused(error) | Failure::WantsHttp1(error) | Failure::Begun(error) => {
+                error
+            }
         }
     }
 }

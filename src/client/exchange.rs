@@ -4,7 +4,7 @@
 //! rare, and a copy of each request would not be free.
 
 use bytes::Bytes;
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
 
 use super::answer::Body;
@@ -15,6 +15,8 @@ use super::{Limits, TransportError, http2, redirect};
 use crate::model::Endpoint;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
+/// Whoever compresses without being asked to gets no further: an event that is compressed is not read.
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// A request that the peer did not begin with is repeated this often.
 const REFUSALS: usize = 2;
 
@@ -33,6 +35,7 @@ impl Way<'_> {
     fn begin(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Bytes> {
         *request.uri_mut() = uri.clone();
         request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(IDENTITY);
         if self.is_foreign {
             redirect::drop_secrets(request.headers_mut());
         }
@@ -102,7 +105,7 @@ impl Client {
             let request = way.begin(make(), uri);
             let answer = match connected {
                 Connected::Http1(connection) => {
-                    let begun = connection.begin(request, &host)?;
+                    let begun = connection.begin(request, &host);
                     begun.answer(&host).await.map(|answer| answer.map(Body::Http1))
                 }
                 Connected::Http2(connection) => {
@@ -112,6 +115,7 @@ impl Client {
             };
             match answer {
                 Err(Failure::NotBegun(_)) if !is_new => {}
+                Err(Failure::WantsHttp1(_)) if host.turn_to_http1() => {}
                 Err(Failure::NotBegun(_) | Failure::Refused(_)) if refusals < REFUSALS => refusals += 1,
                 answer => return Ok(answer?),
             }

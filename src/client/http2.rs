@@ -17,6 +17,10 @@ use super::error::Failure;
 /// Where requests are handed in. Clones share the connection, which ends after the last of them.
 pub(super) type Connection = http2::SendRequest<Full<Bytes>>;
 
+/// Bytes of an answer's head at most, where each field counts 32 more than it has (RFC 9113, 6.5.2): what may come by
+/// HTTP/1.1 may come here, too.
+const MAX_HEAD: u32 = 256 * 1024;
+
 type Unsent = TrySendError<Request<Full<Bytes>>>;
 
 /// Agrees with the peer on how to speak.
@@ -24,6 +28,7 @@ pub(super) async fn handshake(stream: Counted) -> hyper::Result<Connection> {
     let executor = TokioExecutor::new();
     let mut builder = http2::Builder::new(executor.clone());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+    builder.max_header_list_size(MAX_HEAD);
     let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
     // What ends the connection is told to its requests.
     executor.execute(async move { drop(driver.await) });
@@ -49,17 +54,28 @@ pub(super) async fn answer(
             Failure::NotBegun(error.into())
         } else if is_refusal(&error) {
             Failure::Refused(error.into())
+        } else if wants_http1(&error) {
+            Failure::WantsHttp1(error.into())
         } else {
             Failure::Begun(error.into())
         }
     })
 }
 
+/// Whether the peer wants this by HTTP/1.1, which it says of one stream or of all.
+fn wants_http1(error: &hyper::Error) -> bool {
+    let cause = cause(error);
+    cause.is_some_and(|cause| cause.is_remote() && cause.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
+}
+
+fn cause(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source().and_then(|cause| cause.downcast_ref())
+}
+
 /// Whether the peer says that it did not begin with the request: it is closing the connection, or has too many streams
 /// (RFC 9113, 8.7).
 fn is_refusal(error: &hyper::Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
+    cause(error).is_some_and(|cause| {
         let closing = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
         let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
         cause.is_remote() && (closing || refused)

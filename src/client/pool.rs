@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 
-use super::connector::Connector;
+use super::connector::{Connector, Protocols};
 use super::{Limits, TransportError, http1, http2};
 
 /// A connection that takes longer than this may be one too many.
@@ -35,11 +36,13 @@ pub(super) struct Host {
     pub(super) name: HeaderValue,
     limits: IdleLimits,
     kept: Mutex<Kept>,
+    /// Whether it has asked for HTTP/1.1, and gets nothing else from then on.
+    only_http1: AtomicBool,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// The latest one is last, and used first.
+    /// Each with the time until which it can be used. The latest one is last, and used first.
     idle: Vec<(http1::Connection, Instant)>,
     /// Shared by all requests.
     http2: Option<(http2::Connection, Instant)>,
@@ -67,7 +70,8 @@ impl Pool {
             return Some(Arc::clone(host));
         }
         let name = HeaderValue::from_str(key.1.as_str()).ok()?;
-        let host = Arc::new(Host { name, limits: self.limits, kept: Mutex::default() });
+        let host =
+            Arc::new(Host { name, limits: self.limits, kept: Mutex::default(), only_http1: AtomicBool::new(false) });
         hosts.insert(key, Arc::clone(&host));
         Some(host)
     }
@@ -89,7 +93,8 @@ impl Pool {
     }
 
     async fn connect_anew(&self, host: &Host, uri: &Uri) -> Result<Connected, TransportError> {
-        let stream = self.connector.connect(uri.clone()).await.map_err(|error| TransportError::connect(&*error))?;
+        let connecting = self.connector.connect(uri.clone(), host.protocols());
+        let stream = connecting.await.map_err(|error| TransportError::connect(&*error))?;
         if !stream.is_http2() {
             return Ok(Connected::Http1(http1::Connection::new(stream)));
         }
@@ -107,7 +112,7 @@ impl Pool {
         for host in hosts {
             host.sweep();
         }
-        lock(&self.hosts).retain(|_, host| Arc::strong_count(host) > 1 || !lock(&host.kept).is_empty());
+        lock(&self.hosts).retain(|_, host| Arc::strong_count(host) > 1 || !host.is_forgettable());
     }
 }
 
@@ -115,38 +120,52 @@ impl Host {
     /// A connection that can be used now; a shared one first.
     pub(super) fn take(&self) -> Option<Connected> {
         loop {
-            let (mut connection, used) = {
+            let (mut connection, until) = {
                 let mut kept = lock(&self.kept);
                 if let Some(http2) = kept.http2() {
                     return Some(Connected::Http2(http2));
                 }
                 kept.idle.pop()?
             };
-            if self.is_fresh(used) && connection.is_silent() {
+            if Instant::now() < until && connection.is_silent() {
                 return Some(Connected::Http1(connection));
             }
         }
     }
 
-    /// Keeps a connection for the next request.
-    pub(super) fn keep(&self, connection: http1::Connection) {
+    /// Keeps a connection for the next request, for as long as the peer waits for one at most.
+    pub(super) fn keep(&self, connection: http1::Connection, patience: Duration) {
+        let until = Instant::now() + patience.min(self.limits.timeout);
         let mut kept = lock(&self.kept);
         if kept.idle.len() < self.limits.count {
-            kept.idle.push((connection, Instant::now()));
+            kept.idle.push((connection, until));
         }
     }
 
-    fn is_fresh(&self, used: Instant) -> bool {
-        used.elapsed() < self.limits.timeout
+    /// Speaks HTTP/1.1 only from now on; whether that is a change.
+    pub(super) fn turn_to_http1(&self) -> bool {
+        let is_change = !self.only_http1.swap(true, Ordering::Relaxed);
+        let http2 = lock(&self.kept).http2.take();
+        drop(http2);
+        is_change
+    }
+
+    /// What new connections offer.
+    fn protocols(&self) -> Protocols {
+        if self.only_http1.load(Ordering::Relaxed) { Protocols::Http1 } else { Protocols::Both }
+    }
+
+    fn is_forgettable(&self) -> bool {
+        lock(&self.kept).is_empty() && !self.only_http1.load(Ordering::Relaxed)
     }
 
     fn sweep(&self) {
         let mut kept = lock(&self.kept);
-        let is_over =
-            |(connection, used): &mut (http1::Connection, Instant)| !self.is_fresh(*used) || !connection.is_silent();
+        let now = Instant::now();
+        let is_over = |(connection, until): &mut (http1::Connection, Instant)| now >= *until || !connection.is_silent();
         let over: Vec<_> = kept.idle.extract_if(.., is_over).collect();
         kept.idle.shrink_to_fit();
-        kept.http2.take_if(|(http2, used)| !self.is_fresh(*used) || http2.is_closed());
+        kept.http2.take_if(|(http2, used)| used.elapsed() >= self.limits.timeout || http2.is_closed());
         drop(kept);
         // Which takes a system call each.
         drop(over);

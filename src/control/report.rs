@@ -15,6 +15,9 @@ pub(crate) struct Report<'d> {
     object: ObjectName,
     problems: Vec<Problem>,
     reason: Option<&'static str>,
+    /// The places of errors with which the object is applied all the same, and the reason of the first one.
+    excused: Vec<usize>,
+    excuse: Option<&'static str>,
 }
 
 /// What was found out about an object, without the object.
@@ -26,7 +29,7 @@ pub(crate) struct Findings {
 
 impl<'d> Report<'d> {
     pub(crate) fn new(document: &'d Document, object: ObjectName) -> Self {
-        Self { document, object, problems: Vec::new(), reason: None }
+        Self { document, object, problems: Vec::new(), reason: None, excused: Vec::new(), excuse: None }
     }
 
     /// The object as written.
@@ -66,9 +69,31 @@ impl<'d> Report<'d> {
         self.reason.is_some()
     }
 
-    /// How many errors there are.
+    /// How many errors there are that keep the object from being applied.
     pub(crate) fn errors(&self) -> usize {
-        self.problems.iter().filter(|problem| problem.is_error()).count()
+        let errors = self.problems.iter().filter(|problem| problem.is_error()).count();
+        errors.saturating_sub(self.excused.len())
+    }
+
+    /// Finds out something that concerns one destination only: with errors in it the object is applied all the same.
+    /// Gives what was found, and the first of such errors.
+    pub(crate) fn excusing<T>(&mut self, find: impl FnOnce(&mut Self) -> T) -> (T, Option<String>) {
+        let (problems, reason) = (self.problems.len(), self.reason);
+        let found = find(self);
+        let errors = self.problems.iter().enumerate().skip(problems).filter(|(_, problem)| problem.is_error());
+        let places: Vec<usize> = errors.map(|(place, _)| place).collect();
+        let Some(first) = places.first().and_then(|place| self.problems.get(*place)) else { return (found, None) };
+        let message = first.message.clone();
+        self.excused.extend(places);
+        self.excuse = self.excuse.or(self.reason.or(Some(INVALID)));
+        self.reason = reason;
+        (found, Some(message))
+    }
+
+    /// The errors with which the object is applied all the same: field and message.
+    pub(crate) fn excused(&self) -> impl Iterator<Item = (&str, &str)> {
+        let excused = self.excused.iter().filter_map(|place| self.problems.get(*place));
+        excused.map(|problem| (problem.field.as_str(), problem.message.as_str()))
     }
 
     /// Reason and message of the first error, for a condition.
@@ -78,7 +103,7 @@ impl<'d> Report<'d> {
             "" => problem.message.clone(),
             field => format!("{field}: {}", problem.message),
         };
-        Some((self.reason?, message))
+        Some((self.reason.or(self.excuse)?, message))
     }
 
     /// What was found out so far.

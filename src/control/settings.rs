@@ -148,7 +148,7 @@ pub struct Urls {
 /// Where a host name really is (`--resolve HOST[:PORT]=ADDR:PORT`). TLS still verifies the host name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolveOverride {
-    /// The host name, in lower case.
+    /// The host name as URLs have it, in lower case and ASCII.
     pub host: String,
     /// The port it is for; `None` means every port.
     pub port: Option<u16>,
@@ -202,7 +202,9 @@ fn parse(text: &str) -> Option<ResolveOverride> {
     if host.is_empty() || (host.contains(':') && !bracketed) || host.contains(['/', ' ', '@']) {
         return None;
     }
-    Some(ResolveOverride { host: host.to_ascii_lowercase(), port, to })
+    // As URLs have it: in ASCII, and an address in its one form.
+    let host = url::Host::parse(host).ok()?.to_string();
+    Some(ResolveOverride { host, port, to })
 }
 
 #[cfg(test)]
@@ -213,6 +215,8 @@ mod tests {
     fn reads_overrides() {
         for (text, host, port, to) in [
             ("a.b=127.0.0.1:80", "a.b", None, "127.0.0.1:80"),
+            ("b\u{fc}cher.example:80=127.0.0.1:80", "xn--bcher-kva.example", Some(80), "127.0.0.1:80"),
+            ("B\u{dc}CHER.example=127.0.0.1:80", "xn--bcher-kva.example", None, "127.0.0.1:80"),
             ("A.b:443=127.0.0.1:9443", "a.b", Some(443), "127.0.0.1:9443"),
             ("a=[::1]:80", "a", None, "[::1]:80"),
             ("[::1]:80=10.0.0.1:81", "[::1]", Some(80), "10.0.0.1:81"),

@@ -64,6 +64,10 @@ impl<T: Transport> Delivery<T> {
                 Box::pin(self.enter(key, event, inside, timeout)).await
             }
             Target::Display => Box::pin(self.show(&outgoing(hop, subscription))).await,
+            Target::Nowhere(reason) => {
+                drop(permit);
+                Err(TransportError::Unreachable(reason.to_string()))
+            }
         };
         drop(in_flight);
         let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
@@ -129,6 +133,7 @@ fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
         Target::Remote { .. } => ("POST", Kind::Client),
         Target::Local(_) => ("enter channel", Kind::Internal),
         Target::Display => ("display", Kind::Internal),
+        Target::Nowhere(_) => ("nowhere", Kind::Internal),
     };
     let mut span = step.child(name, kind);
     if kind == Kind::Client {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::auth::token::TokenError;
 use crate::channel::Loss;
 use crate::client::TransportError;
-use crate::event::{DecodeError, Event, knative};
+use crate::event::{Event, knative};
 use crate::model::{Addressable, Subscription};
 use crate::telemetry::series::{Destination, Why};
 
@@ -97,13 +97,13 @@ impl Failure {
     /// There was no answer.
     pub(super) fn unanswered(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
-        let word = if matches!(error, TransportError::ReplyTooLarge { .. }) { "reply" } else { error.reason() };
-        Self::new(destination, NO_ANSWER, &Bytes::from(text), (word.into(), format!("{}: {error}", error.reason())))
+        let word = error.reason();
+        Self::new(destination, NO_ANSWER, &Bytes::from(text), (word.into(), format!("{word}: {error}")))
     }
 
     /// The reply announced an event that could not be read, so nothing was sent (DP-24).
-    pub(super) fn unsendable(destination: &Addressable, error: &DecodeError) -> Self {
-        Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {error}")))
+    pub(super) fn unsendable(destination: &Addressable, why: &dyn fmt::Display) -> Self {
+        Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {why}")))
             .at(Destination::Reply)
     }
 

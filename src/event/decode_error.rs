@@ -11,6 +11,9 @@ pub enum DecodeError {
     /// An event format that is not JSON.
     #[error("event format {0:?} is not supported: send application/cloudevents+json or binary mode")]
     UnknownFormat(String),
+    /// Data that is compressed, or otherwise not as it is meant.
+    #[error("content encoding {0:?} is not supported: send the data as it is")]
+    Coded(String),
     /// A version of the specification that is not supported.
     #[error("specversion {0:?} is not supported: use 1.0 or 0.3")]
     UnknownSpecVersion(String),

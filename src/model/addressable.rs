@@ -35,15 +35,28 @@ pub enum Target {
     Local(ChannelKey),
     /// Onto standard output, as Knative's `event_display` prints.
     Display,
+    /// Nowhere, for this reason: what is sent there fails.
+    Nowhere(Arc<str>),
 }
 
 /// A URL, and the same as the URI of a request: made once, where the routing table is, not for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Arc<Parts>);
 
-#[derive(Debug, PartialEq, Eq)]
+/// By which versions of HTTP somebody is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HttpVersions {
+    /// HTTP/2 or HTTP/1.1, as both sides agree over TLS.
+    #[default]
+    Agreed,
+    /// HTTP/1.1, whatever else is offered.
+    OnlyHttp1,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Parts {
     url: Url,
+    versions: HttpVersions,
     /// Without user and fragment, which are not sent; `None` if no request can carry it.
     uri: Option<Uri>,
 }
@@ -56,11 +69,28 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The same, spoken to by these versions.
+    #[must_use]
+    pub fn speaking(mut self, versions: HttpVersions) -> Self {
+        if self.versions() != versions {
+            Arc::make_mut(&mut self.0).versions = versions;
+        }
+        self
+    }
+
+    /// By which versions it is spoken to.
+    #[must_use]
+    pub fn versions(&self) -> HttpVersions {
+        self.0.versions
+    }
+}
+
 impl From<Url> for Endpoint {
     fn from(url: Url) -> Self {
         let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
         let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
-        Self(Arc::new(Parts { url, uri }))
+        Self(Arc::new(Parts { url, versions: HttpVersions::default(), uri }))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Addressable, DeliverySpec, EventTypeOwner, ServiceAccount};
+use super::{Addressable, DeliverySpec, EventTypeOwner, ServiceAccount, Target};
 use crate::filter::Filter;
 
 /// Which object a subscription comes from.
@@ -72,4 +72,14 @@ pub struct Subscription {
     pub event_types: Option<Arc<EventTypeOwner>>,
     /// Sent as `Kn-Namespace` (data-plane.md DP-5).
     pub namespace: String,
+}
+
+impl Subscription {
+    /// Whether what is sent to one of its destinations fails, whatever happens.
+    #[must_use]
+    pub fn has_no_way(&self) -> bool {
+        let destinations = [&self.subscriber, &self.reply, &self.dead_letter_sink];
+        let has_no_way = |to: &Addressable| matches!(to.target, Target::Nowhere(_)) || to.trust.is_nobody();
+        destinations.into_iter().flatten().any(has_no_way)
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 /// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of the PEM do not
 /// matter. Equal fingerprints mean equal trust.
@@ -40,7 +40,7 @@ pub struct Certificate {
     pub not_before: i64,
     /// End of its validity, seconds since the epoch.
     pub not_after: i64,
-    /// Whether it says that it is a certification authority.
+    /// Whether it may sign the certificates of others. Any other one vouches for itself alone.
     pub is_ca: bool,
 }
 
@@ -178,7 +178,7 @@ impl Certificate {
             subject: parsed.subject().to_string(),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
-            is_ca: parsed.is_ca(),
+            is_ca: may_sign(&parsed),
             der,
         })
     }
@@ -194,6 +194,20 @@ impl Certificate {
     pub fn is_valid_at(&self, now: i64) -> bool {
         (self.not_before..=self.not_after).contains(&now)
     }
+}
+
+/// Whether the owner of this certificate is a certification authority, as Go sees it: it says so, and its key is not kept
+/// from signing certificates. The first version of certificates could not say so; there, one that is signed by its own
+/// name is one.
+fn may_sign(certificate: &X509Certificate<'_>) -> bool {
+    if certificate.version() == X509Version::V1 {
+        return certificate.subject() == certificate.issuer();
+    }
+    let may_sign = match certificate.key_usage() {
+        Ok(usage) => usage.is_none_or(|usage| usage.value.key_cert_sign()),
+        Err(_unreadable) => false,
+    };
+    certificate.is_ca() && may_sign
 }
 
 /// The day of a time in seconds since the epoch.

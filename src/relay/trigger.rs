@@ -19,7 +19,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::{Relay, Unsent, passed_through, request};
 use crate::auth::Credentials;
-use crate::client::Transport;
+use crate::client::{ReplyError, Transport};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
@@ -199,6 +199,9 @@ impl<T: Transport> TriggerFilter<T> {
             Answer::status(StatusCode::INTERNAL_SERVER_ERROR)
                 .with_body("application/json", failure(from, text.as_bytes()))
         })?;
+        if ReplyError::of(&answer).is_some() {
+            return Err(Answer::status(StatusCode::BAD_GATEWAY));
+        }
         let (parts, body) = answer.into_parts();
         if !parts.status.is_success() {
             let answer = Answer::status(parts.status).with_headers(passed_through(&parts.headers));

@@ -1,29 +1,111 @@
-//! Which server certificates are believed: those of a bundle's certificates, and those of the system's roots.
+//! Which server certificates are believed: those of a bundle, those that its authorities have signed, and those of the
+//! system's roots.
 //!
-//! The same as one verifier for all of them together: a chain ends at exactly one root, and what else is asked of it
+//! The same as one verifier for all roots together: a chain ends at exactly one root, and what else is asked of it
 //! (names, dates, uses) does not depend on which. So a server is believed by the union if and only if one of the parts
 //! believes it. The parts can be shared, though: a thousand clients have the system's roots in memory once.
+//!
+//! A server that shows a certificate of the bundle is believed for that, as by Go: name, time and use are verified, and
+//! by the handshake that it has the key. Whether the certificate is one of a CA does not matter then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Believes what one of its parts believes; without parts, nobody.
+use super::refusal;
+use super::sessions::Sessions;
+use crate::model::{Certificate, TrustBundle};
+
+/// Believes what one of its parts believes, and its own certificates; without either, nobody.
 #[derive(Debug)]
 pub(super) struct Union {
+    own: Vec<Certificate>,
     parts: [Option<Arc<WebPkiServerVerifier>>; 2],
     algorithms: WebPkiSupportedAlgorithms,
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl Union {
     /// Believes the owners of these roots, and what `system` believes.
     pub(super) fn new(own: RootCertStore, system: Option<Arc<WebPkiServerVerifier>>) -> Self {
         let algorithms = super::provider().signature_verification_algorithms;
-        Self { parts: [verifier(own), system], algorithms }
+        Self { own: Vec::new(), parts: [verifier(own), system], algorithms, sessions: None }
+    }
+
+    /// Believes these certificates, too, each for itself, and tells the sessions for how long a server is verified.
+    pub(super) fn with(self, own: &TrustBundle, sessions: Arc<Sessions>) -> Self {
+        Self { own: own.certificates().to_vec(), sessions: Some(sessions), ..self }
+    }
+
+    /// What is to be said of a certificate that stands in the bundle; `None` of any other one.
+    fn alone(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Option<Result<(), Error>> {
+        let own = self.own.iter().find(|own| own.der == *end_entity)?;
+        Some(in_time(own, now).and_then(|()| {
+            is_for_servers(end_entity)?;
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+        }))
+    }
+
+    /// By whatever part. Of several refusals, the first one that says more than that a root is not known is told.
+    fn verify(
+        &self,
+        (end_entity, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let mut refusal = match self.alone(end_entity, server_name, now) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(error)) => error,
+            None => unknown.clone(),
+        };
+        for part in self.parts.iter().flatten() {
+            match part.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+                Ok(_verified) => return Ok(()),
+                Err(error) if refusal == unknown => refusal = error,
+                Err(_less) => {}
+            }
+        }
+        Err(refusal)
+    }
+}
+
+/// Whether a certificate is valid at this time.
+fn in_time(certificate: &Certificate, now: UnixTime) -> Result<(), Error> {
+    let since_epoch =
+        |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let (not_before, not_after) = (since_epoch(certificate.not_before), since_epoch(certificate.not_after));
+    if now < not_before {
+        return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
+    }
+    if now > not_after {
+        return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
+    }
+    Ok(())
+}
+
+/// Whether a certificate may be a server's: it says so, or says nothing of what it is for.
+fn is_for_servers(certificate: &CertificateDer<'_>) -> Result<(), Error> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_error| CertificateError::BadEncoding)?;
+    match parsed.extended_key_usage() {
+        Ok(Some(usage)) if !usage.value.server_auth && !usage.value.any => {
+            Err(refusal::says(refusal::purpose("other purposes only")))
+        }
+        Ok(_) => Ok(()),
+        Err(_error) => Err(CertificateError::BadEncoding.into()),
     }
 }
 
@@ -33,7 +115,6 @@ pub(super) fn verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>
 }
 
 impl ServerCertVerifier for Union {
-    /// Of two refusals, the one that says more than that a root is not known is told.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -42,16 +123,16 @@ impl ServerCertVerifier for Union {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let mut refusal = unknown.clone();
-        for part in self.parts.iter().flatten() {
-            match part.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-                Ok(verified) => return Ok(verified),
-                Err(error) if refusal == unknown => refusal = error,
-                Err(_less) => {}
-            }
+        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).collect();
+        let verified = self.verify((end_entity, intermediates), server_name, ocsp_response, now);
+        verified.map_err(|error| {
+            let own = self.own.iter().map(|own| &own.der);
+            refusal::in_words(error, &chain.iter().copied().chain(own).collect::<Vec<_>>())
+        })?;
+        if let Some(sessions) = &self.sessions {
+            sessions.verified(server_name, &chain, now);
         }
-        Err(refusal)
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -61,6 +142,7 @@ impl ServerCertVerifier for Union {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, certificate, signed, &self.algorithms)
+            .map_err(|error| refusal::in_words(error, &[certificate]))
     }
 
     fn verify_tls13_signature(
@@ -70,6 +152,7 @@ impl ServerCertVerifier for Union {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, certificate, signed, &self.algorithms)
+            .map_err(|error| refusal::in_words(error, &[certificate]))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -34,7 +34,7 @@ async fn check_explains_certificates() {
         ("nothing", 1, Some("holds no PEM certificate")),
         (leaf.key_pem.as_str(), 1, Some("holds a private key instead of a certificate")),
         (expired.pem.as_str(), 1, Some("CN=old expired on")),
-        (leaf.chain_pem.as_str(), 0, Some("warning: CN=rcgen self signed cert is not the certificate of a CA")),
+        (leaf.chain_pem.as_str(), 0, Some("note: CN=rcgen self signed cert is not the certificate of a CA")),
         (folded.as_str(), 1, Some("folded into one")),
         (&ca.pem[..ca.pem.len() / 2], 1, Some("certificate")),
     ] {

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 #[path = "../../fuzz/fuzz_targets/properties.rs"]
 mod properties;
 
+#[path = "../../fuzz/fuzz_targets/answers.rs"]
+mod answers;
+
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let files = std::fs::read_dir(directory).expect("seeds");
@@ -33,6 +36,9 @@ fn near(target: &str) -> impl Strategy<Value = Vec<u8>> {
 fn seeds_hold() {
     seeds("event").iter().for_each(|seed| properties::event(seed));
     seeds("cesql").iter().for_each(|seed| properties::cesql(seed));
+    seeds("answer").iter().for_each(|seed| answers::answer(seed));
+    seeds("differential").iter().for_each(|seed| answers::differential(seed));
+    seeds("reuse").iter().for_each(|seed| answers::reuse(seed));
 }
 
 proptest! {
@@ -46,5 +52,25 @@ proptest! {
     #[test]
     fn expressions_hold(data in near("cesql")) {
         properties::cesql(&data);
+    }
+}
+
+proptest! {
+    // Each opens several connections.
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn answers_hold(data in near("answer")) {
+        answers::answer(&data);
+    }
+
+    #[test]
+    fn answers_are_what_hyper_makes_of_them(data in near("differential")) {
+        answers::differential(&data);
+    }
+
+    #[test]
+    fn connections_are_used_again_in_good_order(data in near("reuse")) {
+        answers::reuse(&data);
     }
 }

@@ -27,6 +27,7 @@ mod load;
 mod metrics;
 mod observability;
 mod operators;
+mod peers;
 mod python;
 mod rabbitmq;
 mod receive;

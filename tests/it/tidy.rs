@@ -77,7 +77,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["client", "server"]),
     ("hyper_rustls", &["client"]),
     ("h2", &["client"]),
-    ("ureq_proto", &["client"]),
+    ("httparse", &["client"]),
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),
     ("clap", &["cli"]),

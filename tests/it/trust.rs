@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use time::{Duration, OffsetDateTime};
 
-use crate::support::dispatcher::Dispatcher;
+use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::pki::Ca;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -111,4 +111,37 @@ async fn expired_trust() {
     let data = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, data).expect("base64");
     let text = String::from_utf8(data).expect("text");
     assert!(text.contains("no certificate of CACerts is valid now: CN=short-lived is valid from"), "{text}");
+}
+
+/// Whatever is wrong with a destination from the start: its events are dead letters that say so, or the sender is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_cannot_work_fails() {
+    let expired = Ca::valid("long-gone", OffsetDateTime::now_utc() - Duration::days(1));
+    let subscriber = Subscriber::secure(&expired.issue(&["localhost"]), |_| Reply::status(200)).await;
+    let sink = Subscriber::ok().await;
+    let sunk = format!("delivery: {{deadLetterSink: {{uri: '{}'}}}}", sink.url());
+    let expired = format!("subscriber:\n  uri: {}\n  CACerts: {}", subscriber.url(), block(&expired.pem, 4));
+    for (number, (spec, words)) in [
+        (expired.trim_end(), "no certificate of CACerts is valid now: CN=long-gone is valid from"),
+        ("subscriber: {uri: 'https://localhost:1/', CACerts: junk}", "CACerts hold no certificate that can be read"),
+        ("subscriber: {uri: 'http://user:secret@localhost:1/'}", "contains a user name or password"),
+        ("subscriber: {ref: {apiVersion: v1, kind: Service, name: nobody}}", "there is no Service default/nobody"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let dispatcher = Dispatcher::standalone(&channel(&[("s", format!("{spec}\n{sunk}"))])).await;
+        assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202, "{spec}");
+        let letters = sink.received();
+        assert_eq!(letters.len(), number + 1, "{spec}");
+        let data = letters[number].header("ce-knativeerrordata").expect("data");
+        let data = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, data).expect("base64");
+        let text = String::from_utf8(data).expect("text");
+        assert!(text.contains(words) && !text.contains("secret"), "{text}");
+        let object = dispatcher.object("subscriptions", "s").await;
+        assert_eq!(ready(&object)["status"], "False", "{object}");
+        let alone = Dispatcher::standalone(&channel(&[("s", spec.to_owned())])).await;
+        assert_eq!(send(&plain(), alone.http_url("/default/c"), "i").await, 500, "{spec}");
+    }
+    assert_eq!(subscriber.count(), 0);
 }

@@ -96,11 +96,12 @@ impl<'s> Trusted<'s> {
     }
 
     fn lock(&mut self, to: &'s Addressable) -> (Lock, Ends) {
-        let lock = match to.target {
+        let lock = match &to.target {
             Target::Local(_) => Lock::Inside,
             Target::Display => Lock::Display,
             Target::Remote { .. } if to.url.scheme() != "https" => Lock::Http,
             Target::Remote { .. } if to.trust.is_nobody() => Lock::HttpsNobody,
+            Target::Nowhere(_) => Lock::HttpsNobody,
             Target::Remote { .. } => {
                 let ends = self.own(&to.trust);
                 let lock = match ends {

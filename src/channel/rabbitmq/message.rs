@@ -244,11 +244,18 @@ pub(super) fn to_queue(message: Encoded, queue: &str) -> Encoded {
     Encoded { properties: message.properties.with_headers(headers), body: message.body }
 }
 
+/// Content encodings of data that is as it is meant. Clients write there how they have made bytes of a text, too.
+const AS_IT_IS: &[&str] = &["", "identity", "binary", "8bit", "7bit", "utf-8", "utf8", "us-ascii"];
+
 /// The event in a message, and what goes with it.
 ///
 /// # Errors
 /// If it is none, or not a valid one.
 pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event, Note), DecodeError> {
+    let coding = properties.content_encoding().as_ref().map_or("", |coding| coding.as_str());
+    if !AS_IT_IS.iter().any(|name| coding.eq_ignore_ascii_case(name)) {
+        return Err(DecodeError::Coded(coding.to_owned()));
+    }
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none);
     let content_type = properties.content_type().as_ref().map(|value| value.as_str().to_owned());
@@ -404,6 +411,16 @@ mod tests {
                 event.with_data(media_type, Bytes::from(data)).with_forwarded(forwarded.collect())
             },
         )
+    }
+
+    #[test]
+    fn compressed_data_is_no_event() {
+        let event = Event::new("1", "/s", "t").with_data(None, Bytes::from_static(b"data"));
+        let Encoded { properties, body } = encode(&event, Note::default());
+        for (coding, is_event) in [("gzip", false), ("deflate", false), ("UTF-8", true), ("identity", true)] {
+            let properties = properties.clone().with_content_encoding(short(coding));
+            assert_eq!(decode(&properties, body.clone()).is_ok(), is_event, "{coding}");
+        }
     }
 
     proptest! {

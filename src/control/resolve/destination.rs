@@ -1,6 +1,7 @@
 //! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
 
 use url::Url;
 
@@ -10,12 +11,12 @@ use super::collect::Name;
 use super::service::Reach;
 use super::trust::Trust;
 use super::uri;
-use crate::control::Settings;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
 use crate::control::settings::Objects;
-use crate::model::{Addressable, ChannelKey, ChannelKind, Role, Target, TransportEncryption};
+use crate::control::{ObjectName, Settings};
+use crate::model::{Addressable, ChannelKey, ChannelKind, Endpoint, Role, Target, TransportEncryption, TrustBundle};
 
 /// Why a channel or broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,31 @@ impl<'w> Wanted<'w> {
 /// A URL, and how it is reached.
 type Found = (Url, Target);
 
+/// CACerts by which nothing can be verified.
+struct Unusable;
+
 impl Resolver<'_> {
     /// Where a destination of an object leads; `None` if a problem was reported.
     pub(super) fn resolve(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Addressable> {
+        let found = self.find(wanted, report);
+        // The certificates are looked at in any case, so that all problems are reported at once.
+        let own = self.own_trust(wanted, report);
+        let found = found?;
+        Some(self.addressable(wanted, found, own.ok()?, report))
+    }
+
+    /// Where a destination leads, or nowhere: what is sent there fails then, for the reason that was reported. The object
+    /// is applied all the same, so that its events are dead letters, and not lost.
+    pub(super) fn resolve_anyway(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Addressable {
+        let (found, why) = report.excusing(|report| self.find(wanted, report));
+        let nowhere = || (unresolved(wanted, report.object()), Target::Nowhere(why.unwrap_or_default().into()));
+        let found = found.unwrap_or_else(nowhere);
+        let (own, _why) = report.excusing(|report| self.own_trust(wanted, report));
+        let own = own.unwrap_or_else(|Unusable| wanted.ca_certs.map(|text| self.trust.despite_all(text)));
+        self.addressable(wanted, found, own, report)
+    }
+
+    fn find(&self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         let found = match (wanted.reference, wanted.uri) {
             (Some(reference), _) => self.reference(reference, wanted, report),
             (None, Some(text)) => match uri::absolute(text) {
@@ -101,17 +124,36 @@ impl Resolver<'_> {
                 None
             }
         };
-        // The certificates are looked at in any case, so that all problems are reported at once.
-        let own = wanted.ca_certs.map(|text| match self.settings.objects {
-            Objects::Written => self.trust.with_ca_certs(text, &wanted.ca_certs_field, report),
-            Objects::Reconciled(_) => Some(self.trust.as_reconciled(text)),
-        });
         let (url, target) = found?;
-        let own = match own {
-            Some(None) => return None,
-            Some(usable) => usable,
-            None => None,
-        };
+        if matches!(target, Target::Remote { .. }) && Endpoint::from(url.clone()).uri().is_none() {
+            report.error(&wanted.uri_field, "is a URL that no request can carry: correct its host and path");
+            return None;
+        }
+        Some((url, target))
+    }
+
+    /// What of its own a destination trusts, if it has CACerts.
+    fn own_trust(
+        &mut self,
+        wanted: &Wanted<'_>,
+        report: &mut Report<'_>,
+    ) -> Result<Option<Arc<TrustBundle>>, Unusable> {
+        let Some(text) = wanted.ca_certs else { return Ok(None) };
+        match self.settings.objects {
+            Objects::Written => {
+                self.trust.with_ca_certs(text, &wanted.ca_certs_field, report).map(Some).ok_or(Unusable)
+            }
+            Objects::Reconciled(_) => Ok(Some(self.trust.as_reconciled(text))),
+        }
+    }
+
+    fn addressable(
+        &self,
+        wanted: &Wanted<'_>,
+        (url, target): Found,
+        own: Option<Arc<TrustBundle>>,
+        report: &mut Report<'_>,
+    ) -> Addressable {
         let remote = matches!(target, Target::Remote { .. });
         let trust = match own {
             Some(own) if remote && url.scheme() == "https" => own,
@@ -125,9 +167,9 @@ impl Resolver<'_> {
         let audience = wanted.audience.map(str::to_owned).or_else(|| match &target {
             // As controllers take it from the status of the object that is referred to.
             Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
-            Target::Remote { .. } | Target::Display => None,
+            Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
         });
-        Some(Addressable { url: url.into(), target, trust, audience })
+        Addressable { url: url.into(), target, trust, audience }
     }
 
     /// The address of a channel or broker of this process, which must be served.
@@ -264,6 +306,26 @@ impl Resolver<'_> {
     }
 }
 
+/// What a destination is called that leads nowhere: its URL without what it may hold of secrets, else what it refers to.
+fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Url {
+    if let Some(mut url) = wanted.uri.and_then(|text| Url::parse(text).ok()) {
+        let is_plain = url.set_username("").is_ok() && url.set_password(None).is_ok();
+        if is_plain || (url.username().is_empty() && url.password().is_none()) {
+            return url;
+        }
+    }
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let mut url = UNRESOLVED.clone();
+    if let Some(reference) = wanted.reference {
+        let namespace = text(&reference.namespace).unwrap_or_else(|| object.namespace.clone());
+        let named = [text(&reference.kind), Some(namespace), text(&reference.name)];
+        url.set_path(&named.map(Option::unwrap_or_default).join("/"));
+    }
+    url
+}
+
+static UNRESOLVED: LazyLock<Url> = LazyLock::new(|| Url::parse("unresolved:/").expect("it is a URL"));
+
 /// The kind that a reference means.
 pub(super) fn kind_of(reference: &KReference, field: &str, report: &mut Report<'_>) -> Option<Kind> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -290,6 +352,6 @@ pub(super) fn kind_of(reference: &KReference, field: &str, report: &mut Report<'
 pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {
     match &destination.target {
         Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Display => None,
+        Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
     }
 }

@@ -5,11 +5,12 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck::Metadata;
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings, Severity};
-use crate::model::{Acknowledge, Order, TransportEncryption};
+use crate::model::{Acknowledge, HttpVersions, Order, TransportEncryption};
 
 pub(super) const CONFIG_FEATURES: &str = "config-features";
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
+const HTTP_VERSION: &str = "sealpost.dev/http-version";
 const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
 
 /// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
@@ -89,6 +90,19 @@ pub(super) fn order(report: &mut Report<'_>) -> Order {
             let message = format!("{other:?} is no order: write ordered or unordered");
             report.error(&format!("metadata.annotations.{DELIVERY_ORDER}"), message);
             Order::Unordered
+        }
+    }
+}
+
+/// By which versions of HTTP the destinations of a Subscription or Trigger are spoken to.
+pub(super) fn http_versions(report: &mut Report<'_>) -> HttpVersions {
+    match report.document().text(&["metadata", "annotations", HTTP_VERSION]) {
+        None | Some("auto") => HttpVersions::Agreed,
+        Some("1.1") => HttpVersions::OnlyHttp1,
+        Some(other) => {
+            let message = format!("{other:?} is no version to choose: write \"1.1\" or auto");
+            report.error(&format!("metadata.annotations.{HTTP_VERSION}"), message);
+            HttpVersions::Agreed
         }
     }
 }

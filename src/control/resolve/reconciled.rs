@@ -222,9 +222,9 @@ fn make(
     let storage = storage(context.backend, before, resolver.settings, &mut report);
     let channel = written.as_ref().map(|written| channel((written, storage), key, before, resolver, &mut report));
     let good = channel.filter(|_| !report.is_bad());
-    let duty = match report.first_error() {
+    let duty = match report.first_error().filter(|_| report.is_bad()) {
         Some((_, message)) => Some(Duty::Warning(message)),
-        None => outdated(&document).map(Duty::Subscribers),
+        None => outdated(&document, &unready(&report)).map(Duty::Subscribers),
     };
     let hosts = hosts(&document, before);
     let form = match good {
@@ -319,10 +319,11 @@ fn host_of(url: &str) -> Option<String> {
 }
 
 /// `status.subscribers` as it should be, if it is not (2.9, 2.12). A channel that is being deleted is left alone.
-fn outdated(document: &Value) -> Option<Value> {
+fn outdated(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
     let list = |part: &str| document.get(part)?.get("subscribers")?.as_array();
     let deleted = document.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
-    let wanted: Vec<Value> = list("spec").into_iter().flatten().map(marked_ready).collect();
+    let entries = list("spec").into_iter().flatten().enumerate();
+    let wanted: Vec<Value> = entries.map(|(index, entry)| marked(entry, unready.get(&index))).collect();
     let written = list("status").map(Vec::as_slice).unwrap_or_default();
     if deleted || wanted == written {
         return None;
@@ -330,7 +331,20 @@ fn outdated(document: &Value) -> Option<Value> {
     Some(if wanted.is_empty() { Value::Null } else { Value::Array(wanted) })
 }
 
-fn marked_ready(entry: &Value) -> Value {
+/// Why entries of `spec.subscribers` are not ready, by their places: a destination of theirs cannot work.
+fn unready(report: &Report<'_>) -> BTreeMap<usize, String> {
+    let mut unready = BTreeMap::new();
+    for (field, message) in report.excused() {
+        let rest = field.strip_prefix("spec.subscribers[");
+        if let Some((index, field)) = rest.and_then(|rest| rest.split_once("].")) {
+            let told = format!("{field}: {message}");
+            unready.extend(index.parse().ok().filter(|index| !unready.contains_key(index)).map(|index| (index, told)));
+        }
+    }
+    unready
+}
+
+fn marked(entry: &Value, unready: Option<&String>) -> Value {
     let mut marked = serde_json::Map::new();
     if let Some(uid) = entry.get("uid").filter(|uid| uid.as_str() != Some("")) {
         marked.insert("uid".to_owned(), uid.clone());
@@ -338,7 +352,8 @@ fn marked_ready(entry: &Value) -> Value {
     if let Some(generation) = entry.get("generation").filter(|generation| generation.as_i64() != Some(0)) {
         marked.insert("observedGeneration".to_owned(), generation.clone());
     }
-    marked.insert("ready".to_owned(), "True".into());
+    marked.insert("ready".to_owned(), if unready.is_some() { "False" } else { "True" }.into());
+    marked.extend(unready.map(|message| ("message".to_owned(), message.as_str().into())));
     Value::Object(marked)
 }
 

@@ -29,7 +29,7 @@ enum Fallback {
 
 impl Fallback {
     fn of(report: &Report<'_>) -> Self {
-        if report.is_bad() { Self::LastForm } else { Self::Nothing }
+        if report.is_bad() || report.excused().next().is_some() { Self::LastForm } else { Self::Nothing }
     }
 }
 
@@ -41,6 +41,8 @@ pub(super) struct Routes {
     /// The last form of every subscription.
     before: HashMap<SubscriptionKey, Entry>,
     channels_before: HashMap<ChannelKey, Arc<Channel>>,
+    /// Those that are served in their last good form, since a destination of the present one cannot work.
+    kept: HashSet<SubscriptionKey>,
 }
 
 impl Routes {
@@ -76,6 +78,11 @@ impl Routes {
         Some((channel, self.by_channel.get(channel)?.get(key)?))
     }
 
+    /// Whether it is served in its last good form, though there is another one whose destination cannot work.
+    pub(super) fn is_kept(&self, key: &SubscriptionKey) -> bool {
+        self.kept.contains(key)
+    }
+
     /// The subscriptions of a channel, in the order of their names.
     pub(super) fn of(&self, channel: &ChannelKey) -> impl Iterator<Item = &Arc<Subscription>> {
         self.by_channel.get(channel).into_iter().flat_map(BTreeMap::values)
@@ -107,12 +114,16 @@ impl Routes {
         RoutingTable::new(mode, addresses.hosts.clone(), channels, host_names)
     }
 
-    /// Puts a subscription into its channel. One that could not be made has its fallback, as long as its channel is
-    /// there.
+    /// Puts a subscription into its channel. One that could not be made, or that leads nowhere, has its fallback, as long
+    /// as its channel is there.
     fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
         let before = self.before.get(&key).cloned();
         let entry = match (made, before) {
             (Some((channel, made)), Some((_, before))) if *before == made => Some((channel, before)),
+            (Some(_), Some((channel, before))) if fallback == Fallback::LastForm && !before.has_no_way() => {
+                self.kept.insert(key.clone());
+                Some((channel, before))
+            }
             (Some((channel, made)), _) => Some((channel, Arc::new(made))),
             (None, before) => before.filter(|_| fallback == Fallback::LastForm),
         };
@@ -164,8 +175,11 @@ impl Routes {
             if made_from.contains(&(channel.clone(), id.to_owned())) {
                 report.note(&field, format!("is made from the Subscription {id}, which is served instead"));
             } else if ids.insert(id.to_owned()) {
+                let excused = report.excused().count();
                 let made = maker.subscriber((entry, id), channel, &field, report);
-                self.place(subscriber_key(channel, id), made, Fallback::LastForm, maker.parents);
+                let is_whole = made.is_some() && report.excused().count() == excused;
+                let fallback = if is_whole { Fallback::Nothing } else { Fallback::LastForm };
+                self.place(subscriber_key(channel, id), made, fallback, maker.parents);
             } else {
                 report.error(&format!("{field}.uid"), format!("{id} is there twice: give each subscriber its own uid"));
             }

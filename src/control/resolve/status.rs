@@ -119,7 +119,10 @@ impl Shown<'_, '_> {
 
     fn exit(&self, key: &SubscriptionKey, parts: &'static [&'static str], report: &Report<'_>) -> Status {
         let made = self.routes.get(key).map(|(_, made)| Arc::clone(made));
-        let conditions = conditions(parts, made.as_ref(), report);
+        let mut conditions = conditions(parts, made.as_ref(), report);
+        if let Some(unready) = conditions.unready.as_mut().filter(|_| !report.is_bad() && !self.routes.is_kept(key)) {
+            unready.message = report.first_error().map(|(_, message)| message).unwrap_or_default();
+        }
         let own_ca_certs = self.resolver.addresses.ca_certs();
         (conditions, made.map_or(Form::Nothing, |subscription| Form::Exit { subscription, own_ca_certs }))
     }

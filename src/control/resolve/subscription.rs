@@ -15,7 +15,8 @@ use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
 use crate::control::report::Report;
 use crate::filter::Filter;
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, Subscription, SubscriptionKey, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, HttpVersions, Subscription, SubscriptionKey,
+    SubscriptionKind,
 };
 
 /// A subscription, and the channel or broker that it belongs to.
@@ -52,6 +53,7 @@ impl Maker<'_, '_> {
         let event_types = None;
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
+        let made = spoken_to(made, features::http_versions(report));
         placed(channel, made, report)
     }
 
@@ -77,6 +79,7 @@ impl Maker<'_, '_> {
         let event_types = None;
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
+        let made = spoken_to(made, features::http_versions(report));
         placed(broker, made, report)
     }
 
@@ -103,8 +106,8 @@ impl Maker<'_, '_> {
         if subscriber.is_none() && reply.is_none() {
             report.error(field, "has neither subscriberUri nor replyUri: give one of them");
         }
-        let subscriber = subscriber.and_then(|wanted| self.resolver.resolve(&wanted, report));
-        let reply = reply.and_then(|wanted| self.resolver.resolve(&wanted, report));
+        let subscriber = subscriber.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
+        let reply = reply.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
         let delivery_field = format!("{field}.delivery");
         let (delivery, dead_letter_sink) = self.delivery(&delivery_field, written.delivery.as_ref(), None, report);
         let namespace = channel.namespace.clone();
@@ -116,6 +119,7 @@ impl Maker<'_, '_> {
         let event_types = self.described(written, channel);
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
+        let made = spoken_to(made, features::http_versions(report));
         (report.errors() == before).then(|| (channel.clone(), made))
     }
 
@@ -139,7 +143,7 @@ impl Maker<'_, '_> {
         written: Option<&Destination>,
         report: &mut Report<'_>,
     ) -> Option<Addressable> {
-        self.resolver.resolve(&Wanted::at(field.to_owned(), written?), report)
+        Some(self.resolver.resolve_anyway(&Wanted::at(field.to_owned(), written?), report))
     }
 
     /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, else its parent's;
@@ -162,7 +166,9 @@ impl Maker<'_, '_> {
             }
         };
         let sink = match own.and_then(|own| own.dead_letter_sink.as_ref()) {
-            Some(sink) => self.resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report),
+            Some(sink) => {
+                Some(self.resolver.resolve_anyway(&Wanted::at(format!("{field}.deadLetterSink"), sink), report))
+            }
             None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
         };
         (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)
@@ -243,6 +249,15 @@ pub(super) fn subscriber_key(channel: &ChannelKey, id: &str) -> SubscriptionKey 
 fn key_of(kind: SubscriptionKind, report: &Report<'_>) -> SubscriptionKey {
     let object = report.object();
     SubscriptionKey { kind, namespace: object.namespace.clone(), name: object.name.clone() }
+}
+
+/// The same; its destinations are spoken to by these versions.
+fn spoken_to(mut made: Subscription, versions: HttpVersions) -> Subscription {
+    let Subscription { subscriber, reply, dead_letter_sink, .. } = &mut made;
+    for to in [subscriber, reply, dead_letter_sink].into_iter().flatten() {
+        to.url = to.url.clone().speaking(versions);
+    }
+    made
 }
 
 fn placed(channel: Option<ChannelKey>, made: Subscription, report: &Report<'_>) -> Option<Placed> {

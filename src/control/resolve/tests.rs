@@ -109,6 +109,7 @@ fn destination(subscriber: &str, beside: &str, settings: &Settings) -> (Option<A
     let text = format!("{CHANNEL}{}{beside}", subscription(subscriber));
     let resolution = resolve(&manifests(&[("a.yaml", &text)]), None, settings);
     let found = of(&resolution, &channel("c")).first().and_then(|subscription| subscription.subscriber.clone());
+    let found = found.filter(|to| !matches!(to.target, Target::Nowhere(_)));
     (found, lines(&resolution))
 }
 

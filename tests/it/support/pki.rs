@@ -53,6 +53,11 @@ impl Ca {
 impl Identity {
     /// A server that shows it, over HTTP/2 or HTTP/1.1.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.speaking(&[b"h2", b"http/1.1"])
+    }
+
+    /// A server that shows it, and speaks these protocols.
+    pub(crate) fn speaking(&self, protocols: &[&[u8]]) -> TlsAcceptor {
         let chain = rustls::pki_types::CertificateDer::pem_slice_iter(self.chain_pem.as_bytes());
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("a key");
@@ -63,7 +68,7 @@ impl Identity {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .expect("a configuration");
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }

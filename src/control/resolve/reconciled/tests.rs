@@ -109,10 +109,10 @@ fn status_is_written_where_it_differs() {
         (&Value::Null, Value::Null, None),
     ] {
         let document = json!({"spec": {"subscribers": spec}, "status": {"subscribers": status}});
-        assert_eq!(outdated(&document).as_ref(), wanted, "{document}");
+        assert_eq!(outdated(&document, &BTreeMap::new()).as_ref(), wanted, "{document}");
         let mut deleted = document;
         deleted["metadata"] = json!({"deletionTimestamp": "2026-06-20T08:00:00Z"});
-        assert_eq!(outdated(&deleted), None);
+        assert_eq!(outdated(&deleted, &BTreeMap::new()), None);
     }
 }
 
@@ -159,6 +159,27 @@ fn a_channel_is_taken_as_a_whole_or_not_at_all() {
         let again = resolved(&[channel("1", &json!([subscriber("c")]))], Some(&kept));
         assert_eq!(uids(&again), ["a/uid=c"]);
         assert!(matches!(made(&again).duty(), Some(Duty::Subscribers(_))));
+    }
+}
+
+/// A destination that cannot work fails alone, and the cluster is told which and why; what it may hold of secrets is not.
+#[test]
+fn an_entry_with_a_destination_that_cannot_work_harms_itself_alone() {
+    for uri in ["http://user:secret@x.t.svc.cluster.local/p", "ftp://x", "/relative"] {
+        let mut bad = subscriber("b");
+        bad["subscriberUri"] = json!(uri);
+        let resolution = resolved(&[channel("1", &json!([subscriber("a"), bad]))], None);
+        assert_eq!(uids(&resolution), ["a/uid=a", "a/uid=b"], "{uri}");
+        let channel = served(&resolution).expect("served");
+        assert!(!channel.subscriptions[0].has_no_way());
+        let destination = channel.subscriptions[1].subscriber.as_ref().expect("a subscriber");
+        assert!(matches!(destination.target, Target::Nowhere(_)), "{destination:?}");
+        assert!(!format!("{destination:?}").contains("secret"), "{destination:?}");
+        let Some(Duty::Subscribers(told)) = made(&resolution).duty() else { panic!("it is told") };
+        assert_eq!((&told[0]["ready"], &told[1]["ready"]), (&json!("True"), &json!("False")));
+        let message = told[1]["message"].as_str().expect("a message");
+        assert!(message.starts_with("subscriberUri: ") && !message.contains("secret"), "{message}");
+        assert_eq!(resolution.problems.iter().filter(|problem| problem.is_error()).count(), 1);
     }
 }
 

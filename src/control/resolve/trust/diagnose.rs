@@ -65,10 +65,10 @@ pub(super) fn certificates(bundle: &TrustBundle, now: i64) -> Vec<(Severity, Str
         .collect();
     for certificate in bundle.certificates().iter().filter(|certificate| !certificate.is_ca) {
         let message = format!(
-            "{} is not the certificate of a CA, so it may verify nothing: give the certificate of the CA that issued it",
+            "{} is not the certificate of a CA: only a server that shows this very certificate is trusted",
             certificate.subject
         );
-        findings.push((Severity::Warning, message));
+        findings.push((Severity::Note, message));
     }
     findings
 }

@@ -1,0 +1,237 @@
+//! The head of an answer (RFC 9112, 2.1, 4 and 5), as Go and curl read it where the meaning is clear.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use httparse::{Header, ParserConfig, Status};
+
+use super::framing::{Bytewise, Framing};
+
+/// Bytes of an answer's head, and of all that only informs before it, at most.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// Fields of a head that are read without an allocation.
+const FEW: usize = 32;
+/// Fields of a head at most: as many as curl takes.
+const MAX_FIELDS: usize = 5000;
+/// Bytes that are looked at again and again while a head comes in pieces. Beyond, it is looked at when its end is there,
+/// or when it has doubled, so that it costs no more than its length whatever the pieces are.
+const PATIENCE: usize = 4 * MAX_HEAD;
+
+/// Why bytes are no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+impl From<httparse::Error> for Malformed {
+    fn from(error: httparse::Error) -> Self {
+        Self(match error {
+            httparse::Error::HeaderName => "invalid name of a field",
+            httparse::Error::HeaderValue => "invalid value of a field",
+            httparse::Error::NewLine => "invalid end of a line",
+            httparse::Error::Status => "invalid status line",
+            httparse::Error::Token => "invalid token",
+            httparse::Error::TooManyHeaders => "too many fields",
+            httparse::Error::Version => "invalid HTTP version",
+        })
+    }
+}
+
+/// A head that says what became of the request.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) response: Response<()>,
+    pub(super) framing: Framing,
+}
+
+/// Reads heads until one is no information only (1xx).
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    /// Bytes of heads that only informed.
+    skipped: usize,
+    /// Bytes that were there when they were looked at last.
+    seen: usize,
+    /// Bytes in which an end was looked for.
+    scanned: usize,
+    /// Bytes that were looked at, each time counted.
+    spent: usize,
+}
+
+impl Heads {
+    /// The head if it is there, which is taken out of what was received.
+    pub(super) fn read(&mut self, received: &mut BytesMut) -> Result<Option<Head>, Malformed> {
+        while self.is_worth_it(received) {
+            (self.seen, self.spent) = (received.len(), self.spent.saturating_add(received.len()));
+            let Some(Parsed { length, response, bytewise }) = parse(received)? else { break };
+            if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let framing = Framing::of(&response, bytewise)?;
+                received.advance(length);
+                return Ok(Some(Head { response, framing }));
+            }
+            received.advance(length);
+            (self.seen, self.scanned) = (0, 0);
+            self.skipped = self.skipped.saturating_add(length);
+        }
+        let waiting = self.skipped.saturating_add(received.len());
+        if waiting > MAX_HEAD { Err(Malformed("a head of more than 65536 bytes")) } else { Ok(None) }
+    }
+
+    fn is_worth_it(&mut self, received: &[u8]) -> bool {
+        let has_end = self.has_end(received);
+        let is_new = received.len() > self.seen;
+        is_new && (self.spent < PATIENCE || received.len() / 2 >= self.seen || has_end)
+    }
+
+    /// Whether an empty line is among the bytes that were not looked through yet, or is ended by them.
+    fn has_end(&mut self, received: &[u8]) -> bool {
+        let mut rest = received.get(self.scanned.saturating_sub(2)..).unwrap_or_default();
+        (self.scanned, self.spent) = (received.len(), self.spent.saturating_add(rest.len()));
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            rest = rest.get(end + 1..).unwrap_or_default();
+            if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+struct Parsed {
+    length: usize,
+    response: Response<()>,
+    bytewise: Bytewise,
+}
+
+/// `None` if more has to come.
+fn parse(received: &[u8]) -> Result<Option<Parsed>, Malformed> {
+    let mut few = [const { MaybeUninit::uninit() }; FEW];
+    match parse_into(received, &mut few) {
+        Err(Malformed(reason)) if Malformed(reason) == httparse::Error::TooManyHeaders.into() => {
+            let lines = received.iter().filter(|byte| **byte == b'\n').count();
+            parse_into(received, &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)])
+        }
+        read => read,
+    }
+}
+
+fn parse_into<'b>(received: &'b [u8], fields: &mut [MaybeUninit<Header<'b>>]) -> Result<Option<Parsed>, Malformed> {
+    let mut head = httparse::Response::new(&mut []);
+    let mut config = ParserConfig::default();
+    config
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_obsolete_multiline_headers_in_responses(true);
+    let Status::Complete(length) = config.parse_response_with_uninit_headers(&mut head, received, fields)? else {
+        return Ok(None);
+    };
+    let mut response = Response::new(());
+    let code = head.code.unwrap_or_default();
+    *response.status_mut() = StatusCode::from_u16(code).map_err(|_range| Malformed("invalid status line"))?;
+    *response.version_mut() = if head.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut bytewise = Bytewise::AsWritten;
+    for field in head.headers.iter() {
+        bytewise = bytewise.and(append(response.headers_mut(), field, received)?);
+    }
+    Ok(Some(Parsed { length, response, bytewise }))
+}
+
+/// Adds a field. A value in several lines is read as one, with a blank for each end of a line (5.2).
+fn append(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> Result<Bytewise, Malformed> {
+    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_error| Malformed("invalid name of a field"))?;
+    let value = match field.value.contains(&b'\n') {
+        true => HeaderValue::from_bytes(&unfolded(field.value)),
+        false => HeaderValue::from_bytes(field.value),
+    };
+    let value = value.map_err(|_error| Malformed("invalid value of a field"))?;
+    fields.try_append(name, value).map_err(|_error| Malformed("too many fields"))?;
+    Ok(if is_plain(field, received) { Bytewise::AsWritten } else { Bytewise::Mended })
+}
+
+/// Whether nothing stands between the name of a field and its colon, and its value is in one line with both.
+fn is_plain(field: &Header<'_>, received: &[u8]) -> bool {
+    let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(received.as_ptr() as usize);
+    let colon = place(field.name.as_bytes()).saturating_add(field.name.len());
+    let end = place(field.value).saturating_add(field.value.len());
+    let rest = received.get(colon..end.max(colon)).unwrap_or_default();
+    rest.first() == Some(&b':') && !rest.contains(&b'\n')
+}
+
+fn unfolded(value: &[u8]) -> Vec<u8> {
+    let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(&b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
+        Heads::default().read(&mut BytesMut::from(bytes))
+    }
+
+    #[test]
+    fn heads_are_read_as_others_read_them() {
+        for (head, status, field) in [
+            ("HTTP/1.1 202 Accepted\r\na: b\r\n\r\n", 202, Some("b")),
+            ("HTTP/1.1 202\r\na: b\r\n\r\n", 202, Some("b")),
+            ("HTTP/1.1  202  Accepted\r\na: b\r\n\r\n", 202, Some("b")),
+            ("HTTP/1.0 503 No\na: b\n\n", 503, Some("b")),
+            ("\r\nHTTP/1.1 202 Accepted\r\n\r\n", 202, None),
+            ("HTTP/1.1 202 Accepted\r\na: b\r\n  c\r\n\td\r\n\r\n", 202, Some("b c d")),
+            ("HTTP/1.1 202 Accepted\r\na:\r\n b\r\n\r\n", 202, Some("b")),
+            ("HTTP/1.1 202 Accepted\r\na: b\r\n \r\n\r\n", 202, Some("b")),
+            ("HTTP/1.1 202 Accepted\r\na : b\r\n\r\n", 202, Some("b")),
+            ("HTTP/1.1 202 Accepted\r\nA\t : b\r\n\r\n", 202, Some("b")),
+            ("HTTP/1.1 100 Continue\r\nserver: x\r\n\r\nHTTP/1.1 202 Accepted\r\na: b\r\n\r\n", 202, Some("b")),
+        ] {
+            let head = read(head.as_bytes()).expect(head).expect(head).response;
+            let found = head.headers().get("a").map(|value| value.to_str().expect("text"));
+            assert_eq!((head.status().as_u16(), found), (status, field));
+        }
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused_as_soon_as_that_is_known() {
+        for head in [
+            "SSH-2.0-OpenSSH_9.2\r\n",
+            "HTTP/2.0 200 OK\r\n",
+            "ICY 200 OK\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 099 No\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n a: b\r\n",
+            "HTTP/1.1 200 OK\r\na b: c\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n",
+            "HTTP/1.1 200 OK\r\na: b\rc\r\n",
+            "HTTP/1.1 200 OK\r\na: \0\r\n",
+            "HTTP/1.1 200 OK\r\n: b\r\n",
+        ] {
+            assert!(read(head.as_bytes()).is_err(), "{head:?}");
+        }
+        for part in ["", "HTTP/1.1 202 Acc", "HTTP/1.1 202 Accepted\r\na: b\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+            assert!(read(part.as_bytes()).expect(part).is_none(), "{part:?}");
+        }
+    }
+
+    /// However it comes, a head costs about as much as its length, and what is wrong with it is found.
+    #[test]
+    fn a_head_in_pieces_costs_no_more_than_its_length() {
+        let mut head = b"HTTP/1.1 202 Accepted\r\n".to_vec();
+        (0..2000).for_each(|number| head.extend_from_slice(format!("x-{number}: {number:016}\r\n").as_bytes()));
+        head.extend_from_slice(b"\r\n");
+        let (mut heads, mut received) = (Heads::default(), BytesMut::new());
+        let mut read = None;
+        for byte in &head {
+            assert!(read.is_none());
+            received.extend_from_slice(&[*byte]);
+            read = heads.read(&mut received).expect("a head");
+        }
+        assert_eq!(read.expect("a head").response.headers().len(), 2000);
+        assert!(heads.spent < PATIENCE + 8 * head.len(), "{} bytes for {}", heads.spent, head.len());
+    }
+
+    #[test]
+    fn what_only_informs_ends_too() {
+        let mut received = BytesMut::from(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(3000)[..]);
+        assert_eq!(Heads::default().read(&mut received).expect_err("endless").0, "a head of more than 65536 bytes");
+    }
+}
