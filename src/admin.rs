@@ -21,10 +21,9 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::model::{ObjectKind, Scheme};
-use crate::server::Handler;
+use crate::server::{Handler, Incoming};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
 use errands::Errands;

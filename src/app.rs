@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Process, View};
+use crate::budget::Budget;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
 use crate::channel::storages::Storages;
@@ -35,7 +36,7 @@ use crate::ingress::gate::{Gate, Served};
 use crate::model::{Hosts, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{RelayedSeries, Router, Serving};
-use crate::server::body::{Budget, Intake};
+use crate::server::body::Intake;
 use crate::server::socket::OwnerSocket;
 use crate::server::{self, Handler, Limits};
 use crate::source::Sources;

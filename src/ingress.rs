@@ -13,13 +13,12 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::auth::{Credentials, Gate};
 use crate::event::{Event, http as binding};
 use crate::model::{Channel, Find, Scheme};
 use crate::router::{Router, Serving};
-use crate::server::Handler;
+use crate::server::{Handler, Incoming};
 use entrance::{Entrance, Message};
 use response::Answer;
 
@@ -37,7 +36,7 @@ impl Ingress {
         Self { router, entrance, gate }
     }
 
-    /// The steps of data-plane.md CR-10, in that order.
+    /// The steps of data-plane.md CR-10, in that order, but that nothing large is read of who may not send.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
         self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;
@@ -49,11 +48,21 @@ impl Ingress {
         }
         let access = channel.access.as_ref();
         let credentials = Credentials::of(request.headers(), access);
+        let refused = |denial| Answer::Refused(self.router.refuse(&serving, index, denial));
+        let sender = match self.gate.identify(access, &credentials).await {
+            Ok(sender) => sender,
+            Err(denial) => return Err(self.malformed(request).await.unwrap_or_else(|| refused(denial))),
+        };
         let events = self.read(request).await?;
-        let admitted = self.gate.admit(access, &credentials, &events).await;
-        admitted.map_err(|denial| Answer::Refused(self.router.refuse(&serving, index, denial)))?;
+        self.gate.authorize(access, &sender, &events).map_err(refused)?;
         self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
         Ok(Answer::Accepted)
+    }
+
+    /// What is wrong with a request that is refused anyway, if that can be told at no cost.
+    async fn malformed(&self, request: Request<Incoming>) -> Option<Answer> {
+        let Message { headers, body, .. } = Box::pin(self.entrance.glance(request)).await?;
+        binding::decode(headers, body).err().map(Answer::NotAnEvent)
     }
 
     /// Reads the request's events. Their share of the memory budget lasts as long as they do.

@@ -69,34 +69,51 @@ impl Gate {
         Self { keys, counters }
     }
 
-    /// Whether the sender of these events may send all of them. Free where nothing is asked for.
+    /// Who sends, if there is anything at all that they may send here. Free where nothing is asked for. It is asked before
+    /// events are read, so that nobody who may not send takes memory.
     ///
     /// # Errors
-    /// If it may not, or that cannot be told.
-    pub async fn admit(
-        &self,
-        access: Option<&Access>,
-        credentials: &Credentials,
-        events: &[Event],
-    ) -> Result<(), Denial> {
-        let Some(access) = access else { return Ok(()) };
-        let admitted = Box::pin(self.decide(access, credentials, events)).await;
-        match &admitted {
-            Ok(()) => {}
+    /// If they prove nothing, or may send nothing, or that cannot be told.
+    pub async fn identify(&self, access: Option<&Access>, credentials: &Credentials) -> Result<Sender, Denial> {
+        let Some(access) = access else { return Ok(Sender::default()) };
+        let identified = Box::pin(self.verify(access, credentials)).await;
+        self.counted(identified)
+    }
+
+    async fn verify(&self, access: &Access, credentials: &Credentials) -> Result<Sender, Denial> {
+        let token = credentials.token()?;
+        let subject = verifier::verify(&self.keys, &access.oidc, token, &access.audience).await?;
+        policy::authorize_any(access, &subject)?;
+        Ok(Sender { subject: Some(subject) })
+    }
+
+    /// Whether who was identified may send all of these events.
+    ///
+    /// # Errors
+    /// If they may not.
+    pub fn authorize(&self, access: Option<&Access>, sender: &Sender, events: &[Event]) -> Result<(), Denial> {
+        let (Some(access), Some(subject)) = (access, &sender.subject) else { return Ok(()) };
+        self.counted(policy::authorize(access, subject, events))
+    }
+
+    fn counted<T>(&self, judged: Result<T, Denial>) -> Result<T, Denial> {
+        match &judged {
+            Ok(_) => {}
             Err(Denial::Unauthenticated(_)) => self.counters.unauthenticated.increment(),
             Err(Denial::Forbidden { .. }) => self.counters.forbidden.increment(),
             Err(Denial::Unknown(_) | Denial::Absent(_) | Denial::Unavailable(_)) => {
-                self.counters.undecidable.increment()
+                self.counters.undecidable.increment();
             }
         }
-        admitted
+        judged
     }
+}
 
-    async fn decide(&self, access: &Access, credentials: &Credentials, events: &[Event]) -> Result<(), Denial> {
-        let token = credentials.token()?;
-        let subject = verifier::verify(&self.keys, &access.oidc, token, &access.audience).await?;
-        policy::authorize(access, &subject, events)
-    }
+/// Who sends.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// Nobody in particular where nothing is asked for.
+    subject: Option<Arc<str>>,
 }
 
 #[cfg(test)]

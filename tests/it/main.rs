@@ -23,6 +23,7 @@ mod history;
 mod kubernetes;
 mod life;
 mod limits;
+mod listener;
 mod load;
 mod metrics;
 mod observability;

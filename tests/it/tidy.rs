@@ -12,13 +12,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &["event", "filter"]),
     ("telemetry", &["event"]),
     ("supervisor", &[]),
+    ("budget", &[]),
     ("display", &["event"]),
     ("tls", &["model"]),
-    ("server", &["model", "telemetry"]),
+    ("server", &["budget", "model", "telemetry"]),
     ("client", &["event", "model", "telemetry", "tls"]),
     ("auth", &["client", "event", "model", "telemetry"]),
     ("event_type", &["event", "model", "telemetry"]),
-    ("channel", &["event", "filter", "model", "telemetry"]),
+    ("channel", &["budget", "event", "filter", "model", "telemetry"]),
     ("router", &["auth", "channel", "event", "event_type", "model", "telemetry"]),
     (
         "delivery",
@@ -27,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("control", &["event", "filter", "model"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
-    ("ingress", &["auth", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
+    ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
     (
         "relay",
         &["auth", "channel", "client", "event", "event_type", "ingress", "model", "router", "server", "telemetry"],
@@ -40,6 +41,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "admin",
             "auth",
+            "budget",
             "channel",
             "cli",
             "client",
