@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 /// What an event takes beside its head and its body: its attributes, its place in queues, its delivery.
 pub const PER_EVENT: usize = 512;
 
+/// What each event of several that came together takes besides.
+pub const PER_ONE_OF_MANY: usize = 3 * PER_EVENT;
+
 /// There is no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted;
@@ -42,11 +45,8 @@ impl Budget {
     /// A share of so many bytes that have come out of a queue.
     #[must_use]
     pub fn consume(self: &Arc<Self>, bytes: usize) -> Consumed {
-        let mut share = self.share();
-        self.used.fetch_add(bytes, Ordering::Relaxed);
         self.consumed.fetch_add(bytes, Ordering::Relaxed);
-        share.bytes = bytes;
-        Consumed { share }
+        Consumed { share: self.share().and(bytes) }
     }
 
     /// Bytes that are held.
@@ -66,6 +66,13 @@ impl Budget {
     pub fn has_room_for_queues(&self) -> bool {
         let consumed = self.consumed.load(Ordering::Relaxed);
         consumed < self.for_queues() && (consumed < self.for_queues() / 4 || self.used() < self.limit)
+    }
+
+    /// Whether there is room for a message of a queue of which none is held, so that no queue has to wait for another one
+    /// whose subscriber is slow. All of them together may take what senders have left for that.
+    #[must_use]
+    pub fn has_room_for_one(&self) -> bool {
+        self.consumed.load(Ordering::Relaxed) < self.limit
     }
 
     /// Returns when a share of what came out of queues was given back, which one that waits is told.
@@ -91,6 +98,22 @@ impl Share {
         let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
         if used.saturating_add(more) > self.budget.limit { Err(Exhausted) } else { Ok(()) }
+    }
+}
+
+impl Share {
+    /// Holds so many bytes more, whether there is room for them or not: they are there already.
+    #[must_use]
+    pub fn and(mut self, bytes: usize) -> Self {
+        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        self
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -141,7 +164,7 @@ mod tests {
         drop(senders);
         assert!(budget.has_room_for_queues());
         let rest = budget.consume(30);
-        assert!(!budget.has_room_for_queues());
+        assert!(!budget.has_room_for_queues() && budget.has_room_for_one());
         drop((some, rest));
         assert_eq!((budget.used(), budget.has_room_for_queues()), (0, true));
     }

@@ -15,9 +15,11 @@ use http::{Method, Request, Response};
 use http_body_util::Full;
 
 use crate::auth::{Credentials, Gate};
-use crate::event::{Event, http as binding};
+use crate::budget::PER_ONE_OF_MANY;
+use crate::event::{Event, Lease, http as binding};
 use crate::model::{Channel, Find, Scheme};
 use crate::router::{Router, Serving};
+use crate::server::body::BodyError;
 use crate::server::{Handler, Incoming};
 use entrance::{Entrance, Message};
 use response::Answer;
@@ -51,7 +53,13 @@ impl Ingress {
         let refused = |denial| Answer::Refused(self.router.refuse(&serving, index, denial));
         let sender = match self.gate.identify(access, &credentials).await {
             Ok(sender) => sender,
-            Err(denial) => return Err(self.malformed(request).await.unwrap_or_else(|| refused(denial))),
+            Err(denial) => {
+                let refused = || {
+                    self.gate.count(&denial);
+                    refused(denial)
+                };
+                return Err(self.malformed(request).await.unwrap_or_else(refused));
+            }
         };
         let events = self.read(request).await?;
         self.gate.authorize(access, &sender, &events).map_err(refused)?;
@@ -67,8 +75,11 @@ impl Ingress {
 
     /// Reads the request's events. Their share of the memory budget lasts as long as they do.
     async fn read(&self, request: Request<Incoming>) -> Result<Vec<Event>, Answer> {
-        let Message { headers, body, lease } = self.entrance.read(request).await.map_err(Answer::Body)?;
+        let Message { headers, body, mut share } = self.entrance.read(request).await.map_err(Answer::Body)?;
         let events = binding::decode(headers, body).map_err(Answer::NotAnEvent)?;
+        let many = share.bytes() + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
+        share.grow_to(many).map_err(|_exhausted| Answer::Body(BodyError::OverBudget))?;
+        let lease: Lease = Arc::new(share);
         Ok(events.into_iter().map(|event| event.with_lease(Arc::clone(&lease))).collect())
     }
 }

@@ -80,9 +80,15 @@ impl<T: Transport> Relay<T> {
     }
 
     /// Who sends, if there is anything that they may send. It is asked before a request is read.
-    async fn identify(&self, access: Option<&Access>, headers: &HeaderMap) -> Result<Sender, Answer> {
+    async fn identify(&self, access: Option<&Access>, headers: &HeaderMap) -> Result<Sender, Denial> {
         let credentials = Credentials::of(headers, access);
-        self.gate.identify(access, &credentials).await.map_err(|denial| denied(&denial))
+        self.gate.identify(access, &credentials).await
+    }
+
+    /// Refuses who may not send.
+    fn refuse(&self, denial: &Denial) -> Answer {
+        self.gate.count(denial);
+        denied(denial)
     }
 
     /// Lets in an event whose sender may send it.

@@ -87,7 +87,16 @@ struct Listener<H> {
     limits: Limits,
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
+    /// What is left of the connections that may be open; `None` on a socket of the file system, which has no limit.
+    slots: Option<Arc<Semaphore>>,
     stop: CancellationToken,
+}
+
+impl<H> Listener<H> {
+    /// Whether others may be waiting for a connection.
+    fn is_crowded(&self) -> bool {
+        self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)
+    }
 }
 
 /// Accepts connections until `stop`, then closes the listener, lets running requests finish and returns when the last
@@ -101,7 +110,8 @@ pub async fn serve<H: Handler>(
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let http = protocol(&limits);
-    let shared = Arc::new(Listener { handler, limits, tls: tls.map(TlsAcceptor::from), http, stop });
+    let tls = tls.map(TlsAcceptor::from);
+    let shared = Arc::new(Listener { handler, limits, tls, http, slots: Some(Arc::clone(&slots)), stop });
     let mut connections = JoinSet::new();
     while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
         while connections.try_join_next().is_some() {}
@@ -208,7 +218,8 @@ async fn respond<H: Handler>(
         Some(response) => response,
         None => listener.handler.handle(request, scheme).await,
     };
-    let is_last = listener.stop.is_cancelled() || (is_long && activity.is_unread());
+    // Whoever keeps a connection while others wait for one gives it up with an answer, so that all have their turn.
+    let is_last = listener.stop.is_cancelled() || listener.is_crowded() || (is_long && activity.is_unread());
     if version < Version::HTTP_2 && is_last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

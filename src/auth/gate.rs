@@ -70,14 +70,13 @@ impl Gate {
     }
 
     /// Who sends, if there is anything at all that they may send here. Free where nothing is asked for. It is asked before
-    /// events are read, so that nobody who may not send takes memory.
+    /// events are read, so that nobody who may not send takes memory; who refuses for that has it [counted](Self::count).
     ///
     /// # Errors
     /// If they prove nothing, or may send nothing, or that cannot be told.
     pub async fn identify(&self, access: Option<&Access>, credentials: &Credentials) -> Result<Sender, Denial> {
         let Some(access) = access else { return Ok(Sender::default()) };
-        let identified = Box::pin(self.verify(access, credentials)).await;
-        self.counted(identified)
+        Box::pin(self.verify(access, credentials)).await
     }
 
     async fn verify(&self, access: &Access, credentials: &Credentials) -> Result<Sender, Denial> {
@@ -93,19 +92,16 @@ impl Gate {
     /// If they may not.
     pub fn authorize(&self, access: Option<&Access>, sender: &Sender, events: &[Event]) -> Result<(), Denial> {
         let (Some(access), Some(subject)) = (access, &sender.subject) else { return Ok(()) };
-        self.counted(policy::authorize(access, subject, events))
+        policy::authorize(access, subject, events).inspect_err(|denial| self.count(denial))
     }
 
-    fn counted<T>(&self, judged: Result<T, Denial>) -> Result<T, Denial> {
-        match &judged {
-            Ok(_) => {}
-            Err(Denial::Unauthenticated(_)) => self.counters.unauthenticated.increment(),
-            Err(Denial::Forbidden { .. }) => self.counters.forbidden.increment(),
-            Err(Denial::Unknown(_) | Denial::Absent(_) | Denial::Unavailable(_)) => {
-                self.counters.undecidable.increment();
-            }
+    /// Counts that somebody was refused.
+    pub fn count(&self, denial: &Denial) {
+        match denial {
+            Denial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
+            Denial::Forbidden { .. } => self.counters.forbidden.increment(),
+            Denial::Unknown(_) | Denial::Absent(_) | Denial::Unavailable(_) => self.counters.undecidable.increment(),
         }
-        judged
     }
 }
 

@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tower_service::Service;
 
 use super::counted::Counted;
+use super::descriptors::Descriptors;
 use super::error;
 use super::lookup::Lookup;
 use crate::telemetry::series::Traffic;
@@ -60,18 +61,18 @@ pub(super) struct Connector {
     https: HttpsConnector<HttpConnector<Lookup>>,
     elsewhere: Option<Elsewhere>,
     limit: Duration,
+    descriptors: Descriptors,
     traffic: Arc<Traffic>,
 }
 
 impl Connector {
     /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`, to where `lookup` finds
-    /// hosts; counted in `traffic`.
+    /// hosts, while there are `descriptors`; counted in `traffic`.
     pub(super) fn new(
         tls: ClientConfig,
         elsewhere: Option<Elsewhere>,
         limit: Duration,
-        lookup: &Lookup,
-        traffic: &Arc<Traffic>,
+        (lookup, descriptors, traffic): (&Lookup, &Descriptors, &Arc<Traffic>),
     ) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(lookup.clone());
         tcp.enforce_http(false);
@@ -84,7 +85,7 @@ impl Connector {
             None => Arc::new(DefaultServerNameResolver::default()),
         };
         let https = HttpsConnector::new(tcp, tls, false, name);
-        Self { https, elsewhere, limit, traffic: Arc::clone(traffic) }
+        Self { https, elsewhere, limit, descriptors: descriptors.clone(), traffic: Arc::clone(traffic) }
     }
 
     /// A connection to the host of this URI.
@@ -94,9 +95,10 @@ impl Connector {
             Some(elsewhere) => elsewhere.place(uri)?,
             None => uri,
         };
+        let descriptor = self.descriptors.take().await;
         let connecting = self.https.clone().call(place);
         match tokio::time::timeout(self.limit, connecting).await {
-            Ok(Ok(stream)) => Ok(Counted::new(stream, traffic)),
+            Ok(Ok(stream)) => Ok(Counted::new(stream, descriptor, traffic)),
             Ok(Err(error)) => {
                 if error::is_tls(&*error) {
                     traffic.handshakes_failed.increment();

@@ -1,14 +1,12 @@
 //! What every request with an event goes through first, whatever the role: the mode, and the reading of its body.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 
-use crate::budget::{Budget, PER_EVENT};
-use crate::event::Lease;
+use crate::budget::{Budget, PER_EVENT, Share};
 use crate::model::{Scheme, TransportEncryption};
 use crate::server::Incoming;
 use crate::server::body::{BodyError, Intake, Measure, Read};
@@ -47,8 +45,8 @@ pub struct Message {
     pub headers: HeaderMap,
     /// Its body, whole.
     pub body: Bytes,
-    /// Its share of the memory budget.
-    pub lease: Lease,
+    /// Its share of the memory budget, which its events keep.
+    pub share: Share,
 }
 
 /// Bytes of a body that is read although its request is refused.
@@ -122,7 +120,7 @@ async fn read(request: Request<Incoming>, intake: &Intake) -> Result<Message, Bo
     if let Some(measure) = parts.extensions.get::<Measure>() {
         measure.set(body.len());
     }
-    Ok(Message { headers: parts.headers, body, lease: Arc::new(share) })
+    Ok(Message { headers: parts.headers, body, share })
 }
 
 /// Moves the values to memory of their own, which they share.

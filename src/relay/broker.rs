@@ -49,8 +49,8 @@ impl<T: Transport> BrokerIngress<T> {
                 let malformed = self.relay.malformed(request, decode).await;
                 arrived(if malformed.is_some() { Arrival::Invalid } else { Arrival::Denied });
                 let absent = || Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME");
-                let refused = identified.err().filter(|_| known.is_some());
-                return Err(malformed.or(refused).unwrap_or_else(absent));
+                let refused = || Some(self.relay.refuse(&identified.err().filter(|_| known.is_some())?));
+                return Err(malformed.or_else(refused).unwrap_or_else(absent));
             }
         };
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
@@ -119,9 +119,9 @@ fn path(request: &Request<Incoming>) -> Result<String, Answer> {
 }
 
 /// The valid event of a request; a batch has to be taken apart by its sender.
-fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
+fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
     let events = binding::decode(headers, body).map_err(|error| Answer::text(StatusCode::BAD_REQUEST, error))?;
     let [event] = <[Event; 1]>::try_from(events)
         .map_err(|_batch| Answer::text(StatusCode::BAD_REQUEST, "a batch is not taken here: send events one by one"))?;
-    Ok(event.with_lease(lease))
+    Ok(event.with_lease(Arc::new(share)))
 }

@@ -122,7 +122,10 @@ impl<T: Transport> TriggerFilter<T> {
         let access = trigger.access.as_ref();
         let sender = match self.relay.identify(access, request.headers()).await {
             Ok(sender) => sender,
-            Err(refused) => return Err(self.relay.malformed(request, decode).await.unwrap_or(refused)),
+            Err(denial) => {
+                let malformed = self.relay.malformed(request, decode).await;
+                return Err(malformed.unwrap_or_else(|| self.relay.refuse(&denial)));
+            }
         };
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
         let headers = (target.purpose != Purpose::Subscriber).then(|| message.headers.clone());
@@ -248,11 +251,11 @@ fn target(path: &str) -> Option<Target<'_>> {
 }
 
 /// The event of a request, which is not validated (BF-6).
-fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
+fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
     let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
     let trace = TraceContext::of(&headers);
     match binding::decode_reply(headers, &body) {
-        Ok(Some(event)) => Ok(event.with_lease(lease).with_trace(trace)),
+        Ok(Some(event)) => Ok(event.with_lease(Arc::new(share)).with_trace(trace)),
         Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
         Err(error) => Err(refused(error.to_string())),
     }

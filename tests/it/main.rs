@@ -25,6 +25,7 @@ mod life;
 mod limits;
 mod listener;
 mod load;
+mod memory;
 mod metrics;
 mod observability;
 mod operators;

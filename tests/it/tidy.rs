@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("auth", &["client", "event", "model", "telemetry"]),
     ("event_type", &["event", "model", "telemetry"]),
     ("channel", &["budget", "event", "filter", "model", "telemetry"]),
-    ("router", &["auth", "channel", "event", "event_type", "model", "telemetry"]),
+    ("router", &["auth", "budget", "channel", "event", "event_type", "model", "telemetry"]),
     (
         "delivery",
         &["auth", "channel", "client", "display", "event", "event_type", "filter", "model", "router", "telemetry"],
@@ -79,6 +79,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["client", "server"]),
     ("hyper_rustls", &["client"]),
     ("h2", &["client"]),
+    ("flate2", &["admin"]),
     ("ureq_proto", &["client"]),
     ("rustls_pemfile", &["model", "tls"]),
     ("rustls_native_certs", &["tls"]),

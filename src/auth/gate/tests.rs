@@ -52,11 +52,13 @@ async fn nobody_comes_in_before_keys_are_known() {
     let anybody = gate.identify(open, &nobody).await.expect("nothing is asked for");
     assert_eq!(gate.authorize(open, &anybody, &events), Ok(()));
     let denied = gate.identify(Some(&access()), &nobody).await.expect_err("denied");
+    gate.count(&denied);
     assert_eq!(denied.status(), 401);
     let token = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA";
     let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(token))]);
     let credentials = Credentials::of(&headers, Some(&access()));
     let denied = gate.identify(Some(&access()), &credentials).await.expect_err("denied");
+    gate.count(&denied);
     assert_eq!(denied.status(), 503, "{denied}");
     let counted = [&counters.unauthenticated, &counters.forbidden, &counters.undecidable];
     assert_eq!(counted.map(crate::telemetry::counters::Counter::get), [1, 0, 1]);
