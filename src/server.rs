@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
@@ -118,6 +118,11 @@ pub async fn serve<H: Handler>(
         if slots.available_permits() == 0 {
             tracing::debug!("As many connections are open as --max-connections allows, further ones wait");
         }
+        connections.spawn(connect(stream, slot, Arc::clone(&shared)));
+    }
+    // Whoever was connected by the system before now has sent a request, perhaps, and would be reset.
+    while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
         connections.spawn(connect(stream, slot, Arc::clone(&shared)));
     }
     drop(listener);
@@ -241,7 +246,7 @@ async fn exchange<H: Handler, S>(
     let interruption = |stop| interruption(stop, activity, &listener.limits);
     // Polled when it has woken, not whenever the connection has: what it waits for is shared by all connections.
     let mut interruptions = FuturesUnordered::from_iter([interruption(Some(&listener.stop))]);
-    let mut closing = false;
+    let (mut is_told, mut is_stopping) = (false, false);
     loop {
         tokio::select! {
             biased;
@@ -256,24 +261,26 @@ async fn exchange<H: Handler, S>(
                 return;
             }
             Some(interrupted) = interruptions.next() => {
-                let is_http2 = activity.is_multiplexed();
                 match interrupted {
                     Interruption::Expired(Expired::Head) => return,
-                    Interruption::Expired(Expired::Idle) if closing => return,
+                    Interruption::Expired(Expired::Idle) if is_told => return,
                     Interruption::Expired(Expired::Idle) => {
-                        activity.close_by(CLOSE_LIMIT);
-                        connection.as_mut().graceful_shutdown();
+                        activity.close_by(if is_stopping { STOP_GRACE } else { CLOSE_LIMIT });
+                        is_told = true;
                     }
                     Interruption::Stop => {
                         activity.stop();
-                        // Over HTTP/1.1 the next answer says so, and a connection without one ends soon.
-                        if is_http2 {
-                            connection.as_mut().graceful_shutdown();
+                        if is_told {
+                            activity.close_by(STOP_GRACE);
                         }
+                        // Over HTTP/1.1 the next answer says so.
+                        (is_told, is_stopping) = (is_told || activity.is_multiplexed(), true);
                     }
                 }
-                closing = true;
-                interruptions.push(interruption(None));
+                if is_told {
+                    connection.as_mut().graceful_shutdown();
+                }
+                interruptions.push(interruption((!is_stopping).then_some(&listener.stop)));
             }
         }
     }
@@ -287,7 +294,7 @@ enum Interruption {
     Expired(Expired),
 }
 
-/// The next reason to close a connection. One that is being closed already does not ask for a stop.
+/// The next reason to close a connection. One that has been told of a stop does not ask for it again.
 async fn interruption(stop: Option<&CancellationToken>, activity: &Activity, limits: &Limits) -> Interruption {
     let stopped = async {
         match stop {

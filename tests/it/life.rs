@@ -116,18 +116,7 @@ async fn stops_under_load() {
         let mut senders = tokio::task::JoinSet::new();
         for sender in 0..32 {
             let (said, url) = (said.clone(), url.clone());
-            senders.spawn(async move {
-                let client = plain();
-                for id in 0.. {
-                    let answer = event(&client, &url, &format!("{sender}-{id}")).send().await;
-                    let word = match &answer {
-                        Ok(answer) => answer.status().as_u16().to_string(),
-                        Err(error) if error.is_connect() => return,
-                        Err(_) => "cut off".to_owned(),
-                    };
-                    said.send(word).await.expect("somebody listens");
-                }
-            });
+            senders.spawn(until_gone(url, sender, said));
         }
         drop(said);
         for _ in 0..500 {
@@ -143,6 +132,20 @@ async fn stops_under_load() {
     println!("{stops} stops: {answers:?}");
     assert!(answers.keys().all(|word| ["202", "503", "cut off"].contains(&word.as_str())), "{answers:?}");
     assert!(answers.get("cut off").is_none_or(|count| *count <= stops), "{answers:?}");
+}
+
+/// Sends one event after the other until nobody listens any more, and says how each was answered.
+async fn until_gone(url: String, sender: usize, said: tokio::sync::mpsc::Sender<String>) {
+    let client = plain();
+    for id in 0.. {
+        let answer = event(&client, &url, &format!("{sender}-{id}")).send().await;
+        let word = match &answer {
+            Ok(answer) => answer.status().as_u16().to_string(),
+            Err(error) if error.is_connect() => return,
+            Err(_) => "cut off".to_owned(),
+        };
+        said.send(word).await.expect("somebody listens");
+    }
 }
 
 /// Names that nobody answers for hold up neither a stop nor what goes elsewhere.

@@ -20,17 +20,18 @@ const SIZES: [usize; 3] = [1024, 64 * 1024, 1024 * 1024];
 const LATE: Duration = Duration::from_secs(600);
 
 /// The limit in MiB.
-fn limit() -> u64 {
+fn limit() -> usize {
     let named = std::env::var("SEALPOST_TEST_MEMORY").ok();
     named.map_or(16, |named| named.trim_end_matches("MiB").parse().expect("so many MiB"))
 }
 
-/// Notes what a process takes beyond what it took `before`, which must be within the limit for so many connections.
-fn check(what: &str, dispatcher: &Dispatcher, before: u64, connections: u64) {
+/// Checks that a process takes no more beyond what it took `before` than is allowed for so many connections; what it takes.
+fn taken(what: &str, dispatcher: &Dispatcher, before: u64, connections: u64) -> String {
     let (_, peak) = dispatcher.memory_kib();
-    let (took, allowed) = (peak.saturating_sub(before), limit() * 1024 * 3 / 2 + connections * PER_CONNECTION);
-    println!("{what}: {} MiB with a limit of {} MiB and {connections} connections", took / 1024, limit());
+    let limit = limit() as u64;
+    let (took, allowed) = (peak.saturating_sub(before), limit * 1024 * 3 / 2 + connections * PER_CONNECTION);
     assert!(took <= allowed, "{what}: {took} KiB, {allowed} are allowed");
+    format!("{what}: {} MiB with a limit of {limit} MiB and {connections} connections", took / 1024)
 }
 
 /// Sends events of that size by so many connections until each has been refused or has waited for a while; each sender ends
@@ -71,9 +72,10 @@ async fn events_in_memory() {
             let (before, _) = dispatcher.memory_kib();
             let over = Duration::from_secs(if kind == "queued" { 20 } else { 3 });
             let refused = overload(dispatcher.http_url("/default/c"), size, connections, over).await;
-            let is_full = kind == "queued" || size * connections > (limit() as usize) << 20;
+            let is_full = kind == "queued" || size * connections > limit() << 20;
             assert!(refused > 0 || !is_full, "{kind}, {size}: nobody was refused");
-            check(&format!("in memory, {kind}, bodies of {size} bytes"), &dispatcher, before, connections as u64 + 256);
+            let what = format!("in memory, {kind}, bodies of {size} bytes");
+            println!("{}", taken(&what, &dispatcher, before, connections as u64 + 256));
         }
     }
 }
@@ -102,7 +104,7 @@ async fn events_from_rabbitmq() {
         };
         let dispatcher = start().start().await;
         let url = dispatcher.http_url(&format!("/{namespace}/c"));
-        let count = ((limit() as usize) << 21).div_ceil(size).min(3000);
+        let count = (limit() << 21).div_ceil(size).min(3000);
         let body = bytes::Bytes::from(vec![b'x'; size]);
         let client = plain();
         for id in 0..count {
@@ -129,7 +131,7 @@ async fn events_from_rabbitmq() {
             (now > 0 && last.1.elapsed() > Duration::from_secs(2)).then_some(())
         })
         .await;
-        check(&format!("from RabbitMQ, bodies of {size} bytes"), &dispatcher, before, 512);
+        println!("{}", taken(&format!("from RabbitMQ, bodies of {size} bytes"), &dispatcher, before, 512));
         is_late.store(false, Ordering::Relaxed);
     }
 }

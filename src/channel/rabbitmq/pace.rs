@@ -111,8 +111,12 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn situation(allowance: usize, held: usize, has_room: bool) -> Situation {
-        Situation { allowance, held, has_room, has_room_for_one: has_room }
+    fn roomy(allowance: usize, held: usize) -> Situation {
+        Situation { allowance, held, has_room: true, has_room_for_one: true }
+    }
+
+    fn full(allowance: usize, held: usize) -> Situation {
+        Situation { allowance, held, has_room: false, has_room_for_one: false }
     }
 
     #[test]
@@ -121,43 +125,43 @@ mod tests {
         let mut windows = vec![pace.window()];
         for _ in 0..10 {
             (0..pace.window()).for_each(|_| pace.received(1024));
-            if let Step::Ask(window) = pace.step(situation(16 << 20, pace.window().into(), true)) {
+            if let Step::Ask(window) = pace.step(roomy(16 << 20, pace.window().into())) {
                 pace.set(window);
                 windows.push(window);
             }
         }
         assert_eq!(windows, [2, 254]);
-        assert_eq!(pace.step(situation(16 << 20, 100, true)), Step::Stay);
+        assert_eq!(pace.step(roomy(16 << 20, 100)), Step::Stay);
     }
 
     #[test]
     fn of_large_ones_as_many_as_fit() {
         let mut pace = Pace::new(Order::Unordered, 256);
         pace.received(1 << 20);
-        assert_eq!(pace.step(situation(10 << 20, 2, true)), Step::Ask(8));
+        assert_eq!(pace.step(roomy(10 << 20, 2)), Step::Ask(8));
         pace.set(8);
         pace.received(10 << 20);
-        assert_eq!(pace.step(situation(10 << 20, 5, true)), Step::Stop);
+        assert_eq!(pace.step(roomy(10 << 20, 5)), Step::Stop);
         pace.set(0);
-        assert_eq!(pace.step(situation(10 << 20, 5, true)), Step::Stay, "until what is held is little");
-        assert_eq!(pace.step(situation(10 << 20, 0, true)), Step::Ask(1));
+        assert_eq!(pace.step(roomy(10 << 20, 5)), Step::Stay, "until what is held is little");
+        assert_eq!(pace.step(roomy(10 << 20, 0)), Step::Ask(1));
     }
 
     #[test]
     fn without_room_nothing_is_asked_for() {
         let mut pace = Pace::new(Order::Unordered, 256);
         pace.received(1024);
-        assert_eq!(pace.step(situation(1 << 20, 1, false)), Step::Stop);
+        assert_eq!(pace.step(full(1 << 20, 1)), Step::Stop);
         pace.set(0);
-        assert_eq!(pace.step(situation(1 << 20, 0, false)), Step::Stay);
-        assert_eq!(pace.step(situation(4 << 20, 1, true)), Step::Ask(255));
-        let slow_others = Situation { has_room_for_one: true, ..situation(1 << 20, 0, false) };
+        assert_eq!(pace.step(full(1 << 20, 0)), Step::Stay);
+        assert_eq!(pace.step(roomy(4 << 20, 1)), Step::Ask(255));
+        let slow_others = Situation { has_room_for_one: true, ..full(1 << 20, 0) };
         pace.set(0);
         assert_eq!(pace.step(slow_others), Step::Ask(1), "no queue waits for another");
         pace.set(1);
         assert_eq!(pace.step(Situation { held: 1, ..slow_others }), Step::Stay);
         let ordered = Pace::new(Order::Ordered, 2);
-        assert_eq!((ordered.window(), ordered.step(situation(0, 2, false))), (2, Step::Stay));
+        assert_eq!((ordered.window(), ordered.step(full(0, 2))), (2, Step::Stay));
     }
 
     #[test]
@@ -166,16 +170,16 @@ mod tests {
         pace.received(10);
         pace.set(256);
         (0..IDLE).for_each(|_| pace.pass());
-        assert_eq!(pace.step(situation(16 << 20, 1, true)), Step::Stay);
-        assert_eq!(pace.step(situation(16 << 20, 0, true)), Step::Ask(FIRST));
+        assert_eq!(pace.step(roomy(16 << 20, 1)), Step::Stay);
+        assert_eq!(pace.step(roomy(16 << 20, 0)), Step::Ask(FIRST));
         pace.set(FIRST);
-        assert_eq!(pace.step(situation(16 << 20, 0, true)), Step::Stay);
+        assert_eq!(pace.step(roomy(16 << 20, 0)), Step::Stay);
     }
 
     #[test]
     fn few_that_come_now_and_then_change_nothing() {
         let mut pace = Pace::new(Order::Unordered, 256);
         pace.received(10);
-        assert_eq!(pace.step(situation(1 << 20, 1, true)), Step::Stay);
+        assert_eq!(pace.step(roomy(1 << 20, 1)), Step::Stay);
     }
 }
