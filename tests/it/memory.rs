@@ -70,7 +70,7 @@ async fn events_in_memory() {
             let builder = Dispatcher::of(&yaml).arg("--max-buffered-bytes").arg(format!("{}MiB", limit()));
             let dispatcher = builder.arg("--queue-capacity").arg("1000000").start().await;
             let (before, _) = dispatcher.memory_kib();
-            let over = Duration::from_secs(if kind == "queued" { 20 } else { 3 });
+            let over = Duration::from_secs(if kind == "queued" { 20 + 2 * limit() as u64 } else { 3 });
             let refused = overload(dispatcher.http_url("/default/c"), size, connections, over).await;
             let is_full = kind == "queued" || size * connections > limit() << 20;
             assert!(refused > 0 || !is_full, "{kind}, {size}: nobody was refused");
