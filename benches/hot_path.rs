@@ -376,6 +376,7 @@ fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
         Credentials::of(&HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]), asked)
     };
     bencher.with_inputs(credentials).bench_local_values(|credentials| {
-        runtime.block_on(gate.admit(asked, black_box(&credentials), &events)).expect("admitted");
+        let sender = runtime.block_on(gate.identify(asked, black_box(&credentials))).expect("known");
+        gate.authorize(asked, &sender, &events).expect("admitted");
     });
 }

@@ -4,6 +4,7 @@
 //! it.
 
 mod errands;
+mod metrics;
 mod page;
 mod parked;
 mod present;
@@ -21,10 +22,9 @@ use http::header::{
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::model::{ObjectKind, Scheme};
-use crate::server::Handler;
+use crate::server::{Handler, Incoming};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
 use errands::Errands;
@@ -36,7 +36,6 @@ pub use status::{Process, View};
 pub use token::AdminToken;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -81,7 +80,7 @@ impl Admin {
         if let Some(refusal) = refused(request.method(), intent) {
             return refusal;
         }
-        if let Some(response) = health(path, &self.view.readiness, &self.view.counters) {
+        if let Some(response) = health(request, &self.view.readiness, &self.view.counters) {
             return response;
         }
         if let Some(refusal) = self.rights.refuse(request, door, intent).await {
@@ -145,20 +144,20 @@ pub struct Health {
 
 impl Handler for Health {
     async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
-        let answer = || health(request.uri().path(), &self.readiness, &self.counters);
+        let answer = || health(&request, &self.readiness, &self.counters);
         let unknown = || respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
         refused(request.method(), Intent::Read).or_else(answer).unwrap_or_else(unknown)
     }
 }
 
-fn health(path: &str, readiness: &Readiness, counters: &Counters) -> Option<Response<Full<Bytes>>> {
-    match path {
+fn health(request: &Request<Incoming>, readiness: &Readiness, counters: &Counters) -> Option<Response<Full<Bytes>>> {
+    match request.uri().path() {
         "/healthz" => Some(respond(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => Some(match readiness.missing() {
             None => respond(StatusCode::OK, TEXT, present::ready(readiness.remark())),
             Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
         }),
-        "/metrics" => Some(respond(StatusCode::OK, METRICS, counters.render())),
+        "/metrics" => Some(metrics::answer(request.headers(), counters)),
         _ => None,
     }
 }

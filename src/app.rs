@@ -3,6 +3,7 @@
 mod certificate;
 mod configuration;
 mod controller;
+mod descriptors;
 mod facts;
 mod listeners;
 mod observability;
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Process, View};
+use crate::budget::Budget;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
 use crate::channel::storages::Storages;
@@ -35,7 +37,7 @@ use crate::ingress::gate::{Gate, Served};
 use crate::model::{Hosts, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
 use crate::router::{RelayedSeries, Router, Serving};
-use crate::server::body::{Budget, Intake};
+use crate::server::body::Intake;
 use crate::server::socket::OwnerSocket;
 use crate::server::{self, Handler, Limits};
 use crate::source::Sources;
@@ -47,6 +49,7 @@ use crate::telemetry::trace::Tracer;
 use crate::tls::{MinVersion, SystemRoots};
 use certificate::Certificates;
 use configuration::Configuration;
+use descriptors::Shares;
 use listeners::Listeners;
 use observability::Observer;
 use operators::Operators;
@@ -64,7 +67,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     if options.is_controller() {
         return controller::run(options, log).await;
     }
-    raise_descriptor_limit();
+    let shares = Shares::raise(&options.limits);
     let signals = Signals::listen()?;
     let min_version = options.min_version().map_err(anyhow::Error::msg)?;
     let listeners = Listeners::bind(&options).await?;
@@ -79,7 +82,7 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
 
     // Read once: parsing them is a good part of the start.
     let trusted = (SystemRoots::load(), min_version);
-    let (mut parts, tasks) = Parts::new(&options, first, trusted.clone(), api_server)?;
+    let (mut parts, tasks) = Parts::new((&options, shares), first, trusted.clone(), api_server)?;
     parts.leads = leads;
     tasks.start(parts.tables.subscribe(), &mut stages);
     let traced = (parts.router.tracer().clone(), &parts.counters);
@@ -115,6 +118,9 @@ struct Parts {
     readiness: Readiness,
     router: Arc<Router>,
     clients: Arc<ClientCache>,
+    /// What events may hold in memory, whether they come by HTTP or out of queues.
+    budget: Arc<Budget>,
+    shares: Shares,
     senders: Senders,
     delivery: Arc<Delivery<ClientCache>>,
     first: Arc<Resolution>,
@@ -130,13 +136,18 @@ struct Parts {
 impl Parts {
     /// `api_server` issues tokens and takes `EventType`s, if there is one.
     fn new(
-        options: &RunOptions,
+        (options, shares): (&RunOptions, Shares),
         first: Arc<Resolution>,
         (roots, min_version): (SystemRoots, MinVersion),
         api_server: Option<kube::Client>,
     ) -> anyhow::Result<(Self, senders::Tasks)> {
         let counters = Arc::new(Counters::default());
-        let limits = client::Limits { max_reply_bytes: options.limits.max_body_bytes, ..client::Limits::default() };
+        let limits = client::Limits {
+            max_reply_bytes: options.limits.max_body_bytes,
+            max_connections: shares.destinations,
+            max_lookups: shares.lookups,
+            ..client::Limits::default()
+        };
         let clients = ClientCache::new(roots, min_version, limits);
         let clients = Arc::new(clients.counted(Arc::clone(&counters.series.clients)));
         let (senders, tasks) = Senders::new(&clients, &counters, api_server);
@@ -148,7 +159,9 @@ impl Parts {
         };
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
-        let router = Arc::new(router.with_event_types(senders.event_types.clone()));
+        let budget = Budget::new(options.limits.max_buffered_bytes);
+        let router = router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget));
+        let router = Arc::new(router);
         let delivery = Delivery::new(
             Arc::clone(&clients),
             Arc::clone(&router),
@@ -162,15 +175,28 @@ impl Parts {
         let tables = watch::Sender::new(Arc::clone(&first.table));
         let readiness = Readiness::default();
         let leads = None;
-        let parts =
-            Self { counters, readiness, router, clients, senders, delivery, first, min_version, leads, shown, tables };
+        let parts = Self {
+            counters,
+            readiness,
+            router,
+            clients,
+            budget,
+            shares,
+            senders,
+            delivery,
+            first,
+            min_version,
+            leads,
+            shown,
+            tables,
+        };
         Ok((parts, tasks))
     }
 
     /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
     fn storages(&self, options: &RunOptions, stages: &mut Stage) -> anyhow::Result<Storages> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
-        let Some(rabbitmq) = rabbitmq_options(options)? else { return Ok(Storages::new(memory, None)) };
+        let Some(rabbitmq) = rabbitmq_options(options, &self.budget)? else { return Ok(Storages::new(memory, None)) };
         let rabbitmq = Arc::new(RabbitmqBackend::new(rabbitmq, Arc::clone(&self.counters)));
         let (ended, stop) = (Arc::clone(&rabbitmq), stages.answering_stop.clone());
         stages.answering.spawn("rabbitmq", async move {
@@ -237,13 +263,13 @@ impl Parts {
         stages.lingering = Some(served.clone()).filter(|_| options.kubernetes);
         let (http, https) = (listeners.http, listeners.https);
         let gate = (self.readiness.clone(), served);
-        let (limits, counters) = (limits(options), Arc::clone(&self.counters));
+        let (limits, counters) = (limits(options, self.shares), Arc::clone(&self.counters));
         let tracer = self.router.tracer().clone();
         let ports = Ports { http, https, tls, limits, gate, counters, tracer };
         let relay = |parts: &Self| Relay {
             transport: Arc::clone(&parts.clients),
             router: Arc::clone(&parts.router),
-            entrance: entrance(options),
+            entrance: parts.entrance(options),
             timeout: options.limits.delivery_timeout,
             gate: Arc::clone(&parts.senders.gate),
             tokens: Arc::clone(&parts.senders.tokens),
@@ -253,7 +279,7 @@ impl Parts {
         match options.role() {
             Role::Channel => {
                 let gate = Arc::clone(&self.senders.gate);
-                ports.serve(Ingress::new(Arc::clone(&self.router), entrance(options), gate), stages);
+                ports.serve(Ingress::new(Arc::clone(&self.router), self.entrance(options), gate), stages);
             }
             Role::Ingress => {
                 let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
@@ -264,6 +290,18 @@ impl Parts {
         Ok(())
     }
 
+    /// What requests with events go through first.
+    fn entrance(&self, options: &RunOptions) -> Entrance {
+        let intake = Intake {
+            max_bytes: options.limits.max_body_bytes,
+            timeout: options.limits.body_read_timeout,
+            budget: Arc::clone(&self.budget),
+        };
+        let https_when_disabled =
+            if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
+        Entrance::new(intake, https_when_disabled)
+    }
+
     /// Serves operators, by the port and by the socket if there is one.
     fn administer(
         &self,
@@ -271,7 +309,8 @@ impl Parts {
         (port, socket): (TcpListener, Option<OwnerSocket>),
         stages: &mut Stage,
     ) -> anyhow::Result<()> {
-        let limits = Limits { traffic: Arc::clone(&self.counters.series.admin), ..Limits::default() };
+        let traffic = Arc::clone(&self.counters.series.admin);
+        let limits = Limits { max_connections: self.shares.operators, traffic, ..Limits::default() };
         let (stop, door) = (stages.answering_stop.clone(), Arc::new(admin.port(port.local_addr()?)));
         stages.answering.spawn("admin", server::serve(port, None, limits.clone(), door, stop.clone()));
         if let Some(socket) = socket {
@@ -287,7 +326,7 @@ impl Parts {
 }
 
 /// How RabbitMQ is used; `None` without one.
-fn rabbitmq_options(options: &RunOptions) -> anyhow::Result<Option<rabbitmq::Options>> {
+fn rabbitmq_options(options: &RunOptions, budget: &Arc<Budget>) -> anyhow::Result<Option<rabbitmq::Options>> {
     let RabbitmqOptions { access, rabbitmq_queue_type, .. } = &options.rabbitmq;
     let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = access;
     let Some(uri) = rabbitmq_uri else { return Ok(None) };
@@ -302,6 +341,7 @@ fn rabbitmq_options(options: &RunOptions) -> anyhow::Result<Option<rabbitmq::Opt
         concurrency: options.limits.concurrency,
         consumer_timeout: options.rabbitmq.rabbitmq_consumer_timeout,
         patience: options.rabbitmq.rabbitmq_patience,
+        budget: Arc::clone(budget),
         delete_after: options.rabbitmq.rabbitmq_delete_after,
     }))
 }
@@ -313,17 +353,6 @@ fn delivery_options(options: &RunOptions) -> delivery::Options {
         jitter: options.limits.retry_jitter,
         broker_filter_host: Hosts::new(system_namespace, cluster_domain).filter.into(),
     }
-}
-
-fn entrance(options: &RunOptions) -> Entrance {
-    let intake = Intake {
-        max_bytes: options.limits.max_body_bytes,
-        timeout: options.limits.body_read_timeout,
-        budget: Budget::new(options.limits.max_buffered_bytes),
-    };
-    let https_when_disabled =
-        if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
-    Entrance::new(intake, https_when_disabled)
 }
 
 /// The two ports for events.
@@ -353,20 +382,12 @@ impl Ports {
     }
 }
 
-fn limits(options: &RunOptions) -> Limits {
+fn limits(options: &RunOptions, shares: Shares) -> Limits {
     Limits {
-        max_connections: options.limits.max_connections,
+        max_connections: shares.senders,
         max_header_bytes: options.limits.max_header_bytes,
         header_read_timeout: options.limits.header_read_timeout,
         idle_timeout: options.limits.idle_timeout,
         ..Limits::default()
-    }
-}
-
-/// Each connection is a descriptor, and the usual limit is a thousand.
-fn raise_descriptor_limit() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::debug!(limit, "Descriptors"),
-        Err(error) => tracing::warn!(%error, "Could not raise the limit of open files"),
     }
 }

@@ -13,7 +13,7 @@ pub mod policy;
 pub mod token;
 pub mod verifier;
 
-pub use gate::{Credentials, Gate};
+pub use gate::{Credentials, Gate, Sender};
 pub use policy::Denial;
 pub use token::Tokens;
 

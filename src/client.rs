@@ -7,6 +7,7 @@ mod answer;
 mod collector;
 mod connector;
 mod counted;
+mod descriptors;
 mod error;
 mod exchange;
 mod http1;
@@ -33,6 +34,7 @@ use crate::tls::{self, MinVersion, SystemRoots};
 pub use answer::ReplyError;
 pub use collector::Collectors;
 use connector::{Connector, Elsewhere};
+use descriptors::Descriptors;
 pub use error::TransportError;
 pub use exchange::Client;
 use lookup::Lookup;
@@ -92,6 +94,10 @@ pub struct Limits {
     pub max_clients: u64,
     /// Bytes of an answer that carries an event.
     pub max_reply_bytes: usize,
+    /// Connections open at once, of all clients; further ones wait.
+    pub max_connections: usize,
+    /// Names that are looked up at once; further ones wait.
+    pub max_lookups: usize,
 }
 
 impl Default for Limits {
@@ -103,6 +109,8 @@ impl Default for Limits {
             client_idle: Duration::from_secs(600),
             max_clients: 10_000,
             max_reply_bytes: 10 * 1024 * 1024,
+            max_connections: usize::MAX,
+            max_lookups: 768,
         }
     }
 }
@@ -122,6 +130,7 @@ pub struct ClientCache {
     min_version: MinVersion,
     limits: Limits,
     lookup: Lookup,
+    descriptors: Descriptors,
     traffic: Arc<Traffic>,
 }
 
@@ -130,7 +139,8 @@ impl ClientCache {
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinVersion, limits: Limits) -> Self {
         let clients = Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle).build();
-        Self { clients, roots, min_version, limits, lookup: Lookup::default(), traffic: Arc::default() }
+        let (lookup, descriptors) = (Lookup::new(limits.max_lookups), Descriptors::new(limits.max_connections));
+        Self { clients, roots, min_version, limits, lookup, descriptors, traffic: Arc::default() }
     }
 
     /// The same cache; connections and handshakes with destinations are counted here.
@@ -142,8 +152,18 @@ impl ClientCache {
     /// Closes connections that the peer has closed, or that are idle for too long, until told to stop.
     pub async fn tend(self: Arc<Self>, stop: CancellationToken) {
         let mut often = tokio::time::interval(TEND);
-        while stop.run_until_cancelled(often.tick()).await.is_some() {
-            self.sweep();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = often.tick() => self.sweep(),
+                () = self.descriptors.wanted() => self.close_idle(),
+            }
+        }
+    }
+
+    fn close_idle(&self) {
+        for (_, client) in &self.clients {
+            client.close_idle();
         }
     }
 
@@ -208,7 +228,8 @@ impl ClientCache {
         if key.versions == HttpVersions::OnlyHttp1 {
             tls = tls::only_http1(&tls);
         }
-        let connector = Connector::new(tls, key.elsewhere, self.limits.connect_timeout, &self.lookup, &self.traffic);
+        let shared = (&self.lookup, &self.descriptors, &self.traffic);
+        let connector = Connector::new(tls, key.elsewhere, self.limits.connect_timeout, shared);
         Ok(Arc::new(Client::new(connector, &self.limits)))
     }
 

@@ -5,6 +5,7 @@ mod worker;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,6 +17,9 @@ use crate::delivery::{Delivery, Lanes};
 use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, SubscriptionKey};
 use crate::router::{Router, Serving};
 use crate::telemetry::series::ChannelSeries;
+
+/// How often a stop looks whether everything has been delivered.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A table to serve from now on.
 pub struct Change {
@@ -66,8 +70,9 @@ impl<T: Transport> Dispatcher<T> {
         self.lanes.clone()
     }
 
-    /// Applies changes until `stop`, then takes everything off the table and returns when the last event has been
-    /// delivered. Dropping the future abandons what is left.
+    /// Applies changes until `stop`, then returns when the last event has been delivered, with everything off the table.
+    /// Until then what is served stays as it was: requests that have begun are answered by it, and so are replies. Dropping
+    /// the future abandons what is left.
     pub async fn run(mut self, mut changes: mpsc::Receiver<Change>, stop: CancellationToken) {
         loop {
             let change = tokio::select! {
@@ -75,16 +80,29 @@ impl<T: Transport> Dispatcher<T> {
                 () = stop.cancelled() => break,
                 change = changes.recv() => change,
             };
-            let Some(Change { table, applied }) = change else { break };
+            let Some(Change { table, applied }) = change else {
+                stop.cancelled().await;
+                break;
+            };
             self.apply(&table);
             if applied.send(()).is_err() {
                 tracing::debug!("Whoever asked for the table does not wait for it");
             }
         }
         self.backend.close();
+        while self.is_delivering() {
+            tokio::time::sleep(LOOK).await;
+        }
         let nothing = self.router.serving().table.without_channels();
         self.apply(&Arc::new(nothing));
         while self.workers.join_next().await.is_some() {}
+    }
+
+    /// Whether an event that this process holds has not been delivered.
+    fn is_delivering(&self) -> bool {
+        let channels = self.open.values().map(|open| &open.channel);
+        let mut keys = channels.flat_map(|channel| &channel.subscriptions).map(|subscription| &subscription.key);
+        keys.any(|key| self.backend.unfinished(key).is_some_and(|unfinished| unfinished > 0))
     }
 
     /// Serves this table from now on. What is done follows what has changed: a channel that is the same value as before

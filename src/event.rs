@@ -118,6 +118,7 @@ impl Event {
         self.attributes.iter_mut().for_each(Attribute::detach);
         self.content_type = self.content_type.as_ref().map(copied);
         self.forwarded.iter_mut().for_each(|(_, value)| *value = copied(value));
+        self.trace = self.trace.as_deref().map(|trace| Arc::new(trace.detached()));
         if self.data.len() <= COPIED {
             self.data = Bytes::copy_from_slice(&self.data);
         }
@@ -129,6 +130,19 @@ impl Event {
     pub fn with_lease(mut self, lease: Lease) -> Self {
         self.lease = Some(lease);
         self
+    }
+
+    /// Whether something is kept alive by it.
+    #[must_use]
+    pub fn has_lease(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// About how many bytes it has: its data, and the values that stand beside them.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        let attributes: usize = self.attributes.iter().map(|attribute| attribute.value().len()).sum();
+        self.data.len() + attributes + self.forwarded.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 
     /// The same event, of this trace; it is not part of what the event is.

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::auth::{Credentials, Gate};
-use crate::event::{Event, http as binding};
+use crate::budget::PER_ONE_OF_MANY;
+use crate::event::{Event, Lease, http as binding};
 use crate::model::{Channel, Find, Scheme};
 use crate::router::{Router, Serving};
-use crate::server::Handler;
+use crate::server::body::BodyError;
+use crate::server::{Handler, Incoming};
 use entrance::{Entrance, Message};
 use response::Answer;
 
@@ -37,7 +38,7 @@ impl Ingress {
         Self { router, entrance, gate }
     }
 
-    /// The steps of data-plane.md CR-10, in that order.
+    /// The steps of data-plane.md CR-10, in that order, but that nothing large is read of who may not send.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
         self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;
@@ -49,17 +50,36 @@ impl Ingress {
         }
         let access = channel.access.as_ref();
         let credentials = Credentials::of(request.headers(), access);
+        let refused = |denial| Answer::Refused(self.router.refuse(&serving, index, denial));
+        let sender = match self.gate.identify(access, &credentials).await {
+            Ok(sender) => sender,
+            Err(denial) => {
+                let refused = || {
+                    self.gate.count(&denial);
+                    refused(denial)
+                };
+                return Err(self.malformed(request).await.unwrap_or_else(refused));
+            }
+        };
         let events = self.read(request).await?;
-        let admitted = self.gate.admit(access, &credentials, &events).await;
-        admitted.map_err(|denial| Answer::Refused(self.router.refuse(&serving, index, denial)))?;
+        self.gate.authorize(access, &sender, &events).map_err(refused)?;
         self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
         Ok(Answer::Accepted)
     }
 
+    /// What is wrong with a request that is refused anyway, if that can be told at no cost.
+    async fn malformed(&self, request: Request<Incoming>) -> Option<Answer> {
+        let Message { headers, body, .. } = Box::pin(self.entrance.glance(request)).await?;
+        binding::decode(headers, body).err().map(Answer::NotAnEvent)
+    }
+
     /// Reads the request's events. Their share of the memory budget lasts as long as they do.
     async fn read(&self, request: Request<Incoming>) -> Result<Vec<Event>, Answer> {
-        let Message { headers, body, lease } = self.entrance.read(request).await.map_err(Answer::Body)?;
+        let Message { headers, body, mut share } = self.entrance.read(request).await.map_err(Answer::Body)?;
         let events = binding::decode(headers, body).map_err(Answer::NotAnEvent)?;
+        let many = share.bytes() + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
+        share.grow_to(many).map_err(|_exhausted| Answer::Body(BodyError::OverBudget))?;
+        let lease: Lease = Arc::new(share);
         Ok(events.into_iter().map(|event| event.with_lease(Arc::clone(&lease))).collect())
     }
 }

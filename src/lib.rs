@@ -12,7 +12,7 @@
 //! - [`event_type`] describes to the cluster what events there are.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
-//! - [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
+//! - [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
 //!
 //! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists for the binary, its
@@ -24,6 +24,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod budget;
 pub mod channel;
 pub mod cli;
 pub mod client;

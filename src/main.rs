@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 
 /// Exit code of a command line that cannot be carried out.
 const USAGE: u8 = 2;
+/// Threads for what waits: look-ups of names, which are bounded on their own to fewer, and files.
+const BLOCKING: usize = 1024;
 /// What is logged where nothing says so.
 const INFO: &str = "info";
 
@@ -34,8 +36,13 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error, ExitCode::from(USAGE)),
     };
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(cli.command, log)),
+    match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(cli.command, log));
+            // Names that are being looked up, for which nobody waits any more, do not keep the process.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => fail(&format!("no runtime: {error}"), ExitCode::FAILURE),
     }
 }

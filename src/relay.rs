@@ -19,14 +19,15 @@ use http_body_util::Full;
 use tokio::time::Instant;
 
 use crate::auth::token::TokenError;
-use crate::auth::{Credentials, Denial, Gate, Tokens};
+use crate::auth::{Credentials, Denial, Gate, Sender, Tokens};
 use crate::channel;
 use crate::client::{self, Transport, TransportError};
 use crate::event::{Event, knative};
 use crate::event_type::EventTypes;
-use crate::ingress::entrance::Entrance;
+use crate::ingress::entrance::{Entrance, Message};
 use crate::model::{Access, Addressable, Format, Scheme, ServiceAccount};
 use crate::router::Router;
+use crate::server::Incoming;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::{OfScheme, Relayed};
 use crate::telemetry::traced;
@@ -78,10 +79,27 @@ impl<T: Transport> Relay<T> {
             .into_response(allow)
     }
 
+    /// Who sends, if there is anything that they may send. It is asked before a request is read.
+    async fn identify(&self, access: Option<&Access>, headers: &HeaderMap) -> Result<Sender, Denial> {
+        let credentials = Credentials::of(headers, access);
+        self.gate.identify(access, &credentials).await
+    }
+
+    /// Refuses who may not send.
+    fn refuse(&self, denial: &Denial) -> Answer {
+        self.gate.count(denial);
+        denied(denial)
+    }
+
     /// Lets in an event whose sender may send it.
-    async fn admit(&self, access: Option<&Access>, credentials: &Credentials, event: &Event) -> Result<(), Answer> {
-        let admitted = self.gate.admit(access, credentials, std::slice::from_ref(event)).await;
-        admitted.map_err(|denial| denied(&denial))
+    fn authorize(&self, access: Option<&Access>, sender: &Sender, event: &Event) -> Result<(), Answer> {
+        let authorized = self.gate.authorize(access, sender, std::slice::from_ref(event));
+        authorized.map_err(|denial| denied(&denial))
+    }
+
+    /// What is wrong with a request that is refused anyway, if that can be told at no cost.
+    async fn malformed(&self, request: Request<Incoming>, decode: Decode) -> Option<Answer> {
+        decode(Box::pin(self.entrance.glance(request)).await?).err()
     }
 
     /// Sends an event once, with a token if the destination wants one. Without one that is to be had, it is not sent.
@@ -104,6 +122,9 @@ impl<T: Transport> Relay<T> {
         Ok(sent?)
     }
 }
+
+/// How a request is read as an event.
+type Decode = fn(Message) -> Result<Event, Answer>;
 
 /// What is counted of the events that came by this scheme.
 fn of_scheme(relayed: &Relayed, scheme: Scheme) -> &OfScheme {

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::auth::policy::{self, Denial, Inside};
+use crate::budget::{Budget, PER_EVENT};
 use crate::channel::{PublishError, Publisher, counted};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypes;
@@ -117,6 +118,8 @@ pub struct Router {
     counters: Arc<Counters>,
     event_types: EventTypes,
     tracer: Tracer,
+    /// What replies hold in memory is counted here.
+    budget: Option<Arc<Budget>>,
 }
 
 impl Router {
@@ -124,7 +127,14 @@ impl Router {
     #[must_use]
     pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
         let event_types = EventTypes::default();
-        Self { serving: ArcSwap::from_pointee(serving), max_ttl, counters, event_types, tracer: Tracer::default() }
+        Self {
+            serving: ArcSwap::from_pointee(serving),
+            max_ttl,
+            counters,
+            event_types,
+            tracer: Tracer::default(),
+            budget: None,
+        }
     }
 
     /// The same router; `EventType`s are made of what it accepts, where that is wanted.
@@ -137,6 +147,12 @@ impl Router {
     #[must_use]
     pub fn with_tracer(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
+    }
+
+    /// The same router; what replies hold in memory that it takes is counted there.
+    #[must_use]
+    pub fn with_budget(self, budget: Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     /// What traces events.
@@ -219,7 +235,19 @@ impl Router {
         let (index, channel) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
         policy::admit_inside(channel.access.as_ref(), inside, &event)
             .map_err(|denial| self.refuse(&serving, index, denial))?;
-        self.accept(&serving, index, vec![event]).await
+        self.accept(&serving, index, vec![self.counted(event)]).await
+    }
+
+    /// An event that came from inside, counted: it is there already and would be lost if it were refused, so that senders
+    /// are, who can send again.
+    fn counted(&self, event: Event) -> Event {
+        match &self.budget {
+            Some(budget) if !event.has_lease() => {
+                let share = budget.share().and(PER_EVENT + event.length());
+                event.with_lease(Arc::new(share))
+            }
+            _ => event,
+        }
     }
 
     /// Refuses events for the channel at `index`, whose sender may not send them.

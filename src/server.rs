@@ -4,7 +4,10 @@
 
 pub mod body;
 mod connection;
+mod incoming;
+mod linger;
 pub mod socket;
+mod target;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -12,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{Request, Response};
+use futures_util::{FutureExt, StreamExt};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use http_body::Body;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -29,12 +33,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::Scheme;
 use crate::telemetry::series::Traffic;
-use connection::{Activity, Expired, Watched};
+use connection::{Activity, Expired, Left, Watched};
+pub use incoming::Incoming;
 
 /// How long accepting pauses when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection that is asked to close may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection without a request under way is kept at a stop: its next one may be on the way already.
+const STOP_GRACE: Duration = Duration::from_millis(400);
+/// What is left of a body that nobody reads may be so long for its connection to be used again: it is likely to be there.
+const LEFT_OVER: u64 = 64 * 1024;
 
 /// Answers requests. It is called on the connection's task: when the peer hangs up, the future is dropped.
 pub trait Handler: Send + Sync + 'static {
@@ -78,7 +87,16 @@ struct Listener<H> {
     limits: Limits,
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
+    /// What is left of the connections that may be open; `None` on a socket of the file system, which has no limit.
+    slots: Option<Arc<Semaphore>>,
     stop: CancellationToken,
+}
+
+impl<H> Listener<H> {
+    /// Whether others may be waiting for a connection.
+    fn is_crowded(&self) -> bool {
+        self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)
+    }
 }
 
 /// Accepts connections until `stop`, then closes the listener, lets running requests finish and returns when the last
@@ -92,13 +110,19 @@ pub async fn serve<H: Handler>(
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let http = protocol(&limits);
-    let shared = Arc::new(Listener { handler, limits, tls: tls.map(TlsAcceptor::from), http, stop });
+    let tls = tls.map(TlsAcceptor::from);
+    let shared = Arc::new(Listener { handler, limits, tls, http, slots: Some(Arc::clone(&slots)), stop });
     let mut connections = JoinSet::new();
     while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
         while connections.try_join_next().is_some() {}
         if slots.available_permits() == 0 {
             tracing::debug!("As many connections are open as --max-connections allows, further ones wait");
         }
+        connections.spawn(connect(stream, slot, Arc::clone(&shared)));
+    }
+    // Whoever was connected by the system before now has sent a request, perhaps, and would be reset.
+    while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
         connections.spawn(connect(stream, slot, Arc::clone(&shared)));
     }
     drop(listener);
@@ -177,43 +201,86 @@ async fn converse<H: Handler, S>(stream: S, scheme: Scheme, activity: Activity, 
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Arc::new(activity);
-    let service = {
-        let (activity, handler) = (Arc::clone(&activity), Arc::clone(&listener.handler));
-        service_fn(move |request: Request<Incoming>| {
-            let (busy, handler) = (Activity::begin(&activity, request.version()), Arc::clone(&handler));
-            async move {
-                let response = handler.handle(request, scheme).await;
-                drop(busy);
-                Ok::<_, Infallible>(response)
-            }
-        })
+    let (activity, left) = (Arc::new(activity), Left::default());
+    exchange(Watched::new(stream, Arc::clone(&activity), Arc::clone(&left)), scheme, &activity, &listener).await;
+    if let Some(stream) = connection::take(&left) {
+        Box::pin(linger::linger(stream, &listener.stop)).await;
+    }
+}
+
+/// Answers one request.
+async fn respond<H: Handler>(
+    request: Request<hyper::body::Incoming>,
+    scheme: Scheme,
+    activity: Arc<Activity>,
+    listener: Arc<Listener<H>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let version = request.version();
+    let busy = Activity::begin(&activity, version);
+    let is_long = request.body().size_hint().exact().is_none_or(|bytes| bytes > LEFT_OVER);
+    let request = request.map(|body| Incoming::new(body, version, &activity));
+    let mut response = match target::answer(&request) {
+        Some(response) => response,
+        None => listener.handler.handle(request, scheme).await,
     };
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
-    let mut connection = std::pin::pin!(listener.http.serve_connection(io, service));
-    let interruption = |stop| interruption(stop, &activity, &listener.limits);
+    // Whoever keeps a connection while others wait for one gives it up with an answer, so that all have their turn.
+    let is_last = listener.stop.is_cancelled() || listener.is_crowded() || (is_long && activity.is_unread());
+    if version < Version::HTTP_2 && is_last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    drop(busy);
+    Ok(response)
+}
+
+/// Answers the requests of one connection.
+async fn exchange<H: Handler, S>(
+    stream: Watched<S>,
+    scheme: Scheme,
+    activity: &Arc<Activity>,
+    listener: &Arc<Listener<H>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| respond(request, scheme, Arc::clone(activity), Arc::clone(listener)));
+    let mut connection = std::pin::pin!(listener.http.serve_connection(TokioIo::new(stream), service));
+    let interruption = |stop| interruption(stop, activity, &listener.limits);
     // Polled when it has woken, not whenever the connection has: what it waits for is shared by all connections.
     let mut interruptions = FuturesUnordered::from_iter([interruption(Some(&listener.stop))]);
-    let mut closing = false;
+    let (mut is_told, mut is_stopping) = (false, false);
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(error, "Connection ended");
+                    if !activity.is_multiplexed() {
+                        // It may still be sending what was not understood.
+                        activity.set_unread();
+                    }
                 }
                 return;
             }
             Some(interrupted) = interruptions.next() => {
                 match interrupted {
                     Interruption::Expired(Expired::Head) => return,
-                    Interruption::Expired(Expired::Idle) if closing => return,
-                    Interruption::Expired(Expired::Idle) => activity.close_by(CLOSE_LIMIT),
-                    Interruption::Stop => {}
+                    Interruption::Expired(Expired::Idle) if is_told => return,
+                    Interruption::Expired(Expired::Idle) => {
+                        activity.close_by(if is_stopping { STOP_GRACE } else { CLOSE_LIMIT });
+                        is_told = true;
+                    }
+                    Interruption::Stop => {
+                        activity.stop();
+                        if is_told {
+                            activity.close_by(STOP_GRACE);
+                        }
+                        // Over HTTP/1.1 the next answer says so.
+                        (is_told, is_stopping) = (is_told || activity.is_multiplexed(), true);
+                    }
                 }
-                closing = true;
-                connection.as_mut().graceful_shutdown();
-                interruptions.push(interruption(None));
+                if is_told {
+                    connection.as_mut().graceful_shutdown();
+                }
+                interruptions.push(interruption((!is_stopping).then_some(&listener.stop)));
             }
         }
     }
@@ -227,7 +294,7 @@ enum Interruption {
     Expired(Expired),
 }
 
-/// The next reason to close a connection. One that is being closed already does not ask for a stop.
+/// The next reason to close a connection. One that has been told of a stop does not ask for it again.
 async fn interruption(stop: Option<&CancellationToken>, activity: &Activity, limits: &Limits) -> Interruption {
     let stopped = async {
         match stop {

@@ -64,6 +64,7 @@ struct State {
     started: AtomicBool,
     was_ready: AtomicBool,
     stopping: AtomicBool,
+    is_over: AtomicBool,
     needs: RwLock<Vec<Question>>,
     remarks: RwLock<Vec<Question>>,
 }
@@ -96,6 +97,17 @@ impl Readiness {
     /// The process is about to stop.
     pub fn stopping(&self) {
         self.0.stopping.store(true, Ordering::Release);
+    }
+
+    /// The process ends now: nobody is there any more for what would come.
+    pub fn over(&self) {
+        self.0.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether the process ends now.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_over.load(Ordering::Acquire)
     }
 
     /// Whether there is no configuration yet.

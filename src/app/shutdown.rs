@@ -72,6 +72,7 @@ impl Stage {
         readiness.stopping();
         self.leaving.cancel();
         let in_time = self.drain(&mut signals, limit).await;
+        readiness.over();
         self.end(counters).await;
         let left = counters.abandoned.get() + counters.unfinished();
         if left > 0 {

@@ -69,34 +69,47 @@ impl Gate {
         Self { keys, counters }
     }
 
-    /// Whether the sender of these events may send all of them. Free where nothing is asked for.
+    /// Who sends, if there is anything at all that they may send here. Free where nothing is asked for. It is asked before
+    /// events are read, so that nobody who may not send takes memory; who refuses for that has it [counted](Self::count).
     ///
     /// # Errors
-    /// If it may not, or that cannot be told.
-    pub async fn admit(
-        &self,
-        access: Option<&Access>,
-        credentials: &Credentials,
-        events: &[Event],
-    ) -> Result<(), Denial> {
-        let Some(access) = access else { return Ok(()) };
-        let admitted = Box::pin(self.decide(access, credentials, events)).await;
-        match &admitted {
-            Ok(()) => {}
-            Err(Denial::Unauthenticated(_)) => self.counters.unauthenticated.increment(),
-            Err(Denial::Forbidden { .. }) => self.counters.forbidden.increment(),
-            Err(Denial::Unknown(_) | Denial::Absent(_) | Denial::Unavailable(_)) => {
-                self.counters.undecidable.increment()
-            }
-        }
-        admitted
+    /// If they prove nothing, or may send nothing, or that cannot be told.
+    pub async fn identify(&self, access: Option<&Access>, credentials: &Credentials) -> Result<Sender, Denial> {
+        let Some(access) = access else { return Ok(Sender::default()) };
+        Box::pin(self.verify(access, credentials)).await
     }
 
-    async fn decide(&self, access: &Access, credentials: &Credentials, events: &[Event]) -> Result<(), Denial> {
+    async fn verify(&self, access: &Access, credentials: &Credentials) -> Result<Sender, Denial> {
         let token = credentials.token()?;
         let subject = verifier::verify(&self.keys, &access.oidc, token, &access.audience).await?;
-        policy::authorize(access, &subject, events)
+        policy::authorize_any(access, &subject)?;
+        Ok(Sender { subject: Some(subject) })
     }
+
+    /// Whether who was identified may send all of these events.
+    ///
+    /// # Errors
+    /// If they may not.
+    pub fn authorize(&self, access: Option<&Access>, sender: &Sender, events: &[Event]) -> Result<(), Denial> {
+        let (Some(access), Some(subject)) = (access, &sender.subject) else { return Ok(()) };
+        policy::authorize(access, subject, events).inspect_err(|denial| self.count(denial))
+    }
+
+    /// Counts that somebody was refused.
+    pub fn count(&self, denial: &Denial) {
+        match denial {
+            Denial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
+            Denial::Forbidden { .. } => self.counters.forbidden.increment(),
+            Denial::Unknown(_) | Denial::Absent(_) | Denial::Unavailable(_) => self.counters.undecidable.increment(),
+        }
+    }
+}
+
+/// Who sends.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// Nobody in particular where nothing is asked for.
+    subject: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -54,10 +54,10 @@ impl Denial {
 pub fn authorize(access: &Access, subject: &str, events: &[Event]) -> Result<(), Denial> {
     let (allowed, remedy) = match &access.rule {
         Rule::Default(mode, namespace) => by_mode(*mode, namespace, subject),
-        Rule::Policies(policies) => (
-            events.iter().all(|event| any_allows(policies, subject, event)),
-            "add it to an EventPolicy of this address, or check the filters there",
-        ),
+        Rule::Policies(policies) => {
+            let allowed = events.iter().all(|event| any_allows(policies, subject, event));
+            return if allowed { Ok(()) } else { Err(by_policies(subject)) };
+        }
         Rule::Only(expected) => (subject == expected, "only the channel of this trigger may"),
         Rule::Unknown(reason) => return Err(Denial::Unknown(reason.clone())),
         Rule::Absent(reason) => return Err(Denial::Absent(reason.clone())),
@@ -65,11 +65,29 @@ pub fn authorize(access: &Access, subject: &str, events: &[Event]) -> Result<(),
     if allowed { Ok(()) } else { Err(Denial::Forbidden { subject: subject.to_owned(), remedy }) }
 }
 
+/// Whether there is any event that a subject may send whose token is good.
+///
+/// # Errors
+/// If there is none, whatever it sends, or the rule is not known.
+pub fn authorize_any(access: &Access, subject: &str) -> Result<(), Denial> {
+    let Rule::Policies(policies) = &access.rule else { return authorize(access, subject, &[]) };
+    if policies.iter().any(|policy| is_for(policy, subject)) { Ok(()) } else { Err(by_policies(subject)) }
+}
+
+fn by_policies(subject: &str) -> Denial {
+    Denial::Forbidden {
+        subject: subject.to_owned(),
+        remedy: "add it to an EventPolicy of this address, or check the filters there",
+    }
+}
+
+fn is_for(policy: &Policy, subject: &str) -> bool {
+    policy.subjects.iter().any(|allowed| allowed.matches(subject))
+}
+
 /// Whether one policy allows it: all are asked, so that their names do not matter (contrast gaps.md G-52).
 fn any_allows(policies: &[Arc<Policy>], subject: &str, event: &Event) -> bool {
-    policies
-        .iter()
-        .any(|policy| policy.subjects.iter().any(|allowed| allowed.matches(subject)) && policy.filter.matches(event))
+    policies.iter().any(|policy| is_for(policy, subject) && policy.filter.matches(event))
 }
 
 /// AU-11.

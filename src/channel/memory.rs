@@ -100,14 +100,22 @@ impl Queue {
         (Self { key, capacity, load, messages }, consumer)
     }
 
-    /// Takes a place, or tells that there is none.
+    /// Takes a place, or tells that there is none, or that nobody would take what is put there.
     fn reserve(&self) -> Result<Place, PublishError> {
+        if self.messages.is_closed() {
+            return Err(no_worker());
+        }
         let place = Place(Arc::clone(&self.load));
         if self.load.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             return Err(PublishError::Full { subscription: self.key.clone() });
         }
         Ok(place)
     }
+}
+
+/// The worker of a queue has been stopped.
+fn no_worker() -> PublishError {
+    PublishError::Unavailable("this process is stopping".to_owned())
 }
 
 /// A place in a queue, given back when it is dropped.
@@ -160,19 +168,23 @@ impl MemoryPublisher {
     }
 
     /// Enqueues what has a place; the receipt tells how it ends, if the channel waits for that.
-    fn enqueue(&self, reserved: Vec<Reserved<'_>>) -> Option<Arc<Receipt>> {
+    fn enqueue(&self, reserved: Vec<Reserved<'_>>) -> Result<Option<Arc<Receipt>>, PublishError> {
+        let mut enqueued = Ok(());
         let receipt = (self.acknowledge == Acknowledge::AfterDelivery).then(|| Receipt::new(reserved.len()));
         for Reserved { queue, event, place } in reserved {
             self.counters.enqueue(&place.0.series);
             let ticket = Ticket { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), place };
+            let message = Message::new(Arc::clone(event), Progress::default(), super::Ticket::Memory(ticket));
             // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
-            drop(queue.messages.try_send(Message::new(
-                Arc::clone(event),
-                Progress::default(),
-                super::Ticket::Memory(ticket),
-            )));
+            if queue.messages.try_send(message).is_err() {
+                enqueued = Err(no_worker());
+            }
         }
-        receipt
+        match receipt {
+            // It knows of that, too.
+            Some(receipt) => Ok(Some(receipt)),
+            None => enqueued.map(|()| None),
+        }
     }
 }
 
@@ -184,7 +196,7 @@ impl Publisher for MemoryPublisher {
                 self.counters.unrouted.add(events.len() as u64);
                 return Ok(());
             }
-            match self.enqueue(reserved) {
+            match self.enqueue(reserved)? {
                 Some(receipt) => receipt.wait().await,
                 None => Ok(()),
             }

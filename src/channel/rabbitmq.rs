@@ -11,9 +11,11 @@ mod consumer;
 mod farewell;
 mod health;
 mod hold;
+mod intake;
 mod message;
 mod names;
 mod outbox;
+mod pace;
 pub mod parking;
 mod publication;
 mod publisher;
@@ -32,7 +34,7 @@ mod ticket;
 mod topology;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ChannelBackend, Deferral, Opened, counted, trouble};
+use crate::budget::Budget;
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
@@ -83,6 +86,8 @@ pub struct Options {
     pub patience: Duration,
     /// RabbitMQ's consumer timeout, as it is known. A shorter one is learnt from RabbitMQ.
     pub consumer_timeout: Duration,
+    /// What events may hold in memory.
+    pub budget: Arc<Budget>,
     /// How long the queue of a subscription that is gone is kept; `None` keeps it for ever.
     pub delete_after: Option<Duration>,
 }
@@ -100,7 +105,10 @@ impl Options {
 #[derive(Debug)]
 struct Queue {
     place: Place,
+    /// Messages that are asked for at once, at most.
     prefetch: u16,
+    /// Messages that are asked for now.
+    window_open: AtomicU16,
     health: QueueHealth,
     way: QueueWay,
     /// Messages of this process on their way into it.
@@ -164,7 +172,7 @@ impl Queue {
     fn room(&self) -> usize {
         let unsettled = self.unsettled.load(Ordering::Acquire);
         match self.place.order {
-            Order::Unordered => usize::from(self.prefetch).saturating_sub(unsettled),
+            Order::Unordered => usize::from(self.window_open.load(Ordering::Acquire)).saturating_sub(unsettled),
             Order::Ordered => usize::from(unsettled == 0),
         }
     }
@@ -285,6 +293,7 @@ impl RabbitmqBackend {
         let (messages, consumer) = mpsc::channel(HANDED_OVER);
         let queue = Arc::new(Queue {
             prefetch: self.shared.options.prefetch_for(place.order),
+            window_open: AtomicU16::new(0),
             place,
             health: QueueHealth::default(),
             way: QueueWay::default(),

@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tower_service::Service;
 
 use super::counted::Counted;
+use super::descriptors::Descriptors;
 use super::error;
 use super::lookup::Lookup;
 use crate::telemetry::series::Traffic;
@@ -73,6 +74,7 @@ pub(super) struct Connector {
     make: Make,
     elsewhere: Option<Elsewhere>,
     limit: Duration,
+    descriptors: Descriptors,
     traffic: Arc<Traffic>,
 }
 
@@ -95,13 +97,12 @@ impl Make {
 
 impl Connector {
     /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`, to where `lookup` finds
-    /// hosts; counted in `traffic`.
+    /// hosts, while there are `descriptors`; counted in `traffic`.
     pub(super) fn new(
         tls: ClientConfig,
         elsewhere: Option<Elsewhere>,
         limit: Duration,
-        lookup: &Lookup,
-        traffic: &Arc<Traffic>,
+        (lookup, descriptors, traffic): (&Lookup, &Descriptors, &Arc<Traffic>),
     ) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(lookup.clone());
         tcp.enforce_http(false);
@@ -115,7 +116,15 @@ impl Connector {
         };
         let make = Make { tcp, tls: Arc::new(tls), name };
         let https = make.https(Arc::clone(&make.tls));
-        Self { https, http1: OnceLock::new(), make, elsewhere, limit, traffic: Arc::clone(traffic) }
+        Self {
+            https,
+            http1: OnceLock::new(),
+            make,
+            elsewhere,
+            limit,
+            descriptors: descriptors.clone(),
+            traffic: Arc::clone(traffic),
+        }
     }
 
     fn offering(&self, protocols: Protocols) -> HttpsConnector<HttpConnector<Lookup>> {
@@ -132,9 +141,10 @@ impl Connector {
             Some(elsewhere) => elsewhere.place(uri)?,
             None => uri,
         };
+        let descriptor = self.descriptors.take().await;
         let connecting = self.offering(protocols).call(place);
         match tokio::time::timeout(self.limit, connecting).await {
-            Ok(Ok(stream)) => Ok(Counted::new(stream, traffic)),
+            Ok(Ok(stream)) => Ok(Counted::new(stream, descriptor, traffic)),
             Ok(Err(error)) => {
                 if error::is_tls(&*error) {
                     traffic.handshakes_failed.increment();

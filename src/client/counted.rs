@@ -9,6 +9,7 @@ use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
@@ -21,11 +22,17 @@ pub(super) struct Counted {
     /// What is encrypted is on the heap, since it is some twenty times as large.
     stream: Either<TcpStream, Box<TlsStream<TokioIo<Tcp>>>>,
     traffic: Arc<Traffic>,
+    /// Given back when it is closed.
+    _descriptor: Option<OwnedSemaphorePermit>,
 }
 
 impl Counted {
     /// Counts a connection that was made.
-    pub(super) fn new(stream: MaybeHttpsStream<Tcp>, traffic: &Arc<Traffic>) -> Self {
+    pub(super) fn new(
+        stream: MaybeHttpsStream<Tcp>,
+        descriptor: Option<OwnedSemaphorePermit>,
+        traffic: &Arc<Traffic>,
+    ) -> Self {
         traffic.accepted.increment();
         traffic.open.add(1);
         let stream = match stream {
@@ -35,7 +42,7 @@ impl Counted {
                 Either::Right(Box::new(tls.into_inner()))
             }
         };
-        Self { stream, traffic: Arc::clone(traffic) }
+        Self { stream, traffic: Arc::clone(traffic), _descriptor: descriptor }
     }
 
     /// Whether both sides agreed to speak HTTP/2.

@@ -53,6 +53,11 @@ impl Client {
         self.0.sweep();
     }
 
+    /// Closes connections that nobody uses.
+    pub(super) fn close_idle(&self) {
+        self.0.close_idle();
+    }
+
     /// The answer to the request that is made, after the redirects that are followed.
     pub(super) async fn send(
         &self,

@@ -3,7 +3,8 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http2};
@@ -13,6 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::KEEP_ALIVE;
 use super::counted::Counted;
 use super::error::Failure;
+
+/// Fields whose values are ours, the same in each request.
+const CONSTANT: [HeaderName; 3] =
+    [USER_AGENT, HeaderName::from_static("prefer"), HeaderName::from_static("ce-specversion")];
 
 /// Where requests are handed in. Clones share the connection, which ends after the last of them.
 pub(super) type Connection = http2::SendRequest<Full<Bytes>>;
@@ -29,6 +34,8 @@ pub(super) async fn handshake(stream: Counted) -> hyper::Result<Connection> {
     let mut builder = http2::Builder::new(executor.clone());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
     builder.max_header_list_size(MAX_HEAD);
+    // What a peer would have remembered holds the buffer that it came in, for as long as the connection lives.
+    builder.header_table_size(0);
     let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
     // What ends the connection is told to its requests.
     executor.execute(async move { drop(driver.await) });
@@ -40,7 +47,19 @@ pub(super) fn begin(
     mut connection: Connection,
     request: Request<Bytes>,
 ) -> impl Future<Output = Result<Response<Incoming>, Unsent>> {
-    connection.try_send_request(request.map(Full::new))
+    let mut request = request.map(Full::new);
+    remember_constants_only(request.headers_mut());
+    connection.try_send_request(request)
+}
+
+/// Keeps what differs from request to request out of the table of fields that a connection remembers (RFC 7541, 2.3.2). It
+/// would drive out what does not, and each value would hold the buffer that its event was read into.
+fn remember_constants_only(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if !CONSTANT.contains(name) {
+            value.set_sensitive(true);
+        }
+    }
 }
 
 /// The head of the answer.

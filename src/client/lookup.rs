@@ -1,35 +1,167 @@
 //! Names to addresses: one question for all connections that are opened to a host at about the same time, in whichever
-//! client. A burst of events to a host that is new would else ask as often, on a thread each.
+//! client. The system answers on a thread each, for which there is no way to be called back: so many are asked at once, one
+//! for each host, and hosts that let themselves be waited for are few among them.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::Name;
 use moka::future::Cache;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tower_service::Service;
 
 /// How long an answer is used.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long an answer is used while there is no newer one, and how long that is waited for.
+const STALE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Answers kept at most.
 const MAX_ANSWERS: u64 = 10_000;
+/// A question that takes longer than this is one of the slow ones from the next time on.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long that is remembered.
+const SLOW_FOR: Duration = Duration::from_secs(600);
+/// Of the questions that may be asked at once, the part that slow hosts may have.
+const SLOW_PART: usize = 8;
+/// Questions that may be asked at once where nothing else says so.
+#[cfg(test)]
+const SOME: usize = 16;
+
+type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+type Resolve = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Asks the system. Clones share the answers; failures are not kept.
-#[derive(Clone, Debug)]
-pub(super) struct Lookup {
+#[derive(Clone)]
+pub(super) struct Lookup(Arc<Inner>);
+
+struct Inner {
+    resolve: Box<Resolve>,
+    /// What is used, and what is used in need.
     answers: Cache<Name, Arc<[SocketAddr]>>,
-    turn: Arc<AtomicUsize>,
+    stale: Cache<Name, Arc<[SocketAddr]>>,
+    /// Who took long the last time.
+    slow: Cache<Name, ()>,
+    /// Questions that are asked now.
+    asking: Mutex<HashMap<Name, watch::Receiver<Option<Answer>>>>,
+    /// For how many there is room, of slow hosts and of others.
+    for_slow: Arc<Semaphore>,
+    for_others: Arc<Semaphore>,
+    turn: AtomicUsize,
 }
 
-impl Default for Lookup {
-    fn default() -> Self {
-        let answers = Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(FRESH).build();
-        Self { answers, turn: Arc::default() }
+impl Lookup {
+    /// One that asks the system so many questions at once at most.
+    pub(super) fn new(questions: usize) -> Self {
+        Self::by(|host| (host, 0).to_socket_addrs().map(Iterator::collect), questions)
+    }
+
+    fn by(resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static, questions: usize) -> Self {
+        let cache = |time| Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(time).build();
+        let slow = (questions / SLOW_PART).max(1);
+        Self(Arc::new(Inner {
+            resolve: Box::new(resolve),
+            answers: cache(FRESH),
+            stale: cache(STALE),
+            slow: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(SLOW_FOR).build(),
+            asking: Mutex::default(),
+            for_slow: Arc::new(Semaphore::new(slow)),
+            for_others: Arc::new(Semaphore::new(questions.saturating_sub(slow).max(1))),
+            turn: AtomicUsize::new(0),
+        }))
+    }
+
+    async fn find(&self, name: Name) -> Answer {
+        if let Some(answer) = self.0.answers.get(&name).await {
+            return Ok(answer);
+        }
+        let Some(stale) = self.0.stale.get(&name).await else { return self.ask(name).await };
+        match tokio::time::timeout(PATIENCE, self.ask(name)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Ok(stale),
+        }
+    }
+
+    /// Asks, or waits for who asks. The question goes on when nobody waits for it any more.
+    async fn ask(&self, name: Name) -> Answer {
+        let lane = if self.0.slow.contains_key(&name) { &self.0.for_slow } else { &self.0.for_others };
+        let known = || self.asking().get(&name).cloned();
+        let asked = match known() {
+            Some(asked) => asked,
+            None => {
+                let permit = Arc::clone(lane).acquire_owned().await.map_err(io::Error::other)?;
+                let mut asking = self.asking();
+                match asking.get(&name).cloned() {
+                    Some(asked) => asked,
+                    None => {
+                        let (told, asked) = watch::channel(None);
+                        asking.insert(name.clone(), asked.clone());
+                        drop(asking);
+                        let question = Question { lookup: self.clone(), name, told };
+                        tokio::task::spawn_blocking(move || {
+                            question.put();
+                            drop(permit);
+                        });
+                        asked
+                    }
+                }
+            }
+        };
+        self.told(asked).await
+    }
+
+    async fn told(&self, mut asked: watch::Receiver<Option<Answer>>) -> Answer {
+        let told = asked.wait_for(Option::is_some).await.map(|told| told.clone());
+        told.ok().flatten().unwrap_or_else(|| Err(Arc::new(io::Error::other("the question was given up"))))
+    }
+
+    fn asking(&self) -> MutexGuard<'_, HashMap<Name, watch::Receiver<Option<Answer>>>> {
+        self.0.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question to the system.
+struct Question {
+    lookup: Lookup,
+    name: Name,
+    told: watch::Sender<Option<Answer>>,
+}
+
+impl Question {
+    /// Asks, on a thread that may wait.
+    fn put(self) {
+        let Inner { resolve, answers, stale, slow, .. } = &*self.lookup.0;
+        let started = Instant::now();
+        let answer = resolve(self.name.as_str()).map(Arc::from).map_err(Arc::new);
+        let later = async {
+            if started.elapsed() > SLOW {
+                slow.insert(self.name.clone(), ()).await;
+            } else {
+                slow.invalidate(&self.name).await;
+            }
+            if let Ok(answer) = &answer {
+                answers.insert(self.name.clone(), Arc::clone(answer)).await;
+                stale.insert(self.name.clone(), Arc::clone(answer)).await;
+            }
+        };
+        // What the caches do here never waits.
+        if later.now_or_never().is_none() {
+            tracing::debug!("An answer was not kept");
+        }
+        self.told.send_replace(Some(answer));
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.lookup.asking().remove(&self.name);
     }
 }
 
@@ -43,17 +175,9 @@ impl Service<Name> for Lookup {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (answers, turn) = (self.answers.clone(), self.turn.fetch_add(1, Ordering::Relaxed));
-        async move {
-            let answer = answers.try_get_with(name.clone(), ask(name)).await?;
-            Ok(in_turn(&answer, turn).into_iter())
-        }
-        .boxed()
+        let (lookup, turn) = (self.clone(), self.0.turn.fetch_add(1, Ordering::Relaxed));
+        async move { Ok(in_turn(&lookup.find(name).await?, turn).into_iter()) }.boxed()
     }
-}
-
-async fn ask(name: Name) -> io::Result<Arc<[SocketAddr]>> {
-    Ok(GaiResolver::new().call(name).await?.collect())
 }
 
 /// Those who share an answer do not all begin with its first address, but with the next one of the family that comes
@@ -89,17 +213,77 @@ mod tests {
         assert_eq!(in_turn(&[], 3), []);
     }
 
+    fn name(name: &str) -> Name {
+        name.parse().expect("a name")
+    }
+
     #[tokio::test]
     async fn an_answer_is_kept_and_a_failure_is_told_to_all() {
-        let lookup = Lookup::default();
-        let name = |name: &str| name.parse::<Name>().expect("a name");
+        let lookup = Lookup::new(SOME);
         let failed = join_all((0..3).map(|_| lookup.clone().call(name("no such host.invalid")))).await;
         assert!(failed.into_iter().all(|failed| failed.is_err()), "there is no such host");
-        lookup.answers.run_pending_tasks().await;
-        assert_eq!(lookup.answers.entry_count(), 0, "a failure is not kept");
+        lookup.0.answers.run_pending_tasks().await;
+        assert_eq!(lookup.0.answers.entry_count(), 0, "a failure is not kept");
         let found = join_all((0..100).map(|_| lookup.clone().call(name("localhost")))).await;
         assert!(found.into_iter().all(|found| found.expect("found").all(|address| address.ip().is_loopback())));
-        lookup.answers.run_pending_tasks().await;
-        assert_eq!(lookup.answers.entry_count(), 1);
+        lookup.0.answers.run_pending_tasks().await;
+        assert_eq!(lookup.0.answers.entry_count(), 1);
+    }
+
+    /// A host whose answer does not come is asked for once, however often it is wanted, and others are found meanwhile.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hosts_that_hang_are_asked_for_once_each() {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (asked, hold) = (Arc::new(AtomicUsize::new(0)), Mutex::new(hold));
+        let counted = Arc::clone(&asked);
+        let resolve = move |host: &str| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if host.starts_with("hangs") {
+                hold.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            }
+            Ok(addresses(&["127.0.0.1"]))
+        };
+        let lookup = Lookup::by(resolve, SOME);
+        let impatient = || tokio::time::timeout(Duration::from_millis(20), lookup.clone().call(name("hangs")));
+        for _ in 0..5 {
+            assert!(impatient().await.is_err(), "it hangs");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(lookup.clone().call(name("good")).await.is_ok());
+        drop(release);
+        let found = tokio::time::timeout(Duration::from_secs(10), lookup.clone().call(name("hangs"))).await;
+        assert!(found.expect("in time").is_ok());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    /// What was found before is used while the question hangs; hosts that were slow have few of the questions.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_known_is_used_while_it_hangs() {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (first, hold) = (std::sync::atomic::AtomicBool::new(true), Mutex::new(hold));
+        let resolve = move |_: &str| {
+            if !first.swap(false, Ordering::Relaxed) {
+                hold.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            }
+            Ok(addresses(&["127.0.0.1"]))
+        };
+        let lookup = Lookup::by(resolve, SOME);
+        assert!(lookup.clone().call(name("known")).await.is_ok());
+        while !lookup.asking().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        lookup.0.answers.invalidate(&name("known")).await;
+        let found = tokio::time::timeout(Duration::from_secs(5), lookup.clone().call(name("known"))).await;
+        assert!(found.expect("at once").is_ok());
+        for host in 0..4 {
+            lookup.0.slow.insert(name(&format!("slow{host}")), ()).await;
+        }
+        let slow = (0..4).map(|host| {
+            tokio::time::timeout(Duration::from_millis(20), lookup.clone().call(name(&format!("slow{host}"))))
+        });
+        assert!(join_all(slow).await.into_iter().all(|waited| waited.is_err()));
+        assert_eq!(lookup.0.for_slow.available_permits(), 0);
+        assert_eq!(lookup.asking().len(), 1 + SOME / SLOW_PART, "the others have not been asked");
+        drop(release);
     }
 }

@@ -106,6 +106,15 @@ impl Pool {
         Ok(Connected::Http2(lock(&host.kept).share(http2)))
     }
 
+    /// Closes what nobody uses now.
+    pub(super) fn close_idle(&self) {
+        let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();
+        for host in hosts {
+            let unused = std::mem::take(&mut *lock(&host.kept));
+            drop(unused);
+        }
+    }
+
     /// Closes what nobody has used for long, or the peer has closed.
     pub(super) fn sweep(&self) {
         let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();

@@ -7,7 +7,6 @@ use anyhow::Context;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +14,7 @@ use crate::cli::DisplayOptions;
 use crate::display::Display;
 use crate::event::{Event, http as binding};
 use crate::model::Scheme;
-use crate::server::{self, Handler, Limits, body};
+use crate::server::{self, Handler, Incoming, Limits, body};
 use crate::tls::MinVersion;
 use crate::tls::server::ServerIdentity;
 

@@ -70,6 +70,12 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// The same in memory of its own.
+    pub(super) fn detached(&self) -> Self {
+        let copied = |value: &Option<HeaderValue>| value.as_ref().map(super::copied);
+        Self { span: self.span, state: copied(&self.state), baggage: copied(&self.baggage) }
+    }
+
     /// What headers tell; `None` if they tell nothing, as most do.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Arc<Self>> {

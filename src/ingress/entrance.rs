@@ -1,16 +1,15 @@
 //! What every request with an event goes through first, whatever the role: the mode, and the reading of its body.
 
 use std::fmt;
-use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::EXPECT;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
-use hyper::body::Incoming;
 
-use crate::event::Lease;
+use crate::budget::{Budget, PER_EVENT, Share};
 use crate::model::{Scheme, TransportEncryption};
-use crate::server::body::{BodyError, Intake, Measure};
+use crate::server::Incoming;
+use crate::server::body::{BodyError, Intake, Measure, Read};
 
 /// Whether HTTPS is served while the mode is `disabled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,9 +45,16 @@ pub struct Message {
     pub headers: HeaderMap,
     /// Its body, whole.
     pub body: Bytes,
-    /// Its share of the memory budget.
-    pub lease: Lease,
+    /// Its share of the memory budget, which its events keep.
+    pub share: Share,
 }
+
+/// Bytes of a body that is read although its request is refused.
+const GLANCE: usize = 16 * 1024;
+/// How long it may take.
+const GLANCE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes that all of them may hold at once.
+const GLANCES: usize = 1024 * 1024;
 
 /// What headers take, in bytes.
 fn length(headers: &HeaderMap) -> usize {
@@ -58,6 +64,8 @@ fn length(headers: &HeaderMap) -> usize {
 /// Decides which requests are read, and reads them.
 pub struct Entrance {
     intake: Intake,
+    /// For what is refused.
+    glance: Intake,
     https_when_disabled: HttpsWhenDisabled,
 }
 
@@ -65,7 +73,8 @@ impl Entrance {
     /// An entrance that reads bodies by `intake`.
     #[must_use]
     pub fn new(intake: Intake, https_when_disabled: HttpsWhenDisabled) -> Self {
-        Self { intake, https_when_disabled }
+        let glance = Intake { max_bytes: GLANCE, timeout: GLANCE_TIMEOUT, budget: Budget::new(GLANCES) };
+        Self { intake, glance, https_when_disabled }
     }
 
     /// Lets in events that come by this scheme in this mode (CR-37, CR-38).
@@ -82,27 +91,71 @@ impl Entrance {
     /// # Errors
     /// If its body is too large, too slow, broken, or there is no memory left for it.
     pub async fn read(&self, request: Request<Incoming>) -> Result<Message, BodyError> {
-        let (parts, mut body) = request.into_parts();
-        match self.intake.read(length(&parts.headers), &mut body).await {
-            Ok((body, share)) => {
-                if let Some(measure) = parts.extensions.get::<Measure>() {
-                    measure.set(body.len());
-                }
-                Ok(Message { headers: parts.headers, body, lease: Arc::new(share) })
-            }
-            Err(error) => {
-                Box::pin(self.discard_refused(&error, &parts.headers, parts.version, &mut body)).await;
-                Err(error)
-            }
-        }
+        read(request, &self.intake).await
     }
 
-    /// An HTTP/1.1 peer that does not wait for permission would lose the answer if the connection were closed while it
-    /// sends.
-    async fn discard_refused(&self, error: &BodyError, headers: &HeaderMap, version: Version, body: &mut Incoming) {
-        let sends_on = version < Version::HTTP_2 && !headers.contains_key(EXPECT);
-        if sends_on && matches!(error, BodyError::TooLarge { .. } | BodyError::OverBudget) {
-            self.intake.discard(body).await;
+    /// Reads a request that is refused whatever it holds, if it is small and there: upstream says first what is wrong with
+    /// it (CR-10, BI-3). It takes nothing of what events may hold.
+    pub async fn glance(&self, request: Request<Incoming>) -> Option<Message> {
+        read(request, &self.glance).await.ok()
+    }
+}
+
+async fn read(request: Request<Incoming>, intake: &Intake) -> Result<Message, BodyError> {
+    let (mut parts, mut body) = request.into_parts();
+    let (read, share) = intake.read(PER_EVENT + length(&parts.headers), &mut body).await?;
+    // What is left of a connection's buffer is used again only when nothing holds a part of it. On a connection with one
+    // request at a time that is a buffer for each; on others, or beside a large body, it would be many.
+    let body = match read {
+        Read::Piece(piece) if parts.version < Version::HTTP_2 => piece,
+        Read::Piece(piece) => {
+            own(&mut parts.headers);
+            Bytes::copy_from_slice(&piece)
         }
+        Read::Joined(whole) => {
+            own(&mut parts.headers);
+            whole
+        }
+    };
+    if let Some(measure) = parts.extensions.get::<Measure>() {
+        measure.set(body.len());
+    }
+    Ok(Message { headers: parts.headers, body, share })
+}
+
+/// Moves the values to memory of their own, which they share.
+fn own(headers: &mut HeaderMap) {
+    let mut copy = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
+    let mut copy = copy.freeze();
+    for value in headers.values_mut() {
+        let is_sensitive = value.is_sensitive();
+        // It was a value before, so it is one.
+        if let Ok(mut owned) = HeaderValue::from_maybe_shared(copy.split_to(value.len())) {
+            owned.set_sensitive(is_sensitive);
+            *value = owned;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_what_they_are_in_other_memory() {
+        let read = Bytes::from_static(b"one\xe9three");
+        let mut headers = HeaderMap::new();
+        for (name, range) in [("a", 0..3), ("b", 3..4), ("a", 4..9), ("c", 9..9)] {
+            headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).expect("a value"));
+        }
+        let mut secret = HeaderValue::from_static("secret");
+        secret.set_sensitive(true);
+        headers.insert("d", secret);
+        let before = headers.clone();
+        own(&mut headers);
+        assert_eq!(headers, before);
+        assert!(headers["d"].is_sensitive() && !headers["a"].is_sensitive());
+        assert!(headers.values().all(|value| !read.as_ptr_range().contains(&value.as_bytes().as_ptr())));
     }
 }

@@ -9,14 +9,13 @@ use http::header::{CONNECTION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::channel;
 use crate::event::TraceContext;
 use crate::model::Scheme;
-use crate::server::Handler;
 use crate::server::body::Measure;
+use crate::server::{Handler, Incoming};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::trace::{Kind, Span, Tracer};
@@ -133,7 +132,7 @@ impl<H: Handler> Handler for Gate<H> {
         let (version, method, started) = (request.version(), request.method().clone(), Instant::now());
         let length = Length::of(&mut request);
         let mut span = self.trace(&mut request, scheme);
-        let mut response = if self.readiness.is_starting() {
+        let mut response = if self.readiness.is_starting() || self.readiness.is_over() {
             let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
             response

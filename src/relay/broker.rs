@@ -5,18 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::{Relay, Unsent, of_scheme, request};
-use crate::auth::Credentials;
 use crate::client::Transport;
 use crate::event::{Event, http as binding};
 use crate::ingress::entrance::{Message, webhook};
 use crate::model::{Addressable, Format, Scheme, ServiceAccount};
 use crate::router::enter_broker;
-use crate::server::Handler;
+use crate::server::{Handler, Incoming};
 use crate::telemetry::series::Arrival;
 
 /// Takes events for Brokers.
@@ -32,7 +30,7 @@ impl<T: Transport> BrokerIngress<T> {
         Self { relay, max_ttl }
     }
 
-    /// The steps of BI-3, in that order.
+    /// The steps of BI-3, in that order, but that nothing large is read of who may not send.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         match *request.method() {
             Method::POST => {}
@@ -43,16 +41,22 @@ impl<T: Transport> BrokerIngress<T> {
         let serving = self.relay.router.serving();
         let broker = serving.table.relays().brokers.get(&path);
         let access = broker.and_then(|broker| broker.access.as_ref());
-        let credentials = Credentials::of(request.headers(), access);
         let series = serving.relayed.brokers.get(&path);
         let arrived = |arrival| _ = series.inspect(|series| series.arrived(arrival, 1));
+        let (broker, sender) = match (broker, self.relay.identify(access, request.headers()).await) {
+            (Some(broker), Ok(sender)) => (broker, sender),
+            (known, identified) => {
+                let malformed = self.relay.malformed(request, decode).await;
+                arrived(if malformed.is_some() { Arrival::Invalid } else { Arrival::Denied });
+                let absent = || Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME");
+                let refused = || Some(self.relay.refuse(&identified.err().filter(|_| known.is_some())?));
+                return Err(malformed.or_else(refused).unwrap_or_else(absent));
+            }
+        };
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
         let mut event = decode(message).inspect_err(|_refused| arrived(Arrival::Invalid))?;
-        let Some(broker) = broker else {
-            return Err(Answer::text(StatusCode::NOT_FOUND, "no broker at this address: check /NAMESPACE/NAME"));
-        };
-        let admitted = self.relay.admit(access, &credentials, &event).await;
-        admitted.inspect_err(|_denied| arrived(Arrival::Denied))?;
+        let authorized = self.relay.authorize(access, &sender, &event);
+        authorized.inspect_err(|_denied| arrived(Arrival::Denied))?;
         self.relay.event_types.observe(broker.event_types.as_ref(), &event);
         let entered = enter_broker(&mut event, self.max_ttl).inspect_err(|refusal| arrived(refusal.arrival()));
         entered.map_err(|refusal| Answer::text(refusal.status(), refusal))?;
@@ -115,9 +119,9 @@ fn path(request: &Request<Incoming>) -> Result<String, Answer> {
 }
 
 /// The valid event of a request; a batch has to be taken apart by its sender.
-fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
+fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
     let events = binding::decode(headers, body).map_err(|error| Answer::text(StatusCode::BAD_REQUEST, error))?;
     let [event] = <[Event; 1]>::try_from(events)
         .map_err(|_batch| Answer::text(StatusCode::BAD_REQUEST, "a batch is not taken here: send events one by one"))?;
-    Ok(event.with_lease(lease))
+    Ok(event.with_lease(Arc::new(share)))
 }

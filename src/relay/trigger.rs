@@ -11,19 +11,17 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::{Relay, Unsent, passed_through, request};
-use crate::auth::Credentials;
 use crate::client::{ReplyError, Transport};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
-use crate::server::Handler;
+use crate::server::{Handler, Incoming};
 use crate::telemetry::series::{Destination, SubscriptionSeries};
 
 /// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
@@ -121,11 +119,18 @@ impl<T: Transport> TriggerFilter<T> {
         if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
             return Err(Answer::text(StatusCode::BAD_REQUEST, "the trigger has another uid: it was made anew"));
         }
-        let credentials = Credentials::of(request.headers(), trigger.access.as_ref());
+        let access = trigger.access.as_ref();
+        let sender = match self.relay.identify(access, request.headers()).await {
+            Ok(sender) => sender,
+            Err(denial) => {
+                let malformed = self.relay.malformed(request, decode).await;
+                return Err(malformed.unwrap_or_else(|| self.relay.refuse(&denial)));
+            }
+        };
         let message = self.relay.entrance.read(request).await.map_err(|error| Answer::body(&error))?;
         let headers = (target.purpose != Purpose::Subscriber).then(|| message.headers.clone());
         let event = decode(message)?;
-        self.relay.admit(trigger.access.as_ref(), &credentials, &event).await?;
+        self.relay.authorize(access, &sender, &event)?;
         Ok((event, headers))
     }
 
@@ -249,11 +254,11 @@ fn target(path: &str) -> Option<Target<'_>> {
 }
 
 /// The event of a request, which is not validated (BF-6).
-fn decode(Message { headers, body, lease }: Message) -> Result<Event, Answer> {
+fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
     let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
     let trace = TraceContext::of(&headers);
     match binding::decode_reply(headers, &body) {
-        Ok(Some(event)) => Ok(event.with_lease(lease).with_trace(trace)),
+        Ok(Some(event)) => Ok(event.with_lease(Arc::new(share)).with_trace(trace)),
         Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
         Err(error) => Err(refused(error.to_string())),
     }

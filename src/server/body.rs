@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
 use http_body_util::BodyExt;
+
+pub use crate::budget::{Budget, Share};
 
 /// Why a body was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,52 +48,6 @@ impl BodyError {
     }
 }
 
-/// Memory that events may hold together, heads and bodies, in bytes.
-#[derive(Debug)]
-pub struct Budget {
-    used: AtomicUsize,
-    limit: usize,
-}
-
-impl Budget {
-    /// A budget of `limit` bytes.
-    #[must_use]
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), limit })
-    }
-
-    fn take(self: &Arc<Self>, head: usize) -> Share {
-        Share { budget: Arc::clone(self), head, bytes: 0 }
-    }
-}
-
-/// A part of a budget, given back when it is dropped.
-#[derive(Debug)]
-pub struct Share {
-    budget: Arc<Budget>,
-    head: usize,
-    bytes: usize,
-}
-
-impl Share {
-    /// Counts a body of so many bytes.
-    fn grow_to(&mut self, body: usize) -> Result<(), BodyError> {
-        let more = body.saturating_add(self.head).saturating_sub(self.bytes);
-        let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        self.bytes += more;
-        if used.saturating_add(more) > self.budget.limit {
-            return Err(BodyError::OverBudget);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// How long a body turned out to be that did not announce its length: an extension of its request. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Measure(Arc<AtomicUsize>);
@@ -121,42 +77,25 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Reads a body whole. One that arrives in one piece is not copied. `head` is what the event holds beside it, in bytes.
+    /// Reads a body whole. `head` is what the event holds beside it, in bytes. What is announced takes nothing: bytes count
+    /// as they arrive.
     ///
     /// # Errors
     /// If it is too large, too slow, broken, or there is no memory left for it.
-    pub async fn read<B>(&self, head: usize, body: &mut B) -> Result<(Bytes, Share), BodyError>
+    pub async fn read<B>(&self, head: usize, body: &mut B) -> Result<(Read, Share), BodyError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let mut share = self.budget.take(head);
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.max_bytes {
             return Err(BodyError::TooLarge { limit: self.max_bytes });
         }
-        share.grow_to(announced)?;
-        match tokio::time::timeout(self.timeout, collect(body, self.max_bytes, &mut share)).await {
-            Ok(collected) => collected.map(|bytes| (bytes, share)),
+        let mut counted = Counted { share: self.budget.share(), head, max: self.max_bytes };
+        counted.add(0)?;
+        match tokio::time::timeout(self.timeout, collect(body, &mut counted)).await {
+            Ok(collected) => collected.map(|read| (read, counted.share)),
             Err(_elapsed) => Err(BodyError::Timeout { limit: self.timeout }),
-        }
-    }
-
-    /// Reads and forgets what is left of a body that was too large, up to sixteen times the limit and no longer than
-    /// the time limit, so that a peer that sends before it listens gets to see its answer.
-    pub async fn discard<B: Body<Data = Bytes> + Unpin>(&self, body: &mut B) {
-        let most = self.max_bytes.saturating_mul(16);
-        let discard = async {
-            let mut seen = 0usize;
-            while let Some(Ok(frame)) = body.frame().await {
-                seen = seen.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-                if seen > most {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(self.timeout, discard).await.is_err() {
-            tracing::debug!("Gave up reading a body that was refused");
         }
     }
 }
@@ -170,35 +109,76 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut share = Budget::new(usize::MAX).take(0);
-    collect(&mut body, max, &mut share).await
+    let mut counted = Counted { share: Budget::new(usize::MAX).share(), head: 0, max };
+    collect(&mut body, &mut counted).await.map(Read::into_bytes)
 }
 
-async fn collect<B>(body: &mut B, max: usize, share: &mut Share) -> Result<Bytes, BodyError>
+/// A body that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// It came in one piece, which shares its memory with what came before and after it.
+    Piece(Bytes),
+    /// It came in several, and has memory of its own.
+    Joined(Bytes),
+}
+
+impl Read {
+    /// The body.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Piece(bytes) | Self::Joined(bytes) => bytes,
+        }
+    }
+}
+
+/// What is held of a body, beside its head.
+struct Counted {
+    share: Share,
+    head: usize,
+    max: usize,
+}
+
+impl Counted {
+    /// Holds a body of so many bytes.
+    fn add(&mut self, bytes: usize) -> Result<(), BodyError> {
+        if bytes > self.max {
+            return Err(BodyError::TooLarge { limit: self.max });
+        }
+        self.share.grow_to(bytes.saturating_add(self.head)).map_err(|_exhausted| BodyError::OverBudget)
+    }
+}
+
+async fn collect<B>(body: &mut B, counted: &mut Counted) -> Result<Read, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let Some(first) = next(body).await? else { return Ok(Bytes::new()) };
-    check(first.len(), max, share)?;
-    let Some(second) = next(body).await? else { return Ok(first) };
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(max);
-    let mut whole = BytesMut::with_capacity(first.len() + second.len() + announced);
-    whole.extend_from_slice(&first);
+    let Some(first) = next(body).await? else { return Ok(Read::Piece(Bytes::new())) };
+    counted.add(first.len())?;
+    let Some(second) = next(body).await? else { return Ok(Read::Piece(first)) };
+    let mut whole = Vec::new();
+    append(&mut whole, &first, second.len());
+    drop(first);
     let mut piece = Some(second);
     while let Some(data) = piece {
-        check(whole.len() + data.len(), max, share)?;
-        whole.extend_from_slice(&data);
+        counted.add(whole.len() + data.len())?;
+        append(&mut whole, &data, usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX));
         piece = next(body).await?;
     }
-    Ok(whole.freeze())
+    whole.shrink_to_fit();
+    Ok(Read::Joined(Bytes::from(whole)))
 }
 
-fn check(bytes: usize, max: usize, share: &mut Share) -> Result<(), BodyError> {
-    if bytes > max {
-        return Err(BodyError::TooLarge { limit: max });
+/// Appends a piece. There is room for twice as much as has come at most, and for no more than is `announced` to follow, so
+/// that a body which is announced and does not come takes nothing.
+fn append(whole: &mut Vec<u8>, piece: &[u8], announced: usize) {
+    let needed = whole.len() + piece.len();
+    if needed > whole.capacity() {
+        let room = needed.saturating_add(announced).min(needed.saturating_mul(2)).max(needed);
+        whole.reserve_exact(room - whole.len());
     }
-    share.grow_to(bytes)
+    whole.extend_from_slice(piece);
 }
 
 /// The next piece of data that is not empty; `None` at the end.
@@ -237,13 +217,13 @@ mod tests {
     async fn one_piece_is_not_copied() {
         let sent = Bytes::from(vec![7u8; 100]);
         let (read, _share) = intake(100, 100).read(0, &mut Full::new(sent.clone())).await.expect("read");
-        assert_eq!(read.as_ptr(), sent.as_ptr());
+        assert!(matches!(&read, Read::Piece(piece) if piece.as_ptr() == sent.as_ptr()), "{read:?}");
     }
 
     #[tokio::test]
     async fn pieces_are_joined_and_limited() {
         let (read, _share) = intake(4, 100).read(0, &mut pieces(&["ab", "", "cd"])).await.expect("read");
-        assert_eq!(read, "abcd");
+        assert_eq!(read, Read::Joined(Bytes::from_static(b"abcd")));
         let error = intake(3, 100).read(0, &mut pieces(&["ab", "cd"])).await.expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
         let error = intake(3, 100).read(0, &mut Full::new(Bytes::from_static(b"abcd"))).await.expect_err("too large");
@@ -257,8 +237,41 @@ mod tests {
         let error = intake.read(0, &mut pieces(&["0123", "456789"])).await.expect_err("over budget");
         assert_eq!(error, BodyError::OverBudget);
         drop(share);
-        assert_eq!(intake.budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(intake.budget.used(), 0);
         assert!(intake.read(0, &mut pieces(&["0123456789"])).await.is_ok());
+    }
+
+    /// A body that announces more than there is room for takes what has come of it.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_announced_takes_nothing() {
+        struct Announcing(Option<Bytes>);
+        impl Body for Announcing {
+            type Data = Bytes;
+            type Error = String;
+            fn poll_frame(
+                mut self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<Frame<Bytes>, String>>> {
+                self.0
+                    .take()
+                    .map_or(std::task::Poll::Pending, |piece| std::task::Poll::Ready(Some(Ok(Frame::data(piece)))))
+            }
+            fn size_hint(&self) -> http_body::SizeHint {
+                http_body::SizeHint::with_exact(1_000_000)
+            }
+        }
+        let intake = intake(1_000_000, 100);
+        let mut body = Announcing(Some(Bytes::from_static(b"abc")));
+        let reading = async { intake.read(10, &mut body).await.map(drop) };
+        let watching = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            intake.budget.used()
+        };
+        let (read, used) = tokio::join!(reading, watching);
+        assert_eq!((read, used), (Err(BodyError::Timeout { limit: Duration::from_secs(1) }), 13));
+        let mut whole = Vec::new();
+        append(&mut whole, &[7; 100], 1_000_000);
+        assert!(whole.capacity() <= 200, "{}", whole.capacity());
     }
 
     #[tokio::test]
@@ -268,7 +281,7 @@ mod tests {
         assert_eq!(intake.read(1, &mut pieces(&[])).await.expect_err("over budget"), BodyError::OverBudget);
         drop(share);
         assert!(intake.read(1, &mut pieces(&[])).await.is_ok());
-        assert_eq!(intake.budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(intake.budget.used(), 0);
     }
 
     #[tokio::test(start_paused = true)]

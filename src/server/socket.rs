@@ -56,7 +56,7 @@ impl OwnerSocket {
     /// Answers requests until `stop`, as [`super::serve`] does.
     pub async fn serve<H: Handler>(self, limits: Limits, handler: Arc<H>, stop: CancellationToken) {
         let http = protocol(&limits);
-        let shared = Arc::new(Listener { handler, limits, tls: None, http, stop });
+        let shared = Arc::new(Listener { handler, limits, tls: None, http, slots: None, stop });
         let mut connections = JoinSet::new();
         while let Some(stream) = self.accept(&shared.stop).await {
             while connections.try_join_next().is_some() {}

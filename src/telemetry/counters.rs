@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::facts::Facts;
-use super::family::{Family, Reading, float};
+use super::family::{Family, Form, Reading, float};
 use super::link::Link;
 use super::process;
 use super::series::{End, Series, SubscriptionSeries};
@@ -129,8 +129,15 @@ impl Counters {
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
+        self.render_as(Form::Text)
+    }
+
+    /// Everything in this form.
+    #[must_use]
+    pub fn render_as(&self, form: Form) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        self.read().iter().for_each(|family| family.write_to(&mut text));
+        self.read().iter().for_each(|family| family.write_to(&mut text, form));
+        text.push_str(form.end());
         text
     }
 

@@ -8,6 +8,26 @@ use super::histogram::Distribution;
 /// A label's name, as OpenTelemetry spells it, and its value.
 pub type Label<'a> = (&'static str, Cow<'a, str>);
 
+/// How numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Prometheus' text format, version 0.0.4.
+    Text,
+    /// OpenMetrics, version 1.0.0: counters are named without what their samples end in, and the end is marked.
+    OpenMetrics,
+}
+
+impl Form {
+    /// What stands after the last family.
+    #[must_use]
+    pub fn end(self) -> &'static str {
+        match self {
+            Self::Text => "",
+            Self::OpenMetrics => "# EOF\n",
+        }
+    }
+}
+
 /// A number, or many.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reading {
@@ -62,9 +82,9 @@ impl<'a> Family<'a> {
         self.points.push(Point { labels: labels.to_vec(), reading });
     }
 
-    /// Adds the family in Prometheus' text format; nothing if it has no series. Names get upstream's form: underscores,
-    /// and the unit or kind at the end (data-plane.md OB-4).
-    pub fn write_to(&self, text: &mut String) {
+    /// Adds the family in this form; nothing if it has no series. Names get upstream's form: underscores, and the unit or
+    /// kind at the end (data-plane.md OB-4).
+    pub fn write_to(&self, text: &mut String, form: Form) {
         let Some(first) = self.points.first() else { return };
         let (suffix, kind) = match first.reading {
             Reading::Total(_) | Reading::Seconds(_) => ("_total", "counter"),
@@ -73,7 +93,9 @@ impl<'a> Family<'a> {
             Reading::Sizes(_) => ("_bytes", "histogram"),
         };
         let name = format!("{}{suffix}", underscored(&self.name));
-        text.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.help));
+        let described =
+            if form == Form::OpenMetrics && kind == "counter" { underscored(&self.name) } else { (&*name).into() };
+        text.push_str(&format!("# HELP {described} {}\n# TYPE {described} {kind}\n", self.help));
         for Point { labels, reading } in &self.points {
             let labels = labels.iter().map(|(label, value)| format!("{}=\"{}\"", underscored(label), escaped(value)));
             write_point(text, &name, &labels.collect::<Vec<_>>().join(","), reading);
@@ -127,11 +149,22 @@ mod tests {
     #[test]
     fn families_are_written_as_prometheus_reads_them() {
         let mut text = String::new();
-        Family::new("a.b", "Help").with(&[("x.y", "q\"\\\n".into())], Reading::Total(3)).write_to(&mut text);
-        Family::new("empty", "Nothing").write_to(&mut text);
-        Family::new("g", "Gauge").with(&[], Reading::Gauge(1.5)).write_to(&mut text);
+        Family::new("a.b", "Help")
+            .with(&[("x.y", "q\"\\\n".into())], Reading::Total(3))
+            .write_to(&mut text, Form::Text);
+        Family::new("empty", "Nothing").write_to(&mut text, Form::Text);
+        Family::new("g", "Gauge").with(&[], Reading::Gauge(1.5)).write_to(&mut text, Form::Text);
         let wanted = "# HELP a_b_total Help\n# TYPE a_b_total counter\na_b_total{x_y=\"q\\\"\\\\\\n\"} 3\n\
                       # HELP g Gauge\n# TYPE g gauge\ng 1.5\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn counters_are_described_by_another_name_in_open_metrics() {
+        let mut text = String::new();
+        Family::new("a.b", "Help").with(&[], Reading::Total(3)).write_to(&mut text, Form::OpenMetrics);
+        Family::new("g", "Gauge").with(&[], Reading::Gauge(1.5)).write_to(&mut text, Form::OpenMetrics);
+        let wanted = "# HELP a_b Help\n# TYPE a_b counter\na_b_total 3\n# HELP g Gauge\n# TYPE g gauge\ng 1.5\n";
         assert_eq!(text, wanted);
     }
 
@@ -142,7 +175,7 @@ mod tests {
         histogram.record(std::time::Duration::from_millis(20));
         let mut text = String::new();
         let family = Family::new("kn.eventing.dispatch.duration", "Help");
-        family.with(&[("a", "b".into())], Reading::Durations(histogram.read())).write_to(&mut text);
+        family.with(&[("a", "b".into())], Reading::Durations(histogram.read())).write_to(&mut text, Form::Text);
         assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.01\"} 0\n"), "{text}");
         assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.025\"} 1\n"), "{text}");
         assert!(text.contains("_bucket{a=\"b\",le=\"+Inf\"} 1\n"), "{text}");

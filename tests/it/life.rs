@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::dispatcher::Dispatcher;
-use crate::support::sender::{plain, send};
+use crate::support::dispatcher::{Dispatcher, can_resolve};
+use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{binary, channel, eventually, eventually_some};
 
@@ -98,6 +98,84 @@ async fn interrupted_twice() {
     assert_eq!(dispatcher.ended().await.code(), Some(1));
     assert!(started.elapsed() < Duration::from_secs(3));
     assert_eq!(dispatcher.logged(&["Stopped with deliveries left", "\"left\":1"]).len(), 1);
+}
+
+/// Stops under load: whoever gets an answer is told 202, or 503; never that there is no such channel.
+/// `SEALPOST_TEST_STOPS=20` makes it longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_under_load() {
+    let stops = std::env::var("SEALPOST_TEST_STOPS").map_or(2, |stops| stops.parse().expect("a number"));
+    let subscriber = Subscriber::ok().await;
+    let mut answers = std::collections::BTreeMap::<String, usize>::new();
+    for stop in 0..stops {
+        let yaml = channel(&[("s", to(&subscriber))]);
+        let yaml = if stop % 2 == 0 { yaml } else { asynchronous(&yaml) };
+        let mut dispatcher = Dispatcher::standalone(&yaml).await;
+        let url = dispatcher.http_url("/default/c");
+        let (said, mut heard) = tokio::sync::mpsc::channel(1024);
+        let mut senders = tokio::task::JoinSet::new();
+        for sender in 0..32 {
+            let (said, url) = (said.clone(), url.clone());
+            senders.spawn(until_gone(url, sender, said));
+        }
+        drop(said);
+        for _ in 0..500 {
+            *answers.entry(heard.recv().await.expect("an answer")).or_default() += 1;
+        }
+        dispatcher.signal(Signal::TERM);
+        while let Some(word) = heard.recv().await {
+            *answers.entry(word).or_default() += 1;
+        }
+        senders.join_all().await;
+        assert!(dispatcher.ended().await.success(), "stop {stop}");
+    }
+    println!("{stops} stops: {answers:?}");
+    assert!(answers.keys().all(|word| ["202", "503", "cut off"].contains(&word.as_str())), "{answers:?}");
+    // The system may complete a connection in the moment between the last look for one and the end of the listener.
+    assert!(answers.get("cut off").is_none_or(|count| *count <= 5 * stops), "{answers:?}");
+}
+
+/// Sends one event after the other until nobody listens any more, and says how each was answered.
+async fn until_gone(url: String, sender: usize, said: tokio::sync::mpsc::Sender<String>) {
+    let client = plain();
+    for id in 0.. {
+        let answer = event(&client, &url, &format!("{sender}-{id}")).send().await;
+        let word = match &answer {
+            Ok(answer) => answer.status().as_u16().to_string(),
+            Err(error) if error.is_connect() => return,
+            Err(_) => "cut off".to_owned(),
+        };
+        said.send(word).await.expect("somebody listens");
+    }
+}
+
+/// Names that nobody answers for hold up neither a stop nor what goes elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_without_an_answer() {
+    if !can_resolve() {
+        eprintln!("skipped: there can be no file system of its own here");
+        return;
+    }
+    let silent = tokio::net::UdpSocket::bind("127.0.0.53:53").await;
+    let other = Subscriber::ok().await;
+    let mut subscriptions: Vec<_> =
+        (0..100).map(|at| (format!("hangs{at}"), format!("subscriber: {{uri: 'http://host{at}.example/'}}"))).collect();
+    subscriptions.push((
+        "other".to_owned(),
+        format!("subscriber: {{uri: '{}'}}", other.url().replace("127.0.0.1", "localhost")),
+    ));
+    let named: Vec<_> = subscriptions.iter().map(|(name, spec)| (name.as_str(), spec.clone())).collect();
+    let builder = Dispatcher::of(&asynchronous(&channel(&named))).resolver("127.0.0.53");
+    let mut dispatcher = builder.arg("--drain-timeout").arg("PT1S").start().await;
+    let started = Instant::now();
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "1").await, 202);
+    other.until(1).await;
+    assert!(started.elapsed() < Duration::from_secs(2), "the other host waited for {:?}", started.elapsed());
+    let started = Instant::now();
+    dispatcher.signal(Signal::TERM);
+    assert_eq!(dispatcher.ended().await.code(), Some(1));
+    assert!(started.elapsed() < Duration::from_secs(4), "it ended after {:?}", started.elapsed());
+    drop(silent);
 }
 
 /// What cannot start says why and exits 1; a wrong command line exits 2.

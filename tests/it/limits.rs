@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, raw, read_response, send};
+use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{SOON, channel};
 
 const HEAD: &str = "POST /default/c HTTP/1.1\r\nHost: localhost\r\nce-specversion: 1.0\r\nce-id: i1\r\nce-source: /s\r\nce-type: t\r\n";
@@ -132,4 +133,49 @@ async fn memory_for_events_is_bounded() {
         assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].as_bytes()), (429, &b"1"[..]));
     }
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202, "what was held is given back");
+}
+
+/// Bodies that are announced and do not come take nothing from others, however many there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn announced_bodies_take_nothing() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("a limit");
+    let dispatcher = Dispatcher::of(&channel(&[])).arg("--max-buffered-bytes").arg("16MiB").start().await;
+    let (before, _) = dispatcher.memory_kib();
+    let head = format!("{HEAD}Content-Length: {}\r\n\r\n", 10 * 1024 * 1024);
+    let mut announced = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = TcpStream::connect(dispatcher.http).await.expect("connected");
+        stream.write_all(head.as_bytes()).await.expect("written");
+        stream.write_all(b"some of it").await.expect("written");
+        announced.push(stream);
+    }
+    for _ in 0..100 {
+        let answer = event(&plain(), dispatcher.http_url("/default/c"), "i").body(vec![b'x'; 64 * 1024]).send().await;
+        assert_eq!(answer.expect("an answer").status(), 202);
+    }
+    let (after, _) = dispatcher.memory_kib();
+    assert!(after.saturating_sub(before) < 48 * 1024, "memory grew by {} KiB", after - before);
+}
+
+/// With few descriptors senders wait for a connection, all get their turn, and deliveries have descriptors of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_descriptors() {
+    let subscriber = Subscriber::answering(|_| Reply::status(200).after(Duration::from_millis(20))).await;
+    let yaml = channel(&[("s", format!("subscriber: {{uri: '{}'}}", subscriber.url()))]);
+    let asynchronous =
+        yaml.replacen("{name: c}", "{name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}", 1);
+    let dispatcher = Dispatcher::of(&asynchronous).descriptors(64).start().await;
+    let url = dispatcher.http_url("/default/c");
+    let senders = (0..200).map(|sender| {
+        let (client, url) = (plain(), url.clone());
+        async move {
+            for id in 0..5 {
+                assert_eq!(send(&client, &url, &format!("{sender}-{id}")).await, 202);
+            }
+        }
+    });
+    futures_util::future::join_all(senders).await;
+    dispatcher.until_counter("deliveries_delivered_total", 1000).await;
+    assert_eq!(dispatcher.counter("deliveries_lost_total").await, 0);
+    assert!(!dispatcher.logged(&["does not allow --max-connections"]).is_empty());
 }

@@ -271,3 +271,35 @@ async fn an_ordered_queue_shows_its_age() {
         assert!(std::time::Instant::now() < deadline, "the event that waits for its turn has no age");
     }
 }
+
+/// Whoever scrapes gets the form that it asks for, compressed if it likes.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_in_the_form_that_is_asked_for() {
+    let dispatcher = Dispatcher::standalone(&crate::support::channel(&[])).await;
+    let get = |accept: &'static str, encoding: &'static str| {
+        let request = plain().get(format!("http://{}/metrics", dispatcher.admin));
+        request.header("accept", accept).header("accept-encoding", encoding).send()
+    };
+    let plain_text = get("text/plain", "identity").await.expect("an answer");
+    assert_eq!(plain_text.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(plain_text.headers().get("content-encoding").is_none());
+    let plain_text = plain_text.text().await.expect("a text");
+    assert!(plain_text.contains("# TYPE sealpost_events_accepted_total counter\n") && !plain_text.contains("# EOF"));
+    let open_metrics =
+        get("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "gzip").await.expect("an answer");
+    let header = |name: &str| open_metrics.headers()[name].to_str().expect("text").to_owned();
+    assert_eq!(header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!((header("content-encoding"), header("vary")), ("gzip".to_owned(), "accept, accept-encoding".to_owned()));
+    let compressed = open_metrics.bytes().await.expect("a body");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*compressed), &mut text).expect("gzip");
+    assert!(text.contains("# TYPE sealpost_events_accepted counter\n") && text.ends_with("# EOF\n"), "{text}");
+    assert!(text.contains("sealpost_events_accepted_total 0\n"));
+    assert!(compressed.len() * 3 < text.len(), "{} of {}", compressed.len(), text.len());
+    let mut families: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let all = families.len();
+    families.sort_unstable();
+    families.dedup();
+    assert_eq!(families.len(), all, "each family is described once");
+}

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::block;
 use crate::support::cluster::Tokens;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
-use crate::support::sender::{event, plain, raw, trusting};
+use crate::support::sender::{event, plain, raw, read_response, trusting};
 use crate::support::subscriber::{Received, Reply, Subscriber};
 
 const OF_CHANNEL: &str = "messaging.knative.dev/inmemorychannel/default/c";
@@ -139,6 +140,36 @@ async fn a_channel_asks_for_tokens() {
     assert_eq!(dispatcher.counter("requests_forbidden_total").await, 2);
     assert_eq!(dispatcher.counter("events_accepted_total").await, 4);
     assert_eq!(dispatcher.counter("requests_refused_total").await, 18);
+}
+
+/// Who may not send is told so before the body has come, and takes nothing from those who may.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_may_not_send_takes_memory() {
+    let issuer = Issuer::new().await;
+    let yaml = format!("{}{CHANNEL}", issuer.features(""));
+    let dispatcher = Dispatcher::of(&yaml).arg("--max-buffered-bytes").arg("1MiB").start().await;
+    issuer.known_to(&dispatcher).await;
+    let other = issuer.token("other/writer", OF_CHANNEL);
+    let mut strangers = Vec::new();
+    for (proof, status) in [(String::new(), 401), (format!("Authorization: Bearer {other}\r\n"), 403)] {
+        for _ in 0..50 {
+            let mut stream = tokio::net::TcpStream::connect(dispatcher.http).await.expect("connected");
+            let head = format!(
+                "POST /default/c HTTP/1.1\r\nHost: h\r\n{proof}ce-id: 1\r\nce-source: /s\r\nce-type: t\r\nce-specversion: 1.0\r\nContent-Length: 5000000\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.expect("written");
+            stream.write_all(&[b'x'; 100_000]).await.expect("written");
+            strangers.push((stream, status));
+        }
+    }
+    let good = issuer.token("default/writer", OF_CHANNEL);
+    let url = dispatcher.http_url("/default/c");
+    let request = event(&plain(), &url, "i").header("authorization", format!("Bearer {good}"));
+    assert_eq!(request.body(vec![b'x'; 500_000]).send().await.expect("an answer").status(), 202);
+    for (mut stream, status) in strangers {
+        let answer = read_response(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
 }
 
 /// C24, 3.4, AU-9 to AU-11: flags and policies on the next request, without a restart.

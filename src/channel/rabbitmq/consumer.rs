@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lapin::options::{BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledger::Acknowledger;
 use super::connection::{Current, OpenConnection, is_full};
+use super::intake::{Intake, consume};
 use super::message::{self, Encoded};
-use super::outbox::short;
+use super::pace::Pace;
 use super::receiver::Receiver;
 use super::topology::{Place, QueuePurpose};
 use super::{Queue, Shared};
@@ -131,7 +130,7 @@ impl Consumer {
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
         let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
-        let Some((channel, mut deliveries)) = begun.transpose()? else { return Ok(()) };
+        let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
         if self.told.swap(false, Ordering::AcqRel) {
             tracing::info!(queue = self.queue.place.queue, "Consumer is back");
         }
@@ -141,7 +140,8 @@ impl Consumer {
         let counters = Arc::clone(&self.shared.counters);
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let receive = Receiver::new(self, connection, (channel, settled), revoked.clone()).run(&mut deliveries);
+        let mut intake = Intake::new((&self.queue, &self.shared), connection, channel.clone(), deliveries);
+        let receive = Receiver::new(self, connection, (channel, settled), revoked.clone()).run(&mut intake);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -161,7 +161,7 @@ impl Consumer {
         }
         // Who consumes an ordered queue next must not begin before what is under way here has ended: giving up the
         // consumer now would have the next process get what lies behind that. The channel's end gives it up.
-        let kept = (self.queue.place.order == Order::Ordered).then_some(deliveries);
+        let kept = (self.queue.place.order == Order::Ordered).then_some(intake.into_deliveries());
         let finished = connection.broken.run_until_cancelled(acknowledged).await;
         drop(kept);
         match finished {
@@ -175,15 +175,15 @@ impl Consumer {
         let turn = self.shared.declaring.acquire().await;
         let Place { queue, order, .. } = &self.queue.place;
         let purpose = QueuePurpose::Subscription(*order);
+        let window = Pace::new(*order, self.queue.prefetch).window();
         let begun = async {
             let channel = self.shared.topology.declare(&connection.connection, queue, purpose).await?;
-            channel.basic_qos(self.queue.prefetch, BasicQosOptions::default()).await?;
-            let (name, tag, options) = (short(queue), short(""), BasicConsumeOptions::default());
-            let deliveries = channel.basic_consume(name, tag, options, FieldTable::default()).await?;
+            let deliveries = consume(&channel, queue, window).await?;
             Ok::<_, lapin::Error>((channel, deliveries))
         };
         let begun = tokio::time::timeout(TIMEOUT, connection.broken.run_until_cancelled(begun)).await;
         drop(turn);
+        self.queue.window_open.store(window, Ordering::Release);
         match begun {
             Ok(Some(begun)) => {
                 let begun = begun.inspect_err(|error| self.note_failure(error))?;

@@ -1,6 +1,5 @@
 //! Receiving what comes over one AMQP channel: messages are read and handed to the worker, and the queue is watched.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,12 +19,14 @@ use super::Shared;
 use super::acknowledger::{Settled, Verdict};
 use super::connection::OpenConnection;
 use super::consumer::{Consumer, ConsumerFailure};
+use super::intake::{Intake, Next, Received};
 use super::message::Encoded;
 use super::outbox::short;
 use super::queue_watch::{Backlog, QueueLook, QueueWatch, Suspicion};
 use super::stage;
 use super::ticket::Ticket;
 use super::topology::look;
+use crate::budget::Consumed;
 use crate::channel::{Deferral, HoldTime, Message, Progress};
 
 /// How often a consumer thinks of its queue.
@@ -40,6 +41,7 @@ struct Unreadable {
     tag: u64,
     reason: String,
     message: Encoded,
+    consumed: Consumed,
 }
 
 /// Receives what comes over one channel.
@@ -74,30 +76,32 @@ impl<'c> Receiver<'c> {
     }
 
     /// Hands messages to the worker until something breaks.
-    pub(super) async fn run(mut self, deliveries: &mut lapin::Consumer) -> Result<(), ConsumerFailure> {
+    pub(super) async fn run(mut self, intake: &mut Intake<'_>) -> Result<(), ConsumerFailure> {
         let Consumer { queue, shared, messages, .. } = self.consumer;
-        let mut waiting: VecDeque<(Delivery, Instant)> = VecDeque::new();
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
         let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
         loop {
             tokio::select! {
-                next = deliveries.next() => match next {
-                    Some(Ok(delivery)) => {
+                next = intake.next() => match next {
+                    Next::Message(delivery) => {
                         self.watch.received();
-                        waiting.push_back((delivery, Instant::now()));
+                        intake.push(*delivery);
+                        intake.adjust().await?;
                     }
-                    Some(Err(error)) => return Err(error.into()),
-                    None if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
-                    None => return Err("the channel was closed".to_owned().into()),
+                    Next::Room => intake.adjust().await?,
+                    Next::Broken(error) => return Err(error.into()),
+                    Next::Ended if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
+                    Next::Ended => return Err("the channel was closed".to_owned().into()),
                 },
-                place = messages.reserve(), if !waiting.is_empty() => {
+                place = messages.reserve(), if !intake.waiting.is_empty() => {
                     let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
-                    let Some((delivery, came)) = waiting.pop_front() else { continue };
-                    match self.read(delivery, came) {
+                    let Some(received) = intake.waiting.pop_front() else { continue };
+                    match self.read(received) {
                         Ok(message) => place.send(message),
                         Err(unreadable) => parking.push(Box::pin(async move {
-                            let Unreadable { tag, reason, message } = *unreadable;
+                            let Unreadable { tag, reason, message, consumed } = *unreadable;
                             self.consumer.park(reason, message).await;
+                            drop(consumed);
                             tag
                         })),
                     }
@@ -115,15 +119,22 @@ impl<'c> Receiver<'c> {
                     self.look().await?;
                 }
                 () = self.connection.broken.cancelled() => return Err("the connection is broken".to_owned().into()),
-                _ = watch.tick() => self.watch(shared).await?,
+                _ = watch.tick() => {
+                    intake.pace.pass();
+                    intake.adjust().await?;
+                    self.watch(shared, intake.pace.window()).await?;
+                }
             }
         }
     }
 
-    /// Looks at the queue from time to time.
-    async fn watch(&mut self, shared: &Shared) -> Result<(), String> {
+    /// Looks at the queue from time to time. One that asks for no messages at the moment has nothing to conclude.
+    async fn watch(&mut self, shared: &Shared, window: u16) -> Result<(), String> {
         let queue = &self.consumer.queue;
         self.count_parked().await;
+        if window == 0 {
+            return Ok(());
+        }
         let is_known = queue.published.load(Ordering::Acquire) > 0 || queue.room() == 0;
         let backlog = if is_known { Backlog::Possible } else { Backlog::Unlikely };
         if !self.watch.is_due(backlog) {
@@ -141,15 +152,16 @@ impl<'c> Receiver<'c> {
     }
 
     /// A message as its worker gets it, if it is an event.
-    fn read(&self, delivery: Delivery, came: Instant) -> Result<Box<Message>, Box<Unreadable>> {
+    fn read(&self, received: Received) -> Result<Box<Message>, Box<Unreadable>> {
         let Consumer { queue, shared, .. } = self.consumer;
+        let Received { delivery, came, consumed } = received;
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
         let (event, note, stage) = match stage::decode(&properties, data.clone()) {
             Ok(decoded) => decoded,
             Err(error) => {
                 let (reason, message) = (format!("not an event: {error}"), Encoded { properties, body: data });
-                return Err(Box::new(Unreadable { tag: delivery_tag, reason, message }));
+                return Err(Box::new(Unreadable { tag: delivery_tag, reason, message, consumed }));
             }
         };
         let noted = Deferral { stage, attempts: note.attempts, wait: note.wait() };
@@ -158,7 +170,8 @@ impl<'c> Receiver<'c> {
         let held = Some(HoldTime { until: came + longest, longest });
         let progress = Progress { stage, attempts, wait, patience: Some(shared.options.patience), held };
         let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
-        Ok(Message::new(Arc::new(event), progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
+        let event = Arc::new(event.with_lease(Arc::new(consumed)));
+        Ok(Message::new(event, progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
     }
 
     /// Counts what is parked: once at the start, since there may be some of before, and every minute while there are any.

@@ -33,6 +33,8 @@ const PARKED_PAUSE: Duration = Duration::from_secs(5);
 /// How often RabbitMQ may give a message up for its deliveries before that is believed. It counts stops and crashes, and
 /// a policy may allow a few only.
 const MOST_GIVEN_UP: u32 = 100;
+/// Bytes that a message is thought to have.
+const LARGE: usize = 1024 * 1024;
 /// How often it is looked for messages that RabbitMQ gave up here.
 const RESCUE_PERIOD: Duration = Duration::from_secs(10);
 /// How often it is thought of the queue.
@@ -57,6 +59,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
+/// Messages that are moved on at once: few where little may be held, since how large they are is not known.
+fn under_way(shared: &Shared) -> u16 {
+    let fit = shared.options.budget.for_queues() / LARGE;
+    u16::try_from(fit).unwrap_or(UNDER_WAY).clamp(2, UNDER_WAY)
+}
+
 async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Consumer, String> {
     let begun = async {
         let (topology, connection) = (&shared.topology, &connection.connection);
@@ -67,7 +75,7 @@ async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Co
             let seconds = delay_for(wait.as_secs());
             topology.ensure_once(connection, &names::wait(seconds), QueuePurpose::Wait(seconds)).await?;
         }
-        channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
+        channel.basic_qos(under_way(shared), BasicQosOptions::default()).await?;
         let (queue, tag) = (short(names::RETURNED), short(""));
         channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
     };
@@ -98,7 +106,7 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
             _ = period.tick() => if watch.is_due(Backlog::Possible) {
                 let look = Box::pin(look(&connection.connection, names::RETURNED));
                 let look = connection.run_within(TIMEOUT, look).await?.unwrap_or_default();
-                if let Some(suspicion) = watch.judge(look, usize::from(UNDER_WAY).saturating_sub(moving.len())) {
+                if let Some(suspicion) = watch.judge(look, usize::from(under_way(shared)).saturating_sub(moving.len())) {
                     return Err(format!("{suspicion:?}"));
                 }
             },
@@ -110,6 +118,7 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
 /// Moves a message on, and acknowledges it when it is where it belongs.
 async fn move_on(shared: &Shared, delivery: Delivery) -> lapin::Result<()> {
     let Delivery { properties, data, acker, .. } = delivery;
+    let _held = shared.options.budget.consume(data.len());
     let returned = ReturnedMessage::read(&properties, Bytes::from(data));
     while !try_to_move(shared, &returned).await {
         tokio::time::sleep(PAUSE).await;

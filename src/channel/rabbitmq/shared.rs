@@ -1,6 +1,7 @@
 //! What all parts of the backend use: the way out, connections, what is declared, and the queues that are open here.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     /// Queues that may be declared at once.
     pub(super) declaring: Semaphore,
     pub(super) hold: HoldLimit,
+    /// Queues of which messages are held.
+    pub(super) busy: AtomicUsize,
     /// The queues that are consumed here, by name.
     open: Mutex<HashMap<String, Arc<Queue>>>,
     /// Queues that did not take what was moved on to them, until when they are left alone.
@@ -46,8 +49,8 @@ impl Shared {
     pub(super) fn new(options: Options, outbox: Arc<Outbox>, pool: ConnectionPool, counters: Arc<Counters>) -> Self {
         let (topology, hold) = (Topology::new(options.queue_type), HoldLimit::new(options.consumer_timeout));
         let declaring = Semaphore::new(DECLARING);
-        let (open, refused) = (Mutex::default(), Mutex::default());
-        Self { options, outbox, pool, topology, declaring, hold, open, refused, counters }
+        let (busy, open, refused) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+        Self { options, outbox, pool, topology, declaring, hold, busy, open, refused, counters }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Queue>>> {

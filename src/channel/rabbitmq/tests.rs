@@ -92,6 +92,7 @@ fn options(uri: &str) -> Options {
         concurrency: 5,
         consumer_timeout: Duration::from_secs(1800),
         patience: Duration::from_secs(1),
+        budget: Budget::new(256 << 20),
         delete_after: None,
     }
 }

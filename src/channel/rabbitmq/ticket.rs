@@ -46,7 +46,9 @@ impl Ticket {
         shared: &Arc<Shared>,
     ) -> Self {
         shared.counters.enqueue(&queue.series);
-        queue.unsettled.fetch_add(1, Ordering::AcqRel);
+        if queue.unsettled.fetch_add(1, Ordering::AcqRel) == 0 {
+            shared.busy.fetch_add(1, Ordering::Relaxed);
+        }
         #[cfg(feature = "faulty-acknowledge")]
         let settled = faulty(settled);
         Self { settled: Some(settled), revoked, queue: Arc::clone(queue), shared: Arc::clone(shared) }
@@ -131,7 +133,9 @@ fn faulty((tag, settled): (u64, mpsc::Sender<Settled>)) -> (u64, mpsc::Sender<Se
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.queue.unsettled.fetch_sub(1, Ordering::AcqRel);
+        if self.queue.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.busy.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.settled.is_some() {
             self.shared.counters.end(&self.queue.series, End::Returned);
         }

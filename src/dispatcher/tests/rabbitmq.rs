@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio::sync::watch;
 
 use super::*;
+use crate::budget::Budget;
 use crate::channel::rabbitmq::tests::fake::{FakeServer, Refusal};
 use crate::channel::rabbitmq::{Address, Options as RabbitmqOptions, QueueType, RabbitmqBackend};
 
@@ -117,6 +118,7 @@ impl Bench {
             concurrency: 1,
             consumer_timeout,
             patience: Duration::from_secs(1),
+            budget: Budget::new(256 << 20),
             delete_after: None,
         };
         let backend = Arc::new(RabbitmqBackend::new(options, Arc::clone(&counters)));

@@ -234,7 +234,7 @@ mod tests {
 
     fn text(series: &Series) -> String {
         let mut text = String::new();
-        series.read().iter().for_each(|family| family.write_to(&mut text));
+        series.read().iter().for_each(|family| family.write_to(&mut text, crate::telemetry::family::Form::Text));
         text
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     admin: String,
+    /// What stands before the program, to run it in other surroundings.
+    before: Vec<String>,
 }
 
 /// A running dispatcher; ended when it is dropped.
@@ -48,6 +50,22 @@ impl Builder {
         self
     }
 
+    /// Lets it open so many descriptors.
+    pub(crate) fn descriptors(mut self, count: u32) -> Self {
+        let limited = format!("ulimit -n {count}; exec \"$@\"");
+        self.before = ["sh", "-c", &limited, "sh"].map(str::to_owned).to_vec();
+        self
+    }
+
+    /// Runs it where names are asked of this server, which needs a file system of its own: see [`can_resolve`].
+    pub(crate) fn resolver(mut self, address: &str) -> Self {
+        let file = self.path("resolv.conf");
+        fs::write(&file, format!("nameserver {address}\noptions timeout:30 attempts:2\n")).expect("written");
+        let mounted = format!("mount --bind '{}' /etc/resolv.conf && exec \"$@\"", file.display());
+        self.before = ["unshare", "-rm", "sh", "-c", &mounted, "sh"].map(str::to_owned).to_vec();
+        self
+    }
+
     /// Writes another file beside the manifests.
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         fs::write(self.directory.path().join(name), content).expect("written");
@@ -68,10 +86,12 @@ impl Builder {
 
     /// Starts it and waits until it listens.
     pub(crate) async fn launch(self) -> Dispatcher {
-        let Self { directory, arguments, environment, admin } = self;
+        let Self { directory, arguments, environment, admin, before } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
-        let child = Command::new(binary())
+        let mut command = before.iter().map(Into::into).chain([binary().into_os_string()]);
+        let child = Command::new(command.next().expect("a program"))
+            .args(command)
             .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", &admin])
             .arg("-f")
             .arg(at("manifests"))
@@ -113,7 +133,13 @@ impl Dispatcher {
         let directory = TempDir::new().expect("a directory");
         fs::create_dir(directory.path().join("manifests")).expect("made");
         fs::write(directory.path().join("manifests/m.yaml"), yaml).expect("written");
-        Builder { directory, arguments: Vec::new(), environment: Vec::new(), admin: "127.0.0.1:0".to_owned() }
+        Builder {
+            directory,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            admin: "127.0.0.1:0".to_owned(),
+            before: Vec::new(),
+        }
     }
 
     /// One that serves these manifests.
@@ -270,6 +296,12 @@ impl Drop for Dispatcher {
             self.child.wait().expect("reaped");
         }
     }
+}
+
+/// Whether [`Builder::resolver`] works here.
+pub(crate) fn can_resolve() -> bool {
+    let tried = Command::new("unshare").args(["-rm", "sh", "-c", "mount --bind /dev/null /etc/resolv.conf"]).output();
+    tried.is_ok_and(|tried| tried.status.success())
 }
 
 /// The `Ready` condition of an object.

@@ -1,5 +1,6 @@
 //! What is consumed, and when it leaves its queue.
 
+use bytes::Bytes;
 use lapin::types::AMQPValue;
 
 use super::*;
@@ -42,15 +43,44 @@ async fn nothing_leaves_its_queue_before_it_is_settled() {
     assert_eq!(bench.server.unacked(&queue("a")), 1);
 }
 
-/// No more than the prefetch are held.
+/// No more than the prefetch are held; fewer are asked for until it is known that more come, and again when none does.
 #[tokio::test]
 async fn the_prefetch_is_kept() {
     let bench = Bench::start(&["a"]).await;
+    assert_eq!(bench.server.prefetches(&queue("a")), [2]);
     for id in 0..25 {
         assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
     }
-    assert_eq!((bench.server.unacked(&queue("a")), bench.server.ready(&queue("a"))), (10, 15));
-    assert_eq!(bench.server.prefetches(&queue("a")), [10]);
+    // Those two are held yet.
+    bench.server.until("more are asked for", |server| server.prefetches(&queue("a")) == [8]).await;
+    stands(&bench.server, 10, 15).await;
+}
+
+/// What comes out of queues holds no more than its half of what events may hold, however large it is, and all of it comes.
+#[tokio::test]
+async fn what_is_consumed_is_bounded_in_bytes() {
+    let budget = Budget::new(1 << 20);
+    let options = |uri: &str| Options { budget: Arc::clone(&budget), prefetch: 200, concurrency: 100, ..options(uri) };
+    let server = FakeServer::start().await;
+    let options = options(&server.uri());
+    let mut bench = Bench::begin_with(server, &["a", "b"], Order::Unordered, options);
+    bench.ready(&["a", "b"]).await;
+    let large = |id: usize| Event::new(&id.to_string(), "/s", "t").with_data(None, Bytes::from(vec![7; 64 * 1024]));
+    for id in 0..40 {
+        assert_eq!(bench.publisher.publish(&[Arc::new(large(id))]).await, Ok(()));
+    }
+    let mut most = 0;
+    for _ in 0..40 {
+        for subscription in [0, 1] {
+            let message = bench.next(subscription).await;
+            most = most.max(budget.used());
+            assert_eq!(message.event.data().len(), 64 * 1024);
+            message.settle(Outcome::Delivered).await;
+        }
+    }
+    assert!(most <= (512 + 2 * 2 * 66) * 1024, "{most} bytes were held");
+    eventually("all is given back", || budget.used() == 0).await;
+    stands(&bench.server, 0, 0).await;
 }
 
 /// What nobody took is acknowledged when the parking queue has confirmed it.

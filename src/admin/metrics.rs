@@ -1,0 +1,131 @@
+//! Numbers for whoever scrapes them: as Prometheus' text or as OpenMetrics, compressed or not, whichever is asked for
+//! (RFC 9110, 12.5).
+
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use super::respond;
+use crate::telemetry::counters::Counters;
+use crate::telemetry::family::Form;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// All numbers, in the form that these headers of a request ask for.
+pub(super) fn answer(headers: &HeaderMap, counters: &Counters) -> Response<Full<Bytes>> {
+    let form = form(headers);
+    let content_type = if form == Form::OpenMetrics { OPEN_METRICS } else { TEXT };
+    let text = counters.render_as(form);
+    let compressed = if takes_gzip(headers) { gzip(text.as_bytes()) } else { None };
+    let is_compressed = compressed.is_some();
+    let mut response = respond(StatusCode::OK, content_type, compressed.unwrap_or_else(|| text.into()));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if is_compressed {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// The smallest effort makes a twelfth of what many series take; more of it would make little less.
+fn gzip(text: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
+    encoder.write_all(text).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+/// OpenMetrics if it is named, in version 1, and not liked less than plain text is.
+fn form(headers: &HeaderMap) -> Form {
+    let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
+    for (name, quality) in choices(headers, &ACCEPT) {
+        let mut parts = name.split(';').map(str::trim);
+        match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "application/openmetrics-text" => {
+                let version = parts.find_map(|part| part.strip_prefix("version="));
+                if version.is_none_or(|version| version.trim_matches('"') == "1.0.0") {
+                    open_metrics = open_metrics.max(quality);
+                }
+            }
+            "text/plain" => text = text.max(quality),
+            _ => {}
+        }
+    }
+    if open_metrics > 0.0 && open_metrics >= text { Form::OpenMetrics } else { Form::Text }
+}
+
+/// Whether a compressed answer is taken.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let mut any = None;
+    for (name, quality) in choices(headers, &ACCEPT_ENCODING) {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => return quality > 0.0,
+            "*" => any = Some(quality),
+            _ => {}
+        }
+    }
+    any.is_some_and(|quality| quality > 0.0)
+}
+
+/// What is listed in a field, each with how much it is liked.
+fn choices<'h>(headers: &'h HeaderMap, field: &HeaderName) -> impl Iterator<Item = (String, f32)> + use<'h> {
+    let lines = headers.get_all(field).into_iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(|choice| {
+        let (weights, names): (Vec<&str>, Vec<&str>) = choice
+            .split(';')
+            .partition(|part| part.trim().get(..2).is_some_and(|start| start.eq_ignore_ascii_case("q=")));
+        let weight = weights.first().and_then(|weight| weight.trim().get(2..)?.parse().ok());
+        (names.join(";"), weight.unwrap_or(1.0))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn open_metrics_for_whoever_likes_it_as_much() {
+        for (accept, wanted) in [
+            ("", Form::Text),
+            ("*/*", Form::Text),
+            ("text/plain", Form::Text),
+            ("application/openmetrics-text", Form::OpenMetrics),
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", Form::OpenMetrics),
+            ("application/openmetrics-text;version=0.0.1", Form::Text),
+            ("application/openmetrics-text;q=0", Form::Text),
+            ("application/openmetrics-text;q=0.3,text/plain;q=0.7", Form::Text),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                Form::OpenMetrics,
+            ),
+        ] {
+            assert_eq!(form(&headers(ACCEPT, accept)), wanted, "{accept}");
+        }
+        assert_eq!(form(&HeaderMap::new()), Form::Text);
+    }
+
+    #[test]
+    fn gzip_for_whoever_takes_it() {
+        for (accept, wanted) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("*", true),
+            ("gzip;q=0, *", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_gzip(&headers(ACCEPT_ENCODING, accept)), wanted, "{accept}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+}
