@@ -45,7 +45,7 @@ fn of_object<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<Objec
 
 /// What a channel or broker is in.
 pub(super) fn of_channel<'r>(report: &'r TroubleReport<'_>, key: &ChannelKey) -> Option<ObjectTrouble<'r>> {
-    let ChannelTrouble { why, is_whole } = report.of_channel(key)?;
+    let ChannelTrouble { why, is_whole, .. } = report.of_channel(key)?;
     Some(ObjectTrouble { reason: UNAVAILABLE, message: why, is_whole: *is_whole })
 }
 

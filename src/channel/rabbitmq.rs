@@ -113,6 +113,8 @@ struct Queue {
     way: QueueWay,
     /// Messages of this process on their way into it.
     window: Semaphore,
+    /// What RabbitMQ said when it refused to declare or to deliver it.
+    refusal: Mutex<Option<String>>,
     /// How often its consumer has begun.
     begun: AtomicU64,
     /// Messages that this process has put into it.
@@ -141,11 +143,16 @@ impl Queue {
         }
     }
 
+    fn refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// RabbitMQ does not answer for it. That is told once, and again after a minute.
     fn does_not_answer(&self) {
         if self.health.set(QueueState::Away) != QueueState::Away && self.health.telling.is_due() {
             tracing::warn!(
                 queue = self.place.queue,
+                refusal = self.refusal().as_deref(),
                 "RabbitMQ does not answer for a queue: events for it wait in other queues until it does"
             );
         }
@@ -154,6 +161,7 @@ impl Queue {
 
     /// RabbitMQ answers for it.
     fn answers(&self) {
+        *self.refusal() = None;
         if self.health.set(QueueState::Served) == QueueState::Away {
             tracing::debug!(queue = self.place.queue, "RabbitMQ answers for a queue again");
         }
@@ -298,6 +306,7 @@ impl RabbitmqBackend {
             health: QueueHealth::default(),
             way: QueueWay::default(),
             window: Semaphore::new(WINDOW),
+            refusal: Mutex::default(),
             begun: AtomicU64::new(0),
             published: AtomicU64::new(0),
             parked_counted: AtomicBool::new(false),
@@ -392,12 +401,14 @@ impl ChannelBackend for RabbitmqBackend {
         if self.shared.counters.rabbitmq.blocked.get() > 0 {
             return Some(trouble::BLOCKED.to_owned());
         }
-        let has_begun = |queue: &&Arc<Queue>| queue.begun.load(Ordering::Acquire) > 0;
-        let state = self.queues().open.get(subscription).filter(has_begun).map(|queue| queue.health.state());
-        match state {
-            None | Some(QueueState::Undeclared) => Some(trouble::NOT_DECLARED.to_owned()),
-            Some(QueueState::Away) => Some(trouble::NO_ANSWER.to_owned()),
-            Some(QueueState::Served) => None,
+        let queue = self.queues().open.get(subscription).cloned();
+        match queue.as_ref().map(|queue| (queue, queue.health.state())) {
+            None | Some((_, QueueState::Undeclared)) => Some(trouble::NOT_DECLARED.to_owned()),
+            Some((queue, QueueState::Away)) => {
+                let refused = queue.refusal().as_ref().map(|refusal| format!("{}{refusal}", trouble::REFUSED));
+                Some(refused.unwrap_or_else(|| trouble::NO_ANSWER.to_owned()))
+            }
+            Some((_, QueueState::Served)) => None,
         }
     }
 

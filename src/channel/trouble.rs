@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::ChannelBackend;
 use super::storages::Storages;
-use crate::model::{Channel, ChannelKey, RoutingTable, Storage, SubscriptionKey};
+use crate::model::{Channel, ChannelKey, Order, RoutingTable, Storage, SubscriptionKey};
 pub use judge::{Judgement, ServiceJudge};
 pub use told::{Told, TroubleLog};
 
@@ -19,6 +19,8 @@ pub const BLOCKED: &str = "RabbitMQ is blocked by an alarm of memory or disk";
 pub const NOT_DECLARED: &str = "its queue is not declared yet";
 /// Why a subscription is not served whose queue has lost most of its members, or its leader; its events wait elsewhere.
 pub const NO_ANSWER: &str = "RabbitMQ does not answer for its queue";
+/// The start of why a subscription is not served whose queue RabbitMQ refuses to declare or to deliver.
+pub const REFUSED: &str = "RabbitMQ refuses its queue: ";
 
 /// Names of subscriptions that a sentence holds.
 const NAMED: usize = 5;
@@ -45,6 +47,8 @@ pub struct ChannelTrouble {
     pub why: String,
     /// Whether it is so for each of its subscriptions.
     pub is_whole: bool,
+    /// Whether senders are refused; where it is not so, events wait for the subscriptions that are not served.
+    pub refuses: bool,
 }
 
 impl<'t> TroubleReport<'t> {
@@ -67,17 +71,25 @@ impl<'t> TroubleReport<'t> {
     }
 
     fn ask(&mut self, channel: &'t Channel, backend: &dyn ChannelBackend) {
-        let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
-        let troubles: Vec<_> = keys.filter_map(|key| Some((key, backend.trouble(key)?))).collect();
+        let mut refuses = false;
+        let mut troubles = Vec::new();
+        for subscription in &channel.subscriptions {
+            if let Some(why) = backend.trouble(&subscription.key) {
+                refuses |= subscription.delivery.order == Order::Ordered
+                    || [AWAY, BLOCKED, NOT_DECLARED].contains(&why.as_str());
+                troubles.push((&subscription.key, why));
+            }
+        }
         let of = channel.subscriptions.len();
         self.queues += of;
         if of == 0 && self.connected == Some(false) {
-            self.by_channel.insert(&channel.key, ChannelTrouble { why: AWAY.to_owned(), is_whole: true });
+            self.by_channel
+                .insert(&channel.key, ChannelTrouble { why: AWAY.to_owned(), is_whole: true, refuses: true });
         } else if let Some((first, why)) = troubles.first() {
             let is_whole = troubles.len() == of && troubles.iter().all(|(_, trouble)| trouble == why);
             let some = || format!("{} of {of} subscriptions are not served; {}: {why}", troubles.len(), name(first));
             let why = if is_whole { why.clone() } else { some() };
-            self.by_channel.insert(&channel.key, ChannelTrouble { why, is_whole });
+            self.by_channel.insert(&channel.key, ChannelTrouble { why, is_whole, refuses });
         }
         self.by_subscription.extend(troubles);
     }
@@ -129,7 +141,8 @@ impl<'t> TroubleReport<'t> {
         if self.channels == 0 {
             return (self.is_away() && !self.has_more).then(|| AWAY.to_owned());
         }
-        if self.by_channel.len() < self.channels || self.undeclared().0 > 0 {
+        let is_down = |trouble: &&ChannelTrouble| trouble.is_whole || trouble.refuses;
+        if self.by_channel.values().filter(is_down).count() < self.channels || self.undeclared().0 > 0 {
             return None;
         }
         Some(self.common().map_or_else(|| "no channel is served".to_owned(), str::to_owned))

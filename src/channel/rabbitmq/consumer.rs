@@ -14,6 +14,7 @@ use super::acknowledger::Acknowledger;
 use super::connection::{Current, OpenConnection, is_full};
 use super::intake::{Intake, consume};
 use super::message::{self, Encoded};
+use super::outbox::short;
 use super::pace::Pace;
 use super::receiver::Receiver;
 use super::topology::{Place, QueuePurpose};
@@ -27,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The wait before a queue that was deleted is declared again, or another connection is taken.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
+/// For the end of a channel.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 /// For what is asked of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -141,7 +144,7 @@ impl Consumer {
         let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
         let mut intake = Intake::new((&self.queue, &self.shared), connection, channel.clone(), deliveries);
-        let receive = Receiver::new(self, connection, (channel, settled), revoked.clone()).run(&mut intake);
+        let receive = Receiver::new(self, connection, (channel.clone(), settled), revoked.clone()).run(&mut intake);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -152,7 +155,12 @@ impl Consumer {
                     });
                     return Err(ConsumerFailure::Cancelled);
                 }
-                Some(broken) => return broken,
+                Some(broken) => {
+                    // What is under way ends before somebody else gets it.
+                    drop(revoke);
+                    self.give_up(&channel, connection).await;
+                    return broken;
+                }
                 None => {}
             },
             // An event of an ordered queue is given back, in its place: with the channel.
@@ -163,10 +171,23 @@ impl Consumer {
         // consumer now would have the next process get what lies behind that. The channel's end gives it up.
         let kept = (self.queue.place.order == Order::Ordered).then_some(intake.into_deliveries());
         let finished = connection.broken.run_until_cancelled(acknowledged).await;
+        self.give_up(&channel, connection).await;
         drop(kept);
         match finished {
             Some(acknowledged) => Ok(acknowledged?),
             None => Err("the connection is broken".to_owned().into()),
+        }
+    }
+
+    /// Closes the channel of an ordered queue before its consumer is given up: RabbitMQ would let the next consumer begin
+    /// behind what this one holds, and puts that back only when the channel ends.
+    async fn give_up(&self, channel: &lapin::Channel, connection: &OpenConnection) {
+        if self.queue.place.order == Order::Unordered || !channel.status().connected() {
+            return;
+        }
+        let closed = connection.run_within(CLOSE_TIMEOUT, channel.close(200, short("beginning again"))).await;
+        if let Err(error) = closed {
+            tracing::debug!(queue = self.queue.place.queue, error, "A channel was not closed in order");
         }
     }
 
@@ -201,10 +222,10 @@ impl Consumer {
         }
     }
 
-    /// A queue that was there and cannot be declared any more takes nothing either.
+    /// A queue that RabbitMQ refuses takes nothing, either, until somebody has mended that: its events wait elsewhere.
     fn note_failure(&self, error: &lapin::Error) {
-        let was_there = self.queue.begun.load(Ordering::Acquire) > 0;
-        if was_there && matches!(error.kind(), lapin::ErrorKind::ProtocolError(_)) {
+        if let lapin::ErrorKind::ProtocolError(refusal) = error.kind() {
+            *self.queue.refusal() = Some(refusal.get_message().to_string());
             self.queue.does_not_answer();
         }
     }

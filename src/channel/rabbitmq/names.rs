@@ -12,6 +12,8 @@ const LONGEST: usize = 220;
 pub(super) const RETURNED: &str = "sealpost:returned";
 /// Where RabbitMQ puts what it gives up of that queue itself.
 pub(super) const RETURNED_PARKED: &str = "sealpost:returned:parked";
+/// A queue that does not exist.
+pub(super) const PROBE: &str = "sealpost:probe";
 const WAIT: &str = "sealpost:wait:";
 const PARKED: &str = ":parked";
 

@@ -30,7 +30,7 @@ pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(9);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PublishFailure {
     /// There is no channel to publish on; nothing was sent.
-    #[error("there is no connection to RabbitMQ")]
+    #[error("there is no connection to RabbitMQ on which it lets us publish")]
     NoConnection,
     /// An alarm blocks publishers; nothing was sent.
     #[error("RabbitMQ is blocked by an alarm of memory or disk")]

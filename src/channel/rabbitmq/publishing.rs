@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::Channel;
-use lapin::options::ConfirmSelectOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::connection::{Current, OpenConnection};
 use super::message::Encoded;
-use super::outbox::PublishFailure;
+use super::names;
+use super::outbox::{PublishFailure, short};
 use super::publication::Publication;
 use super::strays::StrayMessage;
 use crate::telemetry::counters::Counters;
@@ -26,6 +27,8 @@ const CHANNELS: usize = 4;
 const PERIOD: Duration = Duration::from_millis(50);
 /// The shortest time between two openings of one channel.
 const REOPEN_PERIOD: Duration = Duration::from_millis(200);
+/// The longest wait between two attempts to open a channel.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// How long that is waited for by who was told a nack.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// For the opening of a channel.
@@ -160,9 +163,11 @@ impl ChannelKeeper {
 
     /// Until there is no such connection any more.
     async fn serve(&self, connection: &Arc<OpenConnection>) {
+        let mut pause = REOPEN_PERIOD;
         while !connection.broken.is_cancelled() {
             match self.open(connection).await {
                 Ok(channel) => {
+                    pause = REOPEN_PERIOD;
                     let open = Arc::new(OpenChannel { channel, connection: Arc::clone(connection) });
                     self.sender.send_replace(Some(Arc::clone(&open)));
                     tokio::time::sleep(REOPEN_PERIOD).await;
@@ -175,8 +180,13 @@ impl ChannelKeeper {
                 }
                 Err(error) => {
                     self.sender.send_replace(None);
-                    tracing::warn!(error, "No channel to publish on, trying again");
-                    tokio::time::sleep(REOPEN_PERIOD).await;
+                    if pause == REOPEN_PERIOD {
+                        tracing::warn!(error, "No channel to publish on, trying again");
+                    } else {
+                        tracing::debug!(error, "No channel to publish on, trying again");
+                    }
+                    connection.broken.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
             }
         }
@@ -187,10 +197,18 @@ impl ChannelKeeper {
         let opened = async {
             let channel = connection.connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            probe(&channel).await?;
             Ok(channel)
         };
         connection.run_within(OPEN_TIMEOUT, opened).await
     }
+}
+
+/// Publishes to a queue that does not exist, which RabbitMQ returns: it checks permissions when something is published,
+/// and closes the channel of whoever may not.
+async fn probe(channel: &Channel) -> lapin::Result<()> {
+    let (options, properties) = (BasicPublishOptions { mandatory: true, ..Default::default() }, Default::default());
+    channel.basic_publish(short(""), short(names::PROBE), options, &[], properties).await?.await.map(drop)
 }
 
 async fn until_closed(open: &OpenChannel) {

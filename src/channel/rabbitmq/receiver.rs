@@ -12,7 +12,7 @@ use lapin::message::Delivery;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -80,6 +80,8 @@ impl<'c> Receiver<'c> {
         let Consumer { queue, shared, messages, .. } = self.consumer;
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
         let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
+        // After a pause of the whole process, RabbitMQ gets the time to send what waits.
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 next = intake.next() => match next {

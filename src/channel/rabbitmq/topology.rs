@@ -248,7 +248,11 @@ async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(u32, 
     }
     let channel = connection.create_channel().await?;
     let messages = channel.queue_delete(short(name), QueueDeleteOptions::default()).await?;
-    tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
+    if messages > 0 {
+        tracing::error!(queue = name, messages, "Queue of a subscription that is gone deleted: its events are lost");
+    } else {
+        tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
+    }
     channel.close(200, short("deleted")).await
 }
 

@@ -198,12 +198,12 @@ fn reports_name_what_is_in_trouble() {
     rabbitmq.set("a2", Some("its queue has no majority"));
     let report = rabbitmq.report(&table);
     let expected = "1 of 2 subscriptions are not served; ns/a2: its queue has no majority";
-    let in_part = ChannelTrouble { why: expected.to_owned(), is_whole: false };
+    let in_part = ChannelTrouble { why: expected.to_owned(), is_whole: false, refuses: false };
     assert_eq!((report.of_channel(key(0)), report.of_channel(key(1))), (Some(&in_part), None));
     assert_eq!(report.subscriptions(), [&table.channels()[0].subscriptions[1].key]);
     rabbitmq.goes();
     let report = rabbitmq.report(&table);
-    let whole = ChannelTrouble { why: AWAY.to_owned(), is_whole: true };
+    let whole = ChannelTrouble { why: AWAY.to_owned(), is_whole: true, refuses: true };
     assert_eq!([0, 1, 2].map(|at| report.of_channel(key(at))), [Some(&whole), Some(&whole), None]);
     assert_eq!(report.summary().as_deref(), Some("RabbitMQ is away: 2 of 3 channels are not served"));
 }

@@ -1,9 +1,10 @@
 //! How RabbitMQ is reached: TLS, names, passwords.
 
-use super::{channel, subscription, take_events};
+use super::{channel, on, subscription, take_events};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::pki::Ca;
 use crate::support::rabbitmq::{Node, namespace, shared};
+use crate::support::sender::{plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{binary, eventually};
 
@@ -40,6 +41,50 @@ async fn amqps_is_verified() {
         assert!(!refused.log().contains("s3cret") && !refused.log().contains("wrong"), "a password is logged");
     }
     assert!(!good.log().contains("s3cret"), "a password is logged");
+}
+
+/// A user who may not publish, at the start or any more: nobody is told that all is well, and senders are refused at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_publish_is_not_ready() {
+    let (namespace, subscriber, node) = (namespace(), Subscriber::ok().await, Node::start());
+    let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
+    let path = format!("/{namespace}/c");
+    let dispatcher = on(&node.uri, &yaml).start().await;
+    take_events(&dispatcher, &path).await;
+    let is_ready = async || dispatcher.admin_text("/readyz").await.0 == 200;
+    for allowed in ["sealpost:.*", ".*", "sealpost:.*", ".*"] {
+        node.ctl(&["set_permissions", "guest", ".*", allowed, ".*"]);
+        // RabbitMQ remembers for each channel what was allowed, for up to a minute.
+        node.ctl(&["close_all_connections", "permissions have changed"]);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let expected = if allowed == ".*" { 202 } else { 503 };
+        while send(&plain(), dispatcher.http_url(&path), "x").await != expected || is_ready().await != (expected == 202)
+        {
+            assert!(std::time::Instant::now() < deadline, "{allowed}: {}", dispatcher.admin_text("/readyz").await.1);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    assert!(!dispatcher.logged(&["No channel to publish on", "ACCESS_REFUSED"]).is_empty(), "{}", dispatcher.log());
+}
+
+/// One queue that RabbitMQ refuses to deliver stops neither its Broker nor readiness: its events wait, and come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_may_not_be_read_is_the_only_one_that_waits() {
+    let (namespace, node) = (namespace(), Node::start());
+    let (first, second) = (Subscriber::ok().await, Subscriber::ok().await);
+    let [a, b] = [("a", &first), ("b", &second)].map(|(name, to)| subscription(&namespace, name, to, ""));
+    let read = "sealpost:(wait|returned|.*:b).*";
+    node.ctl(&["set_permissions", "guest", ".*", ".*", read]);
+    let dispatcher = on(&node.uri, &(channel(&namespace) + &a + &b)).start().await;
+    let path = format!("/{namespace}/c");
+    take_events(&dispatcher, &path).await;
+    assert_eq!(send(&plain(), dispatcher.http_url(&path), "1").await, 202);
+    second.until(2).await;
+    let (status, text) = dispatcher.admin_text("/readyz").await;
+    assert!(status == 200 && text.contains("ACCESS_REFUSED"), "{status} {text}");
+    assert_eq!(first.count(), 0);
+    node.ctl(&["set_permissions", "guest", ".*", ".*", ".*"]);
+    first.until(2).await;
 }
 
 /// What cannot be right is refused at once, without repeating a password.

@@ -155,6 +155,29 @@ async fn the_consumer_timeout_is_learnt() {
     bench.server.until("it is done", |server| server.unacked(&queue("a")) == 0).await;
 }
 
+/// A consumer that begins anew, since it may miss messages, gives back what it holds before another one gets anything.
+#[tokio::test]
+async fn an_ordered_queue_keeps_its_order_when_its_consumer_begins_anew() {
+    let mut bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    bench.ready(&["a"]).await;
+    for id in ["1", "2", "3", "4"] {
+        assert_eq!(bench.publish(id).await, Ok(()));
+    }
+    let other = RabbitmqBackend::new(options(&bench.server.uri()), Arc::default());
+    let mut others = other.open(&channel(&["a"], Order::Ordered)).consumers;
+    bench.server.until("both consume", |server| server.prefetches(&queue("a")) == [2, 2]).await;
+    let first = bench.next(0).await;
+    eventually("the second is handed over", || bench.backend.unfinished(&key("a")) == Some(2)).await;
+    let doubted = bench.backend.queues().open.get(&key("a")).cloned().expect("a queue");
+    doubted.does_not_answer();
+    tokio::time::timeout(PATIENCE, first.revoked()).await.expect("its consumer begins anew");
+    for id in ["1", "2", "3", "4"] {
+        let next = tokio::time::timeout(PATIENCE, others[0].1.recv()).await.expect("in time").expect("a message");
+        assert_eq!(next.event.id(), id);
+        next.settle(Outcome::Delivered).await;
+    }
+}
+
 /// An event of an ordered queue is not put elsewhere, where others would overtake it, nor behind those that came after it;
 /// it goes on where it was.
 #[tokio::test]
