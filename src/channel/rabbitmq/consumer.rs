@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lapin::options::BasicQosOptions;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -148,10 +149,11 @@ impl Consumer {
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
-                    let connection = Arc::clone(connection);
+                    let (connection, channel) = (Arc::clone(connection), channel.clone());
                     finishing.spawn(async move {
                         let _revoke = revoke;
                         connection.broken.run_until_cancelled(acknowledged).await;
+                        part(&channel, &connection).await;
                     });
                     return Err(ConsumerFailure::Cancelled);
                 }
@@ -240,5 +242,15 @@ impl Consumer {
         }
         self.shared.counters.parked_messages.increment();
         self.queue.series.dropped(Dropped::Parked, Destination::Subscriber, "invalid");
+    }
+}
+
+/// Waits until RabbitMQ has read what was acknowledged on a channel, before that is given up. What a queue held that is
+/// gone cannot be acknowledged: RabbitMQ closes the channel then, and where both sides close a channel at once, `lapin`
+/// takes the whole connection for broken, with everybody's consumers.
+async fn part(channel: &lapin::Channel, connection: &OpenConnection) {
+    let asked = channel.basic_qos(1, BasicQosOptions::default());
+    if let Err(error) = connection.run_within(CLOSE_TIMEOUT, asked).await {
+        tracing::debug!(error, "RabbitMQ has closed the channel of a queue that is gone");
     }
 }
