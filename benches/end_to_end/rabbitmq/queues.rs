@@ -52,20 +52,22 @@ pub(super) async fn until_consumed_by(consumers: u32, node: &Node, queues: &[Sho
 
 /// One queue after the other.
 async fn until_each(consumers: u32, connection: &Connection, queues: impl Iterator<Item = &ShortString>) {
-    let mut channel = connection.create_channel().await.expect("a channel");
+    let mut channel = None;
     for queue in queues {
-        while asked(&channel, queue).await != Some(consumers) {
+        while asked(&mut channel, connection, queue).await != Some(consumers) {
             tokio::time::sleep(PAUSE).await;
-            if !channel.status().connected() {
-                channel = connection.create_channel().await.expect("a channel");
-            }
         }
     }
 }
 
-/// How many consume a queue. Without such a queue, RabbitMQ closes the channel.
-async fn asked(channel: &Channel, queue: &ShortString) -> Option<u32> {
+/// How many consume a queue, if there is one. Without it, RabbitMQ closes the channel, and may tell that to the next, too.
+async fn asked(channel: &mut Option<Channel>, connection: &Connection, queue: &ShortString) -> Option<u32> {
+    let open = match channel.take().filter(|channel| channel.status().connected()) {
+        Some(open) => open,
+        None => connection.create_channel().await.ok()?,
+    };
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let queue = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+    let queue = open.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+    *channel = Some(open);
     Some(queue.consumer_count())
 }
