@@ -44,30 +44,49 @@ pub(super) fn names(channel: &str, subscriptions: usize) -> impl Iterator<Item =
 
 /// Waits until RabbitMQ says of each queue that so many consume it: how long that took since `begun`.
 pub(super) async fn until_consumed_by(consumers: u32, node: &Node, queues: &[ShortString], begun: Instant) -> Duration {
-    let connection = node.connect().await;
-    let asked = (0..ASKED).map(|first| until_each(consumers, &connection, queues.iter().skip(first).step_by(ASKED)));
+    let asked = (0..ASKED).map(|first| until_each(consumers, node, queues.iter().skip(first).step_by(ASKED)));
     tokio::time::timeout(LIMIT, join_all(asked)).await.expect("all queues are consumed some day");
     begun.elapsed()
 }
 
 /// One queue after the other.
-async fn until_each(consumers: u32, connection: &Connection, queues: impl Iterator<Item = &ShortString>) {
-    let mut channel = None;
+async fn until_each(consumers: u32, node: &Node, queues: impl Iterator<Item = &ShortString>) {
+    let mut observer = Observer { node, connection: node.connect().await, channel: None };
     for queue in queues {
-        while asked(&mut channel, connection, queue).await != Some(consumers) {
+        while observer.consumers(queue).await != Some(consumers) {
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-/// How many consume a queue, if there is one. Without it, RabbitMQ closes the channel, and may tell that to the next, too.
-async fn asked(channel: &mut Option<Channel>, connection: &Connection, queue: &ShortString) -> Option<u32> {
-    let open = match channel.take().filter(|channel| channel.status().connected()) {
-        Some(open) => open,
-        None => connection.create_channel().await.ok()?,
-    };
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let queue = open.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
-    *channel = Some(open);
-    Some(queue.consumer_count())
+/// Asks RabbitMQ for queues.
+struct Observer<'a> {
+    node: &'a Node,
+    connection: Connection,
+    channel: Option<Channel>,
+}
+
+impl Observer<'_> {
+    /// How many consume a queue, if there is one. Without it, RabbitMQ closes the channel.
+    async fn consumers(&mut self, queue: &ShortString) -> Option<u32> {
+        let channel = match self.channel.take() {
+            Some(open) => open,
+            None => self.open().await,
+        };
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.ok()?;
+        self.channel = Some(channel);
+        Some(queue.consumer_count())
+    }
+
+    /// A new channel. lapin gives the number of a channel that RabbitMQ has closed to another one, together with the error
+    /// of the first; then there is a new connection.
+    async fn open(&mut self) -> Channel {
+        loop {
+            match self.connection.create_channel().await {
+                Ok(channel) => return channel,
+                Err(_of_another) => self.connection = self.node.connect().await,
+            }
+        }
+    }
 }
