@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use case::{CASES, Case};
 use measure::Program;
+pub(crate) use table::Spread;
 use table::Table;
 
 use crate::Options;

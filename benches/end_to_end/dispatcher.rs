@@ -24,7 +24,7 @@ pub(crate) struct Dispatcher {
 }
 
 /// What is measured: the program that was built with this one, unless `SEALPOST_BENCH_BINARY` names another.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     std::env::var_os("SEALPOST_BENCH_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_sealpost").into(), PathBuf::from)
 }
 
@@ -35,15 +35,24 @@ impl Dispatcher {
 
     /// One that serves these manifests, with these variables.
     pub(crate) async fn start_on(yaml: &str, variables: &[(&str, &str)]) -> Self {
+        Self::of(&program(), yaml, variables).await
+    }
+
+    /// The same of this program.
+    pub(crate) async fn of(program: &Path, yaml: &str, variables: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
         std::fs::write(directory.path().join("channel.yaml"), yaml).expect("written");
-        Self::start_in(directory, variables).await
+        Self::run_in(directory, program, variables).await
     }
 
     /// One that serves what an earlier one has served, with its certificate authority. Its ports are bound then.
     pub(crate) async fn start_in(directory: TempDir, variables: &[(&str, &str)]) -> Self {
+        Self::run_in(directory, &program(), variables).await
+    }
+
+    async fn run_in(directory: TempDir, program: &Path, variables: &[(&str, &str)]) -> Self {
         let ports = directory.path().join("ports.json");
-        let mut command = Process::pinned(&program());
+        let mut command = Process::pinned(program);
         command
             .args(["run", "--http-addr", "127.0.0.1:0", "--https-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"])
             .args(["--transport-encryption", "permissive"])

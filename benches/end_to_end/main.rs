@@ -4,7 +4,8 @@
 //! sender's answers, and peak memory. sealpost is pinned to the first processor and sender and sinks to the second, so
 //! compare the rows of one run with each other and with a yardstick measured in the same way, not with other machines.
 //!
-//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does.
+//! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does;
+//! with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an earlier version.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -72,7 +73,11 @@ pub(crate) struct Options {
     #[arg(long)]
     seconds: Option<u64>,
 
-    /// With --compare: how often each is measured
+    /// Instead, on RabbitMQ: this beside an earlier version that SEALPOST_BENCH_BEFORE names, in turn
+    #[arg(long, value_name = "CASE", value_enum)]
+    rabbitmq: Option<rabbitmq::beside::Case>,
+
+    /// With --compare and --rabbitmq: how often each is measured
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
 
@@ -145,6 +150,9 @@ fn main() {
     }
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a limit");
     process::pin_self();
+    if let Some(case) = options.rabbitmq {
+        return runtime.block_on(rabbitmq::beside::run(case, &options));
+    }
     if options.compare {
         return runtime.block_on(compare::run(&options));
     }

@@ -48,12 +48,7 @@ impl Process {
 
     /// User and system time so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let ticks = |process: PathBuf| {
-            let stat = std::fs::read_to_string(process.join("stat")).expect("a process");
-            let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-            fields[11..=12].iter().map(|field| field.parse::<u64>().expect("a number")).sum::<u64>()
-        };
-        Duration::from_millis(self.family().into_iter().map(ticks).sum::<u64>() * 10)
+        self.family().iter().map(|process| cpu_of(process)).sum()
     }
 
     /// The most memory that has been resident. Pages that parent and child share count twice.
@@ -105,6 +100,14 @@ impl Drop for Process {
         self.0.kill().expect("ended");
         self.0.wait().expect("reaped");
     }
+}
+
+/// User and system time so far of the process with this directory in `/proc`.
+pub(crate) fn cpu_of(process: &Path) -> Duration {
+    let stat = std::fs::read_to_string(process.join("stat")).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks = fields[11..=12].iter().map(|field| field.parse::<u64>().expect("a number"));
+    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
 
 /// User and system time that the first processor has spent on all processes.

@@ -1,6 +1,14 @@
 //! A queue on RabbitMQ that is full when sealpost starts, and the time until a fast subscriber has all of it.
 //!
-//! Needs a RabbitMQ: `SEALPOST_TEST_RABBITMQ=$(tests/rabbitmq/node start DIR)`.
+//! Needs a RabbitMQ: `SEALPOST_TEST_RABBITMQ=$(tests/rabbitmq/node start DIR)`. What is measured beside an earlier version
+//! starts its own.
+
+pub(crate) mod beside;
+mod exchange;
+mod fan_out;
+mod node;
+mod queues;
+mod start;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
