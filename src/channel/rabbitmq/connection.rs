@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use lapin::options::BasicQosOptions;
-use lapin::{Connection, ErrorKind};
+use lapin::{Channel, Connection, ErrorKind};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -28,6 +28,10 @@ const ASK_PERIOD: Duration = Duration::from_secs(1);
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a connection waits for the one that it stands beside.
 const OTHER_TIMEOUT: Duration = Duration::from_secs(3);
+/// After how many times of asking that is done on another channel.
+const CHANNEL_PERIOD: u32 = 60;
+/// Numbers that a channel can have.
+const NUMBERS: u16 = u16::MAX;
 /// For the end of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often it is said that there is still no connection.
@@ -191,23 +195,49 @@ async fn until_closed(connection: &Connection, counters: &Counters) {
     }
 }
 
-/// Asks for a sign of life again and again. A connection that an alarm blocks is not read by RabbitMQ, so it is not asked.
+/// Opens a channel.
+///
+/// `lapin` does not forget that RabbitMQ has closed a channel with an error, which every look at a queue that is not there
+/// brings about, and tells that again to whoever opens one of the same number: then the next number is tried.
+///
+/// # Errors
+/// Those of the connection; that of a channel, if no number is left.
+pub(super) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+    let mut opened = connection.create_channel().await;
+    for _ in 0..NUMBERS {
+        if !opened.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::ProtocolError(_))) {
+            break;
+        }
+        opened = connection.create_channel().await;
+    }
+    opened
+}
+
+/// Asks for a sign of life again and again, and from time to time for another channel to ask on: a connection on which
+/// none can be opened is of no use. One that an alarm blocks is not read by RabbitMQ, so it is not asked.
 async fn until_silent(connection: &Connection) {
     let mut channel = None;
-    loop {
+    for asked in 1_u32.. {
         tokio::time::sleep(ASK_PERIOD).await;
         let ask = async {
-            if channel.is_none() {
-                channel = connection.create_channel().await.ok();
+            if channel.is_none() || asked.is_multiple_of(CHANNEL_PERIOD) {
+                match open_channel(connection).await {
+                    Ok(opened) => channel = Some(opened),
+                    Err(error) => return !matches!(error.kind(), ErrorKind::ProtocolError(_)),
+                }
             }
             if let Some(open) = &channel
                 && open.basic_qos(1, BasicQosOptions::default()).await.is_err()
             {
                 channel = None;
             }
+            true
         };
-        if tokio::time::timeout(ASK_TIMEOUT, ask).await.is_err() && !connection.status().blocked() {
-            return;
+        match tokio::time::timeout(ASK_TIMEOUT, ask).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_elapsed) if connection.status().blocked() => {}
+            Err(_elapsed) => return,
         }
     }
 }

@@ -13,7 +13,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connection::{Current, OpenConnection};
+use super::connection::{Current, OpenConnection, open_channel};
 use super::message::Encoded;
 use super::names;
 use super::outbox::{PublishFailure, short};
@@ -195,7 +195,7 @@ impl ChannelKeeper {
 
     async fn open(&self, connection: &OpenConnection) -> Result<Channel, String> {
         let opened = async {
-            let channel = connection.connection.create_channel().await?;
+            let channel = open_channel(&connection.connection).await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             probe(&channel).await?;
             Ok(channel)

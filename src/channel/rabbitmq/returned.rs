@@ -12,7 +12,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 
-use super::connection::OpenConnection;
+use super::connection::{OpenConnection, open_channel};
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
 use super::publisher::AWAY_WAITS;
@@ -203,7 +203,7 @@ async fn rescue_parked(shared: &Shared, connection: &OpenConnection, kept: u32) 
         return Ok(kept);
     }
     let mut kept = 0;
-    let channel = connection.create_channel().await?;
+    let channel = open_channel(connection).await?;
     for _ in 0..count {
         let got = channel.basic_get(short(names::RETURNED_PARKED), BasicGetOptions::default()).await?;
         let Some(got) = got else { break };

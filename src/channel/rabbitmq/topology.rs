@@ -11,6 +11,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 use tokio::sync::OnceCell;
 
+use super::connection::open_channel;
 use super::message::text;
 use super::names;
 use super::outbox::{is_missing, short};
@@ -102,7 +103,7 @@ impl Topology {
         purpose: QueuePurpose,
     ) -> lapin::Result<Channel> {
         loop {
-            let channel = connection.create_channel().await?;
+            let channel = open_channel(connection).await?;
             let passive = self.foreign().contains(name);
             let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
             match channel.queue_declare(short(name), options, self.arguments(purpose)).await {
@@ -218,7 +219,7 @@ fn is_other(error: &lapin::Error) -> bool {
 /// # Errors
 /// Those of the connection.
 pub(super) async fn look(connection: &Connection, name: &str) -> lapin::Result<Option<QueueLook>> {
-    let channel = connection.create_channel().await?;
+    let channel = open_channel(connection).await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(short(name), passive, FieldTable::default()).await {
         Ok(queue) => {
@@ -246,7 +247,7 @@ async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(u32, 
         tracing::warn!(queue = name, messages, consumers, "Queue of a subscription that is gone kept: it is in use");
         return Ok(());
     }
-    let channel = connection.create_channel().await?;
+    let channel = open_channel(connection).await?;
     let messages = channel.queue_delete(short(name), QueueDeleteOptions::default()).await?;
     if messages > 0 {
         tracing::error!(queue = name, messages, "Queue of a subscription that is gone deleted: its events are lost");

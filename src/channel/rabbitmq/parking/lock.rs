@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Queues, answer, unavailable};
 use crate::channel::parked::ParkedError;
+use crate::channel::rabbitmq::connection::open_channel;
 use crate::channel::rabbitmq::outbox::short;
 
 /// How often somebody who waits asks again.
@@ -33,7 +34,7 @@ pub(super) async fn take(connection: &Connection, queues: &Queues<'_>, patience:
 
 /// A channel on which the lock was taken; `None` if somebody else has it.
 async fn try_take(connection: &Connection, name: &str) -> Result<Option<Channel>, ParkedError> {
-    let channel = answer(connection.create_channel()).await?;
+    let channel = answer(open_channel(connection)).await?;
     let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let declared = async { Ok(channel.queue_declare(short(name), own, FieldTable::default()).await) };
     match answer(declared).await? {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LIMIT, Queues, answer, unavailable};
 use crate::channel::parked::ParkedError;
+use crate::channel::rabbitmq::connection::open_channel;
 use crate::channel::rabbitmq::message;
 use crate::channel::rabbitmq::outbox::short;
 
@@ -62,7 +63,7 @@ impl<'q> Visit<'q> {
         queues: &'q Queues<'q>,
         messages: u64,
     ) -> Result<Self, ParkedError> {
-        let channel = answer(connection.create_channel()).await?;
+        let channel = answer(open_channel(connection)).await?;
         answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
         let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
         answer(channel.basic_qos(window, BasicQosOptions::default())).await?;

@@ -112,6 +112,22 @@ async fn another_node_is_tried_when_one_hangs() {
     assert!(hung.connections().is_empty());
 }
 
+/// Each look at a queue that is not there costs the connection the number of a channel, as `lapin` counts.
+#[tokio::test]
+async fn looks_at_what_is_not_there_leave_channels_to_others() {
+    let server = FakeServer::start_with(Settings { channel_max: 8, ..Settings::default() }).await;
+    let address = Address::new(&server.uri(), (None, None), None).expect("an address");
+    let connection = address.connect("consuming", None).await.expect("a connection").connection;
+    for _ in 0..6 {
+        assert_eq!(topology::look(&connection, "missing").await.expect("an answer"), None);
+    }
+    let there = topology::Topology::new(QueueType::Quorum);
+    for _ in 0..6 {
+        there.ensure(&connection, "there", topology::QueuePurpose::Parking).await.expect("a channel");
+        assert!(topology::look(&connection, "there").await.expect("an answer").is_some());
+    }
+}
+
 /// The connections to publish on lead to two nodes, where there are two.
 #[tokio::test]
 async fn what_is_published_has_two_ways() {
