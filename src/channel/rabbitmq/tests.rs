@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use self::fake::FakeServer;
 use super::*;
 use crate::channel::{Consumer, Message, PublishError, Publisher};
+use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{Acknowledge, ChannelKey, ChannelKind, DeliverySpec, Storage, SubscriptionKind};
 

@@ -1,0 +1,135 @@
+//! One subscription's queue, as its publishers, its consumer and its worker share it.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::health::{QueueHealth, QueueState};
+use super::queue_way::QueueWay;
+use super::topology::Place;
+use crate::channel::Deferral;
+use crate::event::Event;
+use crate::model::Order;
+use crate::telemetry::series::SubscriptionSeries;
+
+/// One subscription's queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) place: Place,
+    /// Messages that are asked for at once, at most.
+    pub(super) prefetch: u16,
+    /// Messages that are asked for now.
+    pub(super) window_open: AtomicU16,
+    pub(super) health: QueueHealth,
+    pub(super) way: QueueWay,
+    /// Messages of this process on their way into it.
+    pub(super) window: Semaphore,
+    /// What RabbitMQ said when it refused to declare or to deliver it.
+    pub(super) refusal: Mutex<Option<String>>,
+    /// How often its consumer has begun.
+    pub(super) begun: AtomicU64,
+    /// Messages that this process has put into it.
+    pub(super) published: AtomicU64,
+    /// Whether what is parked beside it has been counted.
+    pub(super) parked_counted: AtomicBool,
+    /// Whether somebody looks at it to learn why it refuses messages.
+    pub(super) asked: AtomicBool,
+    /// Told when RabbitMQ turns out not to have it.
+    pub(super) missing: Notify,
+    /// Told when RabbitMQ turns out not to answer for it.
+    pub(super) doubted: Notify,
+    /// Messages that were handed to the worker and have not been settled.
+    pub(super) unsettled: AtomicUsize,
+    /// The event that an ordered queue was given back last.
+    pub(super) given_back: Mutex<Option<GivenBack>>,
+    pub(super) series: Arc<SubscriptionSeries>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Queue {
+    /// RabbitMQ does not have it: it is to be declared again.
+    pub(super) fn declare_again(&self) {
+        if self.health.set(QueueState::Undeclared) != QueueState::Undeclared {
+            self.missing.notify_one();
+        }
+    }
+
+    pub(super) fn refusal(&self) -> MutexGuard<'_, Option<String>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// RabbitMQ does not answer for it. That is told once, and again after a minute.
+    pub(super) fn does_not_answer(&self) {
+        if self.health.set(QueueState::Away) != QueueState::Away && self.health.telling.is_due() {
+            tracing::warn!(
+                queue = self.place.queue,
+                refusal = self.refusal().as_deref(),
+                "RabbitMQ does not answer for a queue: events for it wait in other queues until it does"
+            );
+        }
+        self.doubted.notify_one();
+    }
+
+    /// RabbitMQ answers for it.
+    pub(super) fn answers(&self) {
+        *self.refusal() = None;
+        if self.health.set(QueueState::Served) == QueueState::Away {
+            tracing::debug!(queue = self.place.queue, "RabbitMQ answers for a queue again");
+        }
+    }
+
+    /// Takes back what its consumer was told before it has begun.
+    pub(super) fn forget_doubts(&self) {
+        for told in [&self.missing, &self.doubted] {
+            if told.notified().now_or_never().is_some() {
+                tracing::trace!(queue = self.place.queue, "Its consumer was told of what has been mended since");
+            }
+        }
+    }
+
+    /// How many messages RabbitMQ would send, if there were any. An ordered queue is consumed one message after the other.
+    pub(super) fn room(&self) -> usize {
+        let unsettled = self.unsettled.load(Ordering::Acquire);
+        match self.place.order {
+            Order::Unordered => usize::from(self.window_open.load(Ordering::Acquire)).saturating_sub(unsettled),
+            Order::Ordered => usize::from(unsettled == 0),
+        }
+    }
+
+    /// Notes how far an event got that goes back into the queue; only an ordered one gives some back.
+    pub(super) fn remember(&self, event: &Event, deferral: &Deferral) {
+        let (id, source) = identity(event);
+        let given_back = GivenBack { id, source, deferral: deferral.clone(), due: Instant::now() + deferral.wait };
+        *self.given_back.lock().unwrap_or_else(PoisonError::into_inner) = Some(given_back);
+    }
+
+    /// How far an event got before it went back into the queue, with what is left of its wait.
+    pub(super) fn recall(&self, event: &Event) -> Option<Deferral> {
+        if self.place.order == Order::Unordered {
+            return None;
+        }
+        let (id, source) = identity(event);
+        let mut given_back = self.given_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |given_back: &mut GivenBack| given_back.id == id && given_back.source == source;
+        let GivenBack { deferral, due, .. } = given_back.take_if(is_it)?;
+        Some(Deferral { wait: due.saturating_duration_since(Instant::now()), ..deferral })
+    }
+}
+
+/// `id` and `source` of an event.
+fn identity(event: &Event) -> (String, String) {
+    (event.id().into_owned(), event.get("source").unwrap_or_default().into_owned())
+}
+
+/// An event that went back into its ordered queue, since it could not be held for longer.
+#[derive(Debug)]
+pub(super) struct GivenBack {
+    id: String,
+    source: String,
+    deferral: Deferral,
+    due: Instant,
+}
