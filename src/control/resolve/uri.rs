@@ -43,16 +43,16 @@ pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
 /// A text that should be a URL, without user name and password. Of what is no URL nothing says where a password would
 /// end, so that what is before the last `@` is left out.
 pub(super) fn without_user(text: &str) -> Cow<'_, str> {
-    let has_user = |url: &Url| !url.username().is_empty() || url.password().is_some();
-    let parsed = Url::parse(text);
-    if parsed.as_ref().is_ok_and(|url| !has_user(url)) {
+    // `user:secret@host` is one of the scheme `user`, which has no host.
+    let parsed = Url::parse(text).ok().filter(Url::has_host);
+    if parsed.as_ref().is_some_and(|url| url.username().is_empty() && url.password().is_none()) {
         return Cow::Borrowed(text);
     }
     let scheme = [":/", ":\\"].iter().find_map(|end| text.find(end)).map_or(0, |colon| colon + 1);
     let (scheme, rest) = text.split_at(scheme);
     let inside = rest.trim_start_matches(['/', '\\']);
     let slashes = rest.strip_suffix(inside).unwrap_or_default();
-    let end = inside.find(['/', '\\', '?', '#']).filter(|_| parsed.is_ok()).unwrap_or(inside.len());
+    let end = inside.find(['/', '\\', '?', '#']).filter(|_| parsed.is_some()).unwrap_or(inside.len());
     let at = inside.get(..end).and_then(|authority| authority.rfind('@'));
     let host = at.and_then(|at| inside.get(at + 1..));
     host.map_or(Cow::Borrowed(text), |host| Cow::Owned(format!("{scheme}{slashes}{host}")))
@@ -141,7 +141,7 @@ mod tests {
         for (text, clean) in [
             ("http://Sink:80", "http://Sink:80"),
             ("http://sink/a@b", "http://sink/a@b"),
-            ("mailto:a@b", "mailto:a@b"),
+            ("mailto:a@b", "b"),
             ("http://user:secret@Sink:80?q=a@b", "http://Sink:80?q=a@b"),
             ("http:\\\\user:se@cret@sink\\x", "http:\\\\sink\\x"),
             ("http://user:se/cret@sink", "http://sink"),
