@@ -84,7 +84,7 @@ async fn an_outage_is_told_once() {
         let of = |level: &str| lines.iter().filter(|line| line.contains(level)).collect::<Vec<_>>();
         assert!(of("\"ERROR\"").is_empty(), "{lines:#?}");
         assert_eq!(of("\"WARN\"").len(), 1, "{lines:#?}");
-        assert!(of("\"WARN\"")[0].contains("onnection"), "it says why: {lines:#?}");
+        assert!(of("\"WARN\"")[0].contains("(Connect): "), "it says why: {lines:#?}");
         assert!(lines.len() <= 6, "{lines:#?}");
     }
 }
