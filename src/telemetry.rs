@@ -61,9 +61,11 @@ const SILENT: [&str; 11] = [
     "h2",
 ];
 
-/// What is logged by these directives. Of clients that are silent only what is asked for by their names.
+/// What is logged by these directives. Of clients that are silent only what is asked for by their names, or by `trace`,
+/// which is none of our levels.
 fn filter(directives: &str) -> Result<EnvFilter, String> {
-    let silent: String = SILENT.iter().map(|name| format!("{name}=off,")).collect();
+    let silent = if directives.eq_ignore_ascii_case("trace") { &SILENT[..1] } else { &SILENT[..] };
+    let silent: String = silent.iter().map(|name| format!("{name}=off,")).collect();
     EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
 }
 
