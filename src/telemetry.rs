@@ -64,8 +64,8 @@ const SILENT: [&str; 11] = [
 /// What is logged by these directives. Of clients that are silent only what is asked for by their names, or by `trace`,
 /// which is none of our levels.
 fn filter(directives: &str) -> Result<EnvFilter, String> {
-    let silent = if directives.eq_ignore_ascii_case("trace") { &SILENT[..1] } else { &SILENT[..] };
-    let silent: String = silent.iter().map(|name| format!("{name}=off,")).collect();
+    let silent = if directives.eq_ignore_ascii_case("trace") { 1 } else { SILENT.len() };
+    let silent: String = SILENT.iter().take(silent).map(|name| format!("{name}=off,")).collect();
     EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
 }
 
