@@ -8,6 +8,7 @@ pub mod link;
 pub mod otlp;
 pub mod process;
 pub mod series;
+pub mod sparing;
 pub mod trace;
 pub mod traced;
 
@@ -45,10 +46,27 @@ impl LogLevel {
     }
 }
 
-/// What is logged by these directives. Errors of the AMQP client only if they are asked for: the connection's own log line
-/// tells of them.
+/// Clients whose own lines say less than ours about the same: what fails is told where it was wanted, with what comes of it.
+const SILENT: [&str; 11] = [
+    "lapin",
+    "kube",
+    "kube_client",
+    "kube_core",
+    "kube_runtime",
+    "tower",
+    "tower_http",
+    "hyper",
+    "hyper_util",
+    "hyper_rustls",
+    "h2",
+];
+
+/// What is logged by these directives. Of clients that are silent only what is asked for by their names, or by `trace`,
+/// which is none of our levels.
 fn filter(directives: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(format!("lapin=off,{directives}")).map_err(|error| error.to_string())
+    let silent = if directives.eq_ignore_ascii_case("trace") { 1 } else { SILENT.len() };
+    let silent: String = SILENT.iter().take(silent).map(|name| format!("{name}=off,")).collect();
+    EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
 }
 
 /// Starts logging to standard error. `directives` is a level, or directives such as `info,sealpost::delivery=debug`.

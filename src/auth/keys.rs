@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Oidc, RoutingTable};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::sparing::Sparing;
 
 /// Keys are fetched anew after this time, so that a key which is withdrawn is not believed for longer.
 const REFRESH: Duration = Duration::from_secs(600);
@@ -165,11 +166,11 @@ impl Keeper {
     /// Fetches keys again and again; for ever.
     async fn keep(&self, oidc: Option<&Arc<Oidc>>) {
         let Some(oidc) = oidc else { return std::future::pending().await };
-        let mut wait = FIRST_WAIT;
+        let (mut wait, mut told) = (FIRST_WAIT, Sparing::default());
         loop {
             match self.fetch(oidc).await {
                 Ok(()) => {
-                    wait = FIRST_WAIT;
+                    (wait, told) = (FIRST_WAIT, Sparing::default());
                     tokio::time::sleep(SHORTEST_REFRESH).await;
                     // Who asked before is answered by the keys that were fetched since.
                     let asked = self.keys.wanted.notified();
@@ -177,7 +178,9 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.counters.key_fetch_failures.increment();
-                    tracing::warn!(error, ?wait, "The keys of the token issuer could not be fetched, trying again");
+                    if told.is_due() {
+                        tracing::warn!(error, "The keys of the token issuer could not be fetched, trying again");
+                    }
                     tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
                 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::model::{Addressable, ServiceAccount};
 use crate::telemetry::counters::Counters;
+use crate::telemetry::sparing::Sparing;
 
 /// What is asked for, and the longest that is believed.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
@@ -101,8 +102,16 @@ struct Kept {
 #[derive(Default)]
 struct Entry {
     kept: ArcSwapOption<Kept>,
-    /// Held by whoever asks the issuer: when that failed last, and why.
-    asking: Mutex<Option<(Instant, TokenError)>>,
+    /// Held by whoever asks the issuer.
+    asking: Mutex<Asking>,
+}
+
+/// How asking went.
+#[derive(Default)]
+struct Asking {
+    /// When it failed last, and why.
+    failed: Option<(Instant, TokenError)>,
+    told: Sparing,
 }
 
 type Key = (Arc<ServiceAccount>, String);
@@ -153,15 +162,15 @@ impl Tokens {
             Some(kept) if now < kept.refresh => Ok(kept.header.clone()),
             // One replaces it; all others go on with it, as does that one if it has to.
             Some(kept) => match entry.asking.try_lock() {
-                Ok(mut failed) => {
-                    let asked = self.ask(&entry, &mut failed, (account, audience), TIMEOUT_AHEAD).await;
+                Ok(mut asking) => {
+                    let asked = self.ask(&entry, &mut asking, (account, audience), TIMEOUT_AHEAD).await;
                     Ok(asked.unwrap_or_else(|_error| kept.header.clone()))
                 }
                 Err(_busy) => Ok(kept.header.clone()),
             },
             None => {
-                let mut failed = entry.asking.lock().await;
-                self.ask(&entry, &mut failed, (account, audience), TIMEOUT).await
+                let mut asking = entry.asking.lock().await;
+                self.ask(&entry, &mut asking, (account, audience), TIMEOUT).await
             }
         }
     }
@@ -170,7 +179,7 @@ impl Tokens {
     async fn ask(
         &self,
         entry: &Entry,
-        failed: &mut Option<(Instant, TokenError)>,
+        asking: &mut Asking,
         wanted: (&ServiceAccount, &str),
         limit: Duration,
     ) -> Result<HeaderValue, TokenError> {
@@ -178,20 +187,22 @@ impl Tokens {
         if let Some(kept) = entry.kept.load_full().filter(|kept| now < kept.refresh) {
             return Ok(kept.header.clone());
         }
-        if let Some((_, error)) = failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
+        if let Some((_, error)) = asking.failed.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
             return Err(error.clone());
         }
         match self.issue(wanted, limit).await {
             Ok(kept) => {
                 let header = kept.header.clone();
                 entry.kept.store(Some(Arc::new(kept)));
-                *failed = None;
+                *asking = Asking::default();
                 Ok(header)
             }
             Err(error) => {
                 self.counters.token_failures.increment();
-                tracing::warn!(%error, "A token could not be had");
-                *failed = Some((Instant::now(), error.clone()));
+                if asking.told.is_due() {
+                    tracing::warn!(%error, "A token could not be had");
+                }
+                asking.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }

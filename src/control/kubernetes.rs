@@ -3,10 +3,12 @@
 //!
 //! In reading order: [`watched`] is the table of what is watched; [`watch`] keeps one list of objects in step with the
 //! API server, in the [`store`]; [`Connected::follow`] makes a [`Resolution`] of them whenever they change; [`status`]
-//! writes what the cluster should know once that is served, if the [`election`] has chosen this process.
+//! writes what the cluster should know once that is served, if the [`election`] has chosen this process, through the
+//! [`writer`]; [`away`] tells when the API server is not there.
 //! The API server gets the requests of control-plane.md 1A and no others.
 
 mod access;
+mod away;
 mod controller;
 mod election;
 mod status;
@@ -15,6 +17,7 @@ mod tell;
 mod waits;
 mod watch;
 mod watched;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +125,8 @@ impl Connected {
             let system = settings.system_namespace.clone();
             let candidate = election::Candidate::new(client.clone(), &system, settings.channels.lease(), &cluster);
             voting.spawn(candidate.run(leader, stops.leaving.clone()));
-            tasks.spawn(status::run(client, settings.channels, leads, served));
+            // It ends with who writes, and not before what it has begun.
+            voting.spawn(status::run(client, settings.channels, leads, served));
         }
         let follower = Follower { store, settings, oidc, resolution: None, journal: Journal::default(), resolved };
         stops.stop.run_until_cancelled(follower.run()).await;

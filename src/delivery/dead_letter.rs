@@ -47,7 +47,7 @@ impl Failure {
     fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (Why, String)) -> Self {
         let data = data.slice(..data.len().min(knative::ERROR_DATA_BYTES));
         Self {
-            destination: destination.url.as_str().into(),
+            destination: destination.url.text().into(),
             code,
             data,
             reason: reason.into(),

@@ -56,20 +56,37 @@ pub enum HttpVersions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parts {
     url: Url,
+    /// As it was written, where that is not how `url` says it.
+    written: Option<Box<str>>,
     versions: HttpVersions,
     /// Without user and fragment, which are not sent; `None` if no request can carry it.
     uri: Option<Uri>,
 }
 
 impl Endpoint {
+    /// A URL that was written as this text. A text that a parser has to clean first, of blanks around it and of control
+    /// characters, is not what the URL is known by.
+    #[must_use]
+    pub fn written(url: Url, text: &str) -> Self {
+        let is_clean = text.trim() == text && !text.contains(char::is_control);
+        let written = Some(text).filter(|text| is_clean && *text != url.as_str()).map(Box::from);
+        let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
+        let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
+        Self(Arc::new(Parts { url, written, versions: HttpVersions::default(), uri }))
+    }
+
+    /// What it is called where others read it: byte for byte as it was written (data-plane.md DP-29).
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.written.as_deref().unwrap_or(self.0.url.as_str())
+    }
+
     /// What requests to it are sent to; `None` for a URL that no request can carry.
     #[must_use]
     pub fn uri(&self) -> Option<&Uri> {
         self.0.uri.as_ref()
     }
-}
 
-impl Endpoint {
     /// The same, spoken to by these versions.
     #[must_use]
     pub fn speaking(mut self, versions: HttpVersions) -> Self {
@@ -86,11 +103,11 @@ impl Endpoint {
     }
 }
 
+/// A URL that nobody has written, but that was made here: it is called what Knative would call it.
 impl From<Url> for Endpoint {
     fn from(url: Url) -> Self {
-        let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
-        let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
-        Self(Arc::new(Parts { url, versions: HttpVersions::default(), uri }))
+        let text = shown(&url).to_owned();
+        Self::written(url, &text)
     }
 }
 
@@ -98,7 +115,7 @@ impl FromStr for Endpoint {
     type Err = url::ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Url::parse(text).map(Self::from)
+        Url::parse(text).map(|url| Self::written(url, text))
     }
 }
 
@@ -122,6 +139,13 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+/// A URL as Knative writes it: without the slash of an empty path.
+pub(super) fn shown(url: &Url) -> &str {
+    let text = url.as_str();
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    text.strip_suffix('/').filter(|_| bare).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,5 +164,19 @@ mod tests {
             assert_eq!(endpoint, Url::parse(url).expect("a URL"), "the URL itself stays");
         }
         assert_eq!("mailto:a@b".parse::<Endpoint>().expect("a URL").uri(), None);
+    }
+
+    #[test]
+    fn a_url_is_called_what_it_was_written_as() {
+        for text in ["http://10.1.2.3:80", "HTTP://Sink.NS:080", "http://sink/a%2fb/../c d?q={x}#f", "http://[::1]:80"]
+        {
+            assert_eq!(text.parse::<Endpoint>().expect("a URL").text(), text);
+        }
+        for text in [" http://Sink ", "http://Si\nnk"] {
+            assert_eq!(text.parse::<Endpoint>().expect("a URL").text(), "http://sink/", "it had to be cleaned");
+        }
+        for (made, text) in [("http://sink/", "http://sink"), ("http://sink/a/", "http://sink/a/")] {
+            assert_eq!(Endpoint::from(Url::parse(made).expect("a URL")).text(), text);
+        }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
+use super::addressable::shown;
 use super::{Addressable, Subscription};
 
 /// Which list an object is in.
@@ -128,7 +129,7 @@ impl Address {
     /// A URL of this name.
     #[must_use]
     pub fn new(name: &'static str, url: &Url) -> Self {
-        Self { name, url: json::shown(url).into() }
+        Self { name, url: shown(url).into() }
     }
 }
 

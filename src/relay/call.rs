@@ -46,7 +46,7 @@ impl Call<'_> {
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };
-        let place = to.url.as_str().split('?').next().unwrap_or_default();
+        let place = to.url.text().split('?').next().unwrap_or_default();
         self.series.failed(destination, place, &reason);
     }
 

@@ -284,6 +284,6 @@ fn with_event(status: StatusCode, mut event: Event, ttl: Option<i32>) -> Answer 
 /// `knativeerrordest` of the dead letter, not into a log.
 fn failure(destination: &Addressable, body: &[u8]) -> Bytes {
     let body = body.get(..knative::ERROR_DATA_BYTES).unwrap_or(body);
-    let json = json!({ "errdestination": destination.url.as_str(), "errresponsebody": STANDARD.encode(body) });
+    let json = json!({ "errdestination": destination.url.text(), "errresponsebody": STANDARD.encode(body) });
     Bytes::from(json.to_string())
 }

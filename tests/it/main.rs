@@ -15,6 +15,7 @@ mod cluster;
 mod commands;
 mod delivery;
 mod deploy;
+mod destinations;
 mod encryption;
 mod examples;
 mod fanout;

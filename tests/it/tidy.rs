@@ -25,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "delivery",
         &["auth", "channel", "client", "display", "event", "event_type", "filter", "model", "router", "telemetry"],
     ),
-    ("control", &["event", "filter", "model"]),
+    ("control", &["event", "filter", "model", "telemetry"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
     ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),

@@ -7,6 +7,8 @@ use anyhow::Context;
 use kube::Client;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
 
+use super::away::noticing;
+
 /// From the start of a request to an open connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence of an answer. Watches are ended by the server before that, see [`super::watch`].
@@ -35,7 +37,8 @@ impl Access {
         config.reset_reader_on_write = true;
         // Whoever asks knows best when to ask again.
         config.default_retry = false;
-        Client::try_from(config).context("the client of the Kubernetes API could not be made")
+        let client = Client::try_from(config).context("the client of the Kubernetes API could not be made")?;
+        Ok(noticing(client))
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

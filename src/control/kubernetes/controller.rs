@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch as value};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch as value;
+use tokio::task::JoinSet;
 
 use super::store::Store;
 use super::tell::{Untold, in_time};
-use super::waits::Waits;
 use super::watched::{self, Controlled, Needed};
+use super::writer::{Work, Writer};
 use super::{Connected, GRACE, REST, Stops, election, watch};
 use crate::control::journal::{Journal, now};
 use crate::control::manifest::{File, Manifests};
@@ -35,8 +35,6 @@ use policies::Policies;
 const LEASE: &str = "sealpost-rabbitmq-controller";
 /// How often everything is compared although nothing has changed: what dead letter sinks refer to is not watched.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Channels that are worked on at once.
-const CONCURRENCY: usize = 16;
 
 /// What is to be done for one channel, and from what.
 #[derive(Clone, Debug)]
@@ -83,21 +81,23 @@ impl Connected {
         let candidate = election::Candidate::new(client.clone(), &settings.system_namespace, LEASE, &cluster);
         let mut voting = JoinSet::new();
         voting.spawn(candidate.run(leader, stops.leaving.clone()));
-        let permits = Arc::new(Semaphore::new(CONCURRENCY));
         let mut controller = Controller {
             store,
             settings,
             oidc,
             resolution: None,
             journal: Journal::default(),
-            writer: Writer { client, permits, under_way: HashMap::new(), done: HashMap::new(), tasks: JoinSet::new() },
+            writer: Writer::new(Reconciler(client)),
         };
         stops.stop.run_until_cancelled(controller.run(read, leads)).await;
-        controller.writer.tasks.shutdown().await;
+        controller.writer.finish().await;
         tasks.shutdown().await;
         while voting.join_next().await.is_some() {}
     }
 }
+
+/// Makes the cluster as it should be, for one channel after the other.
+struct Reconciler(kube::Client);
 
 struct Controller {
     store: Arc<Store>,
@@ -106,7 +106,7 @@ struct Controller {
     oidc: value::Sender<bool>,
     resolution: Option<Arc<Resolution>>,
     journal: Journal,
-    writer: Writer,
+    writer: Writer<Reconciler>,
 }
 
 impl Controller {
@@ -117,16 +117,14 @@ impl Controller {
             self.look(&mut leads, &read).await;
             let is_due = loop {
                 tokio::select! {
-                    Some(ended) = self.writer.tasks.join_next() => if let Ok(name) = ended {
-                        self.writer.ended(&name);
-                    },
+                    () = self.writer.ended() => {}
                     () = self.store.changed() => break false,
                     changed = leads.changed() => if changed.is_err() { return } else { break false },
                     _ = again.tick() => break true,
                 }
             };
             if is_due {
-                self.writer.done.clear();
+                self.writer.forget();
             }
             tokio::time::sleep(REST).await;
         }
@@ -140,7 +138,7 @@ impl Controller {
         self.oidc.send_if_modified(|oidc| std::mem::replace(oidc, wanted) != wanted);
         if *leads.borrow_and_update() {
             let jobs = self.jobs(&resolution);
-            self.writer.plan(jobs);
+            self.writer.plan(jobs.into_iter());
         } else {
             self.writer.rest();
         }
@@ -213,79 +211,23 @@ fn endpoints(slices: &[Arc<Value>]) -> Endpoints {
     }
 }
 
-struct Writer {
-    client: kube::Client,
-    permits: Arc<Semaphore>,
-    under_way: HashMap<Name, (Job, AbortHandle)>,
-    done: HashMap<Name, Job>,
-    tasks: JoinSet<Name>,
-}
+impl Work for Reconciler {
+    type Key = Name;
+    type Task = Job;
 
-impl Writer {
-    /// Begins what is to be done, and ends what is not to be done any more.
-    fn plan(&mut self, jobs: BTreeMap<Name, Job>) {
-        let mut before = std::mem::take(&mut self.under_way);
-        let mut done = std::mem::take(&mut self.done);
-        for (name, job) in jobs {
-            if let Some(done) = done.remove(&name).filter(|done| *done == job) {
-                self.done.insert(name, done);
-                continue;
-            }
-            match before.remove(&name) {
-                Some((doing, handle)) if doing == job => {
-                    self.under_way.insert(name, (doing, handle));
-                }
-                other => {
-                    if let Some((_, handle)) = other {
-                        handle.abort();
-                    }
-                    self.begin(name, job);
-                }
-            }
-        }
-        for (_, handle) in before.into_values() {
-            handle.abort();
-        }
+    async fn attempt(&self, _name: &Name, job: &Job) -> Result<(), Untold> {
+        in_time(work::reconcile(&self.0, job)).await
     }
 
-    fn begin(&mut self, name: Name, job: Job) {
-        let (client, permits) = (self.client.clone(), Arc::clone(&self.permits));
-        let (of, todo) = (name.clone(), job.clone());
-        let handle = self.tasks.spawn(async move {
-            until_done(&client, &permits, &todo).await;
-            of
-        });
-        self.under_way.insert(name, (job, handle));
+    fn failed(&self, (namespace, name): &Name, error: &Untold) {
+        tracing::warn!(namespace, name, %error, "Channel could not be reconciled, trying again");
     }
 
-    fn ended(&mut self, name: &Name) {
-        if let Some((job, _)) = self.under_way.remove(name) {
-            self.done.insert(name.clone(), job);
-        }
+    fn covers(done: &Job, other: &Job) -> bool {
+        done == other
     }
 
-    /// Another process writes, and what was done here says nothing about what is right.
-    fn rest(&mut self) {
-        self.tasks.abort_all();
-        self.under_way.clear();
-        self.done.clear();
-    }
-}
-
-/// Tries until it is done, or the channel is gone.
-async fn until_done(client: &kube::Client, permits: &Semaphore, job: &Job) {
-    let mut waits = Waits::default();
-    loop {
-        let Ok(permit) = permits.acquire().await else { return };
-        let done = in_time(work::reconcile(client, job)).await;
-        drop(permit);
-        match done {
-            Ok(()) | Err(Untold::Gone) => return,
-            Err(error) => {
-                let (namespace, name) = name_of(&job.document);
-                tracing::warn!(namespace, name, %error, "Channel could not be reconciled, trying again");
-            }
-        }
-        tokio::time::sleep(waits.next()).await;
+    fn serves(doing: &Job, other: &Job) -> bool {
+        doing == other
     }
 }

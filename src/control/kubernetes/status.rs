@@ -3,60 +3,54 @@
 //!
 //! Level-triggered: every version of an object is compared, whatever changed in it, and what is right is left alone.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use kube::Client;
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
 
 use super::Latest;
 use super::tell::{Teller, Untold};
-use super::waits::Waits;
+use super::writer::{Work, Writer};
 use crate::control::Channels;
 use crate::control::resolve::reconciled::{Duty, Made};
 use crate::model::ChannelKey;
 
-/// Requests under way at once.
-const CONCURRENCY: usize = 16;
-
-/// Writes for ever.
+/// Writes until nobody says any more who does.
 pub(super) async fn run(
     client: Client,
     channels: Channels,
     mut leads: watch::Receiver<bool>,
     mut served: watch::Receiver<Latest>,
 ) {
-    let mut writer = Writer {
-        teller: Teller { client, channels },
-        permits: Arc::new(Semaphore::new(CONCURRENCY)),
-        under_way: HashMap::new(),
-        done: HashMap::new(),
-        tasks: JoinSet::new(),
-    };
+    let mut writer = Writer::new(Teller { client, channels });
     loop {
-        tokio::select! {
-            Some(ended) = writer.tasks.join_next() => {
-                if let Ok(key) = ended {
-                    writer.ended(&key);
-                }
-                continue;
-            }
-            changed = leads.changed() => if changed.is_err() { return },
-            changed = served.changed() => if changed.is_err() { return },
+        let changed = tokio::select! {
+            () = writer.ended() => continue,
+            changed = leads.changed() => changed,
+            changed = served.changed() => changed,
+        };
+        if changed.is_err() {
+            return writer.finish().await;
         }
         let configuration = served.borrow_and_update().clone();
         match configuration {
-            Some(configuration) if *leads.borrow_and_update() => writer.plan(configuration.reconciled().iter()),
+            Some(configuration) if *leads.borrow_and_update() => {
+                writer.plan(configuration.reconciled().iter().filter_map(task));
+            }
             Some(_) | None => writer.rest(),
         }
     }
 }
 
+fn task((key, made): (&ChannelKey, &Arc<Made>)) -> Option<(ChannelKey, Task)> {
+    let duty = made.duty()?.clone();
+    Some((key.clone(), Task { document: Arc::clone(made.document()), duty }))
+}
+
 /// What is to be written for one channel, and of which version of it.
 #[derive(Clone, Debug)]
-struct Task {
+pub(super) struct Task {
     document: Arc<Value>,
     duty: Duty,
 }
@@ -79,81 +73,24 @@ impl Task {
     }
 }
 
-struct Writer {
-    teller: Teller,
-    permits: Arc<Semaphore>,
-    under_way: HashMap<ChannelKey, (Task, AbortHandle)>,
-    done: HashMap<ChannelKey, Task>,
-    tasks: JoinSet<ChannelKey>,
-}
+impl Work for Teller {
+    type Key = ChannelKey;
+    type Task = Task;
 
-impl Writer {
-    /// Begins what is to be done, and ends what is not to be done any more.
-    fn plan<'m>(&mut self, channels: impl Iterator<Item = (&'m ChannelKey, &'m Arc<Made>)>) {
-        let mut before = std::mem::take(&mut self.under_way);
-        let mut done = std::mem::take(&mut self.done);
-        for (key, made) in channels {
-            let done = done.remove(key);
-            let Some(duty) = made.duty() else { continue };
-            let task = Task { document: Arc::clone(made.document()), duty: duty.clone() };
-            if let Some(done) = done.filter(|done| done.covers(&task)) {
-                self.done.insert(key.clone(), done);
-                continue;
-            }
-            match before.remove(key) {
-                Some((doing, handle)) if doing.serves(&task) => {
-                    self.under_way.insert(key.clone(), (doing, handle));
-                }
-                other => {
-                    if let Some((_, handle)) = other {
-                        handle.abort();
-                    }
-                    self.begin(key.clone(), task);
-                }
-            }
-        }
-        for (_, handle) in before.into_values() {
-            handle.abort();
-        }
+    async fn attempt(&self, key: &ChannelKey, task: &Task) -> Result<(), Untold> {
+        self.fulfil(key, &task.duty, &task.document).await
     }
 
-    fn begin(&mut self, key: ChannelKey, task: Task) {
-        let (teller, permits) = (self.teller.clone(), Arc::clone(&self.permits));
-        let (of, todo) = (key.clone(), task.clone());
-        let handle = self.tasks.spawn(async move {
-            until_told(&teller, &permits, &of, &todo).await;
-            of
-        });
-        self.under_way.insert(key, (task, handle));
+    fn failed(&self, key: &ChannelKey, error: &Untold) {
+        tracing::warn!(channel = %key, %error, "Could not be written into the cluster, trying again");
     }
 
-    fn ended(&mut self, key: &ChannelKey) {
-        if let Some((task, _)) = self.under_way.remove(key) {
-            self.done.insert(key.clone(), task);
-        }
+    fn covers(done: &Task, other: &Task) -> bool {
+        done.covers(other)
     }
 
-    /// Another process writes, and what was done here says nothing about what is right.
-    fn rest(&mut self) {
-        for (_, (_, handle)) in self.under_way.drain() {
-            handle.abort();
-        }
-        self.done.clear();
-    }
-}
-
-/// Tries until it is done: the way leads through webhooks that may be away for long (2.12).
-async fn until_told(teller: &Teller, permits: &Semaphore, key: &ChannelKey, task: &Task) {
-    let mut waits = Waits::default();
-    loop {
-        let Ok(permit) = permits.acquire().await else { return };
-        let told = teller.fulfil(key, &task.duty, &task.document).await;
-        drop(permit);
-        match told {
-            Ok(()) | Err(Untold::Gone) => return,
-            Err(error) => tracing::warn!(channel = %key, %error, "Could not be written into the cluster, trying again"),
-        }
-        tokio::time::sleep(waits.next()).await;
+    fn serves(doing: &Task, other: &Task) -> bool {
+        doing.serves(other)
     }
 }
 

@@ -42,6 +42,13 @@ pub(super) struct Teller {
     pub(super) channels: Channels,
 }
 
+impl Untold {
+    /// Nothing if there is nothing to write on any more: then nothing is left to be done.
+    pub(super) fn unless_gone(self) -> Result<(), Self> {
+        if matches!(self, Self::Gone) { Ok(()) } else { Err(self) }
+    }
+}
+
 impl Teller {
     /// Does a duty once.
     pub(super) async fn fulfil(&self, key: &ChannelKey, duty: &Duty, document: &Value) -> Result<(), Untold> {

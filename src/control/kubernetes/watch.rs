@@ -12,9 +12,11 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch as value;
 use tokio::time::Instant;
 
+use super::away;
 use super::store::Store;
 use super::waits::Waits;
 use super::watched::Row;
+use crate::telemetry::sparing::Sparing;
 
 /// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
 /// so that a connection which has died unnoticed is.
@@ -76,28 +78,37 @@ fn is_gone(error: &watcher::Error) -> bool {
     }
 }
 
+/// Whether no answer came: then it is told already that the API server is away.
+fn is_away(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => away::is_about(error),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
+    }
+}
+
 /// What is wrong at present, and how long to wait.
 #[derive(Debug, Default)]
 struct Trouble {
     waits: Waits,
-    reported: bool,
+    told: Sparing,
     last: Option<Instant>,
 }
 
 impl Trouble {
-    /// Each trouble is told once, and that it is over.
+    /// Trouble with one list is told when it begins, once a minute, and when it is over.
     async fn pause(&mut self, row: &Row, error: &watcher::Error) {
-        let (kind, selected) = (row.kind.as_str(), &row.selected);
         // A watch that was begun again says nothing until something happens.
         if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
-            (self.waits, self.reported) = (Waits::default(), false);
+            (self.waits, self.told) = (Waits::default(), Sparing::default());
         }
-        if self.reported {
-            tracing::debug!(kind, ?selected, %error, "Watch failed again");
+        let reason = away::reason(error);
+        if !is_away(error) && self.told.is_due() {
+            tracing::warn!(watched = %row, reason, "Watch failed, what is known stays in use");
         } else {
-            tracing::warn!(kind, ?selected, %error, "Watch failed, what is known stays in use");
+            tracing::debug!(watched = %row, reason, "Watch failed");
         }
-        self.reported = true;
         tokio::time::sleep(self.waits.next()).await;
     }
 
@@ -106,8 +117,8 @@ impl Trouble {
         if matches!(event, Event::Init) {
             return;
         }
-        if std::mem::take(&mut self.reported) {
-            tracing::info!(kind = row.kind.as_str(), selected = ?row.selected, "Watch goes on");
+        if self.told.over() {
+            tracing::info!(watched = %row, "Watch goes on");
         }
         self.waits.reset();
     }

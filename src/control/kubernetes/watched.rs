@@ -1,6 +1,8 @@
 //! What each role watches: one table, which is all that a role needs to know of the API (control-plane.md 1A, 5.11,
 //! 5.12).
 
+use std::fmt;
+
 use kube::core::{ApiResource, DynamicObject, GroupVersion};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -137,6 +139,21 @@ impl Row {
             Selected::All => config,
             Selected::Named(name) => config.fields(&format!("metadata.name={name}")),
             Selected::Labelled(label) => config.labels(label),
+        }
+    }
+}
+
+/// As a command line would ask for it.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&resource(self.kind).plural)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, " -n {namespace}")?;
+        }
+        match &self.selected {
+            Selected::All => Ok(()),
+            Selected::Named(name) => write!(f, " {name}"),
+            Selected::Labelled(label) => write!(f, " -l {label}"),
         }
     }
 }

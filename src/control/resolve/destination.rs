@@ -83,7 +83,7 @@ impl<'w> Wanted<'w> {
 }
 
 /// A URL, and how it is reached.
-type Found = (Url, Target);
+type Found = (Endpoint, Target);
 
 /// CACerts by which nothing can be verified.
 struct Unusable;
@@ -112,7 +112,7 @@ impl Resolver<'_> {
     fn find(&self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         let found = match (wanted.reference, wanted.uri) {
             (Some(reference), _) => self.reference(reference, wanted, report),
-            (None, Some(text)) => match uri::absolute(text) {
+            (None, Some(text)) => match uri::endpoint(text) {
                 Ok(url) => Some(self.url(url, &wanted.uri_field, report)),
                 Err(message) => {
                     report.error(&wanted.uri_field, message);
@@ -125,7 +125,7 @@ impl Resolver<'_> {
             }
         };
         let (url, target) = found?;
-        if matches!(target, Target::Remote { .. }) && Endpoint::from(url.clone()).uri().is_none() {
+        if matches!(target, Target::Remote { .. }) && url.uri().is_none() {
             report.error(&wanted.uri_field, "is a URL that no request can carry: correct its host and path");
             return None;
         }
@@ -169,7 +169,7 @@ impl Resolver<'_> {
             Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
             Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
         });
-        Addressable { url: url.into(), target, trust, audience }
+        Addressable { url, target, trust, audience }
     }
 
     /// The address of a channel or broker of this process, which must be served.
@@ -182,7 +182,7 @@ impl Resolver<'_> {
     /// The address of a channel or broker in the cluster, for a role that serves neither.
     pub(super) fn elsewhere(&mut self, key: &ChannelKey, report: &mut Report<'_>) -> Option<Addressable> {
         let url = self.addresses.url(key)?;
-        self.resolve(&Wanted::uri(url.as_str(), "metadata.name".to_owned()), report)
+        self.resolve(&Wanted::uri(Endpoint::from(url).text(), "metadata.name".to_owned()), report)
     }
 
     /// Why a channel or broker cannot be referred to; `Ok` if it can.
@@ -232,7 +232,7 @@ impl Resolver<'_> {
 
     fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         if self.settings.role != Role::Channel {
-            return Some(self.url(self.addresses.url(&key)?, &format!("{}.ref", wanted.field), report));
+            return Some(self.url(self.addresses.url(&key)?.into(), &format!("{}.ref", wanted.field), report));
         }
         if let Err(message) = self.place(&key) {
             report.unresolved(&format!("{}.ref", wanted.field), message);
@@ -241,7 +241,7 @@ impl Resolver<'_> {
         if wanted.uri.is_some() {
             report.warning(&wanted.uri_field, format!("has no meaning beside a reference to {key}: it is ignored"));
         }
-        Some((self.addresses.url(&key)?, Target::Local(key)))
+        Some((self.addresses.url(&key)?.into(), Target::Local(key)))
     }
 
     fn service(&self, name: &Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
@@ -258,7 +258,7 @@ impl Resolver<'_> {
             None => {
                 let scheme = if wanted.ca_certs.is_some() { "https" } else { "http" };
                 let host = format!("{service}.{namespace}.svc.{}", self.settings.cluster_domain);
-                Url::parse(&format!("{scheme}://{host}/")).ok()?
+                Url::parse(&format!("{scheme}://{host}/")).ok()?.into()
             }
         };
         let url = match wanted.uri.map(|text| uri::relative(&base, text)) {
@@ -287,7 +287,7 @@ impl Resolver<'_> {
     }
 
     /// How a URL is reached: as an override says, inside this process, or by its host name.
-    fn url(&self, url: Url, field: &str, report: &mut Report<'_>) -> Found {
+    fn url(&self, url: Endpoint, field: &str, report: &mut Report<'_>) -> Found {
         let overriding = self.settings.resolve.iter().find(|overriding| overriding.matches(&url));
         if let Some(overriding) = overriding {
             return (url, Target::Remote { connect: Some(overriding.to) });
@@ -306,22 +306,23 @@ impl Resolver<'_> {
     }
 }
 
-/// What a destination is called that leads nowhere: its URL without what it may hold of secrets, else what it refers to.
-fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Url {
-    if let Some(mut url) = wanted.uri.and_then(|text| Url::parse(text).ok()) {
-        let is_plain = url.set_username("").is_ok() && url.set_password(None).is_ok();
-        if is_plain || (url.username().is_empty() && url.password().is_none()) {
-            return url;
-        }
-    }
+/// What a destination is called that leads nowhere: what was written, without what it may hold of secrets, else what it
+/// refers to.
+fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Endpoint {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let mut url = UNRESOLVED.clone();
     if let Some(reference) = wanted.reference {
         let namespace = text(&reference.namespace).unwrap_or_else(|| object.namespace.clone());
         let named = [text(&reference.kind), Some(namespace), text(&reference.name)];
         url.set_path(&named.map(Option::unwrap_or_default).join("/"));
+        return url.into();
     }
-    url
+    let text = wanted.uri.map(uri::without_user).unwrap_or_default();
+    match Url::parse(&text) {
+        Ok(url) => Endpoint::written(url, &text),
+        Err(_error) if text.is_empty() => url.into(),
+        Err(_error) => Endpoint::written(url, &text),
+    }
 }
 
 static UNRESOLVED: LazyLock<Url> = LazyLock::new(|| Url::parse("unresolved:/").expect("it is a URL"));

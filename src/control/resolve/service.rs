@@ -3,14 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use url::Url;
-
 use super::collect::{Item, Items, Name};
 use super::uri;
 use crate::control::manifest::config::{Pod, Service};
 use crate::control::manifest::duck::Texts;
 use crate::control::report::Report;
-use crate::model::TransportEncryption;
+use crate::model::{Endpoint, TransportEncryption};
 
 const ENDPOINT: &str = "sealpost.dev/endpoint";
 const ENDPOINT_FIELD: &str = "metadata.annotations.sealpost.dev/endpoint";
@@ -21,14 +19,14 @@ pub(crate) enum Reach {
     /// By its cluster host name.
     ClusterHost,
     /// At these URLs: of either scheme, or of one.
-    Endpoint { http: Option<Url>, https: Option<Url> },
+    Endpoint { http: Option<Endpoint>, https: Option<Endpoint> },
     /// It is the built-in display.
     Display,
 }
 
 impl Reach {
     /// The endpoint to take in a mode; `None` without endpoints.
-    pub(super) fn endpoint(&self, mode: TransportEncryption) -> Option<&Url> {
+    pub(super) fn endpoint(&self, mode: TransportEncryption) -> Option<&Endpoint> {
         match self {
             Self::Endpoint { http, https } if mode.prefers_https() => https.as_ref().or(http.as_ref()),
             Self::Endpoint { http, https } => http.as_ref().or(https.as_ref()),
@@ -75,7 +73,7 @@ fn reach(
 fn endpoint(text: &str, report: &mut Report<'_>) -> Option<Reach> {
     let (mut http, mut https) = (None, None);
     for part in text.split(',').map(str::trim) {
-        let url = match uri::absolute(part) {
+        let url = match uri::endpoint(part) {
             Ok(url) => url,
             Err(message) => {
                 report.error(ENDPOINT_FIELD, message);

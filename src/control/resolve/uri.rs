@@ -1,6 +1,10 @@
 //! URIs of destinations: which are allowed, and how a relative one is resolved.
 
+use std::borrow::Cow;
+
 use url::Url;
+
+use crate::model::Endpoint;
 
 /// Reads an absolute http or https URL.
 ///
@@ -28,11 +32,37 @@ pub(super) fn absolute(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// The same, which is known by what was written.
+///
+/// # Errors
+/// What is wrong and what to write instead.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    absolute(text).map(|url| Endpoint::written(url, text))
+}
+
+/// A text that should be a URL, without user name and password. Of what is no URL nothing says where a password would
+/// end, so that what is before the last `@` is left out.
+pub(super) fn without_user(text: &str) -> Cow<'_, str> {
+    // `user:secret@host` is one of the scheme `user`, which has no host.
+    let parsed = Url::parse(text).ok().filter(Url::has_host);
+    if parsed.as_ref().is_some_and(|url| url.username().is_empty() && url.password().is_none()) {
+        return Cow::Borrowed(text);
+    }
+    let scheme = [":/", ":\\"].iter().find_map(|end| text.find(end)).map_or(0, |colon| colon + 1);
+    let (scheme, rest) = text.split_at(scheme);
+    let inside = rest.trim_start_matches(['/', '\\']);
+    let slashes = rest.strip_suffix(inside).unwrap_or_default();
+    let end = inside.find(['/', '\\', '?', '#']).filter(|_| parsed.is_some()).unwrap_or(inside.len());
+    let at = inside.get(..end).and_then(|authority| authority.rfind('@'));
+    let host = at.and_then(|at| inside.get(at + 1..));
+    host.map_or(Cow::Borrowed(text), |host| Cow::Owned(format!("{scheme}{slashes}{host}")))
+}
+
 /// Resolves a relative URI against the URL of a reference (RFC 3986 §5).
 ///
 /// # Errors
 /// If it is absolute or changes the host.
-pub(super) fn relative(base: &Url, text: &str) -> Result<Url, String> {
+pub(super) fn relative(base: &Url, text: &str) -> Result<Endpoint, String> {
     if Url::parse(text).is_ok() {
         return Err("is absolute beside a ref: keep one of the two, or write only a path such as /events".to_owned());
     }
@@ -41,7 +71,8 @@ pub(super) fn relative(base: &Url, text: &str) -> Result<Url, String> {
     if url.origin() != base.origin() {
         return Err("names another host than its ref: write only a path such as /events".to_owned());
     }
-    Ok(url)
+    let joined = url.to_string();
+    Ok(Endpoint::written(url, &joined))
 }
 
 fn plain(url: &Url) -> Result<(), String> {
@@ -102,6 +133,24 @@ mod tests {
                 (Err(message), Err(expected)) => assert!(message.starts_with(expected), "{text}: {message}"),
                 (found, _) => panic!("{text}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn user_names_and_passwords_are_left_out() {
+        for (text, clean) in [
+            ("http://Sink:80", "http://Sink:80"),
+            ("http://sink/a@b", "http://sink/a@b"),
+            ("mailto:a@b", "b"),
+            ("http://user:secret@Sink:80?q=a@b", "http://Sink:80?q=a@b"),
+            ("http:\\\\user:se@cret@sink\\x", "http:\\\\sink\\x"),
+            ("http://user:se/cret@sink", "http://sink"),
+            ("user:secret@a b", "a b"),
+            ("//user:secret@sink", "//sink"),
+            ("bad://uri", "bad://uri"),
+            ("a b", "a b"),
+        ] {
+            assert_eq!(without_user(text), clean, "{text}");
         }
     }
 }

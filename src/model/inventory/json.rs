@@ -1,9 +1,9 @@
 //! An object of the inventory as JSON (control-plane.md 2.4, 4, 5.3).
 
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, ObjectTrouble, Subscriber};
+use crate::model::addressable::shown;
 use crate::model::{Addressable, Subscription, Target};
 
 impl Object {
@@ -169,11 +169,4 @@ fn destination(
     if let Some(audience) = &destination.audience {
         insert(status, &format!("{prefix}Audience"), audience.as_str().into());
     }
-}
-
-/// A URL as Knative writes it: without the slash of an empty path.
-pub(super) fn shown(url: &Url) -> &str {
-    let text = url.as_str();
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    text.strip_suffix('/').filter(|_| bare).unwrap_or(text)
 }

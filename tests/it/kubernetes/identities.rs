@@ -106,6 +106,65 @@ async fn the_filter_takes_events_of_its_subscription() {
     until_answer(404, async || ask(&pod, &path, Some(&right)).await).await;
 }
 
+/// AU-1, 7.2, BF-16: whatever is wrong with a Trigger, from when it is there or later, its reply and dead letter go on with
+/// its token; it was seen before its controller had written anything of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_with_a_fault_proves_who_it_is() {
+    let (reply, sink) = (Subscriber::replying(&[202]).await, Subscriber::ok().await);
+    let faults = [
+        ("scheme", json!({"subscriberUri": "bad://uri"}), json!({})),
+        ("host", json!({"subscriberUri": "http://"}), json!({})),
+        ("user", json!({"subscriberUri": "http://u:p@localhost/"}), json!({})),
+        ("filter", json!({}), json!({"filters": [{"cesql": "type ="}]})),
+        ("delivery", json!({}), json!({"delivery": {"backoffDelay": "soon"}})),
+    ];
+    let subscriber = "http://localhost:1/".to_owned();
+    let wanted = |name| Wanted { name, ty: "test.event", subscriber: subscriber.clone(), audience: None };
+    let cluster = reconciled(WITH_OIDC, &faults.each_ref().map(|(name, ..)| wanted(*name))).await;
+    let address = json!({"name": "http", "url": reply.url(), "audience": "of-the-broker"});
+    cluster.merge_status("Broker", "t/b", &json!({"address": address})).await;
+    let account = |name: &str| account(name, "Trigger");
+    for (name, ..) in &faults {
+        let unwritten = json!({"auth": null, "subscriberUri": null});
+        cluster.merge_status("Trigger", &format!("t/{name}"), &unwritten).await;
+    }
+    let pod = Pod::filter(&cluster).await.start().await;
+    for (name, status, spec) in &faults {
+        let at = format!("t/{name}");
+        cluster.merge("Trigger", &at, &json!({"spec": spec})).await;
+        let mut written = json!({
+            "auth": {"serviceAccountName": account(name)}, "subscriberUri": subscriber,
+            "deadLetterSinkUri": sink.url(), "deadLetterSinkAudience": "of-the-sink",
+        });
+        written.as_object_mut().expect("fields").extend(status.as_object().expect("fields").clone());
+        let trigger = cluster.merge_status("Trigger", &at, &written).await;
+        let uid = trigger["metadata"]["uid"].as_str().expect("a uid");
+        let from = self::account(&format!("b-{name}-{uid}"), "Subscription");
+        let right = cluster.token(&format!("t/{from}"), Some("mt-broker-filter")).await;
+        let path = format!("/triggers/t/{name}/{uid}");
+        for (to, more, audience) in [(&sink, "/dls", "of-the-sink"), (&reply, "/reply", "of-the-broker")] {
+            let before = to.count();
+            until_answer(1, async || {
+                ask(&pod, &format!("{path}{more}"), Some(&right)).await;
+                let received = to.received();
+                u16::from(
+                    received
+                        .get(before..)
+                        .is_some_and(|new| new.iter().any(|new| new.header("authorization").is_some())),
+                )
+            })
+            .await;
+            let received = to.received();
+            let header = received.last().expect("a request").header("authorization").expect("a token");
+            let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(header.trim_start_matches("Bearer "));
+            let claims = claims.expect("a token").claims;
+            let subject = format!("system:serviceaccount:t:{}", account(name));
+            assert_eq!((&claims["sub"], &claims["aud"]), (&json!(subject), &json!([audience])), "{name}");
+        }
+    }
+    assert!(!pod.log().contains("u:p@"), "what is wrong is told without passwords");
+}
+
 /// C27, 8.3: the ingress describes events of a Broker, the filter replies of a Trigger, by upstream's rights.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_brokers_and_triggers_are_described() {

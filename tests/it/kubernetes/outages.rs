@@ -51,6 +51,44 @@ async fn serving_goes_on_while_the_api_server_is_away() {
     second.until(1).await;
 }
 
+/// What an outage is told by: one line of ours when it begins, and one when it is over, whichever role the pod has; nothing
+/// at ERROR, since nothing is lost, and nothing of the libraries beneath.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_told_once() {
+    let cluster = cluster().await;
+    let sink = Subscriber::ok().await;
+    served(&cluster, "a", &[subscriber("s", &sink.url())]).await;
+    let pods = [
+        Pod::of(&cluster).await.start().await,
+        Pod::ingress(&cluster).await.start().await,
+        Pod::filter(&cluster).await.start().await,
+    ];
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    let quiet: Vec<usize> = pods.iter().map(|pod| pod.log().lines().count()).collect();
+    cluster.gate.set(Passage::Closed);
+    let traffic = Traffic::start(&plain(), &pods[0].http_url("/t/a"));
+    let is_tried = |pod: &crate::support::dispatcher::Dispatcher| !pod.logged(&["API server is away"]).is_empty();
+    eventually("each has seen it", || pods.iter().all(is_tried)).await;
+    // Some tries more of each watch, and of whoever wants the Lease.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while std::time::Instant::now() < until {
+        traffic.more(10).await;
+    }
+    cluster.gate.set(Passage::Open);
+    let is_back = |pod: &crate::support::dispatcher::Dispatcher| !pod.logged(&["API server answers again"]).is_empty();
+    eventually("each has seen its end", || pods.iter().all(is_back)).await;
+    assert_eq!(traffic.stop().await, [""; 0]);
+    for (pod, quiet) in pods.iter().zip(quiet) {
+        let log = pod.log();
+        let lines: Vec<&str> = log.lines().skip(quiet).collect();
+        let of = |level: &str| lines.iter().filter(|line| line.contains(level)).collect::<Vec<_>>();
+        assert!(of("\"ERROR\"").is_empty(), "{lines:#?}");
+        assert_eq!(of("\"WARN\"").len(), 1, "{lines:#?}");
+        assert!(of("\"WARN\"")[0].contains("(Connect): "), "it says why: {lines:#?}");
+        assert!(lines.len() <= 6, "{lines:#?}");
+    }
+}
+
 /// 410 Gone, in both ways to say so: a new list, and nothing that happened in between is missed, nothing goes away.
 #[tokio::test]
 async fn a_forgotten_version_leads_to_a_new_list() {

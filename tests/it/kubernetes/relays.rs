@@ -141,7 +141,7 @@ async fn the_ingress_serves_while_the_cluster_changes() {
     }
     cluster.gate.set(Passage::Closed);
     cluster.merge_status("Broker", "t/b", &channel_at(&two.url())).await;
-    eventually("the outage is seen", || !pod.logged(&["Watch failed"]).is_empty()).await;
+    eventually("the outage is seen", || !pod.logged(&["API server is away"]).is_empty()).await;
     for load in &loads {
         load.more(3).await;
     }

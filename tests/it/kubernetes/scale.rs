@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{cluster, reconciled, subscribe, until_answer, until_marked};
+use super::{cluster, reconciled, served, subscribe, until_answer, until_marked};
 use crate::support::cluster::objects::{channel, object, subscriber};
 use crate::support::cluster::{Cluster, Entry};
 use crate::support::pod::Pod;
@@ -64,6 +64,43 @@ async fn until_patched(cluster: &Cluster, count: usize) {
         assert!(Instant::now() < deadline, "{} of {count}", patched());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// 2.9, 2.12: two hundred Subscriptions on one channel, while each patch of its status takes as long as webhooks do: none
+/// is given up once it is under way, what comes meanwhile goes with the next, and the last is marked right after it came.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_subscriptions_on_one_channel() {
+    const COUNT: usize = 200;
+    const TAKES: Duration = Duration::from_millis(200);
+    let cluster = cluster().await;
+    let Some(fake) = cluster.only_fake("it has no webhooks") else { return };
+    let sink = Subscriber::ok().await;
+    served(&cluster, "a", &[]).await;
+    let pod = Pod::of(&cluster).await.start().await;
+    fake.delay(TAKES, |parts| {
+        parts.method == http::Method::PATCH && parts.uri.query().is_some_and(|q| q.contains("sealpost"))
+    });
+    let started = Instant::now();
+    let mut subscribers = Vec::new();
+    for number in 0..COUNT {
+        subscribers.push(subscriber(&format!("s{number}"), &sink.url()));
+        subscribe(&cluster, "a", &subscribers).await;
+    }
+    let asked = started.elapsed();
+    let names: Vec<String> = (0..COUNT).map(|number| format!("uid-of-s{number}")).collect();
+    let marked: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    until_marked(&cluster, "a", &marked).await;
+    let took = started.elapsed();
+    let patches = cluster.log().iter().filter(|entry| entry.verb == "patch" && entry.subresource == "status").count();
+    eprintln!("{COUNT} Subscriptions within {asked:?}: marked after {took:?} by {patches} patches, none given up");
+    assert_eq!(fake.given_up(), 0, "what is under way is finished");
+    assert!(
+        patches <= 2 + (took.as_millis() / TAKES.as_millis()) as usize,
+        "one after the other: {patches} in {took:?}"
+    );
+    assert!(took < asked + Duration::from_secs(10), "{asked:?}, {took:?}");
+    assert!(took < Duration::from_secs(44), "no slower than upstream's dispatcher in a cluster: {took:?}");
+    assert!(pod.logged(&["Could not be written"]).is_empty());
 }
 
 /// Two thousand Triggers: one change is in effect at once, and a burst in few steps.

@@ -74,8 +74,9 @@ pub(super) trait Form: Clone + PartialEq {
     /// Every destination.
     fn destinations(&self) -> impl Iterator<Item = &Addressable>;
 
-    /// The form of before, of an object that has errors now. What is asked of senders never stays.
-    fn kept(before: &Self, now: Self) -> Self;
+    /// The form of an object that has errors now: of before is what these have left without a value, and nothing else, so
+    /// that one fault does not take away what is right beside it. What is asked of senders never stays.
+    fn kept(before: &Self, now: Self, context: &Context) -> Self;
 }
 
 impl Form for BrokerRelay {
@@ -89,8 +90,8 @@ impl Form for BrokerRelay {
         self.channel.iter()
     }
 
-    fn kept(before: &Self, now: Self) -> Self {
-        Self { access: now.access, ..before.clone() }
+    fn kept(before: &Self, now: Self, _context: &Context) -> Self {
+        Self { channel: now.channel.or_else(|| before.channel.clone()), ..now }
     }
 }
 
@@ -105,8 +106,21 @@ impl Form for TriggerRelay {
         [&self.subscriber, &self.broker, &self.dead_letter_sink].into_iter().flatten()
     }
 
-    fn kept(before: &Self, now: Self) -> Self {
-        Self { access: now.access, ..before.clone() }
+    /// The subscriber goes with the filter that it was let through by: both are of before.
+    fn kept(before: &Self, now: Self, context: &Context) -> Self {
+        let kept = before.clone();
+        Self {
+            filter: kept.filter,
+            format: kept.format,
+            subscriber: kept.subscriber,
+            broker: now.broker.or(kept.broker),
+            dead_letter_sink: now.dead_letter_sink.or(kept.dead_letter_sink),
+            sender: now.sender.or(kept.sender).filter(|_| context.oidc),
+            uid: now.uid,
+            namespace: now.namespace,
+            access: now.access,
+            event_types: now.event_types,
+        }
     }
 }
 
@@ -121,8 +135,9 @@ impl Form for BrokerAddress {
         [&self.address, &self.dead_letter_sink].into_iter().flatten()
     }
 
-    fn kept(before: &Self, _now: Self) -> Self {
-        before.clone()
+    fn kept(before: &Self, now: Self, _context: &Context) -> Self {
+        let kept = before.clone();
+        Self { address: now.address.or(kept.address), dead_letter_sink: now.dead_letter_sink.or(kept.dead_letter_sink) }
     }
 }
 
@@ -167,7 +182,7 @@ pub(super) fn each<'d, T: DeserializeOwned, R: Form>(
         }
         let mut relay = make(item.object.as_deref(), &context, report, resolver);
         if let Some(before) = before.filter(|_| report.is_bad()) {
-            relay = R::kept(&before.relay, relay);
+            relay = R::kept(&before.relay, relay, &context);
             relay.destinations().for_each(|to| resolver.trust.keep(&to.trust));
         }
         let object = status::relayed(R::KIND, name, report, relay.way());

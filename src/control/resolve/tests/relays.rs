@@ -113,6 +113,28 @@ fn status_alone_counts() {
     assert_eq!(url(of_broker(&wrong).channel.as_ref()), Some("http://b/"));
 }
 
+/// What is right of an object counts, whatever is wrong beside it: whom it sends as, and where its dead letters go; only
+/// what the fault has left without a value is that of before, or nothing.
+#[test]
+fn a_fault_takes_nothing_away_that_is_right() {
+    let settings = in_role(Role::Filter);
+    let mut faulty = trigger("x", "bad://uri");
+    faulty["status"]["auth"] = json!({"serviceAccountName": "of-x"});
+    faulty["status"]["deadLetterSinkUri"] = json!("http://sink");
+    faulty["status"]["deadLetterSinkAudience"] = json!("of-sink");
+    for before in [trigger("x", ""), trigger("x", "http://x/")] {
+        let objects = Manifests::of_objects([before, broker_at("http://b/"), oidc()]);
+        let first = resolve(&objects, None, &settings);
+        let subscriber = of_trigger(&first, "x").subscriber.clone();
+        let resolution = resolve(&objects.with_object(0, faulty.clone()), Some(&first), &settings);
+        let found = of_trigger(&resolution, "x");
+        assert_eq!(found.sender.as_ref().map(|sender| sender.name.as_str()), Some("of-x"));
+        let sink = found.dead_letter_sink.as_ref().expect("a sink");
+        assert_eq!((sink.url.text(), sink.audience.as_deref()), ("http://sink", Some("of-sink")));
+        assert_eq!((&found.subscriber, url(found.broker.as_ref())), (&subscriber, Some("http://b/")));
+    }
+}
+
 /// control-plane.md 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as it does.
 #[test]
 fn brokers_of_other_namespaces_need_the_flag() {

@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -33,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) epoch: watch::Sender<u64>,
     pub(crate) expiry: Mutex<Expiry>,
     orders: Mutex<Vec<Order>>,
+    slow: Mutex<Option<Slow>>,
+    given_up: AtomicUsize,
 }
 
 /// How a watch is told that its revision is gone.
@@ -42,6 +47,12 @@ pub(crate) enum Expiry {
     Event,
     /// As some proxies and aggregated servers do: by the status.
     Status,
+}
+
+/// What is answered late.
+struct Slow {
+    by: Duration,
+    matches: Box<dyn Fn(&Parts) -> bool + Send + Sync>,
 }
 
 struct Order {
@@ -70,6 +81,8 @@ impl Fake {
             epoch: watch::Sender::new(0),
             expiry: Mutex::new(Expiry::Event),
             orders: Mutex::default(),
+            slow: Mutex::default(),
+            given_up: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, identity.acceptor(), Arc::clone(&server)));
@@ -79,6 +92,16 @@ impl Fake {
     /// Answers the next requests that match with this status, instead of doing what they ask.
     pub(crate) fn refuse(&self, times: usize, code: u16, matches: impl Fn(&Entry) -> bool + Send + Sync + 'static) {
         self.server.orders.lock().expect("lock").push(Order { times, code, matches: Box::new(matches) });
+    }
+
+    /// Takes so long for each request that matches, as one with webhooks before it does.
+    pub(crate) fn delay(&self, by: Duration, matches: impl Fn(&Parts) -> bool + Send + Sync + 'static) {
+        *self.server.slow.lock().expect("lock") = Some(Slow { by, matches: Box::new(matches) });
+    }
+
+    /// How many requests nobody waited for any more.
+    pub(crate) fn given_up(&self) -> usize {
+        self.server.given_up.load(Ordering::SeqCst)
     }
 
     /// Ends all refusals that were ordered.
@@ -118,7 +141,30 @@ impl Fake {
     }
 }
 
+/// A request whose answer is on its way.
+struct Lingering<'s> {
+    server: &'s Server,
+    over: bool,
+}
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.server.given_up.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
 impl Server {
+    /// Waits as it was told to for such a request.
+    async fn linger(&self, parts: &Parts) {
+        let delay = self.slow.lock().expect("lock").as_ref().filter(|slow| (slow.matches)(parts)).map(|slow| slow.by);
+        let Some(delay) = delay else { return };
+        let mut lingering = Lingering { server: self, over: false };
+        tokio::time::sleep(delay).await;
+        lingering.over = true;
+    }
+
     /// The status that was ordered for such a request.
     pub(crate) fn ordered(&self, entry: &Entry) -> Option<u16> {
         let mut orders = self.orders.lock().expect("lock");
@@ -148,5 +194,6 @@ async fn answer(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(Response::new(Full::default().boxed())) };
+    server.linger(&parts).await;
     Ok(super::api::answer(&server, &parts, &body.to_bytes()))
 }
