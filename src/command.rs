@@ -10,11 +10,17 @@ pub mod send;
 
 use std::io::{self, Write};
 
-/// Writes a result. A reader that has gone away is no failure of ours.
-fn print(text: &str) {
+use anyhow::Context;
+
+/// Writes a result. A reader that has gone away is no failure of ours; a result that could not be written is one.
+fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        tracing::debug!("Standard output is closed");
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            tracing::debug!("Standard output is closed");
+            Ok(())
+        }
+        written => written.context("standard output"),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What became of the events that were sent.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use crate::command::{print, printable};
+use crate::tls::refusal;
 
 /// Latencies kept for the percentiles.
 const MAX_LATENCIES: usize = 1_000_000;
@@ -39,11 +41,7 @@ impl Answer {
 
     /// There was no answer.
     pub(super) fn failed(id: String, error: &reqwest::Error, started: Instant) -> Self {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        Self { id, outcome: Err(printable(&cause.to_string())), text: String::new(), latency: started.elapsed() }
+        Self { id, outcome: Err(printable(&why(error))), text: String::new(), latency: started.elapsed() }
     }
 
     fn line(&self) -> String {
@@ -54,6 +52,24 @@ impl Answer {
             Err(error) => format!("failed  {}  {error}\n", self.id),
         }
     }
+}
+
+/// Why there is no answer: the cause at the end of the chain, in words and with the remedy where there is one.
+fn why(error: &reqwest::Error) -> String {
+    if let Some(told) = refusal::told(error) {
+        let remedy = if refusal::wants_trust(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
+        return told + remedy;
+    }
+    let mut cause: &(dyn Error + 'static) = error;
+    let mut is_no_http = false;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+        is_no_http |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    }
+    if is_no_http && error.url().is_some_and(|url| url.scheme() == "http") {
+        return "what it answers is not HTTP: is this its port for https?".to_owned();
+    }
+    cause.to_string()
 }
 
 /// The answers so far.
@@ -80,7 +96,7 @@ impl Report {
     }
 
     /// Takes an answer in. One alone is printed, as is every one that is no acceptance.
-    pub(super) fn add(&mut self, answer: &Answer) {
+    pub(super) fn add(&mut self, answer: &Answer) -> anyhow::Result<()> {
         let accepted = matches!(&answer.outcome, Ok((status, _)) if status.is_success());
         if accepted {
             self.accepted += 1;
@@ -94,9 +110,10 @@ impl Report {
         match &self.bar {
             Some(bar) if accepted || !bar.is_hidden() => {
                 if !accepted {
-                    bar.suspend(|| print(&answer.line()));
+                    bar.suspend(|| print(&answer.line()))?;
                 }
                 bar.inc(1);
+                Ok(())
             }
             _ => print(&answer.line()),
         }
@@ -108,8 +125,8 @@ impl Report {
     }
 
     /// Prints the summary of many.
-    pub(super) fn finish(&mut self) {
-        let Some(bar) = self.bar.take() else { return };
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        let Some(bar) = self.bar.take() else { return Ok(()) };
         bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         self.latencies.sort_unstable();
@@ -121,7 +138,7 @@ impl Report {
             self.latencies.len() as f64 / seconds.max(1e-9),
             self.percentile(50),
             self.percentile(99),
-        ));
+        ))
     }
 
     /// The latency in milliseconds that so many in a hundred answers did not exceed.
