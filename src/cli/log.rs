@@ -53,10 +53,11 @@ pub(super) fn directives(text: &str) -> Result<String, String> {
     for directive in text.split(',').map(str::trim) {
         match directive.split_once('=') {
             Some((target, wanted)) => parts.push(format!("{}={}", target_of(target.trim())?, level(wanted.trim())?)),
-            None if everything.is_some() => {
-                return Err(format!("{directive:?} is a second level for everything: {REMEDY}"));
+            None => {
+                if everything.replace(level(directive)?).is_some() {
+                    return Err(format!("{directive:?} is a second level for everything: {REMEDY}"));
+                }
             }
-            None => everything = Some(level(directive)?),
         }
     }
     parts.insert(0, everything.unwrap_or("info").to_owned());

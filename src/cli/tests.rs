@@ -43,7 +43,8 @@ fn a_variable_means_one_thing() {
         }
     }
     assert!(meanings.values().all(|kinds| kinds.len() == 1), "{meanings:?}");
-    let concurrency = Cli::command().get_subcommands().filter(|command| {
+    let commands = Cli::command();
+    let concurrency = commands.get_subcommands().filter(|command| {
         command.get_arguments().any(|argument| argument.get_env().is_some_and(|env| env == "SEALPOST_CONCURRENCY"))
     });
     assert_eq!(concurrency.map(clap::Command::get_name).collect::<Vec<_>>(), ["run"]);

@@ -286,6 +286,8 @@ const ARRIVALS: [&str; 7] = ["accepted", "full", "undelivered", "unavailable", "
 pub struct ChannelSeries {
     name: Name,
     arrivals: [Counter; ARRIVALS.len()],
+    /// How its channel is, to which the role `ingress` hands events.
+    failing: failing::Failing,
     relayed: OnceLock<Box<Relayed>>,
 }
 

@@ -202,8 +202,8 @@ mod tests {
         let expired = CertificateError::ExpiredContext { time: at(1_795_954_451), not_after: at(1_795_950_000) };
         let early = CertificateError::NotValidYetContext { time: at(0), not_before: at(1_795_950_000) };
         for (error, expected) in [
-            (expired.into(), "it was valid until 2026-11-29T11:40:00Z, 1 h ago"),
-            (early.into(), "valid from 2026-11-29T11:40:00Z, and it is 1970-01-01T00:00:00Z"),
+            (expired.into(), "it was valid until 2026-11-29T11:00:00Z, 1 h ago"),
+            (early.into(), "valid from 2026-11-29T11:00:00Z, and it is 1970-01-01T00:00:00Z"),
             (CertificateError::UnknownIssuer.into(), "nobody who is trusted here (UnknownIssuer)"),
             (Error::InvalidMessage(InvalidMessage::InvalidContentType), "is this its port for plain HTTP?"),
             (Error::AlertReceived(AlertDescription::UnknownCA), "does it trust the CA?"),

@@ -81,7 +81,7 @@ async fn causes_are_words() {
         (named.url(), ca.pem.as_str(), "not valid for name"),
         ("http://nowhere.invalid/".to_owned(), "", "could not connect"),
         (https(&plain_port.url()), &ca.pem, "is this its port for plain HTTP?"),
-        (https(&plain_port.url()), &outdated.pem, "expired"),
+        (https(&plain_port.url()), &outdated.pem, "no certificate of CACerts is valid now"),
     ] {
         let pem = if pem.is_empty() { String::new() } else { format!("\n  CACerts: {}", block(pem, 4).trim_end()) };
         let dispatcher = Dispatcher::standalone(&with_sink(&format!("subscriber:\n  uri: {uri}{pem}"), &sink)).await;

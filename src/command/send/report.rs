@@ -1,13 +1,12 @@
 //! What became of the events that were sent.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use crate::command::{print, printable};
+use crate::command::{self, print, printable};
 use crate::tls::refusal;
 
 /// Latencies kept for the percentiles.
@@ -54,22 +53,11 @@ impl Answer {
     }
 }
 
-/// Why there is no answer: the cause at the end of the chain, in words and with the remedy where there is one.
+/// Why there is no answer, and the remedy where a flag is one.
 fn why(error: &reqwest::Error) -> String {
-    if let Some(told) = refusal::told(error) {
-        let remedy = if refusal::wants_trust(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
-        return told + remedy;
-    }
-    let mut cause: &(dyn Error + 'static) = error;
-    let mut is_no_http = false;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-        is_no_http |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
-    }
-    if is_no_http && error.url().is_some_and(|url| url.scheme() == "http") {
-        return "what it answers is not HTTP: is this its port for https?".to_owned();
-    }
-    cause.to_string()
+    let told = command::why(error);
+    let remedy = if refusal::wants_trust(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
+    told + remedy
 }
 
 /// The answers so far.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-use super::{Destination, Name, Series, SubscriptionSeries, alive};
+use super::{ChannelSeries, Destination, Name, Series, SubscriptionSeries, alive};
 
 impl fmt::Display for Name {
     /// `subscription default/s`.
@@ -65,6 +65,24 @@ impl SubscriptionSeries {
         if let Some(more) = self.losses.sum(now) {
             let subscription = &self.name;
             tracing::error!(%subscription, more, "More events lost since the one that was told: deliveries failed");
+        }
+    }
+}
+
+impl ChannelSeries {
+    /// The channel of a broker, which is at this place, did not take an event. Tells of the first one of several.
+    pub fn not_forwarded(&self, place: &str, reason: &str) {
+        if let Some(failures) = self.failing.failed(Instant::now()) {
+            let broker = &self.name;
+            tracing::warn!(%broker, channel = place, failures, reason, "The channel of a broker takes no events");
+        }
+    }
+
+    /// The channel of a broker took an event that was sent then. Tells of it, if it did not take those before.
+    pub fn forwarded(&self, began: Instant) {
+        if let Some(ended) = self.failing.succeeded(began, Instant::now()) {
+            let (broker, failures) = (&self.name, ended.failures);
+            tracing::info!(%broker, failures, after = ?ended.after, "The channel of a broker takes events again");
         }
     }
 }
