@@ -12,6 +12,7 @@ mod publisher;
 mod senders;
 mod service;
 mod shutdown;
+mod told;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     if is_complete && parts.readiness.started() {
         service::started(&parts.readiness);
     }
+    let told = told::run(Arc::clone(&parts.counters), parts.tables.subscribe(), stages.answering_stop.clone());
+    stages.answering.spawn("told", told);
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop.clone()));
     stages.accepting.spawn("certificate", certificates.keep_fresh(Arc::clone(&parts.counters), stages.stop.clone()));
     Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)

@@ -92,10 +92,14 @@ impl Loss {
         series.dropped(drop, destination, why);
     }
 
-    /// Says that nobody has the event.
-    pub fn report(&self, event: &Event) {
+    /// Says that nobody has the event: of several within a minute, in full of the first one only.
+    pub fn report(&self, event: &Event, series: &SubscriptionSeries) {
         let Self { subscription, destination, attempts, reason, .. } = self;
-        tracing::error!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event lost: delivery failed");
+        if series.is_first_loss() {
+            tracing::error!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event lost: delivery failed");
+        } else {
+            tracing::debug!(%subscription, event.id = %event.id(), destination, attempts, reason, "Another event lost");
+        }
     }
 }
 
@@ -194,12 +198,7 @@ impl Message {
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
     pub async fn settle(self, outcome: Outcome) {
         match self.ticket {
-            Ticket::Memory(ticket) => {
-                if let Outcome::Lost(loss) = &outcome {
-                    loss.report(&self.event);
-                }
-                ticket.settle(&outcome);
-            }
+            Ticket::Memory(ticket) => ticket.settle(&self.event, &outcome),
             Ticket::Rabbitmq(ticket) => ticket.settle(&self.event, outcome).await,
         }
     }

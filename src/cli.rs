@@ -6,6 +6,7 @@ mod cluster;
 mod display;
 mod filter;
 mod get;
+mod log;
 mod manifests;
 mod parked;
 mod pod;
@@ -14,6 +15,7 @@ mod run;
 mod send;
 mod telemetry;
 mod value;
+mod variables;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +32,7 @@ pub use rabbitmq::{QueueType, RabbitmqAccess, RabbitmqOptions};
 pub use run::{DefaultChannel, LimitOptions, LogFormat, Role, RunOptions};
 pub use send::{Mode, SendOptions};
 pub use telemetry::TelemetryOptions;
+pub use variables::{UnreadVariable, unread_variables};
 
 /// Receives CloudEvents over HTTP and HTTPS, keeps them in channels and delivers them to every subscriber.
 #[derive(Debug, Parser)]

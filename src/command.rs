@@ -8,14 +8,40 @@ pub mod get;
 pub mod parked;
 pub mod send;
 
+use std::error::Error;
 use std::io::{self, Write};
 
-/// Writes a result. A reader that has gone away is no failure of ours.
-fn print(text: &str) {
+use anyhow::Context;
+
+use crate::tls::refusal;
+
+/// Writes a result. A reader that has gone away is no failure of ours; a result that could not be written is one.
+fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
-        tracing::debug!("Standard output is closed");
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            tracing::debug!("Standard output is closed");
+            Ok(())
+        }
+        written => written.context("standard output"),
     }
+}
+
+/// Why there is no answer: the cause at the end of the chain, in words.
+fn why(error: &reqwest::Error) -> String {
+    if let Some(told) = refusal::told(error) {
+        return told;
+    }
+    let mut cause: &(dyn Error + 'static) = error;
+    let mut is_no_http = false;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+        is_no_http |= cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+    }
+    if is_no_http && error.url().is_some_and(|url| url.scheme() == "http") {
+        return "what it answers is not HTTP: is this its port for https?".to_owned();
+    }
+    cause.to_string()
 }
 
 /// Text that came from elsewhere, safe for a terminal.

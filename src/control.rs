@@ -24,6 +24,7 @@ pub use channels::Channels;
 pub use file::read;
 pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
 pub use manifest::Manifests;
+pub(crate) use manifest::spelling::meant;
 pub use problem::{ObjectName, Problem, Severity};
 pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
 pub use settings::{

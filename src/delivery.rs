@@ -231,7 +231,11 @@ impl<T: Transport> Delivery<T> {
     async fn follow_up(&self, event: &Arc<Event>, story: &Story<'_>, answer: Response<Bytes>, tries: Tries) -> Outcome {
         let subscription = story.lane.current();
         let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
-        match reply_of(answer) {
+        let answered = reply_of(answer);
+        if answered.is_ok() {
+            story.lane.series().readable(Instant::now());
+        }
+        match answered {
             Ok(None) => Outcome::Delivered,
             Ok(Some(reply)) => {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
@@ -240,7 +244,7 @@ impl<T: Transport> Delivery<T> {
             }
             Err(error) => {
                 let failure = Failure::unsendable(destination, &*error);
-                story.lane.failed(Leg::Reply, &failure);
+                story.lane.series().unreadable(failure.place(), failure.reason());
                 Box::pin(self.bury(event, story, failure, tries)).await
             }
         }
@@ -335,8 +339,12 @@ impl<T: Transport> Delivery<T> {
                 return Err(Stop::Deferred { attempts: schedule.done(), wait: Duration::ZERO });
             };
             let to = (&*subscription, destination, limit);
+            let began = Instant::now();
             let (failure, retry_after) = match self.attempt(hop, (story, span, schedule.done()), to, permit).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    story.lane.succeeded(hop.leg, began);
+                    return Ok(answer);
+                }
                 Err(backoff::Error::Permanent(failure)) => {
                     story.lane.failed(hop.leg, &failure);
                     return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));

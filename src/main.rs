@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions};
+use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions, unread_variables};
 use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
 use sealpost::{app, command};
 use tokio::task::JoinSet;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail(&error, ExitCode::from(USAGE)),
     };
+    greet(&cli.command);
     match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build() {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli.command, log));
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, log: LogLevel) -> ExitCode {
     let ended = match command {
         Command::Run(options) => on_a_worker(app::run(*options, log)).await,
-        Command::Check(options) => Ok(command::check::run(&options)),
+        Command::Check(options) => command::check::run(&options),
         Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         Command::Parked(parked) => command::parked::run(&parked).await,
         Command::Get(options) => command::get::run(&options).await,
@@ -65,6 +66,24 @@ async fn run(command: Command, log: LogLevel) -> ExitCode {
 async fn on_a_worker(app: impl Future<Output = anyhow::Result<ExitCode>> + Send + 'static) -> anyhow::Result<ExitCode> {
     let ended = JoinSet::from_iter([app]).join_next().await;
     ended.unwrap_or_else(|| Ok(Ok(ExitCode::SUCCESS)))?
+}
+
+/// The first line of a process that stays says what it is; then comes what its author may believe to have set.
+fn greet(command: &Command) {
+    if let Command::Run(options) = command {
+        let configuration = if options.kubernetes { "cluster" } else { "files" };
+        let role = if options.is_controller() { "controller" } else { options.role().as_str() };
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), role, configuration, "sealpost starts");
+    }
+    for variable in unread_variables() {
+        let name = variable.name;
+        match variable.meant {
+            Some(meant) => tracing::warn!(name, "Nothing reads this variable, did you mean {meant}?"),
+            None => {
+                tracing::warn!(name, "Nothing reads this variable: every flag is one, as `sealpost run --help` shows")
+            }
+        }
+    }
 }
 
 fn level(options: &RunOptions) -> &str {

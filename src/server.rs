@@ -4,6 +4,7 @@
 
 pub mod body;
 mod connection;
+mod handshake;
 mod incoming;
 mod linger;
 pub mod socket;
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::Scheme;
 use crate::telemetry::series::Traffic;
 use connection::{Activity, Expired, Left, Watched};
+use handshake::Handshakes;
 pub use incoming::Incoming;
 
 /// How long accepting pauses when the system has no descriptor left.
@@ -86,6 +88,7 @@ struct Listener<H> {
     handler: Arc<H>,
     limits: Limits,
     tls: Option<TlsAcceptor>,
+    handshakes: Handshakes,
     http: Builder<TokioExecutor>,
     /// What is left of the connections that may be open; `None` on a socket of the file system, which has no limit.
     slots: Option<Arc<Semaphore>>,
@@ -111,7 +114,15 @@ pub async fn serve<H: Handler>(
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let http = protocol(&limits);
     let tls = tls.map(TlsAcceptor::from);
-    let shared = Arc::new(Listener { handler, limits, tls, http, slots: Some(Arc::clone(&slots)), stop });
+    let shared = Arc::new(Listener {
+        handler,
+        limits,
+        tls,
+        handshakes: Handshakes::default(),
+        http,
+        slots: Some(Arc::clone(&slots)),
+        stop,
+    });
     let mut connections = JoinSet::new();
     while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
         while connections.try_join_next().is_some() {}
@@ -176,6 +187,7 @@ async fn connect<H: Handler>(stream: TcpStream, _slot: OwnedSemaphorePermit, lis
     let Some(acceptor) = &listener.tls else {
         return converse(stream, Scheme::Http, Activity::new(), listener).await;
     };
+    let peer = stream.peer_addr().ok();
     match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             traffic.handshakes.increment();
@@ -187,11 +199,11 @@ async fn connect<H: Handler>(stream: TcpStream, _slot: OwnedSemaphorePermit, lis
         }
         Ok(Err(error)) => {
             traffic.handshakes_failed.increment();
-            tracing::debug!(%error, "TLS handshake failed");
+            listener.handshakes.failed(peer, &error);
         }
         Err(_elapsed) => {
             traffic.handshakes_late.increment();
-            tracing::debug!("TLS handshake took too long");
+            listener.handshakes.late(peer, listener.limits.handshake_timeout);
         }
     }
 }

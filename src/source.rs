@@ -167,7 +167,7 @@ async fn deliver<T: Transport>(
         Outcome::Delivered => End::Delivered,
         Outcome::DeadLettered => End::DeadLettered,
         Outcome::Lost(loss) => {
-            loss.report(&event);
+            loss.report(&event, lane.series());
             loss.count(lane.series(), Dropped::Lost);
             End::Lost
         }

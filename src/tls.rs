@@ -3,7 +3,7 @@
 //! It makes rustls configurations out of trust and identities; it opens no connection.
 
 pub mod development;
-mod refusal;
+pub mod refusal;
 pub mod server;
 mod sessions;
 mod verifier;

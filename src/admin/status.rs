@@ -142,11 +142,7 @@ impl View {
         Facts {
             version: env!("CARGO_PKG_VERSION"),
             started: rfc3339(self.process.started.into()),
-            role: match self.process.role {
-                Role::Channel => "channel",
-                Role::Ingress => "ingress",
-                Role::Filter => "filter",
-            },
+            role: self.process.role.as_str(),
             configuration: if self.process.in_cluster { "cluster" } else { "files" },
             transport_encryption: shown.table.transport_encryption().as_str(),
             ready: missing.is_none(),

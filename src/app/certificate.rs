@@ -13,6 +13,7 @@ use crate::cli::RunOptions;
 use crate::control::{CaCerts, Resolution};
 use crate::telemetry::counters::Counters;
 use crate::tls::development::{DevelopmentCa, Issued};
+use crate::tls::refusal;
 use crate::tls::server::{Replaced, ServerIdentity};
 
 /// How often files are looked at, and the development certificate's age.
@@ -122,7 +123,7 @@ impl Certificates {
         match self.identity.replace(chain, key, OffsetDateTime::now_utc().unix_timestamp()) {
             Ok(Replaced::Unchanged) => true,
             Ok(Replaced::Changed { subject, not_after }) => {
-                tracing::info!(origin, subject, not_after, "Server certificate in use");
+                tracing::info!(origin, subject, not_after = refusal::rfc3339(not_after), "Server certificate in use");
                 true
             }
             Err(error) => {
@@ -134,8 +135,11 @@ impl Certificates {
 
     /// Follows files, and renews what the development CA made, until the stop.
     pub(super) async fn keep_fresh(self, counters: Arc<Counters>, stop: CancellationToken) {
+        let mut expired = None;
         loop {
-            counters.note(|facts| facts.server_certificate = self.identity.not_after());
+            let not_after = self.identity.not_after();
+            counters.note(|facts| facts.server_certificate = not_after);
+            self.tell_expired(not_after, &mut expired);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(PERIOD) => {}
@@ -146,6 +150,15 @@ impl Certificates {
                 Source::Development { ca, issued } => self.renew(ca, issued),
             }
         }
+    }
+
+    /// Says once of a certificate that it has expired while it was in use.
+    fn tell_expired(&self, not_after: Option<i64>, told: &mut Option<i64>) {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let Some(end) = not_after.filter(|end| *end < now && *told != Some(*end)) else { return };
+        *told = Some(end);
+        let (subject, not_after) = (self.identity.subject().unwrap_or_default(), refusal::rfc3339(end));
+        tracing::error!(subject, not_after, "Server certificate has expired: senders refuse it, replace it");
     }
 
     fn renew(&self, ca: &DevelopmentCa, issued: &Mutex<Development>) {

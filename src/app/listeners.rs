@@ -1,9 +1,10 @@
 //! The listeners: bound before anything is served, and announced.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -59,7 +60,17 @@ fn write(ports_file: Option<&Path>, ports: &serde_json::Value) -> anyhow::Result
 }
 
 async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}"))
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!(": something else listens there, perhaps another sealpost or, on 9090, Prometheus: choose another one with {flag}")
+            }
+            ErrorKind::PermissionDenied => format!(": ports below 1024 are not for everybody: choose another one with {flag}"),
+            ErrorKind::AddrNotAvailable => format!(": this machine does not have that address: choose another one with {flag}"),
+            _ => String::new(),
+        };
+        anyhow!("{flag} {address}: {error}{remedy}")
+    })
 }
 
 /// A listener on every address is reached as localhost.

@@ -1,6 +1,5 @@
 //! How operators come in besides the admin port: by a token, and by a socket.
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use anyhow::Context;
@@ -8,6 +7,7 @@ use anyhow::Context;
 use crate::admin::AdminToken;
 use crate::cli::RunOptions;
 use crate::server::socket::OwnerSocket;
+use crate::tls::development;
 
 /// The file of the socket in the state directory.
 const NAME: &str = "admin.sock";
@@ -54,6 +54,6 @@ async fn socket(options: &RunOptions) -> anyhow::Result<Option<OwnerSocket>> {
 }
 
 async fn in_state_dir(state_dir: &Path) -> std::io::Result<OwnerSocket> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    development::state_directory(state_dir)?;
     OwnerSocket::bind(&state_dir.join(NAME)).await
 }

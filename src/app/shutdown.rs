@@ -68,12 +68,13 @@ impl Stage {
         readiness: &Readiness,
         counters: &Counters,
     ) -> ExitCode {
-        let failed = self.until_told(&mut signals).await;
+        let failed = self.until_told(&mut signals, limit, counters).await;
         readiness.stopping();
         self.leaving.cancel();
         let in_time = self.drain(&mut signals, limit).await;
         readiness.over();
         self.end(counters).await;
+        counters.series.tell_losses(None);
         let left = counters.abandoned.get() + counters.unfinished();
         if left > 0 {
             tracing::error!(left, "Stopped with deliveries left: those that were acknowledged are lost");
@@ -84,10 +85,11 @@ impl Stage {
     }
 
     /// Whether a task failed.
-    async fn until_told(&mut self, signals: &mut Signals) -> bool {
+    async fn until_told(&mut self, signals: &mut Signals, limit: Duration, counters: &Counters) -> bool {
         let ended = tokio::select! {
             signal = signals.next() => {
-                tracing::info!(signal, "Stopping");
+                let deliveries = counters.unfinished();
+                tracing::info!(signal, deliveries, at_most = ?limit, "Stopping: requests and deliveries that have begun are waited for; another Ctrl-C or SIGTERM ends them at once");
                 return false;
             }
             Some(ended) = self.accepting.next_ended() => ended,

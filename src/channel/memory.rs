@@ -215,7 +215,7 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn settle(mut self, outcome: &Outcome) {
+    pub(super) fn settle(mut self, event: &Event, outcome: &Outcome) {
         let Some(counters) = self.counters.take() else { return };
         let end = match outcome {
             Outcome::Delivered => End::Delivered,
@@ -225,6 +225,7 @@ impl Ticket {
         };
         counters.end(&self.place.0.series, end);
         if let Outcome::Lost(loss) = outcome {
+            loss.report(event, &self.place.0.series);
             loss.count(&self.place.0.series, Dropped::Lost);
         }
         if let Some(receipt) = self.receipt.take() {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::value;
+
 /// Where it is asked if nothing says so.
 const DEFAULT: &str = "http://127.0.0.1:9090";
 
@@ -11,7 +13,7 @@ const DEFAULT: &str = "http://127.0.0.1:9090";
 #[derive(Clone, Debug, Args)]
 pub struct AdminOptions {
     /// Admin address of the dispatcher [default: --admin-socket if that is given, else http://127.0.0.1:9090]
-    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN")]
+    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN", value_parser = value::web_address)]
     pub admin: Option<String>,
 
     /// File with the token that the dispatcher was given by its --admin-token-file

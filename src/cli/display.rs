@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::value;
+
 /// What `sealpost display` is told.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -11,11 +13,11 @@ use clap::Args;
 )]
 pub struct DisplayOptions {
     /// Address to listen on
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADDR", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADDR", default_value = "127.0.0.1:8081", value_parser = value::address)]
     pub addr: String,
 
     /// Answer each event with an event of this type
-    #[arg(long, value_name = "TYPE", env = "SEALPOST_REPLY")]
+    #[arg(long, value_name = "TYPE", env = "SEALPOST_REPLY", value_parser = value::some_text)]
     pub reply: Option<String>,
 
     /// Answer with this status

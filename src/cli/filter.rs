@@ -16,14 +16,14 @@ pub enum FilterCommand {
 /// What `sealpost filter test` is told.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Exits 1 if a filter is not understood or the event is none, else 0.\n\nExample:\n  sealpost filter test -f triggers.yaml --event event.json"
+    after_help = "Exits 1 if a filter is not understood or the event is none, else 0.\n\nExamples:\n  sealpost filter test -f triggers.yaml --event event.json\n  sealpost filter test -f triggers.yaml --event - < event.json"
 )]
 pub struct FilterTestOptions {
     /// Where the Triggers are.
     #[command(flatten)]
     pub manifests: ManifestOptions,
 
-    /// File with the event, in CloudEvents JSON format
+    /// File with the event, in CloudEvents JSON format; - for standard input
     #[arg(long, value_name = "FILE", env = "SEALPOST_EVENT")]
     pub event: PathBuf,
 }

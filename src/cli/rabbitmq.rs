@@ -76,7 +76,7 @@ pub struct RabbitmqOptions {
 
     /// RabbitMQ's consumer timeout (its consumer_timeout): messages are held for three quarters of it, then put off; a
     /// shorter one is learnt from RabbitMQ when it is met
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_CONSUMER_TIMEOUT", default_value = "PT30M", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_CONSUMER_TIMEOUT", default_value = "PT30M", value_parser = value::some_duration)]
     pub rabbitmq_consumer_timeout: Duration,
 
     /// Delete the queue of a subscription that is gone, after so long [default: keep it for ever]

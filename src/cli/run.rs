@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, TelemetryOptions, value};
+use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, TelemetryOptions, log, value};
 use crate::model::{self, Observability, TransportEncryption};
 use crate::tls::MinVersion;
 
@@ -94,17 +94,17 @@ pub struct RunOptions {
 
     /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one [default:
     /// 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else 8080]
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR")]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", value_parser = value::address)]
     pub http_addr: Option<String>,
 
     /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443; with --kubernetes
     /// 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR")]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", value_parser = value::address)]
     pub https_addr: Option<String>,
 
     /// Address for the status page, /healthz, /readyz, /metrics and /api/v1 [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of
     /// the roles ingress and filter 0.0.0.0:9092]
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR")]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", value_parser = value::address)]
     pub admin_addr: Option<String>,
 
     /// File with the token that operators show to change something, and to read anything but /healthz, /readyz and
@@ -165,9 +165,9 @@ pub struct RunOptions {
     #[arg(long, value_name = "FORMAT", env = "SEALPOST_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
 
-    /// What is logged: a level, or directives such as info,sealpost::delivery=debug; overrides the ConfigMap
-    /// config-logging [default: from there, else info]
-    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL")]
+    /// What is logged: error, warn, info, debug or trace, and parts that differ, such as info,sealpost::delivery=debug;
+    /// overrides the ConfigMap config-logging [default: from there, else info]
+    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log::directives)]
     pub log_level: Option<String>,
 
     /// Where traces and metrics go.
@@ -184,43 +184,43 @@ pub struct RunOptions {
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
     /// Size of one request's body, and of a subscriber's reply
-    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::size)]
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::some_size)]
     pub max_body_bytes: usize,
 
     /// Size of one request's head
-    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::size)]
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::head_size)]
     pub max_header_bytes: usize,
 
     /// From the first byte of a request to the end of its head
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_HEADER_READ_TIMEOUT", default_value = "PT10S", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_HEADER_READ_TIMEOUT", default_value = "PT10S", value_parser = value::some_duration)]
     pub header_read_timeout: Duration,
 
     /// From the end of the head to the end of the body
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_BODY_READ_TIMEOUT", default_value = "PT60S", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_BODY_READ_TIMEOUT", default_value = "PT60S", value_parser = value::some_duration)]
     pub body_read_timeout: Duration,
 
     /// How long a connection may be open without a request
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_IDLE_TIMEOUT", default_value = "PT5M", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_IDLE_TIMEOUT", default_value = "PT5M", value_parser = value::some_duration)]
     pub idle_timeout: Duration,
 
     /// Connections open at once on each listener; further ones wait
-    #[arg(long, value_name = "N", env = "SEALPOST_MAX_CONNECTIONS", default_value = "10000")]
+    #[arg(long, value_name = "N", env = "SEALPOST_MAX_CONNECTIONS", default_value = "10000", value_parser = value::count)]
     pub max_connections: usize,
 
     /// Bytes of events, headers and bodies, held in memory at once; beyond, senders get 429
-    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::size)]
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::some_size)]
     pub max_buffered_bytes: usize,
 
     /// Unfinished events that one subscription may have; beyond, senders get 429
-    #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000")]
+    #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000", value_parser = value::count)]
     pub queue_capacity: usize,
 
     /// Requests under way at once to one subscriber
-    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "256")]
+    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "256", value_parser = value::count)]
     pub concurrency: usize,
 
     /// Longest attempt where a delivery spec has no timeout
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_DELIVERY_TIMEOUT", default_value = "PT15M", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_DELIVERY_TIMEOUT", default_value = "PT15M", value_parser = value::some_duration)]
     pub delivery_timeout: Duration,
 
     /// Part of each wait between retries that is left to chance, 0 to 1

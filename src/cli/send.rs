@@ -24,6 +24,7 @@ pub enum Mode {
 )]
 pub struct SendOptions {
     /// Where to send
+    #[arg(value_parser = value::web_url)]
     pub url: Url,
 
     /// CA certificate to trust besides the system's, PEM
@@ -31,19 +32,19 @@ pub struct SendOptions {
     pub ca: Option<PathBuf>,
 
     /// Attribute type
-    #[arg(long = "type", value_name = "T", env = "SEALPOST_TYPE", default_value = "dev.sealpost.send")]
+    #[arg(long = "type", value_name = "T", env = "SEALPOST_TYPE", default_value = "dev.sealpost.send", value_parser = value::some_text)]
     pub ty: String,
 
     /// Attribute source
-    #[arg(long, value_name = "S", env = "SEALPOST_SOURCE", default_value = "/sealpost/send")]
+    #[arg(long, value_name = "S", env = "SEALPOST_SOURCE", default_value = "/sealpost/send", value_parser = value::some_text)]
     pub source: String,
 
     /// Attribute id; with --count, a number is appended [default: a random UUID for each event]
-    #[arg(long, value_name = "ID", env = "SEALPOST_ID")]
+    #[arg(long, value_name = "ID", env = "SEALPOST_ID", value_parser = value::some_text)]
     pub id: Option<String>,
 
     /// Attribute subject
-    #[arg(long, value_name = "S", env = "SEALPOST_SUBJECT")]
+    #[arg(long, value_name = "S", env = "SEALPOST_SUBJECT", value_parser = value::some_text)]
     pub subject: Option<String>,
 
     /// Extension attribute, name=value; repeatable
@@ -71,8 +72,8 @@ pub struct SendOptions {
     pub rate: Option<f64>,
 
     /// Requests under way at once
-    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: u16,
+    #[arg(long, visible_alias = "concurrency", value_name = "N", env = "SEALPOST_PARALLEL", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub parallel: u16,
 
     /// Where a host name really is, for one port or for all; TLS still verifies HOST; repeatable
     #[arg(long, value_name = "HOST[:PORT]=ADDR:PORT", env = "SEALPOST_RESOLVE", value_delimiter = ',')]

@@ -52,7 +52,7 @@ pub struct TelemetryOptions {
     pub metrics_protocol: Option<Protocol>,
 
     /// How often metrics go by OTLP [default: OTEL_METRIC_EXPORT_INTERVAL, else as the ConfigMap says, else PT1M]
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_METRICS_EXPORT_INTERVAL", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_METRICS_EXPORT_INTERVAL", value_parser = value::some_duration)]
     pub metrics_export_interval: Option<Duration>,
 }
 

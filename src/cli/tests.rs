@@ -31,6 +31,25 @@ fn every_flag_has_its_variable() {
     }
 }
 
+/// A variable that several commands read means the same to each of them, in about the same words.
+#[test]
+fn a_variable_means_one_thing() {
+    let mut meanings = std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
+    for command in Cli::command().get_subcommands() {
+        for argument in command.get_arguments() {
+            let Some(variable) = argument.get_env().and_then(|env| env.to_str()) else { continue };
+            let kind = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect();
+            meanings.entry(variable.to_owned()).or_default().insert(kind);
+        }
+    }
+    assert!(meanings.values().all(|kinds| kinds.len() == 1), "{meanings:?}");
+    let commands = Cli::command();
+    let concurrency = commands.get_subcommands().filter(|command| {
+        command.get_arguments().any(|argument| argument.get_env().is_some_and(|env| env == "SEALPOST_CONCURRENCY"))
+    });
+    assert_eq!(concurrency.map(clap::Command::get_name).collect::<Vec<_>>(), ["run"]);
+}
+
 #[test]
 fn defaults_are_those_of_the_interface() {
     let options = run(&["-f", "x"]).expect("options");
@@ -68,6 +87,22 @@ fn wrong_values_are_usage_errors() {
         &["--tls-min-version", "1.1"],
         &["--resolve", "x"],
         &["--no-such-flag"],
+        &["--log-level", "warning"],
+        &["--log-level", ""],
+        &["--max-connections", "0"],
+        &["--max-connections", "18446744073709551615"],
+        &["--max-body-bytes", "0"],
+        &["--max-header-bytes", "0KiB"],
+        &["--max-buffered-bytes", "0"],
+        &["--queue-capacity", "0"],
+        &["--concurrency", "0"],
+        &["--delivery-timeout", "PT0S"],
+        &["--header-read-timeout", "PT0S"],
+        &["--body-read-timeout", "PT0S"],
+        &["--idle-timeout", "PT0S"],
+        &["--rabbitmq-consumer-timeout", "PT0S"],
+        &["--metrics-export-interval", "PT0S"],
+        &["--http-addr", ":8080"],
     ] {
         assert!(run(arguments).is_err_and(|error| error.exit_code() == 2), "{arguments:?}");
     }

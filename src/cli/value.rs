@@ -2,11 +2,88 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::model::parse_duration;
 
 /// An ISO 8601 duration such as `PT20S`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|remedy| format!("it {remedy}"))
+}
+
+/// A duration during which something can happen: a limit of nothing is no limit, or nothing passes it.
+pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it is nothing: write how long, such as PT10S".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+/// Bytes for something.
+pub(super) fn some_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        0 => Err("nothing fits into 0 bytes: write how many, such as 64KiB or 10MiB".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Bytes for the head of a request. HTTP libraries need 8 KiB to work with, and HTTP/2 counts in 32 bits.
+pub(super) fn head_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        bytes @ 8192..=0x4000_0000 => Ok(bytes),
+        _ => Err("write a size from 8KiB to 1GiB".to_owned()),
+    }
+}
+
+/// How many at once. More than a thousand millions are a mistake, and more than queues can count.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000_000_000) => Ok(count),
+        _ => Err("write a number from 1 to 1000000000".to_owned()),
+    }
+}
+
+/// `HOST:PORT` to listen on. Which host is meant is not guessed: one guess would open the port to everybody.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => (host, port),
+        _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => ("", text),
+        _ => return Err("write HOST:PORT, such as 127.0.0.1:8080".to_owned()),
+    };
+    if port.parse::<u16>().is_err() {
+        return Err(format!("{port} is not a port: write one up to 65535, or 0 for any that is free"));
+    }
+    if host.is_empty() || host == "*" {
+        return Err(format!(
+            "it names no host: write 127.0.0.1:{port} for this machine only, 0.0.0.0:{port} for everybody"
+        ));
+    }
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match in_brackets {
+        Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => Ok(text.to_owned()),
+        None if host.parse::<std::net::Ipv6Addr>().is_ok() => Err(format!("write [{host}]:{port}")),
+        None if !host.contains(['/', ':', '[', ']', ' ', '@']) => Ok(text.to_owned()),
+        _ => Err("write HOST:PORT without anything else, such as 127.0.0.1:8080".to_owned()),
+    }
+}
+
+/// An `http` or `https` URL.
+pub(super) fn web_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| match text.split_once("://") {
+        Some(_) => "write a URL that begins with http:// or https:// and names a host".to_owned(),
+        None => format!("write it with its scheme: http://{0} or https://{0}", text.trim_start_matches('/')),
+    })
+}
+
+/// The same, as it was written.
+pub(super) fn web_address(text: &str) -> Result<String, String> {
+    web_url(text).map(|_url| text.to_owned())
+}
+
+/// Text that is not empty.
+pub(super) fn some_text(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it is empty: leave it out, or write something".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// Bytes: a number, or one with `KiB`, `MiB` or `GiB`.
@@ -42,10 +119,76 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What is not an extension, and how it is given instead.
+const NO_EXTENSIONS: [(&str, &str); 9] = [
+    ("id", "use --id"),
+    ("source", "use --source"),
+    ("type", "use --type"),
+    ("subject", "use --subject"),
+    ("datacontenttype", "use --content-type"),
+    ("data", "use --data"),
+    ("specversion", "events are sent in version 1.0"),
+    ("time", "it cannot be set here"),
+    ("dataschema", "it cannot be set here"),
+];
+
 /// `name=value` of an extension.
 pub(super) fn extension(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if crate::event::is_name(name) => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write name=value, the name of a-z and 0-9 only".to_owned()),
+    let Some((name, value)) = text.split_once('=').filter(|(name, _)| crate::event::is_name(name)) else {
+        return Err("write name=value, the name of a-z and 0-9 only".to_owned());
+    };
+    match NO_EXTENSIONS.iter().find(|(attribute, _)| *attribute == name) {
+        Some((_, remedy)) => Err(format!("{name} is not an extension: {remedy}")),
+        None => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_whole_or_told() {
+        for text in ["127.0.0.1:8080", "localhost:0", "[::1]:8443", "[::]:1", "0.0.0.0:65535", "my-host.example:80"] {
+            assert_eq!(address(text).as_deref(), Ok(text));
+        }
+        for (text, words) in [
+            (":8080", "127.0.0.1:8080 for this machine only, 0.0.0.0:8080"),
+            ("8080", "127.0.0.1:8080 for this machine only"),
+            ("*:8080", "0.0.0.0:8080"),
+            ("localhost", "HOST:PORT"),
+            ("localhost:", "HOST:PORT"),
+            ("localhost:http", "HOST:PORT"),
+            ("127.0.0.1:70000", "70000 is not a port"),
+            ("::1:8080", "[::1]:8080"),
+            ("http://127.0.0.1:8080", "without anything else"),
+            ("", "HOST:PORT"),
+        ] {
+            let refused = address(text).expect_err(text);
+            assert!(refused.contains(words), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn urls_need_a_scheme_and_a_host() {
+        for text in ["http://127.0.0.1:8080/x", "https://[::1]/x", "HTTP://a"] {
+            assert!(web_url(text).is_ok(), "{text}");
+        }
+        for text in ["127.0.0.1:8080/x", "localhost:8080/x", "//a/x", "/x", ""] {
+            assert!(web_url(text).is_err_and(|refused| refused.contains("http://")), "{text}");
+        }
+        assert_eq!(
+            web_url("127.0.0.1:8080/x"),
+            Err("write it with its scheme: http://127.0.0.1:8080/x or https://127.0.0.1:8080/x".to_owned())
+        );
+        assert!(web_url("ftp://a/x").is_err_and(|refused| refused.contains("begins with http://")));
+    }
+
+    #[test]
+    fn attributes_are_no_extensions() {
+        assert_eq!(extension("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
+        for (name, _) in NO_EXTENSIONS {
+            assert!(extension(&format!("{name}=5")).is_err_and(|refused| refused.contains("not an extension")));
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
+use crate::tls::refusal;
+
 /// Why a request got no answer. One line, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
@@ -111,8 +113,11 @@ pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause))
 }
 
-/// What the last error of the chain says.
+/// What the last error of the chain says; of TLS in words.
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    if let Some(told) = refusal::told(error) {
+        return told;
+    }
     chain(error).last().map_or_else(String::new, |cause| cause.to_string().replace('\n', " "))
 }
 

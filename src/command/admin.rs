@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -61,7 +61,7 @@ impl Dispatcher {
         let remedy = || {
             format!("no dispatcher answers at {}: is it running, and is --admin or --admin-socket right?", self.place)
         };
-        let answer = request.send().await.with_context(remedy)?;
+        let answer = request.send().await.map_err(|error| anyhow!("{}", super::why(&error))).with_context(remedy)?;
         let (status, body) = (answer.status(), answer.bytes().await.with_context(remedy)?);
         if status != StatusCode::OK {
             bail!("{}", refusal(status, &String::from_utf8_lossy(&body)));

@@ -6,11 +6,13 @@ use crate::cli::CheckOptions;
 use crate::control::{self, CaCerts, Problem};
 
 /// Reads manifests as `run` would, prints their problems, and fails if one of them is an error.
-#[must_use]
-pub fn run(options: &CheckOptions) -> ExitCode {
+///
+/// # Errors
+/// If the problems cannot be printed.
+pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let settings = options.manifests.settings(None, None, CaCerts::Unknown);
     let problems = control::check(&options.manifests.filename, &settings);
     let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-    super::print(&text);
-    if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    super::print(&text)?;
+    Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DisplayOptions;
@@ -20,13 +21,16 @@ use crate::tls::server::ServerIdentity;
 
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
-/// Listens until it is interrupted.
+/// Listens until it is interrupted or terminated.
 ///
 /// # Errors
 /// If the address is taken or the certificate cannot be used.
 pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(&options.addr).await.with_context(|| format!("--addr {}", options.addr))?;
     let tls = tls(&options)?;
+    // Listened for before anybody is told that it runs: as the first process of a container, nothing else would end it.
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
     let status = StatusCode::from_u16(options.status)?;
@@ -35,7 +39,8 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let serving = server::serve(listener, tls, Limits::default(), handler, stop.clone());
     tokio::select! {
         () = serving => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `sealpost filter test`: whether an event passes the filter of each Trigger, and if not, why.
 
+use std::io::Read;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -29,13 +30,23 @@ pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
         };
         text.push_str(&format!("{trigger}: {verdict}\n"));
     }
-    super::print(&text);
+    super::print(&text)?;
     Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// No event is longer than what a dispatcher takes by default: more is not read into memory.
+const MAX_EVENT: u64 = 10 * 1024 * 1024;
+
+fn of_stdin() -> std::io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    std::io::stdin().take(MAX_EVENT).read_to_end(&mut json)?;
+    Ok(json)
 }
 
 fn event(options: &FilterTestOptions) -> anyhow::Result<Event> {
     let place = || format!("--event {}", options.event.display());
-    let json = std::fs::read(&options.event).with_context(place)?;
+    let json = if options.event.as_os_str() == "-" { of_stdin() } else { std::fs::read(&options.event) };
+    let json = json.with_context(place)?;
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
     let events = binding::decode(headers, Bytes::from(json)).with_context(place)?;
     events.into_iter().next().with_context(place)

@@ -22,7 +22,7 @@ pub async fn run(options: &GetOptions) -> anyhow::Result<ExitCode> {
             bail!("no {} named {name:?}{}", options.resource.as_str(), in_namespace(options));
         }
     }
-    print(&render(options, items)?);
+    print(&render(options, items)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

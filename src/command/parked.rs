@@ -58,7 +58,7 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let targets = keeper.list(options.subscription.as_deref()).await?;
     match command {
         ParkedCommand::List(_) => {
-            targets.iter().for_each(|(target, count)| super::print(&format!("{target}: {count}\n")));
+            targets.iter().try_for_each(|(target, count)| super::print(&format!("{target}: {count}\n")))?;
             Ok(ExitCode::SUCCESS)
         }
         ParkedCommand::Show(_) => show(&*keeper, &targets, options).await,
@@ -69,7 +69,7 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
             change(&targets, "dropped", |target| keeper.discard(target, options.older_than)).await
         }
         ParkedCommand::Drop(_) => {
-            super::print("Nothing dropped\n");
+            super::print("Nothing dropped\n")?;
             Ok(ExitCode::FAILURE)
         }
     }
@@ -79,12 +79,12 @@ async fn show(keeper: &dyn Keeper, targets: &[(Target, u64)], options: &ParkedOp
     for (target, _) in targets {
         let ParkedLook { parked, looked, events } = keeper.show(target, options.older_than).await?;
         if looked < parked {
-            super::print(&format!("{target}: {parked} parked, the oldest {looked} of them looked at\n"));
+            super::print(&format!("{target}: {parked} parked, the oldest {looked} of them looked at\n"))?;
         } else {
-            super::print(&format!("{target}: {} parked\n", events.len()));
+            super::print(&format!("{target}: {} parked\n", events.len()))?;
         }
         let line = |event| format!("  {}\n", super::printable(&format!("{event}")));
-        events.iter().for_each(|event| super::print(&line(event)));
+        events.iter().try_for_each(|event| super::print(&line(event)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,7 +99,7 @@ async fn change<'t>(
         let ParkedChange { done, stopped } = act(target).await?;
         is_whole &= !stopped;
         let rest = if stopped { ", and stopped before the end: some are left" } else { "" };
-        super::print(&format!("{target}: {done} {verb}{rest}\n"));
+        super::print(&format!("{target}: {done} {verb}{rest}\n"))?;
         if stopped {
             break;
         }
@@ -109,7 +109,7 @@ async fn change<'t>(
 
 fn confirmed(targets: &[(Target, u64)]) -> anyhow::Result<bool> {
     let all: u64 = targets.iter().map(|(_, count)| count).sum();
-    super::print(&format!("Drop up to {all} parked events of {} subscriptions for ever? [y/N] ", targets.len()));
+    super::print(&format!("Drop up to {all} parked events of {} subscriptions for ever? [y/N] ", targets.len()))?;
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -35,10 +35,10 @@ pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
     let sender = Arc::new(Sender { client: client(&options)?, template, options });
     let mut report = Report::new(sender.options.count);
     tokio::select! {
-        () = send_all(&sender, &mut report) => {}
+        sent = send_all(&sender, &mut report) => sent?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
-    report.finish();
+    report.finish()?;
     Ok(if report.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -48,18 +48,18 @@ struct Sender {
     options: SendOptions,
 }
 
-/// Sends as fast as rate and concurrency allow.
-async fn send_all(sender: &Arc<Sender>, report: &mut Report) {
-    let slots = Arc::new(Semaphore::new(sender.options.concurrency.into()));
+/// Sends as fast as rate and slots allow.
+async fn send_all(sender: &Arc<Sender>, report: &mut Report) -> anyhow::Result<()> {
+    let slots = Arc::new(Semaphore::new(sender.options.parallel.into()));
     let started = Instant::now();
     let mut sending: JoinSet<Answer> = JoinSet::new();
     for number in 0..sender.options.count {
         if let Some(rate) = sender.options.rate {
             tokio::time::sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await;
         }
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return Ok(()) };
         while let Some(Ok(answer)) = sending.try_join_next() {
-            report.add(&answer);
+            report.add(&answer)?;
         }
         let sender = Arc::clone(sender);
         sending.spawn(async move {
@@ -69,8 +69,9 @@ async fn send_all(sender: &Arc<Sender>, report: &mut Report) {
         });
     }
     while let Some(Ok(answer)) = sending.join_next().await {
-        report.add(&answer);
+        report.add(&answer)?;
     }
+    Ok(())
 }
 
 impl Sender {

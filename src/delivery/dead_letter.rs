@@ -97,8 +97,7 @@ impl Failure {
     /// There was no answer.
     pub(super) fn unanswered(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
-        let word = error.reason();
-        Self::new(destination, NO_ANSWER, &Bytes::from(text), (word.into(), format!("{word}: {error}")))
+        Self::new(destination, NO_ANSWER, &Bytes::from(text), (error.reason().into(), error.to_string()))
     }
 
     /// The reply announced an event that could not be read, so nothing was sent (DP-24).

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::Leg;
 use super::dead_letter::Failure;
@@ -62,6 +63,11 @@ impl Lane {
     /// Remembers a failed attempt.
     pub(super) fn failed(&self, leg: Leg, failure: &Failure) {
         self.series.failed(leg.counted(), failure.place(), failure.reason());
+    }
+
+    /// Notes that the last attempt, which began then, was taken.
+    pub(super) fn succeeded(&self, leg: Leg, began: Instant) {
+        self.series.succeeded(leg.counted(), began);
     }
 
     /// Waits until an attempt may run. First come, first served.

@@ -19,6 +19,18 @@ pub enum Role {
     Filter,
 }
 
+impl Role {
+    /// As `--role` names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Channel => "channel",
+            Self::Ingress => "ingress",
+            Self::Filter => "filter",
+        }
+    }
+}
+
 /// Relayed Brokers and Triggers, by `/namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relays {

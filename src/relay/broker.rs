@@ -68,33 +68,37 @@ impl<T: Transport> BrokerIngress<T> {
         let started = Instant::now();
         let answer = self.forward(&event, broker.sender.as_ref(), channel).await;
         arrived(if answer.is_ok() { Arrival::Accepted } else { Arrival::Unavailable });
-        if let (Ok(answer), Some(series)) = (&answer, series) {
-            let dispatched = &of_scheme(series.relayed(), scheme).dispatched;
-            dispatched.record(Some(answer.code().as_u16()), started.elapsed());
+        if let Some(series) = series {
+            match &answer {
+                Ok(answer) => {
+                    let dispatched = &of_scheme(series.relayed(), scheme).dispatched;
+                    dispatched.record(Some(answer.code().as_u16()), started.elapsed());
+                    series.forwarded(started);
+                }
+                Err(why) => series.not_forwarded(channel.url.path(), why),
+            }
         }
-        answer
+        answer.map_err(|why| {
+            let text = format!("the channel of this broker did not take the event ({why}): send it again");
+            Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)
+        })
     }
 
-    /// BI-8, BI-9: one attempt; the status of a success, and 500 for anything else.
+    /// BI-8, BI-9: one attempt; the status of a success, else why there is none.
     async fn forward(
         &self,
         event: &Event,
         sender: Option<&Arc<ServiceAccount>>,
         channel: &Addressable,
-    ) -> Result<Answer, Answer> {
-        let failed = |why: String| {
-            tracing::warn!(channel = channel.url.path(), why, "The channel of a broker did not take an event");
-            let text = format!("the channel of this broker did not take the event ({why}): send it again");
-            Err(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text))
-        };
+    ) -> Result<Answer, String> {
         match self.relay.send(request(event, Format::Binary), sender, channel).await {
             Ok(answer) if answer.status().is_success() => {
                 self.relay.counters.accepted.increment();
                 Ok(Answer::status(answer.status()))
             }
-            Ok(answer) => failed(format!("it answered {}", answer.status())),
-            Err(Unsent::Transport(error)) => failed(error.reason().to_owned()),
-            Err(Unsent::Token(error)) => failed(error.to_string()),
+            Ok(answer) => Err(format!("it answered {}", answer.status())),
+            Err(Unsent::Transport(error)) => Err(error.reason().to_owned()),
+            Err(Unsent::Token(error)) => Err(error.to_string()),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Call<'_> {
         self.series.attempt(destination, result);
         of_scheme(self.series.relayed(), self.scheme).dispatched.record(result.ok(), started.elapsed());
         let reason = match answer {
-            Ok(answer) if answer.status().is_success() => return,
+            Ok(answer) if answer.status().is_success() => return self.series.succeeded(destination, started),
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };

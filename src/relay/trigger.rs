@@ -100,7 +100,9 @@ impl<T: Transport> TriggerFilter<T> {
                 let Some(sink) = &call.trigger.dead_letter_sink else {
                     self.relay.counters.lost.increment();
                     call.lost();
-                    tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
+                    if call.series.is_first_loss() {
+                        tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
+                    }
                     return Ok(Answer::status(StatusCode::OK));
                 };
                 (Destination::DeadLetterSink, sink)

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Activity;
+use super::handshake::Handshakes;
 use super::{ACCEPT_PAUSE, Handler, Limits, Listener, converse, protocol};
 use crate::model::Scheme;
 
@@ -56,7 +57,15 @@ impl OwnerSocket {
     /// Answers requests until `stop`, as [`super::serve`] does.
     pub async fn serve<H: Handler>(self, limits: Limits, handler: Arc<H>, stop: CancellationToken) {
         let http = protocol(&limits);
-        let shared = Arc::new(Listener { handler, limits, tls: None, http, slots: None, stop });
+        let shared = Arc::new(Listener {
+            handler,
+            limits,
+            tls: None,
+            handshakes: Handshakes::default(),
+            http,
+            slots: None,
+            stop,
+        });
         let mut connections = JoinSet::new();
         while let Some(stream) = self.accept(&shared.stop).await {
             while connections.try_join_next().is_some() {}

@@ -2,11 +2,14 @@
 //! hand; names are looked up when a configuration is applied. When the last one lets go of a series, it is gone.
 
 mod drops;
+mod failing;
 mod gauge;
 mod last_error;
+mod losses;
 mod moments;
 mod read;
 mod relayed;
+mod told;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -105,6 +108,11 @@ pub struct SubscriptionSeries {
     /// Attempts that failed, at any of the destinations.
     pub failures: Counter,
     last_error: last_error::Newest,
+    /// How the destinations are.
+    failing: [failing::Failing; DESTINATIONS.len()],
+    /// How the replies are.
+    unreadable: failing::Failing,
+    losses: losses::Losses,
     /// Events that its filter did not let pass, of those that it was asked about.
     pub filtered: Counter,
     /// Requests under way.
@@ -145,6 +153,9 @@ impl SubscriptionSeries {
             retries: Counter::default(),
             failures: Counter::default(),
             last_error: last_error::Newest::default(),
+            failing: Default::default(),
+            unreadable: failing::Failing::default(),
+            losses: losses::Losses::default(),
             filtered: Counter::default(),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
@@ -208,12 +219,6 @@ impl SubscriptionSeries {
     #[must_use]
     pub fn ended(&self, end: End) -> u64 {
         self.ends.get(end as usize).map_or(0, Counter::get)
-    }
-
-    /// Counts a failed attempt at a destination, which is at this place, and remembers it until the next one.
-    pub fn failed(&self, destination: Destination, place: &str, reason: &str) {
-        self.failures.increment();
-        self.last_error.keep(destination.as_str(), place, reason);
     }
 
     /// The attempt that failed last.
@@ -281,6 +286,8 @@ const ARRIVALS: [&str; 7] = ["accepted", "full", "undelivered", "unavailable", "
 pub struct ChannelSeries {
     name: Name,
     arrivals: [Counter; ARRIVALS.len()],
+    /// How its channel is, to which the role `ingress` hands events.
+    failing: failing::Failing,
     relayed: OnceLock<Box<Relayed>>,
 }
 

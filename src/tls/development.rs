@@ -1,9 +1,9 @@
 //! A certification authority for a laptop: made once, kept in the state directory, used when no certificate is given.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -16,6 +16,10 @@ use crate::model::TrustBundle;
 
 const CA_LIFE: Duration = Duration::days(3650);
 const CERTIFICATE_LIFE: Duration = Duration::days(90);
+/// Mode of a file that is a secret.
+const OWNER_ONLY: u32 = 0o600;
+/// Mode of a file that is for everybody.
+const PUBLIC: u32 = 0o644;
 /// Validity starts a little early: clocks differ.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 
@@ -66,7 +70,9 @@ impl DevelopmentCa {
     /// If the directory cannot be used, or holds files that are not a valid CA: those are never replaced.
     pub fn load_or_create(state_dir: &Path, now: i64) -> Result<Self, DevelopmentError> {
         let (certificate, key) = (state_dir.join("ca.crt"), state_dir.join("ca.key"));
-        if !certificate.exists() {
+        if certificate.exists() {
+            publish(&certificate);
+        } else {
             create(state_dir, &certificate, &key)?;
         }
         load(&certificate, &key, now)
@@ -103,6 +109,17 @@ impl DevelopmentCa {
     }
 }
 
+/// Lets others read the certificate, as versions did not that made it for its owner only. Where that cannot be done, it is
+/// somebody else's, who knows why.
+fn publish(certificate: &Path) {
+    let mode = fs::metadata(certificate).map(|metadata| metadata.permissions().mode() & 0o777);
+    if mode.is_ok_and(|mode| mode == OWNER_ONLY)
+        && let Err(error) = fs::set_permissions(certificate, Permissions::from_mode(PUBLIC))
+    {
+        tracing::debug!(%error, "The CA's certificate stays readable by its owner only");
+    }
+}
+
 fn load(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, DevelopmentError> {
     let unusable = |path: &Path, reason: String| DevelopmentError::Unusable { path: path.to_owned(), reason };
     let certificate_pem = read(certificate)?;
@@ -122,11 +139,11 @@ fn create(state_dir: &Path, certificate: &Path, key: &Path) -> Result<(), Develo
         let path = path.to_owned();
         move |source| DevelopmentError::Directory { path, source }
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed(state_dir))?;
-    write_new(state_dir, key, &KeyPair::generate()?.serialize_pem()).map_err(failed(key))?;
+    state_directory(state_dir).map_err(failed(state_dir))?;
+    write_new(key, &KeyPair::generate()?.serialize_pem(), OWNER_ONLY).map_err(failed(key))?;
     let unusable = |error: rcgen::Error| DevelopmentError::Unusable { path: key.to_owned(), reason: error.to_string() };
     let key_pair = KeyPair::from_pem(&read(key)?).map_err(unusable)?;
-    write_new(state_dir, certificate, &authority(&key_pair)?).map_err(failed(certificate))
+    write_new(certificate, &authority(&key_pair)?, PUBLIC).map_err(failed(certificate))
 }
 
 fn authority(key: &KeyPair) -> Result<String, DevelopmentError> {
@@ -141,10 +158,24 @@ fn authority(key: &KeyPair) -> Result<String, DevelopmentError> {
     Ok(params.self_signed(key)?.pem())
 }
 
-/// Writes a file whole, readable by its owner only, unless it exists: then the one that exists stays.
-fn write_new(directory: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let unfinished = directory.join(format!(".{}.new", uuid::Uuid::new_v4()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+/// Makes the state directory, unless it exists. Others may look into it, since senders need the CA's certificate, perhaps
+/// in a container under another user; what is secret there is readable by its owner only.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn state_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+}
+
+/// Writes a file whole, of this mode whatever the umask is, unless it exists: then the one that exists stays.
+fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let unfinished = path.with_file_name(format!(".{}.new", uuid::Uuid::new_v4()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&unfinished)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&unfinished, path);
@@ -179,6 +210,20 @@ mod tests {
         let identity = ServerIdentity::default();
         let replaced = identity.replace(&issued.chain_pem, &issued.key_pem, now()).expect("usable");
         assert!(matches!(replaced, Replaced::Changed { not_after, .. } if issued.renew_at < not_after));
+    }
+
+    /// The certificate is for senders, under whatever user they run; the key is for nobody else.
+    #[test]
+    fn the_certificate_is_public_and_the_key_is_not() {
+        let directory = TempDir::new().expect("a directory");
+        let state = directory.path().join("state");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        let modes = || [mode(&state), mode(&state.join("ca.crt")), mode(&state.join("ca.key"))];
+        DevelopmentCa::load_or_create(&state, now()).expect("made");
+        assert_eq!(modes(), [0o755, 0o644, 0o600]);
+        fs::set_permissions(state.join("ca.crt"), Permissions::from_mode(0o600)).expect("as it was once");
+        DevelopmentCa::load_or_create(&state, now()).expect("loaded");
+        assert_eq!(modes(), [0o755, 0o644, 0o600]);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Why a server certificate is refused, in the words of whoever has to replace it.
 
+use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use rustls::{CertificateError, Error, ExtendedKeyPurpose, OtherError};
+use rustls::{AlertDescription, CertificateError, Error, ExtendedKeyPurpose, OtherError};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
@@ -16,6 +20,91 @@ const SERVER_AUTH: &str = "serverAuth";
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Words(String);
+
+/// What the TLS library says in this chain of errors, in words; `None` if TLS is not what failed. Its errors travel inside
+/// I/O errors, perhaps several.
+#[must_use]
+pub fn told(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(refused) = error.downcast_ref::<Error>() {
+            return Some(words(refused));
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Whether the server's certificate comes from nobody who is trusted, which more trust would mend.
+#[must_use]
+pub fn wants_trust(words: &str) -> bool {
+    words.contains(UNKNOWN_ISSUER)
+}
+
+/// A time as RFC 3339 writes it.
+#[must_use]
+pub fn rfc3339(timestamp: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(timestamp).ok().and_then(|time| time.format(&Rfc3339).ok());
+    time.unwrap_or_else(|| "a time beyond the year 9999".to_owned())
+}
+
+/// The TLS library's own word, by which the matter is found elsewhere.
+const UNKNOWN_ISSUER: &str = "UnknownIssuer";
+
+fn words(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(refusal) => of_certificate(refusal),
+        Error::InvalidMessage(_) => "what the other side sends is not TLS: is this its port for plain HTTP?".to_owned(),
+        Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired
+            | AlertDescription::UnsupportedCertificate),
+        ) => format!(
+            "the other side does not accept the certificate that it was shown ({alert:?}): does it trust the CA?"
+        ),
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the other side speaks no TLS version that is allowed here (ProtocolVersion)".to_owned()
+        }
+        Error::AlertReceived(alert) => format!("the other side ended the handshake ({alert:?})"),
+        other => other.to_string().replace('\n', " "),
+    }
+}
+
+fn of_certificate(refusal: &CertificateError) -> String {
+    let seconds = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    match refusal {
+        CertificateError::UnknownIssuer => {
+            format!("the server's certificate was issued by nobody who is trusted here ({UNKNOWN_ISSUER})")
+        }
+        CertificateError::ExpiredContext { time, not_after } => {
+            let ago = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
+            format!("certificate expired: it was valid until {}, {} ago", rfc3339(seconds(not_after)), about(ago))
+        }
+        CertificateError::NotValidYetContext { not_before, time } => {
+            let (from, now) = (rfc3339(seconds(not_before)), rfc3339(seconds(time)));
+            format!("certificate not valid yet: it is valid from {from}, and it is {now}: is a clock wrong?")
+        }
+        other => Error::InvalidCertificate(other.clone()).to_string().replace('\n', " "),
+    }
+}
+
+/// A time span as people say it.
+fn about(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "min"),
+        3600..86_400 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{count} {unit}")
+}
 
 /// An error that says this.
 pub(super) fn says(words: impl Into<String>) -> Error {
@@ -98,4 +187,31 @@ fn old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
         let subject = certificate.subject();
         Some(format!("the certificate {subject} is signed by {algorithm}, which is not believed: sign it with SHA-256"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::InvalidMessage;
+    use rustls::pki_types::UnixTime;
+
+    use super::*;
+
+    #[test]
+    fn times_are_times_and_causes_are_words() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expired = CertificateError::ExpiredContext { time: at(1_795_954_451), not_after: at(1_795_950_000) };
+        let early = CertificateError::NotValidYetContext { time: at(0), not_before: at(1_795_950_000) };
+        for (error, expected) in [
+            (expired.into(), "it was valid until 2026-11-29T11:00:00Z, 1 h ago"),
+            (early.into(), "valid from 2026-11-29T11:00:00Z, and it is 1970-01-01T00:00:00Z"),
+            (CertificateError::UnknownIssuer.into(), "nobody who is trusted here (UnknownIssuer)"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "is this its port for plain HTTP?"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "does it trust the CA?"),
+        ] {
+            let wrapped = std::io::Error::other(std::io::Error::other(error));
+            let told = told(&wrapped).expect("TLS");
+            assert!(told.contains(expected) && !told.contains("UNIX"), "{told}");
+        }
+        assert_eq!(told(&std::io::Error::other("x")), None);
+    }
 }

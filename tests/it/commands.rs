@@ -157,12 +157,31 @@ async fn send_sends_events() {
     assert!(text(&refused.stdout).contains("404 Not Found") && text(&refused.stdout).contains("no channel or broker"));
     let untrusted = sealpost(&["send", &https]).await;
     assert!(
-        untrusted.status.code() == Some(1) && text(&untrusted.stdout).contains("UnknownIssuer"),
+        untrusted.status.code() == Some(1)
+            && text(&untrusted.stdout).contains("UnknownIssuer")
+            && text(&untrusted.stdout).contains("--ca FILE"),
         "{}",
         text(&untrusted.stdout)
     );
-    for wrong in [&["send"][..], &["send", "x"], &["send", &http, "--ext", "A=1"], &["send", &http, "--count", "0"]] {
-        assert_eq!(sealpost(wrong).await.status.code(), Some(2), "{wrong:?}");
+    for (crossed, words) in [
+        (http.replace("http:", "https:"), "is this its port for plain HTTP?"),
+        (https.replace("https:", "http:"), "is this its port for https?"),
+    ] {
+        let output = sealpost(&["send", &crossed, "--ca", ca]).await;
+        assert!(text(&output.stdout).contains(words), "{crossed}: {}", text(&output.stdout));
+    }
+    for (wrong, words) in [
+        (&["send"][..], "required"),
+        (&["send", "x"], "write it with its scheme: http://x"),
+        (&["send", "127.0.0.1:8080/x"], "http://127.0.0.1:8080/x"),
+        (&["send", &http, "--ext", "A=1"], "a-z and 0-9"),
+        (&["send", &http, "--ext", "id=5"], "use --id"),
+        (&["send", &http, "--id", ""], "it is empty"),
+        (&["send", &http, "--count", "0"], "0"),
+    ] {
+        let output = sealpost(wrong).await;
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        assert!(text(&output.stderr).contains(words), "{wrong:?}: {}", text(&output.stderr));
     }
 }
 
@@ -202,8 +221,46 @@ async fn display_prints_events() {
     assert!(printed.contains("  evil: \\u{1b}[31m\n"), "{printed}");
     let replied = &reply.received()[0];
     assert_eq!((replied.header("ce-type"), replied.body.clone()), (Some("answer"), r#"{"a":"b"}"#.into()));
-    child.start_kill().expect("ended");
+    let pid = rustix::process::Pid::from_raw(child.id().expect("it runs").try_into().expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
+    assert!(child.wait().await.expect("it ends").success(), "SIGTERM is an orderly end");
     assert_eq!(send(&plain(), dispatcher.http_url("/default/none"), "i").await, 404);
+}
+
+/// A result that could not be written is a failure; a reader that has enough is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_cannot_be_written_are_errors() {
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let admin = format!("http://{}", dispatcher.admin);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let get = |stdout: Stdio| {
+        let mut command = Command::new(binary());
+        command.args(["get", "channels", "--admin", &admin]).stdout(stdout).stderr(Stdio::piped());
+        command.spawn().expect("it starts").wait_with_output()
+    };
+    let output = get(full.into()).await.expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("standard output: No space left"), "{}", text(&output.stderr));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(get(writer.into()).await.expect("it runs").status.code(), Some(0));
+}
+
+/// A value that would silence the log, or be no limit, is refused before anything runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_unsafe_is_refused() {
+    for (flag, value, words) in [
+        ("--log-level", "warning", "did you mean warn?"),
+        ("--log-level", "off", "the least is error"),
+        ("--max-connections", "0", "from 1"),
+        ("--max-body-bytes", "0", "nothing fits"),
+        ("--delivery-timeout", "PT0S", "it is nothing"),
+        ("--http-addr", ":8080", "127.0.0.1:8080 for this machine only"),
+    ] {
+        let output = sealpost(&["run", "-f", "/nowhere", flag, value]).await;
+        assert_eq!(output.status.code(), Some(2), "{flag} {value}");
+        assert!(text(&output.stderr).contains(words), "{flag} {value}: {}", text(&output.stderr));
+    }
 }
 
 /// `filter test` says for each Trigger whether the event passes, and why not.
@@ -228,6 +285,11 @@ Trigger default/a: passes
 Trigger default/b: does not pass: prefix.type: is \"t\", wanted \"x\"
 Trigger default/c: does not pass: cesql: ends in a missing attribute, where tenant is not set
 ";
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.to_owned()));
+    let mut given = Command::new(binary());
+    given.args(["filter", "test", "-f", &at("good.yaml"), "--event", "-"]);
+    given.stdin(std::fs::File::open(at("event.json")).expect("a file"));
+    let output = given.output().await.expect("it runs");
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), expected.to_owned()));
     let output = sealpost(&["filter", "test", "-f", &at("bad.yaml"), "--event", &at("event.json")]).await;
     let said = text(&output.stdout);

@@ -15,7 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("budget", &[]),
     ("display", &["event"]),
     ("tls", &["model"]),
-    ("server", &["budget", "model", "telemetry"]),
+    ("server", &["budget", "model", "telemetry", "tls"]),
     ("client", &["event", "model", "telemetry", "tls"]),
     ("auth", &["client", "event", "model", "telemetry"]),
     ("event_type", &["event", "model", "telemetry"]),

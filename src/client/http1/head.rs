@@ -109,6 +109,10 @@ fn parse(received: &[u8]) -> Result<Option<Parsed>, Malformed> {
             let lines = received.iter().filter(|byte| **byte == b'\n').count();
             parse_into(received, &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)])
         }
+        // A server that expected TLS tells so by a record of TLS: an alert, version 3.
+        Err(_no_http) if received.starts_with(&[0x15, 3]) => {
+            Err(Malformed("what it answers is TLS: is this its port for https?"))
+        }
         read => read,
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use crate::command::{print, printable};
+use crate::command::{self, print, printable};
+use crate::tls::refusal;
 
 /// Latencies kept for the percentiles.
 const MAX_LATENCIES: usize = 1_000_000;
@@ -39,11 +40,7 @@ impl Answer {
 
     /// There was no answer.
     pub(super) fn failed(id: String, error: &reqwest::Error, started: Instant) -> Self {
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        Self { id, outcome: Err(printable(&cause.to_string())), text: String::new(), latency: started.elapsed() }
+        Self { id, outcome: Err(printable(&why(error))), text: String::new(), latency: started.elapsed() }
     }
 
     fn line(&self) -> String {
@@ -54,6 +51,13 @@ impl Answer {
             Err(error) => format!("failed  {}  {error}\n", self.id),
         }
     }
+}
+
+/// Why there is no answer, and the remedy where a flag is one.
+fn why(error: &reqwest::Error) -> String {
+    let told = command::why(error);
+    let remedy = if refusal::wants_trust(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
+    told + remedy
 }
 
 /// The answers so far.
@@ -80,7 +84,7 @@ impl Report {
     }
 
     /// Takes an answer in. One alone is printed, as is every one that is no acceptance.
-    pub(super) fn add(&mut self, answer: &Answer) {
+    pub(super) fn add(&mut self, answer: &Answer) -> anyhow::Result<()> {
         let accepted = matches!(&answer.outcome, Ok((status, _)) if status.is_success());
         if accepted {
             self.accepted += 1;
@@ -94,9 +98,10 @@ impl Report {
         match &self.bar {
             Some(bar) if accepted || !bar.is_hidden() => {
                 if !accepted {
-                    bar.suspend(|| print(&answer.line()));
+                    bar.suspend(|| print(&answer.line()))?;
                 }
                 bar.inc(1);
+                Ok(())
             }
             _ => print(&answer.line()),
         }
@@ -108,8 +113,8 @@ impl Report {
     }
 
     /// Prints the summary of many.
-    pub(super) fn finish(&mut self) {
-        let Some(bar) = self.bar.take() else { return };
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        let Some(bar) = self.bar.take() else { return Ok(()) };
         bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         self.latencies.sort_unstable();
@@ -121,7 +126,7 @@ impl Report {
             self.latencies.len() as f64 / seconds.max(1e-9),
             self.percentile(50),
             self.percentile(99),
-        ));
+        ))
     }
 
     /// The latency in milliseconds that so many in a hundred answers did not exceed.

@@ -1,0 +1,87 @@
+//! Which variables nothing reads: a name that is misspelt is worse than none, since its author believes in it.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory;
+
+use super::Cli;
+use crate::control::meant;
+
+const PREFIX: &str = "SEALPOST_";
+
+/// A variable that begins as ours do, and that nothing reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadVariable {
+    /// Its name; its value may be a secret.
+    pub name: String,
+    /// The variable that was meant, perhaps.
+    pub meant: Option<String>,
+}
+
+/// Those in the environment of the process, in the order of the alphabet.
+#[must_use]
+pub fn unread_variables() -> Vec<UnreadVariable> {
+    let names = std::env::vars_os().filter_map(|(name, _value)| name.into_string().ok());
+    unread(&names.collect())
+}
+
+fn unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
+    let known = known(&Cli::command());
+    // What Kubernetes tells of the Services in a pod's namespace, one of which may be called as we are.
+    let services: Vec<String> = names.iter().filter_map(|name| name.strip_suffix("_SERVICE_HOST")).map(of).collect();
+    let is_of_service = |name: &str| {
+        let rest = services.iter().filter_map(|service| name.strip_prefix(service.as_str()));
+        rest.into_iter().any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
+    };
+    let is_ours = |name: &str| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+    let unread = names.iter().filter(|name| is_ours(name) && !known.contains(*name) && !is_of_service(name));
+    let near = |name: &str| meant(&name.to_ascii_uppercase(), known.iter().map(String::as_str)).map(str::to_owned);
+    let exact = |name: &str| known.get(&name.to_ascii_uppercase().replace('-', "_")).cloned();
+    unread.map(|name| UnreadVariable { name: name.clone(), meant: exact(name).or_else(|| near(name)) }).collect()
+}
+
+fn of(service: &str) -> String {
+    format!("{service}_")
+}
+
+/// Every variable that a flag of any command has.
+fn known(command: &clap::Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
+    let below = command.get_subcommands().flat_map(known);
+    own.chain(below).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_reads_is_named() {
+        let names = [
+            "PATH",
+            "SEALPOST_HTTP_ADDR",
+            "SEALPOST_COUNT",
+            "SEALPOST_HTTP_ADRR",
+            "SEALPOST_LOGLEVEL",
+            "SEALPOST_SOMETHING_ELSE",
+            "sealpost_log_level",
+            "SEALPOST_SERVICE_HOST",
+            "SEALPOST_SERVICE_PORT_HTTP",
+            "SEALPOST_PORT",
+            "SEALPOST_PORT_80_TCP_ADDR",
+            "SEALPOST_X_PORT",
+        ];
+        let found = unread(&names.map(str::to_owned).into());
+        let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.meant.as_deref())).collect();
+        assert_eq!(
+            found,
+            [
+                ("SEALPOST_HTTP_ADRR", Some("SEALPOST_HTTP_ADDR")),
+                ("SEALPOST_LOGLEVEL", Some("SEALPOST_LOG_LEVEL")),
+                ("SEALPOST_SOMETHING_ELSE", None),
+                ("SEALPOST_X_PORT", None),
+                ("sealpost_log_level", Some("SEALPOST_LOG_LEVEL")),
+            ]
+        );
+    }
+}

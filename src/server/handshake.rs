@@ -1,0 +1,79 @@
+//! TLS handshakes with senders that fail: told with the peer, which is who has to mend something. Whoever can connect can
+//! make handshakes fail, so that the log gets one line a minute of each listener, and the others at DEBUG.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::tls::refusal;
+
+/// From one line to the next.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Since when nothing was told, and how much.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes(Mutex<(Option<Instant>, u64)>);
+
+impl Handshakes {
+    /// The handshake with this peer failed.
+    pub(super) fn failed(&self, peer: Option<SocketAddr>, error: &io::Error) {
+        let peer = name(peer);
+        if is_departure(error) {
+            // Probes of load balancers connect, and close.
+            tracing::debug!(peer, "A peer closed its connection before the end of the TLS handshake");
+            return;
+        }
+        let reason = refusal::told(error).unwrap_or_else(|| error.to_string());
+        self.tell(&peer, &reason);
+    }
+
+    /// The handshake with this peer took too long.
+    pub(super) fn late(&self, peer: Option<SocketAddr>, limit: Duration) {
+        self.tell(&name(peer), &format!("it was not over after {limit:?}"));
+    }
+
+    fn tell(&self, peer: &str, reason: &str) {
+        match self.next(Instant::now()) {
+            Some(untold) => tracing::warn!(peer, reason, untold, "TLS handshake failed"),
+            None => tracing::debug!(peer, reason, "Another TLS handshake failed"),
+        }
+    }
+
+    /// How many were not told since the last line, if there may be a line now.
+    fn next(&self, now: Instant) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, untold) = &mut *told;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < PERIOD) {
+            *untold += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(untold))
+    }
+}
+
+fn name(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string())
+}
+
+/// Whether a peer went away without a word.
+fn is_departure(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_a_minute_counts_the_others() {
+        let (handshakes, start) = (Handshakes::default(), Instant::now());
+        assert_eq!(handshakes.next(start), Some(0));
+        assert!((0..9).all(|_| handshakes.next(start + Duration::from_secs(59)).is_none()));
+        assert_eq!(handshakes.next(start + PERIOD), Some(9));
+        assert_eq!(handshakes.next(start + PERIOD * 2), Some(0));
+    }
+}
