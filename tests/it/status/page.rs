@@ -1,6 +1,6 @@
 //! The page in a browser: what it shows, how it is used, and that it speaks to nobody else.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{BROKEN, Scene, is_settled, recovering, thousand, until};
 use crate::support::SOON;
