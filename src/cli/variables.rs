@@ -18,6 +18,9 @@ pub struct UnreadVariable {
     pub meant: Option<String>,
 }
 
+/// The starts of variables that our own tests and benches read.
+const OF_TESTS: [&str; 3] = ["SEALPOST_TEST_", "SEALPOST_BENCH_", "SEALPOST_HISTORY_"];
+
 /// Those in the environment of the process, in the order of the alphabet.
 #[must_use]
 pub fn unread_variables() -> Vec<UnreadVariable> {
@@ -33,8 +36,10 @@ fn unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
         let rest = services.iter().filter_map(|service| name.strip_prefix(service.as_str()));
         rest.into_iter().any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
     };
+    let is_for_tests = |name: &str| OF_TESTS.iter().any(|start| name.starts_with(start));
     let is_ours = |name: &str| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
-    let unread = names.iter().filter(|name| is_ours(name) && !known.contains(*name) && !is_of_service(name));
+    let is_read = |name: &str| known.contains(name) || is_of_service(name) || is_for_tests(name);
+    let unread = names.iter().filter(|name| is_ours(name) && !is_read(name));
     let near = |name: &str| meant(&name.to_ascii_uppercase(), known.iter().map(String::as_str)).map(str::to_owned);
     let exact = |name: &str| known.get(&name.to_ascii_uppercase().replace('-', "_")).cloned();
     unread.map(|name| UnreadVariable { name: name.clone(), meant: exact(name).or_else(|| near(name)) }).collect()

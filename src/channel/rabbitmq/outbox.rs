@@ -97,7 +97,12 @@ impl Outbox {
     ///
     /// # Errors
     /// Why it is not known to be stored.
-    pub(super) async fn publish(&self, queue: &str, way: &QueueWay, message: &Encoded) -> Result<(), PublishFailure> {
+    pub(super) async fn publish(
+        &self,
+        queue: &str,
+        way: &QueueWay,
+        message: &Arc<Encoded>,
+    ) -> Result<(), PublishFailure> {
         let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(queue, way, message)).await;
         let stored = sent.unwrap_or(Err(PublishFailure::Unconfirmed));
         if matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable)) {
@@ -120,7 +125,7 @@ impl Outbox {
         stored
     }
 
-    async fn send(&self, queue: &str, way: &QueueWay, message: &Encoded) -> Result<(), PublishFailure> {
+    async fn send(&self, queue: &str, way: &QueueWay, message: &Arc<Encoded>) -> Result<(), PublishFailure> {
         let Ok(turn) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
         let ([first, second], other) = self.in_order(way);
         let sent = Instant::now();

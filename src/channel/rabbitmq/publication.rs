@@ -29,10 +29,10 @@ impl Publication {
     pub(super) fn new(
         open: Arc<OpenChannel>,
         queue: &str,
-        message: Encoded,
+        message: &Arc<Encoded>,
         strays: mpsc::Sender<StrayMessage>,
     ) -> Self {
-        let queue = queue.to_owned();
+        let (queue, message) = (queue.to_owned(), Arc::clone(message));
         Self(Some(async move { publish(&open, &queue, &message, &strays).await }.boxed()))
     }
 }

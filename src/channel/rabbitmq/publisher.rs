@@ -60,7 +60,7 @@ impl RabbitmqPublisher {
             return Ok(());
         }
         self.admit(&wanted)?;
-        let message = message::encode(event, Note::default());
+        let message = Arc::new(message::encode(event, Note::default()));
         let deadline = Instant::now() + PATIENCE;
         // All of them to their end, also if one fails: what is known to be stored need not be sent again.
         let published = join_all(wanted.iter().map(|to| self.publish_to(to, &message, deadline))).await;
@@ -95,7 +95,7 @@ impl RabbitmqPublisher {
     async fn publish_to(
         &self,
         to: &SubscriptionQueue,
-        message: &Encoded,
+        message: &Arc<Encoded>,
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let SubscriptionQueue { subscription, queue } = to;
@@ -178,7 +178,7 @@ impl RabbitmqPublisher {
     /// Puts a message where it waits for its queue: there are several such places, since the one may have its leader where
     /// the queue has it.
     async fn publish_elsewhere(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
-        let message = message::to_queue(message.clone(), &queue.place.queue);
+        let message = message::to_queue(Encoded::clone(message), &queue.place.queue);
         for wait in AWAY_WAITS {
             let put = self.shared.put_into_wait(wait, &message);
             if tokio::time::timeout(ELSEWHERE_TIMEOUT, put).await == Ok(true) {

@@ -86,14 +86,14 @@ impl PublishingConnection {
     ///
     /// # Errors
     /// Why it is not known to be stored.
-    pub(super) async fn send(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
+    pub(super) async fn send(&self, queue: &str, message: &Arc<Encoded>) -> Result<(), PublishFailure> {
         let place = place(queue);
         let Some(channel) = self.channels.get(place) else { return Err(PublishFailure::NoConnection) };
         let Some(open) = channel.borrow().clone() else { return Err(PublishFailure::NoConnection) };
         if open.connection.connection.status().blocked() {
             return Err(PublishFailure::Blocked);
         }
-        let publication = Publication::new(Arc::clone(&open), queue, message.clone(), self.strays.clone());
+        let publication = Publication::new(Arc::clone(&open), queue, message, self.strays.clone());
         let stored = publication.await;
         if stored == Err(PublishFailure::Nacked) {
             self.suspects.get(place).inspect(|suspect| suspect.notify_one());

@@ -82,7 +82,7 @@ impl Shared {
             return Err(PublishFailure::Nacked);
         }
         let way = known.as_ref().map_or(&unknown, |known| &known.way);
-        let published = self.outbox.publish(queue, way, message).await;
+        let published = self.outbox.publish(queue, way, &Arc::new(message.clone())).await;
         if published == Err(PublishFailure::Unroutable) {
             self.counters.rabbitmq_unroutable.increment();
         }
@@ -129,13 +129,14 @@ impl Shared {
 
     /// Puts a message into a queue that is declared before its first one. Whether it has it now.
     async fn put_into(&self, queue: &str, purpose: QueuePurpose, message: &Encoded) -> bool {
+        let message = Arc::new(message.clone());
         // The second time, since somebody may have deleted it.
         for _ in 0..2 {
             let on_demand = self.topology.on_demand(queue);
             if !on_demand.declared.initialized() && !self.declare(queue, purpose).await {
                 return false;
             }
-            match self.outbox.publish(queue, &on_demand.way, message).await {
+            match self.outbox.publish(queue, &on_demand.way, &message).await {
                 Ok(()) => return true,
                 Err(PublishFailure::Unroutable) => self.topology.forget(queue),
                 Err(failure) => {

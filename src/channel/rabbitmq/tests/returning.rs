@@ -297,7 +297,7 @@ async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
     bench.server.delete_queue(&queue(&neighbour));
     let outbox = &bench.backend.shared.outbox;
     let (first, second) =
-        [event("1"), event("2")].map(|event| message::encode(&event, message::Note::default())).into();
+        [event("1"), event("2")].map(|event| Arc::new(message::encode(&event, message::Note::default()))).into();
     let (queues, ways) = ([queue("a"), queue(&neighbour)], [QueueWay::default(), QueueWay::default()]);
     let mut leaving = Box::pin(outbox.publish(&queues[0], &ways[0], &first));
     assert!(futures_util::poll!(&mut leaving).is_pending());
