@@ -200,7 +200,7 @@ async fn every_query_has_data() {
     let (namespace, destinations) = (namespace(), Destinations::start().await);
     let yaml = destinations.in_memory(&namespace) + &destinations.on_rabbitmq(&namespace);
     let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared());
-    let dispatcher = dispatcher.arg("--log-level").arg("info,sealpost::channel=off,sealpost::channel::rabbitmq=info");
+    let dispatcher = dispatcher.arg("--log-level").arg("info,sealpost::channel=error,sealpost::channel::rabbitmq=info");
     let dispatcher = dispatcher.arg("--concurrency").arg("2").arg("--queue-capacity").arg("20").start().await;
     // Another process loses RabbitMQ, and does not get it back.
     let proxy = Proxy::start(&shared()).await;
