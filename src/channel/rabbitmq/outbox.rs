@@ -105,7 +105,7 @@ impl Outbox {
     ) -> Result<(), PublishFailure> {
         let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(queue, way, message)).await;
         let stored = sent.unwrap_or(Err(PublishFailure::Unconfirmed));
-        if matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable)) {
+        if is_answer(stored) {
             way.answered();
         }
         let counters = &self.counters;
@@ -142,17 +142,19 @@ impl Outbox {
             stored = &mut stored => return stored,
             () = in_vain => {}
         }
-        if way.prefer(other) && self.telling.is_due() {
+        self.counters.rabbitmq_published_twice.increment();
+        let again = tokio::select! {
+            again = second.send(queue, message) => again,
+            Ok(()) = stored => return Ok(()),
+        };
+        // Not before that: where a leader hangs, a channel that knows its queue finds the next one long before others do.
+        if is_answer(again) && way.prefer(other) && self.telling.is_due() {
             tracing::warn!(
                 queue,
                 "RabbitMQ has confirmed nothing for a queue for some seconds: it is published to on another connection"
             );
         }
-        self.counters.rabbitmq_published_twice.increment();
-        tokio::select! {
-            again = second.send(queue, message) => again,
-            Ok(()) = stored => Ok(()),
-        }
+        again
     }
 
     /// The connection to publish to a queue on, the other one, and the place of that.
@@ -162,6 +164,11 @@ impl Outbox {
         let takes_second = if way.preferred() == 1 { second.is_open() } else { !first.is_open() };
         if takes_second { ([second, first], 0) } else { ([first, second], 1) }
     }
+}
+
+/// Whether RabbitMQ said what became of a message.
+fn is_answer(stored: Result<(), PublishFailure>) -> bool {
+    matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable))
 }
 
 /// Whether RabbitMQ closed the channel because something is not there (404).
