@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lapin::Confirmation;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
+use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -58,17 +58,28 @@ impl Drop for Publication {
     }
 }
 
+/// Publishes a message for a queue over the default exchange, which is returned if there is no such queue, and waits for
+/// its confirm.
+///
+/// # Errors
+/// Those of the channel.
+pub(super) async fn confirmed(
+    channel: &Channel,
+    queue: &str,
+    properties: BasicProperties,
+    body: &[u8],
+) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    channel.basic_publish(short(""), short(queue), options, body, properties).await?.await
+}
+
 async fn publish(
     open: &OpenChannel,
     queue: &str,
     message: &Encoded,
     strays: &mpsc::Sender<StrayMessage>,
 ) -> Result<(), PublishFailure> {
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let published = async {
-        let properties = message.properties.clone();
-        open.channel.basic_publish(short(""), short(queue), options, &message.body, properties).await?.await
-    };
+    let published = confirmed(&open.channel, queue, message.properties.clone(), &message.body);
     let (stored, returned) = match open.connection.broken.run_until_cancelled(published).await {
         Some(Ok(Confirmation::Ack(returned))) => (Ok(()), returned),
         Some(Ok(Confirmation::Nack(returned))) => (Err(PublishFailure::Nacked), returned),

@@ -8,16 +8,16 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::Channel;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::ConfirmSelectOptions;
+use lapin::{BasicProperties, Channel};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::connection::{Current, OpenConnection, open_channel};
 use super::message::Encoded;
 use super::names;
-use super::outbox::{PublishFailure, short};
-use super::publication::Publication;
+use super::outbox::PublishFailure;
+use super::publication::{Publication, confirmed};
 use super::strays::StrayMessage;
 use crate::telemetry::counters::Counters;
 
@@ -207,8 +207,7 @@ impl ChannelKeeper {
 /// Publishes to a queue that does not exist, which RabbitMQ returns: it checks permissions when something is published,
 /// and closes the channel of whoever may not.
 async fn probe(channel: &Channel) -> lapin::Result<()> {
-    let (options, properties) = (BasicPublishOptions { mandatory: true, ..Default::default() }, Default::default());
-    channel.basic_publish(short(""), short(names::PROBE), options, &[], properties).await?.await.map(drop)
+    confirmed(channel, names::PROBE, BasicProperties::default(), &[]).await.map(drop)
 }
 
 async fn until_closed(open: &OpenChannel) {

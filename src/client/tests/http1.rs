@@ -187,6 +187,13 @@ async fn a_connection_is_not_used_when_its_peer_is_about_to_close_it() {
     let traffic = Arc::new(Traffic::default());
     let clients = cache(Limits::default()).counted(Arc::clone(&traffic));
     ask(&clients, port).await.expect("an answer");
+    until_closed(&clients, &traffic, "it is closed on this side, before the peer does").await;
+    ask(&clients, port).await.expect("an answer");
+    assert_eq!([requests.recv().await, requests.recv().await], [Some(0), Some(1)]);
+}
+
+/// Waits until no connection is open.
+async fn until_closed(clients: &ClientCache, traffic: &Traffic, why: &str) {
     tokio::time::timeout(Duration::from_secs(10), async {
         while traffic.open.get() > 0 {
             clients.sweep();
@@ -194,9 +201,7 @@ async fn a_connection_is_not_used_when_its_peer_is_about_to_close_it() {
         }
     })
     .await
-    .expect("it is closed on this side, before the peer does");
-    ask(&clients, port).await.expect("an answer");
-    assert_eq!([requests.recv().await, requests.recv().await], [Some(0), Some(1)]);
+    .expect(why);
 }
 
 #[tokio::test]
@@ -206,14 +211,7 @@ async fn idle_connections_end() {
         let traffic = Arc::new(Traffic::default());
         let clients = cache(Limits { pool_idle_timeout: idle, ..Limits::default() }).counted(Arc::clone(&traffic));
         ask(&clients, port).await.expect("an answer");
-        tokio::time::timeout(Duration::from_secs(10), async {
-            while traffic.open.get() > 0 {
-                clients.sweep();
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
-        .expect("the peer closed it, or it was idle for too long");
+        until_closed(&clients, &traffic, "the peer closed it, or it was idle for too long").await;
     }
 }
 

@@ -268,16 +268,23 @@ fn is_returned(server: &FakeServer, name: &str) -> bool {
     server.history().iter().any(|published| published.is_returned && published.routing_key == queue(name))
 }
 
-/// RabbitMQ returns a message and confirms another one before it; `lapin` gives the returned one to that other.
-#[tokio::test]
-async fn a_message_that_is_returned_while_others_are_confirmed_is_not_lost() {
+/// RabbitMQ has lost the queue of a neighbour of `a`: it confirms what it has for `a` after a message for the neighbour was
+/// returned, and before that is confirmed.
+async fn without_neighbour() -> (Bench, String) {
     let settings = Settings { returned_confirmed_after: Some(Duration::from_millis(800)), ..Settings::default() };
     let neighbour = neighbour();
     let names = ["a", &neighbour];
-    let mut bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
+    let bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
     bench.ready(&names).await;
     bench.server.queue(&queue("a")).confirm_after(Duration::from_millis(400));
     bench.server.delete_queue(&queue(&neighbour));
+    (bench, neighbour)
+}
+
+/// RabbitMQ returns a message and confirms another one before it; `lapin` gives the returned one to that other.
+#[tokio::test]
+async fn a_message_that_is_returned_while_others_are_confirmed_is_not_lost() {
+    let (mut bench, neighbour) = without_neighbour().await;
     assert_eq!(bench.publish("1").await, Ok(()));
     assert!(is_returned(&bench.server, &neighbour));
     for place in [0, 1] {
@@ -288,13 +295,7 @@ async fn a_message_that_is_returned_while_others_are_confirmed_is_not_lost() {
 /// The same, when the one who gets it does not wait any more.
 #[tokio::test]
 async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
-    let settings = Settings { returned_confirmed_after: Some(Duration::from_millis(800)), ..Settings::default() };
-    let neighbour = neighbour();
-    let names = ["a", &neighbour];
-    let mut bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
-    bench.ready(&names).await;
-    bench.server.queue(&queue("a")).confirm_after(Duration::from_millis(400));
-    bench.server.delete_queue(&queue(&neighbour));
+    let (mut bench, neighbour) = without_neighbour().await;
     let outbox = &bench.backend.shared.outbox;
     let (first, second) =
         [event("1"), event("2")].map(|event| Arc::new(message::encode(&event, message::Note::default()))).into();
