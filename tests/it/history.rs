@@ -134,7 +134,11 @@ impl RunPlan {
         let (events, taken) = (self.sending.events, Arc::clone(&recorder));
         HistoryNemesis { rabbit: &rabbit, fleet: &mut fleet, recorder: taken, events }.run(&self.script).await;
         senders.finish(Duration::from_secs(120)).await;
-        recorder.left(rabbit.until_empty(STANDSTILL).await);
+        let left = rabbit.until_empty(STANDSTILL).await;
+        if let (false, Some(directory)) = (left.is_empty(), &self.directory) {
+            std::fs::write(directory.join("rabbitmq.txt"), rabbit.state()).expect("written");
+        }
+        recorder.left(left);
         fleet.finish().await;
         rabbit.drain_parked(&recorder).await;
         recorder.history()

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::options::{BasicAckOptions, BasicGetOptions};
 
 use super::connection::{OpenConnection, open_channel};
+use super::intake;
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
 use super::publisher::AWAY_WAITS;
@@ -75,9 +75,7 @@ async fn begin(shared: &Shared, connection: &OpenConnection) -> Result<lapin::Co
             let seconds = delay_for(wait.as_secs());
             topology.ensure_once(connection, &names::wait(seconds), QueuePurpose::Wait(seconds)).await?;
         }
-        channel.basic_qos(under_way(shared), BasicQosOptions::default()).await?;
-        let (queue, tag) = (short(names::RETURNED), short(""));
-        channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await
+        intake::consume(&channel, names::RETURNED, under_way(shared)).await
     };
     connection.run_within(TIMEOUT, begun).await
 }

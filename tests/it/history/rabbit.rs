@@ -106,6 +106,17 @@ impl TestedRabbit {
         }
     }
 
+    /// What RabbitMQ says of its queues and of who consumes them: what is looked at first when something is left.
+    pub(super) fn state(&self) -> String {
+        let tables: [&[&str]; 4] = [
+            &["list_queues", "name", "leader", "consumers", "messages_ready", "messages_unacknowledged"],
+            &["list_consumers"],
+            &["list_channels", "pid", "connection", "number", "prefetch_count", "messages_unacknowledged"],
+            &["list_connections", "pid", "name", "state", "channels"],
+        ];
+        tables.map(|arguments| self.ctl(1, arguments)).join("\n")
+    }
+
     /// Takes what is parked out of the parking queues, and notes it.
     pub(super) async fn drain_parked(&self, recorder: &Recorder) {
         let (client, queues) = (Client::new(&self.uris()[0]).await, self.queues());

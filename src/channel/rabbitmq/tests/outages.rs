@@ -1,6 +1,6 @@
 //! What becomes of consumers when something breaks: they begin again, and what was under way comes again.
 
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 
 use super::*;
 use crate::channel::Outcome;
@@ -101,4 +101,30 @@ async fn a_queue_with_other_arguments_is_used() {
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(bench.next(0).await.event.id(), "1");
     assert!(bench.server.arguments(&queue("a")).inner().is_empty());
+}
+
+/// A consumer for which nobody waits any more when RabbitMQ begins it holds nothing back, as long as its connection may
+/// last: what it is delivered is there for the next one.
+#[tokio::test]
+async fn a_consumer_that_comes_too_late_holds_nothing() {
+    let server = FakeServer::start().await;
+    let connection = lapin::Connection::connect(&server.uri(), lapin::ConnectionProperties::default()).await;
+    let connection = connection.expect("a connection");
+    let (late, other) = (connection.create_channel().await, connection.create_channel().await);
+    let (late, other) = (late.expect("a channel"), other.expect("a channel"));
+    let name = outbox::short("q");
+    late.queue_declare(name.clone(), QueueDeclareOptions::default(), Default::default()).await.expect("a queue");
+    for body in [b"1", b"2"] {
+        let (options, properties) = (BasicPublishOptions::default(), lapin::BasicProperties::default());
+        other.basic_publish(outbox::short(""), name.clone(), options, body, properties).await.expect("sent");
+    }
+    server.until("both are there", |server| server.ready("q") == 2).await;
+    server.queue("q").hang();
+    let wait = Duration::from_millis(100);
+    assert!(tokio::time::timeout(wait, intake::consume(&late, "q", 10)).await.is_err(), "it was not answered");
+    drop(late);
+    server.queue("q").heal();
+    server.until("the channel is closed", |server| server.channels_open() == 1).await;
+    server.until("both are given back", |server| server.ready("q") == 2 && server.consumers("q").is_empty()).await;
+    assert!(connection.status().connected());
 }
