@@ -183,9 +183,9 @@ impl RabbitmqBackend {
         let queue = Arc::new(Queue {
             prefetch: self.shared.options.prefetch_for(place.order),
             window_open: AtomicU16::new(0),
+            way: Arc::new(QueueWay::new(place.order)),
             place,
             health: QueueHealth::default(),
-            way: QueueWay::default(),
             window: Semaphore::new(WINDOW),
             refusal: Mutex::default(),
             begun: AtomicU64::new(0),
@@ -285,7 +285,7 @@ impl ChannelBackend for RabbitmqBackend {
         let queue = self.queues().open.get(subscription).cloned();
         match queue.as_ref().map(|queue| (queue, queue.health.state())) {
             None | Some((_, QueueState::Undeclared)) => Some(trouble::NOT_DECLARED.to_owned()),
-            Some((queue, QueueState::Away)) => {
+            Some((queue, QueueState::Unconsumed | QueueState::Away)) => {
                 let refused = queue.refusal().as_ref().map(|refusal| format!("{}{refusal}", trouble::REFUSED));
                 Some(refused.unwrap_or_else(|| trouble::NO_ANSWER.to_owned()))
             }

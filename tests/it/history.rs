@@ -32,8 +32,9 @@ use sinks::EventSinks;
 
 const PREFETCH: u64 = 64;
 const REPLICAS: usize = 3;
-/// How long a queue may stay as it is before it is given up, which is longer than any wait for a retry.
-const STANDSTILL: Duration = Duration::from_secs(30);
+/// How long a queue may stay as it is before it is given up: longer than any wait for a retry, and than the 70 s that
+/// RabbitMQ gives the channels of a connection that is gone to end, which hold their messages that long.
+const STANDSTILL: Duration = Duration::from_secs(120);
 
 const LIMITS: RunLimits = RunLimits {
     outage: Duration::from_secs(5),

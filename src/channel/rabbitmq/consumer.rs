@@ -218,7 +218,7 @@ impl Consumer {
             }
             Ok(None) => Err("the connection is broken".to_owned().into()),
             Err(_elapsed) => {
-                self.queue.does_not_answer();
+                self.queue.is_not_consumed();
                 Err(format!("RabbitMQ has not answered for it within {TIMEOUT:?}").into())
             }
         }

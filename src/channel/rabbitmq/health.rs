@@ -35,6 +35,8 @@ pub(super) enum QueueState {
     Undeclared,
     /// It takes messages.
     Served,
+    /// It takes messages, but RabbitMQ does not answer its consumer.
+    Unconsumed,
     /// RabbitMQ does not answer for it: most of its members are away, or it has no leader.
     Away,
 }
@@ -42,7 +44,8 @@ pub(super) enum QueueState {
 /// What is known of a queue, for those who publish to it.
 #[derive(Debug)]
 pub(super) struct QueueHealth {
-    state: watch::Sender<QueueState>,
+    /// With the time since when it is so.
+    state: watch::Sender<(QueueState, Instant)>,
     full_until: Mutex<Option<Instant>>,
     /// Limits how often it is said that RabbitMQ does not answer for the queue.
     pub(super) telling: TellLimit,
@@ -51,25 +54,52 @@ pub(super) struct QueueHealth {
 impl Default for QueueHealth {
     /// Of a queue that has not been declared yet.
     fn default() -> Self {
-        let state = watch::Sender::new(QueueState::Undeclared);
+        let state = watch::Sender::new((QueueState::Undeclared, Instant::now()));
         Self { state, full_until: Mutex::default(), telling: TellLimit::default() }
     }
 }
 
 impl QueueHealth {
     pub(super) fn state(&self) -> QueueState {
-        *self.state.borrow()
+        self.state.borrow().0
+    }
+
+    /// Since when it is away, if it is.
+    pub(super) fn away_since(&self) -> Option<Instant> {
+        let (state, since) = *self.state.borrow();
+        (state == QueueState::Away).then_some(since)
     }
 
     /// Notes a state. Gives the one before.
     pub(super) fn set(&self, state: QueueState) -> QueueState {
-        self.state.send_replace(state)
+        let mut before = state;
+        self.state.send_if_modified(|(now, since)| {
+            before = std::mem::replace(now, state);
+            if before != state {
+                *since = Instant::now();
+            }
+            before != state
+        });
+        before
     }
 
-    /// Waits until the queue is served.
+    /// It is away no more for who publishes to it; whether it is consumed, its consumer will say.
+    pub(super) fn takes_messages(&self) {
+        self.state.send_if_modified(|(now, since)| {
+            let is_away = *now == QueueState::Away;
+            if is_away {
+                (*now, *since) = (QueueState::Unconsumed, Instant::now());
+            }
+            is_away
+        });
+    }
+
+    /// Waits until the queue takes messages.
     pub(super) async fn until_served(&self) {
+        let takes_messages =
+            |(state, _since): &(QueueState, Instant)| matches!(state, QueueState::Served | QueueState::Unconsumed);
         // The sender is here, so this cannot fail.
-        drop(self.state.subscribe().wait_for(|state| *state == QueueState::Served).await);
+        drop(self.state.subscribe().wait_for(takes_messages).await);
     }
 
     /// A limit of its length refuses messages.
@@ -96,6 +126,22 @@ mod tests {
         assert!(health.is_full());
         tokio::time::advance(FULL_FOR).await;
         assert!(!health.is_full());
+    }
+
+    /// Since the first time that it was said, and not when its consumer has begun meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_is_away_takes_messages_again() {
+        let (health, since) = (QueueHealth::default(), Instant::now());
+        health.set(QueueState::Away);
+        tokio::time::advance(FULL_FOR).await;
+        health.set(QueueState::Away);
+        assert_eq!(health.away_since(), Some(since));
+        health.takes_messages();
+        assert_eq!((health.state(), health.away_since()), (QueueState::Unconsumed, None));
+        health.until_served().await;
+        health.set(QueueState::Served);
+        health.takes_messages();
+        assert_eq!(health.state(), QueueState::Served);
     }
 
     #[tokio::test]

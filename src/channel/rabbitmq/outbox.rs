@@ -3,7 +3,7 @@
 //! There are two connections, to different nodes where there are several. A queue is published to on one of them; when
 //! RabbitMQ confirms nothing for it there, what waits is published on the other one as well, and so is what comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lapin::ErrorKind;
@@ -25,6 +25,10 @@ const HOLD_UP: Duration = Duration::from_secs(1);
 /// From the request to the confirm. A channel that has published to a queue finds its new leader about 8 s after the node
 /// of the old one has hung (RabbitMQ 3.10.8); giving up before that would need a new channel, which takes longer.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// How long nothing must have been wrong before channels get to know queues: RabbitMQ needs up to 45 s to give up a node
+/// that hangs, and answers new channels before that only by chance.
+const CALM: Duration = Duration::from_secs(60);
 
 /// Why a message is not known to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +61,8 @@ pub(super) struct Outbox {
     connections: [PublishingConnection; 2],
     /// Limits how often it is said that a queue is published to on another one.
     telling: TellLimit,
+    /// When a queue had to be published to on another connection last.
+    trouble: Mutex<Option<Instant>>,
     window: Semaphore,
     counters: Arc<Counters>,
 }
@@ -70,7 +76,7 @@ impl Outbox {
         let (first, first_keeper) = PublishingConnection::new(&counters, strays.clone());
         let (second, second_keeper) = PublishingConnection::new(&counters, strays);
         let (telling, window) = (TellLimit::default(), Semaphore::new(WINDOW));
-        let outbox = Self { connections: [first, second], telling, window, counters };
+        let outbox = Self { connections: [first, second], telling, trouble: Mutex::default(), window, counters };
         (Arc::new(outbox), [first_keeper, second_keeper], found)
     }
 
@@ -100,14 +106,11 @@ impl Outbox {
     pub(super) async fn publish(
         &self,
         queue: &str,
-        way: &QueueWay,
+        way: &Arc<QueueWay>,
         message: &Arc<Encoded>,
     ) -> Result<(), PublishFailure> {
         let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.send(queue, way, message)).await;
         let stored = sent.unwrap_or(Err(PublishFailure::Unconfirmed));
-        if is_answer(stored) {
-            way.answered();
-        }
         let counters = &self.counters;
         match stored {
             Ok(()) => counters.rabbitmq_confirmed.increment(),
@@ -125,11 +128,13 @@ impl Outbox {
         stored
     }
 
-    async fn send(&self, queue: &str, way: &QueueWay, message: &Arc<Encoded>) -> Result<(), PublishFailure> {
+    async fn send(&self, queue: &str, way: &Arc<QueueWay>, message: &Arc<Encoded>) -> Result<(), PublishFailure> {
         let Ok(turn) = self.window.acquire().await else { return Err(PublishFailure::NoConnection) };
+        let _under_way = way.enter();
+        self.introduce(queue, way);
         let ([first, second], other) = self.in_order(way);
         let sent = Instant::now();
-        let mut stored = std::pin::pin!(first.send(queue, message));
+        let mut stored = std::pin::pin!(first.send(queue, way, message));
         if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut stored).await {
             return stored;
         }
@@ -143,8 +148,9 @@ impl Outbox {
             () = in_vain => {}
         }
         self.counters.rabbitmq_published_twice.increment();
+        *self.trouble() = Some(Instant::now());
         let again = tokio::select! {
-            again = second.send(queue, message) => again,
+            again = second.send(queue, way, message) => again,
             Ok(()) = stored => return Ok(()),
         };
         // Not before that: where a leader hangs, a channel that knows its queue finds the next one long before others do.
@@ -157,6 +163,17 @@ impl Outbox {
         again
     }
 
+    /// Lets a queue be published to on the other connection as well, once for each of its channels, so that this knows
+    /// the queue before it is needed. Not while something is wrong: what one leader's loss has made new would ask for it.
+    fn introduce(&self, queue: &str, way: &QueueWay) {
+        let channels = self.connections.each_ref().map(|connection| connection.channel(queue));
+        way.get_to_know(&channels, || self.trouble().is_none_or(|trouble| trouble.elapsed() > CALM));
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The connection to publish to a queue on, the other one, and the place of that.
     fn in_order(&self, way: &QueueWay) -> ([&PublishingConnection; 2], usize) {
         let [first, second] = &self.connections;
@@ -167,7 +184,7 @@ impl Outbox {
 }
 
 /// Whether RabbitMQ said what became of a message.
-fn is_answer(stored: Result<(), PublishFailure>) -> bool {
+pub(super) fn is_answer(stored: Result<(), PublishFailure>) -> bool {
     matches!(stored, Ok(()) | Err(PublishFailure::Nacked | PublishFailure::Unroutable))
 }
 

@@ -17,23 +17,32 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::message::Encoded;
-use super::outbox::{PublishFailure, short};
+use super::outbox::{PublishFailure, is_answer, short};
 use super::publishing::OpenChannel;
+use super::queue_way::QueueWay;
 use super::strays::StrayMessage;
 
 /// A message that is published and not answered yet. Where it is dropped before that, the rest is done in the background.
 pub(super) struct Publication(Option<BoxFuture<'static, Result<(), PublishFailure>>>);
 
 impl Publication {
-    /// Of a message for a queue, over the default exchange. What RabbitMQ returns and is not this message goes to `strays`.
+    /// Of a message for a queue, over the default exchange; its way is told of the answer, however late that comes. What
+    /// RabbitMQ returns and is not this message goes to `strays`.
     pub(super) fn new(
         open: Arc<OpenChannel>,
-        queue: &str,
+        (queue, way): (&str, Arc<QueueWay>),
         message: &Arc<Encoded>,
         strays: mpsc::Sender<StrayMessage>,
     ) -> Self {
         let (queue, message) = (queue.to_owned(), Arc::clone(message));
-        Self(Some(async move { publish(&open, &queue, &message, &strays).await }.boxed()))
+        let publishing = async move {
+            let stored = publish(&open, &queue, &message, &strays).await;
+            if is_answer(stored) {
+                way.answered();
+            }
+            stored
+        };
+        Self(Some(publishing.boxed()))
     }
 }
 

@@ -85,7 +85,7 @@ impl RabbitmqPublisher {
                     return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
                 }
                 _ if queue.health.is_full() => return Err(PublishError::Full { subscription: key.clone() }),
-                QueueState::Undeclared | QueueState::Served | QueueState::Away => {}
+                _ => {}
             }
         }
         Ok(())
@@ -198,16 +198,16 @@ async fn turn(to: &SubscriptionQueue, deadline: Instant) -> Result<Option<Semaph
     let wait = async {
         loop {
             let turn = queue.window.acquire().await;
-            match (queue.health.state(), queue.place.order) {
-                (QueueState::Away, Order::Unordered) => return Ok(None),
-                (QueueState::Away, Order::Ordered) => {}
+            match (queue.is_away(), queue.place.order) {
+                (true, Order::Unordered) => return Ok(None),
+                (true, Order::Ordered) => {}
                 _ => return turn.map(Some).map_err(|_closed| unavailable("the process does not publish any more to")),
             }
             drop(turn);
             queue.health.until_served().await;
         }
     };
-    if queue.health.state() == QueueState::Away && queue.place.order == Order::Unordered {
+    if queue.is_away() && queue.place.order == Order::Unordered {
         return Ok(None);
     }
     let turn = tokio::time::timeout_at(deadline, wait).await;

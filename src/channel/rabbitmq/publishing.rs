@@ -4,6 +4,7 @@
 //! that looked during an election is refused for the rest of its life.
 
 use std::collections::hash_map::DefaultHasher;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::message::Encoded;
 use super::names;
 use super::outbox::PublishFailure;
 use super::publication::{Publication, confirmed};
+use super::queue_way::QueueWay;
 use super::strays::StrayMessage;
 use crate::telemetry::counters::Counters;
 
@@ -39,6 +41,12 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 pub(super) struct OpenChannel {
     pub(super) channel: Channel,
     pub(super) connection: Arc<OpenConnection>,
+}
+
+impl fmt::Debug for OpenChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenChannel").field("channel", &self.channel).finish_non_exhaustive()
+    }
 }
 
 /// A connection to publish on.
@@ -65,6 +73,11 @@ impl PublishingConnection {
         self.channels.iter().all(|channel| channel.borrow().is_some())
     }
 
+    /// The channel that a queue is published to on, if it is open.
+    pub(super) fn channel(&self, queue: &str) -> Option<Arc<OpenChannel>> {
+        self.channels.get(place(queue))?.borrow().clone()
+    }
+
     /// Whether an alarm keeps RabbitMQ from taking messages.
     pub(super) fn is_blocked(&self) -> bool {
         let is_blocked = |open: &Arc<OpenChannel>| open.connection.connection.status().blocked();
@@ -86,14 +99,19 @@ impl PublishingConnection {
     ///
     /// # Errors
     /// Why it is not known to be stored.
-    pub(super) async fn send(&self, queue: &str, message: &Arc<Encoded>) -> Result<(), PublishFailure> {
+    pub(super) async fn send(
+        &self,
+        queue: &str,
+        way: &Arc<QueueWay>,
+        message: &Arc<Encoded>,
+    ) -> Result<(), PublishFailure> {
         let place = place(queue);
         let Some(channel) = self.channels.get(place) else { return Err(PublishFailure::NoConnection) };
         let Some(open) = channel.borrow().clone() else { return Err(PublishFailure::NoConnection) };
         if open.connection.connection.status().blocked() {
             return Err(PublishFailure::Blocked);
         }
-        let publication = Publication::new(Arc::clone(&open), queue, message, self.strays.clone());
+        let publication = Publication::new(Arc::clone(&open), (queue, Arc::clone(way)), message, self.strays.clone());
         let stored = publication.await;
         if stored == Err(PublishFailure::Nacked) {
             self.suspects.get(place).inspect(|suspect| suspect.notify_one());

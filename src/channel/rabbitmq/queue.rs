@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::health::{QueueHealth, QueueState};
+use super::outbox::CONFIRM_TIMEOUT;
 use super::queue_way::QueueWay;
 use super::topology::Place;
 use crate::channel::Deferral;
@@ -25,7 +26,7 @@ pub(super) struct Queue {
     /// Messages that are asked for now.
     pub(super) window_open: AtomicU16,
     pub(super) health: QueueHealth,
-    pub(super) way: QueueWay,
+    pub(super) way: Arc<QueueWay>,
     /// Messages of this process on their way into it.
     pub(super) window: Semaphore,
     /// What RabbitMQ said when it refused to declare or to deliver it.
@@ -72,6 +73,26 @@ impl Queue {
             );
         }
         self.doubted.notify_one();
+    }
+
+    /// RabbitMQ does not begin to consume it. It is away if nothing is confirmed for it, either.
+    pub(super) fn is_not_consumed(&self) {
+        let lately = Instant::now().checked_sub(CONFIRM_TIMEOUT);
+        if lately.is_some_and(|lately| self.way.has_answered_since(lately)) {
+            self.health.set(QueueState::Unconsumed);
+        } else {
+            self.does_not_answer();
+        }
+    }
+
+    /// Whether RabbitMQ takes nothing for it. It takes messages again when it has confirmed one, however late.
+    pub(super) fn is_away(&self) -> bool {
+        let Some(since) = self.health.away_since() else { return false };
+        let is_away = !self.way.has_answered_since(since);
+        if !is_away {
+            self.health.takes_messages();
+        }
+        is_away
     }
 
     /// RabbitMQ answers for it.

@@ -3,10 +3,13 @@
 //! on waiting for a leader that is none any more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::publishing::OpenChannel;
+use crate::model::Order;
 
 /// How long RabbitMQ may confirm and refuse nothing for a queue that messages wait for. An election takes less.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -16,11 +19,67 @@ const SILENCE: Duration = Duration::from_secs(3);
 pub(super) struct QueueWay {
     /// The connection to publish on, by its place.
     preferred: AtomicUsize,
+    order: Order,
+    /// Messages on their way.
+    under_way: AtomicUsize,
     /// When RabbitMQ confirmed or refused a message for the queue last.
     answered: Mutex<Option<Instant>>,
+    /// The channel of each connection that the queue was published to on last.
+    known: Mutex<[Weak<OpenChannel>; 2]>,
+}
+
+/// A message on its way to a queue, until it is dropped.
+pub(super) struct MessageUnderWay<'w>(&'w QueueWay);
+
+impl Drop for MessageUnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl QueueWay {
+    /// The way to a queue in this order.
+    pub(super) fn new(order: Order) -> Self {
+        Self { order, ..Self::default() }
+    }
+
+    /// A message is on its way.
+    pub(super) fn enter(&self) -> MessageUnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        MessageUnderWay(self)
+    }
+
+    /// Takes the other connection if the queue was never published to on its channel: RabbitMQ tells a new leader to those
+    /// channels only that have published to the queue before, and others go on asking a leader that hangs (3.10.8). Not if
+    /// nothing is `calm`, and in an ordered queue not while other messages may be overtaken.
+    pub(super) fn get_to_know(&self, channels: &[Option<Arc<OpenChannel>>; 2], calm: impl FnOnce() -> bool) {
+        let mut known = self.known();
+        let ([first_known, second_known], [first, second]) = (&mut *known, channels);
+        let (this, other, place) = match self.preferred() {
+            0 => ((first_known, first), (second_known, second), 1),
+            _ => ((second_known, second), (first_known, first), 0),
+        };
+        let may_overtake = self.order == Order::Ordered && self.under_way.load(Ordering::Acquire) > 1;
+        if !may_overtake
+            && let Some(channel) = stranger(&other)
+            && calm()
+        {
+            *other.0 = Arc::downgrade(channel);
+            self.prefer(place);
+        } else if let Some(channel) = stranger(&this) {
+            *this.0 = Arc::downgrade(channel);
+        }
+    }
+
+    /// Whether RabbitMQ has confirmed or refused a message for the queue since then.
+    pub(super) fn has_answered_since(&self, then: Instant) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|answered| answered >= then)
+    }
+
+    fn known(&self) -> MutexGuard<'_, [Weak<OpenChannel>; 2]> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The place of the connection to publish on.
     pub(super) fn preferred(&self) -> usize {
         self.preferred.load(Ordering::Relaxed)
@@ -47,6 +106,13 @@ impl QueueWay {
             tokio::time::sleep_until(due).await;
         }
     }
+}
+
+/// The channel, if it is another one than that which is known.
+fn stranger<'c>(
+    (known, channel): &(&mut Weak<OpenChannel>, &'c Option<Arc<OpenChannel>>),
+) -> Option<&'c Arc<OpenChannel>> {
+    channel.as_ref().filter(|channel| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(channel)))
 }
 
 #[cfg(test)]

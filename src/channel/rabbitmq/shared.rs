@@ -9,11 +9,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connection::ConnectionPool;
-use super::health::QueueState;
 use super::hold::HoldLimit;
 use super::message::Encoded;
 use super::outbox::{Outbox, PublishFailure};
-use super::queue_way::QueueWay;
 use super::topology::{QueuePurpose, Topology, delay_for};
 use super::{Options, Queue, names};
 use crate::telemetry::counters::Counters;
@@ -77,8 +75,8 @@ impl Shared {
 
     /// Publishes to the queue of a subscription, unless it did not take a message a moment ago.
     pub(super) async fn publish_known(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
-        let (known, unknown) = (self.open().get(queue).cloned(), QueueWay::default());
-        if known.as_ref().is_some_and(|known| known.health.state() == QueueState::Away) || self.has_refused(queue) {
+        let (known, unknown) = (self.open().get(queue).cloned(), Arc::default());
+        if known.as_ref().is_some_and(|known| known.is_away()) || self.has_refused(queue) {
             return Err(PublishFailure::Nacked);
         }
         let way = known.as_ref().map_or(&unknown, |known| &known.way);

@@ -74,7 +74,7 @@ pub(super) enum QueuePurpose {
 pub(super) struct QueueOnDemand {
     /// Whether it has been declared.
     pub(super) declared: OnceCell<()>,
-    pub(super) way: QueueWay,
+    pub(super) way: Arc<QueueWay>,
 }
 
 /// Declares queues.

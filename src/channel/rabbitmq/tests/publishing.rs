@@ -111,19 +111,71 @@ async fn a_queue_that_does_not_confirm_holds_up_no_other() {
 #[tokio::test]
 async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     let mut bench = Bench::start(&["a"]).await;
-    assert_eq!(bench.publish("0").await, Ok(()));
-    bench.server.channel(bench.server.published(&queue("a"))[0].channel).confirm_never();
+    let channel = known_to_both(&bench, &queue("a")).await;
+    let known = bench.server.published(&queue("a")).len();
+    for _ in 0..known {
+        bench.next(0).await.settle(Outcome::Delivered).await;
+    }
+    bench.server.channel(channel).confirm_never();
     let before = Instant::now();
     assert_eq!(bench.publish("1").await, Ok(()));
     assert!(before.elapsed() < Duration::from_millis(4500), "{:?}", before.elapsed());
     let published = bench.server.published(&queue("a"));
-    assert_eq!(published.iter().map(|it| it.confirm).collect::<Vec<_>>()[1..], [Confirm::Pending, Confirm::Acked]);
+    assert_eq!(published.iter().map(|it| it.confirm).collect::<Vec<_>>()[known..], [Confirm::Pending, Confirm::Acked]);
     let before = Instant::now();
     assert_eq!(bench.publish("2").await, Ok(()));
     assert!(before.elapsed() < Duration::from_secs(1), "nobody asks the first any more");
-    assert_eq!((bench.server.published(&queue("a")).len(), bench.counters.rabbitmq_published_twice.get()), (4, 1));
-    bench.server.channel(published[1].channel).heal();
-    for id in ["0", "1", "2", "1"] {
+    assert_eq!(
+        (bench.server.published(&queue("a")).len(), bench.counters.rabbitmq_published_twice.get()),
+        (known + 3, 1)
+    );
+    bench.server.channel(channel).heal();
+    for id in ["1", "2", "1"] {
+        let message = bench.next(0).await;
+        assert_eq!(message.event.id(), id);
+        message.settle(Outcome::Delivered).await;
+    }
+}
+
+/// Publishes to a queue until it was published to on both connections. Gives the channel on which it is from now on.
+async fn known_to_both(bench: &Bench, queue: &str) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert_eq!(bench.publish("0").await, Ok(()));
+        let channels: Vec<u64> = bench.server.published(queue).iter().map(|published| published.channel).collect();
+        if let [.., before, last] = channels[..]
+            && before != last
+        {
+            return last;
+        }
+        assert!(Instant::now() < deadline, "on one connection only: {:?}", channels.last());
+    }
+}
+
+/// RabbitMQ tells a new leader only to channels that have published to the queue before.
+#[tokio::test]
+async fn each_connection_knows_the_queue_before_it_is_needed() {
+    for order in [Order::Unordered, Order::Ordered] {
+        let bench = Bench::begin(FakeServer::start().await, &["a"], order);
+        bench.ready(&["a"]).await;
+        let last = known_to_both(&bench, &queue("a")).await;
+        for id in ["1", "2", "3"] {
+            assert_eq!(bench.publish(id).await, Ok(()));
+        }
+        let channels = bench.server.published(&queue("a")).into_iter().rev().map(|published| published.channel);
+        assert_eq!(channels.take(4).collect::<Vec<_>>(), [last; 4]);
+    }
+}
+
+/// In a batch for an ordered queue, no event overtakes another on the other connection.
+#[tokio::test]
+async fn a_batch_stays_in_order() {
+    let mut bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    bench.ready(&["a"]).await;
+    let ids: Vec<String> = (0..50).map(|id| id.to_string()).collect();
+    let events: Vec<Arc<Event>> = ids.iter().map(|id| event(id)).collect();
+    assert_eq!(bench.publisher.publish(&events).await, Ok(()));
+    for id in ids {
         let message = bench.next(0).await;
         assert_eq!(message.event.id(), id);
         message.settle(Outcome::Delivered).await;

@@ -299,7 +299,7 @@ async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
     let outbox = &bench.backend.shared.outbox;
     let (first, second) =
         [event("1"), event("2")].map(|event| Arc::new(message::encode(&event, message::Note::default()))).into();
-    let (queues, ways) = ([queue("a"), queue(&neighbour)], [QueueWay::default(), QueueWay::default()]);
+    let (queues, ways) = ([queue("a"), queue(&neighbour)], [Arc::default(), Arc::default()]);
     let mut leaving = Box::pin(outbox.publish(&queues[0], &ways[0], &first));
     assert!(futures_util::poll!(&mut leaving).is_pending());
     bench.server.until("it is there", |server| server.published(&queues[0]).len() == 1).await;
