@@ -113,6 +113,7 @@ pub struct SubscriptionSeries {
     /// How the replies are.
     unreadable: failing::Failing,
     losses: losses::Losses,
+    parked: losses::Losses,
     /// Events that its filter did not let pass, of those that it was asked about.
     pub filtered: Counter,
     /// Requests under way.
@@ -156,6 +157,7 @@ impl SubscriptionSeries {
             failing: Default::default(),
             unreadable: failing::Failing::default(),
             losses: losses::Losses::default(),
+            parked: losses::Losses::default(),
             filtered: Counter::default(),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),

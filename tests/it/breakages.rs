@@ -1,5 +1,7 @@
 //! What breaks at night, and what the log says of it: a line when it begins, a line when it ends, none for each event.
 
+mod seen;
+
 use std::time::Duration;
 
 use rustix::process::Signal;

@@ -339,7 +339,7 @@ async fn parked_events_are_looked_after() {
     let namespace = namespace();
     let subscriber = Subscriber::answering(|event| Reply::status(if event.number < 3 { 422 } else { 200 })).await;
     let yaml = channel(&namespace) + &subscription(&namespace, "a", &subscriber, "");
-    let dispatcher = on(&shared(), &yaml).start().await;
+    let mut dispatcher = on(&shared(), &yaml).start().await;
     let path = format!("/{namespace}/c");
     take_events(&dispatcher, &path).await;
     for id in ["second", "third"] {
@@ -383,6 +383,11 @@ async fn parked_events_are_looked_after() {
     assert!(parked(&["drop", "--yes"], "").await.1.contains(": 1 dropped"));
     assert_eq!(parked(&["list"], "").await, counted(0));
     assert_eq!(parked(&["list", "no/such"], "").await.0, Some(1));
+    dispatcher.signal(rustix::process::Signal::TERM);
+    dispatcher.ended().await;
+    let (first, others) =
+        (dispatcher.logged(&["Event parked"]), dispatcher.logged(&["More events parked", "\"more\":2"]));
+    assert_eq!((first.len(), others.len()), (1, 1), "{}", dispatcher.log());
 }
 
 /// What waits is RabbitMQ's to hold: a subscriber that is down costs no memory here. `SEALPOST_TEST_EVENTS=200000` is the

@@ -234,7 +234,12 @@ impl Consumer {
 
     /// Parks a message that is no event.
     pub(super) async fn park(&self, reason: String, message: Encoded) {
-        tracing::warn!(queue = self.queue.place.queue, reason, "Message parked");
+        let queue = &self.queue.place.queue;
+        if self.queue.series.is_first_parked() {
+            tracing::warn!(queue, reason, "Message parked");
+        } else {
+            tracing::debug!(queue, reason, "Another message parked");
+        }
         let Encoded { properties, body } = message;
         let message = Encoded { properties: message::parked(properties, &reason, None), body };
         while !self.shared.park(&self.queue.place.parked, &message).await {

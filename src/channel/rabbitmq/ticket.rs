@@ -89,7 +89,11 @@ impl Ticket {
         if stored {
             loss.count(&self.queue.series, Dropped::Parked);
             let Loss { subscription, destination, attempts, reason, .. } = loss;
-            tracing::warn!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event parked: delivery failed");
+            if self.queue.series.is_first_parked() {
+                tracing::warn!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event parked: delivery failed");
+            } else {
+                tracing::debug!(%subscription, event.id = %event.id(), destination, attempts, reason, "Another event parked");
+            }
         }
         stored
     }

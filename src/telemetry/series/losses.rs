@@ -1,4 +1,4 @@
-//! Lost events in the log: the first of a minute is told at once and in full, the others of it in one line at its end.
+//! Lost and parked events in the log: the first of a minute is told at once and in full, the others of it in one line at its end.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// From a loss that is told in full to the line that sums up those after it.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// What is not told yet of the losses of one subscription.
+/// What is not told yet of the lost, or parked, events of one subscription.
 #[derive(Debug, Default)]
 pub(super) struct Losses(Mutex<Minute>);
 
@@ -19,7 +19,7 @@ struct Minute {
 }
 
 impl Losses {
-    /// An event is lost now. Whether it is to be told in full.
+    /// An event is lost, or parked, now. Whether it is to be told in full.
     pub(super) fn is_first(&self, now: Instant) -> bool {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A sum that nobody has fetched yet goes on: its minute ends when it is told.
@@ -33,7 +33,7 @@ impl Losses {
         !goes_on
     }
 
-    /// How many more were lost in a minute that is over, once; at the very end (`None`) in whatever minute.
+    /// How many more were lost, or parked, in a minute that is over, once; at the very end (`None`) in whatever minute.
     pub(super) fn sum(&self, now: Option<Instant>) -> Option<u64> {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = minute.since?;

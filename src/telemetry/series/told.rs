@@ -60,11 +60,20 @@ impl SubscriptionSeries {
         self.losses.is_first(Instant::now())
     }
 
-    /// Tells how many events were lost besides the one that was told in full.
+    /// An event is parked. Whether that is to be told in full: those after it, within a minute, are told as a sum.
+    #[must_use]
+    pub fn is_first_parked(&self) -> bool {
+        self.parked.is_first(Instant::now())
+    }
+
+    /// Tells how many events were lost, and how many parked, besides the ones that were told in full.
     fn tell_losses(&self, now: Option<Instant>) {
+        let subscription = &self.name;
         if let Some(more) = self.losses.sum(now) {
-            let subscription = &self.name;
             tracing::error!(%subscription, more, "More events lost since the one that was told: deliveries failed");
+        }
+        if let Some(more) = self.parked.sum(now) {
+            tracing::warn!(%subscription, more, "More events parked since the one that was told");
         }
     }
 }
@@ -95,7 +104,7 @@ impl Drop for SubscriptionSeries {
 }
 
 impl Series {
-    /// Tells of the losses whose minute is over; of all, if there is no later time.
+    /// Tells of the losses and parked events whose minute is over; of all, if there is no later time.
     pub fn tell_losses(&self, now: Option<Instant>) {
         alive(&self.subscriptions).iter().for_each(|series| series.tell_losses(now));
     }

@@ -42,9 +42,16 @@ impl Ca {
 
     /// A certificate for these names.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_until(names, OffsetDateTime::now_utc() + Duration::days(30))
+    }
+
+    /// A certificate for these names that is valid until then.
+    pub(crate) fn issue_until(&self, names: &[&str], until: OffsetDateTime) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("parameters");
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.not_before = until - Duration::days(60);
+        params.not_after = until;
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem() }
     }

@@ -134,6 +134,14 @@ impl Subscriber {
         Self::start(Some(identity.acceptor()), answer).await
     }
 
+    /// The same that speaks HTTP/1.1 only.
+    pub(crate) async fn secure_http1(
+        identity: &Identity,
+        answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start(Some(identity.speaking(&[b"http/1.1"])), answer).await
+    }
+
     async fn start(tls: Option<TlsAcceptor>, answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
