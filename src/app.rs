@@ -163,6 +163,7 @@ impl Parts {
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let budget = Budget::new(options.limits.max_buffered_bytes);
+        counters.note(|facts| facts.budget = Some(Arc::clone(&budget)));
         let router = router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget));
         let router = Arc::new(router);
         let delivery = Delivery::new(

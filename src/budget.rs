@@ -49,6 +49,12 @@ impl Budget {
         Consumed { share: self.share().and(bytes) }
     }
 
+    /// Bytes that may be held.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Bytes that are held.
     #[must_use]
     pub fn used(&self) -> usize {

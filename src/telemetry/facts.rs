@@ -1,7 +1,10 @@
 //! What is true of the configuration in effect: its problems, which subscriptions belong to which channel, what of it is
 //! not served now, and when certificates end.
 
+use std::sync::Arc;
+
 use super::family::{Family, Label, Reading, float};
+use crate::budget::Budget;
 
 /// What is true of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +17,8 @@ pub struct Facts {
     pub trust: Vec<TrustEnd>,
     /// Which subscriptions there are, and where their events come from.
     pub members: Vec<Member>,
+    /// What events may hold in memory, and hold.
+    pub budget: Option<Arc<Budget>>,
     /// What is not served now; `None` where everything always is.
     pub unserved: Option<Unserved>,
 }
@@ -53,7 +58,7 @@ pub struct TrustEnd {
 impl Facts {
     /// As families.
     #[must_use]
-    pub fn read(self) -> [Family<'static>; 5] {
+    pub fn read(self) -> [Family<'static>; 7] {
         let (errors, warnings) = self.problems;
         let mut problems = Family::new("sealpost_configuration_problems", "Problems of the configuration in effect");
         for (severity, count) in [("error", errors), ("warning", warnings)] {
@@ -72,7 +77,8 @@ impl Facts {
             ends.push(&[("use", destination.into()), kind, namespace, name], seconds(not_after));
         }
         let [channels, subscriptions] = of_unserved(self.unserved);
-        [problems, ends, of_members(self.members), channels, subscriptions]
+        let [held, limit] = of_budget(self.budget.as_deref());
+        [problems, ends, of_members(self.members), channels, subscriptions, held, limit]
     }
 }
 
@@ -94,6 +100,16 @@ fn of_unserved(unserved: Option<Unserved>) -> [Family<'static>; 2] {
         }
     }
     [channels, each]
+}
+
+fn of_budget(budget: Option<&Budget>) -> [Family<'static>; 2] {
+    let mut held = Family::new("sealpost_buffered_bytes", "What events hold in memory now");
+    let mut limit = Family::new("sealpost_buffered_bytes_limit", "What events may hold in memory");
+    if let Some(budget) = budget {
+        held.push(&[], Reading::Gauge(float(budget.used() as u64)));
+        limit.push(&[], Reading::Gauge(float(budget.limit() as u64)));
+    }
+    [held, limit]
 }
 
 /// Always 1: it is there to be joined with what is counted by subscription.

@@ -74,6 +74,9 @@ async fn events_in_memory() {
             let refused = overload(dispatcher.http_url("/default/c"), size, connections, over).await;
             let is_full = kind == "queued" || size * connections > limit() << 20;
             assert!(refused > 0 || !is_full, "{kind}, {size}: nobody was refused");
+            let (held, limit) = (dispatcher.counter("buffered_bytes").await, (limit() << 20) as u64);
+            assert_eq!(dispatcher.counter("buffered_bytes_limit").await, limit);
+            assert!(held <= limit && (kind != "queued" || held > limit / 2), "{kind}, {size}: {held} of {limit} bytes");
             let what = format!("in memory, {kind}, bodies of {size} bytes");
             println!("{}", taken(&what, &dispatcher, before, connections as u64 + 256));
         }
