@@ -31,6 +31,8 @@ const HTTP2_CONNECTIONS: usize = 4;
 pub(crate) struct Mail {
     /// Events go to `/default/c0` and so on, in turn; with one channel to `/default/c`.
     pub(crate) channels: usize,
+    /// Events go there instead.
+    pub(crate) path: Option<String>,
     /// Bytes of JSON.
     pub(crate) body: usize,
     /// Requests that can be under way at once, each on a connection of its own with HTTP/1.1.
@@ -43,7 +45,7 @@ pub(crate) struct Mail {
 
 impl Default for Mail {
     fn default() -> Self {
-        Self { channels: 1, body: 1024, concurrency: CONCURRENCY, stamped: false, structured: false }
+        Self { channels: 1, path: None, body: 1024, concurrency: CONCURRENCY, stamped: false, structured: false }
     }
 }
 
@@ -171,9 +173,11 @@ struct Letters {
 impl Letters {
     fn new(wire: Wire, mail: &Mail) -> Self {
         let base = if wire == Wire::TlsHttp2 { "https://localhost" } else { "" };
-        let addresses = (0..mail.channels)
-            .map(|index| format!("{base}{}", path(index, mail.channels)).parse().expect("a path"))
-            .collect();
+        let paths = match &mail.path {
+            Some(path) => vec![path.clone()],
+            None => (0..mail.channels).map(|index| path(index, mail.channels)).collect(),
+        };
+        let addresses = paths.iter().map(|path| format!("{base}{path}").parse().expect("a path")).collect();
         let mut event = if mail.structured { structured(mail.body) } else { event(mail.body) };
         if wire != Wire::TlsHttp2 {
             event.headers_mut().insert("host", HeaderValue::from_static("localhost"));

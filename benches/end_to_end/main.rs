@@ -5,7 +5,8 @@
 //! compare the rows of one run with each other and with a yardstick measured in the same way, not with other machines.
 //!
 //! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does;
-//! with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an earlier version.
+//! with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an earlier version; with `--tenants` what a hostile
+//! tenant costs the others.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -26,6 +27,7 @@ mod nginx;
 mod process;
 mod rabbitmq;
 mod sink;
+mod tenants;
 
 use std::time::Duration;
 
@@ -84,6 +86,14 @@ pub(crate) struct Options {
     /// With --compare: instead, how sealpost does with half of the load that it can take, for so long
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", requires = "compare")]
     soak: Option<f64>,
+
+    /// Instead, four tenants, one of them hostile: without it and with it, for --seconds each [default: 300]
+    #[arg(long)]
+    tenants: bool,
+
+    /// The senders of the hostile tenant, a process of its own
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    hostile: Option<std::net::SocketAddr>,
 
     /// The bare loop of the rabbitmq lines, a process of its own
     #[arg(long, num_args = 2, value_names = ["URI", "URL"], hide = true)]
@@ -150,6 +160,12 @@ fn main() {
     }
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a limit");
     process::pin_self();
+    if let Some(address) = options.hostile {
+        return runtime.block_on(tenants::attack(address, Duration::from_secs(options.seconds.unwrap_or(5))));
+    }
+    if options.tenants {
+        return runtime.block_on(tenants::run(Duration::from_secs(options.seconds.unwrap_or(300))));
+    }
     if let Some(case) = options.rabbitmq {
         return runtime.block_on(rabbitmq::beside::run(case, &options));
     }
