@@ -52,7 +52,7 @@ use crate::telemetry::series::SubscriptionSeries;
 pub use address::Address;
 use connection::{ConnectionKeeper, ConnectionPool, Current, Start};
 use consumer::Consumer;
-use health::{QueueHealth, QueueState};
+use health::{QueueHealth, QueueState, TrialLimit};
 use outbox::Outbox;
 use publisher::{RabbitmqPublisher, SubscriptionQueue};
 use queue::Queue;
@@ -186,6 +186,8 @@ impl RabbitmqBackend {
             way: Arc::new(QueueWay::new(place.order)),
             place,
             health: QueueHealth::default(),
+            unconfirmed: AtomicBool::new(false),
+            trial: TrialLimit::default(),
             window: Semaphore::new(WINDOW),
             refusal: Mutex::default(),
             begun: AtomicU64::new(0),
@@ -283,7 +285,7 @@ impl ChannelBackend for RabbitmqBackend {
             return Some(trouble::BLOCKED.to_owned());
         }
         let queue = self.queues().open.get(subscription).cloned();
-        match queue.as_ref().map(|queue| (queue, queue.health.state())) {
+        match queue.as_ref().map(|queue| (queue, queue.state())) {
             None | Some((_, QueueState::Undeclared)) => Some(trouble::NOT_DECLARED.to_owned()),
             Some((queue, QueueState::Unconsumed | QueueState::Away)) => {
                 let refused = queue.refusal().as_ref().map(|refusal| format!("{}{refusal}", trouble::REFUSED));

@@ -9,20 +9,22 @@ use tokio::time::Instant;
 /// For how long a queue that was full is taken to be full.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
-/// How often the same is said.
-const TELL_PERIOD: Duration = Duration::from_secs(60);
+/// Limits how often the same is said: once a minute.
+pub(super) type TellLimit = OncePer<60>;
+/// Limits how often a queue is tried that does not confirm: once a second.
+pub(super) type TrialLimit = OncePer<1>;
 
-/// Limits how often something is said.
+/// Limits how often something is done: once in so many seconds.
 #[derive(Debug, Default)]
-pub(super) struct TellLimit(Mutex<Option<Instant>>);
+pub(super) struct OncePer<const SECONDS: u64>(Mutex<Option<Instant>>);
 
-impl TellLimit {
-    /// Whether it should be said now; not more than once a minute.
+impl<const SECONDS: u64> OncePer<SECONDS> {
+    /// Whether it should be done now, which then counts as done.
     pub(super) fn is_due(&self) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|told| told.elapsed() >= TELL_PERIOD);
+        let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = done.is_none_or(|done| done.elapsed() >= Duration::from_secs(SECONDS));
         if is_due {
-            *told = Some(Instant::now());
+            *done = Some(Instant::now());
         }
         is_due
     }

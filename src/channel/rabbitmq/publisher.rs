@@ -159,7 +159,7 @@ impl RabbitmqPublisher {
         if !self.shared.outbox.is_open() {
             return Step::Fail;
         }
-        queue.does_not_answer();
+        queue.does_not_confirm();
         if queue.place.order == Order::Ordered { Step::Fail } else { Step::Elsewhere }
     }
 
@@ -200,7 +200,7 @@ async fn turn(to: &SubscriptionQueue, deadline: Instant) -> Result<Option<Semaph
             let turn = queue.window.acquire().await;
             match (queue.is_away(), queue.place.order) {
                 (true, Order::Unordered) => return Ok(None),
-                (true, Order::Ordered) => {}
+                (true, Order::Ordered) if !queue.trial.is_due() => {}
                 _ => return turn.map(Some).map_err(|_closed| unavailable("the process does not publish any more to")),
             }
             drop(turn);

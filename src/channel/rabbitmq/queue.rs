@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::health::{QueueHealth, QueueState};
+use super::health::{QueueHealth, QueueState, TrialLimit};
 use super::outbox::CONFIRM_TIMEOUT;
 use super::queue_way::QueueWay;
 use super::topology::Place;
@@ -26,6 +26,10 @@ pub(super) struct Queue {
     /// Messages that are asked for now.
     pub(super) window_open: AtomicU16,
     pub(super) health: QueueHealth,
+    /// Whether it is away since messages for it were not confirmed.
+    pub(super) unconfirmed: AtomicBool,
+    /// Limits how often it is tried meanwhile.
+    pub(super) trial: TrialLimit,
     pub(super) way: Arc<QueueWay>,
     /// Messages of this process on their way into it.
     pub(super) window: Semaphore,
@@ -75,6 +79,13 @@ impl Queue {
         self.doubted.notify_one();
     }
 
+    /// RabbitMQ has not confirmed a message for it in time. It is away until one is confirmed, whatever else RabbitMQ may
+    /// answer: a node that is cut off from most of the others answers everything but this.
+    pub(super) fn does_not_confirm(&self) {
+        self.unconfirmed.store(true, Ordering::Release);
+        self.does_not_answer();
+    }
+
     /// RabbitMQ does not begin to consume it. It is away if nothing is confirmed for it, either.
     pub(super) fn is_not_consumed(&self) {
         let lately = Instant::now().checked_sub(CONFIRM_TIMEOUT);
@@ -90,13 +101,29 @@ impl Queue {
         let Some(since) = self.health.away_since() else { return false };
         let is_away = !self.way.has_answered_since(since);
         if !is_away {
+            self.unconfirmed.store(false, Ordering::Release);
             self.health.takes_messages();
+            // Its consumer looks whether it is served as well.
+            self.doubted.notify_one();
         }
         is_away
     }
 
-    /// RabbitMQ answers for it.
+    /// What is known of it.
+    pub(super) fn state(&self) -> QueueState {
+        if self.is_away() { QueueState::Away } else { self.health.state() }
+    }
+
+    /// Whether a message should not be published to it: it is away, and was tried a moment ago.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.is_away() && !self.trial.is_due()
+    }
+
+    /// RabbitMQ answers for it. Whether it takes messages again that it did not, only a confirm can say.
     pub(super) fn answers(&self) {
+        if self.unconfirmed.load(Ordering::Acquire) && self.is_away() {
+            return;
+        }
         *self.refusal() = None;
         if self.health.set(QueueState::Served) == QueueState::Away {
             tracing::debug!(queue = self.place.queue, "RabbitMQ answers for a queue again");

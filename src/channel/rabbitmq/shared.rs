@@ -76,7 +76,7 @@ impl Shared {
     /// Publishes to the queue of a subscription, unless it did not take a message a moment ago.
     pub(super) async fn publish_known(&self, queue: &str, message: &Encoded) -> Result<(), PublishFailure> {
         let (known, unknown) = (self.open().get(queue).cloned(), Arc::default());
-        if known.as_ref().is_some_and(|known| known.is_away()) || self.has_refused(queue) {
+        if known.as_ref().is_some_and(|known| known.is_left_alone()) || self.has_refused(queue) {
             return Err(PublishFailure::Nacked);
         }
         let way = known.as_ref().map_or(&unknown, |known| &known.way);

@@ -128,3 +128,20 @@ async fn a_consumer_that_comes_too_late_holds_nothing() {
     server.until("both are given back", |server| server.ready("q") == 2 && server.consumers("q").is_empty()).await;
     assert!(connection.status().connected());
 }
+
+/// A node that is cut off from most of the others answers everything but what is published: a queue there is away, and
+/// stays so, whatever it answers. One message in a second finds out when it confirms again.
+#[tokio::test]
+async fn a_queue_that_confirms_nothing_is_away_until_it_does() {
+    let bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    bench.ready(&["a"]).await;
+    assert_eq!(bench.publish("1").await, Ok(()));
+    bench.server.everywhere().confirm_never();
+    assert!(bench.publish("2").await.is_err());
+    let looks = bench.server.declares(&queue("a"));
+    bench.server.until("it is looked at", |server| server.declares(&queue("a")) > looks).await;
+    assert_eq!(bench.backend.trouble(&key("a")).as_deref(), Some(crate::channel::trouble::NO_ANSWER));
+    bench.server.everywhere().heal();
+    bench.publish_at_last("3").await;
+    eventually("it is served", || bench.backend.trouble(&key("a")).is_none()).await;
+}
