@@ -238,20 +238,25 @@ impl Dispatcher {
 
     /// One of its counters.
     pub(crate) async fn counter(&self, name: &str) -> u64 {
+        self.counter_if_any(name).await.expect("a counter")
+    }
+
+    /// One of its counters; `None` as long as it is not known.
+    async fn counter_if_any(&self, name: &str) -> Option<u64> {
         let text = self.admin_text("/metrics").await.1;
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("sealpost_{name} ")));
-        line.expect("a counter").parse().expect("a number")
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("sealpost_{name} ")))?;
+        Some(value.parse().expect("a number"))
     }
 
     /// Waits until a counter says this.
     pub(crate) async fn until_counter(&self, name: &str, wanted: u64) {
         let deadline = std::time::Instant::now() + super::SOON;
         loop {
-            let value = self.counter(name).await;
-            if value == wanted {
+            let value = self.counter_if_any(name).await;
+            if value == Some(wanted) {
                 return;
             }
-            assert!(std::time::Instant::now() < deadline, "{name} stays {value}, not {wanted}");
+            assert!(std::time::Instant::now() < deadline, "{name} stays {value:?}, not {wanted}");
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }

@@ -141,19 +141,21 @@ impl Queue {
         own.filter(|_| settings.version == Version::Four).map(Duration::from_millis).or(settings.consumer_timeout)
     }
 
-    /// Whether it may be declared as this.
+    /// Whether it may be declared as this. From version 4 on, a queue of no type is a classic one.
     ///
     /// # Errors
     /// What differs, as RabbitMQ says it.
-    pub(super) fn compare(&self, declare: &Declare) -> Result<(), Refusal> {
+    pub(super) fn compare(&self, declare: &Declare, version: Version) -> Result<(), Refusal> {
         let name = declare.queue.as_str();
         if self.durable != declare.durable {
             let (received, current) = (format!("'{}'", declare.durable), format!("'{}'", self.durable));
             return Err(inequivalent("durable", name, &received, &current));
         }
         let (current, received) = (self.arguments.inner(), declare.arguments.inner());
+        let classic = AMQPValue::LongString("classic".into());
         for key in current.keys().chain(received.keys()).map(|key| key.as_str()) {
-            let (current, received) = (current.get(key), received.get(key));
+            let is_defaulted = version == Version::Four && key == "x-queue-type";
+            let (current, received) = (current.get(key), received.get(key).or(is_defaulted.then_some(&classic)));
             if same(current, received) {
                 continue;
             }

@@ -92,7 +92,7 @@ impl Broker {
             None => {
                 self.queues.insert(name.clone(), Queue::new(declare));
             }
-            Some(queue) if !declare.passive => queue.compare(&declare)?,
+            Some(queue) if !declare.passive => queue.compare(&declare, self.settings.version)?,
             Some(_) => {}
         }
         let queue = self.queue_mut(&name)?;
