@@ -9,7 +9,6 @@ mod page;
 mod parked;
 mod present;
 mod rights;
-mod scrub;
 mod status;
 mod token;
 
@@ -24,6 +23,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::model::{ObjectKind, Scheme};
+use crate::scrub;
 use crate::server::{Handler, Incoming};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
@@ -155,7 +155,7 @@ fn health(request: &Request<Incoming>, readiness: &Readiness, counters: &Counter
         "/healthz" => Some(respond(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => Some(match readiness.missing() {
             None => respond(StatusCode::OK, TEXT, present::ready(readiness.remark())),
-            Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
+            Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{}\n", scrub::text(&missing))),
         }),
         "/metrics" => Some(metrics::answer(request.headers(), counters)),
         _ => None,

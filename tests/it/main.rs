@@ -37,6 +37,7 @@ mod rabbitmq;
 mod receive;
 mod reload;
 mod roles;
+mod secrets;
 mod senders;
 mod sources;
 mod status;

@@ -17,6 +17,7 @@ use crate::channel::Loss;
 use crate::event::{
     self, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
 };
+use crate::scrub;
 
 const PREFIX: &str = "cloudEvents_";
 /// Prefixes of others, in lower case; the last one is none at all.
@@ -195,7 +196,7 @@ pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Lo
 /// Why a message was parked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Remark {
-    /// In words.
+    /// In words, without secrets.
     pub(super) reason: String,
     /// The last status, if it was tried.
     pub(super) status: Option<i64>,
@@ -214,8 +215,9 @@ pub(super) fn remark(properties: &BasicProperties) -> Remark {
         Some(AMQPValue::LongUInt(value)) => Some(i64::from(*value)),
         _ => None,
     };
+    let reason = headers.get(REASON).and_then(value_of).map(|(text, _)| text);
     Remark {
-        reason: headers.get(REASON).and_then(value_of).map(|(text, _)| text).unwrap_or_default(),
+        reason: scrub::text(&reason.unwrap_or_default()).into_owned(),
         status: number(STATUS),
         attempts: number(ATTEMPTS),
         parked_at: match headers.get(PARKED_AT) {
