@@ -34,6 +34,7 @@ mod operators;
 mod peers;
 mod python;
 mod rabbitmq;
+mod reach;
 mod receive;
 mod reload;
 mod roles;
