@@ -1,6 +1,6 @@
 //! Who may do what. Health and metrics are public. Everything else that reads is public where the admin port listens on
 //! loopback, and needs the token where it listens on any other address; what changes something always needs the token. The
-//! socket, which only its owner can open, needs nothing (interface.md §7).
+//! socket, which only its owner can open, needs no token (interface.md §7).
 //!
 //! The address that the port listens on decides, not the one that a connection came to: the sidecar of a mesh and `kubectl
 //! port-forward` reach a pod's loopback for others, and a port that listens on every address would take all of them for
@@ -72,15 +72,17 @@ impl Rights {
         door: Door,
         intent: Intent,
     ) -> Option<Response<Full<Bytes>>> {
-        if door == Door::Socket {
-            return None;
-        }
         if is_foreign(request, intent) {
             return Some(forbidden("a page of another origin may ask nothing here"));
         }
-        // On loopback a page's own name may be meant (DNS rebinding). Elsewhere whoever has no token gets what is public.
+        // On loopback a page's own name may be meant (DNS rebinding), and behind the socket, too, if somebody forwards a port
+        // to it. Elsewhere whoever has no token gets what is public.
         let named = Named::by(request);
         match (door, intent, named) {
+            (Door::Socket, _, Named::Loopback | Named::Nothing) => None,
+            (Door::Socket, _, Named::Other) => {
+                Some(forbidden("the socket is asked for as localhost: http://localhost/…"))
+            }
             (Door::Network, Intent::Probe, _) | (Door::Loopback, Intent::Probe | Intent::Read, Named::Loopback) => None,
             (_, _, Named::Nothing) => {
                 Some(respond(StatusCode::BAD_REQUEST, TEXT, "the Host header is missing: send one\n"))
@@ -189,10 +191,6 @@ mod tests {
             .into_iter()
             .flat_map(|door| [Intent::Probe, Intent::Read, Intent::Change].map(|intent| (door, intent)));
         for (status, (door, intent)) in statuses.iter_mut().zip(asked) {
-            assert!(
-                rights.refuse(&request(headers), Door::Socket, intent).await.is_none(),
-                "the socket is its owner's"
-            );
             if let Some(refusal) = rights.refuse(&request(headers), door, intent).await {
                 *status = refusal.status().as_u16();
                 assert_eq!(refusal.headers().contains_key(WWW_AUTHENTICATE), *status == 401);
@@ -237,6 +235,23 @@ mod tests {
         for headers in [&[][..], &[("authorization", "Bearer 0123456789abcdef")]] {
             let headers = [&[("host", "localhost")], headers].concat();
             assert_eq!(statuses(&Rights::default(), &headers).await, [200, 200, 403, 200, 403, 403]);
+        }
+    }
+
+    /// It needs no token; but pages have no business there, whatever leads them to it.
+    #[tokio::test]
+    async fn the_socket_is_its_owners() {
+        for (headers, allowed) in [
+            (&[][..], true),
+            (&[("host", "localhost")], true),
+            (&[("host", "localhost"), ("authorization", "Bearer wrong")], true),
+            (&[("host", "rebound.example:9090"), ("origin", "http://rebound.example:9090")], false),
+            (&[("host", "localhost:9090"), ("origin", "http://elsewhere.example")], false),
+        ] {
+            for intent in [Intent::Probe, Intent::Read, Intent::Change] {
+                let refusal = Rights::default().refuse(&request(headers), Door::Socket, intent).await;
+                assert_eq!(refusal.is_none(), allowed, "{headers:?}");
+            }
         }
     }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use crate::support::dispatcher::Dispatcher;
@@ -194,6 +196,16 @@ async fn the_socket() {
     std::fs::write(&short, "short").expect("written");
     let (code, told) = refused(&["--admin-token-file", text(&short)]).await;
     assert!(code == Some(1) && told.contains("--admin-token-file") && !told.contains("\"short\""), "{told}");
+
+    // Behind a port that somebody forwards to it, a page may ask under a name of its own.
+    for (host, wanted) in [("localhost", "200"), ("rebound.example:9090", "403")] {
+        let mut stream = UnixStream::connect(&socket).await.expect("connected");
+        let request = format!("GET /api/v1/channels HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert_eq!(answer.split(' ').nth(1), Some(wanted), "{answer}");
+    }
 
     first.signal(Signal::KILL);
     first.ended().await;
