@@ -381,6 +381,15 @@ mod tests {
 
     use super::*;
 
+    /// Also of one that an older version has parked, which wrote whole URLs.
+    #[test]
+    fn why_it_was_parked_is_told_without_secrets() {
+        let reason =
+            "answered 500 at https://me:secret@sink.example/a?code=secret#secret, and there is no dead letter sink";
+        let told = remark(&parked(BasicProperties::default(), reason, None)).reason;
+        assert_eq!(told, "answered 500 at https://sink.example/a, and there is no dead letter sink");
+    }
+
     fn any_event() -> impl Strategy<Value = Event> {
         let value = prop_oneof![
             "\\PC{0,12}".prop_map(|text| (text, Kind::String)),
