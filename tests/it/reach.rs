@@ -116,3 +116,23 @@ async fn the_table_has_every_path_of_the_admin_port() {
         assert!(asked.contains(&path), "{path} is not in docs/SECURITY.md");
     }
 }
+
+/// A browser sends no event for a page from elsewhere: it asks by `OPTIONS` first, and is told nothing of origins; and what
+/// it sends without asking is no event.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_send_no_events() {
+    let dispatcher = Dispatcher::standalone(&channel(&[])).await;
+    let url = dispatcher.http_url("/default/c");
+    let asked = plain().request(Method::OPTIONS, &url).header("origin", "http://elsewhere.example");
+    let asked = asked.header("access-control-request-method", "POST");
+    let asked = asked.header("access-control-request-headers", "ce-id,ce-source,ce-specversion,ce-type");
+    let told = asked.send().await.expect("an answer");
+    let allows = |name: &str| name.starts_with("access-control-");
+    assert!(told.headers().keys().all(|name| !allows(name.as_str())), "{:?}", told.headers());
+    let event = r#"{"specversion": "1.0", "id": "1", "source": "/test", "type": "test.event"}"#;
+    for content_type in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        let sent = plain().post(&url).header("content-type", content_type).header("origin", "null").body(event);
+        assert_eq!(sent.send().await.expect("an answer").status(), 400, "{content_type}");
+    }
+    assert_eq!(dispatcher.counter("events_accepted_total").await, 0);
+}
