@@ -100,9 +100,9 @@ impl Rights {
         };
         let (_, intent, _) = what;
         match token.is(&text).await {
-            Ok(true) if is_password && intent == Intent::Change => {
-                Some(forbidden("changes take the token as Bearer only"))
-            }
+            Ok(true) if is_password && intent == Intent::Change => Some(forbidden(
+                "changes take the token, --admin-token-file FILE, as Bearer only, or the socket, --admin-socket PATH",
+            )),
             Ok(true) => None,
             // The browser asks its user again.
             Ok(false) if is_password && intent != Intent::Change => Some(unauthorized(WRONG)),
@@ -137,8 +137,8 @@ impl Rights {
     }
 }
 
-const WRONG: &str = "this is not the token of --admin-token-file, which this process was given";
-const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, or show the token, --admin-token-file FILE";
+const WRONG: &str = "this is not the token of --admin-token-file, which this process was given: show that, or use the socket, --admin-socket PATH";
+const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, or show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH";
 
 fn forbidden(text: &str) -> Response<Full<Bytes>> {
     respond(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
@@ -174,6 +174,8 @@ fn password(credentials: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef";
@@ -194,6 +196,11 @@ mod tests {
             if let Some(refusal) = rights.refuse(&request(headers), door, intent).await {
                 *status = refusal.status().as_u16();
                 assert_eq!(refusal.headers().contains_key(WWW_AUTHENTICATE), *status == 401);
+                let text = refusal.into_body().collect().await.expect("text").to_bytes();
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let names_remedy = text.contains("--admin-token-file") && text.contains("--admin-socket");
+                let is_about_rights = *status == 401 || (*status == 403 && !text.contains("another origin"));
+                assert!(text.lines().count() == 1 && (names_remedy || !is_about_rights), "{text}");
             }
         }
         statuses
