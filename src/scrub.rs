@@ -40,6 +40,15 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
+/// The same of a sentence that nobody else needs as it is.
+#[must_use]
+pub fn owned(sentence: String) -> String {
+    match text(&sentence) {
+        Cow::Owned(clean) => clean,
+        Cow::Borrowed(_) => sentence,
+    }
+}
+
 /// A text that is a URL, or a reference that is resolved against one, as a whole. As it was written, if there is nothing to
 /// take out of it.
 #[must_use]

@@ -91,7 +91,7 @@ impl KeySource for Fetcher {
             // Two documents, and a little for what is between them.
             let limit = TIMEOUT * 3;
             match tokio::time::timeout(limit, self.published(oidc)).await {
-                Ok(published) => published.map_err(|error| scrub::text(&error).into_owned()),
+                Ok(published) => published.map_err(scrub::owned),
                 Err(_elapsed) => Err(format!("no answer within {} s", limit.as_secs())),
             }
         }

@@ -60,7 +60,7 @@ impl Problem {
             line,
             object: None,
             field: String::new(),
-            message: scrub::text(&message.into()).into_owned(),
+            message: scrub::owned(message.into()),
         }
     }
 

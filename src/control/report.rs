@@ -130,7 +130,7 @@ impl<'d> Report<'d> {
             line: self.document.line(field),
             object: Some(self.object.clone()).filter(|object| !object.kind.is_empty() || !object.name.is_empty()),
             field: field.to_owned(),
-            message: scrub::text(&message).into_owned(),
+            message: scrub::owned(message),
         });
     }
 }

@@ -52,7 +52,7 @@ impl Failure {
             destination: destination.url.text().into(),
             code,
             data,
-            reason: scrub::text(&reason).into(),
+            reason: scrub::owned(reason).into(),
             counted: (Destination::Subscriber, why),
             attempts: 0,
             forwarded: None,

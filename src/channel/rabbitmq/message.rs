@@ -217,7 +217,7 @@ pub(super) fn remark(properties: &BasicProperties) -> Remark {
     };
     let reason = headers.get(REASON).and_then(value_of).map(|(text, _)| text);
     Remark {
-        reason: scrub::text(&reason.unwrap_or_default()).into_owned(),
+        reason: scrub::owned(reason.unwrap_or_default()),
         status: number(STATUS),
         attempts: number(ATTEMPTS),
         parked_at: match headers.get(PARKED_AT) {
