@@ -3,13 +3,13 @@
 //! events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket is the same for whoever owns
 //! it.
 
+mod browser;
 mod errands;
 mod metrics;
 mod page;
 mod parked;
 mod present;
 mod rights;
-mod scrub;
 mod status;
 mod token;
 
@@ -24,6 +24,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::model::{ObjectKind, Scheme};
+use crate::scrub;
 use crate::server::{Handler, Incoming};
 use crate::supervisor::Readiness;
 use crate::telemetry::counters::Counters;
@@ -55,11 +56,10 @@ impl Admin {
         Arc::new(Self { view, page: Page::new(), parked, rights: Rights { token } })
     }
 
-    /// The same, for requests that come to this address.
+    /// The same, for requests that come by the port that listens on this address.
     #[must_use]
     pub fn port(self: &Arc<Self>, address: SocketAddr) -> AdminDoor {
-        let door = if address.ip().to_canonical().is_loopback() { Door::Loopback } else { Door::Network };
-        AdminDoor { admin: Arc::clone(self), door }
+        AdminDoor { admin: Arc::clone(self), door: Door::of(address) }
     }
 
     /// The same, for requests that come by the socket.
@@ -76,15 +76,19 @@ impl Admin {
     async fn serve(&self, request: &Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::at);
-        let intent = if parked.is_some_and(ParkedRequest::is_change) { Intent::Change } else { Intent::Read };
+        let intent = match parked {
+            Some(parked) if parked.is_change() => Intent::Change,
+            None if is_public(path) => Intent::Probe,
+            _ => Intent::Read,
+        };
         if let Some(refusal) = refused(request.method(), intent) {
+            return refusal;
+        }
+        if let Some(refusal) = self.rights.refuse(request, door, intent).await {
             return refusal;
         }
         if let Some(response) = health(request, &self.view.readiness, &self.view.counters) {
             return response;
-        }
-        if let Some(refusal) = self.rights.refuse(request, door, intent).await {
-            return refusal;
         }
         match parked {
             Some(parked) => {
@@ -134,20 +138,37 @@ impl Handler for AdminDoor {
     }
 }
 
-/// The admin port of a role that serves nothing: health and metrics.
+/// The admin port of a role that serves nothing: health and metrics, which are public.
 pub struct Health {
-    /// Of the process.
-    pub readiness: Readiness,
-    /// Of the process.
-    pub counters: Arc<Counters>,
+    door: Door,
+    readiness: Readiness,
+    counters: Arc<Counters>,
+}
+
+impl Health {
+    /// That of a process, for requests that come by the port that listens on this address.
+    #[must_use]
+    pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<Counters>) -> Self {
+        Self { door: Door::of(address), readiness, counters }
+    }
 }
 
 impl Handler for Health {
     async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
-        let answer = || health(&request, &self.readiness, &self.counters);
+        if let Some(refusal) = refused(request.method(), Intent::Probe) {
+            return refusal;
+        }
+        if let Some(refusal) = Rights::default().refuse(&request, self.door, Intent::Probe).await {
+            return refusal;
+        }
         let unknown = || respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
-        refused(request.method(), Intent::Read).or_else(answer).unwrap_or_else(unknown)
+        health(&request, &self.readiness, &self.counters).unwrap_or_else(unknown)
     }
+}
+
+/// Whether everybody may ask for it: what [`health`] answers.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
 fn health(request: &Request<Incoming>, readiness: &Readiness, counters: &Counters) -> Option<Response<Full<Bytes>>> {
@@ -155,7 +176,7 @@ fn health(request: &Request<Incoming>, readiness: &Readiness, counters: &Counter
         "/healthz" => Some(respond(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => Some(match readiness.missing() {
             None => respond(StatusCode::OK, TEXT, present::ready(readiness.remark())),
-            Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{missing}\n")),
+            Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{}\n", scrub::text(&missing))),
         }),
         "/metrics" => Some(metrics::answer(request.headers(), counters)),
         _ => None,
@@ -164,7 +185,7 @@ fn health(request: &Request<Incoming>, readiness: &Readiness, counters: &Counter
 
 fn refused(method: &Method, intent: Intent) -> Option<Response<Full<Bytes>>> {
     let (is_fine, allowed, remedy) = match intent {
-        Intent::Read => (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n"),
+        Intent::Probe | Intent::Read => (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n"),
         Intent::Change => (*method == Method::POST, "POST", "use POST\n"),
     };
     let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, remedy);

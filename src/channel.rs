@@ -73,7 +73,7 @@ pub enum Outcome {
 pub struct Loss {
     /// Whose event it was.
     pub subscription: SubscriptionKey,
-    /// The destination that failed last, without its query, which may hold a secret.
+    /// The destination that failed last, without what may be a secret of its URL.
     pub destination: String,
     /// Its last status; 500 if there was no answer, -1 if nothing could be sent (data-plane.md DP-30).
     pub code: i32,

@@ -244,7 +244,7 @@ impl<T: Transport> Delivery<T> {
             }
             Err(error) => {
                 let failure = Failure::unsendable(destination, &*error);
-                story.lane.series().unreadable(failure.place(), failure.reason());
+                story.lane.series().unreadable(&failure.place(), failure.reason());
                 Box::pin(self.bury(event, story, failure, tries)).await
             }
         }

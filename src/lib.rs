@@ -12,7 +12,7 @@
 //! - [`event_type`] describes to the cluster what events there are.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
-//! - [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
+//! - [`budget`], [`scrub`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
 //!
 //! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists for the binary, its
@@ -40,6 +40,7 @@ pub mod ingress;
 pub mod model;
 pub mod relay;
 pub mod router;
+pub mod scrub;
 pub mod server;
 pub mod source;
 pub mod supervisor;

@@ -5,6 +5,7 @@
 
 mod access;
 mod addressable;
+pub mod annotation;
 mod channel;
 mod delivery_spec;
 mod duration;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use super::status::View;
 use crate::channel::trouble::{ChannelTrouble, TroubleReport};
 use crate::model::{ChannelKey, ChannelKind, Object, ObjectKind, ObjectTrouble, SubscriptionKey, SubscriptionKind};
+use crate::scrub;
 
 /// Reason of a condition: events for a channel on RabbitMQ cannot be taken, or not be delivered.
 const UNAVAILABLE: &str = "RabbitmqUnavailable";
 
 /// The text of `/readyz` of a process that is ready: `ok`, and what it does not serve.
 pub(super) fn ready(remark: Option<String>) -> String {
-    remark.map_or_else(|| "ok\n".to_owned(), |remark| format!("ok; {remark}\n"))
+    remark.map_or_else(|| "ok\n".to_owned(), |remark| format!("ok; {}\n", scrub::text(&remark)))
 }
 
 /// Every object of a kind, of one namespace if one is given, as a Kubernetes list.

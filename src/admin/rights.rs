@@ -1,42 +1,60 @@
-//! Who may do what: reading needs nothing on a loopback address, and the token on any other; changing needs the token, or
-//! the socket, which only its owner can open.
+//! Who may do what. Health and metrics are public. Everything else that reads is public where the admin port listens on
+//! loopback, and needs the token where it listens on any other address; what changes something always needs the token. The
+//! socket, which only its owner can open, needs no token (interface.md §7).
+//!
+//! The address that the port listens on decides, not the one that a connection came to: the sidecar of a mesh and `kubectl
+//! port-forward` reach a pod's loopback for others, and a port that listens on every address would take all of them for
+//! neighbours.
+
+use std::net::SocketAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 
+use super::browser::{Named, is_foreign};
 use super::token::AdminToken;
 use super::{TEXT, respond};
 
 /// The way by which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// The admin port, bound to an address of this machine alone.
+    /// The admin port, which listens on an address of this machine alone.
     Loopback,
-    /// The admin port, bound to any other address.
+    /// The admin port, which listens on any other address.
     Network,
     /// The admin socket.
     Socket,
 }
 
+impl Door {
+    /// The admin port that listens on this address.
+    pub(super) fn of(address: SocketAddr) -> Self {
+        if address.ip().to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
+    }
+}
+
 /// What a request is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
+    /// To ask for health or metrics, which hold no secrets, and which programs ask for that have no token.
+    Probe,
+    /// To read anything else.
     Read,
+    /// To change something.
     Change,
 }
 
 /// What a request shows of who sent it.
 enum Shown {
     Nothing,
-    /// What may be the token; a browser remembers that of `Basic`, and sends it with whatever it sends.
-    Token {
-        text: String,
-        by_browser: bool,
-    },
+    /// What may be the token.
+    Bearer(String),
+    /// The same, which a browser remembers, and sends with whatever it sends.
+    Password(String),
 }
 
 /// Decides who may do what.
@@ -54,58 +72,73 @@ impl Rights {
         door: Door,
         intent: Intent,
     ) -> Option<Response<Full<Bytes>>> {
-        if door == Door::Socket {
-            return None;
+        if is_foreign(request, intent) {
+            return Some(forbidden("a page of another origin may ask nothing here"));
         }
-        if is_foreign(request) {
-            return Some(respond(StatusCode::FORBIDDEN, TEXT, "a page of another origin may ask nothing here\n"));
-        }
-        let shown = shown(request.headers());
-        match (&self.token, shown) {
-            (Some(token), Shown::Token { text, by_browser }) => match token.is(&text).await {
-                Ok(true) if by_browser && intent == Intent::Change => {
-                    Some(forbidden("changes take the token as Bearer only"))
-                }
-                Ok(true) => None,
-                Ok(false) => {
-                    Some(unauthorized("this is not the token of --admin-token-file, which this process was given"))
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "A token was shown, and there is none to compare it with"
-                    );
-                    Some(forbidden(
-                        "the process cannot read its --admin-token-file: see its log, or use --admin-socket",
-                    ))
-                }
-            },
-            (_, _) if intent == Intent::Change => Some(self.unproven_change()),
-            (_, _) if door == Door::Network => Some(self.unproven_read()),
-            (_, _) => None,
+        // On loopback a page's own name may be meant (DNS rebinding), and behind the socket, too, if somebody forwards a port
+        // to it. Elsewhere whoever has no token gets what is public.
+        let named = Named::by(request);
+        match (door, intent, named) {
+            (Door::Socket, _, Named::Loopback | Named::Nothing) => None,
+            (Door::Socket, _, Named::Other) => {
+                Some(forbidden("the socket is asked for as localhost: http://localhost/…"))
+            }
+            (Door::Network, Intent::Probe, _) | (Door::Loopback, Intent::Probe | Intent::Read, Named::Loopback) => None,
+            (_, _, Named::Nothing) => {
+                Some(respond(StatusCode::BAD_REQUEST, TEXT, "the Host header is missing: send one\n"))
+            }
+            (_, _, _) => self.unproven(shown(request.headers()), (door, intent, named)).await,
         }
     }
 
-    fn unproven_change(&self) -> Response<Full<Bytes>> {
-        forbidden(match self.token {
-            Some(_) => "changes need the token, --admin-token-file FILE, or the socket, --admin-socket PATH",
-            None => {
-                "changes need the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token"
+    /// The answer to a request that needs the token, if it does not show it.
+    async fn unproven(&self, shown: Shown, what: (Door, Intent, Named)) -> Option<Response<Full<Bytes>>> {
+        let is_password = matches!(shown, Shown::Password(_));
+        let (token, text) = match (&self.token, shown) {
+            (Some(token), Shown::Bearer(text) | Shown::Password(text)) => (token, text),
+            (None, _) | (_, Shown::Nothing) => return Some(self.missing(what)),
+        };
+        let (_, intent, _) = what;
+        match token.is(&text).await {
+            Ok(true) if is_password && intent == Intent::Change => Some(forbidden(
+                "changes take the token, --admin-token-file FILE, as Bearer only, or the socket, --admin-socket PATH",
+            )),
+            Ok(true) => None,
+            // The browser asks its user again.
+            Ok(false) if is_password && intent != Intent::Change => Some(unauthorized(WRONG)),
+            Ok(false) => Some(forbidden(WRONG)),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "A token was shown, and there is none to compare it with");
+                Some(forbidden("the process cannot read its --admin-token-file: see its log, or use --admin-socket"))
             }
-        })
+        }
     }
 
-    fn unproven_read(&self) -> Response<Full<Bytes>> {
-        unauthorized(match self.token {
-            Some(_) => {
-                "this port is not on loopback: show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH"
+    /// The answer to a request that shows no token, or none that could be compared.
+    fn missing(&self, (door, intent, named): (Door, Intent, Named)) -> Response<Full<Bytes>> {
+        if door == Door::Loopback && named == Named::Other {
+            return forbidden(MISNAMED);
+        }
+        match (intent, &self.token) {
+            (Intent::Change, Some(_)) => {
+                forbidden("changes need the token, --admin-token-file FILE, or the socket, --admin-socket PATH")
             }
-            None => {
-                "this port is not on loopback: use the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token"
-            }
-        })
+            (Intent::Change, None) => forbidden(
+                "changes need the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token",
+            ),
+            (Intent::Probe | Intent::Read, Some(_)) => unauthorized(
+                "this port is not on loopback: show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH",
+            ),
+            (Intent::Probe | Intent::Read, None) => forbidden(
+                "this port is not on loopback: use the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token",
+            ),
+        }
     }
 }
+
+const WRONG: &str = "this is not the token of --admin-token-file, which this process was given: show that, or use the socket, --admin-socket PATH";
+const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, or show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH";
 
 fn forbidden(text: &str) -> Response<Full<Bytes>> {
     respond(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
@@ -120,88 +153,132 @@ fn unauthorized(text: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Whether a browser sent it for a page from elsewhere.
-fn is_foreign<B>(request: &Request<B>) -> bool {
-    let Some(origin) = request.headers().get(ORIGIN) else { return false };
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_scheme, host)| host);
-    origin.zip(host).is_none_or(|(origin, host)| !origin.eq_ignore_ascii_case(host))
+/// Of several headers, or of another scheme, it is no token: nothing that is compared is equal to the empty text.
+fn shown(headers: &HeaderMap) -> Shown {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Shown::Nothing };
+    let text = value.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default();
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Shown::Bearer(rest.trim().to_owned()),
+        "basic" => Shown::Password(password(rest.trim()).unwrap_or_default()),
+        _ => Shown::Bearer(String::new()),
+    }
 }
 
-fn shown(headers: &HeaderMap) -> Shown {
-    let Some(value) = headers.get(AUTHORIZATION) else { return Shown::Nothing };
-    let text = value.to_str().unwrap_or_default();
-    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("basic") {
-        // Of another scheme it is no token: nothing that is compared is equal to it.
-        let text = if scheme.eq_ignore_ascii_case("bearer") { rest.trim().to_owned() } else { String::new() };
-        return Shown::Token { text, by_browser: false };
-    }
-    let decoded = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    let password = decoded.split_once(':').map_or("", |(_user, password)| password);
-    Shown::Token { text: password.to_owned(), by_browser: true }
+/// The password of what `Basic` shows (RFC 7617), whatever the user is called.
+fn password(credentials: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+    text.split_once(':').map(|(_user, password)| password.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef";
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::builder().header("host", "127.0.0.1:9090");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
+        let request = Request::builder();
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         request.body(()).expect("a request")
     }
 
-    async fn status(rights: &Rights, headers: &[(&str, &str)], door: Door, intent: Intent) -> u16 {
-        let refusal = rights.refuse(&request(headers), door, intent).await;
-        refusal.map_or(200, |refusal| refusal.status().as_u16())
+    /// The statuses, 200 if it is not refused: to probe, to read and to change, on loopback and then over the network.
+    async fn statuses(rights: &Rights, headers: &[(&str, &str)]) -> [u16; 6] {
+        let mut statuses = [200; 6];
+        let asked = [Door::Loopback, Door::Network]
+            .into_iter()
+            .flat_map(|door| [Intent::Probe, Intent::Read, Intent::Change].map(|intent| (door, intent)));
+        for (status, (door, intent)) in statuses.iter_mut().zip(asked) {
+            if let Some(refusal) = rights.refuse(&request(headers), door, intent).await {
+                *status = refusal.status().as_u16();
+                assert_eq!(refusal.headers().contains_key(WWW_AUTHENTICATE), *status == 401);
+                let frame = refusal.into_body().frame().await.expect("a body").expect("a frame");
+                let text = String::from_utf8_lossy(frame.data_ref().expect("text")).into_owned();
+                let names_remedy = text.contains("--admin-token-file") && text.contains("--admin-socket");
+                let is_about_rights = *status == 401 || (*status == 403 && !text.contains("another origin"));
+                assert!(text.lines().count() == 1 && (names_remedy || !is_about_rights), "{text}");
+            }
+        }
+        statuses
+    }
+
+    fn with_token() -> (tempfile::NamedTempFile, Rights) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), TOKEN).expect("written");
+        let token = Some(AdminToken::new(file.path()).expect("a token"));
+        (file, Rights { token })
     }
 
     #[tokio::test]
     async fn who_may_do_what() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), TOKEN).expect("written");
-        let with = Rights { token: Some(AdminToken::new(file.path()).expect("a token")) };
+        let (_file, with) = with_token();
         let bearer = format!("bearer {TOKEN}");
         let [browser, other] = [TOKEN, "wrong"].map(|text| format!("Basic {}", STANDARD.encode(format!("me:{text}"))));
-        let shown = |value| [("authorization", value)];
-        for (headers, statuses) in [
-            // Reading and changing on loopback, reading and changing over the network.
-            (&[][..], [200, 403, 401, 403]),
-            (&shown(bearer.as_str()), [200, 200, 200, 200]),
-            (&shown("Bearer wrong"), [401, 401, 401, 401]),
-            (&shown("Bearer"), [401, 401, 401, 401]),
-            (&shown("Digest x"), [401, 401, 401, 401]),
-            (&shown(browser.as_str()), [200, 403, 200, 403]),
-            (&shown(other.as_str()), [401, 401, 401, 401]),
-            (&[("origin", "http://127.0.0.1:9090"), ("authorization", &bearer)], [200, 200, 200, 200]),
-            (&[("origin", "http://127.0.0.1:9091"), ("authorization", &bearer)], [403, 403, 403, 403]),
-            (&[("origin", "null"), ("authorization", &bearer)], [403, 403, 403, 403]),
+        for (shown, expected) in [
+            ("", [200, 200, 403, 200, 401, 403]),
+            (bearer.as_str(), [200, 200, 200, 200, 200, 200]),
+            ("Bearer wrong", [200, 200, 403, 200, 403, 403]),
+            ("Bearer", [200, 200, 403, 200, 403, 403]),
+            ("Digest x", [200, 200, 403, 200, 403, 403]),
+            (TOKEN, [200, 200, 403, 200, 403, 403]),
+            (&browser, [200, 200, 403, 200, 200, 403]),
+            (&other, [200, 200, 403, 200, 401, 403]),
+            ("Basic x", [200, 200, 403, 200, 401, 403]),
         ] {
-            let mut found = Vec::new();
-            let [read, change] = [Intent::Read, Intent::Change];
-            for (door, intent) in
-                [(Door::Loopback, read), (Door::Loopback, change), (Door::Network, read), (Door::Network, change)]
-            {
-                found.push(status(&with, headers, door, intent).await);
-                assert_eq!(status(&with, headers, Door::Socket, intent).await, 200);
-            }
-            assert_eq!(found, statuses, "{headers:?}");
+            let headers = [("host", "127.0.0.1:9090"), ("authorization", shown)];
+            let headers = if shown.is_empty() { headers.get(..1).unwrap_or_default() } else { &headers };
+            assert_eq!(statuses(&with, headers).await, expected, "{shown}");
         }
+        let twice = [("host", "127.0.0.1:9090"), ("authorization", &bearer), ("authorization", &bearer)];
+        assert_eq!(statuses(&with, &twice).await, [200, 200, 403, 200, 403, 403]);
     }
 
     #[tokio::test]
     async fn without_a_token_nobody_has_it() {
-        let without = Rights::default();
         for headers in [&[][..], &[("authorization", "Bearer 0123456789abcdef")]] {
-            assert_eq!(status(&without, headers, Door::Loopback, Intent::Read).await, 200);
-            assert_eq!(status(&without, headers, Door::Loopback, Intent::Change).await, 403);
-            assert_eq!(status(&without, headers, Door::Network, Intent::Read).await, 401);
+            let headers = [&[("host", "localhost")], headers].concat();
+            assert_eq!(statuses(&Rights::default(), &headers).await, [200, 200, 403, 200, 403, 403]);
+        }
+    }
+
+    /// It needs no token; but pages have no business there, whatever leads them to it.
+    #[tokio::test]
+    async fn the_socket_is_its_owners() {
+        for (headers, allowed) in [
+            (&[][..], true),
+            (&[("host", "localhost")], true),
+            (&[("host", "localhost"), ("authorization", "Bearer wrong")], true),
+            (&[("host", "rebound.example:9090"), ("origin", "http://rebound.example:9090")], false),
+            (&[("host", "localhost:9090"), ("origin", "http://elsewhere.example")], false),
+        ] {
+            for intent in [Intent::Probe, Intent::Read, Intent::Change] {
+                let refusal = Rights::default().refuse(&request(headers), Door::Socket, intent).await;
+                assert_eq!(refusal.is_none(), allowed, "{headers:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn whom_it_is_for() {
+        let (_file, with) = with_token();
+        let bearer = format!("Bearer {TOKEN}");
+        for (host, bare, proven) in [
+            ("localhost:1", [200, 200, 403, 200, 401, 403], [200; 6]),
+            // A page whose name has become an address of loopback has no token, and is not asked for one.
+            ("evil.example", [403, 403, 403, 200, 401, 403], [200; 6]),
+            ("", [400, 400, 400, 200, 400, 400], [400, 400, 400, 200, 400, 400]),
+        ] {
+            let host = [("host", host)];
+            let host = if host[0].1.is_empty() { &[] } else { host.as_slice() };
+            assert_eq!(statuses(&with, host).await, bare, "{host:?}");
+            let shown = [host, &[("authorization", &bearer)]].concat();
+            assert_eq!(statuses(&with, &shown).await, proven, "{host:?}");
+            let foreign = [host, &[("authorization", &bearer), ("origin", "http://other.example")]].concat();
+            assert_eq!(statuses(&with, &foreign).await, [403; 6], "{host:?}");
         }
     }
 }

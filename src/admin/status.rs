@@ -1,5 +1,4 @@
-//! What a process is doing, as JSON: `/api/v1/status`, which the status page draws. It holds no secrets: of URLs it
-//! shows scheme, host, port and path only.
+//! What a process is doing, as JSON: `/api/v1/status`, which the status page draws. It holds no secrets (`scrub.rs`).
 
 mod groups;
 mod trust;
@@ -12,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::{present, scrub::scrub};
+use super::present;
 use crate::channel::storages::Storages;
 use crate::control::{Problem, Resolution, Severity};
 use crate::delivery::Lanes;
@@ -108,7 +107,7 @@ struct Shown<'s> {
     line: Option<usize>,
     object: Option<Named<'s>>,
     field: &'s str,
-    message: String,
+    message: &'s str,
 }
 
 /// An object by its name.
@@ -185,7 +184,7 @@ fn problem(problem: &Problem) -> Shown<'_> {
             name: &object.name,
         }),
         field: &problem.field,
-        message: scrub(&problem.message),
+        message: &problem.message,
     }
 }
 

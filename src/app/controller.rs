@@ -22,8 +22,8 @@ pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<Ex
     let connected = options.cluster().map_err(anyhow::Error::msg)?.connect().await?;
     let settings = settings(&options)?;
     let (readiness, counters) = (Readiness::default(), Arc::new(Counters::default()));
-    let handler = Arc::new(Health { readiness: readiness.clone(), counters: Arc::clone(&counters) });
     let admin = listeners::admin(&options).await?;
+    let handler = Arc::new(Health::new(admin.local_addr()?, readiness.clone(), Arc::clone(&counters)));
     let mut stages = Stage::default();
     let stop = stages.answering_stop.clone();
     stages.answering.spawn("admin", server::serve(admin, None, Limits::default(), handler, stop));

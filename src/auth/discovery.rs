@@ -13,6 +13,7 @@ use url::Url;
 use super::keys::{KeySource, Published};
 use crate::client::ClientCache;
 use crate::model::{Addressable, Discovery, Oidc, Target, TrustBundle};
+use crate::scrub;
 
 /// Where the description of an issuer stands, below its base URL.
 pub(super) const WELL_KNOWN: &str = "/.well-known/openid-configuration";
@@ -90,7 +91,7 @@ impl KeySource for Fetcher {
             // Two documents, and a little for what is between them.
             let limit = TIMEOUT * 3;
             match tokio::time::timeout(limit, self.published(oidc)).await {
-                Ok(published) => published,
+                Ok(published) => published.map_err(scrub::owned),
                 Err(_elapsed) => Err(format!("no answer within {} s", limit.as_secs())),
             }
         }

@@ -5,7 +5,7 @@ use crate::control::meant;
 /// From the fewest lines to the most.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The modules that say something, and the crates beside ours that do.
-const TARGETS: [&str; 38] = [
+const TARGETS: [&str; 39] = [
     "sealpost",
     "sealpost::admin",
     "sealpost::app",
@@ -26,6 +26,7 @@ const TARGETS: [&str; 38] = [
     "sealpost::model",
     "sealpost::relay",
     "sealpost::router",
+    "sealpost::scrub",
     "sealpost::server",
     "sealpost::source",
     "sealpost::supervisor",

@@ -102,8 +102,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", value_parser = value::address)]
     pub https_addr: Option<String>,
 
-    /// Address for the status page, /healthz, /readyz, /metrics and /api/v1 [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of
-    /// the roles ingress and filter 0.0.0.0:9092]
+    /// Address for the status page, /healthz, /readyz, /metrics and /api/v1. On loopback everybody on this machine may
+    /// read all of it, as localhost or by an address of loopback; on any other address all but /healthz, /readyz and
+    /// /metrics needs the token [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of the roles ingress and filter
+    /// 0.0.0.0:9092]
     #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", value_parser = value::address)]
     pub admin_addr: Option<String>,
 

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::cli::AdminOptions;
+use crate::scrub;
 use crate::tls::{self, MinVersion, SystemRoots};
 
 /// A dispatcher that is asked.
@@ -32,7 +33,7 @@ impl Dispatcher {
         let authorization = options.admin_token_file.as_deref().map(bearer).transpose()?;
         let (client, base, place) = match (options.url(), &options.admin_socket) {
             (None, Some(path)) => (client.unix_socket(path.clone()), "http://localhost", path.display().to_string()),
-            (url, _) => (client, url.unwrap_or_default(), url.unwrap_or_default().to_owned()),
+            (url, _) => (client, url.unwrap_or_default(), scrub::url(url.unwrap_or_default()).into_owned()),
         };
         Ok(Self { client: client.build()?, base: base.to_owned(), place, authorization })
     }

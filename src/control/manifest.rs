@@ -153,8 +153,13 @@ pub(crate) fn decode<T: DeserializeOwned>(report: &mut Report<'_>) -> Option<T> 
     }
 }
 
-/// What serde says, with a remedy.
+/// What serde says, with a remedy. A text that stands in the wrong place may be a secret, and is not repeated.
 fn wrong_type(reason: &str) -> String {
+    let shown = ["invalid type: ", "invalid value: "].into_iter().find_map(|what| {
+        let text = reason.strip_prefix(what)?.strip_prefix("string \"")?;
+        Some(format!("{what}string{}", text.get(text.rfind("\", expected ")? + 1..)?))
+    });
+    let reason = shown.as_deref().unwrap_or(reason);
     let scalar = ["boolean", "integer", "floating point", "number"]
         .iter()
         .any(|found| reason.strip_prefix("invalid type: ").is_some_and(|rest| rest.starts_with(found)));

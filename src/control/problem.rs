@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::scrub;
+
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
@@ -45,7 +47,7 @@ pub struct Problem {
     pub object: Option<ObjectName>,
     /// Path of the field, such as `spec.subscriber.CACerts`; empty for the whole object.
     pub field: String,
-    /// What is wrong and what to do.
+    /// What is wrong and what to do, without secrets.
     pub message: String,
 }
 
@@ -58,7 +60,7 @@ impl Problem {
             line,
             object: None,
             field: String::new(),
-            message: message.into(),
+            message: scrub::owned(message.into()),
         }
     }
 

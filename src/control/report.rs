@@ -2,6 +2,7 @@
 
 use super::manifest::Document;
 use super::{ObjectName, Problem, Severity};
+use crate::scrub;
 
 /// Reason of a condition: a field has a wrong value.
 pub(crate) const INVALID: &str = "InvalidConfiguration";
@@ -129,7 +130,7 @@ impl<'d> Report<'d> {
             line: self.document.line(field),
             object: Some(self.object.clone()).filter(|object| !object.kind.is_empty() || !object.name.is_empty()),
             field: field.to_owned(),
-            message,
+            message: scrub::owned(message),
         });
     }
 }

@@ -1,5 +1,6 @@
 //! What is known of a delivery that failed, and how it is told to the dead letter sink or, without one, to the log.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -13,6 +14,7 @@ use crate::channel::Loss;
 use crate::client::TransportError;
 use crate::event::{Event, knative};
 use crate::model::{Addressable, Subscription};
+use crate::scrub;
 use crate::telemetry::series::{Destination, Why};
 
 /// Written where there was no answer (data-plane.md DP-30).
@@ -50,7 +52,7 @@ impl Failure {
             destination: destination.url.text().into(),
             code,
             data,
-            reason: reason.into(),
+            reason: scrub::owned(reason).into(),
             counted: (Destination::Subscriber, why),
             attempts: 0,
             forwarded: None,
@@ -145,9 +147,9 @@ impl Failure {
         }
     }
 
-    /// The destination without its query, which may hold a secret that no log should see.
-    pub(super) fn place(&self) -> &str {
-        self.destination.split('?').next().unwrap_or_default()
+    /// The destination without what no log should see of it.
+    pub(super) fn place(&self) -> Cow<'_, str> {
+        scrub::url(&self.destination)
     }
 
     /// What happened.
@@ -164,7 +166,7 @@ impl Failure {
     pub(super) fn into_loss(self, subscription: &Subscription, end: &str) -> Box<Loss> {
         Box::new(Loss {
             subscription: subscription.key.clone(),
-            destination: self.place().to_owned(),
+            destination: self.place().into_owned(),
             code: self.code,
             attempts: self.attempts,
             reason: format!("{}, and {end}", self.reason),

@@ -62,7 +62,7 @@ impl Lane {
 
     /// Remembers a failed attempt.
     pub(super) fn failed(&self, leg: Leg, failure: &Failure) {
-        self.series.failed(leg.counted(), failure.place(), failure.reason());
+        self.series.failed(leg.counted(), &failure.place(), failure.reason());
     }
 
     /// Notes that the last attempt, which began then, was taken.

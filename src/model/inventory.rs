@@ -3,6 +3,7 @@
 //! An object is kept as it was written and as it is served, which others hold, too; its JSON is made when somebody asks.
 
 mod json;
+mod shown;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{Unsent, of_scheme};
 use crate::model::{Addressable, Scheme, TriggerRelay};
+use crate::scrub;
 use crate::telemetry::series::{Destination, Dropped, End, SubscriptionSeries};
 
 /// One event on its way through the role `filter`.
@@ -46,8 +47,7 @@ impl Call<'_> {
             Ok(answer) => format!("answered {}", answer.status()),
             Err(error) => error.to_string(),
         };
-        let place = to.url.text().split('?').next().unwrap_or_default();
-        self.series.failed(destination, place, &reason);
+        self.series.failed(destination, &scrub::url(to.url.text()), &reason);
     }
 
     /// It is a dead letter, and there is no sink for it.

@@ -8,34 +8,59 @@ use std::path::{Path, PathBuf};
 /// written down.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("event", &[]),
+    ("scrub", &[]),
     ("filter", &["event"]),
-    ("model", &["event", "filter"]),
-    ("telemetry", &["event"]),
+    ("model", &["event", "filter", "scrub"]),
+    ("telemetry", &["event", "scrub"]),
     ("supervisor", &[]),
     ("budget", &[]),
     ("display", &["event"]),
     ("tls", &["model"]),
     ("server", &["budget", "model", "telemetry", "tls"]),
     ("client", &["event", "model", "telemetry", "tls"]),
-    ("auth", &["client", "event", "model", "telemetry"]),
+    ("auth", &["client", "event", "model", "scrub", "telemetry"]),
     ("event_type", &["event", "model", "telemetry"]),
-    ("channel", &["budget", "event", "filter", "model", "telemetry"]),
+    ("channel", &["budget", "event", "filter", "model", "scrub", "telemetry"]),
     ("router", &["auth", "budget", "channel", "event", "event_type", "model", "telemetry"]),
     (
         "delivery",
-        &["auth", "channel", "client", "display", "event", "event_type", "filter", "model", "router", "telemetry"],
+        &[
+            "auth",
+            "channel",
+            "client",
+            "display",
+            "event",
+            "event_type",
+            "filter",
+            "model",
+            "router",
+            "scrub",
+            "telemetry",
+        ],
     ),
-    ("control", &["event", "filter", "model", "telemetry"]),
+    ("control", &["event", "filter", "model", "scrub", "telemetry"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
     ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
     (
         "relay",
-        &["auth", "channel", "client", "event", "event_type", "ingress", "model", "router", "server", "telemetry"],
+        &[
+            "auth",
+            "channel",
+            "client",
+            "event",
+            "event_type",
+            "ingress",
+            "model",
+            "router",
+            "scrub",
+            "server",
+            "telemetry",
+        ],
     ),
-    ("admin", &["channel", "control", "delivery", "model", "server", "supervisor", "telemetry", "tls"]),
+    ("admin", &["channel", "control", "delivery", "model", "scrub", "server", "supervisor", "telemetry", "tls"]),
     ("cli", &["control", "event", "model", "telemetry", "tls"]),
-    ("command", &["channel", "cli", "control", "display", "event", "filter", "model", "server", "tls"]),
+    ("command", &["channel", "cli", "control", "display", "event", "filter", "model", "scrub", "server", "tls"]),
     (
         "app",
         &[
@@ -248,4 +273,57 @@ fn all_files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.map(|entry| entry.expect("a file").path());
     paths.flat_map(|path| if path.is_dir() { all_files(&path) } else { vec![path] }).collect()
+}
+
+/// The names of the tests of a file.
+fn tests_of(text: &str) -> Vec<String> {
+    let is_mark = |line: &str| line == "#[test]" || line.starts_with("#[tokio::test");
+    let mut names = Vec::new();
+    let mut marked = false;
+    for line in text.lines().map(str::trim) {
+        let name = line.split_once("fn ").filter(|_| marked).and_then(|(_, rest)| rest.split_once('('));
+        match name {
+            Some((name, _)) => {
+                names.push(name.to_owned());
+                marked = false;
+            }
+            None => marked |= is_mark(line),
+        }
+    }
+    names
+}
+
+/// What holds a threat is shown by a test that exists, in the module that is named before it.
+#[test]
+fn threats_are_held_by_tests_that_exist() {
+    assert_eq!(tests_of("#[test]\nfn a() {}\nfn b() {}\n#[tokio::test(x)]\n#[y]\nasync fn c() {}"), ["a", "c"]);
+    let page = fs::read_to_string(root().join("docs/THREATS.md")).expect("a page");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.matches('|').count() == 4);
+    let mut shown: Vec<(&str, &str)> = Vec::new();
+    for row in rows.filter(|row| !row.ends_with("| shown by |")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let tests: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "nothing shows it: {row}");
+        shown.extend(tests.into_iter().map(|test| (test, row)));
+    }
+    assert!(shown.len() > 50, "there are threats");
+    let files: Vec<PathBuf> =
+        ["src", "tests/it"].iter().flat_map(|directory| sources(&root().join(directory))).collect();
+    let known: Vec<(String, Vec<String>)> = files
+        .iter()
+        .map(|path| {
+            let text = fs::read_to_string(path).expect("a file");
+            (path.with_extension("").to_string_lossy().into_owned(), tests_of(&text))
+        })
+        .collect();
+    let exists = |test: &str| {
+        test.split_once("::").is_some_and(|(module, name)| {
+            known.iter().any(|(path, names)| {
+                path.split('/').any(|part| part == module) && names.iter().any(|known| known == name)
+            })
+        })
+    };
+    let missing: Vec<String> =
+        shown.iter().filter(|(test, _)| !exists(test)).map(|(test, row)| format!("{test} in {row}")).collect();
+    assert!(missing.is_empty(), "docs/THREATS.md names tests that are not there:\n{}", missing.join("\n"));
 }

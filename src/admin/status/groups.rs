@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::trust::{Destination, Trusted};
-use super::{View, present, rfc3339, scrub};
+use super::{View, present, rfc3339};
 use crate::channel::trouble::TroubleReport;
 use crate::channel::{ChannelBackend, counted};
 use crate::control::Resolution;
@@ -14,6 +14,7 @@ use crate::model::{
     Acknowledge, Channel, ChannelKey, ChannelKind, Condition, Object, ObjectKind, Storage, Subscription,
     SubscriptionKey, SubscriptionKind,
 };
+use crate::scrub;
 use crate::telemetry::series::{Arrival, End, LastError, SubscriptionSeries};
 
 /// A channel or broker.
@@ -234,7 +235,7 @@ impl Last {
 impl From<LastError> for Failed {
     fn from(error: LastError) -> Self {
         let LastError { at, leg, destination, reason } = error;
-        Self { time: rfc3339(at.into()), leg, destination: scrub(&destination), reason: scrub(&reason) }
+        Self { time: rfc3339(at.into()), leg, destination: destination.into(), reason: reason.into() }
     }
 }
 
@@ -262,7 +263,7 @@ fn tell_ready(ready: &mut Option<Ready>, object: &Object) {
 fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
     let group = &mut draft.group;
     group.kind = object.written_kind().unwrap_or(group.kind);
-    group.url = object.url().map(scrub);
+    group.url = object.url().map(|url| scrub::url(url).into_owned());
     tell_ready(&mut group.ready, object);
 }
 
@@ -324,7 +325,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
 
 impl From<Condition<'_>> for Ready {
     fn from(Condition { status, reason, message, .. }: Condition<'_>) -> Self {
-        let part = |text: Option<&str>| scrub(text.unwrap_or_default());
-        Self { status: scrub(status), reason: part(reason), message: part(message) }
+        let part = |text: Option<&str>| scrub::text(text.unwrap_or_default()).into_owned();
+        Self { status: status.to_owned(), reason: part(reason), message: part(message) }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{at, scrub};
+use super::at;
 use crate::control::Resolution;
 use crate::model::{Addressable, Certificate, Target, TrustBundle};
+use crate::scrub;
 use crate::tls::server::ServerIdentity;
 
 /// How events get to a destination, and what protects them on the way.
@@ -87,7 +88,7 @@ impl<'s> Trusted<'s> {
     pub(super) fn destination(&mut self, to: &'s Addressable) -> Destination {
         let (lock, ends) = self.lock(to);
         Destination {
-            url: scrub(to.url.as_str()),
+            url: scrub::url(to.url.as_str()).into_owned(),
             lock,
             token: to.audience.is_some(),
             first_not_after: ends.map(|(first, _)| at(first)),

@@ -17,6 +17,7 @@ use crate::channel::Loss;
 use crate::event::{
     self, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
 };
+use crate::scrub;
 
 const PREFIX: &str = "cloudEvents_";
 /// Prefixes of others, in lower case; the last one is none at all.
@@ -195,7 +196,7 @@ pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Lo
 /// Why a message was parked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Remark {
-    /// In words.
+    /// In words, without secrets.
     pub(super) reason: String,
     /// The last status, if it was tried.
     pub(super) status: Option<i64>,
@@ -214,8 +215,9 @@ pub(super) fn remark(properties: &BasicProperties) -> Remark {
         Some(AMQPValue::LongUInt(value)) => Some(i64::from(*value)),
         _ => None,
     };
+    let reason = headers.get(REASON).and_then(value_of).map(|(text, _)| text);
     Remark {
-        reason: headers.get(REASON).and_then(value_of).map(|(text, _)| text).unwrap_or_default(),
+        reason: scrub::owned(reason.unwrap_or_default()),
         status: number(STATUS),
         attempts: number(ATTEMPTS),
         parked_at: match headers.get(PARKED_AT) {
@@ -378,6 +380,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Also of one that an older version has parked, which wrote whole URLs.
+    #[test]
+    fn why_it_was_parked_is_told_without_secrets() {
+        let reason =
+            "answered 500 at https://me:secret@sink.example/a?code=secret#secret, and there is no dead letter sink";
+        let told = remark(&parked(BasicProperties::default(), reason, None)).reason;
+        assert_eq!(told, "answered 500 at https://sink.example/a, and there is no dead letter sink");
+    }
 
     fn any_event() -> impl Strategy<Value = Event> {
         let value = prop_oneof![

@@ -10,11 +10,10 @@ use crate::control::manifest::duck;
 use crate::control::report::Report;
 use crate::control::{Settings, yaml};
 use crate::model::Storage;
+use crate::model::annotation::BACKEND;
 
 /// The ConfigMap.
 pub(crate) const CONFIG_IMC_BACKEND: &str = "config-imc-backend";
-/// On a channel; on a Broker it is copied to the Broker's channel, since its key begins so (5.6).
-pub(super) const ANNOTATION: &str = "messaging.knative.dev/backend";
 const DEFAULT: &str = "default-backend";
 const NAMESPACES: &str = "namespaces";
 const VALUES: &str = "is no backend: write memory or rabbitmq";
@@ -92,11 +91,11 @@ fn namespaces(text: &str, report: &mut Report<'_>) -> Option<BTreeMap<String, Ch
 
 /// What a channel's annotation asks for; `None` without one.
 pub(super) fn annotated(document: &Document, report: &mut Report<'_>) -> Option<Choice> {
-    let text = document.text(&["metadata", "annotations", ANNOTATION])?;
+    let text = document.text(&["metadata", "annotations", BACKEND])?;
     let chosen = read(text);
     if chosen.is_none() {
         let message = format!("{text:?} {VALUES}; until then the channel stays where it is");
-        report.warning(&format!("metadata.annotations.{ANNOTATION}"), message);
+        report.warning(&format!("metadata.annotations.{BACKEND}"), message);
     }
     Some(chosen)
 }

@@ -13,9 +13,9 @@ use crate::control::manifest::duck::{self, Metadata};
 use crate::control::manifest::eventing::Broker;
 use crate::control::manifest::messaging::{Channel, ChannelTemplate};
 use crate::control::report::Report;
+use crate::model::annotation::BROKER_CLASS;
 use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, Storage};
 
-const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
 /// The class that is served under upstream's name, and the one of our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";

@@ -5,13 +5,11 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck::Metadata;
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings, Severity};
+use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
 use crate::model::{Acknowledge, HttpVersions, Order, TransportEncryption};
 
 pub(super) const CONFIG_FEATURES: &str = "config-features";
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
-const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
-const HTTP_VERSION: &str = "sealpost.dev/http-version";
-const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
 
 /// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
 ///

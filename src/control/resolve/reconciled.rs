@@ -27,13 +27,12 @@ use crate::control::manifest::{self, Document};
 use crate::control::report::Report;
 use crate::control::settings::{Objects, Scope};
 use crate::control::{Channels, ObjectName, Problem, Rabbitmq, Settings};
+use crate::model::annotation::{BACKEND, SCOPE};
 use crate::model::{
     Addressable, Channel, ChannelKey, ChannelKind, Fingerprint, Inventory, Object, RoutingTable, Storage, Subscription,
     TransportEncryption,
 };
 
-/// Which dispatcher serves the channel.
-const SCOPE: &str = "eventing.knative.dev/scope";
 /// Host names that a channel is known by, at most: the present one and those that senders may still hold.
 const MAX_HOSTS: usize = 8;
 
@@ -278,7 +277,7 @@ fn storage(configured: Choice, before: Option<&Form>, settings: &Settings, repor
     let wanted = annotated.unwrap_or(configured);
     let storage = wanted.or_else(|| before.map(|form| form.channel.storage)).unwrap_or_default();
     if storage == Storage::Rabbitmq && settings.rabbitmq == Rabbitmq::Missing {
-        let by_annotation = format!("metadata.annotations.{}", backends::ANNOTATION);
+        let by_annotation = format!("metadata.annotations.{}", BACKEND);
         let field = if annotated.is_some() && by_kind.is_none() { by_annotation } else { String::new() };
         let remedy = "give the process SEALPOST_RABBITMQ_URI, or choose memory";
         report.error(&field, format!("is to be kept on RabbitMQ, and there is none: {remedy}"));

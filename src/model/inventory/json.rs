@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, ObjectTrouble, Subscriber};
-use crate::model::addressable::shown;
-use crate::model::{Addressable, Subscription, Target};
+use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, ObjectTrouble, Subscriber, shown};
+use crate::model::{Addressable, Subscription, Target, addressable};
+use crate::scrub;
 
 impl Object {
-    /// The whole object: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As written, but for its metadata, of which only
-    /// what is about it is shown, and its status.
+    /// The whole object: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As written, but for its status, for whatever may
+    /// be a secret, and for fields that an object of its kind does not have.
     #[must_use]
     pub fn json(&self) -> String {
         self.json_in(None)
@@ -17,12 +17,12 @@ impl Object {
     /// The same of an object that may be in trouble now; what is wrong with the object itself goes before that.
     #[must_use]
     pub fn json_in(&self, trouble: Option<&ObjectTrouble<'_>>) -> String {
-        let written = |key: &str| self.written.get(key).cloned();
+        let written = |key: &str| self.written.get(key).filter(|value| value.is_string()).cloned();
         let mut object = Map::new();
         insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
         insert(&mut object, "kind", written("kind").unwrap_or_default());
         insert(&mut object, "metadata", self.metadata());
-        insert(&mut object, "spec", written("spec").unwrap_or_else(|| json!({})));
+        insert(&mut object, "spec", shown::spec(self.kind, self.written.get("spec")));
         insert(&mut object, "status", self.status(trouble));
         Value::Object(object).to_string()
     }
@@ -31,12 +31,7 @@ impl Object {
         let mut metadata = Map::new();
         insert(&mut metadata, "name", self.name.as_str().into());
         insert(&mut metadata, "namespace", self.namespace.as_str().into());
-        let written = self.written.get("metadata");
-        for key in ["uid", "labels", "annotations"] {
-            if let Some(value) = written.and_then(|metadata| metadata.get(key)) {
-                insert(&mut metadata, key, value.clone());
-            }
-        }
+        metadata.extend(self.written.get("metadata").map(shown::metadata).unwrap_or_default());
         Value::Object(metadata)
     }
 
@@ -61,11 +56,7 @@ impl Object {
     }
 
     fn describe_reconciled(&self, status: &mut Map<String, Value>) {
-        for field in ["address", "addresses"] {
-            if let Some(written) = self.written.get("status").and_then(|status| status.get(field)) {
-                insert(status, field, written.clone());
-            }
-        }
+        status.extend(self.written.get("status").map(shown::addresses).unwrap_or_default());
     }
 
     /// Shown with the CACerts that are written, or those of an address of our own.
@@ -91,6 +82,8 @@ impl Conditions {
         let ready = trouble.filter(|_| self.unready.is_none()).map_or_else(|| self.ready(), ObjectTrouble::ready);
         let status = if self.served { "True" } else { "Unknown" };
         let part = |ty: &&'static str| Condition { ty, status, reason: None, message: None };
+        let message = ready.message.map(scrub::text);
+        let ready = Condition { message: message.as_deref(), ..ready };
         let mut conditions: Vec<_> = self.parts.iter().map(part).chain([ready]).collect();
         conditions.sort_by_key(|condition| condition.ty);
         json!(conditions)
@@ -129,7 +122,7 @@ impl Subscriber {
         };
         if let (Some(trouble), Value::Object(subscriber)) = (trouble, &mut subscriber) {
             insert(subscriber, "ready", "False".into());
-            insert(subscriber, "message", trouble.message.into());
+            insert(subscriber, "message", scrub::text(trouble.message).into());
         }
         subscriber
     }
@@ -161,10 +154,10 @@ fn destination(
     let Some(destination) = destination else {
         return;
     };
-    insert(status, &format!("{prefix}Uri"), shown(&destination.url).into());
+    insert(status, &format!("{prefix}Uri"), scrub::url(addressable::shown(&destination.url)).into());
     let own = own.filter(|_| matches!(destination.target, Target::Local(_)));
     if let Some(ca_certs) = written.or(own) {
-        insert(status, &format!("{prefix}CACerts"), ca_certs.into());
+        insert(status, &format!("{prefix}CACerts"), scrub::certificates(ca_certs).into());
     }
     if let Some(audience) = &destination.audience {
         insert(status, &format!("{prefix}Audience"), audience.as_str().into());

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use crate::scrub;
+
 /// Bytes of a text that are kept of an error.
 const MAX_TEXT: usize = 300;
 
@@ -13,9 +15,9 @@ pub struct LastError {
     pub at: SystemTime,
     /// Which of the subscription's destinations failed: `subscriber`, `reply` or `dead letter sink`.
     pub leg: &'static str,
-    /// Where, without query; its first 300 bytes.
+    /// Where, without secrets; its first 300 bytes.
     pub destination: Box<str>,
-    /// What happened; its first 300 bytes.
+    /// What happened, without secrets; its first 300 bytes.
     pub reason: Box<str>,
 }
 
@@ -25,7 +27,8 @@ pub(super) struct Newest(Mutex<Option<LastError>>);
 
 impl Newest {
     pub(super) fn keep(&self, leg: &'static str, destination: &str, reason: &str) {
-        let (destination, reason) = (start(destination).into(), start(reason).into());
+        let (destination, reason) = (scrub::text(destination), scrub::text(reason));
+        let (destination, reason) = (start(&destination).into(), start(&reason).into());
         let error = LastError { at: SystemTime::now(), leg, destination, reason };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }

@@ -112,8 +112,8 @@ fn disruption_budgets_let_nodes_be_drained() {
     }
 }
 
-/// Every port that a pod offers is open, probes' too (control-plane.md 1.8), from anywhere; no other is. Nothing is said of
-/// what goes out.
+/// The ports for events are open from anywhere, the admin port from where Prometheus is; no other is. Nothing is said of what
+/// goes out. Probes come from the pod's own node, which is always let through (control-plane.md 1.8).
 #[test]
 fn network_policies_open_what_is_served() {
     let policies = named("kubernetes/policies", "NetworkPolicy");
@@ -121,19 +121,19 @@ fn network_policies_open_what_is_served() {
     for policy in policies {
         let deployment = deployments().into_iter().find(|one| one.name() == policy.name()).expect("a Deployment");
         let container = container(&deployment.value);
-        let ports: Vec<Value> = list(&container["ports"])
-            .iter()
-            .map(|port| json!({"port": port["containerPort"], "protocol": "TCP"}))
-            .collect();
-        for probe in
-            ["startupProbe", "readinessProbe", "livenessProbe"].iter().filter(|probe| container[**probe].is_object())
-        {
-            let port = json!({"port": container[probe]["httpGet"]["port"], "protocol": "TCP"});
-            assert!(ports.contains(&port), "{}", policy.what());
-        }
+        let offered = list(&container["ports"]).iter().cloned();
+        let (admin, events): (Vec<Value>, Vec<Value>) = offered.partition(|port| port["name"] == "metrics");
+        let open = |ports: &[Value]| -> Vec<Value> {
+            ports.iter().map(|port| json!({"port": port["containerPort"], "protocol": "TCP"})).collect()
+        };
+        assert_eq!(admin.len(), 1, "{}", policy.what());
+        let scrapers = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+        let from_anywhere = Some(json!({"ports": open(&events)})).filter(|_| !events.is_empty());
+        let from_prometheus = json!({"from": scrapers, "ports": open(&admin)});
+        let ingress: Vec<Value> = from_anywhere.into_iter().chain([from_prometheus]).collect();
         let spec = &policy.value["spec"];
         assert_eq!(spec["podSelector"], deployment.value["spec"]["selector"], "{}", policy.what());
         assert_eq!(texts(&spec["policyTypes"]), ["Ingress"], "{}", policy.what());
-        assert_eq!(spec["ingress"], json!([{"ports": ports}]), "{}", policy.what());
+        assert_eq!(spec["ingress"], json!(ingress), "{}", policy.what());
     }
 }

@@ -150,7 +150,10 @@ async fn a_running_process_is_asked() {
         }
         assert_eq!(refused.stderr.lines().count(), 1);
         let wrong = by_wrong.run(arguments).await;
-        assert!(wrong.code == Some(1) && wrong.stderr.contains("401"), "{wrong:?}");
+        assert_eq!((wrong.code, wrong.stderr.lines().count()), (Some(1), 1), "{wrong:?}");
+        for part in ["403", "--admin-token-file", "--admin-socket"] {
+            assert!(wrong.stderr.contains(part), "{}", wrong.stderr);
+        }
     }
     let asked = by_token.answering(&["drop", &name], "n\n").await;
     assert!(asked.code == Some(1) && asked.stdout.contains("Drop up to 50"), "{asked:?}");
@@ -213,12 +216,12 @@ async fn the_admin_api() {
     };
     let (bearer, path) = (format!("Bearer {TOKEN}"), || format!("/{namespace}/a/drop?olderThan=P3000D"));
     assert_eq!(post(path(), &[]).await, 403);
-    assert_eq!(post(path(), &[("authorization", "Bearer x")]).await, 401);
+    assert_eq!(post(path(), &[("authorization", "Bearer x")]).await, 403);
     assert_eq!(post(path(), &[("authorization", &bearer), ("origin", "http://evil.example")]).await, 403);
     assert_eq!(post(path(), &[("authorization", &bearer)]).await, 200);
     assert_eq!(post(format!("/{namespace}/a"), &[("authorization", &bearer)]).await, 405);
     std::fs::write(dispatcher.path("token"), "another-token-of-operators").expect("written");
-    assert_eq!(post(path(), &[("authorization", &bearer)]).await, 401, "it is read again");
+    assert_eq!(post(path(), &[("authorization", &bearer)]).await, 403, "it is read again");
 }
 
 /// What cannot be done is an error with its reason, not a count of nothing.

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::{BROKEN, Scene, is_settled, recovering, thousand, until};
-use crate::support::SOON;
 use crate::support::chromium::Browser;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::subscriber::Subscriber;
+use crate::support::{SOON, channel};
 
 /// The text of a row's cell, counted from 0.
 fn cell(row: &str, cell: usize) -> String {
@@ -264,5 +264,28 @@ async fn a_thousand_subscriptions() {
     browser.evaluate(ASK).await;
     browser.until("document.getElementById('stale').textContent.startsWith('sealpost does not answer')").await;
     assert_eq!(browser.evaluate("document.querySelectorAll('tr.row').length").await, 1000, "the last figures stay");
+    browser.close().await;
+}
+
+/// Elsewhere than on loopback the browser asks for the token, once, and shows it with each request of the page; the token
+/// is in no URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_with_a_password() {
+    const TOKEN: &str = "a-token-of-operators";
+    let builder = Dispatcher::of(&channel(&[])).file("token", TOKEN);
+    let token = builder.path("token");
+    let builder = builder.arg("--admin-token-file").arg(token.to_str().expect("a path"));
+    let dispatcher = builder.admin("0.0.0.0:0").start().await;
+    let origin = format!("http://127.0.0.1:{}/", dispatcher.admin.port());
+    let mut browser = Browser::start(1200, 800).await;
+    browser.types(TOKEN).await;
+    browser.open(&origin).await;
+    browser.until("document.querySelectorAll('tbody').length === 1").await;
+    browser.until("document.getElementById('ready').innerText.includes('Ready')").await;
+    assert_eq!(browser.was_asked(), 1, "the browser remembers it");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    let requests = browser.requests();
+    assert!(requests.contains(&format!("{origin}api/v1/status")), "{requests:?}");
+    assert!(requests.iter().all(|url| !url.contains(TOKEN)), "{requests:?}");
     browser.close().await;
 }

@@ -26,6 +26,8 @@ pub(crate) struct Browser {
     session: Option<String>,
     sent: u64,
     events: Vec<Value>,
+    /// What it types when it is asked for a password.
+    password: Option<String>,
     _profile: TempDir,
 }
 
@@ -38,8 +40,9 @@ impl Browser {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("a shell");
         let (commands, answers) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-        let (answers, events) = (BufReader::new(answers), Vec::new());
-        let mut browser = Self { child, commands, answers, session: None, sent: 0, events, _profile: profile };
+        let (answers, events, password) = (BufReader::new(answers), Vec::new(), None);
+        let mut browser =
+            Self { child, commands, answers, session: None, sent: 0, events, password, _profile: profile };
         let page = browser.call("Target.createTarget", json!({"url": "about:blank"})).await;
         let attach = json!({"targetId": page["targetId"], "flatten": true});
         let attached = browser.call("Target.attachToTarget", attach).await;
@@ -59,19 +62,52 @@ impl Browser {
 
     /// Sends a command and waits for its result.
     pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params).await;
+        loop {
+            let message = self.next().await;
+            if message["id"] == id {
+                assert!(message["error"].is_null(), "{method}: {message}");
+                return message["result"].clone();
+            }
+            self.attend(&message).await;
+            self.events.push(message);
+        }
+    }
+
+    async fn send(&mut self, method: &str, params: Value) -> u64 {
         self.sent += 1;
         let mut command = json!({"id": self.sent, "method": method, "params": params});
         if let Some(session) = &self.session {
             command["sessionId"] = json!(session);
         }
         self.commands.write_all(format!("{command}\0").as_bytes()).await.expect("Chromium listens");
-        loop {
-            let message = self.next().await;
-            if message["id"] == self.sent {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+        self.sent
+    }
+
+    /// From now on, types this password whenever it is asked for one.
+    pub(crate) async fn types(&mut self, password: &str) {
+        self.password = Some(password.to_owned());
+        self.call("Fetch.enable", json!({"handleAuthRequests": true})).await;
+    }
+
+    /// How often it was asked for a password.
+    pub(crate) fn was_asked(&self) -> usize {
+        self.events.iter().filter(|event| event["method"] == "Fetch.authRequired").count()
+    }
+
+    /// Does with a request what somebody in front of the browser would.
+    async fn attend(&mut self, message: &Value) {
+        let request = &message["params"]["requestId"];
+        match (message["method"].as_str(), &self.password) {
+            (Some("Fetch.requestPaused"), _) => {
+                self.send("Fetch.continueRequest", json!({"requestId": request})).await;
             }
-            self.events.push(message);
+            (Some("Fetch.authRequired"), Some(password)) => {
+                let typed = json!({"response": "ProvideCredentials", "username": "me", "password": password});
+                let answer = json!({"requestId": request, "authChallengeResponse": typed});
+                self.send("Fetch.continueWithAuth", answer).await;
+            }
+            _ => {}
         }
     }
 

@@ -27,6 +27,7 @@ use super::pki::Identity;
 pub(crate) struct Received {
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     /// Of HTTP/2, where it stands for the header `Host`.
     pub(crate) authority: Option<String>,
     pub(crate) headers: HeaderMap,
@@ -225,6 +226,7 @@ async fn answer(
         let request = Received {
             method: parts.method,
             path: parts.uri.path().to_owned(),
+            query: parts.uri.query().map(str::to_owned),
             authority: parts.uri.authority().map(ToString::to_string),
             headers: parts.headers,
             body,

@@ -13,9 +13,7 @@ use super::sink;
 use crate::control::kind::Kind;
 use crate::control::kubernetes::tell::parameters;
 use crate::control::kubernetes::watched::resource;
-
-/// By this annotation Knative knows the form of `spec.subscribers` (11.8).
-const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
+use crate::model::annotation::SUBSCRIBABLE;
 
 /// Does all of it.
 ///

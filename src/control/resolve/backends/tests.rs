@@ -18,7 +18,7 @@ fn config(data: &Value) -> Value {
 }
 
 fn channel(namespace: &str, annotation: Option<&str>) -> Value {
-    let annotations = annotation.map(|text| json!({ANNOTATION: text}));
+    let annotations = annotation.map(|text| json!({BACKEND: text}));
     json!({"apiVersion": "messaging.knative.dev/v1", "kind": "InMemoryChannel",
         "metadata": {"namespace": namespace, "name": "a", "uid": namespace, "annotations": annotations}})
 }

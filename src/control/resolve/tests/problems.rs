@@ -70,7 +70,7 @@ fn of_delivery_specs() {
         ),
         (
             delivery("retry: '3'"),
-            "10: Trigger default/t: spec.delivery.retry: invalid type: string \"3\", expected i64; write a whole number \
+            "10: Trigger default/t: spec.delivery.retry: invalid type: string, expected i64; write a whole number \
              without quotes",
         ),
         (

@@ -1,0 +1,214 @@
+//! What is shown of what somebody has written: the fields that an object of its kind has in Knative, and of their texts
+//! what is no secret. What has no place in the tables below is left out, whatever it is.
+
+use serde_json::{Map, Value};
+
+use super::ObjectKind;
+use crate::model::annotation;
+use crate::scrub;
+use Shape::{Any, Certificates, List, Object, Plain};
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// A text, a number or a truth value.
+    Plain,
+    /// A number.
+    Number,
+    /// A URL, or a reference that is resolved against one.
+    Url,
+    /// Certificates in PEM.
+    Certificates,
+    /// An object of these fields.
+    Object(Fields),
+    /// A list of objects of these fields.
+    List(Fields),
+    /// Whatever it is, with its texts as [`Shape::Plain`].
+    Any,
+}
+
+type Fields = &'static [(&'static str, Shape)];
+
+const REFERENCE: Fields = &[
+    ("apiVersion", Plain),
+    ("kind", Plain),
+    ("name", Plain),
+    ("namespace", Plain),
+    ("address", Plain),
+    ("group", Plain),
+];
+const DESTINATION: Fields =
+    &[("ref", Object(REFERENCE)), ("uri", Shape::Url), ("CACerts", Certificates), ("audience", Plain)];
+const DELIVERY: Fields = &[
+    ("deadLetterSink", Object(DESTINATION)),
+    ("retry", Shape::Number),
+    ("backoffPolicy", Plain),
+    ("backoffDelay", Plain),
+    ("backoffMax", Plain),
+    ("timeout", Plain),
+    ("retryAfterMax", Plain),
+    ("format", Plain),
+];
+const SUBSCRIBER: Fields = &[
+    ("name", Plain),
+    ("uid", Plain),
+    ("generation", Shape::Number),
+    ("namespace", Plain),
+    ("subscriberUri", Shape::Url),
+    ("subscriberCACerts", Certificates),
+    ("subscriberAudience", Plain),
+    ("replyUri", Shape::Url),
+    ("replyCACerts", Certificates),
+    ("replyAudience", Plain),
+    ("delivery", Object(DELIVERY)),
+    ("auth", Object(&[("serviceAccountName", Plain)])),
+];
+const TEMPLATE: Fields = &[("apiVersion", Plain), ("kind", Plain), ("spec", Object(&[("delivery", Object(DELIVERY))]))];
+const CHANNEL: Fields =
+    &[("channelTemplate", Object(TEMPLATE)), ("delivery", Object(DELIVERY)), ("subscribers", List(SUBSCRIBER))];
+const BROKER: Fields = &[("config", Object(REFERENCE)), ("delivery", Object(DELIVERY))];
+const TRIGGER: Fields = &[
+    ("broker", Plain),
+    ("brokerRef", Object(REFERENCE)),
+    ("filter", Any),
+    ("filters", Any),
+    ("subscriber", Object(DESTINATION)),
+    ("delivery", Object(DELIVERY)),
+];
+const SUBSCRIPTION: Fields = &[
+    ("channel", Object(REFERENCE)),
+    ("subscriber", Object(DESTINATION)),
+    ("reply", Object(DESTINATION)),
+    ("delivery", Object(DELIVERY)),
+];
+const ADDRESS: Fields = &[("name", Plain), ("url", Shape::Url), ("CACerts", Certificates), ("audience", Plain)];
+const STATUS: Fields = &[("address", Object(ADDRESS)), ("addresses", List(ADDRESS))];
+
+/// The labels that are shown: those that Kubernetes recommends, and those by which Knative finds objects.
+const LABELS: [&str; 8] = [
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/version",
+    "app.kubernetes.io/component",
+    "app.kubernetes.io/part-of",
+    "app.kubernetes.io/managed-by",
+    "eventing.knative.dev/broker",
+    "messaging.knative.dev/role",
+];
+
+/// A spec as it is shown; an empty one, if there is none.
+pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
+    let fields = match kind {
+        ObjectKind::Channel => CHANNEL,
+        ObjectKind::Broker => BROKER,
+        ObjectKind::Trigger => TRIGGER,
+        ObjectKind::Subscription => SUBSCRIPTION,
+    };
+    written.and_then(|written| show(Object(fields), written)).unwrap_or_else(|| Map::new().into())
+}
+
+/// The addresses of a written status as they are shown.
+pub(super) fn addresses(status: &Value) -> Map<String, Value> {
+    fields(STATUS, status.as_object())
+}
+
+/// Uid, labels and annotations of written metadata as they are shown.
+pub(super) fn metadata(written: &Value) -> Map<String, Value> {
+    let mut shown = fields(&[("uid", Plain)], written.as_object());
+    for (key, names) in [("labels", LABELS.as_slice()), ("annotations", annotation::READ.as_slice())] {
+        let Some(texts) = written.get(key).and_then(Value::as_object) else { continue };
+        let named = names.iter().filter_map(|name| Some(((*name).to_owned(), show(Plain, texts.get(*name)?)?)));
+        let named: Map<String, Value> = named.collect();
+        if !named.is_empty() {
+            shown.insert(key.to_owned(), named.into());
+        }
+    }
+    shown
+}
+
+/// What is shown of a value; `None` of one that does not have this shape.
+fn show(shape: Shape, written: &Value) -> Option<Value> {
+    match (shape, written) {
+        (_, Value::Null) | (Plain | Any | Shape::Number, Value::Number(_)) | (Plain | Any, Value::Bool(_)) => {
+            Some(written.clone())
+        }
+        (Plain | Any, Value::String(text)) => Some(scrub::text(text).into()),
+        (Shape::Url, Value::String(url)) => Some(scrub::url(url).into()),
+        (Certificates, Value::String(pem)) => Some(scrub::certificates(pem).into()),
+        (Object(names), Value::Object(object)) => Some(fields(names, Some(object)).into()),
+        (List(names), Value::Array(list)) => {
+            Some(list.iter().map(|each| Value::from(fields(names, each.as_object()))).collect())
+        }
+        (Any, Value::Array(list)) => Some(list.iter().filter_map(|each| show(Any, each)).collect()),
+        (Any, Value::Object(object)) => {
+            let shown = object.iter().filter_map(|(key, value)| Some((key.clone(), show(Any, value)?)));
+            Some(shown.collect::<Map<_, _>>().into())
+        }
+        _ => None,
+    }
+}
+
+/// The fields of an object that have these names, in its own order.
+fn fields(names: Fields, written: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let written = written.into_iter().flatten();
+    let shown = written.filter_map(|(key, value)| {
+        let (_, shape) = names.iter().find(|(name, _)| name == key)?;
+        Some((key.clone(), show(*shape, value)?))
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_has_a_place_is_shown_without_secrets() {
+        let certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        let key = "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n";
+        let written = json!({
+            "broker": "b", "password": "SECRET", "ceOverrides": {"extensions": {"token": "SECRET"}},
+            "filter": {"attributes": {"type": "t", "source": "https://SECRET@h/?SECRET"}},
+            "filters": [{"any": [{"exact": {"type": "t"}}]}],
+            "subscriber": {"uri": "https://h/p?code=SECRET", "CACerts": format!("{key}{certificate}"), "token": "SECRET"},
+            "delivery": {
+                "retry": 3, "timeout": {"value": "SECRET"}, "headers": {"authorization": "SECRET"},
+                "deadLetterSink": {"ref": {"kind": "Service", "name": "s", "token": "SECRET"}, "uri": null},
+            },
+        });
+        let shown = json!({
+            "broker": "b",
+            "filter": {"attributes": {"type": "t", "source": "https://h/"}},
+            "filters": [{"any": [{"exact": {"type": "t"}}]}],
+            "subscriber": {"uri": "https://h/p", "CACerts": certificate},
+            "delivery": {"retry": 3, "deadLetterSink": {"ref": {"kind": "Service", "name": "s"}, "uri": null}},
+        });
+        assert_eq!(spec(ObjectKind::Trigger, Some(&written)), shown);
+        for wrong in [json!("SECRET"), json!(["SECRET"]), Value::Null] {
+            let shown = spec(ObjectKind::Broker, Some(&wrong));
+            assert!(!shown.to_string().contains("SECRET"), "{shown}");
+        }
+        assert_eq!(spec(ObjectKind::Channel, None), json!({}));
+    }
+
+    #[test]
+    fn metadata_is_what_means_something_here() {
+        let written = json!({
+            "name": "n", "uid": "u", "generation": 1, "managedFields": [{"manager": "SECRET"}],
+            "labels": {"app.kubernetes.io/name": "n", "token": "SECRET"},
+            "annotations": {
+                annotation::DELIVERY_ORDER: "ordered",
+                "kubectl.kubernetes.io/last-applied-configuration": "{\"SECRET\": 1}",
+                "example.com/token": "SECRET",
+            },
+        });
+        let shown = json!({
+            "uid": "u", "labels": {"app.kubernetes.io/name": "n"},
+            "annotations": {annotation::DELIVERY_ORDER: "ordered"},
+        });
+        assert_eq!(Value::from(metadata(&written)), shown);
+        assert_eq!(Value::from(metadata(&json!({"annotations": {"a": "b"}, "labels": null}))), json!({}));
+    }
+}
