@@ -4,7 +4,7 @@
 #[path = "../../../src/channel/rabbitmq/tests"]
 mod tests {
     mod fake;
-    pub(crate) use fake::FakeServer;
+    pub(crate) use fake::{FakeServer, Settings, Version};
 }
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind, ExchangeKind};
 
-use self::tests::FakeServer;
+use self::tests::{FakeServer, Settings, Version};
 use crate::support::rabbitmq::{namespace, shared};
 
 /// How long nothing comes, where nothing is to come.
@@ -341,7 +341,9 @@ impl Script {
 
 #[tokio::test]
 async fn the_server_of_the_unit_tests_is_like_rabbitmq() {
-    let (server, prefix) = (FakeServer::start().await, namespace());
+    let is_four = std::env::var("SEALPOST_TEST_RABBITMQ_VERSION").is_ok_and(|version| version == "4");
+    let version = if is_four { Version::Four } else { Version::Three };
+    let (server, prefix) = (FakeServer::start_with(Settings { version, ..Settings::default() }).await, namespace());
     let (here, there) = (Script::run(&server.uri(), &prefix).await, Script::run(&shared(), &prefix).await);
     for (here, there) in here.iter().zip(&there) {
         let is_same = here == there;
