@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::admin::Dispatcher;
 use super::print;
 use crate::cli::{GetOptions, Output, Resource};
+use crate::wire_text::{self, WireText};
 
 /// Asks the dispatcher and prints its answer.
 ///
@@ -46,7 +47,7 @@ fn render(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result<String>
     };
     match options.output {
         Output::Yaml => Ok(serde_saphyr::to_string(&whole)?),
-        Output::Json | Output::Table => Ok(serde_json::to_string_pretty(&whole)? + "\n"),
+        Output::Json | Output::Table => Ok(wire_text::visible(&serde_json::to_string_pretty(&whole)?) + "\n"),
     }
 }
 
@@ -85,11 +86,11 @@ fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
 /// The value at a pointer, or of the `Ready` condition where the pointer is a plain name.
 fn cell(item: &Value, pointer: &str) -> String {
     if pointer.starts_with('/') {
-        return super::printable(text(item, pointer));
+        return WireText::of(text(item, pointer)).into();
     }
     let conditions = item.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let ready = conditions.into_iter().find(|condition| text(condition, "/type") == "Ready");
-    super::printable(ready.map_or("", |ready| text(ready, &format!("/{pointer}"))))
+    WireText::of(ready.map_or("", |ready| text(ready, &format!("/{pointer}")))).into()
 }
 
 fn text<'v>(item: &'v Value, pointer: &str) -> &'v str {

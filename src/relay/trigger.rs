@@ -23,6 +23,7 @@ use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
 use crate::server::{Handler, Incoming};
 use crate::telemetry::series::{Destination, SubscriptionSeries};
+use crate::wire_text::WireText;
 
 /// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
 const KEPT_BACK: [HeaderName; 11] = [
@@ -101,7 +102,7 @@ impl<T: Transport> TriggerFilter<T> {
                     self.relay.counters.lost.increment();
                     call.lost();
                     if call.series.is_first_loss() {
-                        tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
+                        tracing::error!(trigger = target.trigger, event.id = %WireText::of(event.id()), "Event lost: there is no dead letter sink");
                     }
                     return Ok(Answer::status(StatusCode::OK));
                 };
@@ -215,7 +216,7 @@ impl<T: Transport> TriggerFilter<T> {
             return Err(answer.with_body("application/json", failure(from, &body)));
         }
         let passed = passed_through(&parts.headers);
-        match binding::decode_reply(parts.headers, &body) {
+        match binding::decode_reply(parts.headers, &body, self.relay.entrance.attributes()) {
             Ok(Some(event)) => {
                 self.relay.counters.accepted.increment();
                 self.relay.event_types.observe(trigger.event_types.as_ref(), &event);
@@ -256,10 +257,10 @@ fn target(path: &str) -> Option<Target<'_>> {
 }
 
 /// The event of a request, which is not validated (BF-6).
-fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
+fn decode(Message { headers, body, share, attributes }: Message) -> Result<Event, Answer> {
     let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
     let trace = TraceContext::of(&headers);
-    match binding::decode_reply(headers, &body) {
+    match binding::decode_reply(headers, &body, attributes) {
         Ok(Some(event)) => Ok(event.with_lease(Arc::new(share)).with_trace(trace)),
         Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
         Err(error) => Err(refused(error.to_string())),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Modules in the order of the data, each with what it may import. A row names rows above it only, so a cycle cannot be
 /// written down.
 const IMPORTS: &[(&str, &[&str])] = &[
+    ("wire_text", &[]),
     ("event", &[]),
     ("filter", &["event"]),
     ("model", &["event", "filter"]),

@@ -18,6 +18,8 @@ use super::{Address, RabbitmqBackend, message, names};
 use crate::channel::parked::{
     ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedEvent, ParkedLook, ParkedOwner, ParkedStore, rfc3339,
 };
+use crate::event::AttributeLimit;
+use crate::wire_text::WireText;
 use visit::Visit;
 
 /// Queues that are counted at once.
@@ -192,7 +194,7 @@ async fn close(connection: Connection) {
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ParkedError {
-    ParkedError::Unavailable(format!("RabbitMQ: {error}"))
+    ParkedError::Unavailable(format!("RabbitMQ: {}", WireText::of(error)))
 }
 
 fn silent() -> ParkedError {
@@ -200,10 +202,11 @@ fn silent() -> ParkedError {
 }
 
 fn describe(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
-    let decoded = message::decode(properties, Bytes::copy_from_slice(data)).ok();
+    let decoded = message::decode(properties, Bytes::copy_from_slice(data), AttributeLimit::new(usize::MAX)).ok();
     let event = decoded.map(|(event, _note)| event);
-    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(std::borrow::Cow::into_owned));
+    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(|text| WireText::of(text).into()));
     let message::Remark { reason, status, attempts, parked_at } = message::remark(properties);
     let (id, ty, bytes) = (text("id"), text("type"), data.len());
+    let reason = WireText::of(reason).into();
     ParkedEvent { id, ty, reason, status, attempts, parked_at: rfc3339(parked_at), bytes }
 }

@@ -21,6 +21,7 @@ use super::returned_message::ReturnedMessage;
 use super::topology::{QueuePurpose, delay_for, look};
 use super::{Shared, names};
 use crate::model::Order;
+use crate::wire_text::WireText;
 
 /// Messages that are moved on at once.
 const UNDER_WAY: u16 = 256;
@@ -163,14 +164,14 @@ async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, rea
         let again = returned.clone().given_up_again();
         ("RabbitMQ gave up a message: it was put back into its queue", forward(shared, queue, &again).await)
     } else {
-        let told = format!("RabbitMQ gave it up: {reason}");
+        let told = format!("RabbitMQ gave it up: {}", WireText::of(reason));
         let is_parked = park(shared, &names::parked(queue), &told, &returned.message).await;
         ("RabbitMQ gave up a message: it was parked", is_parked)
     };
     if is_done {
         shared.counters.rabbitmq_given_up.increment();
         let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
-        tracing::warn!(queue, reason, remedy, "{done}");
+        tracing::warn!(queue = %WireText::of(queue), reason = %WireText::of(reason), remedy, "{done}");
     }
     is_done
 }
