@@ -238,9 +238,11 @@ impl Event {
         self.set_typed(name, &value.to_string(), Kind::Integer);
     }
 
-    /// The same event, with these headers to be forwarded beside it instead of its own.
+    /// The same event, with those of these headers beside it, instead of its own, that Knative forwards (data-plane.md
+    /// CR-29); others are dropped.
     #[must_use]
-    pub fn with_forwarded(mut self, forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub fn with_forwarded(mut self, mut forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+        forwarded.retain(|(name, _)| knative::is_forwarded(name));
         self.forwarded = forwarded;
         self
     }

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -17,7 +14,7 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::call::Call;
 use super::{Relay, Unsent, passed_through, request};
-use crate::client::{ReplyError, Transport};
+use crate::client::{PassedOn, ReplyError, Transport};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
@@ -25,20 +22,9 @@ use crate::server::{Handler, Incoming};
 use crate::telemetry::series::{Destination, SubscriptionSeries};
 use crate::wire_text::WireText;
 
-/// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
-const KEPT_BACK: [HeaderName; 11] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HOST,
-    CONNECTION,
-    CONTENT_LENGTH,
-    EXPECT,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Headers that prove who the sender is, and so are not for anybody else (gaps.md G-51). What is about one connection is kept
+/// back by the client.
+const KEPT_BACK: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
 /// Takes events for Triggers.
 pub struct TriggerFilter<T> {
@@ -173,6 +159,7 @@ impl<T: Transport> TriggerFilter<T> {
         for (name, value) in headers.iter().filter(|(name, _)| is_beside(name) && !traced(name)) {
             request.headers_mut().append(name.clone(), value.clone());
         }
+        request.extensions_mut().insert(PassedOn);
         self.send(request, call, to, None).await
     }
 
