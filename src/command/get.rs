@@ -111,4 +111,16 @@ default     c      http://127.0.0.1:8080/default/c   True
 ";
         assert_eq!(table(Resource::Channels, &items), expected);
     }
+
+    /// Whoever writes an object, or makes one fail, writes into no other cell and moves no cursor.
+    #[test]
+    fn a_table_shows_what_is_hidden() {
+        let items = [json!({"metadata": {"namespace": "n\nn", "name": "c\u{202e}"}, "status": {
+            "address": {"url": "x".repeat(5000)},
+            "conditions": [{"type": "Ready", "status": "False", "reason": "\u{1b}[31mFine\u{9b}"}]}})];
+        let table = table(Resource::Channels, &items);
+        assert_eq!(table.lines().count(), 2, "{table}");
+        assert!(table.contains("n\\nn  ") && table.contains("c\\u{202e}") && table.contains("\\u{1b}[31mFine\\u{9b}"));
+        assert!(table.contains("bytes more)") && table.len() < 2000, "{table}");
+    }
 }

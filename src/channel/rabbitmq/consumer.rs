@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledger::Acknowledger;
-use super::connection::{Current, OpenConnection, is_full};
+use super::connection::{Current, OpenConnection, is_full, told};
 use super::intake::{Intake, consume};
 use super::message::{self, Encoded};
 use super::outbox::short;
@@ -62,7 +62,7 @@ impl From<String> for ConsumerFailure {
 
 impl From<lapin::Error> for ConsumerFailure {
     fn from(error: lapin::Error) -> Self {
-        if is_full(&error) { Self::NoChannel } else { Self::Other(WireText::of(error).into()) }
+        if is_full(&error) { Self::NoChannel } else { Self::Other(told(&error)) }
     }
 }
 

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lapin::{BasicProperties, Connection};
 
 use super::address::Reached;
+use super::connection::LONGEST_ERROR;
 use super::outbox::short;
 use super::topology::look;
 use super::{Address, RabbitmqBackend, message, names};
@@ -19,7 +20,7 @@ use crate::channel::parked::{
     ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedEvent, ParkedLook, ParkedOwner, ParkedStore, rfc3339,
 };
 use crate::event::AttributeLimit;
-use crate::wire_text::WireText;
+use crate::wire_text::{WireText, excerpt};
 use visit::Visit;
 
 /// Queues that are counted at once.
@@ -194,7 +195,7 @@ async fn close(connection: Connection) {
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ParkedError {
-    ParkedError::Unavailable(format!("RabbitMQ: {}", WireText::of(error)))
+    ParkedError::Unavailable(format!("RabbitMQ: {}", excerpt(error, LONGEST_ERROR)))
 }
 
 fn silent() -> ParkedError {

@@ -12,7 +12,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 
-use super::connection::{OpenConnection, open_channel};
+use super::connection::{OpenConnection, open_channel, told};
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
 use super::publisher::AWAY_WAITS;
@@ -96,10 +96,10 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
                     watch.received();
                     moving.push(Box::pin(move_on(shared, delivery)));
                 }
-                Some(Err(error)) => return Err(error.to_string()),
+                Some(Err(error)) => return Err(told(&error)),
                 None => return Err("the queue was deleted, or the channel closed".to_owned()),
             },
-            Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error.to_string())?,
+            Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| told(&error))?,
             _ = rescue.tick() => {
                 let rescue = Box::pin(rescue_parked(shared, connection, kept));
                 kept = connection.run_within(TIMEOUT, rescue).await?;
