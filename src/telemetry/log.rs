@@ -5,7 +5,7 @@
 //! `tracing_subscriber` escapes some control characters of messages, none of fields that are displayed; in JSON those below
 //! U+0020 only.
 
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Display, Write as _};
 use std::io::{self, Write};
 
 use tracing::field::{Field, Visit};
@@ -59,8 +59,11 @@ impl Line<'_> {
 
 impl Visit for Line<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        let value = excerpt(value, LONGEST);
-        if field.name() == "message" { self.add(field, &value) } else { self.add(field, &quoted(&value)) }
+        if field.name() == "message" {
+            self.add(field, &excerpt(value, LONGEST))
+        } else {
+            self.add(field, &quoted(value))
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -68,18 +71,41 @@ impl Visit for Line<'_> {
         if field.name().starts_with("log.") {
             return;
         }
-        let value = excerpt(format_args!("{value:?}"), LONGEST);
-        if field.name() != "message" && looks_like_fields(&value) {
-            self.add(field, &quoted(&value));
+        let plain = excerpt(format_args!("{value:?}"), LONGEST);
+        if field.name() != "message" && looks_like_fields(&plain) {
+            self.add(field, &quoted(format_args!("{value:?}")));
         } else {
-            self.add(field, &value);
+            self.add(field, &plain);
         }
     }
 }
 
 /// A value in quotes, so that it is clear where it ends.
-fn quoted(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+fn quoted(value: impl Display) -> String {
+    format!("\"{}\"", excerpt(InQuotes(value), LONGEST))
+}
+
+/// What is displayed, as it stands between quotes.
+struct InQuotes<T>(T);
+
+impl<T: Display> Display for InQuotes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(QuoteEscaper(f), "{}", self.0)
+    }
+}
+
+struct QuoteEscaper<'f, 'a>(&'f mut fmt::Formatter<'a>);
+
+impl fmt::Write for QuoteEscaper<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(['"', '\\']) {
+            match part.char_indices().next_back() {
+                Some((at, last @ ('"' | '\\'))) => write!(self.0, "{}\\{last}", part.get(..at).unwrap_or_default())?,
+                _ => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether a part of a value would be taken for another field: a blank, a name and `=`.
@@ -201,6 +227,6 @@ mod tests {
         {
             assert_eq!(looks_like_fields(value), is_quoted, "{value}");
         }
-        assert_eq!(quoted("a \"b\" \\"), "\"a \\\"b\\\" \\\\\"");
+        assert_eq!(quoted("a \"b\"\n\\"), "\"a \\\"b\\\"\\n\\\\\"");
     }
 }

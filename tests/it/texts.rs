@@ -112,6 +112,16 @@ async fn silent() -> (String, JoinSet<()>) {
     (url, tasks)
 }
 
+/// Sends 500 structured events, of which every fiftieth is the second one; each has its status.
+async fn send_many(url: String, [usual, rare]: [(Bytes, u16); 2]) {
+    let client = plain();
+    for number in 1..=500 {
+        let (body, expected) = if number % 50 == 0 { rare.clone() } else { usual.clone() };
+        let request = client.post(&url).header("content-type", "application/cloudevents+json").body(body);
+        assert_eq!(request.send().await.expect("an answer").status(), expected);
+    }
+}
+
 /// What is told of an event outlives it, and waits while a collector is silent: many events with the longest attributes
 /// that are taken, and many with longer ones that are not, leave little behind.
 #[tokio::test(flavor = "multi_thread")]
@@ -128,18 +138,10 @@ async fn what_outlives_a_request_is_small() {
         )
     };
     let (longest, longer) = (long(LIMIT / 4 - 20), long(2_000_000));
-    let client = plain();
     let mut senders = JoinSet::new();
     for _ in 0..4 {
-        let (client, url, longest, longer) =
-            (client.clone(), dispatcher.http_url("/default/c"), longest.clone(), longer.clone());
-        senders.spawn(async move {
-            for number in 0..500 {
-                let (body, expected) = if number % 50 == 0 { (longer.clone(), 400) } else { (longest.clone(), 500) };
-                let request = client.post(&url).header("content-type", "application/cloudevents+json").body(body);
-                assert_eq!(request.send().await.expect("an answer").status(), expected);
-            }
-        });
+        let url = dispatcher.http_url("/default/c");
+        senders.spawn(send_many(url, [(longest.clone(), 500), (longer.clone(), 400)]));
     }
     senders.join_all().await;
     assert!(dispatcher.counter("spans_dropped_total").await > 0, "more spans were made than may wait");
@@ -173,11 +175,42 @@ fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Sends what should not be in a log, wherever a sender may put it.
+async fn confuse(dispatcher: &Dispatcher) {
+    let encoded: String = HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let url = dispatcher.http_url("/default/c");
+    let hostile = event(&plain(), &url, &encoded).header("ce-source", &encoded).header("ce-subject", &encoded);
+    assert_eq!(hostile.send().await.expect("an answer").status(), 500);
+    for attributes in [
+        json!({"id": HOSTILE}),
+        json!({"specversion": HOSTILE}),
+        json!({"time": HOSTILE}),
+        json!({HOSTILE: 1}),
+        json!({"datacontenttype": HOSTILE}),
+    ] {
+        let (status, text) = post(dispatcher, "application/cloudevents+json", structured(&attributes)).await;
+        assert!(matches!(status, 400 | 500), "{status} {text}");
+        assert!(!text.trim_end_matches('\n').chars().any(is_hidden) && text.len() < 700, "{text:?}");
+    }
+    for head in [
+        format!("POST /default/c{encoded} HTTP/1.1\r\nhost: {encoded}\r\n\r\n").into_bytes(),
+        b"POST /default/\x1b[31m HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(),
+        b"POST /default/c HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-type: application/cloudevents\x9b2J\xe2\x80\xae\r\nuser-agent: \x9b31m\r\nauthorization: Bearer \x9b31m\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x1b[31m\nFORGED".to_vec(),
+    ] {
+        let mut stream = TcpStream::connect(dispatcher.http).await.expect("connected");
+        stream.write_all(&head).await.expect("written");
+        drop(tokio::time::timeout(Duration::from_secs(5), read_response(&mut stream)).await);
+        let mut stream = TcpStream::connect(dispatcher.https).await.expect("connected");
+        stream.write_all(&head).await.expect("written");
+        stream.shutdown().await.expect("closed");
+    }
+}
+
 /// Everything that a stranger may choose, in logs for people and for machines: each line is one of this program's, and no
 /// byte of it controls a terminal.
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_cannot_be_forged() {
-    let encoded: String = HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let odd = b"HTTP/1.1 400 Bad\x1b[31m\r\nx\x9b2J: \x1b[31m\r\ncontent-type: text/\x1b[31m\r\n\r\n\x1b[31mFORGED\n"
         .to_vec();
     let coded =
@@ -206,33 +239,7 @@ async fn logs_cannot_be_forged() {
             .arg("debug")
             .start()
             .await;
-        let url = dispatcher.http_url("/default/c");
-        let hostile = event(&plain(), &url, &encoded).header("ce-source", &encoded).header("ce-subject", &encoded);
-        assert_eq!(hostile.send().await.expect("an answer").status(), 500);
-        for attributes in [
-            json!({"id": HOSTILE}),
-            json!({"specversion": HOSTILE}),
-            json!({"time": HOSTILE}),
-            json!({HOSTILE: 1}),
-            json!({"datacontenttype": HOSTILE}),
-        ] {
-            let (status, text) = post(&dispatcher, "application/cloudevents+json", structured(&attributes)).await;
-            assert!(matches!(status, 400 | 500), "{status} {text}");
-            assert!(!text.trim_end_matches('\n').chars().any(is_hidden) && text.len() < 700, "{text:?}");
-        }
-        for head in [
-            format!("POST /default/c{encoded} HTTP/1.1\r\nhost: {encoded}\r\n\r\n").into_bytes(),
-            b"POST /default/\x1b[31m HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(),
-            b"POST /default/c HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-type: application/cloudevents\x9b2J\xe2\x80\xae\r\nuser-agent: \x9b31m\r\nauthorization: Bearer \x9b31m\r\n\r\n".to_vec(),
-            b"\x16\x03\x01\x1b[31m\nFORGED".to_vec(),
-        ] {
-            let mut stream = TcpStream::connect(dispatcher.http).await.expect("connected");
-            stream.write_all(&head).await.expect("written");
-            drop(tokio::time::timeout(Duration::from_secs(5), read_response(&mut stream)).await);
-            let mut stream = TcpStream::connect(dispatcher.https).await.expect("connected");
-            stream.write_all(&head).await.expect("written");
-            stream.shutdown().await.expect("closed");
-        }
+        confuse(&dispatcher).await;
         eventually("all is told", || dispatcher.logged(&["TLS handshake failed"]).len() > 2).await;
         let log = std::fs::read(dispatcher.path("stderr")).expect("a log");
         let log = String::from_utf8(log).expect("UTF-8");

@@ -73,43 +73,45 @@ fn event<'h>(id: &'h str, others: &[(&'h str, AMQPValue)]) -> Vec<(&'h str, AMQP
     headers
 }
 
-/// CR-29, and nothing else: whatever a message names as headers to be forwarded.
+/// What a message names as headers to be forwarded.
+const LINES: &[&str] = &[
+    "x-request-id:r",
+    "x-b3-traceid:b",
+    "knative-own:k",
+    "retry-after:3",
+    "authorization:Bearer stolen",
+    "cookie:c=1",
+    "x-forwarded-for:127.0.0.1",
+    "forwarded:for=127.0.0.1",
+    "host:other.example",
+    "connection:x-b3-traceid",
+    "content-length:3",
+    "transfer-encoding:chunked",
+    "te:trailers",
+    "trailer:x",
+    "upgrade:h2c",
+    "expect:100-continue",
+    "keep-alive:timeout=1",
+    "proxy-authorization:Basic x",
+    "proxy-connection:keep-alive",
+    "http2-settings:x",
+    "prefer:return=minimal",
+    "kn-namespace:kube-system",
+    "user-agent:kube-probe/1",
+    "content-type:text/html",
+    "accept-encoding:gzip",
+    "ce-source:/forged",
+    "x-original-url:/admin",
+];
+
+/// CR-29, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_make_no_headers() {
     let (namespace, subscriber) = (namespace(), RawSubscriber::start().await);
     let yaml = channel(&namespace) + &subscription(&namespace, &subscriber.url);
     let dispatcher = on(&shared(), &yaml).start().await;
     take_events(&dispatcher, &format!("/{namespace}/c")).await;
-    let lines = [
-        "x-request-id:r",
-        "x-b3-traceid:b",
-        "knative-own:k",
-        "retry-after:3",
-        "authorization:Bearer stolen",
-        "cookie:c=1",
-        "x-forwarded-for:127.0.0.1",
-        "forwarded:for=127.0.0.1",
-        "host:other.example",
-        "connection:x-b3-traceid",
-        "content-length:3",
-        "transfer-encoding:chunked",
-        "te:trailers",
-        "trailer:x",
-        "upgrade:h2c",
-        "expect:100-continue",
-        "keep-alive:timeout=1",
-        "proxy-authorization:Basic x",
-        "proxy-connection:keep-alive",
-        "http2-settings:x",
-        "prefer:return=minimal",
-        "kn-namespace:kube-system",
-        "user-agent:kube-probe/1",
-        "content-type:text/html",
-        "accept-encoding:gzip",
-        "ce-source:/forged",
-        "x-original-url:/admin",
-    ];
-    let lines = AMQPValue::FieldArray(FieldArray::from(lines.map(text).to_vec()));
+    let lines = AMQPValue::FieldArray(FieldArray::from(LINES.iter().map(|line| text(line)).collect::<Vec<_>>()));
     let client = Client::new(&shared()).await;
     let headers = event("forwarding", &[("x-sealpost-forwarded", lines)]);
     client.put(&queue(&namespace, "a"), "application/json", &headers, b"{}").await;
