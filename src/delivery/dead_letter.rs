@@ -14,7 +14,7 @@ use crate::client::TransportError;
 use crate::event::{Event, knative};
 use crate::model::{Addressable, Subscription};
 use crate::telemetry::series::{Destination, Why};
-use crate::wire_text::start;
+use crate::wire_text::{excerpt, start};
 
 /// Written where there was no answer (data-plane.md DP-30).
 const NO_ANSWER: i32 = 500;
@@ -81,7 +81,7 @@ impl Failure {
         let text = |name: &str| dead.get(name).unwrap_or_default();
         let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER);
         Self {
-            destination: start(&text(knative::ERROR_DEST), LONGEST_URL).into(),
+            destination: excerpt(text(knative::ERROR_DEST), LONGEST_URL).into(),
             code,
             data: kept(&STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
             reason: format!("failed with {code}").into(),
@@ -96,7 +96,7 @@ impl Failure {
     pub(super) fn told_by_filter(mut self, body: &Bytes) -> Self {
         if let Ok(told) = serde_json::from_slice::<Told>(body) {
             self.data = kept(&STANDARD.decode(told.data).unwrap_or_default());
-            self.destination = start(&told.destination, LONGEST_URL).into();
+            self.destination = excerpt(told.destination, LONGEST_URL).into();
         }
         self
     }

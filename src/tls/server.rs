@@ -13,7 +13,6 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{MinVersion, PROTOCOLS, provider};
-
 use crate::wire_text::WireText;
 
 /// Why a certificate and its key cannot be used. Never shows key material.

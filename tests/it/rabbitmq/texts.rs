@@ -177,9 +177,9 @@ async fn long_attributes_are_parked() {
 /// What messages say, in the log and in what operators see of parked ones: one line each, with nothing hidden.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_forge_nothing() {
-    let (namespace, subscriber) = (namespace(), Subscriber::replying(&[400]).await);
-    let yaml = channel(&namespace) + &subscription(&namespace, &subscriber.url());
     for format in ["text", "json"] {
+        let (namespace, subscriber) = (namespace(), Subscriber::replying(&[400]).await);
+        let yaml = channel(&namespace) + &subscription(&namespace, &subscriber.url());
         let dispatcher =
             on(&shared(), &yaml).arg("--log-format").arg(format).arg("--log-level").arg("debug").start().await;
         take_events(&dispatcher, &format!("/{namespace}/c")).await;
@@ -189,7 +189,8 @@ async fn messages_forge_nothing() {
         client.put(&queue, "text/plain", &event("1", &[("cloudEvents_time", text(HOSTILE))]), b"").await;
         client.put(&queue, HOSTILE, &event("1", &[]), b"").await;
         dispatcher.until_counter("messages_parked_total", 2).await;
-        eventually("the events are parked, too", || dispatcher.logged(&["Event parked"]).len() == 2).await;
+        // With the one that was sent to see whether the channel takes events.
+        eventually("the events are parked, too", || dispatcher.logged(&["Event parked"]).len() == 3).await;
         let log = dispatcher.log();
         assert!(log.contains("FORGED"), "what was sent is told: {log}");
         for line in log.lines() {
@@ -204,7 +205,6 @@ async fn messages_forge_nothing() {
         let shown = String::from_utf8(show.stdout).expect("UTF-8");
         assert!(show.status.success() && shown.contains("FORGED"), "{shown} {}", String::from_utf8_lossy(&show.stderr));
         assert!(shown.lines().all(|line| !line.chars().any(is_hidden) && !line.starts_with("2026-01-01")), "{shown:?}");
-        client.delete_queue(&format!("{queue}:parked")).await;
     }
 }
 
