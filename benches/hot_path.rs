@@ -17,7 +17,7 @@ use sealpost::auth::keys::{Keeper, KeySource, Keys, Published};
 use sealpost::auth::{Credentials, Gate};
 use sealpost::client::{ClientCache, Limits};
 use sealpost::control::{Manifests, Objects, Scope, Settings, resolve};
-use sealpost::event::{Event, http as binding};
+use sealpost::event::{AttributeLimit, Event, http as binding};
 use sealpost::filter::Filter;
 use sealpost::filter::cesql::Expression;
 use sealpost::filter::index::Index;
@@ -57,12 +57,14 @@ fn body() -> Bytes {
 }
 
 fn event() -> Event {
-    binding::decode(headers(), body()).expect("an event").remove(0)
+    binding::decode(headers(), body(), AttributeLimit::default()).expect("an event").remove(0)
 }
 
 #[divan::bench]
 fn decode_binary(bencher: Bencher<'_, '_>) {
-    bencher.with_inputs(|| (headers(), body())).bench_values(|(headers, body)| binding::decode(headers, body));
+    bencher
+        .with_inputs(|| (headers(), body()))
+        .bench_values(|(headers, body)| binding::decode(headers, body, AttributeLimit::default()));
 }
 
 #[divan::bench]
@@ -76,7 +78,7 @@ fn decode_structured(bencher: Bencher<'_, '_>) {
     let (headers, body) = binding::structured(&event());
     bencher
         .with_inputs(|| (headers.clone(), body.clone()))
-        .bench_values(|(headers, body)| binding::decode(headers, body));
+        .bench_values(|(headers, body)| binding::decode(headers, body, AttributeLimit::default()));
 }
 
 #[divan::bench]

@@ -303,7 +303,7 @@ impl Parts {
         };
         let https_when_disabled =
             if options.https_when_disabled { HttpsWhenDisabled::Accept } else { HttpsWhenDisabled::Refuse };
-        Entrance::new(intake, https_when_disabled)
+        Entrance::new(intake, options.limits.attributes(), https_when_disabled)
     }
 
     /// Serves operators, by the port and by the socket if there is one.
@@ -346,6 +346,7 @@ fn rabbitmq_options(options: &RunOptions, budget: &Arc<Budget>) -> anyhow::Resul
         consumer_timeout: options.rabbitmq.rabbitmq_consumer_timeout,
         patience: options.rabbitmq.rabbitmq_patience,
         budget: Arc::clone(budget),
+        attributes: options.limits.attributes(),
         delete_after: options.rabbitmq.rabbitmq_delete_after,
     }))
 }
@@ -355,6 +356,7 @@ fn delivery_options(options: &RunOptions) -> delivery::Options {
     delivery::Options {
         default_timeout: options.limits.delivery_timeout,
         jitter: options.limits.retry_jitter,
+        attributes: options.limits.attributes(),
         broker_filter_host: Hosts::new(system_namespace, cluster_domain).filter.into(),
     }
 }

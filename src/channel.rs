@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
 use crate::telemetry::series::{Destination, Dropped, SubscriptionSeries, Why};
+use crate::wire_text::WireText;
 
 /// When a sender that met a full queue should try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -96,9 +97,9 @@ impl Loss {
     pub fn report(&self, event: &Event, series: &SubscriptionSeries) {
         let Self { subscription, destination, attempts, reason, .. } = self;
         if series.is_first_loss() {
-            tracing::error!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event lost: delivery failed");
+            tracing::error!(%subscription, event.id = %WireText::of(event.id()), destination, attempts, reason, "Event lost: delivery failed");
         } else {
-            tracing::debug!(%subscription, event.id = %event.id(), destination, attempts, reason, "Another event lost");
+            tracing::debug!(%subscription, event.id = %WireText::of(event.id()), destination, attempts, reason, "Another event lost");
         }
     }
 }

@@ -10,6 +10,7 @@ mod counted;
 mod descriptors;
 mod error;
 mod exchange;
+mod fields;
 mod http1;
 mod http2;
 mod lookup;
@@ -37,6 +38,7 @@ use connector::{Connector, Elsewhere};
 use descriptors::Descriptors;
 pub use error::TransportError;
 pub use exchange::Client;
+pub use fields::PassedOn;
 use lookup::Lookup;
 
 /// A connection with requests under way is asked this often whether its peer is there, and given up after as long.

@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 
 use crate::tls::refusal;
+use crate::wire_text;
 
 /// Writes a result. A reader that has gone away is no failure of ours; a result that could not be written is one.
 fn print(text: &str) -> anyhow::Result<()> {
@@ -44,7 +45,9 @@ fn why(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// Text that came from elsewhere, safe for a terminal.
+/// Text that came from elsewhere, whole and safe for a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let mut shown = String::with_capacity(text.len());
+    wire_text::escape(&mut shown, text);
+    shown
 }

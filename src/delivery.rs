@@ -7,6 +7,7 @@ mod attempt;
 mod dead_letter;
 mod lane;
 mod lanes;
+mod reply;
 mod retry;
 mod tries;
 
@@ -22,19 +23,21 @@ use tokio::time::Instant;
 use crate::auth::Tokens;
 use crate::auth::token::NoIssuer;
 use crate::channel::{Deferral, Loss, Outcome, Progress, Stage, counted};
-use crate::client::{ReplyError, Transport};
+use crate::client::Transport;
 use crate::display::Display;
-use crate::event::{Event, http as binding, knative};
+use crate::event::{AttributeLimit, Event};
 use crate::event_type::EventTypes;
-use crate::model::{Addressable, Subscription, SubscriptionKind};
+use crate::model::{Addressable, Subscription};
 use crate::router::Router;
 use crate::telemetry::counters::Counters;
 use crate::telemetry::series::Destination;
 use crate::telemetry::trace::{Kind, Span};
 use crate::telemetry::traced;
+use crate::wire_text::WireText;
 use dead_letter::Failure;
 pub use lane::Lane;
 use lane::Story;
+use reply::{reply_of, restore_ttl};
 use retry::Schedule;
 use tries::Tries;
 
@@ -47,6 +50,8 @@ pub struct Options {
     pub default_timeout: Duration,
     /// The part of each wait that is left to chance, from 0 (none) to 1 (all of it).
     pub jitter: f64,
+    /// What the attributes of a subscriber's reply may have.
+    pub attributes: AttributeLimit,
     /// `broker-filter.<system namespace>.svc.<domain>`: who answers there speaks for somebody else (DP-32).
     pub broker_filter_host: Box<str>,
 }
@@ -231,7 +236,7 @@ impl<T: Transport> Delivery<T> {
     async fn follow_up(&self, event: &Arc<Event>, story: &Story<'_>, answer: Response<Bytes>, tries: Tries) -> Outcome {
         let subscription = story.lane.current();
         let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
-        let answered = reply_of(answer);
+        let answered = reply_of(answer, self.options.attributes);
         if answered.is_ok() {
             story.lane.series().readable(Instant::now());
         }
@@ -240,7 +245,8 @@ impl<T: Transport> Delivery<T> {
             Ok(Some(reply)) => {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
                 let reply = restore_ttl(reply, event, &subscription);
-                Box::pin(self.send_reply(event, story, Arc::new(reply), tries)).await
+                let reply = Arc::new(self.router.counted(reply));
+                Box::pin(self.send_reply(event, story, reply, tries)).await
             }
             Err(error) => {
                 let failure = Failure::unsendable(destination, &*error);
@@ -365,7 +371,7 @@ impl<T: Transport> Delivery<T> {
                 self.counters.retry(story.lane.series());
                 return Err(Stop::Deferred { attempts: schedule.done(), wait });
             }
-            tracing::debug!(subscription = %subscription.key, event.id = %hop.event.id(), to = hop.leg.counted().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tracing::debug!(subscription = %subscription.key, event.id = %WireText::of(hop.event.id()), to = hop.leg.counted().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
             self.counters.retry(story.lane.series());
             permit = hop.leg.permit(story.lane).await;
@@ -373,27 +379,8 @@ impl<T: Transport> Delivery<T> {
     }
 }
 
-/// The event that an answer holds, if it does; or why it cannot be read.
-fn reply_of(answer: Response<Bytes>) -> Result<Option<Event>, Box<dyn std::error::Error + Send + Sync>> {
-    if let Some(error) = ReplyError::of(&answer) {
-        return Err(error.clone().into());
-    }
-    let (parts, body) = answer.into_parts();
-    Ok(binding::decode_reply(parts.headers, &body)?)
-}
-
 fn homeless(failure: Failure, story: &Story<'_>) -> Outcome {
     Outcome::Lost(failure.into_loss(&story.lane.current(), "there is no dead letter sink"))
-}
-
-/// What a Trigger's subscriber answers with keeps the hops that its event had left (data-plane.md BF-12).
-fn restore_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
-    if subscription.key.kind == SubscriptionKind::Trigger
-        && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())
-    {
-        reply.set_integer(knative::BROKER_TTL, ttl);
-    }
-    reply
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Shows events on standard output in the layout of Knative's `event_display`.
 
-use std::fmt::Write;
 use std::io;
 
 use base64::Engine;
@@ -9,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 
 use crate::event::Event;
+use crate::wire_text::escape;
 
 /// Attributes of the specification, in the order in which they are shown.
 const CORE: [&str; 8] = ["specversion", "type", "source", "subject", "id", "time", "dataschema", "datacontenttype"];
@@ -36,7 +36,7 @@ impl Display {
     }
 }
 
-/// The text for an event, ending in a line break. Control characters of values are escaped.
+/// The text for an event, ending in a line break. What would be hidden in values, such as control characters, is escaped.
 #[must_use]
 pub fn layout(event: &Event) -> String {
     let mut text = String::from("☁️  cloudevents.Event\nContext Attributes,\n");
@@ -72,10 +72,11 @@ fn data(event: &Event) -> String {
 /// One indented line, safe for a terminal.
 fn line(text: &mut String, content: &str) {
     text.push_str("  ");
-    for c in content.chars() {
-        let written =
-            if c.is_control() && c != '\t' { write!(text, "{}", c.escape_default()) } else { text.write_char(c) };
-        debug_assert!(written.is_ok(), "a string takes everything");
+    for (at, part) in content.split('\t').enumerate() {
+        if at > 0 {
+            text.push('\t');
+        }
+        escape(text, part);
     }
     text.push('\n');
 }
@@ -92,7 +93,7 @@ mod tests {
         let mut event = Event::new("1", "my/curl/command", "my.demo.event")
             .with_data(json, Bytes::from_static(br#"{"name":"Knative Demo"}"#));
         event.set("zext", "z");
-        event.set("aext", "line\nbreak\u{1b}[31m");
+        event.set("aext", "line\nbreak\u{1b}[31m\u{202e}");
         let expected = "☁️  cloudevents.Event
 Context Attributes,
   specversion: 1.0
@@ -101,7 +102,7 @@ Context Attributes,
   id: 1
   datacontenttype: application/json
 Extensions,
-  aext: line\\nbreak\\u{1b}[31m
+  aext: line\\nbreak\\u{1b}[31m\\u{202e}
   zext: z
 Data,
   {

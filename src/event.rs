@@ -8,6 +8,7 @@ mod decode_error;
 pub mod http;
 mod json;
 pub mod knative;
+mod limit;
 mod trace;
 mod validate;
 
@@ -19,6 +20,7 @@ use bytes::Bytes;
 
 pub use attribute::{Attribute, Kind, PREFIX, is_name};
 pub use decode_error::DecodeError;
+pub use limit::AttributeLimit;
 pub use trace::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// The version of the CloudEvents specification that an event follows.
@@ -53,6 +55,9 @@ impl SpecVersion {
 
 /// Something that lives as long as an event does: a share of a memory budget, given back when the event is gone.
 pub type Lease = Arc<dyn Send + Sync>;
+
+/// Attributes that there is room for from the beginning.
+const PLACES: usize = 12;
 
 /// Data that are no larger are copied by [`Event::detached`].
 const COPIED: usize = 16 * 1024;
@@ -94,7 +99,7 @@ impl Event {
     pub fn empty(spec_version: SpecVersion) -> Self {
         Self {
             spec_version,
-            attributes: Vec::with_capacity(12),
+            attributes: Vec::with_capacity(PLACES),
             content_type: None,
             data: Bytes::new(),
             forwarded: Vec::new(),
@@ -138,11 +143,19 @@ impl Event {
         self.lease.is_some()
     }
 
-    /// About how many bytes it has: its data, and the values that stand beside them.
+    /// About how many bytes it has: its data, and what stands beside them.
     #[must_use]
     pub fn length(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|attribute| attribute.value().len()).sum();
-        self.data.len() + attributes + self.forwarded.iter().map(|(_, value)| value.len()).sum::<usize>()
+        self.data.len() + self.beside()
+    }
+
+    /// About how many bytes stand beside its data: its attributes, and what is forwarded with it.
+    #[must_use]
+    pub fn beside(&self) -> usize {
+        // Most events have no more attributes than what is reckoned for every event has room for.
+        let places = self.attributes.len().saturating_sub(PLACES) * size_of::<Attribute>();
+        let attributes: usize = self.attributes.iter().map(Attribute::bytes).sum();
+        places + attributes + self.forwarded.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 
     /// The same event, of this trace; it is not part of what the event is.
@@ -225,9 +238,11 @@ impl Event {
         self.set_typed(name, &value.to_string(), Kind::Integer);
     }
 
-    /// The same event, with these headers to be forwarded beside it instead of its own.
+    /// The same event, with those of these headers beside it, instead of its own, that Knative forwards (data-plane.md
+    /// CR-29); others are dropped.
     #[must_use]
-    pub fn with_forwarded(mut self, forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub fn with_forwarded(mut self, mut forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
+        forwarded.retain(|(name, _)| knative::is_forwarded(name));
         self.forwarded = forwarded;
         self
     }

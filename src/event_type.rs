@@ -7,6 +7,7 @@ pub mod kubernetes;
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::event::Event;
 use crate::model::EventTypeOwner;
 use crate::telemetry::counters::Counters;
+use crate::wire_text::WireText;
 
 /// Types that wait to be made.
 const QUEUE: usize = 1024;
@@ -29,6 +31,9 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_secs(30);
 /// Making one takes no longer (8.1).
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a `type`, a `source` or a `dataschema` that an `EventType` is made for. Longer ones are no names that anybody
+/// looks up, and what waits or is remembered is to be small.
+const LONGEST_TEXT: usize = 2048;
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
 
@@ -88,6 +93,8 @@ struct Looking {
     queue: mpsc::Sender<EventType>,
     memory: Memory,
     counters: Arc<Counters>,
+    /// Whether it was told that some events have attributes that are too long.
+    told_long: Arc<AtomicBool>,
 }
 
 impl EventTypes {
@@ -95,7 +102,10 @@ impl EventTypes {
     pub fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
         let (Some(owner), Some(looking)) = (owner, &self.0) else { return };
         let text = |name| event.get(name).unwrap_or_default();
-        let (ty, source) = (text("type"), text("source"));
+        let (ty, source, schema) = (text("type"), text("source"), text("dataschema"));
+        if [&ty, &source, &schema].iter().any(|text| text.len() > LONGEST_TEXT) {
+            return looking.leave_out(owner, event);
+        }
         let fingerprint = fingerprint(owner, &ty, &source);
         if looking.memory.holds(&fingerprint) {
             return;
@@ -105,11 +115,24 @@ impl EventTypes {
             owner: Arc::clone(owner),
             ty: ty.into_owned(),
             source: source.into_owned(),
-            schema: text("dataschema").into_owned(),
+            schema: schema.into_owned(),
             spec_version: event.spec_version().as_str(),
         };
         if looking.queue.try_send(wanted).is_err() {
             looking.counters.event_types_put_off.increment();
+        }
+    }
+}
+
+impl Looking {
+    /// No `EventType` is made of this event. That is told once, since nobody has to mend it soon.
+    fn leave_out(&self, owner: &EventTypeOwner, event: &Event) {
+        if !self.told_long.swap(true, Ordering::Relaxed) {
+            let (kind, namespace, name) = (owner.kind, &owner.namespace, &owner.name);
+            tracing::warn!(
+                kind, namespace, name, event.id = %WireText::of(event.id()), longest = LONGEST_TEXT,
+                "No EventType is made of events whose type, source or dataschema is longer: use shorter ones; this is told once"
+            );
         }
     }
 }
@@ -128,7 +151,8 @@ pub fn maker(creator: Arc<dyn Creator>, counters: Arc<Counters>) -> (EventTypes,
     let (sender, queue) = mpsc::channel(QUEUE);
     let remember = |time| Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
     let memory = Memory { made: remember(REMEMBERED), failed: remember(PAUSE) };
-    let looking = Looking { queue: sender, memory: memory.clone(), counters: Arc::clone(&counters) };
+    let looking =
+        Looking { queue: sender, memory: memory.clone(), counters: Arc::clone(&counters), told_long: Arc::default() };
     (EventTypes(Some(looking)), Maker { queue, memory, creator, counters })
 }
 

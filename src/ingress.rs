@@ -69,15 +69,20 @@ impl Ingress {
 
     /// What is wrong with a request that is refused anyway, if that can be told at no cost.
     async fn malformed(&self, request: Request<Incoming>) -> Option<Answer> {
-        let Message { headers, body, .. } = Box::pin(self.entrance.glance(request)).await?;
-        binding::decode(headers, body).err().map(Answer::NotAnEvent)
+        let Message { headers, body, attributes, .. } = Box::pin(self.entrance.glance(request)).await?;
+        binding::decode(headers, body, attributes).err().map(Answer::NotAnEvent)
     }
 
     /// Reads the request's events. Their share of the memory budget lasts as long as they do.
     async fn read(&self, request: Request<Incoming>) -> Result<Vec<Event>, Answer> {
-        let Message { headers, body, mut share } = self.entrance.read(request).await.map_err(Answer::Body)?;
-        let events = binding::decode(headers, body).map_err(Answer::NotAnEvent)?;
-        let many = share.bytes() + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
+        let Message { headers, body, mut share, attributes } =
+            self.entrance.read(request).await.map_err(Answer::Body)?;
+        let (counted, data) = (share.bytes(), body.len());
+        let events = binding::decode(headers, body, attributes).map_err(Answer::NotAnEvent)?;
+        // Attributes that came in headers are counted with those; others are copies of what stands in the body.
+        let beside: usize = events.iter().map(Event::beside).sum();
+        let copied = beside.saturating_sub(counted.saturating_sub(data));
+        let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
         share.grow_to(many).map_err(|_exhausted| Answer::Body(BodyError::OverBudget))?;
         let lease: Lease = Arc::new(share);
         Ok(events.into_iter().map(|event| event.with_lease(Arc::clone(&lease))).collect())

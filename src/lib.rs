@@ -12,7 +12,7 @@
 //! - [`event_type`] describes to the cluster what events there are.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
-//! - [`budget`], [`scrub`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
+//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
 //!
 //! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists for the binary, its
@@ -46,3 +46,4 @@ pub mod source;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
+pub mod wire_text;

@@ -4,13 +4,15 @@ use std::process::ExitCode;
 
 use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions, unread_variables};
 use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
-use sealpost::{app, command};
+use sealpost::{app, command, wire_text};
 use tokio::task::JoinSet;
 
 /// Exit code of a command line that cannot be carried out.
 const USAGE: u8 = 2;
 /// Threads for what waits: look-ups of names, which are bounded on their own to fewer, and files.
 const BLOCKING: usize = 1024;
+/// Bytes of the last words at most, which may repeat what others have said.
+const LONGEST_ERROR: usize = 4096;
 /// What is logged where nothing says so.
 const INFO: &str = "info";
 
@@ -100,6 +102,6 @@ fn style(format: Option<LogFormat>) -> LogStyle {
 
 #[expect(clippy::print_stderr, reason = "logging may not have started, and this line is for whoever typed the command")]
 fn fail(error: &str, code: ExitCode) -> ExitCode {
-    eprintln!("sealpost: {error}");
+    eprintln!("sealpost: {}", wire_text::excerpt(error, LONGEST_ERROR));
     code
 }

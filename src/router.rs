@@ -238,9 +238,10 @@ impl Router {
         self.accept(&serving, index, vec![self.counted(event)]).await
     }
 
-    /// An event that came from inside, counted: it is there already and would be lost if it were refused, so that senders
-    /// are, who can send again.
-    fn counted(&self, event: Event) -> Event {
+    /// An event that came from inside, such as a reply, counted: it is there already and would be lost if it were refused, so
+    /// that senders are, who can send again.
+    #[must_use]
+    pub fn counted(&self, event: Event) -> Event {
         match &self.budget {
             Some(budget) if !event.has_lease() => {
                 let share = budget.share().and(PER_EVENT + event.length());

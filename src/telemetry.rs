@@ -5,6 +5,7 @@ pub mod facts;
 pub mod family;
 pub mod histogram;
 pub mod link;
+mod log;
 pub mod otlp;
 pub mod process;
 pub mod series;
@@ -17,6 +18,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
+
+use log::{JsonOutput, TextFields};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +80,18 @@ pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, Stri
     let filter = filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::stderr().is_terminal();
-    let layer = || tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let json = |filter| {
+        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
+        let layer = layer.with_writer(JsonOutput).with_target(false);
+        tracing_subscriber::registry().with(filter).with(layer).try_init()
+    };
     let started = match style {
-        LogStyle::Text => tracing_subscriber::registry().with(filter).with(layer().with_ansi(terminal)).try_init(),
-        LogStyle::Automatic if terminal => tracing_subscriber::registry().with(filter).with(layer()).try_init(),
-        LogStyle::Json | LogStyle::Automatic => {
-            tracing_subscriber::registry().with(filter).with(layer().json().flatten_event(true)).try_init()
+        LogStyle::Json => json(filter),
+        LogStyle::Automatic if !terminal => json(filter),
+        LogStyle::Text | LogStyle::Automatic => {
+            let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+            let layer = layer.fmt_fields(TextFields).with_target(false);
+            tracing_subscriber::registry().with(filter).with(layer).try_init()
         }
     };
     started.map(|()| LogLevel(handle)).map_err(|error| error.to_string())

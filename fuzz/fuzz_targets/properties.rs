@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sealpost::event::{Event, http as binding};
+use sealpost::event::{AttributeLimit, Event, http as binding};
 use sealpost::filter::Filter;
 use sealpost::filter::cesql::Expression;
 
@@ -18,8 +18,8 @@ pub(crate) fn event(data: &[u8]) {
         }
     }
     let body = Bytes::copy_from_slice(body);
-    let reply = binding::decode_reply(headers.clone(), &body);
-    let Ok(events) = binding::decode(headers, body) else { return };
+    let reply = binding::decode_reply(headers.clone(), &body, AttributeLimit::default());
+    let Ok(events) = binding::decode(headers, body, AttributeLimit::default()) else { return };
     assert!(reply.is_err() || events.len() == 1, "what is an event to a sender is one to a subscriber");
     for event in events {
         let binary = again(binding::binary_headers(&event), event.data().clone());
@@ -40,7 +40,7 @@ pub(crate) fn event(data: &[u8]) {
 }
 
 fn again(headers: HeaderMap, body: Bytes) -> Event {
-    binding::decode(headers, body).expect("what was sent is an event").remove(0)
+    binding::decode(headers, body, AttributeLimit::default()).expect("what was sent is an event").remove(0)
 }
 
 /// A text is an expression or is not; an expression is the same after it has been printed, and evaluates to something

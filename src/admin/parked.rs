@@ -14,6 +14,7 @@ use super::errands::Errands;
 use super::{JSON, TEXT, respond};
 use crate::channel::parked::{ParkedChange, ParkedErrand, ParkedError, ParkedOwner, ParkedStore, owners};
 use crate::model::{RoutingTable, Storage, SubscriptionKind, parse_duration};
+use crate::wire_text::WireText;
 
 /// Events that one answer shows at most.
 const MOST: usize = 1_000;
@@ -92,7 +93,12 @@ impl Query {
                 ("limit", value) => {
                     query.limit = Some(value.parse().map_err(|error| format!("limit is no number: {error}"))?);
                 }
-                (name, _) => return Err(format!("{name} is not known: use namespace, kind, olderThan or limit")),
+                (name, _) => {
+                    return Err(format!(
+                        "{} is not known: use namespace, kind, olderThan or limit",
+                        WireText::of(name)
+                    ));
+                }
             }
         }
         Ok(query)
@@ -222,7 +228,7 @@ fn named(table: &RoutingTable, name: &str, query: &Query) -> Result<Vec<ParkedOw
         is_kind && names_of(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
-        return Err(format!("{name} is no subscription or Trigger that this process serves"));
+        return Err(format!("{} is no subscription or Trigger that this process serves", WireText::of(name)));
     };
     found.retain(|owner| owner.storage != Storage::Memory);
     if found.is_empty() {

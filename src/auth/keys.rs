@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Oidc, RoutingTable};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::sparing::Sparing;
+use crate::wire_text::WireText;
 
 /// Keys are fetched anew after this time, so that a key which is withdrawn is not believed for longer.
 const REFRESH: Duration = Duration::from_secs(600);
@@ -179,7 +180,7 @@ impl Keeper {
                 Err(error) => {
                     self.counters.key_fetch_failures.increment();
                     if told.is_due() {
-                        tracing::warn!(error, "The keys of the token issuer could not be fetched, trying again");
+                        tracing::warn!(error = %WireText::of(error), "The keys of the token issuer could not be fetched, trying again");
                     }
                     tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
                     wait = wait.saturating_mul(2).min(LONGEST_WAIT);
@@ -197,10 +198,10 @@ impl Keeper {
         }
         let keys: Vec<Key> = keys.keys.iter().filter_map(usable).take(MAX_KEYS).collect();
         if keys.is_empty() {
-            return Err(format!("{issuer} publishes no RSA or EC key for signatures"));
+            return Err(format!("{} publishes no RSA or EC key for signatures", WireText::of(issuer)));
         }
         if !self.keys.are_known(oidc) {
-            tracing::info!(issuer, keys = keys.len(), "Tokens can be verified");
+            tracing::info!(issuer = %WireText::of(&issuer), keys = keys.len(), "Tokens can be verified");
         }
         let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
         self.keys.replace(KeySet { oidc: Arc::clone(oidc), issuer, keys, verified, fetched });

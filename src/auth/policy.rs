@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use crate::event::Event;
 use crate::model::{Access, AuthorizationMode, Policy, Rule, SUBJECT_PREFIX, ServiceAccount};
+use crate::wire_text::WireText;
 
 /// Why an event is not taken from its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +19,7 @@ pub enum Denial {
     #[error("{subject} may not send this event here: {remedy}")]
     Forbidden {
         /// Who.
-        subject: String,
+        subject: WireText,
         /// What would let them.
         remedy: &'static str,
     },
@@ -62,7 +63,7 @@ pub fn authorize(access: &Access, subject: &str, events: &[Event]) -> Result<(),
         Rule::Unknown(reason) => return Err(Denial::Unknown(reason.clone())),
         Rule::Absent(reason) => return Err(Denial::Absent(reason.clone())),
     };
-    if allowed { Ok(()) } else { Err(Denial::Forbidden { subject: subject.to_owned(), remedy }) }
+    if allowed { Ok(()) } else { Err(Denial::Forbidden { subject: WireText::of(subject), remedy }) }
 }
 
 /// Whether there is any event that a subject may send whose token is good.
@@ -76,7 +77,7 @@ pub fn authorize_any(access: &Access, subject: &str) -> Result<(), Denial> {
 
 fn by_policies(subject: &str) -> Denial {
     Denial::Forbidden {
-        subject: subject.to_owned(),
+        subject: WireText::of(subject),
         remedy: "add it to an EventPolicy of this address, or check the filters there",
     }
 }

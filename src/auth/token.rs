@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::model::{Addressable, ServiceAccount};
 use crate::telemetry::counters::Counters;
 use crate::telemetry::sparing::Sparing;
+use crate::wire_text::excerpt;
 
 /// What is asked for, and the longest that is believed.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
@@ -54,6 +55,9 @@ impl fmt::Debug for Issued {
     }
 }
 
+/// Bytes of a reason at most, which may repeat what the API server says.
+const LONGEST_REASON: usize = 512;
+
 /// Why there is no token. One line, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no token for {account} and the audience {audience}: {reason}")]
@@ -70,7 +74,7 @@ impl TokenError {
     /// An error of this account and audience.
     #[must_use]
     pub fn new(account: &ServiceAccount, audience: &str, reason: impl fmt::Display) -> Self {
-        Self { account: account.to_string(), audience: audience.to_owned(), reason: reason.to_string() }
+        Self { account: account.to_string(), audience: audience.to_owned(), reason: excerpt(reason, LONGEST_REASON) }
     }
 }
 

@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ChannelBackend, Opened, counted, trouble};
 use crate::budget::Budget;
+use crate::event::AttributeLimit;
 use crate::filter::index::Index;
 use crate::model::{Channel, Order, Subscription, SubscriptionKey};
 use crate::telemetry::counters::Counters;
@@ -87,6 +88,8 @@ pub struct Options {
     pub consumer_timeout: Duration,
     /// What events may hold in memory.
     pub budget: Arc<Budget>,
+    /// What the attributes of one event may have; what has been added to it since it was let in comes to that.
+    pub attributes: AttributeLimit,
     /// How long the queue of a subscription that is gone is kept; `None` keeps it for ever.
     pub delete_after: Option<Duration>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, TelemetryOptions, log, value};
+use crate::event::AttributeLimit;
 use crate::model::{self, Observability, TransportEncryption};
 use crate::tls::MinVersion;
 
@@ -189,7 +190,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::some_size)]
     pub max_body_bytes: usize,
 
-    /// Size of one request's head
+    /// Size of one request's head, and of all attributes of one event together, names and values, in whichever mode it comes
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::head_size)]
     pub max_header_bytes: usize,
 
@@ -233,6 +234,14 @@ pub struct LimitOptions {
     /// else 255]
     #[arg(long, value_name = "N", env = "SEALPOST_BROKER_MAX_TTL", value_parser = clap::value_parser!(i32).range(1..))]
     pub broker_max_ttl: Option<i32>,
+}
+
+impl LimitOptions {
+    /// What the attributes of one event may have.
+    #[must_use]
+    pub fn attributes(&self) -> AttributeLimit {
+        AttributeLimit::new(self.max_header_bytes)
+    }
 }
 
 impl RunOptions {

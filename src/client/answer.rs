@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{Attempt, TransportError, http1};
 use crate::event::http as binding;
+use crate::wire_text::WireText;
 
 /// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
 /// (data-plane.md BF-13).
@@ -50,10 +51,10 @@ pub enum ReplyError {
     },
     /// Its end did not come.
     #[error("the answer holds an event that was cut off: {0}")]
-    CutOff(String),
+    CutOff(WireText),
     /// It is compressed, or otherwise coded, though that was not asked for.
     #[error("the answer holds an event with {0}, and only identity was asked for: answer without it")]
-    Coded(String),
+    Coded(WireText),
 }
 
 impl ReplyError {
@@ -156,16 +157,16 @@ impl Body {
 /// The event in an answer.
 async fn event(body: &mut Body, headers: &HeaderMap, max: usize, attempt: Attempt) -> Result<Bytes, ReplyError> {
     if let Some(coding) = coding(headers) {
-        return Err(ReplyError::Coded(format!("Content-Encoding {coding}")));
+        return Err(ReplyError::Coded(WireText::of(format_args!("Content-Encoding {coding}"))));
     }
     if !body.is_clear() {
-        return Err(ReplyError::Coded("a Transfer-Encoding that is not chunked alone".to_owned()));
+        return Err(ReplyError::Coded(WireText::of("a Transfer-Encoding that is not chunked alone")));
     }
     match tokio::time::timeout_at(attempt.end, whole(body, max)).await {
         Ok(Ok(Some(event))) => Ok(event),
         Ok(Ok(None)) => Err(ReplyError::TooLarge { limit: max }),
-        Ok(Err(error)) => Err(ReplyError::CutOff(error.to_string())),
-        Err(_elapsed) => Err(ReplyError::CutOff(attempt.timed_out().to_string())),
+        Ok(Err(error)) => Err(ReplyError::CutOff(WireText::of(error))),
+        Err(_elapsed) => Err(ReplyError::CutOff(WireText::of(attempt.timed_out()))),
     }
 }
 

@@ -16,6 +16,7 @@ use super::error;
 use crate::model::TrustBundle;
 use crate::telemetry::otlp::{Answer, Endpoint, Protocol, Refusal, Wire};
 use crate::tls::{self, MinVersion, SystemRoots};
+use crate::wire_text::WireText;
 
 /// Bytes of an answer that are read at most.
 const LONGEST: usize = 64 * 1024;
@@ -123,6 +124,6 @@ fn status_in(headers: &HeaderMap) -> Option<Answer> {
     let status = headers.get("grpc-status")?.to_str().unwrap_or_default();
     // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
     let again = matches!(status, "1" | "4" | "10" | "11" | "14" | "15").then_some(Duration::ZERO);
-    let refused = || Refusal { reason: format!("it answered gRPC status {status}"), again };
+    let refused = || Refusal { reason: format!("it answered gRPC status {}", WireText::of(status)), again };
     Some(if status == "0" { Ok(()) } else { Err(refused()) })
 }

@@ -4,8 +4,12 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::tls::refusal;
+use crate::wire_text::excerpt;
 
-/// Why a request got no answer. One line, without secrets.
+/// Bytes of a cause at most: one of ours fits, with what it repeats of a peer.
+const LONGEST: usize = 512;
+
+/// Why a request got no answer. One line, without secrets, in which nothing is hidden that a peer has said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The destination's certificates cannot be used, so nothing was sent.
@@ -115,10 +119,10 @@ pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
 
 /// What the last error of the chain says; of TLS in words.
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
-    if let Some(told) = refusal::told(error) {
-        return told;
+    match refusal::told(error) {
+        Some(told) => excerpt(told, LONGEST),
+        None => chain(error).last().map_or_else(String::new, |cause| excerpt(cause, LONGEST)),
     }
-    chain(error).last().map_or_else(String::new, |cause| cause.to_string().replace('\n', " "))
 }
 
 /// Whether a peer stopped answering at all, not only to this request.

@@ -11,7 +11,7 @@ use super::answer::Body;
 use super::connector::Connector;
 use super::error::Failure;
 use super::pool::{Connected, Pool};
-use super::{Limits, TransportError, http2, redirect};
+use super::{Limits, TransportError, fields, http2, redirect};
 use crate::model::Endpoint;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
@@ -34,6 +34,7 @@ impl Way<'_> {
     /// The request as it sets out, to this address.
     fn begin(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Bytes> {
         *request.uri_mut() = uri.clone();
+        fields::admit(&mut request);
         request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
         request.headers_mut().entry(ACCEPT_ENCODING).or_insert(IDENTITY);
         if self.is_foreign {

@@ -12,7 +12,7 @@ use crate::control::{self, CaCerts, Problem};
 pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let settings = options.manifests.settings(None, None, CaCerts::Unknown);
     let problems = control::check(&options.manifests.filename, &settings);
-    let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    let text: String = problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect();
     super::print(&text)?;
     Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

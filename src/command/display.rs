@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::DisplayOptions;
 use crate::display::Display;
-use crate::event::{Event, http as binding};
+use crate::event::{AttributeLimit, Event, http as binding};
 use crate::model::Scheme;
 use crate::server::{self, Handler, Incoming, Limits, body};
 use crate::tls::MinVersion;
@@ -69,8 +69,8 @@ impl Sink {
         let data = body::read_limited(body, MAX_BODY)
             .await
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
-        let events =
-            binding::decode(parts.headers, data).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+        let events = binding::decode(parts.headers, data, AttributeLimit::default().of_stored())
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
             self.display.show(event).await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::cli::FilterTestOptions;
 use crate::control::{self, Problem};
-use crate::event::{Event, http as binding};
+use crate::event::{AttributeLimit, Event, http as binding};
 use crate::filter::explain::explain;
 
 /// Prints a line for each Trigger, after the problems of their filters.
@@ -21,14 +21,14 @@ pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
     let event = event(options)?;
     let manifests = control::read(&options.manifests.filename);
     let (filters, problems) = control::trigger_filters(&manifests, &options.manifests.namespace);
-    let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    let mut text: String = problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect();
     for (trigger, filter) in &filters {
         let verdict = match filter.as_ref().map(|filter| explain(filter, &event)) {
             None => "gets nothing: its filter is not understood".to_owned(),
             Some(None) => "passes".to_owned(),
             Some(Some(why)) => format!("does not pass: {}", super::printable(&why)),
         };
-        text.push_str(&format!("{trigger}: {verdict}\n"));
+        text.push_str(&format!("{}: {verdict}\n", super::printable(&trigger.to_string())));
     }
     super::print(&text)?;
     Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -48,6 +48,6 @@ fn event(options: &FilterTestOptions) -> anyhow::Result<Event> {
     let json = if options.event.as_os_str() == "-" { of_stdin() } else { std::fs::read(&options.event) };
     let json = json.with_context(place)?;
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
-    let events = binding::decode(headers, Bytes::from(json)).with_context(place)?;
+    let events = binding::decode(headers, Bytes::from(json), AttributeLimit::default()).with_context(place)?;
     events.into_iter().next().with_context(place)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::admin::Dispatcher;
 use super::print;
 use crate::cli::{GetOptions, Output, Resource};
+use crate::wire_text::{self, WireText};
 
 /// Asks the dispatcher and prints its answer.
 ///
@@ -46,7 +47,7 @@ fn render(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result<String>
     };
     match options.output {
         Output::Yaml => Ok(serde_saphyr::to_string(&whole)?),
-        Output::Json | Output::Table => Ok(serde_json::to_string_pretty(&whole)? + "\n"),
+        Output::Json | Output::Table => Ok(wire_text::visible(&serde_json::to_string_pretty(&whole)?) + "\n"),
     }
 }
 
@@ -85,11 +86,11 @@ fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
 /// The value at a pointer, or of the `Ready` condition where the pointer is a plain name.
 fn cell(item: &Value, pointer: &str) -> String {
     if pointer.starts_with('/') {
-        return super::printable(text(item, pointer));
+        return WireText::of(text(item, pointer)).into();
     }
     let conditions = item.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let ready = conditions.into_iter().find(|condition| text(condition, "/type") == "Ready");
-    super::printable(ready.map_or("", |ready| text(ready, &format!("/{pointer}"))))
+    WireText::of(ready.map_or("", |ready| text(ready, &format!("/{pointer}")))).into()
 }
 
 fn text<'v>(item: &'v Value, pointer: &str) -> &'v str {
@@ -109,5 +110,17 @@ NAMESPACE   NAME   URL                               READY   REASON
 default     c      http://127.0.0.1:8080/default/c   True
 ";
         assert_eq!(table(Resource::Channels, &items), expected);
+    }
+
+    /// Whoever writes an object, or makes one fail, writes into no other cell and moves no cursor.
+    #[test]
+    fn a_table_shows_what_is_hidden() {
+        let items = [json!({"metadata": {"namespace": "n\nn", "name": "c\u{202e}"}, "status": {
+            "address": {"url": "x".repeat(5000)},
+            "conditions": [{"type": "Ready", "status": "False", "reason": "\u{1b}[31mFine\u{9b}"}]}})];
+        let table = table(Resource::Channels, &items);
+        assert_eq!(table.lines().count(), 2, "{table}");
+        assert!(table.contains("n\\nn  ") && table.contains("c\\u{202e}") && table.contains("\\u{1b}[31mFine\\u{9b}"));
+        assert!(table.contains("bytes more)") && table.len() < 2000, "{table}");
     }
 }

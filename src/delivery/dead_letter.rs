@@ -16,11 +16,16 @@ use crate::event::{Event, knative};
 use crate::model::{Addressable, Subscription};
 use crate::scrub;
 use crate::telemetry::series::{Destination, Why};
+use crate::wire_text::{excerpt, start};
 
 /// Written where there was no answer (data-plane.md DP-30).
 const NO_ANSWER: i32 = 500;
 /// Written where nothing could be sent (DP-30).
 const NOT_SENT: i32 = -1;
+/// Bytes of a destination's URL that a dead letter tells: what is added to an event on its way is small.
+const LONGEST_URL: usize = 2048;
+/// Bytes of a reason that are kept; some are made of what a peer has said.
+const LONGEST_REASON: usize = 1024;
 
 /// What a broker filter tells of a subscriber that failed.
 #[derive(Deserialize)]
@@ -45,14 +50,18 @@ pub(super) struct Failure {
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
+/// What is kept of an answer, without the rest of the buffer that it was read into.
+fn kept(data: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(data.get(..knative::ERROR_DATA_BYTES).unwrap_or(data))
+}
+
 impl Failure {
     fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (Why, String)) -> Self {
-        let data = data.slice(..data.len().min(knative::ERROR_DATA_BYTES));
         Self {
-            destination: destination.url.text().into(),
+            destination: start(destination.url.text(), LONGEST_URL).into(),
             code,
-            data,
-            reason: scrub::owned(reason).into(),
+            data: kept(data),
+            reason: start(&scrub::owned(reason), LONGEST_REASON).into(),
             counted: (Destination::Subscriber, why),
             attempts: 0,
             forwarded: None,
@@ -74,10 +83,10 @@ impl Failure {
         let text = |name: &str| dead.get(name).unwrap_or_default();
         let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER);
         Self {
-            destination: text(knative::ERROR_DEST).into(),
+            destination: excerpt(text(knative::ERROR_DEST), LONGEST_URL).into(),
             code,
-            data: Bytes::from(STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
-            reason: format!("failed with {}", text(knative::ERROR_CODE)).into(),
+            data: kept(&STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
+            reason: format!("failed with {code}").into(),
             counted: (Destination::Subscriber, Why::status(u16::try_from(code).unwrap_or_default())),
             attempts: 0,
             forwarded: None,
@@ -88,10 +97,8 @@ impl Failure {
     /// the filter failed itself and tells of none (BF-13; gaps.md G-36).
     pub(super) fn told_by_filter(mut self, body: &Bytes) -> Self {
         if let Ok(told) = serde_json::from_slice::<Told>(body) {
-            let data = STANDARD.decode(told.data).unwrap_or_default();
-            self.data = Bytes::from(data);
-            self.data.truncate(knative::ERROR_DATA_BYTES);
-            self.destination = told.destination.into();
+            self.data = kept(&STANDARD.decode(told.data).unwrap_or_default());
+            self.destination = excerpt(told.destination, LONGEST_URL).into();
         }
         self
     }

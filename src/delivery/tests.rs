@@ -13,7 +13,9 @@ use super::*;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::{ChannelBackend, Opened};
 use crate::client::TransportError;
+use crate::event::{http as binding, knative};
 use crate::filter::Filter;
+use crate::model::SubscriptionKind;
 use crate::model::{
     Acknowledge, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliverySpec, Format, Hosts, RoutingTable, Storage,
     SubscriptionKey, Target, TransportEncryption, TrustBundle,
@@ -147,7 +149,9 @@ fn event() -> Arc<Event> {
     let headers =
         headers.into_iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)));
     let body = Bytes::from_static(br#"{"a":"b"}"#);
-    Arc::new(binding::decode(headers.collect(), body).expect("an event").remove(0))
+    Arc::new(
+        binding::decode(headers.collect(), body, crate::event::AttributeLimit::default()).expect("an event").remove(0),
+    )
 }
 
 /// A delivery over a transport, and the lane of a subscription.
@@ -165,6 +169,7 @@ fn over(transport: &Scripted, subscription: Subscription) -> (Delivery<Scripted>
     let options = Options {
         default_timeout: Duration::from_secs(900),
         jitter: 0.0,
+        attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
     let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
@@ -374,7 +379,8 @@ async fn a_triggers_subscriber_does_not_see_the_hop_count_and_its_reply_keeps_it
         assert_eq!(outcome, Outcome::DeadLettered);
         let ttl = |url: &str| {
             let (headers, body) = transport.last(url);
-            let event = binding::decode(headers, body).expect("an event").remove(0);
+            let event =
+                binding::decode(headers, body, crate::event::AttributeLimit::default()).expect("an event").remove(0);
             event.get(knative::BROKER_TTL).map(|ttl| ttl.parse::<i32>().expect("a number"))
         };
         assert_eq!((ttl(SUBSCRIBER), ttl(REPLY), ttl(SINK)), (None, Some(7), Some(7)), "{delivery:?}");
@@ -399,6 +405,7 @@ async fn replies_enter_a_broker_of_this_process() {
     let options = Options {
         default_timeout: Duration::from_secs(900),
         jitter: 0.0,
+        attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
     let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
@@ -431,6 +438,7 @@ async fn the_newest_configuration_is_used_for_each_attempt() {
     let options = Options {
         default_timeout: Duration::from_secs(900),
         jitter: 0.0,
+        attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
     let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);

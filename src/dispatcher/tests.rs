@@ -95,6 +95,7 @@ fn over<T: Transport>(
     let options = Options {
         default_timeout: Duration::from_secs(10),
         jitter: 0.0,
+        attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
     let delivery = Delivery::new(transport, Arc::clone(&router), Display::default(), options, Arc::clone(counters));

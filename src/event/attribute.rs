@@ -70,6 +70,11 @@ impl Attribute {
         &self.value
     }
 
+    /// Bytes of its name and its value as they are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.header.as_str().len() + self.value.len()
+    }
+
     /// The type of the value.
     #[must_use]
     pub fn kind(&self) -> Kind {

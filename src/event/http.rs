@@ -7,7 +7,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::attribute::{Attribute, PREFIX};
-use super::{DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type, validate};
+use super::{AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type, validate};
+use crate::wire_text::WireText;
 
 /// Media type of one event in JSON format.
 pub const STRUCTURED: &str = "application/cloudevents+json";
@@ -44,39 +45,39 @@ pub fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
     }
     match headers.get(SPEC_VERSION_HEADER) {
         Some(version) => spec_version(version).map(|_| Mode::Binary),
-        None if is_other_format(media_type) => Err(DecodeError::UnknownFormat(media_type.to_owned())),
+        None if is_other_format(media_type) => Err(DecodeError::UnknownFormat(WireText::of(media_type))),
         None => Err(DecodeError::NotAnEvent),
     }
 }
 
 /// Reads and validates the event or events of a request. The body becomes the data without being copied.
 ///
-/// A batch is valid only if each of its events is; any other message yields one event.
+/// A batch is valid only if each of its events is; any other message yields one event. `limit` holds for each event.
 ///
 /// # Errors
-/// If the message is not a valid event or batch.
-pub fn decode(headers: HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
+/// If the message is not a valid event or batch, or the attributes of an event are too long.
+pub fn decode(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
     let trace = TraceContext::of(&headers);
-    let events = decode_any(headers, body)?;
+    let events = decode_any(headers, body, limit)?;
     Ok(if trace.is_some() { events.into_iter().map(|event| event.with_trace(trace.clone())).collect() } else { events })
 }
 
-fn decode_any(headers: HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError> {
+fn decode_any(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
     match mode(&headers)? {
         Mode::Binary => {
-            let event = binary(headers, body)?;
+            let event = binary(headers, body, limit)?;
             validate::event(&event)?;
             Ok(vec![event])
         }
         Mode::Structured => {
-            let mut event = json::decode(&body)?;
+            let mut event = json::decode(&body, limit)?;
             validate::event(&event)?;
             event.forwarded = forwarded(headers);
             Ok(vec![event])
         }
         Mode::Batched => {
             let forwarded = forwarded(headers);
-            json::decode_batch(&body)?
+            json::decode_batch(&body, limit)?
                 .into_iter()
                 .enumerate()
                 .map(|(index, event)| in_batch(index, event, &forwarded))
@@ -86,19 +87,19 @@ fn decode_any(headers: HeaderMap, body: Bytes) -> Result<Vec<Event>, DecodeError
 }
 
 /// Reads the event in a response, as a reply: a binary one is taken as it is, without validation
-/// (data-plane.md DP-21, DP-23, DP-24). `Ok(None)` if the response carries no event.
+/// (data-plane.md DP-21, DP-23, DP-24), but for the limit of its attributes. `Ok(None)` if the response carries no event.
 ///
 /// # Errors
-/// If the response announces an event and holds none, or holds a batch.
-pub fn decode_reply(headers: HeaderMap, body: &Bytes) -> Result<Option<Event>, DecodeError> {
+/// If the response announces an event and holds none, or holds a batch, or the attributes are too long.
+pub fn decode_reply(headers: HeaderMap, body: &Bytes, limit: AttributeLimit) -> Result<Option<Event>, DecodeError> {
     match mode(&headers) {
-        Ok(Mode::Binary) => binary(headers, body.clone()).map(Some),
+        Ok(Mode::Binary) => binary(headers, body.clone(), limit).map(Some),
         Ok(Mode::Structured) => {
-            let mut event = json::decode(body)?;
+            let mut event = json::decode(body, limit)?;
             event.forwarded = forwarded(headers);
             Ok(Some(event))
         }
-        Ok(Mode::Batched) => Err(DecodeError::UnknownFormat(BATCHED.to_owned())),
+        Ok(Mode::Batched) => Err(DecodeError::UnknownFormat(WireText::of(BATCHED))),
         Err(_) => Ok(None),
     }
 }
@@ -107,6 +108,14 @@ pub fn decode_reply(headers: HeaderMap, body: &Bytes) -> Result<Option<Event>, D
 #[must_use]
 pub fn is_event(headers: &HeaderMap) -> bool {
     mode(headers).is_ok()
+}
+
+/// Checks that the attributes of an event keep to the limit.
+///
+/// # Errors
+/// If they are too many or too long, with the name of the longest.
+pub fn check(event: &Event, limit: AttributeLimit) -> Result<(), DecodeError> {
+    limit.check(event)
 }
 
 /// Checks an event that was taken without validation.
@@ -159,12 +168,12 @@ fn is_other_format(media_type: &str) -> bool {
 
 fn spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
     let text = value.to_str().unwrap_or_default();
-    SpecVersion::parse(text).ok_or_else(|| DecodeError::UnknownSpecVersion(text.to_owned()))
+    SpecVersion::parse(text).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::of(text)))
 }
 
 /// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest is dropped.
 /// Of a repeated `ce-` header the first value counts (CR-20); an empty one is an attribute that is not set (CR-19).
-fn binary(headers: HeaderMap, body: Bytes) -> Result<Event, DecodeError> {
+fn binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(spec_version)?;
     let mut event = Event::empty(version);
     event.data = body;
@@ -178,6 +187,7 @@ fn binary(headers: HeaderMap, body: Bytes) -> Result<Event, DecodeError> {
             None => event.forwarded.extend(last.clone().map(|name| (name, value))),
         }
     }
+    limit.check(&event)?;
     Ok(event)
 }
 

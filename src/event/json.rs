@@ -13,21 +13,33 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::attribute::{Attribute, Kind};
-use super::{DecodeError, Event, SpecVersion, is_name};
+use super::limit::MOST_EVER;
+use super::{AttributeLimit, DecodeError, Event, SpecVersion, is_name};
+use crate::wire_text::WireText;
 
 const IMPLIED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Reads one event without validating its attributes.
-pub(super) fn decode(body: &Bytes) -> Result<Event, DecodeError> {
-    let object: Object<'_> = serde_json::from_slice(body).map_err(|error| DecodeError::Json(error.to_string()))?;
-    from_object(body, &object)
+/// Members of the format that are no attributes, or stand elsewhere than among them.
+const BESIDE: [&str; 4] = ["specversion", "datacontenttype", "data", "data_base64"];
+
+/// Reads one event without validating its attributes, but for their limit.
+pub(super) fn decode(body: &Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
+    let object: Object<'_> = serde_json::from_slice(body).map_err(is_no_event)?;
+    from_object(body, &object, limit)
+}
+
+/// The words of the parser may repeat what it read.
+fn is_no_event(error: serde_json::Error) -> DecodeError {
+    DecodeError::Json(WireText::of(error))
 }
 
 /// Reads an array of events; the outer error says that it is no array of objects.
-pub(super) fn decode_batch(body: &Bytes) -> Result<Vec<Result<Event, DecodeError>>, DecodeError> {
-    let objects: Vec<Object<'_>> =
-        serde_json::from_slice(body).map_err(|error| DecodeError::Json(error.to_string()))?;
-    Ok(objects.iter().map(|object| from_object(body, object)).collect())
+pub(super) fn decode_batch(
+    body: &Bytes,
+    limit: AttributeLimit,
+) -> Result<Vec<Result<Event, DecodeError>>, DecodeError> {
+    let objects: Vec<Object<'_>> = serde_json::from_slice(body).map_err(is_no_event)?;
+    Ok(objects.iter().map(|object| from_object(body, object, limit)).collect())
 }
 
 /// Writes an event: attributes, then data, then extensions as they came (data-plane.md W-6 shows the members).
@@ -66,8 +78,12 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(12);
         while let Some((Key(key), value)) = map.next_entry()? {
+            // Each is looked for among the others.
+            if members.len() >= MOST_EVER + BESIDE.len() {
+                return Err(serde::de::Error::custom(format_args!("it has more than {MOST_EVER} attributes")));
+            }
             if members.iter().any(|(known, _)| *known == key) {
-                return Err(serde::de::Error::custom(format_args!("member {key:?} appears twice")));
+                return Err(serde::de::Error::custom(format_args!("member {:?} appears twice", WireText::of(&key))));
             }
             members.push((key, value));
         }
@@ -78,13 +94,14 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn from_object(body: &Bytes, object: &Object<'_>) -> Result<Event, DecodeError> {
+fn from_object(body: &Bytes, object: &Object<'_>, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let version = object.text("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
-    let version = SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(version.into_owned()))?;
+    let version = SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::of(version)))?;
+    check(object, limit)?;
     let mut event = Event::empty(version);
     event.content_type = object.text("datacontenttype")?.map(|text| content_type(&text)).transpose()?;
     for (name, raw) in &object.0 {
-        if !matches!(name.as_ref(), "specversion" | "datacontenttype" | "data" | "data_base64") && raw.get() != "null" {
+        if !BESIDE.contains(&name.as_ref()) && raw.get() != "null" {
             let attribute = attribute(name, raw)?;
             if event.find(attribute.name()).is_some() {
                 return Err(DecodeError::invalid(attribute.name(), "it is there twice, in upper and lower case"));
@@ -92,8 +109,30 @@ fn from_object(body: &Bytes, object: &Object<'_>) -> Result<Event, DecodeError> 
             event.attributes.push(attribute);
         }
     }
+    limit.check_count(event.attributes.len())?;
     set_data(&mut event, body, object)?;
     Ok(event)
+}
+
+/// Checks the attributes before any of them is made, which takes up to three times what it has in JSON.
+fn check(object: &Object<'_>, limit: AttributeLimit) -> Result<(), DecodeError> {
+    let is_attribute = |name: &str| !matches!(name, "data" | "data_base64");
+    let attributes = || object.0.iter().filter(|(name, raw)| is_attribute(name) && raw.get() != "null");
+    // No value is longer than how it is written.
+    let written = attributes().map(|(name, raw)| (&**name, raw.get().len()));
+    if limit.check_all(written).is_ok() {
+        return Ok(());
+    }
+    limit.check_all(attributes().map(|(name, raw)| (&**name, meant(name, raw))))
+}
+
+/// Bytes of the value that is meant.
+fn meant(name: &str, raw: &RawValue) -> usize {
+    match raw.get().as_bytes().first() {
+        Some(b'"') => string(name, raw).map_or(raw.get().len(), |text| text.len()),
+        // A number that is taken fits 32 bits.
+        _ => raw.get().len().min("-2147483648".len()),
+    }
 }
 
 fn content_type(text: &str) -> Result<HeaderValue, DecodeError> {
@@ -104,7 +143,7 @@ fn content_type(text: &str) -> Result<HeaderValue, DecodeError> {
 fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, DecodeError> {
     let name = name.to_ascii_lowercase();
     if !is_name(&name) {
-        return Err(DecodeError::BadName(name));
+        return Err(DecodeError::BadName(WireText::of(name)));
     }
     if matches!(name.as_str(), "specversion" | "datacontenttype" | "data") {
         return Err(DecodeError::invalid(&name, "write its name in lower case"));
@@ -115,7 +154,7 @@ fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, DecodeError> {
         Some(b'-' | b'0'..=b'9') => (Cow::Owned(integer(&name, raw)?.to_string()), Kind::Integer),
         _ => return Err(DecodeError::invalid(&name, "an attribute is a string, an integer or a boolean")),
     };
-    Attribute::from_text(&name, &text, kind).ok_or(DecodeError::BadName(name))
+    Attribute::from_text(&name, &text, kind).ok_or_else(|| DecodeError::BadName(WireText::of(&name)))
 }
 
 fn integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {

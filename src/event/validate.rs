@@ -10,11 +10,12 @@ use url::Url;
 
 use super::attribute::{self, Attribute};
 use super::{DecodeError, Event, SpecVersion, is_name, media_type};
+use crate::wire_text::WireText;
 
 /// Checks one `ce-` header as it arrives: a name that is allowed and a value that is text.
 pub(super) fn header(name: &str, value: &HeaderValue) -> Result<(), DecodeError> {
     if !is_name(name) {
-        return Err(DecodeError::BadName(name.to_owned()));
+        return Err(DecodeError::BadName(WireText::of(name)));
     }
     if name == "datacontenttype" {
         return Err(DecodeError::invalid(

@@ -7,6 +7,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::{Created, Creator, EventType};
+use crate::wire_text::WireText;
 
 /// The cluster that `EventType`s are made in.
 #[derive(Clone)]
@@ -31,9 +32,9 @@ impl Cluster {
             Ok(_object) => Ok(Created::New),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Created::Existed),
             Err(kube::Error::Api(status)) => {
-                Err(format!("the API server answered {}: {}", status.code, status.message.replace('\n', " ")))
+                Err(format!("the API server answered {}: {}", status.code, WireText::of(status.message)))
             }
-            Err(error) => Err(error.to_string().replace('\n', " ")),
+            Err(error) => Err(WireText::of(error).into()),
         }
     }
 }

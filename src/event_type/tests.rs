@@ -113,6 +113,22 @@ async fn the_object_is_that_of_the_contract() {
     assert_eq!(kubernetes::object(&made), expected);
 }
 
+/// None is made of what nobody looks up by its name, so that what waits is small; others are made as before.
+#[tokio::test(start_paused = true)]
+async fn long_texts_make_none() {
+    let (cluster, event_types, _, _running) = running(Cluster::default());
+    let long = "x".repeat(LONGEST_TEXT + 1);
+    let mut schema = invoice();
+    schema.set("dataschema", &format!("http://{long}"));
+    for event in [Event::new("1", &long, "t"), Event::new("1", "/s", &long), schema] {
+        event_types.observe(Some(&owner()), &event);
+    }
+    event_types.observe(Some(&owner()), &Event::new("1", "/s", &"x".repeat(LONGEST_TEXT)));
+    pass(1).await;
+    let made = cluster.made.lock().expect("lock");
+    assert_eq!(made.iter().map(|made| made.ty.capacity()).collect::<Vec<_>>(), [LONGEST_TEXT]);
+}
+
 /// Names are names of Kubernetes, and different for what is different, however long.
 #[test]
 fn names_are_short_enough() {

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 
 use crate::budget::{Budget, PER_EVENT, Share};
+use crate::event::AttributeLimit;
 use crate::model::{Scheme, TransportEncryption};
 use crate::server::Incoming;
 use crate::server::body::{BodyError, Intake, Measure, Read};
@@ -47,6 +48,8 @@ pub struct Message {
     pub body: Bytes,
     /// Its share of the memory budget, which its events keep.
     pub share: Share,
+    /// What the attributes of each of its events may have.
+    pub attributes: AttributeLimit,
 }
 
 /// Bytes of a body that is read although its request is refused.
@@ -66,15 +69,22 @@ pub struct Entrance {
     intake: Intake,
     /// For what is refused.
     glance: Intake,
+    attributes: AttributeLimit,
     https_when_disabled: HttpsWhenDisabled,
 }
 
 impl Entrance {
-    /// An entrance that reads bodies by `intake`.
+    /// An entrance that reads bodies by `intake`, for events whose attributes keep to that limit.
     #[must_use]
-    pub fn new(intake: Intake, https_when_disabled: HttpsWhenDisabled) -> Self {
+    pub fn new(intake: Intake, attributes: AttributeLimit, https_when_disabled: HttpsWhenDisabled) -> Self {
         let glance = Intake { max_bytes: GLANCE, timeout: GLANCE_TIMEOUT, budget: Budget::new(GLANCES) };
-        Self { intake, glance, https_when_disabled }
+        Self { intake, glance, attributes, https_when_disabled }
+    }
+
+    /// What the attributes of one event may have.
+    #[must_use]
+    pub fn attributes(&self) -> AttributeLimit {
+        self.attributes
     }
 
     /// Lets in events that come by this scheme in this mode (CR-37, CR-38).
@@ -91,17 +101,17 @@ impl Entrance {
     /// # Errors
     /// If its body is too large, too slow, broken, or there is no memory left for it.
     pub async fn read(&self, request: Request<Incoming>) -> Result<Message, BodyError> {
-        read(request, &self.intake).await
+        read(request, &self.intake, self.attributes).await
     }
 
     /// Reads a request that is refused whatever it holds, if it is small and there: upstream says first what is wrong with
     /// it (CR-10, BI-3). It takes nothing of what events may hold.
     pub async fn glance(&self, request: Request<Incoming>) -> Option<Message> {
-        read(request, &self.glance).await.ok()
+        read(request, &self.glance, self.attributes).await.ok()
     }
 }
 
-async fn read(request: Request<Incoming>, intake: &Intake) -> Result<Message, BodyError> {
+async fn read(request: Request<Incoming>, intake: &Intake, attributes: AttributeLimit) -> Result<Message, BodyError> {
     let (mut parts, mut body) = request.into_parts();
     let (read, share) = intake.read(PER_EVENT + length(&parts.headers), &mut body).await?;
     // What is left of a connection's buffer is used again only when nothing holds a part of it. On a connection with one
@@ -120,7 +130,7 @@ async fn read(request: Request<Incoming>, intake: &Intake) -> Result<Message, Bo
     if let Some(measure) = parts.extensions.get::<Measure>() {
         measure.set(body.len());
     }
-    Ok(Message { headers: parts.headers, body, share })
+    Ok(Message { headers: parts.headers, body, share, attributes })
 }
 
 /// Moves the values to memory of their own, which they share.

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
+use crate::wire_text::WireText;
+
 /// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of the PEM do not
 /// matter. Equal fingerprints mean equal trust.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,7 +177,7 @@ impl Certificate {
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
         let validity = parsed.validity();
         Ok(Self {
-            subject: parsed.subject().to_string(),
+            subject: WireText::of(parsed.subject()).into(),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
             is_ca: may_sign(&parsed),

@@ -123,8 +123,9 @@ fn path(request: &Request<Incoming>) -> Result<String, Answer> {
 }
 
 /// The valid event of a request; a batch has to be taken apart by its sender.
-fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
-    let events = binding::decode(headers, body).map_err(|error| Answer::text(StatusCode::BAD_REQUEST, error))?;
+fn decode(Message { headers, body, share, attributes }: Message) -> Result<Event, Answer> {
+    let events = binding::decode(headers, body, attributes);
+    let events = events.map_err(|error| Answer::text(StatusCode::BAD_REQUEST, error))?;
     let [event] = <[Event; 1]>::try_from(events)
         .map_err(|_batch| Answer::text(StatusCode::BAD_REQUEST, "a batch is not taken here: send events one by one"))?;
     Ok(event.with_lease(Arc::new(share)))

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -17,27 +14,17 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::call::Call;
 use super::{Relay, Unsent, passed_through, request};
-use crate::client::{ReplyError, Transport};
+use crate::client::{PassedOn, ReplyError, Transport};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::entrance::Message;
 use crate::model::{Addressable, Format, Scheme, TriggerRelay};
 use crate::server::{Handler, Incoming};
 use crate::telemetry::series::{Destination, SubscriptionSeries};
+use crate::wire_text::WireText;
 
-/// Headers that are about one connection, or prove who its sender is, and so are not for anybody else (gaps.md G-51).
-const KEPT_BACK: [HeaderName; 11] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HOST,
-    CONNECTION,
-    CONTENT_LENGTH,
-    EXPECT,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+/// Headers that prove who the sender is, and so are not for anybody else (gaps.md G-51). What is about one connection is kept
+/// back by the client.
+const KEPT_BACK: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
 /// Takes events for Triggers.
 pub struct TriggerFilter<T> {
@@ -101,7 +88,7 @@ impl<T: Transport> TriggerFilter<T> {
                     self.relay.counters.lost.increment();
                     call.lost();
                     if call.series.is_first_loss() {
-                        tracing::error!(trigger = target.trigger, event.id = %event.id(), "Event lost: there is no dead letter sink");
+                        tracing::error!(trigger = target.trigger, event.id = %WireText::of(event.id()), "Event lost: there is no dead letter sink");
                     }
                     return Ok(Answer::status(StatusCode::OK));
                 };
@@ -172,6 +159,7 @@ impl<T: Transport> TriggerFilter<T> {
         for (name, value) in headers.iter().filter(|(name, _)| is_beside(name) && !traced(name)) {
             request.headers_mut().append(name.clone(), value.clone());
         }
+        request.extensions_mut().insert(PassedOn);
         self.send(request, call, to, None).await
     }
 
@@ -215,7 +203,7 @@ impl<T: Transport> TriggerFilter<T> {
             return Err(answer.with_body("application/json", failure(from, &body)));
         }
         let passed = passed_through(&parts.headers);
-        match binding::decode_reply(parts.headers, &body) {
+        match binding::decode_reply(parts.headers, &body, self.relay.entrance.attributes()) {
             Ok(Some(event)) => {
                 self.relay.counters.accepted.increment();
                 self.relay.event_types.observe(trigger.event_types.as_ref(), &event);
@@ -256,10 +244,10 @@ fn target(path: &str) -> Option<Target<'_>> {
 }
 
 /// The event of a request, which is not validated (BF-6).
-fn decode(Message { headers, body, share }: Message) -> Result<Event, Answer> {
+fn decode(Message { headers, body, share, attributes }: Message) -> Result<Event, Answer> {
     let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
     let trace = TraceContext::of(&headers);
-    match binding::decode_reply(headers, &body) {
+    match binding::decode_reply(headers, &body, attributes) {
         Ok(Some(event)) => Ok(event.with_lease(Arc::new(share)).with_trace(trace)),
         Ok(None) => Err(refused("not a CloudEvent: send ce-specversion or application/cloudevents+json".to_owned())),
         Err(error) => Err(refused(error.to_string())),

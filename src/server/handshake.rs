@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::tls::refusal;
+use crate::wire_text::WireText;
 
 /// From one line to the next.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ impl Handshakes {
             tracing::debug!(peer, "A peer closed its connection before the end of the TLS handshake");
             return;
         }
-        let reason = refusal::told(error).unwrap_or_else(|| error.to_string());
+        let reason = refusal::told(error).unwrap_or_else(|| WireText::of(error).into());
         self.tell(&peer, &reason);
     }
 

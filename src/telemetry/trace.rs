@@ -8,15 +8,24 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::counters::Counter;
 use crate::event::{SpanContext, TraceContext};
+use crate::wire_text::start;
 
-/// Attributes that a span has at most, and events.
+/// Attributes that a span has at most.
 const MOST: usize = 64;
+/// Things that happen during a span at most. A span lasts as long as the retries that are told of, and there are as many as
+/// there are events.
+const MOST_HAPPENINGS: usize = 16;
 /// Bytes of a text that are kept.
 const LONGEST: usize = 1024;
+/// Bytes of a `tracestate` that are kept: as many as W3C asks to pass on (Trace Context 3.3.1.5).
+const LONGEST_STATE: usize = 512;
+/// KiB that spans take which wait to leave, of all together; more are dropped. A span of an event with short attributes takes
+/// 2 KiB.
+const WAITING: usize = 16 * 1024;
 
 /// Whether a trace is recorded (data-plane.md OB-15).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,10 +101,29 @@ impl From<&'static str> for Value {
     }
 }
 
+impl Value {
+    /// The start of a text, as much as is kept, in memory of its own.
+    #[must_use]
+    pub fn start(text: &str) -> Self {
+        Self::Text(Cow::Owned(start(text, LONGEST).to_owned()))
+    }
+
+    /// Bytes that it holds besides itself.
+    fn held(&self) -> usize {
+        match self {
+            Self::Text(Cow::Owned(text)) => text.capacity(),
+            Self::Text(Cow::Borrowed(_)) | Self::Integer(_) | Self::Seconds(_) => 0,
+        }
+    }
+}
+
 impl From<String> for Value {
+    /// What is longer is cut, and takes no more memory than what is left of it.
     fn from(mut text: String) -> Self {
-        let end = text.floor_char_boundary(LONGEST);
-        text.truncate(end);
+        if text.len() > LONGEST {
+            return Self::start(&text);
+        }
+        text.shrink_to_fit();
         Self::Text(Cow::Owned(text))
     }
 }
@@ -133,8 +161,8 @@ pub struct Finished {
     pub context: SpanContext,
     /// 0 where the trace begins.
     pub parent: u64,
-    /// What came as `tracestate`.
-    pub state: Option<http::HeaderValue>,
+    /// What came as `tracestate`, unless that is long.
+    pub state: Option<Box<str>>,
     /// What it is, from a short list.
     pub name: &'static str,
     /// Which side it is.
@@ -151,11 +179,35 @@ pub struct Finished {
     pub error: Option<Value>,
 }
 
+impl Finished {
+    /// About how many bytes it takes.
+    fn held(&self) -> usize {
+        let of = |attributes: &Vec<Attribute>| {
+            let texts: usize = attributes.iter().map(|(_, value)| value.held()).sum();
+            attributes.capacity() * size_of::<Attribute>() + texts
+        };
+        let happenings: usize = self.happenings.iter().map(|happening| of(&happening.attributes)).sum();
+        let places = self.happenings.capacity() * size_of::<Happening>();
+        let texts = self.state.as_ref().map_or(0, |state| state.len()) + self.error.as_ref().map_or(0, Value::held);
+        size_of::<Self>() + of(&self.attributes) + happenings + places + texts
+    }
+}
+
+/// A span that waits to leave, with its share of what all of them may take.
+#[derive(Debug)]
+pub struct Waiting {
+    /// The span.
+    pub span: Finished,
+    _share: OwnedSemaphorePermit,
+}
+
 /// Where finished spans go.
 #[derive(Debug)]
 struct Recorder {
     sampler: Sampler,
-    spans: mpsc::Sender<Finished>,
+    spans: mpsc::Sender<Waiting>,
+    /// What is left of [`WAITING`].
+    room: Arc<Semaphore>,
     dropped: Arc<Counter>,
 }
 
@@ -165,8 +217,9 @@ pub struct Tracer(Arc<ArcSwapOption<Recorder>>);
 
 impl Tracer {
     /// Records by this sampler from now on, into this queue; what it has no place for is counted.
-    pub fn record(&self, sampler: Sampler, spans: mpsc::Sender<Finished>, dropped: Arc<Counter>) {
-        self.0.store(Some(Arc::new(Recorder { sampler, spans, dropped })));
+    pub fn record(&self, sampler: Sampler, spans: mpsc::Sender<Waiting>, dropped: Arc<Counter>) {
+        let room = Arc::new(Semaphore::new(WAITING));
+        self.0.store(Some(Arc::new(Recorder { sampler, spans, room, dropped })));
     }
 
     /// Records nothing from now on. What came with events is passed on still (OB-14).
@@ -193,9 +246,15 @@ impl Tracer {
         }
         let span = SpanContext { trace_id, span_id: fastrand::u64(1..), flags: sampled.into() };
         let context = Arc::new(parent.map_or_else(TraceContext::default, |parent| parent.as_ref().clone()).by(span));
-        let recording = sampled.then(|| Recording::new(span, before, (name, kind), context.state.clone(), recorder));
+        let recording = sampled.then(|| Recording::new(span, before, (name, kind), kept(&context), recorder));
         Span { context: Some(context), recording }
     }
+}
+
+/// As much of a `tracestate` as is kept of it, in memory of its own: the header holds the buffer that it was read into.
+fn kept(context: &TraceContext) -> Option<Box<str>> {
+    let state = context.state.as_ref().filter(|state| state.len() <= LONGEST_STATE)?;
+    state.to_str().ok().map(Into::into)
 }
 
 #[derive(Debug)]
@@ -209,7 +268,7 @@ impl Recording {
         context: SpanContext,
         parent: Option<SpanContext>,
         (name, kind): (&'static str, Kind),
-        state: Option<http::HeaderValue>,
+        state: Option<Box<str>>,
         recorder: &Arc<Recorder>,
     ) -> Box<Self> {
         let span = Finished {
@@ -272,7 +331,7 @@ impl Span {
     /// Tells what happened just now.
     pub fn happened<const N: usize>(&mut self, name: &'static str, attributes: impl FnOnce() -> [Attribute; N]) {
         if let Some(recording) = &mut self.recording
-            && recording.span.happenings.len() < MOST
+            && recording.span.happenings.len() < MOST_HAPPENINGS
         {
             let attributes = attributes().into();
             recording.span.happenings.push(Happening { name, at: now(), attributes });
@@ -292,10 +351,19 @@ impl Drop for Span {
         if let Some(recording) = self.recording.take() {
             let Recording { recorder, mut span } = *recording;
             span.ended = now().max(span.started);
-            if recorder.spans.try_send(span).is_err() {
+            if recorder.keep(span).is_none() {
                 recorder.dropped.increment();
             }
         }
+    }
+}
+
+impl Recorder {
+    /// Has a span wait; `None` if there is no room for it.
+    fn keep(&self, span: Finished) -> Option<()> {
+        let kibibytes = u32::try_from(span.held().div_ceil(1024)).ok()?;
+        let share = Arc::clone(&self.room).try_acquire_many_owned(kibibytes).ok()?;
+        self.spans.try_send(Waiting { span, _share: share }).ok()
     }
 }
 
@@ -308,7 +376,7 @@ fn now() -> u64 {
 mod tests {
     use super::*;
 
-    fn recording(sampler: Sampler) -> (Tracer, mpsc::Receiver<Finished>, Arc<Counter>) {
+    fn recording(sampler: Sampler) -> (Tracer, mpsc::Receiver<Waiting>, Arc<Counter>) {
         let (spans, finished) = mpsc::channel(2);
         let (tracer, dropped) = (Tracer::default(), Arc::new(Counter::default()));
         tracer.record(sampler, spans, Arc::clone(&dropped));
@@ -337,11 +405,57 @@ mod tests {
         drop(span.child("send", Kind::Client));
         drop(span);
         drop(tracer.start("POST", Kind::Server, None));
-        let (child, span) = (finished.try_recv().expect("a span"), finished.try_recv().expect("a span"));
+        let mut next = || finished.try_recv().expect("a span").span;
+        let (child, span) = (next(), next());
         assert_eq!((span.context.trace_id, span.parent, child.parent), (7, 8, span.context.span_id));
         let Some((_, Value::Text(text))) = span.attributes.first() else { panic!("a text") };
         assert_eq!(text.len(), LONGEST);
         assert_eq!(dropped.get(), 1, "the queue has two places");
+    }
+
+    /// What is cut is not kept: neither as the capacity of a text, nor as the buffer that a header was read into.
+    #[test]
+    fn a_span_takes_what_it_tells() {
+        let mut spare = String::with_capacity(8_000_000);
+        spare.push_str("short");
+        for text in ["é".repeat(4_000_000), spare] {
+            let Value::Text(Cow::Owned(kept)) = Value::from(text) else { panic!("a text") };
+            assert!(kept.capacity() <= LONGEST, "{}", kept.capacity());
+        }
+        let (tracer, mut finished, _) = recording(Sampler::Always);
+        let read = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+        for (length, is_kept) in [(LONGEST_STATE, true), (LONGEST_STATE + 1, false)] {
+            let state = http::HeaderValue::from_maybe_shared(read.slice(..length)).expect("a value");
+            let parent = TraceContext { state: Some(state), ..(*parent(1)).clone() };
+            let mut span = tracer.start("POST", Kind::Server, Some(&Arc::new(parent)));
+            for _ in 0..1000 {
+                span.tell(|| [("long", Value::start(&"x".repeat(100_000)))]);
+                span.happened("retry", || [("long", "x".repeat(100_000).into())]);
+            }
+            drop(span);
+            let span = finished.try_recv().expect("a span").span;
+            assert_eq!(span.state.is_some(), is_kept);
+            assert!(span.held() < (MOST + MOST_HAPPENINGS) * (LONGEST + 300) + 4096, "{}", span.held());
+        }
+        assert!(read.is_unique(), "nothing holds the buffer");
+    }
+
+    /// However many places the queue has, spans take so many bytes and no more; what is sent makes room.
+    #[test]
+    fn spans_that_wait_are_bounded_in_bytes() {
+        let (spans, mut finished) = mpsc::channel(1_000_000);
+        let (tracer, dropped) = (Tracer::default(), Arc::new(Counter::default()));
+        tracer.record(Sampler::Always, spans, Arc::clone(&dropped));
+        let large = || {
+            let mut span = tracer.start("POST", Kind::Server, None);
+            (0..MOST).for_each(|_| span.tell(|| [("long", Value::start(&"x".repeat(LONGEST)))]));
+        };
+        (0..1000).for_each(|_| large());
+        let kept = finished.len();
+        assert!((100..=WAITING / MOST).contains(&kept) && dropped.get() == 1000 - kept as u64, "{kept}");
+        drop(finished.try_recv().expect("a span"));
+        large();
+        assert_eq!((finished.len(), dropped.get()), (kept, 1000 - kept as u64));
     }
 
     /// OB-15.

@@ -1,16 +1,13 @@
 //! What spans tell of an event and of a request, by OpenTelemetry's conventions and by Knative's names (data-plane.md
 //! OB-8, OB-12, OB-13). Data and extensions are not told: they may hold secrets.
 
-use std::borrow::Cow;
-
-use super::trace::{Attribute, Span};
+use super::trace::{Attribute, Span, Value};
 use crate::event::Event;
 
 /// Tells of the event.
 pub fn describe(span: &mut Span, event: &Event) {
-    let attribute = |name: &'static str, of: &str| -> Attribute {
-        (name, event.get(of).map_or_else(String::new, Cow::into_owned).into())
-    };
+    let attribute =
+        |name: &'static str, of: &str| -> Attribute { (name, Value::start(&event.get(of).unwrap_or_default())) };
     span.tell(|| {
         [
             attribute("messaging.message.id", "id"),

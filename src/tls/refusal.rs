@@ -11,6 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
+use crate::wire_text::WireText;
+
 /// Bits of an RSA key at least.
 const RSA_BITS: usize = 2048;
 /// What certificates for servers have to be for, as webpki and Go want it.
@@ -72,7 +74,7 @@ fn words(error: &Error) -> String {
             "the other side speaks no TLS version that is allowed here (ProtocolVersion)".to_owned()
         }
         Error::AlertReceived(alert) => format!("the other side ended the handshake ({alert:?})"),
-        other => other.to_string().replace('\n', " "),
+        other => WireText::of(other).into(),
     }
 }
 
@@ -90,7 +92,16 @@ fn of_certificate(refusal: &CertificateError) -> String {
             let (from, now) = (rfc3339(seconds(not_before)), rfc3339(seconds(time)));
             format!("certificate not valid yet: it is valid from {from}, and it is {now}: is a clock wrong?")
         }
-        other => Error::InvalidCertificate(other.clone()).to_string().replace('\n', " "),
+        other => words_of(other),
+    }
+}
+
+/// Words of ours are whole; what else there is may repeat names that stand in a certificate.
+fn words_of(refusal: &CertificateError) -> String {
+    let words = Error::InvalidCertificate(refusal.clone()).to_string();
+    match refusal {
+        CertificateError::Other(OtherError(other)) if other.is::<Words>() => words,
+        _ => WireText::of(words).into(),
     }
 }
 
@@ -167,7 +178,7 @@ fn weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
         let bits = key.key_size();
-        let subject = certificate.subject();
+        let subject = WireText::of(certificate.subject());
         (bits < RSA_BITS)
             .then(|| format!("the certificate {subject} has an RSA key of {bits} bits, and {RSA_BITS} is the least"))
     })
@@ -184,7 +195,7 @@ fn old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
             "1.2.840.10045.4.1" => "SHA-1 with ECDSA",
             _ => return None,
         };
-        let subject = certificate.subject();
+        let subject = WireText::of(certificate.subject());
         Some(format!("the certificate {subject} is signed by {algorithm}, which is not believed: sign it with SHA-256"))
     })
 }

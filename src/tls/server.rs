@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{MinVersion, PROTOCOLS, provider};
+use crate::wire_text::WireText;
 
 /// Why a certificate and its key cannot be used. Never shows key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,7 +143,7 @@ fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, IdentityError> {
 
 fn describe(leaf: &CertificateDer<'_>) -> Result<(String, i64), IdentityError> {
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| IdentityError::Chain(error.to_string()))?;
-    Ok((parsed.subject().to_string(), parsed.validity().not_after.timestamp()))
+    Ok((WireText::of(parsed.subject()).into(), parsed.validity().not_after.timestamp()))
 }
 
 fn date(timestamp: i64) -> String {

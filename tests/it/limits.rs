@@ -135,6 +135,46 @@ async fn memory_for_events_is_bounded() {
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202, "what was held is given back");
 }
 
+/// Attributes that do not come in headers are copies of what stands in the body, and longer where they have to be encoded:
+/// they count, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn copied_attributes_count() {
+    let dispatcher = Dispatcher::of(&channel(&[])).arg("--max-buffered-bytes").arg("64KiB").start().await;
+    for (text, status) in [("x".repeat(30_000), 202), ("é".repeat(15_000), 429)] {
+        let event = serde_json::json!({"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "x": text});
+        let request =
+            plain().post(dispatcher.http_url("/default/c")).header("content-type", "application/cloudevents+json");
+        let answer = request.body(event.to_string()).send().await.expect("an answer");
+        assert_eq!(answer.status(), status);
+    }
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202, "what was held is given back");
+}
+
+/// A reply that waits to be sent again outlives the answer that it came in: it counts as long as it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn replies_that_wait_count() {
+    let large = Bytes::from(vec![b'r'; 1024 * 1024]);
+    let subscriber = Subscriber::answering(move |_| Reply { body: large.clone(), ..Reply::event("reply", "r") }).await;
+    let replies = Subscriber::replying(&[503, 200]).await;
+    let spec = format!(
+        "subscriber: {{uri: '{}'}}\nreply: {{uri: '{}'}}\ndelivery: {{retry: 1, backoffPolicy: exponential, backoffDelay: PT2S}}",
+        subscriber.url(),
+        replies.url()
+    );
+    let yaml = channel(&[("s", spec)]).replacen(
+        "{name: c}",
+        "{name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}",
+        1,
+    );
+    let dispatcher = Dispatcher::of(&yaml).arg("--max-buffered-bytes").arg("512KiB").start().await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "first").await, 202);
+    replies.until(1).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "meanwhile").await, 429);
+    replies.until(2).await;
+    dispatcher.until_counter("deliveries_delivered_total", 1).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "after").await, 202);
+}
+
 /// Bodies that are announced and do not come take nothing from others, however many there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn announced_bodies_take_nothing() {

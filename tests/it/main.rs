@@ -43,6 +43,7 @@ mod senders;
 mod sources;
 mod status;
 mod support;
+mod texts;
 mod tidy;
 mod traces;
 mod trust;

@@ -9,6 +9,7 @@ mod outage;
 mod parked;
 mod ready;
 mod retries;
+mod texts;
 mod traces;
 
 use std::collections::HashMap;

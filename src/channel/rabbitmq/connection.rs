@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::address::{Address, Reached};
 use super::outbox::short;
 use crate::telemetry::counters::Counters;
+use crate::wire_text::excerpt;
 
 /// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -53,6 +54,14 @@ pub(super) struct OpenConnection {
     pub(super) broken: CancellationToken,
 }
 
+/// Bytes of an error at most: what RabbitMQ says has 255 (AMQP 0-9-1, 4.2.5.3), and lapin adds some words.
+pub(super) const LONGEST_ERROR: usize = 1024;
+
+/// An error in words, with nothing hidden in them that RabbitMQ has said.
+pub(super) fn told(error: &lapin::Error) -> String {
+    excerpt(error, LONGEST_ERROR)
+}
+
 impl OpenConnection {
     /// Does something on the connection, until it is given up.
     ///
@@ -60,7 +69,7 @@ impl OpenConnection {
     /// Those of what is done, and that the connection is broken.
     pub(super) async fn run<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
         match self.broken.run_until_cancelled(act).await {
-            Some(done) => done.map_err(|error| error.to_string()),
+            Some(done) => done.map_err(|error| told(&error)),
             None => Err("the connection to RabbitMQ is broken".to_owned()),
         }
     }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledger::Acknowledger;
-use super::connection::{Current, OpenConnection, is_full};
+use super::connection::{Current, OpenConnection, is_full, told};
 use super::intake::{Intake, consume};
 use super::message::{self, Encoded};
 use super::outbox::short;
@@ -23,6 +23,7 @@ use super::{Queue, Shared};
 use crate::channel::Message;
 use crate::model::Order;
 use crate::telemetry::series::{Destination, Dropped};
+use crate::wire_text::WireText;
 
 /// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
@@ -61,7 +62,7 @@ impl From<String> for ConsumerFailure {
 
 impl From<lapin::Error> for ConsumerFailure {
     fn from(error: lapin::Error) -> Self {
-        if is_full(&error) { Self::NoChannel } else { Self::Other(error.to_string()) }
+        if is_full(&error) { Self::NoChannel } else { Self::Other(told(&error)) }
     }
 }
 
@@ -227,7 +228,7 @@ impl Consumer {
     /// A queue that RabbitMQ refuses takes nothing, either, until somebody has mended that: its events wait elsewhere.
     fn note_failure(&self, error: &lapin::Error) {
         if let lapin::ErrorKind::ProtocolError(refusal) = error.kind() {
-            *self.queue.refusal() = Some(refusal.get_message().to_string());
+            *self.queue.refusal() = Some(WireText::of(refusal.get_message()).into());
             self.queue.does_not_answer();
         }
     }

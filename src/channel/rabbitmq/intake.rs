@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::connection::OpenConnection;
+use super::connection::{OpenConnection, told};
 use super::outbox::short;
 use super::pace::{Pace, Situation, Step};
 use super::{Queue, Shared};
@@ -102,7 +103,7 @@ impl<'c> Intake<'c> {
     pub(super) fn push(&mut self, mut delivery: Delivery) {
         // It was put together of frames, with room for more.
         delivery.data.shrink_to_fit();
-        let bytes = delivery.data.len() + PER_MESSAGE;
+        let bytes = delivery.data.len() + headers_length(&delivery.properties) + PER_MESSAGE;
         self.pace.received(bytes);
         let consumed = self.shared.options.budget.consume(bytes);
         self.waiting.push_back(Received { delivery, came: Instant::now(), consumed });
@@ -138,7 +139,7 @@ impl<'c> Intake<'c> {
         self.connection.run_within(TIMEOUT, cancelled).await?;
         self.note(0);
         while let Some(delivery) = self.deliveries.next().await {
-            self.push(delivery.map_err(|error| error.to_string())?);
+            self.push(delivery.map_err(|error| told(&error))?);
         }
         Ok(())
     }
@@ -155,6 +156,22 @@ impl<'c> Intake<'c> {
         self.pace.set(window);
         self.queue.window_open.store(window, Ordering::Release);
     }
+}
+
+/// About how many bytes the headers of a message have: texts, and lists of texts such as what is forwarded.
+fn headers_length(properties: &BasicProperties) -> usize {
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice().len(),
+        _ => 0,
+    };
+    let length = |value: &AMQPValue| match value {
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(text).sum(),
+        value => text(value),
+    };
+    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+    headers.map(|(name, value)| name.as_str().len() + length(value)).sum()
 }
 
 /// Consumes a queue, so many messages at once.

@@ -15,9 +15,10 @@ use super::outbox::short;
 use super::returned_message::{GIVEN_UP, OF_RABBITMQ};
 use crate::channel::Loss;
 use crate::event::{
-    self, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
+    self, AttributeLimit, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
 };
 use crate::scrub;
+use crate::wire_text::{WireText, excerpt, start};
 
 const PREFIX: &str = "cloudEvents_";
 /// Prefixes of others, in lower case; the last one is none at all.
@@ -38,6 +39,8 @@ const BAGGAGE: &str = "x-sealpost-baggage";
 pub(super) const PERSISTENT: u8 = 2;
 /// Bytes of attributes in headers; a frame of headers has 128 KiB, and what is forwarded may have half of it.
 const LONGEST_HEADERS: usize = 48 * 1024;
+/// Bytes that are told of why a message was parked, and of where it was to go.
+const LONGEST_REMARK: usize = 1024;
 /// What Go writes for a time that is not set.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
@@ -183,12 +186,12 @@ pub(super) fn forward(headers: &mut FieldTable, name: &str, event: &Event) {
 /// The same properties for the parking queue: with why nobody took the message (`reason`), and what else is known.
 pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Loss>) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(short(REASON), text(reason));
+    headers.insert(short(REASON), text(&excerpt(reason, LONGEST_REMARK)));
     headers.insert(short(PARKED_AT), AMQPValue::Timestamp(now() / 1000));
     if let Some(loss) = loss {
         headers.insert(short(STATUS), AMQPValue::LongInt(loss.code));
         headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(loss.attempts));
-        headers.insert(short(DESTINATION), text(&loss.destination));
+        headers.insert(short(DESTINATION), text(start(&loss.destination, LONGEST_REMARK)));
     }
     properties.with_headers(headers).with_delivery_mode(PERSISTENT)
 }
@@ -253,20 +256,25 @@ const AS_IT_IS: &[&str] = &["", "identity", "binary", "8bit", "7bit", "utf-8", "
 ///
 /// # Errors
 /// If it is none, or not a valid one.
-pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event, Note), DecodeError> {
+pub(super) fn decode(
+    properties: &BasicProperties,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<(Event, Note), DecodeError> {
     let coding = properties.content_encoding().as_ref().map_or("", |coding| coding.as_str());
     if !AS_IT_IS.iter().any(|name| coding.eq_ignore_ascii_case(name)) {
-        return Err(DecodeError::Coded(coding.to_owned()));
+        return Err(DecodeError::Coded(WireText::of(coding)));
     }
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none);
     let content_type = properties.content_type().as_ref().map(|value| value.as_str().to_owned());
     let event = match content_type.as_deref() {
         Some(content_type) if content_type.to_ascii_lowercase().starts_with(binding::STRUCTURED) => {
-            structured(content_type, body)?
+            structured(content_type, body, limit)?
         }
         content_type => {
             let event = binary(headers, content_type, body)?;
+            binding::check(&event, limit)?;
             binding::validate(&event)?;
             event
         }
@@ -274,10 +282,10 @@ pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event
     Ok((event.with_forwarded(forwarded(headers, FORWARDED)).with_trace(trace(headers)), note(headers)))
 }
 
-fn structured(content_type: &str, body: Bytes) -> Result<Event, DecodeError> {
+fn structured(content_type: &str, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let value = HeaderValue::from_str(content_type).map_err(|_cause| DecodeError::NotAnEvent)?;
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]);
-    binding::decode(headers, body)?.into_iter().next().ok_or(DecodeError::NotAnEvent)
+    binding::decode(headers, body, limit)?.into_iter().next().ok_or(DecodeError::NotAnEvent)
 }
 
 /// By the first of [`PREFIXES`] that a `specversion` stands under.
@@ -290,7 +298,8 @@ fn binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Resu
     let (prefix, version) =
         PREFIXES.iter().find_map(|prefix| Some((*prefix, spec_version(prefix)?))).ok_or(DecodeError::NotAnEvent)?;
     let (version, _) = value_of(version).ok_or(DecodeError::NotAnEvent)?;
-    let version = SpecVersion::parse(&version).ok_or(DecodeError::UnknownSpecVersion(version))?;
+    let version =
+        SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::of(&version)))?;
     let mut event = Event::empty(version);
     for (name, value) in with(prefix).filter(|(name, _)| is_attribute(name, prefix)) {
         let Some((text, kind)) = value_of(value) else { continue };
@@ -430,7 +439,7 @@ mod tests {
         let Encoded { properties, body } = encode(&event, Note::default());
         for (coding, is_event) in [("gzip", false), ("deflate", false), ("UTF-8", true), ("identity", true)] {
             let properties = properties.clone().with_content_encoding(short(coding));
-            assert_eq!(decode(&properties, body.clone()).is_ok(), is_event, "{coding}");
+            assert_eq!(decode(&properties, body.clone(), AttributeLimit::default()).is_ok(), is_event, "{coding}");
         }
     }
 
@@ -440,7 +449,7 @@ mod tests {
         fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60, left in prop::option::of(0u64..1 << 40)) {
             let note = if attempts == 0 && not_before == 0 { Note::default() } else { Note { attempts, not_before, left } };
             let Encoded { properties, body } = encode(&event, note);
-            let (again, noted) = decode(&properties, body).expect("an event");
+            let (again, noted) = decode(&properties, body, AttributeLimit::new(1 << 20)).expect("an event");
             prop_assert_eq!(noted, note);
             prop_assert_eq!(again.forwarded(), event.forwarded());
             prop_assert_eq!(again.data(), event.data());
@@ -461,7 +470,7 @@ mod tests {
             }
             headers.insert(short("specversion"), text("1.0"));
             let properties = BasicProperties::default().with_headers(headers);
-            prop_assert!(decode(&properties, Bytes::from(body)).is_err() || !names.is_empty());
+            prop_assert!(decode(&properties, Bytes::from(body), AttributeLimit::default()).is_err() || !names.is_empty());
         }
     }
 }

@@ -12,12 +12,15 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lapin::{BasicProperties, Connection};
 
 use super::address::Reached;
+use super::connection::LONGEST_ERROR;
 use super::outbox::short;
 use super::topology::look;
 use super::{Address, RabbitmqBackend, message, names};
 use crate::channel::parked::{
     ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedEvent, ParkedLook, ParkedOwner, ParkedStore, rfc3339,
 };
+use crate::event::AttributeLimit;
+use crate::wire_text::{WireText, excerpt};
 use visit::Visit;
 
 /// Queues that are counted at once.
@@ -192,7 +195,7 @@ async fn close(connection: Connection) {
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ParkedError {
-    ParkedError::Unavailable(format!("RabbitMQ: {error}"))
+    ParkedError::Unavailable(format!("RabbitMQ: {}", excerpt(error, LONGEST_ERROR)))
 }
 
 fn silent() -> ParkedError {
@@ -200,10 +203,11 @@ fn silent() -> ParkedError {
 }
 
 fn describe(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
-    let decoded = message::decode(properties, Bytes::copy_from_slice(data)).ok();
+    let decoded = message::decode(properties, Bytes::copy_from_slice(data), AttributeLimit::new(usize::MAX)).ok();
     let event = decoded.map(|(event, _note)| event);
-    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(std::borrow::Cow::into_owned));
+    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(|text| WireText::of(text).into()));
     let message::Remark { reason, status, attempts, parked_at } = message::remark(properties);
     let (id, ty, bytes) = (text("id"), text("type"), data.len());
+    let reason = WireText::of(reason).into();
     ParkedEvent { id, ty, reason, status, attempts, parked_at: rfc3339(parked_at), bytes }
 }

@@ -159,7 +159,8 @@ impl<'c> Receiver<'c> {
         let Received { delivery, came, consumed } = received;
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let data = Bytes::from(data);
-        let (event, note, stage) = match stage::decode(&properties, data.clone()) {
+        let (event, note, stage) = match stage::decode(&properties, data.clone(), shared.options.attributes.of_stored())
+        {
             Ok(decoded) => decoded,
             Err(error) => {
                 let (reason, message) = (format!("not an event: {error}"), Encoded { properties, body: data });

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 
-use super::connection::{OpenConnection, open_channel};
+use super::connection::{OpenConnection, open_channel, told};
 use super::intake;
 use super::message::{self, Encoded};
 use super::outbox::{PublishFailure, short};
@@ -21,6 +21,7 @@ use super::returned_message::ReturnedMessage;
 use super::topology::{QueuePurpose, delay_for, look};
 use super::{Shared, names};
 use crate::model::Order;
+use crate::wire_text::WireText;
 
 /// Messages that are moved on at once.
 const UNDER_WAY: u16 = 256;
@@ -93,10 +94,10 @@ async fn consume(shared: &Shared, connection: &OpenConnection) -> Result<(), Str
                     watch.received();
                     moving.push(Box::pin(move_on(shared, delivery)));
                 }
-                Some(Err(error)) => return Err(error.to_string()),
+                Some(Err(error)) => return Err(told(&error)),
                 None => return Err("the queue was deleted, or the channel closed".to_owned()),
             },
-            Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error.to_string())?,
+            Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| told(&error))?,
             _ = rescue.tick() => {
                 let rescue = Box::pin(rescue_parked(shared, connection, kept));
                 kept = connection.run_within(TIMEOUT, rescue).await?;
@@ -161,14 +162,14 @@ async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, rea
         let again = returned.clone().given_up_again();
         ("RabbitMQ gave up a message: it was put back into its queue", forward(shared, queue, &again).await)
     } else {
-        let told = format!("RabbitMQ gave it up: {reason}");
+        let told = format!("RabbitMQ gave it up: {}", WireText::of(reason));
         let is_parked = park(shared, &names::parked(queue), &told, &returned.message).await;
         ("RabbitMQ gave up a message: it was parked", is_parked)
     };
     if is_done {
         shared.counters.rabbitmq_given_up.increment();
         let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
-        tracing::warn!(queue, reason, remedy, "{done}");
+        tracing::warn!(queue = %WireText::of(queue), reason = %WireText::of(reason), remedy, "{done}");
     }
     is_done
 }

@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 use super::message::{self, Encoded, Note};
 use super::outbox::short;
 use crate::channel::Stage;
-use crate::event::{DecodeError, Event, http as binding};
+use crate::event::{AttributeLimit, DecodeError, Event, http as binding};
+use crate::wire_text::WireText;
 
 const STAGE: &str = "x-sealpost-stage";
 const REPLY: &str = "reply";
@@ -40,16 +41,20 @@ pub(super) fn encode(event: &Event, stage: &Stage, note: Note) -> Encoded {
 ///
 /// # Errors
 /// If it is none, or not a valid one.
-pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event, Note, Stage), DecodeError> {
+pub(super) fn decode(
+    properties: &BasicProperties,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<(Event, Note, Stage), DecodeError> {
     let stage = properties.headers().as_ref().and_then(|headers| Some((headers, headers.inner().get(STAGE)?)));
     let Some((headers, AMQPValue::LongString(name))) = stage else {
-        return message::decode(properties, body).map(|(event, note)| (event, note, Stage::Subscriber));
+        return message::decode(properties, body, limit).map(|(event, note)| (event, note, Stage::Subscriber));
     };
     let [event, second]: [&RawValue; 2] =
-        serde_json::from_slice(&body).map_err(|error| DecodeError::Json(error.to_string()))?;
-    let event = read(event)?.with_forwarded(message::forwarded(headers, message::FORWARDED));
+        serde_json::from_slice(&body).map_err(|error| DecodeError::Json(WireText::of(error)))?;
+    let event = read(event, limit)?.with_forwarded(message::forwarded(headers, message::FORWARDED));
     let event = event.with_trace(message::trace(headers));
-    let second = Arc::new(read(second)?.with_forwarded(message::forwarded(headers, FORWARDED)));
+    let second = Arc::new(read(second, limit)?.with_forwarded(message::forwarded(headers, FORWARDED)));
     let stage = match name.as_bytes() {
         name if name == REPLY.as_bytes() => Stage::Reply(second),
         _ => Stage::DeadLetterSink(second),
@@ -58,10 +63,10 @@ pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Result<(Event
 }
 
 /// Without validation, which replies do not undergo either.
-fn read(event: &RawValue) -> Result<Event, DecodeError> {
+fn read(event: &RawValue, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
     let body = Bytes::copy_from_slice(event.get().as_bytes());
-    binding::decode_reply(headers, &body)?.ok_or(DecodeError::NotAnEvent)
+    binding::decode_reply(headers, &body, limit)?.ok_or(DecodeError::NotAnEvent)
 }
 
 #[cfg(test)]
@@ -82,7 +87,7 @@ mod tests {
         let note = Note { attempts: 3, not_before: 5, left: Some(2) };
         for stage in [Stage::Subscriber, Stage::Reply(Arc::clone(&second)), Stage::DeadLetterSink(second)] {
             let Encoded { properties, body } = encode(&event, &stage, note);
-            let (again, noted, on_the_way) = decode(&properties, body).expect("an event");
+            let (again, noted, on_the_way) = decode(&properties, body, AttributeLimit::default()).expect("an event");
             assert_eq!((&again, noted, on_the_way), (&*event, note, stage));
         }
     }
@@ -92,7 +97,10 @@ mod tests {
         let Encoded { properties, .. } =
             encode(&Event::new("1", "/s", "t"), &Stage::Reply(Arc::new(Event::new("2", "/s", "t"))), Note::default());
         for body in ["", "[]", "[{}]", "[1,2]", "{}", "[{\"specversion\":\"1.0\"},3]", "[{},{},{}]"] {
-            assert!(decode(&properties, Bytes::from_static(body.as_bytes())).is_err(), "{body}");
+            assert!(
+                decode(&properties, Bytes::from_static(body.as_bytes()), AttributeLimit::default()).is_err(),
+                "{body}"
+            );
         }
     }
 }

@@ -94,6 +94,7 @@ fn options(uri: &str) -> Options {
         consumer_timeout: Duration::from_secs(1800),
         patience: Duration::from_secs(1),
         budget: Budget::new(256 << 20),
+        attributes: AttributeLimit::default(),
         delete_after: None,
     }
 }

@@ -17,6 +17,7 @@ use crate::channel::{Deferral, Loss, Outcome};
 use crate::event::Event;
 use crate::model::Order;
 use crate::telemetry::series::{Dropped, End};
+use crate::wire_text::WireText;
 
 /// Tries to park or to put off an event, before it is given back to its queue.
 const TRIES: u32 = 10;
@@ -89,10 +90,11 @@ impl Ticket {
         if stored {
             loss.count(&self.queue.series, Dropped::Parked);
             let Loss { subscription, destination, attempts, reason, .. } = loss;
+            let id = WireText::of(event.id());
             if self.queue.series.is_first_parked() {
-                tracing::warn!(%subscription, event.id = %event.id(), destination, attempts, reason, "Event parked: delivery failed");
+                tracing::warn!(%subscription, event.id = %id, destination, attempts, reason, "Event parked: delivery failed");
             } else {
-                tracing::debug!(%subscription, event.id = %event.id(), destination, attempts, reason, "Another event parked");
+                tracing::debug!(%subscription, event.id = %id, destination, attempts, reason, "Another event parked");
             }
         }
         stored

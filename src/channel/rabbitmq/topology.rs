@@ -11,7 +11,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 use tokio::sync::OnceCell;
 
-use super::connection::open_channel;
+use super::connection::{open_channel, told};
 use super::message::text;
 use super::names;
 use super::outbox::{is_missing, short};
@@ -192,7 +192,7 @@ impl Topology {
 
 /// Says what a queue lacks that somebody else, or an older version, has made, and what mends it.
 fn report_foreign(name: &str, vhost: &str, error: &lapin::Error) {
-    let reason = error.to_string();
+    let reason = told(error);
     if reason.contains("x-single-active-consumer") || reason.contains("x-queue-type") {
         let remedy = format!("when it is empty: rabbitmqctl -p '{vhost}' delete_queue '{name}'");
         tracing::error!(queue = name, reason, remedy, "A queue is there with other arguments: it is used as it is");

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::command::{self, print, printable};
 use crate::tls::refusal;
+use crate::wire_text::WireText;
 
 /// Latencies kept for the percentiles.
 const MAX_LATENCIES: usize = 1_000_000;
@@ -34,7 +35,7 @@ impl Answer {
                 break;
             }
         }
-        let text = printable(String::from_utf8_lossy(&text).trim_end());
+        let text = WireText::of(String::from_utf8_lossy(&text).trim_end()).into();
         Self { id, outcome: Ok((status, protocol)), text, latency: started.elapsed() }
     }
 

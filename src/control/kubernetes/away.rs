@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::telemetry::sparing::Sparing;
+use crate::wire_text::excerpt;
 
 /// Whoever reads and gives up before this time may have had other reasons.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -113,6 +114,9 @@ impl Away {
     }
 }
 
+/// Bytes of a reason at most, which may repeat what the API server says.
+const LONGEST_REASON: usize = 512;
+
 /// An error in words: what it is, and what is at the bottom of it, such as `connection refused`.
 pub(super) fn reason(error: &dyn Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error);
@@ -123,7 +127,7 @@ pub(super) fn reason(error: &dyn Error) -> String {
     if !text.contains(&deepest) {
         text = format!("{text}: {deepest}");
     }
-    text.replace('\n', " ")
+    excerpt(text, LONGEST_REASON)
 }
 
 #[cfg(test)]

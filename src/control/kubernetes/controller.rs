@@ -28,6 +28,7 @@ use super::{Connected, GRACE, REST, Stops, election, watch};
 use crate::control::journal::{Journal, now};
 use crate::control::manifest::{File, Manifests};
 use crate::control::{Channels, Resolution, Settings, resolve};
+use crate::wire_text::WireText;
 use desired::{Certificate, Endpoints, World};
 use policies::Policies;
 
@@ -220,7 +221,7 @@ impl Work for Reconciler {
     }
 
     fn failed(&self, (namespace, name): &Name, error: &Untold) {
-        tracing::warn!(namespace, name, %error, "Channel could not be reconciled, trying again");
+        tracing::warn!(namespace, name, error = %WireText::of(error), "Channel could not be reconciled, trying again");
     }
 
     fn covers(done: &Job, other: &Job) -> bool {

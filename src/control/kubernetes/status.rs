@@ -15,6 +15,7 @@ use super::writer::{Work, Writer};
 use crate::control::Channels;
 use crate::control::resolve::reconciled::{Duty, Made};
 use crate::model::ChannelKey;
+use crate::wire_text::WireText;
 
 /// Writes until nobody says any more who does.
 pub(super) async fn run(
@@ -82,7 +83,7 @@ impl Work for Teller {
     }
 
     fn failed(&self, key: &ChannelKey, error: &Untold) {
-        tracing::warn!(channel = %key, %error, "Could not be written into the cluster, trying again");
+        tracing::warn!(channel = %key, error = %WireText::of(error), "Could not be written into the cluster, trying again");
     }
 
     fn covers(done: &Task, other: &Task) -> bool {

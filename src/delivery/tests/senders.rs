@@ -182,6 +182,7 @@ async fn replies_inside_are_authorized() {
         let options = Options {
             default_timeout: Duration::from_secs(900),
             jitter: 0.0,
+            attributes: crate::event::AttributeLimit::default(),
             broker_filter_host: "broker-filter.test".into(),
         };
         let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);

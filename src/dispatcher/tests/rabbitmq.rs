@@ -119,6 +119,7 @@ impl Bench {
             consumer_timeout,
             patience: Duration::from_secs(1),
             budget: Budget::new(256 << 20),
+            attributes: crate::event::AttributeLimit::default(),
             delete_after: None,
         };
         let backend = Arc::new(RabbitmqBackend::new(options, Arc::clone(&counters)));

@@ -17,12 +17,13 @@ fn binary_event(pairs: &[(&str, &str)]) -> Result<Event, DecodeError> {
     let mut all = vec![("ce-specversion", "1.0"), ("ce-id", "i1"), ("ce-source", "/s"), ("ce-type", "t")];
     all.retain(|(name, _)| !pairs.iter().any(|(given, _)| given == name));
     all.extend(pairs.iter().filter(|(_, value)| *value != "(absent)"));
-    decode(headers(&all), Bytes::from_static(b"x")).map(|mut events| events.remove(0))
+    decode(headers(&all), Bytes::from_static(b"x"), AttributeLimit::default()).map(|mut events| events.remove(0))
 }
 
 fn structured_event(json: &str) -> Result<Event, DecodeError> {
     let headers = headers(&[("content-type", "application/cloudevents+json; charset=utf-8")]);
-    decode(headers, Bytes::copy_from_slice(json.as_bytes())).map(|mut events| events.remove(0))
+    decode(headers, Bytes::copy_from_slice(json.as_bytes()), AttributeLimit::default())
+        .map(|mut events| events.remove(0))
 }
 
 /// What waits is the same event; small data are copied, large ones are not.
@@ -39,7 +40,8 @@ fn a_detached_event_is_the_same_event() {
             ("x-request-id", "x"),
         ]);
         headers.get_mut("x-request-id").expect("there").set_sensitive(true);
-        let event = decode(headers, Bytes::from(vec![b'x'; length])).expect("an event").remove(0);
+        let event =
+            decode(headers, Bytes::from(vec![b'x'; length]), AttributeLimit::default()).expect("an event").remove(0);
         let detached = event.clone().detached();
         assert_eq!(binary_headers(&detached), binary_headers(&event));
         assert_eq!((detached.data(), detached.forwarded()), (event.data(), event.forwarded()));
@@ -94,9 +96,13 @@ fn binary_requests_accepted_and_refused() {
 /// CR-14: a batch is accepted (G-43), formats other than JSON are not.
 #[test]
 fn formats_other_than_json_are_named() {
-    let error =
-        decode(headers(&[("content-type", "application/cloudevents+protobuf")]), Bytes::new()).expect_err("refused");
-    assert_eq!(error, DecodeError::UnknownFormat("application/cloudevents+protobuf".to_owned()));
+    let error = decode(
+        headers(&[("content-type", "application/cloudevents+protobuf")]),
+        Bytes::new(),
+        AttributeLimit::default(),
+    )
+    .expect_err("refused");
+    assert_eq!(error, DecodeError::UnknownFormat(WireText::of("application/cloudevents+protobuf")));
 }
 
 /// G-42, W-9: what comes in binary leaves as the same bytes.
@@ -194,7 +200,13 @@ fn data_by_content_type() {
 
 #[test]
 fn a_batch_is_taken_whole_or_not_at_all() {
-    let batch = |json: &str| decode(headers(&[("content-type", BATCHED)]), Bytes::copy_from_slice(json.as_bytes()));
+    let batch = |json: &str| {
+        decode(
+            headers(&[("content-type", BATCHED)]),
+            Bytes::copy_from_slice(json.as_bytes()),
+            AttributeLimit::default(),
+        )
+    };
     let one = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t"}"#;
     let broken = r#"{"specversion":"1.0","id":"2","source":"/s"}"#;
     assert_eq!(batch("[]").expect("an empty batch").len(), 0);
@@ -206,11 +218,25 @@ fn a_batch_is_taken_whole_or_not_at_all() {
 /// DP-21 to DP-24.
 #[test]
 fn replies() {
-    assert_eq!(decode_reply(headers(&[("content-type", "text/plain")]), &Bytes::from_static(b"ok")), Ok(None));
+    assert_eq!(
+        decode_reply(headers(&[("content-type", "text/plain")]), &Bytes::from_static(b"ok"), AttributeLimit::default()),
+        Ok(None)
+    );
     let without_id = headers(&[("ce-specversion", "1.0"), ("ce-type", "rt")]);
-    assert!(decode_reply(without_id, &Bytes::new()).is_ok_and(|reply| reply.is_some()), "DP-23");
+    assert!(
+        decode_reply(without_id, &Bytes::new(), AttributeLimit::default()).is_ok_and(|reply| reply.is_some()),
+        "DP-23"
+    );
     for content_type in [STRUCTURED, BATCHED] {
-        assert!(decode_reply(headers(&[("content-type", content_type)]), &Bytes::from_static(b"{")).is_err(), "DP-24");
+        assert!(
+            decode_reply(
+                headers(&[("content-type", content_type)]),
+                &Bytes::from_static(b"{"),
+                AttributeLimit::default()
+            )
+            .is_err(),
+            "DP-24"
+        );
     }
 }
 
@@ -253,19 +279,19 @@ fn any_event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn binary_decode_of_encode_is_identity(event in any_event()) {
-        let decoded = decode(binary_headers(&event), event.data().clone());
+        let decoded = decode(binary_headers(&event), event.data().clone(), AttributeLimit::default());
         prop_assert_eq!(decoded, Ok(vec![event]));
     }
 
     #[test]
     fn structured_decode_of_encode_is_identity(event in any_event()) {
         let (headers, body) = structured(&event);
-        prop_assert_eq!(decode(headers, body), Ok(vec![event]));
+        prop_assert_eq!(decode(headers, body, AttributeLimit::default()), Ok(vec![event]));
     }
 
     #[test]
     fn decoding_never_panics(body in any::<Vec<u8>>(), mode in 0..3usize) {
         let content_type = ["application/json", STRUCTURED, BATCHED][mode];
-        drop(decode(headers(&[("content-type", content_type), ("ce-specversion", "1.0")]), Bytes::from(body)));
+        drop(decode(headers(&[("content-type", content_type), ("ce-specversion", "1.0")]), Bytes::from(body), AttributeLimit::default()));
     }
 }

@@ -8,7 +8,7 @@ use super::message::{
     SpanKind, Status, Sum,
 };
 use crate::telemetry::family::{Family, Point, Reading};
-use crate::telemetry::trace::{Attribute, Finished, Kind, Value};
+use crate::telemetry::trace::{Attribute, Finished, Kind, Value, Waiting};
 
 /// What has been counted since the start, not since the last export.
 const CUMULATIVE: i32 = 2;
@@ -18,8 +18,9 @@ const ERROR: i32 = 2;
 type Who<'a> = &'a [(String, String)];
 
 /// `ExportTraceServiceRequest`.
-pub(super) fn traces(resource: Who<'_>, spans: &[Finished]) -> Vec<u8> {
-    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans: spans.iter().map(span).collect() }];
+pub(super) fn traces(resource: Who<'_>, spans: &[Waiting]) -> Vec<u8> {
+    let scope_spans =
+        vec![ScopeSpans { scope: Some(scope()), spans: spans.iter().map(|waiting| span(&waiting.span)).collect() }];
     let resource_spans = vec![ResourceSpans { resource: Some(who(resource)), scope_spans }];
     ExportTraces { resource_spans }.encode_to_vec()
 }
@@ -69,7 +70,7 @@ fn span(finished: &Finished) -> Span {
     Span {
         trace_id: finished.context.trace_id.to_be_bytes().to_vec(),
         span_id: finished.context.span_id.to_be_bytes().to_vec(),
-        trace_state: finished.state.as_ref().and_then(|state| state.to_str().ok()).unwrap_or_default().to_owned(),
+        trace_state: finished.state.as_deref().unwrap_or_default().to_owned(),
         parent_span_id: parent,
         name: finished.name.to_owned(),
         kind: kind(finished.kind).into(),

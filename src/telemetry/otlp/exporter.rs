@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Endpoint, Metrics, Protocol, Refusal, Settings, Traces, Wire, encode, print};
 use crate::telemetry::counters::Counters;
-use crate::telemetry::trace::{Finished, Tracer};
+use crate::telemetry::trace::{Tracer, Waiting};
 
 /// Spans that wait to leave; more are dropped.
 const WAITING: usize = 4096;
@@ -72,7 +72,7 @@ impl Exporter {
     }
 
     /// By these settings, until there are others, or the end.
-    async fn export(&mut self, settings: &Settings, mut finished: mpsc::Receiver<Finished>, stop: &CancellationToken) {
+    async fn export(&mut self, settings: &Settings, mut finished: mpsc::Receiver<Waiting>, stop: &CancellationToken) {
         let mut batch = Vec::new();
         let mut leave_by = None;
         let mut next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
@@ -116,8 +116,8 @@ impl Exporter {
     async fn finish(
         &mut self,
         settings: &Settings,
-        mut finished: mpsc::Receiver<Finished>,
-        mut batch: Vec<Finished>,
+        mut finished: mpsc::Receiver<Waiting>,
+        mut batch: Vec<Waiting>,
         stop: &CancellationToken,
     ) {
         finished.close();
@@ -129,9 +129,9 @@ impl Exporter {
     }
 
     /// Sends the first spans. Whether they were taken.
-    async fn send_spans(&mut self, settings: &Settings, batch: &mut Vec<Finished>, stop: &CancellationToken) -> bool {
+    async fn send_spans(&mut self, settings: &Settings, batch: &mut Vec<Waiting>, stop: &CancellationToken) -> bool {
         let Some(Traces { endpoint, .. }) = &settings.traces else { return false };
-        let spans: Vec<Finished> = batch.drain(..batch.len().min(BATCH)).collect();
+        let spans: Vec<Waiting> = batch.drain(..batch.len().min(BATCH)).collect();
         let sent = if endpoint.protocol == Protocol::Stdout {
             print::spans(&settings.resource, &spans).await
         } else {

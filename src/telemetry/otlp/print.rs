@@ -6,13 +6,14 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt;
 
 use super::Answer;
-use crate::telemetry::trace::{Attribute, Finished, Value};
+use crate::telemetry::trace::{Attribute, Finished, Value, Waiting};
+use crate::wire_text::visible;
 
 /// Writes them.
-pub(super) async fn spans(resource: &[(String, String)], spans: &[Finished]) -> Answer {
+pub(super) async fn spans(resource: &[(String, String)], spans: &[Waiting]) -> Answer {
     let mut text = String::new();
-    for span in spans {
-        text.push_str(&line(resource, span).to_string());
+    for Waiting { span, .. } in spans {
+        text.push_str(&visible(&line(resource, span).to_string()));
         text.push('\n');
     }
     let mut stdout = tokio::io::stdout();

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::scrub;
+use crate::wire_text::excerpt;
 
 /// Bytes of a text that are kept of an error.
 const MAX_TEXT: usize = 300;
@@ -15,9 +16,9 @@ pub struct LastError {
     pub at: SystemTime,
     /// Which of the subscription's destinations failed: `subscriber`, `reply` or `dead letter sink`.
     pub leg: &'static str,
-    /// Where, without secrets; its first 300 bytes.
+    /// Where, without secrets; its start, in 300 bytes at most, with nothing hidden in it.
     pub destination: Box<str>,
-    /// What happened, without secrets; its first 300 bytes.
+    /// What happened, without secrets; its start, as of the destination.
     pub reason: Box<str>,
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Newest(Mutex<Option<LastError>>);
 impl Newest {
     pub(super) fn keep(&self, leg: &'static str, destination: &str, reason: &str) {
         let (destination, reason) = (scrub::text(destination), scrub::text(reason));
-        let (destination, reason) = (start(&destination).into(), start(&reason).into());
+        let (destination, reason) = (excerpt(&destination, MAX_TEXT).into(), excerpt(&reason, MAX_TEXT).into());
         let error = LastError { at: SystemTime::now(), leg, destination, reason };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
@@ -36,11 +37,6 @@ impl Newest {
     pub(super) fn get(&self) -> Option<LastError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// As much of a text as is kept.
-fn start(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -54,6 +50,11 @@ mod tests {
         newest.keep("subscriber", "http://first/", "answered 503");
         newest.keep("reply", &"ä".repeat(1000), &format!("x{}", "ä".repeat(1000)));
         let last = newest.get().expect("one");
-        assert_eq!((last.leg, last.destination.len(), last.reason.len()), ("reply", 300, 299));
+        assert_eq!(last.leg, "reply");
+        for (text, before) in [(last.destination, "ää"), (last.reason, "xä")] {
+            assert!(text.len() <= MAX_TEXT && text.starts_with(before) && text.ends_with("bytes more)"), "{text}");
+        }
+        newest.keep("subscriber", "http://a/", "answered\n2026-01-01 ERROR \u{1b}[31m");
+        assert_eq!(&*newest.get().expect("one").reason, "answered\\n2026-01-01 ERROR \\u{1b}[31m");
     }
 }

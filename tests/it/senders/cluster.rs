@@ -16,6 +16,7 @@ use sealpost::control::{self, Settings};
 use sealpost::delivery::{Delivery, Options};
 use sealpost::dispatcher::Dispatcher;
 use sealpost::display::Display;
+use sealpost::event::AttributeLimit;
 use sealpost::event_type::{self, EventTypes};
 use sealpost::ingress::Ingress;
 use sealpost::ingress::entrance::{Entrance, HttpsWhenDisabled};
@@ -127,7 +128,7 @@ impl Parts {
 
 fn entrance() -> Entrance {
     let intake = Intake { max_bytes: 1 << 20, timeout: Duration::from_secs(10), budget: Budget::new(1 << 24) };
-    Entrance::new(intake, HttpsWhenDisabled::Refuse)
+    Entrance::new(intake, AttributeLimit::default(), HttpsWhenDisabled::Refuse)
 }
 
 impl Inside {
@@ -137,6 +138,7 @@ impl Inside {
         let options = Options {
             default_timeout: Duration::from_secs(10),
             jitter: 0.0,
+            attributes: AttributeLimit::default(),
             broker_filter_host: "broker-filter.test".into(),
         };
         let (clients, counters) = (Arc::clone(&parts.clients), Arc::clone(&parts.counters));

@@ -1,0 +1,30 @@
+//! What a subscriber answered, as the event that goes to the reply address (data-plane.md DP-21 to DP-24).
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::client::ReplyError;
+use crate::event::{AttributeLimit, Event, http as binding, knative};
+use crate::model::{Subscription, SubscriptionKind};
+
+/// The event that an answer holds, if it does; or why it cannot be read.
+pub(super) fn reply_of(
+    answer: Response<Bytes>,
+    limit: AttributeLimit,
+) -> Result<Option<Event>, Box<dyn std::error::Error + Send + Sync>> {
+    if let Some(error) = ReplyError::of(&answer) {
+        return Err(error.clone().into());
+    }
+    let (parts, body) = answer.into_parts();
+    Ok(binding::decode_reply(parts.headers, &body, limit)?)
+}
+
+/// What a Trigger's subscriber answers with keeps the hops that its event had left (data-plane.md BF-12).
+pub(super) fn restore_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
+    if subscription.key.kind == SubscriptionKind::Trigger
+        && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())
+    {
+        reply.set_integer(knative::BROKER_TTL, ttl);
+    }
+    reply
+}
