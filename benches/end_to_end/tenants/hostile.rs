@@ -62,7 +62,7 @@ async fn serve(listener: TcpListener, answer: Answer) {
 
 /// One answer to whatever has come, then the end of the connection.
 async fn converse(mut stream: TcpStream, answer: Answer) {
-    let mut request = [0; 4096];
+    let mut request = vec![0; 4096];
     if stream.read(&mut request).await.is_err() {
         return;
     }
@@ -83,7 +83,7 @@ async fn converse(mut stream: TcpStream, answer: Answer) {
             format!("{head}: {}\r\n\r\n{json}", json.len()).into_bytes()
         }
     };
-    let part = [b'x'; 16 * 1024];
+    let part = vec![b'x'; 16 * 1024];
     if stream.write_all(&bytes).await.is_ok() && matches!(answer, Answer::Hugely) {
         // Until nobody reads it any more.
         let mut left = HUGE;
@@ -185,7 +185,7 @@ async fn flood(address: SocketAddr, request: Vec<u8>, until: Instant, answers: A
 
 /// The status of an answer, whose body is short enough to come with its head.
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> Option<u16> {
-    let mut answer = [0; 16 * 1024];
+    let mut answer = vec![0; 16 * 1024];
     stream.write_all(request).await.ok()?;
     let length = stream.read(&mut answer).await.ok()?;
     std::str::from_utf8(answer.get(..length)?).ok()?.split(' ').nth(1)?.parse().ok()
