@@ -15,6 +15,7 @@ use super::message::{self, Encoded, Note};
 use super::outbox::PublishFailure;
 use super::topology::look;
 use super::{Queue, Shared};
+use crate::channel::shift::Shift;
 use crate::channel::{PublishError, Publisher};
 use crate::event::Event;
 use crate::filter::index::Index;
@@ -52,9 +53,14 @@ impl RabbitmqPublisher {
     async fn publish_one(&self, event: &Event) -> Result<(), PublishError> {
         let counters = &self.shared.counters;
         let candidates = self.index.candidates(event).filter_map(|place| self.queues.get(place));
-        let passes =
-            |to: &&SubscriptionQueue| counters.filter_of(&to.queue.series, to.subscription.filter.decide(event));
-        let wanted: Vec<&SubscriptionQueue> = candidates.filter(passes).collect();
+        let (mut wanted, mut shift) = (Vec::<&SubscriptionQueue>::new(), Shift::default());
+        for to in candidates {
+            let decision = to.subscription.filter.decide(event);
+            if counters.filter_of(&to.queue.series, decision) {
+                wanted.push(to);
+            }
+            shift.worked(decision).await;
+        }
         if wanted.is_empty() {
             counters.unrouted.increment();
             return Ok(());
