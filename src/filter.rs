@@ -139,7 +139,6 @@ fn text_is(
     meter: &mut Meter,
 ) -> Result<bool, Undecided> {
     let text = attribute::text(event, name, meter)?;
-    meter.step(wanted.len())?;
     Ok(text.is_some_and(|text| test(&text, wanted)))
 }
 

@@ -203,7 +203,7 @@ impl Counters {
             ("events_filtered", "Events that the filter of a Trigger did not let pass", &self.filtered),
             (
                 "filter_errors",
-                "Of those, events for which a CESQL expression gave an error or no boolean",
+                "Of those, events for which an expression gave an error or no boolean, or was too much work",
                 &self.undecided,
             ),
             ("spans_exported", "Spans that a collector took", &self.spans_exported),

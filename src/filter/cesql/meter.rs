@@ -57,6 +57,7 @@ impl Meter {
     ///
     /// # Errors
     /// If fewer are left. Then none are left to whatever comes after.
+    #[inline]
     pub fn step(&mut self, steps: usize) -> Result<(), Exceeded> {
         Self::take(&mut self.steps_left, steps)
     }
@@ -70,18 +71,24 @@ impl Meter {
         Self::take(&mut self.bytes_left, bytes)
     }
 
-    /// Whether so many bytes could be asked for.
+    /// Whether so many bytes are left.
     ///
     /// # Errors
-    /// If not.
-    pub fn could_allocate(&self, bytes: usize) -> Result<(), Exceeded> {
-        self.clone().allocate(bytes)
+    /// If fewer are.
+    pub fn has_bytes(&self, bytes: usize) -> Result<(), Exceeded> {
+        if bytes > self.bytes_left as usize { Err(Exceeded) } else { Ok(()) }
     }
 
+    #[inline]
     fn take(left: &mut u32, wanted: usize) -> Result<(), Exceeded> {
-        let rest = u32::try_from(wanted).ok().and_then(|wanted| left.checked_sub(wanted));
-        *left = rest.unwrap_or(0);
-        rest.map(|_| ()).ok_or(Exceeded)
+        match (*left as usize).checked_sub(wanted).and_then(|rest| u32::try_from(rest).ok()) {
+            Some(rest) => *left = rest,
+            None => {
+                *left = 0;
+                return Err(Exceeded);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,7 +104,7 @@ mod tests {
         assert_eq!(meter.step(2), Err(Exceeded));
         assert_eq!(meter.step(1), Err(Exceeded));
         let mut meter = Meter::default();
-        assert_eq!(meter.could_allocate(usize::MAX), Err(Exceeded));
+        assert_eq!(meter.has_bytes(usize::MAX), Err(Exceeded));
         assert_eq!(meter.allocate(1000), Ok(()));
         assert_eq!((meter.steps(), meter.bytes()), (1032, 1000));
         assert_eq!(meter.allocate(MAX_BYTES as usize), Err(Exceeded));
