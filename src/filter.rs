@@ -65,7 +65,7 @@ pub struct Decision {
 }
 
 impl Filter {
-    /// Whether the event passes, however much work that is within the limits.
+    /// Whether the event passes.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.decide(event).passes == Ok(true)

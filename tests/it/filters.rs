@@ -89,8 +89,8 @@ async fn nobody_waits_for_filters() {
     let names: Vec<String> = (0..20).map(|number| format!("t{number}")).collect();
     let triggers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), dear.as_str())).collect();
     let dispatcher = Dispatcher::standalone(&broker(&triggers, &subscriber)).await;
-    let sending =
-        async { futures_util::future::join_all((0..8).map(|id| send_long(&dispatcher, &format!("{id}")))).await };
+    let ids: Vec<String> = (0..8).map(|id| id.to_string()).collect();
+    let sending = futures_util::future::join_all(ids.iter().map(|id| send_long(&dispatcher, id)));
     let probing = async {
         let (mut longest, mut probes) = (Duration::ZERO, 0);
         while dispatcher.counter("filter_errors_total").await < 160 {

@@ -16,7 +16,7 @@ use crate::filter::{Filter, Pairs};
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
 /// Deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
-/// Most bytes of text in all the filters of one object: names, values and expressions. As expressions they take up to fifty
+/// Most bytes of text in all the filters of one object: names, values and expressions. As expressions they take up to sixty
 /// times as much memory.
 const MAX_TEXT: usize = 128 * 1024;
 

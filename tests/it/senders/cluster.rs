@@ -8,7 +8,7 @@ use kube::Client;
 use sealpost::auth::discovery::{ClusterDocuments, Fetcher};
 use sealpost::auth::keys::{Keeper, Keys};
 use sealpost::auth::token::TokenIssuer;
-use sealpost::auth::{Gate, Tokens, kubernetes};
+use sealpost::auth::{Gate, TokenTransport, Tokens, kubernetes};
 use sealpost::channel::memory::MemoryBackend;
 use sealpost::channel::storages::Storages;
 use sealpost::client::{ClientCache, Limits};
@@ -79,7 +79,8 @@ impl Parts {
         let keys = Arc::new(Keys::default());
         let fetcher = Arc::new(Fetcher::new(Arc::clone(&clients), Some(documents)));
         let keeper = Keeper::new(Arc::clone(&keys), fetcher, Arc::clone(&counters));
-        let tokens = Arc::new(Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)));
+        let tokens =
+            Arc::new(Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)).over(TokenTransport::Any));
         let creator = Arc::new(event_type::kubernetes::Cluster::new(client));
         let (event_types, maker) = event_type::maker(creator, Arc::clone(&counters));
         let mut running = JoinSet::new();
@@ -170,14 +171,15 @@ fn feed(subscriber: &str, more: &str) -> String {
          apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\n\
          metadata: {{name: feed, namespace: t, uid: feed-uid}}\nspec:\n  subscribers:\n  - uid: s-uid\n    name: s\n    \
          subscriberUri: '{subscriber}'\n    subscriberAudience: of-subscriber\n    {more}\n    \
-         auth: {{serviceAccountName: s-oidc}}\nstatus:\n  address: {{name: http, url: 'http://feed-kn-channel.t.svc.cluster.local', audience: '{OF_FEED}'}}\n"
+         auth: {{serviceAccountName: s-oidc-messaging.knative.dev-subscription}}\nstatus:\n  address: {{name: http, url: 'http://feed-kn-channel.t.svc.cluster.local', audience: '{OF_FEED}'}}\n"
     )
 }
 
 async fn cluster() -> Cluster {
     let cluster = Cluster::start().await;
     cluster.namespace("t").await;
-    for account in ["t/s-oidc", "t/writer"] {
+    for account in ["t/s-oidc-messaging.knative.dev-subscription", "t/t-oidc-eventing.knative.dev-trigger", "t/writer"]
+    {
         cluster.create(&objects::object("ServiceAccount", account)).await;
     }
     cluster
@@ -208,7 +210,7 @@ async fn tokens_and_event_types_of_a_cluster() {
     let received = subscriber.received();
     assert_eq!(received.len(), 50);
     let of_first = claims(received[0].header("authorization").expect("a token"));
-    assert_eq!(of_first["sub"], "system:serviceaccount:t:s-oidc");
+    assert_eq!(of_first["sub"], "system:serviceaccount:t:s-oidc-messaging.knative.dev-subscription");
     assert_eq!(of_first["aud"], json!(["of-subscriber"]), "7.2: for the subscriber and nobody else");
     assert!(received.iter().all(|request| request.header("authorization") != Some(&format!("Bearer {writer}"))));
     assert!(reply.received().iter().all(|request| request.header("authorization").is_none()), "AU-1");
@@ -230,7 +232,10 @@ async fn tokens_and_event_types_of_a_cluster() {
     let mine: Vec<_> = asked.iter().filter(|entry| entry.contains("imc-dispatcher")).collect();
     assert!(!mine.is_empty(), "{asked:?}");
     for entry in mine {
-        assert!(["s-oidc", "eventtypes"].iter().any(|known| entry.contains(known)), "1A knows nothing of {entry}");
+        assert!(
+            ["s-oidc-messaging.knative.dev-subscription", "eventtypes"].iter().any(|known| entry.contains(known)),
+            "1A knows nothing of {entry}"
+        );
     }
 }
 
@@ -238,7 +243,7 @@ async fn tokens_and_event_types_of_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_account_no_delivery() {
     let cluster = cluster().await;
-    cluster.delete("ServiceAccount", "t/s-oidc").await;
+    cluster.delete("ServiceAccount", "t/s-oidc-messaging.knative.dev-subscription").await;
     let subscriber = Subscriber::ok().await;
     let more = "delivery: {retry: 20, backoffPolicy: linear, backoffDelay: PT0.2S}";
     let inside = Inside::start(cluster.client("imc-dispatcher").await, &feed(&subscriber.url(), more)).await;
@@ -246,7 +251,7 @@ async fn no_account_no_delivery() {
     let comes_back = async {
         eventually("it was tried", || inside.counters.token_failures.get() > 0).await;
         assert_eq!(subscriber.count(), 0);
-        cluster.create(&objects::object("ServiceAccount", "t/s-oidc")).await;
+        cluster.create(&objects::object("ServiceAccount", "t/s-oidc-messaging.knative.dev-subscription")).await;
     };
     let (status, ()) = tokio::join!(inside.send("1", &writer), comes_back);
     assert_eq!((status, subscriber.count()), (202, 1));
@@ -297,7 +302,7 @@ async fn rights_are_those_of_the_role() {
         Arc::new(sealpost::model::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
     };
     let ingress = account("knative-eventing", "mt-broker-ingress-oidc");
-    let subscription = account("t", "s-oidc");
+    let subscription = account("t", "s-oidc-messaging.knative.dev-subscription");
     for (role, of_ingress, of_subscription) in
         [("mt-broker-ingress", true, false), ("mt-broker-filter", true, true), ("imc-dispatcher", true, true)]
     {
@@ -357,11 +362,11 @@ async fn the_role_filter_proves_who_it_is() {
          status: {{address: {{url: '{}', audience: of-b}}}}\n---\n\
          apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t, namespace: t, uid: u}}\nspec: {{broker: b}}\n\
          status:\n  subscriberUri: '{}'\n  subscriberAudience: of-subscriber\n  deadLetterSinkUri: '{}'\n  \
-         auth: {{serviceAccountName: writer}}\n---\n\
+         auth: {{serviceAccountName: t-oidc-eventing.knative.dev-trigger}}\n---\n\
          apiVersion: messaging.knative.dev/v1\nkind: Subscription\n\
          metadata: {{name: b-t-u, namespace: t, ownerReferences: [{{kind: Trigger, name: t, uid: u}}]}}\n\
          spec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\n\
-         status: {{auth: {{serviceAccountName: s-oidc}}}}\n",
+         status: {{auth: {{serviceAccountName: s-oidc-messaging.knative.dev-subscription}}}}\n",
         broker.url(),
         subscriber.url(),
         sink.url()
@@ -369,7 +374,7 @@ async fn the_role_filter_proves_who_it_is() {
     let parts = Parts::new(cluster.client("mt-broker-filter").await, table(&manifests, Role::Filter));
     let filter = TriggerFilter::new(parts.relay());
     let inside = parts.serve(filter).await;
-    let channel = cluster.token("t/s-oidc", Some("mt-broker-filter")).await;
+    let channel = cluster.token("t/s-oidc-messaging.knative.dev-subscription", Some("mt-broker-filter")).await;
     let stranger = cluster.token("t/writer", Some("mt-broker-filter")).await;
     let url = |purpose: &str| format!("{}/triggers/t/t/u{purpose}", inside.url);
     for (purpose, to, audience) in
