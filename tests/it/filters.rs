@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::support::binary;
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::plain;
 use crate::support::subscriber::Subscriber;
@@ -73,7 +74,7 @@ async fn what_is_too_much_work_is_counted_and_told() {
     assert_eq!(send_long(&dispatcher, "2").await, 202);
     let told = dispatcher.logged(&["WARN", "A filter takes too much work", "trigger default/dear"]);
     assert_eq!(told.len(), 1, "{told:?}");
-    let mut get = tokio::process::Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    let mut get = tokio::process::Command::new(binary());
     get.args(["get", "triggers", "dear", "--admin", &format!("http://{}", dispatcher.admin)]).stdout(Stdio::piped());
     let table = get.output().await.expect("it runs").stdout;
     let table = String::from_utf8_lossy(&table);

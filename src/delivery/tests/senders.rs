@@ -55,8 +55,7 @@ fn proving(retry: u32) -> Subscription {
 
 async fn deliver_by(issuer: &Arc<Issuer>, transport: &Scripted, subscription: Subscription) -> Outcome {
     let (delivery, lane) = over(transport, subscription);
-    let tokens =
-        Tokens::new(Arc::clone(issuer) as Arc<dyn TokenIssuer>, Arc::default()).over(TokenTransport::Any);
+    let tokens = Tokens::new(Arc::clone(issuer) as Arc<dyn TokenIssuer>, Arc::default()).over(TokenTransport::Any);
     let delivery = delivery.with_tokens(Arc::new(tokens));
     let permit = lane.permit().await.expect("a permit");
     delivery.deliver(&event(), &lane, permit, Progress::default()).await

@@ -49,11 +49,11 @@ fn the_certificate_is_public_and_the_key_is_not() {
 #[test]
 fn what_is_there_is_never_replaced() {
     let directory = TempDir::new().expect("a directory");
-    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("written");
-    write("ca.crt", "nothing");
+    let write = |name: &str| write_new(&directory.path().join(name), "nothing", OWNER_ONLY).expect("written");
+    write("ca.crt");
+    write("ca.key");
     assert!(matches!(load(directory.path(), now()), Err(DevelopmentError::Unusable { .. })));
     fs::remove_file(directory.path().join("ca.crt")).expect("removed");
-    write("ca.key", "nothing");
     assert!(matches!(load(directory.path(), now()), Err(DevelopmentError::Unusable { .. })));
     fs::remove_file(directory.path().join("ca.key")).expect("removed");
     load(directory.path(), now()).expect("made");
@@ -62,17 +62,11 @@ fn what_is_there_is_never_replaced() {
     assert!(mended.is_ok(), "a key whose certificate was not written gets one");
 }
 
-/// A certificate as the CA could be made to sign it, by whoever has its key.
-fn signed(
-    ca: &DevelopmentCa,
-    names: &[&str],
-    change: impl FnOnce(&mut CertificateParams),
-) -> (Vec<CertificateDer<'static>>, Vec<u8>) {
-    let mut params =
-        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
-    change(&mut params);
+/// A certificate for this name, as the CA could be made to sign it by whoever has its key.
+fn signed(ca: &DevelopmentCa, name: &str) -> [CertificateDer<'static>; 1] {
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let key = KeyPair::generate().expect("a key");
-    (vec![params.signed_by(&key, &ca.issuer).expect("signed").der().clone()], key.serialize_der())
+    [params.signed_by(&key, &ca.issuer).expect("signed").der().clone()]
 }
 
 /// Whether a client that trusts the CA believes a server with this certificate to be this one.
@@ -106,7 +100,7 @@ fn it_vouches_for_what_is_local_only() {
         ("10.0.0.1", "10.0.0.1", false),
         ("other.local", "other.local", false),
     ] {
-        let (chain, _) = signed(&ca, &[issued], |_| {});
+        let chain = signed(&ca, issued);
         assert_eq!(is_believed(&ca, &chain, asked), believed, "{issued}");
     }
     let issued = ca.issue(&["*.ns.svc.cluster.local".to_owned(), "broker-ingress.ns.svc".to_owned()]).expect("issued");
@@ -117,20 +111,20 @@ fn it_vouches_for_what_is_local_only() {
     }
 }
 
-/// Path length 0: what it has signed signs nothing.
+/// What it has signed signs nothing (RFC 5280 §4.2.1.9). rustls does not ask trust anchors for that, others do; and none of
+/// them may pass over what it does not understand.
 #[test]
 fn it_signs_no_other_ca() {
     let directory = TempDir::new().expect("a directory");
     let ca = load(directory.path(), now()).expect("made");
-    let below = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let intermediate = params.signed_by(&below, &ca.issuer).expect("signed").der().clone();
-    let issuer = Issuer::new(params, below);
-    let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("names").signed_by(&key, &issuer);
-    let chain = [leaf.expect("signed").der().clone(), intermediate];
-    assert!(!is_believed(&ca, &chain, "localhost"));
+    let der = CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).expect("PEM");
+    let (_, parsed) = X509Certificate::from_der(&der).expect("a certificate");
+    let constraints = parsed.basic_constraints().expect("at most one").expect("there are some");
+    assert!(constraints.critical && constraints.value.ca);
+    assert_eq!(constraints.value.path_len_constraint, Some(0));
+    let names = parsed.name_constraints().expect("at most one").expect("there are some");
+    assert!(names.critical);
+    assert_eq!(names.value.permitted_subtrees.as_ref().map(Vec::len), Some(5));
 }
 
 /// Who has the certificate of before still believes, and the key stays.
@@ -145,11 +139,11 @@ fn it_is_renewed_with_the_same_key() {
     let renewed = load(directory.path(), now() + CA_LIFE.whole_seconds() * 2 / 3).expect("renewed");
     assert_ne!(renewed.certificate_pem(), first.certificate_pem());
     assert_eq!((file("ca.crt").as_str(), file("ca.key")), (renewed.certificate_pem(), key.clone()));
-    let (chain, _) = signed(&renewed, &["localhost"], |_| {});
+    let chain = signed(&renewed, "localhost");
     assert!(is_believed(&first, &chain, "localhost") && is_believed(&renewed, &chain, "localhost"));
     let other =
         DevelopmentCa::load_or_create(directory.path(), "corp.example", now()).expect("made for another domain");
-    let (chain, _) = signed(&other, &["c.ns.svc.corp.example"], |_| {});
+    let chain = signed(&other, "c.ns.svc.corp.example");
     assert!(
         is_believed(&other, &chain, "c.ns.svc.corp.example") && !is_believed(&first, &chain, "c.ns.svc.corp.example")
     );

@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::cluster::{Cluster, objects};
+use crate::support::cluster::{Cluster, ISSUER, objects};
 use crate::support::eventually;
 use crate::support::sender::{event, plain};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -318,6 +318,32 @@ async fn rights_are_those_of_the_role() {
     }
 }
 
+/// Whoever may edit a channel chooses audiences: of the API server's, nobody gets a token, and it is not asked for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_for_the_api_server() {
+    let cluster = cluster().await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    cluster.write_token(directory.path(), "imc-dispatcher").await;
+    let file = directory.path().join("token");
+    let issuer = kubernetes::Cluster::new(cluster.client("imc-dispatcher").await).with_token_file(Some(file.clone()));
+    let tokens = Tokens::new(Arc::new(issuer), Arc::default());
+    let (namespace, name) = ("t".to_owned(), "s-oidc-messaging.knative.dev-subscription".to_owned());
+    let account = Arc::new(sealpost::model::ServiceAccount { namespace, name });
+    let asked = || cluster.log().iter().filter(|entry| format!("{entry:?}").contains("s-oidc-")).count();
+    let before = asked();
+    for audience in [ISSUER, "https://kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "Kubernetes", ""]
+    {
+        let error = tokens.header(&account, audience).await.expect_err(audience);
+        assert!(error.to_string().contains("this audience is the API server's"), "{error}");
+    }
+    assert_eq!(asked(), before);
+    tokens.header(&account, "of-subscriber").await.expect("a token");
+    assert!(asked() > before, "the count is of these requests");
+    std::fs::remove_file(file).expect("removed");
+    let error = tokens.header(&account, "of-another").await.expect_err("it is not known whose audience that is");
+    assert!(error.to_string().contains("which tells the API server's audiences"), "{error}");
+}
+
 const FEATURES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled, eventtype-auto-create: enabled}\n---\n";
 
 /// Sends an event with a token; its status.
@@ -386,7 +412,8 @@ async fn the_role_filter_proves_who_it_is() {
         let received = to.received();
         let shown = received[0].header("authorization").map(claims);
         let proved = shown.map(|claims| (claims["sub"].clone(), claims["aud"].clone()));
-        let expected = audience.map(|audience| (json!("system:serviceaccount:t:writer"), json!([audience])));
+        let expected = audience
+            .map(|audience| (json!("system:serviceaccount:t:t-oidc-eventing.knative.dev-trigger"), json!([audience])));
         assert_eq!(proved, expected, "{purpose}");
     }
     eventually("the type of the answer is made", || inside.counters.event_types_created.get() == 1).await;
