@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -113,6 +114,19 @@ fn cesql(bencher: Bencher<'_, '_>) {
     let expression = Expression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
     let (filter, event) = (Filter::Cesql(expression), event());
     bencher.bench(|| filter.matches(black_box(&event)));
+}
+
+/// Expressions that come to the limit, each in another way, on attributes of 60 KiB: what a step takes, as items a second,
+/// and so what a decision takes at most.
+#[divan::bench(args = ["a LIKE '%A_b%'", "a LIKE '%a_a_a_a_b%'", "LENGTH(CONCAT(a, a, a, a, a, a)) > 0", "UPPER(a) = e"])]
+fn cesql_at_the_limit(bencher: Bencher<'_, '_>, piece: &str) {
+    let piece = piece.replace('A', &"a".repeat(150));
+    let expression = Expression::parse(&vec![&*piece; 98].join(" XOR ")).expect("an expression");
+    let (filter, mut event) = (Filter::Cesql(expression), event());
+    event.set("a", &"a".repeat(60 * 1024));
+    event.set("e", "an encoded value");
+    let steps = filter.decide(&event).steps;
+    bencher.counter(ItemsCount::new(steps)).bench(|| filter.decide(black_box(&event)));
 }
 
 #[divan::bench(args = [1, 100, 10_000])]

@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Process, View};
+use crate::auth::TokenTransport;
 use crate::budget::Budget;
 use crate::channel::memory::MemoryBackend;
 use crate::channel::rabbitmq::{self, RabbitmqBackend};
@@ -55,7 +56,7 @@ use listeners::Listeners;
 use observability::Observer;
 use operators::Operators;
 use publisher::Publisher;
-use senders::Senders;
+use senders::{ApiClient, Senders};
 use service::ServiceWatch;
 use shutdown::{Signals, Stage};
 
@@ -142,7 +143,7 @@ impl Parts {
         (options, shares): (&RunOptions, Shares),
         first: Arc<Resolution>,
         (roots, min_version): (SystemRoots, MinVersion),
-        api_server: Option<kube::Client>,
+        api_server: Option<ApiClient>,
     ) -> anyhow::Result<(Self, senders::Tasks)> {
         let counters = Arc::new(Counters::default());
         let limits = client::Limits {
@@ -153,7 +154,8 @@ impl Parts {
         };
         let clients = ClientCache::new(roots, min_version, limits);
         let clients = Arc::new(clients.counted(Arc::clone(&counters.series.clients)));
-        let (senders, tasks) = Senders::new(&clients, &counters, api_server);
+        let transport = if options.tokens_over_http { TokenTransport::Any } else { TokenTransport::HttpsOnly };
+        let (senders, tasks) = Senders::new(&clients, &counters, api_server, transport);
         let nothing = Serving {
             table: Arc::new(first.table.without_channels()),
             publishers: Vec::new(),

@@ -5,6 +5,7 @@
 //! fetches; [`token`] keeps the tokens to send; [`kubernetes`] is the only one that knows an API server. Nothing here
 //! knows requests beyond their headers, or shows a token to anybody.
 
+pub mod audience;
 pub mod discovery;
 pub mod gate;
 pub mod keys;
@@ -15,7 +16,7 @@ pub mod verifier;
 
 pub use gate::{Credentials, Gate, Sender};
 pub use policy::Denial;
-pub use token::Tokens;
+pub use token::{TokenTransport, Tokens};
 
 #[cfg(test)]
 mod tests;

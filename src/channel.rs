@@ -5,6 +5,7 @@ pub mod counted;
 pub mod memory;
 pub mod parked;
 pub mod rabbitmq;
+mod shift;
 pub mod storages;
 pub mod trouble;
 

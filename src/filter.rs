@@ -1,13 +1,16 @@
-//! Which events a Trigger wants. Pure: no I/O, no state, total on every event. What cannot be decided does not pass.
+//! Which events a Trigger wants. Pure: no I/O, no state, total on every event, and bounded in work. What cannot be decided
+//! does not pass.
 
+mod attribute;
 pub mod cesql;
 pub mod explain;
 pub mod index;
 
-use std::borrow::Cow;
+use crate::event::Event;
+use cesql::{Error, Evaluated, Exceeded, Expression, Meter, Value};
 
-use crate::event::{Event, Kind};
-use cesql::{Evaluated, Expression, Value};
+/// What it takes to visit a filter.
+const VISIT: usize = 4;
 
 /// Names of attributes with what is wanted of them.
 pub type Pairs = Vec<(String, String)>;
@@ -36,82 +39,115 @@ pub enum Filter {
     Cesql(Expression),
 }
 
+/// Why it is not decided whether an event passes. Then it does not, and nothing around the filter can make it pass, not
+/// even a `not`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// An expression ends in an error, or in a value that is no boolean (TF-12, TF-13).
+    Expression,
+    /// It takes more work than the filters of one Trigger may take for one event.
+    Limit,
+}
+
+impl From<Exceeded> for Undecided {
+    fn from(_exceeded: Exceeded) -> Self {
+        Self::Limit
+    }
+}
+
+/// What a filter says of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it passes.
+    pub passes: Result<bool, Undecided>,
+    /// How much work that was ([`Meter`]).
+    pub steps: u32,
+}
+
 impl Filter {
     /// Whether the event passes.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
-        self.decide(event) == Some(true)
+        self.decide(event).passes == Ok(true)
     }
 
-    /// Whether the event passes; `None` if that depends on an expression that cannot be decided (TF-12, TF-13). Then
-    /// it does not, and nothing around the expression can make it pass, not even a `not`.
+    /// Whether the event passes, and how much work it was to know.
     #[must_use]
-    pub fn decide(&self, event: &Event) -> Option<bool> {
-        let texts = |pairs: &Pairs, test: fn(&str, &str) -> bool| {
-            Some(pairs.iter().all(|(name, wanted)| text(event, name).is_some_and(|text| test(&text, wanted))))
+    pub fn decide(&self, event: &Event) -> Decision {
+        let mut meter = Meter::default();
+        let passes = self.decide_within(event, &mut meter);
+        Decision { passes, steps: meter.steps() }
+    }
+
+    /// Whether the event passes, if what the meter has left is enough to know.
+    ///
+    /// # Errors
+    /// If it depends on an expression that cannot be decided, or if too little is left. After that, the meter lets nothing
+    /// be decided any more: not even a part of the filter that would let the event pass alone.
+    pub fn decide_within(&self, event: &Event, meter: &mut Meter) -> Result<bool, Undecided> {
+        meter.step(VISIT)?;
+        let mut texts = |pairs: &Pairs, test: fn(&str, &str) -> bool| {
+            every(pairs, |name, wanted| text_is(event, (name, wanted), test, meter))
         };
         match self {
-            Self::Pass => Some(true),
-            Self::Attributes(pairs) => Some(pairs.iter().all(|(name, wanted)| attribute_matches(event, name, wanted))),
+            Self::Pass => Ok(true),
             Self::Exact(pairs) => texts(pairs, |text, wanted| text == wanted),
             Self::Prefix(pairs) => texts(pairs, |text, wanted| text.starts_with(wanted)),
             Self::Suffix(pairs) => texts(pairs, |text, wanted| text.ends_with(wanted)),
-            Self::All(filters) => any(filters, |filter| filter.decide(event).map(|passes| !passes)).map(|fails| !fails),
-            Self::Any(filters) => any(filters, |filter| filter.decide(event)),
-            Self::Not(filter) => filter.decide(event).map(|passes| !passes),
-            Self::Cesql(expression) => evaluate(expression, event),
+            Self::Attributes(pairs) => {
+                every(pairs, |name, wanted| attribute::matches(event, name, wanted, meter).map_err(Undecided::from))
+            }
+            Self::All(filters) => {
+                any(filters, |filter| filter.decide_within(event, meter).map(|passes| !passes)).map(|fails| !fails)
+            }
+            Self::Any(filters) => any(filters, |filter| filter.decide_within(event, meter)),
+            Self::Not(filter) => filter.decide_within(event, meter).map(|passes| !passes),
+            Self::Cesql(expression) => evaluate(expression, event, meter),
         }
     }
 }
 
-/// True if one of them is; else, undecided if one of them is; so the order does not matter.
-fn any(filters: &[Filter], decide: impl Fn(&Filter) -> Option<bool>) -> Option<bool> {
-    let mut result = Some(false);
+fn every(pairs: &Pairs, mut test: impl FnMut(&str, &str) -> Result<bool, Undecided>) -> Result<bool, Undecided> {
+    for (name, wanted) in pairs {
+        if !test(name, wanted)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// True if one of them is; else, undecided if one of them is; so the order does not matter, as long as there is enough left
+/// to ask all.
+fn any(filters: &[Filter], mut decide: impl FnMut(&Filter) -> Result<bool, Undecided>) -> Result<bool, Undecided> {
+    let mut result = Ok(false);
     for filter in filters {
         match decide(filter) {
-            Some(true) => return Some(true),
-            Some(false) => {}
-            None => result = None,
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(Undecided::Expression) => result = Err(Undecided::Expression),
+            Err(Undecided::Limit) => return Err(Undecided::Limit),
         }
     }
     result
 }
 
-/// The text of an attribute that is set (TF-2, but one that is not set is missing, gaps.md G-47).
-fn text<'e>(event: &'e Event, name: &str) -> Option<Cow<'e, str>> {
-    match name {
-        "schemaurl" => event.get(name).or_else(|| event.get("dataschema")),
-        _ => event.get(name),
-    }
+/// Whether an attribute is set, and its text is as wanted.
+fn text_is(
+    event: &Event,
+    (name, wanted): (&str, &str),
+    test: fn(&str, &str) -> bool,
+    meter: &mut Meter,
+) -> Result<bool, Undecided> {
+    let text = attribute::text(event, name, meter)?;
+    Ok(text.is_some_and(|text| test(&text, wanted)))
 }
 
-/// TF-3: `""` wants the attribute to be there and not empty; else the strings must be equal, and an integer or a
-/// boolean of a structured event equals no string.
-fn attribute_matches(event: &Event, name: &str, wanted: &str) -> bool {
-    let typed = event.find(name).is_some_and(|attribute| attribute.kind() != Kind::String);
-    match text(event, name) {
-        None => false,
-        Some(text) if wanted.is_empty() => !text.is_empty(),
-        Some(text) => !typed && text == wanted,
-    }
-}
-
-/// `None` on an error or a value that is no boolean.
-fn evaluate(expression: &Expression, event: &Event) -> Option<bool> {
-    match expression.evaluate(&|name: &str| value(event, name)) {
-        Evaluated { value: Value::Boolean(truth), error: None } => Some(truth),
-        Evaluated { .. } => None,
-    }
-}
-
-/// An attribute as CESQL sees it: typed where its event was (TF-14).
-fn value<'e>(event: &'e Event, name: &str) -> Option<Value<'e>> {
-    let kind = event.find(name).map_or(Kind::String, crate::event::Attribute::kind);
-    let text = event.get(name)?;
-    match kind {
-        Kind::Integer => text.parse().ok().map(Value::Integer),
-        Kind::Boolean => Some(Value::Boolean(text == "true")),
-        Kind::String => Some(Value::String(text)),
+/// Undecided on an error or a value that is no boolean.
+fn evaluate(expression: &Expression, event: &Event, meter: &mut Meter) -> Result<bool, Undecided> {
+    match expression.evaluate(&attribute::Of(event), meter) {
+        Evaluated { value: Value::Boolean(truth), error: None } => Ok(truth),
+        Evaluated { error: Some(Error::Limit), .. } => Err(Undecided::Limit),
+        Evaluated { .. } => Err(Undecided::Expression),
     }
 }
 

@@ -4,8 +4,13 @@
 use std::sync::Arc;
 
 use super::status::View;
+use crate::channel::counted;
 use crate::channel::trouble::{ChannelTrouble, TroubleReport};
-use crate::model::{ChannelKey, ChannelKind, Object, ObjectKind, ObjectTrouble, SubscriptionKey, SubscriptionKind};
+use crate::filter::Undecided;
+use crate::model::{
+    ChannelKey, ChannelKind, FilterErrors, Object, ObjectKind, ObjectTrouble, Present, SubscriptionKey,
+    SubscriptionKind,
+};
 use crate::scrub;
 
 /// Reason of a condition: events for a channel on RabbitMQ cannot be taken, or not be delivered.
@@ -22,7 +27,10 @@ pub(super) fn list(view: &View, kind: ObjectKind, namespace: Option<&str>) -> St
     let report = TroubleReport::of(&shown.table, &view.storages);
     let wanted =
         |object: &&Arc<Object>| object.kind == kind && namespace.is_none_or(|namespace| object.namespace == namespace);
-    let json = |object: &Arc<Object>| object.json_in(of_object(&report, object).as_ref());
+    let json = |object: &Arc<Object>| {
+        let (trouble, filter_errors) = (of_object(&report, object), filter_errors(view, object));
+        object.json_in(&Present { trouble, filter_errors })
+    };
     let items: Vec<String> = shown.inventory.objects.iter().filter(wanted).map(json).collect();
     format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","))
 }
@@ -42,6 +50,17 @@ fn of_object<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<Objec
             of_subscription(report, &SubscriptionKey { kind: SubscriptionKind::Subscription, namespace, name })
         }
     }
+}
+
+/// What the filter of a Trigger could not decide.
+fn filter_errors(view: &View, object: &Object) -> FilterErrors {
+    if object.kind != ObjectKind::Trigger {
+        return FilterErrors::default();
+    }
+    let (kind, namespace, name) = (SubscriptionKind::Trigger, object.namespace.clone(), object.name.clone());
+    let series = counted::subscription(&view.counters, &SubscriptionKey { kind, namespace, name });
+    let of = |why| series.left_undecided(why);
+    FilterErrors { expression: of(Undecided::Expression), limit: of(Undecided::Limit) }
 }
 
 /// What a channel or broker is in.

@@ -19,6 +19,9 @@ use crate::tls::server::{Replaced, ServerIdentity};
 /// How often files are looked at, and the development certificate's age.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// Seconds before its end from which a CA that is in use should be renewed: the life of a certificate that it makes.
+const CA_REMINDER: i64 = 90 * 24 * 3600;
+
 /// Keeps the server's certificate current. Clones share it.
 #[derive(Clone)]
 pub(super) struct Certificates {
@@ -53,6 +56,7 @@ impl Certificates {
             }
             let ca = Box::new(DevelopmentCa::load_or_create(
                 &options.state_dir,
+                options.manifests.cluster_domain(),
                 OffsetDateTime::now_utc().unix_timestamp(),
             )?);
             let source = Source::Development { ca, issued: Mutex::default() };
@@ -168,6 +172,15 @@ impl Certificates {
             && OffsetDateTime::now_utc().unix_timestamp() >= issued.renew_at
         {
             self.issue(ca, &mut issued);
+            self.tell_ca_ends(ca);
+        }
+    }
+
+    /// The CA itself is renewed at a start only, since it is part of what addresses advertise.
+    fn tell_ca_ends(&self, ca: &DevelopmentCa) {
+        if ca.not_after() - OffsetDateTime::now_utc().unix_timestamp() < CA_REMINDER {
+            let not_after = refusal::rfc3339(ca.not_after());
+            tracing::warn!(not_after, "The development CA ends: start sealpost anew to have it renewed");
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::certificate::Certificates;
 use super::listeners::Listeners;
+use super::senders::ApiClient;
 use super::shutdown::Stage;
 use crate::cli::RunOptions;
 use crate::control::{self, ApiServer, Latest, Manifests, Objects, Rabbitmq, Resolution, Scope, Settings, Stops};
@@ -19,7 +20,7 @@ pub(super) struct Configuration {
     pub(super) is_complete: bool,
     pub(super) newest: watch::Receiver<Latest>,
     /// The API server, if there is one.
-    pub(super) api_server: Option<kube::Client>,
+    pub(super) api_server: Option<ApiClient>,
     /// Whether this process tells the cluster; `None` where nobody does.
     pub(super) leads: Option<watch::Receiver<bool>>,
 }
@@ -66,7 +67,7 @@ async fn of_cluster(
     stages: &mut Stage,
 ) -> anyhow::Result<Configuration> {
     let connected = options.cluster().map_err(anyhow::Error::msg)?.connect().await?;
-    let api_server = Some(connected.client());
+    let api_server = Some(ApiClient { client: connected.client(), token_file: connected.token_file() });
     let first = Arc::new(control::resolve(&Manifests::default(), None, &settings));
     let (resolved, newest) = watch::channel(None);
     let (leader, leads) = watch::channel(false);

@@ -1,5 +1,6 @@
 //! Puts together what proves who sends, and what describes what is sent: with an API server, or without.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -8,11 +9,19 @@ use super::shutdown::Stage;
 use crate::auth::discovery::{ClusterDocuments, Fetcher};
 use crate::auth::keys::{Keeper, Keys};
 use crate::auth::token::{NoIssuer, TokenIssuer};
-use crate::auth::{Gate, Tokens, kubernetes};
+use crate::auth::{Gate, TokenTransport, Tokens, kubernetes};
 use crate::client::ClientCache;
 use crate::event_type::{self, EventTypes};
 use crate::model::RoutingTable;
 use crate::telemetry::counters::Counters;
+
+/// The API server of a cluster.
+#[derive(Clone)]
+pub(super) struct ApiClient {
+    pub(super) client: kube::Client,
+    /// With which this process asks it, if it is a pod.
+    pub(super) token_file: Option<PathBuf>,
+}
 
 /// What channels, deliveries and relays share.
 pub(super) struct Senders {
@@ -35,9 +44,12 @@ impl Senders {
     pub(super) fn new(
         clients: &Arc<ClientCache>,
         counters: &Arc<Counters>,
-        api_server: Option<kube::Client>,
+        api_server: Option<ApiClient>,
+        transport: TokenTransport,
     ) -> (Self, Tasks) {
-        let cluster = api_server.clone().map(|client| Arc::new(kubernetes::Cluster::new(client)));
+        let cluster = api_server.clone().map(|ApiClient { client, token_file }| {
+            Arc::new(kubernetes::Cluster::new(client).with_token_file(token_file))
+        });
         let issuer: Arc<dyn TokenIssuer> = match &cluster {
             Some(cluster) => Arc::clone(cluster) as Arc<dyn TokenIssuer>,
             None => Arc::new(NoIssuer),
@@ -47,7 +59,7 @@ impl Senders {
         let keys = Arc::new(Keys::default());
         let keeper = Keeper::new(Arc::clone(&keys), fetcher, Arc::clone(counters));
         let (event_types, maker) = match api_server {
-            Some(client) => {
+            Some(ApiClient { client, .. }) => {
                 let creator = Arc::new(event_type::kubernetes::Cluster::new(client));
                 let (event_types, maker) = event_type::maker(creator, Arc::clone(counters));
                 (event_types, Some(maker))
@@ -55,7 +67,7 @@ impl Senders {
             None => (EventTypes::default(), None),
         };
         let gate = Arc::new(Gate::new(keys, Arc::clone(counters)));
-        let tokens = Arc::new(Tokens::new(issuer, Arc::clone(counters)));
+        let tokens = Arc::new(Tokens::new(issuer, Arc::clone(counters)).over(transport));
         (Self { gate, tokens, event_types }, Tasks { keeper, maker })
     }
 }

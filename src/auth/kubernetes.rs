@@ -2,6 +2,8 @@
 //!
 //! Needs `create` on `serviceaccounts/token` where ServiceAccounts are, and what every ServiceAccount may read.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -12,6 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::PostParams;
 
+use super::audience::is_of_api_server;
 use super::discovery::ClusterDocuments;
 use super::token::{Issued, LIFETIME, TokenError, TokenIssuer};
 use crate::model::ServiceAccount;
@@ -20,16 +23,43 @@ use crate::model::ServiceAccount;
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
+    token_file: Option<PathBuf>,
 }
 
 impl Cluster {
     /// The API server that this client is for.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        Self { client }
+        Self { client, token_file: None }
+    }
+
+    /// The same, which this process asks with the token in this file: that tells what the API server's audiences are.
+    #[must_use]
+    pub fn with_token_file(self, token_file: Option<PathBuf>) -> Self {
+        Self { token_file, ..self }
+    }
+
+    /// Refuses the API server's own audiences. The token is read anew each time, since the kubelet replaces it; that is
+    /// little beside the request.
+    async fn check_audience(&self, audience: &str) -> Result<(), String> {
+        let own = match &self.token_file {
+            Some(file) => match tokio::fs::read_to_string(file).await {
+                Ok(token) => Some(token),
+                Err(error) => {
+                    return Err(format!("{}, which tells the API server's audiences: {error}", file.display()));
+                }
+            },
+            None => None,
+        };
+        if is_of_api_server(audience, own.as_deref()) {
+            let remedy = "give the destination an audience of its own";
+            return Err(format!("this audience is the API server's, for which nobody gets a token here: {remedy}"));
+        }
+        Ok(())
     }
 
     async fn request(&self, account: &ServiceAccount, audience: &str) -> Result<Issued, String> {
+        self.check_audience(audience).await?;
         let spec = TokenRequestSpec {
             audiences: vec![audience.to_owned()],
             expiration_seconds: i64::try_from(LIFETIME.as_secs()).ok(),

@@ -120,8 +120,19 @@ struct Asking {
 
 type Key = (Arc<ServiceAccount>, String);
 
+/// By what tokens may be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenTransport {
+    /// Https, so that nobody on the way can use them.
+    #[default]
+    HttpsOnly,
+    /// Http, too, as upstream does.
+    Any,
+}
+
 /// The tokens in use.
 pub struct Tokens {
+    transport: TokenTransport,
     issuer: Arc<dyn TokenIssuer>,
     entries: Cache<Key, Arc<Entry>>,
     counters: Arc<Counters>,
@@ -132,20 +143,30 @@ impl Tokens {
     #[must_use]
     pub fn new(issuer: Arc<dyn TokenIssuer>, counters: Arc<Counters>) -> Self {
         let entries = Cache::builder().max_capacity(MAX_TOKENS).time_to_idle(IDLE).build();
-        Self { issuer, entries, counters }
+        Self { transport: TokenTransport::default(), issuer, entries, counters }
+    }
+
+    /// The same tokens, to be sent by this.
+    #[must_use]
+    pub fn over(self, transport: TokenTransport) -> Self {
+        Self { transport, ..self }
     }
 
     /// The value of `Authorization` for a request, if the sender has to prove who it is there: it has a ServiceAccount, and
     /// the destination an audience (AU-1).
     ///
     /// # Errors
-    /// If there is no token. Then nothing may be sent.
+    /// If there is no token, or it must not be sent there. Then nothing may be sent.
     pub async fn proof(
         &self,
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,
     ) -> Result<Option<HeaderValue>, TokenError> {
         let (Some(sender), Some(audience)) = (sender, &to.audience) else { return Ok(None) };
+        if self.transport == TokenTransport::HttpsOnly && to.url.scheme() != "https" {
+            let remedy = "give its https address, set transport-encryption, or run with --tokens-over-http";
+            return Err(TokenError::new(sender, audience, format!("tokens are not sent over http: {remedy}")));
+        }
         Box::pin(self.header(sender, audience)).await.map(Some)
     }
 

@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use super::shift::Shift;
 use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher, counted};
 use crate::event::Event;
 use crate::filter::index::Index;
@@ -150,18 +151,17 @@ struct Reserved<'a> {
 }
 
 impl MemoryPublisher {
-    fn passes(&self, lane: &Lane, event: &Event) -> bool {
-        self.counters.filter_of(&lane.queue.load.series, lane.subscription.filter.decide(event))
-    }
-
     /// A place for each event in each queue whose subscription wants it, or no place at all.
-    fn reserve<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<Reserved<'a>>, PublishError> {
-        let mut reserved = Vec::new();
+    async fn reserve<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<Reserved<'a>>, PublishError> {
+        let (mut reserved, mut shift) = (Vec::new(), Shift::default());
         for event in events {
-            let candidates = self.index.candidates(event).filter_map(|place| self.lanes.get(place));
-            for lane in candidates.filter(|lane| self.passes(lane, event)) {
+            for lane in self.index.candidates(event).filter_map(|place| self.lanes.get(place)) {
                 let queue: &Queue = &lane.queue;
-                reserved.push(Reserved { queue, event, place: queue.reserve()? });
+                let decision = lane.subscription.filter.decide(event);
+                if self.counters.filter_of(&queue.load.series, decision) {
+                    reserved.push(Reserved { queue, event, place: queue.reserve()? });
+                }
+                shift.worked(decision).await;
             }
         }
         Ok(reserved)
@@ -191,7 +191,7 @@ impl MemoryPublisher {
 impl Publisher for MemoryPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            let reserved = self.reserve(events)?;
+            let reserved = self.reserve(events).await?;
             if reserved.is_empty() {
                 self.counters.unrouted.add(events.len() as u64);
                 return Ok(());

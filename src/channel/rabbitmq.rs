@@ -12,7 +12,7 @@ mod farewell;
 mod health;
 mod hold;
 mod intake;
-mod message;
+pub mod message;
 mod names;
 mod outbox;
 mod pace;

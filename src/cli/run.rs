@@ -132,6 +132,10 @@ pub struct RunOptions {
     #[arg(long, env = "SEALPOST_HTTPS_WHEN_DISABLED")]
     pub https_when_disabled: bool,
 
+    /// Send tokens of ServiceAccounts over http, too, as Knative's own dispatchers do: whoever is on the way can use them
+    #[arg(long, env = "SEALPOST_TOKENS_OVER_HTTP")]
+    pub tokens_over_http: bool,
+
     /// Server certificate, PEM, leaf first; re-read when it changes
     #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

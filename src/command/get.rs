@@ -73,6 +73,7 @@ fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
         Resource::Triggers => {
             columns.push(("BROKER", "/spec/broker"));
             columns.push(("SUBSCRIBER_URI", "/status/subscriberUri"));
+            columns.push(("FILTER_ERRORS", "/status/annotations/sealpost.dev~1filter-errors"));
         }
         Resource::Subscriptions => {
             columns.push(("CHANNEL", "/spec/channel/name"));

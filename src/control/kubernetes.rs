@@ -97,6 +97,15 @@ impl Connected {
         self.client.clone()
     }
 
+    /// The file of the token with which the API server is asked, if it is a pod's.
+    #[must_use]
+    pub fn token_file(&self) -> Option<std::path::PathBuf> {
+        match &self.cluster.access {
+            Access::ServiceAccount { directory, .. } => Some(directory.join("token")),
+            Access::Kubeconfig(_) => None,
+        }
+    }
+
     /// Follows the cluster until the stop: each configuration is handed to `resolved`, and the cluster is told of what
     /// appears in `served`, if this process is elected to; whether it is stands in `leader`.
     pub async fn follow(

@@ -4,6 +4,7 @@
 //! manifest never ends a delivery. Nothing here knows files, clocks or sockets.
 
 mod access;
+mod account;
 mod address;
 pub(crate) mod backends;
 mod certificate;

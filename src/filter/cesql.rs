@@ -1,18 +1,20 @@
 //! CESQL 1.0, the CloudEvents SQL expression language: parsed once, evaluated for each event.
 //!
-//! Evaluation is total: it always yields a value, and the errors that arose on the way. It knows attributes by a
-//! function, not events, and imports nothing but the standard library.
+//! Evaluation is total: it always yields a value, and the errors that arose on the way, and is bounded in work and memory.
+//! It knows attributes by a trait, not events, and imports nothing but the standard library.
 
 mod ast;
 mod eval;
 mod function;
 mod lexer;
 mod like;
+mod meter;
 mod parser;
 mod value;
 
 pub use ast::Expr;
 pub use eval::{Attributes, Error, Evaluated};
+pub use meter::{Exceeded, MAX_BYTES, MAX_STEPS, Meter};
 pub use parser::ParseError;
 pub use value::Value;
 
@@ -36,9 +38,10 @@ impl Expression {
         parser::parse(text).map(|root| Self { root })
     }
 
-    /// Evaluates the expression on these attributes (cesql §3).
-    pub fn evaluate<'e>(&'e self, attributes: &dyn Attributes<'e>) -> Evaluated<'e> {
-        eval::evaluate(&self.root, attributes)
+    /// Evaluates the expression on these attributes (cesql §3), with what the meter has left: [`Error::Limit`] if that is
+    /// too little.
+    pub fn evaluate<'e>(&'e self, attributes: &dyn Attributes<'e>, meter: &mut Meter) -> Evaluated<'e> {
+        eval::evaluate(&self.root, attributes, meter)
     }
 
     /// The text that an attribute must have exactly, for the expression to be true: that of an equation which every

@@ -1,31 +1,36 @@
 //! Why an event does not pass a filter, for whoever wrote the filter.
 
-use super::cesql::{Evaluated, Expr, Value};
-use super::{Filter, Pairs, attribute_matches, text, value};
+use std::borrow::Cow;
+
+use super::attribute::{self, Of, text};
+use super::cesql::{Attributes, Evaluated, Exceeded, Expr, Meter, Value};
+use super::{Filter, Pairs, Undecided};
 use crate::event::Event;
 
 /// Why the event does not pass: the part of the filter that failed, and the values it saw. `None` if it passes.
 #[must_use]
 pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
-    if filter.matches(event) {
-        return None;
+    match filter.decide(event).passes {
+        Ok(true) => return None,
+        Err(Undecided::Limit) => return Some(format!("ends in a {Exceeded}")),
+        Ok(false) | Err(Undecided::Expression) => {}
     }
     Some(match filter {
         Filter::Pass => "it passes".to_owned(),
-        Filter::Attributes(pairs) => {
-            failing("attributes", pairs, event, |name, wanted| attribute_matches(event, name, wanted))
-        }
+        Filter::Attributes(pairs) => failing("attributes", pairs, event, |name, wanted| {
+            attribute::matches(event, name, wanted, &mut Meter::default()) == Ok(true)
+        }),
         Filter::Exact(pairs) => compared("exact", pairs, event, |text, wanted| text == wanted),
         Filter::Prefix(pairs) => compared("prefix", pairs, event, |text, wanted| text.starts_with(wanted)),
         Filter::Suffix(pairs) => compared("suffix", pairs, event, |text, wanted| text.ends_with(wanted)),
         Filter::All(filters) => nested("all", filters, event).next().unwrap_or_default(),
         Filter::Any(filters) => nested("any", filters, event).collect::<Vec<_>>().join("; "),
-        Filter::Not(inner) => match inner.decide(event) {
-            Some(_) => "not: the filter in it passes".to_owned(),
-            None => format!("not.{}", explain(inner, event).unwrap_or_default()),
+        Filter::Not(inner) => match inner.decide(event).passes {
+            Ok(_) => "not: the filter in it passes".to_owned(),
+            Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
         },
         Filter::Cesql(expression) => {
-            let outcome = match expression.evaluate(&|name: &str| value(event, name)) {
+            let outcome = match expression.evaluate(&Of(event), &mut Meter::default()) {
                 Evaluated { error: Some(error), .. } => format!("ends in a {error}"),
                 Evaluated { value: Value::Boolean(truth), .. } => format!("is {truth}"),
                 Evaluated { value, .. } => format!("is {}, which is no boolean", shown(&value)),
@@ -41,15 +46,20 @@ fn nested(dialect: &str, filters: &[Filter], event: &Event) -> impl Iterator<Ite
 }
 
 fn compared(dialect: &str, pairs: &Pairs, event: &Event, test: fn(&str, &str) -> bool) -> String {
-    failing(dialect, pairs, event, |name, wanted| text(event, name).is_some_and(|text| test(&text, wanted)))
+    failing(dialect, pairs, event, |name, wanted| seen_text(event, name).is_some_and(|text| test(&text, wanted)))
 }
 
 fn failing(dialect: &str, pairs: &Pairs, event: &Event, test: impl Fn(&str, &str) -> bool) -> String {
     let failed = pairs.iter().find(|(name, wanted)| !test(name, wanted));
     failed.map_or_else(String::new, |(name, wanted)| {
-        let found = text(event, name).map_or_else(|| "not set".to_owned(), |text| format!("{text:?}"));
+        let found = seen_text(event, name).map_or_else(|| "not set".to_owned(), |text| format!("{text:?}"));
         format!("{dialect}.{name}: is {found}, wanted {wanted:?}")
     })
+}
+
+/// The text of an attribute, if it is not too long for filters.
+fn seen_text<'e>(event: &'e Event, name: &str) -> Option<Cow<'e, str>> {
+    text(event, name, &mut Meter::default()).unwrap_or_default()
 }
 
 fn shown(value: &Value<'_>) -> String {
@@ -67,7 +77,8 @@ fn seen(root: &Expr, event: &Event) -> String {
     names.sort_unstable();
     names.dedup();
     let pair = |name: &&str| {
-        let value = value(event, name).map_or_else(|| "not set".to_owned(), |value| shown(&value));
+        let value = Of(event).get(name, &mut Meter::default()).unwrap_or_default();
+        let value = value.map_or_else(|| "not set".to_owned(), |value| shown(&value));
         format!("{name} is {value}")
     };
     let pairs: Vec<String> = names.iter().map(pair).collect();

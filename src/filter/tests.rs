@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::cesql::MAX_STEPS;
 use super::*;
 
 fn pairs(pairs: &[(&str, &str)]) -> Pairs {
@@ -92,6 +93,35 @@ fn expressions_fail_closed() {
         (Filter::All(vec![cesql("FALSE"), cesql("missing")]), false),
     ] {
         assert_eq!(filter.matches(&event()), passes, "{filter:?}");
+    }
+}
+
+/// Whatever stands in a filter, it is bounded: thousands of conditions, on attributes that are long, encoded or many.
+#[test]
+fn work_is_bounded() {
+    let mut event = event();
+    event.set("x", &"Ab".repeat(10_000));
+    event.set("y", &"\u{390}".repeat(5_000));
+    (0..1000).for_each(|number| event.set(&format!("a{number}"), "v"));
+    let many = |filter: fn(usize) -> Filter, count| Filter::Any((0..count).map(filter).collect());
+    let pair = |name: &str| pairs(&[(name, "b")]);
+    for (filter, passes) in [
+        (many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Err(Undecided::Limit)),
+        (many(|_| Filter::Suffix(pairs(&[("y", "b")])), 3_000), Err(Undecided::Limit)),
+        (many(|_| Filter::Attributes(pairs(&[("y", "b")])), 3_000), Err(Undecided::Limit)),
+        (many(|_| Filter::Prefix(pairs(&[("missing", "b")])), 3_000), Err(Undecided::Limit)),
+        (many(|_| cesql("EXISTS missing"), 3_000), Err(Undecided::Limit)),
+        (many(|_| Filter::Not(Box::new(Filter::Pass)), 300_000), Err(Undecided::Limit)),
+        (many(|_| Filter::Exact(pairs(&[("missing", "b")])), 500), Ok(false)),
+        (Filter::Suffix(pair("x")), Ok(true)),
+        (Filter::Not(Box::new(many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000))), Err(Undecided::Limit)),
+        // What would pass alone does not help what has gone too far, wherever it stands.
+        (Filter::Any(vec![many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Filter::Pass]), Err(Undecided::Limit)),
+    ] {
+        let decision = filter.decide(&event);
+        assert_eq!(decision.passes, passes);
+        assert!(decision.steps <= MAX_STEPS);
+        assert!(passes == Ok(true) || !filter.matches(&event));
     }
 }
 

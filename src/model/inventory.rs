@@ -76,6 +76,24 @@ pub struct ObjectTrouble<'t> {
     pub is_whole: bool,
 }
 
+/// Events that a Trigger did not get since its filter could not be decided, from when this process took it up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterErrors {
+    /// An expression ended in an error, or in no boolean.
+    pub expression: u64,
+    /// It was more work than is allowed.
+    pub limit: u64,
+}
+
+/// What is known of an object only while it is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Present<'t> {
+    /// What keeps it from being served.
+    pub trouble: Option<ObjectTrouble<'t>>,
+    /// Of a Trigger.
+    pub filter_errors: FilterErrors,
+}
+
 impl<'t> ObjectTrouble<'t> {
     /// The condition `Ready` of an object that is understood, and in trouble.
     #[must_use]

@@ -9,6 +9,7 @@ use super::family::{Family, Form, Reading, float};
 use super::link::Link;
 use super::process;
 use super::series::{End, Series, SubscriptionSeries};
+use crate::filter::Decision;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -202,7 +203,7 @@ impl Counters {
             ("events_filtered", "Events that the filter of a Trigger did not let pass", &self.filtered),
             (
                 "filter_errors",
-                "Of those, events for which a CESQL expression gave an error or no boolean",
+                "Of those, events for which an expression gave an error or no boolean, or was too much work",
                 &self.undecided,
             ),
             ("spans_exported", "Spans that a collector took", &self.spans_exported),
@@ -255,24 +256,17 @@ impl Counters {
     }
 
     /// Counts what the filter of a subscription decided; whether the event passes.
-    pub fn filter_of(&self, series: &SubscriptionSeries, decision: Option<bool>) -> bool {
-        let passes = self.filter_decided(decision);
-        if !passes {
-            series.filtered.increment();
+    pub fn filter_of(&self, series: &SubscriptionSeries, decision: Decision) -> bool {
+        if decision.passes == Ok(true) {
+            return true;
         }
-        passes
-    }
-
-    /// Counts what a filter decided, which is `None` where it could not; whether the event passes.
-    pub fn filter_decided(&self, decision: Option<bool>) -> bool {
-        if decision.is_none() {
+        self.filtered.increment();
+        series.filtered.increment();
+        if let Err(undecided) = decision.passes {
             self.undecided.increment();
+            series.undecided(undecided);
         }
-        let passes = decision == Some(true);
-        if !passes {
-            self.filtered.increment();
-        }
-        passes
+        false
     }
 
     /// Deliveries that a queue took and that have not ended.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::counters::Counter;
 use super::histogram::ByStatus;
+use crate::filter::Undecided;
 pub use drops::{Drop as Dropped, Why};
 pub use gauge::{Entered, Gauge};
 pub use last_error::LastError;
@@ -90,6 +91,9 @@ const DESTINATIONS: [&str; 3] = ["subscriber", "reply", "dead_letter_sink"];
 const RESULTS: [&str; 11] =
     ["2xx", "3xx", "4xx", "5xx", "connect", "timeout", "tls", "trust", "request", "token", "other"];
 
+/// In the order of [`Undecided`].
+const UNDECIDED: [&str; 2] = ["expression", "limit"];
+
 /// What is counted for a subscription.
 #[derive(Debug)]
 pub struct SubscriptionSeries {
@@ -116,6 +120,10 @@ pub struct SubscriptionSeries {
     parked: losses::Losses,
     /// Events that its filter did not let pass, of those that it was asked about.
     pub filtered: Counter,
+    /// Of those, events for which it could not be decided.
+    undecided: [Counter; UNDECIDED.len()],
+    /// Whether its filter takes too much work.
+    costly: failing::Failing,
     /// Requests under way.
     pub in_flight: Gauge,
     /// Events that wait for their first attempt here.
@@ -159,6 +167,8 @@ impl SubscriptionSeries {
             losses: losses::Losses::default(),
             parked: losses::Losses::default(),
             filtered: Counter::default(),
+            undecided: Default::default(),
+            costly: failing::Failing::default(),
             in_flight: Gauge::default(),
             waiting: Gauge::default(),
             ready: Gauge::default(),
@@ -215,6 +225,12 @@ impl SubscriptionSeries {
             self.parked_now.add(1);
         }
         self.drops.count(drop, destination, why.into());
+    }
+
+    /// Events that its filter did not let pass since it could not be decided, for this reason.
+    #[must_use]
+    pub fn left_undecided(&self, why: Undecided) -> u64 {
+        self.undecided.get(why as usize).map_or(0, Counter::get)
     }
 
     /// Deliveries that ended so.

@@ -1,4 +1,7 @@
-//! A certification authority for a laptop: made once, kept in the state directory, used when no certificate is given.
+//! A certification authority for a laptop: made once, kept in the state directory, used when no certificate is given. It can
+//! vouch for what standalone is addressed by, and for nothing else.
+
+mod ownership;
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
@@ -7,14 +10,19 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
 use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::model::TrustBundle;
+use ownership::Place;
 
-const CA_LIFE: Duration = Duration::days(3650);
+/// A CA that has lived for half of that is made anew at a start, of the same name and key: who knows only the old one still
+/// believes what the new one has signed.
+const CA_LIFE: Duration = Duration::days(365);
+const NAME: &str = "sealpost development CA";
 const CERTIFICATE_LIFE: Duration = Duration::days(90);
 /// Mode of a file that is a secret.
 const OWNER_ONLY: u32 = 0o600;
@@ -42,6 +50,14 @@ pub enum DevelopmentError {
         /// Why.
         reason: String,
     },
+    /// Somebody else may have written it, or can read the key.
+    #[error("{path} is not used for the development CA: {complaint}; or choose another directory by --state-dir")]
+    Foreign {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// Who could, and the remedy.
+        complaint: String,
+    },
     /// A certificate could not be made.
     #[error("could not make a certificate: {0}")]
     Make(#[from] rcgen::Error),
@@ -60,22 +76,38 @@ pub struct Issued {
 /// The development CA.
 pub struct DevelopmentCa {
     certificate_pem: String,
+    not_after: i64,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl DevelopmentCa {
-    /// Loads the CA of a state directory, or makes one. Processes that start at once end up with the same.
+    /// Loads the CA of a state directory, or makes one, for hosts of this domain of a cluster. Processes that start at once
+    /// end up with the same key. A certificate that was made here is made anew when half of its life is over, or if it can
+    /// vouch for more, or less, than one is made for today.
     ///
     /// # Errors
-    /// If the directory cannot be used, or holds files that are not a valid CA: those are never replaced.
-    pub fn load_or_create(state_dir: &Path, now: i64) -> Result<Self, DevelopmentError> {
+    /// If the directory cannot be used, belongs to somebody else or can be written to by others, or holds files of which
+    /// that is so, or that are not a valid CA: those are never replaced.
+    pub fn load_or_create(state_dir: &Path, cluster_domain: &str, now: i64) -> Result<Self, DevelopmentError> {
         let (certificate, key) = (state_dir.join("ca.crt"), state_dir.join("ca.key"));
-        if certificate.exists() {
-            publish(&certificate);
-        } else {
-            create(state_dir, &certificate, &key)?;
+        state_directory(state_dir).map_err(failed(state_dir))?;
+        refuse_foreign(state_dir, Place::Directory)?;
+        if !certificate.exists() {
+            create(&certificate, &key, cluster_domain)?;
+        }
+        refuse_foreign(&certificate, Place::Certificate)?;
+        refuse_foreign(&key, Place::Key)?;
+        publish(&certificate);
+        if is_due(&certificate, cluster_domain, now) {
+            renew(&certificate, &authority(&key_pair(&key)?, cluster_domain)?);
         }
         load(&certificate, &key, now)
+    }
+
+    /// The end of its validity, seconds since the epoch.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after
     }
 
     /// The CA's certificate, PEM.
@@ -99,7 +131,8 @@ impl DevelopmentCa {
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "sealpost development");
         params.not_before = now - CLOCK_SKEW;
-        params.not_after = now + CERTIFICATE_LIFE;
+        let end = OffsetDateTime::from_unix_timestamp(self.not_after).unwrap_or(now);
+        params.not_after = end.min(now + CERTIFICATE_LIFE);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
@@ -127,31 +160,77 @@ fn load(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, Devel
     if let Some(expired) = bundle.invalid_at(now).next() {
         return Err(unusable(certificate, format!("the certificate of {} is not valid now", expired.subject)));
     }
-    let key_pair = KeyPair::from_pem(&read(key)?).map_err(|error| unusable(key, error.to_string()))?;
-    let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key_pair)
+    let not_after = bundle.certificates().iter().map(|certificate| certificate.not_after).min().unwrap_or(now);
+    let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key_pair(key)?)
         .map_err(|error| unusable(certificate, error.to_string()))?;
-    Ok(DevelopmentCa { certificate_pem, issuer })
+    Ok(DevelopmentCa { certificate_pem, not_after, issuer })
+}
+
+fn key_pair(key: &Path) -> Result<KeyPair, DevelopmentError> {
+    let unusable = |error: rcgen::Error| DevelopmentError::Unusable { path: key.to_owned(), reason: error.to_string() };
+    KeyPair::from_pem(&read(key)?).map_err(unusable)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> DevelopmentError {
+    let path = path.to_owned();
+    move |source| DevelopmentError::Directory { path, source }
+}
+
+fn refuse_foreign(path: &Path, place: Place) -> Result<(), DevelopmentError> {
+    match ownership::complaint(path, place).map_err(failed(path))? {
+        Some(complaint) => Err(DevelopmentError::Foreign { path: path.to_owned(), complaint }),
+        None => Ok(()),
+    }
 }
 
 /// Makes a CA. Of several processes the first key stays, and the first certificate for it; the others use those.
-fn create(state_dir: &Path, certificate: &Path, key: &Path) -> Result<(), DevelopmentError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| DevelopmentError::Directory { path, source }
-    };
-    state_directory(state_dir).map_err(failed(state_dir))?;
+fn create(certificate: &Path, key: &Path, cluster_domain: &str) -> Result<(), DevelopmentError> {
     write_new(key, &KeyPair::generate()?.serialize_pem(), OWNER_ONLY).map_err(failed(key))?;
-    let unusable = |error: rcgen::Error| DevelopmentError::Unusable { path: key.to_owned(), reason: error.to_string() };
-    let key_pair = KeyPair::from_pem(&read(key)?).map_err(unusable)?;
-    write_new(certificate, &authority(&key_pair)?, PUBLIC).map_err(failed(certificate))
+    refuse_foreign(key, Place::Key)?;
+    write_new(certificate, &authority(&key_pair(key)?, cluster_domain)?, PUBLIC).map_err(failed(certificate))
 }
 
-fn authority(key: &KeyPair) -> Result<String, DevelopmentError> {
+/// What a certificate of the CA may be for: the names and addresses that standalone is reached by, in whatever namespace.
+fn names(cluster_domain: &str) -> [String; 3] {
+    ["localhost".to_owned(), "svc".to_owned(), format!("svc.{cluster_domain}")]
+}
+
+/// Whether a certificate was made here, and another one should be made for its key.
+fn is_due(certificate: &Path, cluster_domain: &str, now: i64) -> bool {
+    let bundle = read(certificate).ok().and_then(|pem| TrustBundle::from_pem(&pem).ok());
+    let Some([only]) = bundle.as_ref().map(TrustBundle::certificates) else { return false };
+    let Ok((_, parsed)) = X509Certificate::from_der(&only.der) else { return false };
+    let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let half = only.not_before + CA_LIFE.whole_seconds() / 2;
+    common_name == Some(NAME) && (now >= half.min(only.not_after) || !is_bounded(&parsed, cluster_domain))
+}
+
+/// Whether a CA can sign no other CA, and nothing but what is [wanted](names).
+fn is_bounded(certificate: &X509Certificate<'_>, cluster_domain: &str) -> bool {
+    let constraints = certificate.basic_constraints().ok().flatten();
+    let subtrees =
+        certificate.name_constraints().ok().flatten().and_then(|names| names.value.permitted_subtrees.as_ref());
+    let dns = subtrees.into_iter().flatten().filter_map(|subtree| match subtree.base {
+        GeneralName::DNSName(name) => Some(name),
+        _ => None,
+    });
+    let is_single = constraints.is_some_and(|constraints| constraints.value.path_len_constraint == Some(0));
+    is_single && dns.eq(names(cluster_domain).iter())
+}
+
+fn authority(key: &KeyPair, cluster_domain: &str) -> Result<String, DevelopmentError> {
     let mut params = CertificateParams::default();
     let now = OffsetDateTime::now_utc();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "sealpost development CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, NAME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let loopback = [
+        CidrSubnet::from_v4_prefix(Ipv4Addr::LOCALHOST.octets(), 8),
+        CidrSubnet::from_v6_prefix(Ipv6Addr::LOCALHOST.octets(), 128),
+    ];
+    let addresses = loopback.map(GeneralSubtree::IpAddress);
+    let permitted_subtrees = names(cluster_domain).map(GeneralSubtree::DnsName).into_iter().chain(addresses).collect();
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = now - CLOCK_SKEW;
     params.not_after = now + CA_LIFE;
@@ -171,13 +250,29 @@ pub fn state_directory(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
-/// Writes a file whole, of this mode whatever the umask is, unless it exists: then the one that exists stays.
-fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+/// Writes a file whole beside its place, of this mode whatever the umask is.
+fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
     let unfinished = path.with_file_name(format!(".{}.new", uuid::Uuid::new_v4()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&unfinished)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
+    Ok(unfinished)
+}
+
+/// Puts a certificate in the place of the one before. Where that cannot be done, that one is used as long as it is valid.
+fn renew(certificate: &Path, pem: &str) {
+    let renewed = write_beside(certificate, pem, PUBLIC).and_then(|unfinished| fs::rename(&unfinished, certificate));
+    let path = certificate.display();
+    match renewed {
+        Ok(()) => tracing::info!(certificate = %path, "The development CA is renewed: its key is the same"),
+        Err(error) => tracing::warn!(certificate = %path, %error, "The development CA could not be renewed"),
+    }
+}
+
+/// Writes a file whole, of this mode whatever the umask is, unless it exists: then the one that exists stays.
+fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let unfinished = write_beside(path, text, mode)?;
     let linked = fs::hard_link(&unfinished, path);
     fs::remove_file(&unfinished)?;
     match linked {
@@ -191,65 +286,4 @@ fn read(path: &Path) -> Result<String, DevelopmentError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tls::server::{Replaced, ServerIdentity};
-    use tempfile::TempDir;
-
-    fn now() -> i64 {
-        OffsetDateTime::now_utc().unix_timestamp()
-    }
-
-    #[test]
-    fn a_ca_is_made_once_and_its_certificates_are_usable() {
-        let directory = TempDir::new().expect("a directory");
-        let first = DevelopmentCa::load_or_create(&directory.path().join("state"), now()).expect("made");
-        let second = DevelopmentCa::load_or_create(&directory.path().join("state"), now()).expect("loaded");
-        assert_eq!(first.certificate_pem(), second.certificate_pem());
-        let issued = second.issue(&["*.ns.svc.cluster.local".to_owned()]).expect("issued");
-        let identity = ServerIdentity::default();
-        let replaced = identity.replace(&issued.chain_pem, &issued.key_pem, now()).expect("usable");
-        assert!(matches!(replaced, Replaced::Changed { not_after, .. } if issued.renew_at < not_after));
-    }
-
-    /// The certificate is for senders, under whatever user they run; the key is for nobody else.
-    #[test]
-    fn the_certificate_is_public_and_the_key_is_not() {
-        let directory = TempDir::new().expect("a directory");
-        let state = directory.path().join("state");
-        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
-        let modes = || [mode(&state), mode(&state.join("ca.crt")), mode(&state.join("ca.key"))];
-        DevelopmentCa::load_or_create(&state, now()).expect("made");
-        assert_eq!(modes(), [0o755, 0o644, 0o600]);
-        fs::set_permissions(state.join("ca.crt"), Permissions::from_mode(0o600)).expect("as it was once");
-        DevelopmentCa::load_or_create(&state, now()).expect("loaded");
-        assert_eq!(modes(), [0o755, 0o644, 0o600]);
-    }
-
-    #[test]
-    fn what_is_there_is_never_replaced() {
-        let directory = TempDir::new().expect("a directory");
-        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("written");
-        write("ca.crt", "nothing");
-        assert!(matches!(
-            DevelopmentCa::load_or_create(directory.path(), now()),
-            Err(DevelopmentError::Unusable { .. })
-        ));
-        fs::remove_file(directory.path().join("ca.crt")).expect("removed");
-        write("ca.key", "nothing");
-        assert!(matches!(
-            DevelopmentCa::load_or_create(directory.path(), now()),
-            Err(DevelopmentError::Unusable { .. })
-        ));
-        fs::remove_file(directory.path().join("ca.key")).expect("removed");
-        DevelopmentCa::load_or_create(directory.path(), now()).expect("made");
-        let later = now() + CA_LIFE.whole_seconds() + 1;
-        assert!(matches!(
-            DevelopmentCa::load_or_create(directory.path(), later),
-            Err(DevelopmentError::Unusable { .. })
-        ));
-        fs::remove_file(directory.path().join("ca.crt")).expect("removed");
-        let mended = DevelopmentCa::load_or_create(directory.path(), now());
-        assert!(mended.is_ok(), "a key whose certificate was not written gets one");
-    }
-}
+mod tests;

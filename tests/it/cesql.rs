@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use sealpost::filter::cesql::{Error, Expression, Value};
+use sealpost::filter::cesql::{Attributes, Error, Exceeded, Expression, Meter, Value};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -49,19 +49,33 @@ impl Case {
             Err(_) if self.error.as_deref() == Some("parse") => return None,
             Err(error) => return Some(error.to_string()),
         };
-        let evaluated = expression.evaluate(&|name: &str| event.get(name).map(value));
+        let evaluated = expression.evaluate(&Given(&event), &mut Meter::default());
         let error = evaluated.error.map(|error| match error {
             Error::Math => "math",
             Error::Cast => "cast",
             Error::MissingAttribute => "missingAttribute",
             Error::MissingFunction => "missingFunction",
             Error::FunctionEvaluation => "functionEvaluation",
+            Error::Limit => "limit",
         });
         if error != self.error.as_deref() {
             return Some(format!("error {error:?} instead of {:?}", self.error));
         }
         let wanted = self.result.as_ref().map(value)?;
         (evaluated.value != wanted).then(|| format!("{:?} instead of {wanted:?}", evaluated.value))
+    }
+}
+
+/// The attributes of a case's event. None of them is long.
+struct Given<'c>(&'c Map<String, Json>);
+
+impl<'e> Attributes<'e> for Given<'_> {
+    fn get(&self, name: &str, _meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded> {
+        Ok(self.0.get(name).map(value))
+    }
+
+    fn exists(&self, name: &str, _meter: &mut Meter) -> Result<bool, Exceeded> {
+        Ok(self.0.contains_key(name))
     }
 }
 

@@ -196,7 +196,7 @@ fn selectors_select_their_own_pods() {
 #[test]
 fn no_role_has_a_wildcard() {
     let roles: Vec<Object> = sent().into_iter().filter(|object| object.kind().ends_with("Role")).collect();
-    assert_eq!(roles.len(), 13);
+    assert_eq!(roles.len(), 14);
     for role in roles {
         for rule in list(&role.value["rules"]) {
             let words = ["apiGroups", "resources", "verbs"].iter().flat_map(|key| texts(&rule[*key]));

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 #[path = "../../fuzz/fuzz_targets/properties.rs"]
 mod properties;
 
+#[path = "../../fuzz/fuzz_targets/tokens.rs"]
+mod tokens;
+
 #[path = "../../fuzz/fuzz_targets/answers.rs"]
 mod answers;
 
@@ -35,6 +38,10 @@ fn near(target: &str) -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn seeds_hold() {
     seeds("event").iter().for_each(|seed| properties::event(seed));
+    seeds("batch").iter().for_each(|seed| properties::batch(seed));
+    seeds("message").iter().for_each(|seed| properties::message(seed));
+    seeds("pem").iter().for_each(|seed| properties::pem(seed));
+    seeds("token").iter().for_each(|seed| tokens::token(seed));
     seeds("cesql").iter().for_each(|seed| properties::cesql(seed));
     seeds("answer").iter().for_each(|seed| answers::answer(seed));
     seeds("differential").iter().for_each(|seed| answers::differential(seed));
@@ -50,8 +57,33 @@ proptest! {
     }
 
     #[test]
+    fn batches_hold(data in near("batch")) {
+        properties::batch(&data);
+    }
+
+    #[test]
+    fn messages_hold(data in near("message")) {
+        properties::message(&data);
+    }
+
+    #[test]
+    fn trust_holds(data in near("pem")) {
+        properties::pem(&data);
+    }
+
+    #[test]
     fn expressions_hold(data in near("cesql")) {
         properties::cesql(&data);
+    }
+}
+
+proptest! {
+    // Each verifies several signatures.
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn tokens_hold(data in near("token")) {
+        tokens::token(&data);
     }
 }
 

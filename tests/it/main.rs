@@ -20,6 +20,7 @@ mod destinations;
 mod encryption;
 mod examples;
 mod fanout;
+mod filters;
 mod fuzz;
 mod history;
 mod kubernetes;

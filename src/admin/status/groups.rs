@@ -10,6 +10,7 @@ use super::{View, present, rfc3339};
 use crate::channel::trouble::TroubleReport;
 use crate::channel::{ChannelBackend, counted};
 use crate::control::Resolution;
+use crate::filter::Undecided;
 use crate::model::{
     Acknowledge, Channel, ChannelKey, ChannelKind, Condition, Object, ObjectKind, Storage, Subscription,
     SubscriptionKey, SubscriptionKind,
@@ -84,6 +85,8 @@ struct Counts {
     returned: u64,
     retries: u64,
     failures: u64,
+    filter_errors: u64,
+    filter_limit_exceeded: u64,
     in_flight: i64,
     unfinished: Option<usize>,
 }
@@ -211,6 +214,7 @@ fn counted_here<'s>(view: &View, row: Row<'s>, key: &SubscriptionKey) -> Row<'s>
 }
 
 fn counts(series: &SubscriptionSeries, unfinished: Option<usize>) -> Counts {
+    let exceeded = series.left_undecided(Undecided::Limit);
     Counts {
         delivered: series.ended(End::Delivered),
         dead_lettered: series.ended(End::DeadLettered),
@@ -220,6 +224,8 @@ fn counts(series: &SubscriptionSeries, unfinished: Option<usize>) -> Counts {
         returned: series.ended(End::Returned),
         retries: series.retries.get(),
         failures: series.failures.get(),
+        filter_errors: series.left_undecided(Undecided::Expression).saturating_add(exceeded),
+        filter_limit_exceeded: exceeded,
         in_flight: series.in_flight.get(),
         unfinished,
     }

@@ -199,7 +199,7 @@ async fn short_lives_are_used_by_half() {
 async fn only_who_is_asked_proves_who_sends() {
     let (issuer, tokens, _) = tokens();
     let to = |audience: Option<&str>| Addressable {
-        url: "http://sink/".parse().expect("a URL"),
+        url: "https://sink/".parse().expect("a URL"),
         target: crate::model::Target::Remote { connect: None },
         trust: Arc::default(),
         audience: audience.map(str::to_owned),
@@ -215,6 +215,25 @@ async fn only_who_is_asked_proves_who_sends() {
     assert_eq!(issuer.count(), 1);
     let issued = Issued { token: "secret".to_owned(), lifetime: LIFETIME };
     assert!(!format!("{issued:?}").contains("secret"));
+}
+
+/// Whoever is on the way could use what is sent over http.
+#[tokio::test(start_paused = true)]
+async fn tokens_are_sent_over_https_unless_it_is_said() {
+    let (issuer, tokens, _) = tokens();
+    let to = |url: &str| Addressable {
+        url: url.parse().expect("a URL"),
+        target: crate::model::Target::Remote { connect: None },
+        trust: Arc::default(),
+        audience: Some("x".to_owned()),
+    };
+    let sa = account("a");
+    let error = tokens.proof(Some(&sa), &to("http://sink/")).await.expect_err("over http");
+    assert!(error.to_string().contains("--tokens-over-http"), "{error}");
+    assert_eq!(issuer.count(), 0, "none is asked for");
+    assert!(tokens.proof(Some(&sa), &to("https://sink/")).await.expect("over https").is_some());
+    let tokens = tokens.over(TokenTransport::Any);
+    assert!(tokens.proof(Some(&sa), &to("http://sink/")).await.expect("over http").is_some());
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -131,6 +131,47 @@ async fn forged_tokens_are_refused() {
     ] {
         let text = said(&keys, &token).await;
         assert!(text.contains(words), "{:.200}: {text}", token);
+    }
+}
+
+/// Headers that change what a signature means, or bring a key, on tokens that are signed as they should be (RFC 7515
+/// §4.1.11, RFC 7797, RFC 8725 §3.11).
+#[tokio::test]
+async fn headers_are_understood_or_refused() {
+    let (signer, stranger) = (Signer::elliptic("curve"), Signer::elliptic("curve"));
+    let keys = keys(published(&[&signer])).await;
+    let signed = |by: &Signer, header: &str| {
+        let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", part(header), part(&claims(&json!({})).to_string()));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &by.key, Algorithm::ES256).expect("a signature");
+        format!("{message}.{signature}")
+    };
+    let with = |more: &str| format!(r#"{{"alg":"ES256","kid":"curve"{more}}}"#);
+    let jwk = format!(r#","jwk":{}"#, serde_json::to_string(&stranger.public()).expect("JSON"));
+    for (more, words) in [
+        ("", WRITER),
+        (r#","typ":"JWT""#, WRITER),
+        (r#","typ":"at+jwt""#, WRITER),
+        (r#","b64":true"#, WRITER),
+        (r#","jku":"https://evil.example/keys","x5u":"https://evil.example/cert""#, WRITER),
+        (&jwk, WRITER),
+        (r#","crit":["exp"],"exp":1"#, "crit"),
+        (r#","crit":["b64"],"b64":true"#, "crit"),
+        (r#","crit":[]"#, "crit"),
+        (r#","crit":null"#, "crit"),
+        (r#","b64":false"#, "without base64"),
+        (r#","b64":"true""#, "without base64"),
+        (r#","zip":"DEF""#, "compressed"),
+        (r#","enc":"A128GCM""#, "encrypted"),
+        (r#","typ":"logout+jwt""#, "of a type"),
+        (r#","typ":"dpop+jwt""#, "of a type"),
+        (r#","alg":"none""#, "no JSON web token"),
+        (r#","alg":"HS256""#, "no JSON web token"),
+    ] {
+        let text = said(&keys, &signed(&signer, &with(more))).await;
+        assert!(text.contains(words), "{more}: {text}");
+        let text = said(&keys, &signed(&stranger, &with(more))).await;
+        assert!(words == WRITER && text.contains("wrong signature") || text.contains(words), "{more}: {text}");
     }
 }
 

@@ -82,6 +82,21 @@ pub(super) struct Encoded {
     pub(super) body: Bytes,
 }
 
+/// An event as properties and body of a message.
+#[must_use]
+pub fn message_of(event: &Event) -> (BasicProperties, Bytes) {
+    let Encoded { properties, body } = encode(event, Note::default());
+    (properties, body)
+}
+
+/// The event in a message, whoever wrote it (RQ-8 to RQ-10).
+///
+/// # Errors
+/// If it is none, or not a valid one.
+pub fn event_of(properties: &BasicProperties, body: Bytes) -> Result<Event, DecodeError> {
+    decode(properties, body, AttributeLimit::default()).map(|(event, _)| event)
+}
+
 /// An event as a message: binary mode, or structured mode where AMQP has no place for its attributes.
 pub(super) fn encode(event: &Event, note: Note) -> Encoded {
     let mut headers = FieldTable::default();

@@ -15,6 +15,7 @@ use super::message::{self, Encoded, Note};
 use super::outbox::PublishFailure;
 use super::topology::look;
 use super::{Queue, Shared};
+use crate::channel::shift::Shift;
 use crate::channel::{PublishError, Publisher};
 use crate::event::Event;
 use crate::filter::index::Index;
@@ -48,18 +49,27 @@ pub(super) struct RabbitmqPublisher {
 }
 
 impl RabbitmqPublisher {
-    /// One message for each queue whose subscription wants the event.
-    async fn publish_one(&self, event: &Event) -> Result<(), PublishError> {
-        let counters = &self.shared.counters;
+    /// The queues whose subscriptions want the event.
+    async fn wanted(&self, event: &Event, shift: &mut Shift) -> Vec<&SubscriptionQueue> {
         let candidates = self.index.candidates(event).filter_map(|place| self.queues.get(place));
-        let passes =
-            |to: &&SubscriptionQueue| counters.filter_of(&to.queue.series, to.subscription.filter.decide(event));
-        let wanted: Vec<&SubscriptionQueue> = candidates.filter(passes).collect();
+        let mut wanted = Vec::new();
+        for to in candidates {
+            let decision = to.subscription.filter.decide(event);
+            if self.shared.counters.filter_of(&to.queue.series, decision) {
+                wanted.push(to);
+            }
+            shift.worked(decision).await;
+        }
+        wanted
+    }
+
+    /// One message for each of these queues.
+    async fn publish_one(&self, event: &Event, wanted: &[&SubscriptionQueue]) -> Result<(), PublishError> {
         if wanted.is_empty() {
-            counters.unrouted.increment();
+            self.shared.counters.unrouted.increment();
             return Ok(());
         }
-        self.admit(&wanted)?;
+        self.admit(wanted)?;
         let message = Arc::new(message::encode(event, Note::default()));
         let deadline = Instant::now() + PATIENCE;
         // All of them to their end, also if one fails: what is known to be stored need not be sent again.
@@ -265,7 +275,12 @@ impl Refusals {
 impl Publisher for RabbitmqPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            let published = join_all(events.iter().map(|event| self.publish_one(event))).await;
+            let (mut all, mut shift) = (Vec::with_capacity(events.len()), Shift::default());
+            // One after the other: side by side in one task, they would have their turns before anybody else.
+            for event in events {
+                all.push((event, self.wanted(event, &mut shift).await));
+            }
+            let published = join_all(all.iter().map(|(event, wanted)| self.publish_one(event, wanted))).await;
             published.into_iter().collect()
         }
         .boxed()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::account::is_made_to_send;
 use super::collect::{Collected, Item, Name, is_dns_name};
 use super::flags::{Flags, Switch};
 use super::policy::{self, Known};
@@ -229,6 +230,12 @@ impl Rules {
         self.oidc.as_ref()?;
         if !is_dns_name(name, 253) {
             report.error(field, format!("{name:?} is no name of a ServiceAccount"));
+            return None;
+        }
+        if !is_made_to_send(name) {
+            let remedy = "leave it to Knative, which names it NAME-oidc-GROUP-KIND";
+            report
+                .error(field, format!("{name:?} is no ServiceAccount of a Subscription, Trigger or source: {remedy}"));
             return None;
         }
         Some(Arc::new(ServiceAccount { namespace: report.object().namespace.clone(), name: name.to_owned() }))

@@ -16,6 +16,9 @@ use crate::filter::{Filter, Pairs};
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
 /// Deepest nesting of `all`, `any` and `not`.
 const MAX_DEPTH: usize = 32;
+/// Most bytes of text in all the filters of one object: names, values and expressions. As expressions they take up to sixty
+/// times as much memory.
+const MAX_TEXT: usize = 128 * 1024;
 
 /// The filter of each Trigger, by name, whether its Broker and its subscriber are there or not; none for one that is
 /// not understood. With the problems of files, of Triggers' shapes, and of filters.
@@ -41,6 +44,9 @@ pub fn trigger_filters(
 pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
+            if is_too_long(filters, report) {
+                return Filter::Pass;
+            }
             let mut compiled = list(filters, "spec.filters", MAX_DEPTH, report);
             if compiled.len() == 1 { compiled.swap_remove(0) } else { Filter::All(compiled) }
         }
@@ -50,7 +56,34 @@ pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
 
 /// Filters that must all pass, at `spec.filters`; none lets everything pass.
 pub(super) fn all(filters: &[Value], report: &mut Report<'_>) -> Filter {
-    if filters.is_empty() { Filter::Pass } else { Filter::All(list(filters, "spec.filters", MAX_DEPTH, report)) }
+    if filters.is_empty() || is_too_long(filters, report) {
+        return Filter::Pass;
+    }
+    Filter::All(list(filters, "spec.filters", MAX_DEPTH, report))
+}
+
+/// Reports filters that are too much text.
+fn is_too_long(filters: &[Value], report: &mut Report<'_>) -> bool {
+    let length = filters.iter().map(text_in).sum::<usize>();
+    tell_length(length, "spec.filters", report);
+    length > MAX_TEXT
+}
+
+fn tell_length(length: usize, field: &str, report: &mut Report<'_>) {
+    if length > MAX_TEXT {
+        let problem = format!("has {length} bytes of text, more than {MAX_TEXT}: divide it among several objects");
+        report.error(field, problem);
+    }
+}
+
+/// Bytes of text in what is written, at any depth.
+fn text_in(written: &Value) -> usize {
+    match written {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_in).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + text_in(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
@@ -58,6 +91,8 @@ fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
     for name in attributes.keys() {
         check_name(name, &format!("spec.filter.attributes.{name}"), report);
     }
+    let length: usize = attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
+    tell_length(length, "spec.filter.attributes", report);
     if attributes.is_empty() {
         return Filter::Pass;
     }

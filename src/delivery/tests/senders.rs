@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::*;
+use crate::auth::TokenTransport;
 use crate::auth::token::{Issued, TokenError, TokenIssuer};
 use crate::channel::Consumer;
 use crate::model::{Access, AuthorizationMode, Discovery, Oidc, Policy, Rule, ServiceAccount, Subject};
@@ -54,7 +55,7 @@ fn proving(retry: u32) -> Subscription {
 
 async fn deliver_by(issuer: &Arc<Issuer>, transport: &Scripted, subscription: Subscription) -> Outcome {
     let (delivery, lane) = over(transport, subscription);
-    let tokens = Tokens::new(Arc::clone(issuer) as Arc<dyn TokenIssuer>, Arc::default());
+    let tokens = Tokens::new(Arc::clone(issuer) as Arc<dyn TokenIssuer>, Arc::default()).over(TokenTransport::Any);
     let delivery = delivery.with_tokens(Arc::new(tokens));
     let permit = lane.permit().await.expect("a permit");
     delivery.deliver(&event(), &lane, permit, Progress::default()).await

@@ -1,22 +1,31 @@
-//! Evaluation: total, bounded by the expression's depth, without allocation for what compares attributes and literals.
-//! It fails fast (cesql §4.1): after the first error, everything around it has the zero value of its type.
+//! Evaluation: total, bounded by the expression's depth and by a meter, without allocation for what compares attributes and
+//! literals. It fails fast (cesql §4.1): after the first error, everything around it has the zero value of its type.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use super::ast::{Expr, Operator};
+use super::function::Function;
+use super::like::Pattern;
+use super::meter::{Exceeded, Meter};
 use super::value::Value;
 
-/// Where attributes come from.
+/// What it takes to visit an operation.
+const VISIT: usize = 4;
+
+/// Where attributes come from. Whoever looks one up takes the steps that this costs.
 pub trait Attributes<'e> {
     /// The attribute of that name (lower case); `None` if it is not set.
-    fn get(&self, name: &str) -> Option<Value<'e>>;
-}
+    ///
+    /// # Errors
+    /// If too little is left.
+    fn get(&self, name: &str, meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded>;
 
-impl<'e, F: Fn(&str) -> Option<Value<'e>>> Attributes<'e> for F {
-    fn get(&self, name: &str) -> Option<Value<'e>> {
-        self(name)
-    }
+    /// Whether the attribute of that name (lower case) is set.
+    ///
+    /// # Errors
+    /// If too little is left.
+    fn exists(&self, name: &str, meter: &mut Meter) -> Result<bool, Exceeded>;
 }
 
 /// What can go wrong (cesql §3.3).
@@ -32,11 +41,14 @@ pub enum Error {
     MissingFunction,
     /// A function that cannot work with its arguments.
     FunctionEvaluation,
+    /// More work than an evaluation may be. Not of the specification, which leaves limits to whoever evaluates.
+    Limit,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Limit => return Exceeded.fmt(f),
             Self::Math => "math error",
             Self::Cast => "cast error",
             Self::MissingAttribute => "missing attribute",
@@ -55,15 +67,22 @@ pub struct Evaluated<'e> {
     pub error: Option<Error>,
 }
 
+impl From<Exceeded> for Error {
+    fn from(_exceeded: Exceeded) -> Self {
+        Self::Limit
+    }
+}
+
 /// Evaluates a whole expression. What cannot be typed, as a missing attribute alone, is `false` (cesql §3.2).
-pub(super) fn evaluate<'e>(root: &'e Expr, attributes: &dyn Attributes<'e>) -> Evaluated<'e> {
-    let mut evaluation = Evaluation { attributes, error: None };
+pub(super) fn evaluate<'e>(root: &'e Expr, attributes: &dyn Attributes<'e>, meter: &mut Meter) -> Evaluated<'e> {
+    let mut evaluation = Evaluation { attributes, meter, error: None };
     let value = evaluation.value(root).unwrap_or(Value::Boolean(false));
     Evaluated { value, error: evaluation.error }
 }
 
 struct Evaluation<'a, 'e> {
     attributes: &'a dyn Attributes<'e>,
+    meter: &'a mut Meter,
     error: Option<Error>,
 }
 
@@ -76,12 +95,19 @@ impl<'e> Evaluation<'_, 'e> {
         None
     }
 
+    /// What there is a value of, if enough was left to get it.
+    fn within<T>(&mut self, result: Result<T, Exceeded>) -> Maybe<T> {
+        result.map_or_else(|exceeded| self.fail(exceeded.into()), Some)
+    }
+
     /// The value of an operand, if no error arose on the way to it.
     fn operand(&mut self, expression: &'e Expr) -> Maybe<Value<'e>> {
         self.value(expression).filter(|_| self.error.is_none())
     }
 
     fn value(&mut self, expression: &'e Expr) -> Maybe<Value<'e>> {
+        let step = self.meter.step(VISIT);
+        self.within(step)?;
         Some(match expression {
             Expr::String(text) => Value::String(Cow::Borrowed(text)),
             Expr::Integer(number) => Value::Integer(*number),
@@ -90,21 +116,35 @@ impl<'e> Evaluation<'_, 'e> {
             Expr::Not(x) => Value::Boolean(self.boolean(x).is_some_and(|truth| !truth)),
             Expr::Negate(x) => Value::Integer(self.negate(x).unwrap_or(0)),
             Expr::Binary(operator, x, y) => self.binary(*operator, x, y),
-            Expr::Like(x, pattern) => Value::Boolean(self.operand(x).is_some_and(|x| pattern.matches(&x.into_text()))),
-            Expr::Exists(name) => Value::Boolean(self.attributes.get(name).is_some()),
-            Expr::In(x, set) => Value::Boolean(self.is_in(x, set).unwrap_or(false)),
-            Expr::Call(function, arguments) => {
-                let arguments: Option<Vec<_>> = arguments.iter().map(|argument| self.operand(argument)).collect();
-                let Some(arguments) = arguments else { return Some(function.zero()) };
-                let (value, error) = function.call(arguments);
-                self.error = self.error.or(error);
-                value
+            Expr::Like(x, pattern) => Value::Boolean(self.like(x, pattern).unwrap_or(false)),
+            Expr::Exists(name) => {
+                let exists = self.attributes.exists(name, self.meter);
+                Value::Boolean(self.within(exists)?)
             }
+            Expr::In(x, set) => Value::Boolean(self.is_in(x, set).unwrap_or(false)),
+            Expr::Call(function, arguments) => self.call(function, arguments).unwrap_or_else(|| function.zero()),
         })
     }
 
+    fn call(&mut self, function: &Function, arguments: &'e [Expr]) -> Maybe<Value<'e>> {
+        let room = self.meter.allocate(arguments.len().saturating_mul(size_of::<Value<'e>>()));
+        self.within(room)?;
+        let arguments: Vec<_> = arguments.iter().map(|argument| self.operand(argument)).collect::<Option<_>>()?;
+        let outcome = function.call(arguments, self.meter);
+        let (value, error) = self.within(outcome)?;
+        self.error = self.error.or(error);
+        Some(value)
+    }
+
+    fn like(&mut self, x: &'e Expr, pattern: &Pattern) -> Maybe<bool> {
+        let x = self.operand(x)?;
+        let matches = x.into_text(self.meter).and_then(|text| pattern.matches(&text, self.meter));
+        self.within(matches)
+    }
+
     fn attribute(&mut self, name: &str) -> Maybe<Value<'e>> {
-        match self.attributes.get(name) {
+        let value = self.attributes.get(name, self.meter);
+        match self.within(value)? {
             Some(value) => Some(value),
             None => self.fail(Error::MissingAttribute),
         }
@@ -125,7 +165,8 @@ impl<'e> Evaluation<'_, 'e> {
     }
 
     fn integer(&mut self, x: &'e Expr) -> Maybe<i32> {
-        match self.operand(x)?.to_integer() {
+        let integer = self.operand(x)?.to_integer(self.meter);
+        match self.within(integer)? {
             Some(number) => Some(number),
             None => self.fail(Error::Cast),
         }
@@ -160,16 +201,14 @@ impl<'e> Evaluation<'_, 'e> {
     }
 
     fn equal_values(&mut self, x: &Value<'_>, y: &Value<'_>) -> Maybe<bool> {
-        match y {
-            Value::String(y) => Some(x.borrowed().into_text() == *y),
-            Value::Integer(y) => match x.to_integer() {
-                Some(x) => Some(x == *y),
-                None => self.fail(Error::Cast),
-            },
-            Value::Boolean(y) => match x.to_boolean() {
-                Some(x) => Some(x == *y),
-                None => self.fail(Error::Cast),
-            },
+        let equal = match y {
+            Value::String(y) => x.as_text(self.meter).and_then(|x| equal_texts(&x, y, self.meter)).map(Some),
+            Value::Integer(y) => x.to_integer(self.meter).map(|x| x.map(|x| x == *y)),
+            Value::Boolean(y) => Ok(x.to_boolean().map(|x| x == *y)),
+        };
+        match self.within(equal)? {
+            Some(equal) => Some(equal),
+            None => self.fail(Error::Cast),
         }
     }
 
@@ -211,4 +250,13 @@ impl<'e> Evaluation<'_, 'e> {
             None => self.fail(Error::Math),
         }
     }
+}
+
+/// Texts of unequal length are not looked at.
+fn equal_texts(x: &str, y: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
+    if x.len() != y.len() {
+        return Ok(false);
+    }
+    meter.step(x.len())?;
+    Ok(x == y)
 }

@@ -1,9 +1,14 @@
-//! The built-in functions (cesql §3.5, and the casts), by characters.
+//! The built-in functions (cesql §3.5, and the casts), by characters. A part of a text is the same text in the same memory.
 
 use std::borrow::Cow;
 
 use super::eval::Error;
+use super::meter::{Exceeded, Meter};
 use super::value::Value;
+
+/// To change the case of text makes at most three bytes of one (`U+0390` in capitals), and memory grows by doubling: one,
+/// two and four times the text are asked for.
+const CASE_GROWTH: usize = 7;
 
 /// A function, known or not. One that is not known is an error when it is evaluated (cesql §3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +66,8 @@ const FUNCTIONS: [(&str, usize, usize, Function); 15] = [
     ("SUBSTRING", 2, 3, Function::Substring),
 ];
 
-/// A result and what went wrong.
-pub(super) type Outcome<'e> = (Value<'e>, Option<Error>);
+/// A result and what went wrong; nothing if too little is left to get one.
+pub(super) type Outcome<'e> = Result<(Value<'e>, Option<Error>), Exceeded>;
 
 impl Function {
     /// The function of that name, whatever its case, with so many arguments.
@@ -91,77 +96,140 @@ impl Function {
     }
 
     /// Calls it. There are as many arguments as [`Function::find`] was told.
-    pub(super) fn call<'e>(&self, arguments: Vec<Value<'e>>) -> Outcome<'e> {
+    pub(super) fn call<'e>(&self, arguments: Vec<Value<'e>>, meter: &mut Meter) -> Outcome<'e> {
         let mut arguments = arguments.into_iter();
         let mut next = || arguments.next().unwrap_or(Value::Boolean(false));
         match self {
-            Self::Int => cast(next().to_integer().map(Value::Integer), self),
+            Self::Int => cast(next().to_integer(meter)?.map(Value::Integer), self),
             Self::Bool => cast(next().to_boolean().map(Value::Boolean), self),
-            Self::String => (Value::String(next().into_text()), None),
-            Self::IsInt => (Value::Boolean(next().to_integer().is_some()), None),
-            Self::IsBool => (Value::Boolean(next().to_boolean().is_some()), None),
-            Self::Abs => abs(&next()),
-            Self::Length => (length(&next().into_text()), None),
-            Self::Concat => (joined("", arguments), None),
+            Self::String => text(next().into_text(meter)?),
+            Self::IsInt => Ok((Value::Boolean(next().to_integer(meter)?.is_some()), None)),
+            Self::IsBool => Ok((Value::Boolean(next().to_boolean().is_some()), None)),
+            Self::Abs => abs(&next(), meter),
+            Self::Length => length(&next(), meter),
+            Self::Concat => joined("", arguments, meter),
             Self::ConcatWs => {
-                let delimiter = next().into_text();
-                (joined(&delimiter, arguments), None)
+                let delimiter = next().into_text(meter)?;
+                joined(&delimiter, arguments, meter)
             }
-            Self::Lower => (owned(next().into_text().to_lowercase()), None),
-            Self::Upper => (owned(next().into_text().to_uppercase()), None),
-            Self::Trim => (owned(next().into_text().trim().to_owned()), None),
-            Self::Left => side(next(), &next(), |text, n| text.chars().take(n).collect()),
-            Self::Right => {
-                side(next(), &next(), |text, n| text.chars().skip(text.chars().count().saturating_sub(n)).collect())
-            }
-            Self::Substring => substring(&next().into_text(), &next(), arguments.next().as_ref()),
-            Self::Unknown(_) => (self.zero(), Some(Error::MissingFunction)),
+            Self::Lower => changed(next(), |byte| !byte.is_ascii_uppercase(), |text| text.to_lowercase(), meter),
+            Self::Upper => changed(next(), |byte| !byte.is_ascii_lowercase(), |text| text.to_uppercase(), meter),
+            Self::Trim => trim(next().into_text(meter)?, meter),
+            Self::Left => side((next(), next()), |text, n| 0..place(text, n), meter),
+            Self::Right => side((next(), next()), |text, n| place_from_end(text, n)..text.len(), meter),
+            Self::Substring => substring((next(), next(), arguments.next()), meter),
+            Self::Unknown(_) => Ok((self.zero(), Some(Error::MissingFunction))),
         }
     }
 }
 
 fn cast<'e>(value: Option<Value<'e>>, function: &Function) -> Outcome<'e> {
-    match value {
+    Ok(match value {
         Some(value) => (value, None),
         None => (function.zero(), Some(Error::Cast)),
+    })
+}
+
+fn text(text: Cow<'_, str>) -> Outcome<'_> {
+    Ok((Value::String(text), None))
+}
+
+fn nothing<'e>(error: Option<Error>) -> Outcome<'e> {
+    Ok((Value::String(Cow::Borrowed("")), error))
+}
+
+fn length<'e>(x: &Value<'e>, meter: &mut Meter) -> Outcome<'e> {
+    let text = x.as_text(meter)?;
+    meter.step(text.len())?;
+    Ok((Value::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX)), None))
+}
+
+/// All parts at once, in memory that is asked for once.
+fn joined<'e>(delimiter: &str, parts: impl ExactSizeIterator<Item = Value<'e>>, meter: &mut Meter) -> Outcome<'e> {
+    meter.allocate(parts.len().saturating_mul(size_of::<Cow<'_, str>>()))?;
+    let parts = parts.map(|part| part.into_text(meter)).collect::<Result<Vec<_>, _>>()?;
+    let texts = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
+    let delimiters = delimiter.len().saturating_mul(parts.len().saturating_sub(1));
+    meter.allocate(texts.saturating_add(delimiters))?;
+    text(Cow::Owned(parts.join(delimiter)))
+}
+
+/// Text in another case. What is ASCII, and all of it as it should be, stays where it is.
+fn changed<'e>(x: Value<'e>, stays: fn(u8) -> bool, change: fn(&str) -> String, meter: &mut Meter) -> Outcome<'e> {
+    let written = x.into_text(meter)?;
+    meter.step(written.len())?;
+    let is_ascii = written.is_ascii();
+    if is_ascii && written.bytes().all(stays) {
+        return text(written);
+    }
+    meter.allocate(written.len().saturating_mul(if is_ascii { 1 } else { CASE_GROWTH }))?;
+    text(Cow::Owned(change(&written)))
+}
+
+/// These bytes of a text, which lie between characters.
+fn part(whole: Cow<'_, str>, range: std::ops::Range<usize>) -> Outcome<'_> {
+    text(match whole {
+        Cow::Borrowed(whole) => Cow::Borrowed(whole.get(range).unwrap_or_default()),
+        Cow::Owned(mut whole) => {
+            whole.truncate(range.end);
+            whole.drain(..range.start.min(range.end));
+            Cow::Owned(whole)
+        }
+    })
+}
+
+fn trim<'e>(whole: Cow<'e, str>, meter: &mut Meter) -> Outcome<'e> {
+    meter.step(whole.len())?;
+    let end = whole.trim_end().len();
+    let start = end - whole.get(..end).unwrap_or_default().trim_start().len();
+    part(whole, start..end)
+}
+
+/// The byte at which the character of this number begins, counted from 0; the end if there are fewer.
+fn place(text: &str, number: usize) -> usize {
+    text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
+}
+
+/// The byte at which so many characters begin that are the last ones; the start if there are fewer.
+fn place_from_end(text: &str, count: usize) -> usize {
+    match count.checked_sub(1) {
+        None => text.len(),
+        Some(before) => text.char_indices().nth_back(before).map_or(0, |(at, _)| at),
     }
 }
 
-fn owned<'e>(text: String) -> Value<'e> {
-    Value::String(Cow::Owned(text))
-}
-
-fn length<'e>(text: &str) -> Value<'e> {
-    Value::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX))
-}
-
-fn joined<'e>(delimiter: &str, parts: impl Iterator<Item = Value<'e>>) -> Value<'e> {
-    owned(parts.map(Value::into_text).collect::<Vec<_>>().join(delimiter))
-}
-
-fn abs<'e>(x: &Value<'e>) -> Outcome<'e> {
-    match x.to_integer() {
+fn abs<'e>(x: &Value<'e>, meter: &mut Meter) -> Outcome<'e> {
+    Ok(match x.to_integer(meter)? {
         None => (Value::Integer(0), Some(Error::Cast)),
         Some(i32::MIN) => (Value::Integer(i32::MAX), Some(Error::Math)),
         Some(x) => (Value::Integer(x.abs()), None),
-    }
+    })
 }
 
-fn side<'e>(text: Value<'e>, n: &Value<'e>, take: impl Fn(&str, usize) -> String) -> Outcome<'e> {
-    let text = text.into_text();
-    let Some(n) = n.to_integer() else { return (Value::String(Cow::Borrowed("")), Some(Error::Cast)) };
-    match usize::try_from(n) {
-        Ok(n) => (owned(take(&text, n)), None),
-        Err(_) => (Value::String(text), Some(Error::FunctionEvaluation)),
-    }
+fn side<'e>(
+    (whole, n): (Value<'e>, Value<'e>),
+    range: impl Fn(&str, usize) -> std::ops::Range<usize>,
+    meter: &mut Meter,
+) -> Outcome<'e> {
+    let whole = whole.into_text(meter)?;
+    let Some(n) = n.to_integer(meter)? else { return nothing(Some(Error::Cast)) };
+    let Ok(n) = usize::try_from(n) else { return Ok((Value::String(whole), Some(Error::FunctionEvaluation))) };
+    meter.step(whole.len())?;
+    let range = range(&whole, n);
+    part(whole, range)
 }
 
-/// Characters are counted from 1, from the end if `position` is negative; 0 yields nothing.
-fn substring<'e>(text: &str, position: &Value<'e>, length: Option<&Value<'e>>) -> Outcome<'e> {
-    let nothing = |error| (Value::String(Cow::Borrowed("")), error);
-    let length = length.map_or(Some(i32::MAX), Value::to_integer);
-    let (Some(position), Some(length)) = (position.to_integer(), length) else { return nothing(Some(Error::Cast)) };
-    let characters = text.chars().count();
+/// Characters are counted from 1, from the end if the position is negative; 0 yields nothing.
+fn substring<'e>(
+    (whole, position, length): (Value<'e>, Value<'e>, Option<Value<'e>>),
+    meter: &mut Meter,
+) -> Outcome<'e> {
+    let whole = whole.into_text(meter)?;
+    let position = position.to_integer(meter)?;
+    let length = length.map_or(Ok(Some(i32::MAX)), |length| length.to_integer(meter))?;
+    let (Some(position), Some(length)) = (position, length) else { return nothing(Some(Error::Cast)) };
+    meter.step(whole.len().saturating_mul(2))?;
+    let characters = whole.chars().count();
     let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
     let Ok(length) = usize::try_from(length) else { return nothing(Some(Error::FunctionEvaluation)) };
     if distance > characters {
@@ -172,5 +240,22 @@ fn substring<'e>(text: &str, position: &Value<'e>, length: Option<&Value<'e>>) -
         1.. => distance - 1,
         _ => characters - distance,
     };
-    (owned(text.chars().skip(skipped).take(length).collect()), None)
+    let start = place(&whole, skipped);
+    let end = start + place(whole.get(start..).unwrap_or_default(), length);
+    part(whole, start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    /// One byte makes at most three, whatever the character and its neighbours.
+    #[test]
+    fn cases_grow_as_much_as_is_asked_for() {
+        let most = |change: fn(&str) -> String| {
+            (char::MIN..=char::MAX)
+                .map(|c| (change(&c.to_string()).len(), c.len_utf8()))
+                .max_by_key(|(new, old)| new * 100 / old)
+        };
+        assert_eq!(most(|text| text.to_uppercase()), Some((6, 2)));
+        assert_eq!(most(|text| text.to_lowercase()), Some((3, 2)));
+    }
 }

@@ -1,28 +1,30 @@
 //! Text to tokens, each with its place.
 
+use std::borrow::Cow;
+
 use super::parser::ParseError;
 
 /// A word, a literal or a sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum Token<'t> {
     /// An identifier or a keyword, as it was written.
-    Word(String),
+    Word(&'t str),
     /// An integer without sign.
-    Number(String),
+    Number(&'t str),
     /// A string literal without its quotes; escaped quotes are quotes.
-    String(String),
+    String(Cow<'t, str>),
     /// A sign such as `<=` or `(`.
     Sign(&'static str),
 }
 
 /// A token and the byte at which it starts.
-pub(super) type Placed = (usize, Token);
+pub(super) type Placed<'t> = (usize, Token<'t>);
 
 /// Longer signs first.
 const SIGNS: [&str; 15] = ["!=", "<>", ">=", "<=", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ","];
 
 /// Takes a text apart.
-pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, ParseError> {
+pub(super) fn tokens(text: &str) -> Result<Vec<Placed<'_>>, ParseError> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -40,27 +42,31 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, ParseError> {
 }
 
 /// Attribute names may begin with digits; what is digits only is a number.
-fn word_or_number(rest: &str) -> (Token, usize) {
+fn word_or_number(rest: &str) -> (Token<'_>, usize) {
     let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
-    let word = rest.get(..end).unwrap_or_default().to_owned();
+    let word = rest.get(..end).unwrap_or_default();
     let token = if word.bytes().all(|byte| byte.is_ascii_digit()) { Token::Number(word) } else { Token::Word(word) };
     (token, end)
 }
 
-fn string(text: &str, at: usize, rest: &str, quote: char) -> Result<(Token, usize), ParseError> {
-    let mut content = String::new();
-    let mut characters = rest.char_indices().skip(1).peekable();
-    while let Some((index, c)) = characters.next() {
-        if c == quote {
+fn string<'t>(text: &str, at: usize, rest: &'t str, quote: char) -> Result<(Token<'t>, usize), ParseError> {
+    let mut is_escaped = false;
+    for (index, c) in rest.char_indices().skip(1) {
+        if c == quote && !is_escaped {
+            let content = rest.get(1..index).unwrap_or_default();
+            let escape = format!("\\{quote}");
+            let content = match content.contains(&escape) {
+                true => Cow::Owned(content.replace(&escape, &quote.to_string())),
+                false => Cow::Borrowed(content),
+            };
             return Ok((Token::String(content), index + 1));
         }
-        let escaped = c == '\\' && characters.next_if(|(_, next)| *next == quote).is_some();
-        content.push(if escaped { quote } else { c });
+        is_escaped = c == '\\';
     }
     Err(ParseError::new(text, at, format!("the string that begins here has no closing {quote}")))
 }
 
-fn sign(text: &str, at: usize, rest: &str) -> Result<(Token, usize), ParseError> {
+fn sign<'t>(text: &str, at: usize, rest: &str) -> Result<(Token<'t>, usize), ParseError> {
     let found = SIGNS.iter().find(|sign| rest.starts_with(**sign));
     let unknown = || ParseError::new(text, at, format!("{:?} means nothing here", rest.chars().next().unwrap_or(' ')));
     found.map(|sign| (Token::Sign(sign), sign.len())).ok_or_else(unknown)

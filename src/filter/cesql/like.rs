@@ -1,38 +1,67 @@
-//! Patterns of `LIKE` (cesql §3.4.3), matched by characters in linear space and without recursion.
+//! Patterns of `LIKE` (cesql §3.4.3). What stands between two `%` is looked for from the left, once: the first place where
+//! it fits leaves the most to what comes after it. So a text is read once, whatever the pattern; only where a `_` stands
+//! between texts may places be tried in vain, and what that costs is counted like all the rest.
+
+use super::meter::{Exceeded, Meter};
 
 /// A part of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// `%`
     Any,
-    /// `_`
-    One,
-    /// A character itself.
-    Exactly(char),
+    /// So many `_`.
+    Skip(usize),
+    /// These bytes of the pattern's literal text.
+    Text { start: usize, end: usize },
 }
 
 /// A pattern with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
+    /// What stands for itself, without escapes, one after the other.
+    literal: String,
     parts: Vec<Part>,
 }
 
 impl Pattern {
     /// Reads a pattern: `\` makes the `%` or `_` after it stand for itself.
     pub(super) fn new(text: &str) -> Self {
-        let mut parts = Vec::new();
+        let mut pattern = Self { text: text.to_owned(), literal: String::with_capacity(text.len()), parts: Vec::new() };
         let mut characters = text.chars().peekable();
         while let Some(c) = characters.next() {
-            parts.push(match c {
-                '%' => Part::Any,
-                '_' => Part::One,
-                '\\' => Part::Exactly(characters.next_if(|next| matches!(next, '%' | '_')).unwrap_or('\\')),
-                c => Part::Exactly(c),
-            });
+            match c {
+                '%' => pattern.any(),
+                '_' => pattern.skip(),
+                '\\' => pattern.exactly(characters.next_if(|next| matches!(next, '%' | '_')).unwrap_or('\\')),
+                c => pattern.exactly(c),
+            }
         }
-        parts.dedup_by(|a, b| *a == Part::Any && *b == Part::Any);
-        Self { text: text.to_owned(), parts }
+        pattern.literal.shrink_to_fit();
+        pattern.parts.shrink_to_fit();
+        pattern
+    }
+
+    fn any(&mut self) {
+        if self.parts.last() != Some(&Part::Any) {
+            self.parts.push(Part::Any);
+        }
+    }
+
+    fn skip(&mut self) {
+        match self.parts.last_mut() {
+            Some(Part::Skip(count)) => *count += 1,
+            _ => self.parts.push(Part::Skip(1)),
+        }
+    }
+
+    fn exactly(&mut self, c: char) {
+        let start = self.literal.len();
+        self.literal.push(c);
+        match self.parts.last_mut() {
+            Some(Part::Text { end, .. }) => *end = self.literal.len(),
+            _ => self.parts.push(Part::Text { start, end: self.literal.len() }),
+        }
     }
 
     /// The pattern as it was written.
@@ -40,45 +69,118 @@ impl Pattern {
         &self.text
     }
 
-    /// Whether the whole text matches. Takes at most |text| × |pattern| steps.
-    pub(super) fn matches(&self, text: &str) -> bool {
-        let (mut rest, mut at) = (text.chars(), 0);
-        // Where the last `%` stands, and the text that it has not swallowed yet.
-        let mut last: Option<(usize, std::str::Chars<'_>)> = None;
-        loop {
-            match self.parts.get(at) {
-                Some(Part::Any) => {
-                    last = Some((at, rest.clone()));
-                    at += 1;
-                    continue;
-                }
-                Some(part) if fits(*part, &mut rest) => {
-                    at += 1;
-                    continue;
-                }
-                None if rest.as_str().is_empty() => return true,
-                Some(_) | None => {}
-            }
-            let Some((any, mut unswallowed)) = last.take() else { return false };
-            if unswallowed.next().is_none() {
-                return false;
-            }
-            (rest, at) = (unswallowed.clone(), any + 1);
-            last = Some((any, unswallowed));
+    /// Whether the whole text matches.
+    ///
+    /// # Errors
+    /// If it takes more steps than are left.
+    pub(super) fn matches(&self, text: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
+        let mut segments = self.parts.split(|part| *part == Part::Any);
+        let Some(mut rest) = self.strip_start(segments.next().unwrap_or_default(), text, meter)? else {
+            return Ok(false);
+        };
+        let Some(last) = segments.next_back() else { return Ok(rest.is_empty()) };
+        for segment in segments {
+            let Some(after) = self.after(segment, rest, meter)? else { return Ok(false) };
+            rest = after;
         }
+        self.strip_end(last, rest, meter)
+    }
+
+    /// What comes after a segment that the text begins with.
+    fn strip_start<'t>(&self, segment: &[Part], text: &'t str, meter: &mut Meter) -> Stripped<'t> {
+        let mut rest = text;
+        for part in segment {
+            let stripped = match part {
+                Part::Text { .. } => rest.strip_prefix(self.literal(*part, meter)?),
+                Part::Skip(count) => skip(rest, *count, meter)?,
+                Part::Any => None,
+            };
+            let Some(stripped) = stripped else { return Ok(None) };
+            rest = stripped;
+        }
+        Ok(Some(rest))
+    }
+
+    /// Whether the text ends with a segment.
+    fn strip_end(&self, segment: &[Part], text: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
+        let mut rest = text;
+        for part in segment.iter().rev() {
+            let stripped = match part {
+                Part::Text { .. } => rest.strip_suffix(self.literal(*part, meter)?),
+                Part::Skip(count) => skip_back(rest, *count, meter)?,
+                Part::Any => None,
+            };
+            let Some(stripped) = stripped else { return Ok(false) };
+            rest = stripped;
+        }
+        Ok(true)
+    }
+
+    /// What comes after the first place in the text where a segment fits.
+    fn after<'t>(&self, segment: &[Part], text: &'t str, meter: &mut Meter) -> Stripped<'t> {
+        match segment {
+            // Wherever the rest of the segment fits, anything may stand before it.
+            [Part::Skip(count), segment @ ..] => match skip(text, *count, meter)? {
+                Some(rest) => self.after(segment, rest, meter),
+                None => Ok(None),
+            },
+            [first @ Part::Text { .. }, others @ ..] => {
+                let mut rest = text;
+                loop {
+                    let wanted = self.literal(*first, meter)?;
+                    let Some(at) = position(rest, wanted) else {
+                        meter.step(rest.len())?;
+                        return Ok(None);
+                    };
+                    meter.step(at)?;
+                    let behind = rest.get(at + wanted.len()..).unwrap_or_default();
+                    if let Some(after) = self.strip_start(others, behind, meter)? {
+                        return Ok(Some(after));
+                    }
+                    let next = at + wanted.chars().next().map_or(1, char::len_utf8);
+                    rest = rest.get(next..).unwrap_or_default();
+                }
+            }
+            [] | [Part::Any, ..] => Ok(Some(text)),
+        }
+    }
+
+    /// What stands for itself; a step for each of its bytes, since it will be compared.
+    fn literal(&self, part: Part, meter: &mut Meter) -> Result<&str, Exceeded> {
+        let text = match part {
+            Part::Text { start, end } => self.literal.get(start..end).unwrap_or_default(),
+            Part::Any | Part::Skip(_) => "",
+        };
+        meter.step(text.len() + 1)?;
+        Ok(text)
     }
 }
 
-/// Takes the next character if it fits.
-fn fits(part: Part, rest: &mut std::str::Chars<'_>) -> bool {
-    let mut ahead = rest.clone();
-    let fits = match (part, ahead.next()) {
-        (Part::One, Some(_)) => true,
-        (Part::Exactly(wanted), Some(c)) => wanted == c,
-        _ => false,
-    };
-    if fits {
-        *rest = ahead;
+/// Texts so short are compared in one go, so that to compare them everywhere is faster than to prepare for looking.
+const SHORT: usize = 16;
+
+/// Where one text begins in another one for the first time; in time linear in both.
+fn position(text: &str, wanted: &str) -> Option<usize> {
+    if wanted.len() > SHORT {
+        return text.find(wanted);
     }
-    fits
+    let wanted = wanted.as_bytes();
+    text.as_bytes().windows(wanted.len().max(1)).position(|window| window == wanted)
+}
+
+/// The rest of a text, if its start is as it should be.
+type Stripped<'t> = Result<Option<&'t str>, Exceeded>;
+
+/// A text without its first characters, if it has so many.
+fn skip<'t>(text: &'t str, count: usize, meter: &mut Meter) -> Stripped<'t> {
+    meter.step(count)?;
+    let mut characters = text.chars();
+    Ok(characters.nth(count.saturating_sub(1)).map(|_| characters.as_str()))
+}
+
+/// A text without its last characters, if it has so many.
+fn skip_back<'t>(text: &'t str, count: usize, meter: &mut Meter) -> Stripped<'t> {
+    meter.step(count)?;
+    let mut characters = text.chars();
+    Ok(characters.nth_back(count.saturating_sub(1)).map(|_| characters.as_str()))
 }

@@ -64,12 +64,12 @@ pub(super) fn parse(text: &str) -> Result<Expr, ParseError> {
 
 struct Parser<'t> {
     text: &'t str,
-    tokens: &'t [Placed],
+    tokens: &'t [Placed<'t>],
     at: usize,
     depth: usize,
 }
 
-impl Parser<'_> {
+impl<'t> Parser<'t> {
     fn error(&self, message: impl Into<String>) -> ParseError {
         let at = self.tokens.get(self.at).map_or(self.text.len(), |(at, _)| *at);
         ParseError::new(self.text, at, message)
@@ -108,8 +108,12 @@ impl Parser<'_> {
         }
         let mut left = self.prefix()?;
         let mut chained = 0;
-        while let Some(next) = self.postfix(&left, power)? {
+        loop {
+            let (next, is_longer) = self.postfix(left, power)?;
             left = next;
+            if !is_longer {
+                break;
+            }
             chained += 1;
             if self.depth + chained > MAX_DEPTH {
                 return Err(self
@@ -120,12 +124,12 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    /// What stands after `left` and belongs to it, if it binds strongly enough.
-    fn postfix(&mut self, left: &Expr, power: u8) -> Result<Option<Expr>, ParseError> {
+    /// `left` with what stands after it and belongs to it, if something does that binds strongly enough; and whether it does.
+    fn postfix(&mut self, left: Expr, power: u8) -> Result<(Expr, bool), ParseError> {
         let negated = usize::from(self.peek_keyword(0, "NOT"));
         if self.peek_keyword(negated, "LIKE") && LIKE >= power {
             self.at += negated + 1;
-            return self.like(left.clone()).map(|like| Some(negate_if(negated, like)));
+            return self.like(left).map(|like| (negate_if(negated, like), true));
         }
         if self.peek_keyword(negated, "IN") && IN >= power {
             self.at += negated + 1;
@@ -133,15 +137,15 @@ impl Parser<'_> {
             if set.is_empty() {
                 return Err(self.error("IN needs at least one element"));
             }
-            return Ok(Some(negate_if(negated, Expr::In(Box::new(left.clone()), set))));
+            return Ok((negate_if(negated, Expr::In(Box::new(left), set)), true));
         }
         match self.operator() {
             Some((operator, binds)) if binds >= power => {
                 self.at += 1;
                 let right = self.expression(binds + 1)?;
-                Ok(Some(Expr::Binary(operator, Box::new(left.clone()), Box::new(right))))
+                Ok((Expr::Binary(operator, Box::new(left), Box::new(right)), true))
             }
-            _ => Ok(None),
+            _ => Ok((left, false)),
         }
     }
 
@@ -210,14 +214,14 @@ impl Parser<'_> {
             Some(Token::Number(_)) => self.number(""),
             Some(Token::String(text)) => {
                 self.at += 1;
-                Ok(Expr::String(text))
+                Ok(Expr::String(text.into_owned()))
             }
             Some(Token::Word(word)) if word.eq_ignore_ascii_case("TRUE") || word.eq_ignore_ascii_case("FALSE") => {
                 self.at += 1;
                 Ok(Expr::Boolean(word.eq_ignore_ascii_case("TRUE")))
             }
             Some(Token::Word(word)) if matches!(self.tokens.get(self.at + 1), Some((_, Token::Sign("(")))) => {
-                self.call(&word)
+                self.call(word)
             }
             Some(_) => self.attribute().map(Expr::Attribute),
             None => Err(self.error("the expression ends too early")),
@@ -243,6 +247,7 @@ impl Parser<'_> {
         loop {
             items.push(self.expression(0)?);
             if !self.take_sign(",") {
+                items.shrink_to_fit();
                 return self.expect_sign(")").map(|()| items);
             }
         }

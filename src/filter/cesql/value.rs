@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::meter::{Exceeded, Meter};
+
+/// Bytes of the longest integer as text.
+const INTEGER_BYTES: usize = 11;
+
 /// A value of one of the three primitive types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'e> {
@@ -14,22 +19,16 @@ pub enum Value<'e> {
 }
 
 impl Value<'_> {
-    /// The same value, borrowed from this one.
-    pub(super) fn borrowed(&self) -> Value<'_> {
-        match self {
-            Self::String(text) => Value::String(Cow::Borrowed(text)),
-            Self::Integer(number) => Value::Integer(*number),
-            Self::Boolean(truth) => Value::Boolean(*truth),
-        }
-    }
-
     /// As an integer; `None` if the text is not one of 32 bits.
-    pub(super) fn to_integer(&self) -> Option<i32> {
-        match self {
-            Self::String(text) => text.parse().ok(),
+    pub(super) fn to_integer(&self, meter: &mut Meter) -> Result<Option<i32>, Exceeded> {
+        Ok(match self {
+            Self::String(text) => {
+                meter.step(text.len())?;
+                text.parse().ok()
+            }
             Self::Integer(number) => Some(*number),
             Self::Boolean(truth) => Some(i32::from(*truth)),
-        }
+        })
     }
 
     /// As a boolean; `None` if the text is neither `true` nor `false`, whatever its case.
@@ -42,16 +41,28 @@ impl Value<'_> {
             Self::Boolean(truth) => Some(*truth),
         }
     }
+
+    /// As text, which is always possible, borrowed from this value if it is one.
+    pub(super) fn as_text(&self, meter: &mut Meter) -> Result<Cow<'_, str>, Exceeded> {
+        match self {
+            Self::String(text) => Ok(Cow::Borrowed(text)),
+            Self::Integer(number) => Value::Integer(*number).into_text(meter),
+            Self::Boolean(truth) => Value::Boolean(*truth).into_text(meter),
+        }
+    }
 }
 
 impl<'e> Value<'e> {
     /// As text; always possible.
-    pub(super) fn into_text(self) -> Cow<'e, str> {
-        match self {
+    pub(super) fn into_text(self, meter: &mut Meter) -> Result<Cow<'e, str>, Exceeded> {
+        Ok(match self {
             Self::String(text) => text,
-            Self::Integer(number) => Cow::Owned(number.to_string()),
+            Self::Integer(number) => {
+                meter.allocate(INTEGER_BYTES)?;
+                Cow::Owned(number.to_string())
+            }
             Self::Boolean(true) => Cow::Borrowed("true"),
             Self::Boolean(false) => Cow::Borrowed("false"),
-        }
+        })
     }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Address, Condition, Conditions, Entrance, Form, Object, ObjectKind, ObjectTrouble, Subscriber, shown};
+use super::{
+    Address, Condition, Conditions, Entrance, FilterErrors, Form, Object, ObjectKind, ObjectTrouble, Present,
+    Subscriber, shown,
+};
 use crate::model::{Addressable, Subscription, Target, addressable};
 use crate::scrub;
 
@@ -11,19 +14,19 @@ impl Object {
     /// be a secret, and for fields that an object of its kind does not have.
     #[must_use]
     pub fn json(&self) -> String {
-        self.json_in(None)
+        self.json_in(&Present::default())
     }
 
-    /// The same of an object that may be in trouble now; what is wrong with the object itself goes before that.
+    /// The same, as it is now. What is wrong with the object itself goes before the trouble that it may be in.
     #[must_use]
-    pub fn json_in(&self, trouble: Option<&ObjectTrouble<'_>>) -> String {
+    pub fn json_in(&self, present: &Present<'_>) -> String {
         let written = |key: &str| self.written.get(key).filter(|value| value.is_string()).cloned();
         let mut object = Map::new();
         insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
         insert(&mut object, "kind", written("kind").unwrap_or_default());
         insert(&mut object, "metadata", self.metadata());
         insert(&mut object, "spec", shown::spec(self.kind, self.written.get("spec")));
-        insert(&mut object, "status", self.status(trouble));
+        insert(&mut object, "status", self.status(present));
         Value::Object(object).to_string()
     }
 
@@ -35,8 +38,12 @@ impl Object {
         Value::Object(metadata)
     }
 
-    fn status(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
+    fn status(&self, present: &Present<'_>) -> Value {
+        let trouble = present.trouble.as_ref();
         let mut status = Map::new();
+        if present.filter_errors != FilterErrors::default() {
+            insert(&mut status, "annotations", present.filter_errors.json());
+        }
         insert(&mut status, "conditions", self.conditions.json(trouble));
         match &self.form {
             Form::Nothing => {}
@@ -74,6 +81,16 @@ impl Object {
             destination(status, "subscriber", subscriber);
             destination(status, "deadLetterSink", sink);
         }
+    }
+}
+
+impl FilterErrors {
+    /// `status.annotations` (`knative.dev/pkg/apis/duck/v1.Status`), whose values are text.
+    fn json(self) -> Value {
+        json!({
+            "sealpost.dev/filter-errors": self.expression.saturating_add(self.limit).to_string(),
+            "sealpost.dev/filter-limit-exceeded": self.limit.to_string(),
+        })
     }
 }
 

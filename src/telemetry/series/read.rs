@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ARRIVALS, ChannelSeries, Counter, DESTINATIONS, ENDS, Name, RESULTS, Relayed, Series, SubscriptionSeries, Traffic,
-    alive,
+    UNDECIDED, alive,
 };
 use crate::telemetry::family::{Family, Label, Point, Reading};
 use crate::telemetry::histogram::ByStatus;
@@ -143,6 +143,8 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
     let mut attempts = Family::new("sealpost_subscription_attempts", "Attempts, by destination and result");
     let mut retries = Family::new("sealpost_subscription_retries", "Attempts after the first");
     let mut filtered = Family::new("sealpost_subscription_filtered", "Events that its filter did not let pass");
+    let mut undecided =
+        Family::new("sealpost_subscription_filter_errors", "Of those, events that its filter did not decide, by why");
     let mut in_flight = Family::new("sealpost_subscription_in_flight", "Requests under way");
     let mut depth = Family::new("sealpost_subscription_queue_depth", "Events that wait for their first attempt");
     let mut age = Family::new("sealpost_subscription_queue_oldest_seconds", "How long the oldest of them has waited");
@@ -164,6 +166,7 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
         }
         retries.push(&labels, Reading::Total(series.retries.get()));
         filtered.push(&labels, Reading::Total(series.filtered.get()));
+        push_used(&mut undecided, &labels, "reason", &series.undecided, &UNDECIDED);
         in_flight.push(&labels, Reading::Gauge(number(series.in_flight.get())));
         let waiting = series.waiting.get().saturating_add(series.ready.get());
         depth.push(&labels, Reading::Gauge(number(waiting)));
@@ -172,7 +175,7 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
             refused.push(&labels, Reading::Total(series.refused.get()));
         }
     }
-    vec![enqueued, ends, drops, attempts, retries, filtered, refused, in_flight, depth, age]
+    vec![enqueued, ends, drops, attempts, retries, filtered, undecided, refused, in_flight, depth, age]
 }
 
 /// Upstream's durations (data-plane.md OB-6, OB-7).

@@ -6,6 +6,8 @@ use std::fmt;
 use tokio::time::Instant;
 
 use super::{ChannelSeries, Destination, Name, Series, SubscriptionSeries, alive};
+use crate::filter::Undecided;
+use crate::filter::cesql::Exceeded;
 
 impl fmt::Display for Name {
     /// `subscription default/s`.
@@ -51,6 +53,17 @@ impl SubscriptionSeries {
         if let Some(ended) = self.unreadable.succeeded(began, Instant::now()) {
             let (subscription, failures) = (&self.name, ended.failures);
             tracing::info!(%subscription, failures, after = ?ended.after, "A subscriber's replies can be read again");
+        }
+    }
+
+    /// Its filter could not be decided for an event. Counts that, and tells of the first one of those that are too much work.
+    pub fn undecided(&self, why: Undecided) {
+        if let Some(counter) = self.undecided.get(why as usize) {
+            counter.increment();
+        }
+        if why == Undecided::Limit && self.costly.failed(Instant::now()).is_some() {
+            let (subscription, reason) = (&self.name, Exceeded);
+            tracing::warn!(%subscription, %reason, "A filter takes too much work for an event, which does not pass");
         }
     }
 

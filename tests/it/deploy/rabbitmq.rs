@@ -150,17 +150,32 @@ fn rights_of_the_dispatcher() {
         ("eventing.knative.dev/eventpolicies", "get list watch"),
         ("eventing.knative.dev/eventtypes", "get list watch create"),
         ("/events", "create patch"),
-        ("/serviceaccounts/token", "create"),
     ]);
     assert_eq!(rights(&one(PART, "ClusterRole", DISPATCHER)), expected);
     let own = table(&[
         ("/configmaps", "get list watch"),
         ("/secrets=sealpost-rabbitmq-dispatcher-server-tls", "get list watch"),
-        ("coordination.k8s.io/leases", "get create update patch"),
+        ("coordination.k8s.io/leases", "create"),
+        ("coordination.k8s.io/leases=sealpost-rabbitmq-dispatcher", "get update"),
     ]);
     assert_eq!(rights(&one(PART, "Role", DISPATCHER)), own);
     binds(PART, "ClusterRoleBinding", DISPATCHER, DISPATCHER, DISPATCHER);
     binds(PART, "RoleBinding", DISPATCHER, DISPATCHER, DISPATCHER);
+}
+
+/// To act as any ServiceAccount is nothing that a dispatcher needs by default: it is asked for by a component, which grants
+/// that and no more, and only to the dispatcher.
+#[test]
+fn tokens_are_a_component() {
+    let component = "kubernetes/rabbitmq-channel-tokens";
+    let name = "sealpost-rabbitmq-dispatcher-tokens";
+    assert_eq!(rights(&one(component, "ClusterRole", name)), table(&[("/serviceaccounts/token", "create")]));
+    binds(component, "ClusterRoleBinding", name, name, DISPATCHER);
+    let objects = below(component);
+    assert_eq!(objects.len(), 3, "a kustomization, a role and its binding");
+    assert!(objects.iter().any(|object| object.kind() == "Component"), "whoever wants it names it");
+    let named = |object: &super::objects::Object| object.value.to_string().contains("rabbitmq-channel-tokens");
+    assert!(!below("kubernetes").iter().any(named), "nothing includes it");
 }
 
 /// control-plane.md 11.8: what imc-controller does for InMemoryChannels. It starts no pods, and sees no Secret but one.
@@ -178,7 +193,8 @@ fn rights_of_the_controller() {
         ("/configmaps", "get list watch"),
         ("/secrets=sealpost-rabbitmq-dispatcher-server-tls", "get list watch"),
         ("discovery.k8s.io/endpointslices", "get list watch"),
-        ("coordination.k8s.io/leases", "get create update patch"),
+        ("coordination.k8s.io/leases", "create"),
+        ("coordination.k8s.io/leases=sealpost-rabbitmq-controller", "get update"),
     ]);
     assert_eq!(rights(&one(PART, "Role", CONTROLLER)), own);
     binds(PART, "ClusterRoleBinding", CONTROLLER, CONTROLLER, CONTROLLER);

@@ -18,7 +18,7 @@ const ON: (&str, &str) = ("authentication-oidc", "enabled");
 async fn with_channel(flags: &[(&str, &str)]) -> Cluster {
     let cluster = cluster().await;
     cluster.namespace("u").await;
-    for account in ["t/writer", "u/writer", "t/s-oidc"] {
+    for account in ["t/writer", "u/writer", "t/s-oidc-messaging.knative.dev-subscription"] {
         cluster.create(&object("ServiceAccount", account)).await;
     }
     cluster.create(&features(flags)).await;
@@ -146,7 +146,7 @@ async fn destinations_get_tokens_and_events_are_described() {
     let mut failing = subscriber("bad", &bad.url());
     failing["delivery"] = json!({"deadLetterSink": {"uri": sink.url(), "audience": "of-sink"}});
     for entry in [&mut with_reply, &mut failing] {
-        entry["auth"] = json!({"serviceAccountName": "s-oidc"});
+        entry["auth"] = json!({"serviceAccountName": "s-oidc-messaging.knative.dev-subscription"});
     }
     let pod = Pod::of(&cluster).await.start().await;
     subscribe(&cluster, "a", &[with_reply, failing]).await;
@@ -154,7 +154,7 @@ async fn destinations_get_tokens_and_events_are_described() {
     super::until_marked(&cluster, "a", &[("uid-of-good", 1), ("uid-of-bad", 1)]).await;
     let right = cluster.token("t/writer", Some(AUDIENCE)).await;
     until_answer(202, async || ask(&pod, Some(&right)).await).await;
-    let subject = json!("system:serviceaccount:t:s-oidc");
+    let subject = json!("system:serviceaccount:t:s-oidc-messaging.knative.dev-subscription");
     for (sink, audience) in [(&good, "of-good"), (&reply, "of-reply"), (&sink, "of-sink")] {
         assert_eq!(claims(sink), (subject.clone(), json!([audience])));
     }

@@ -8,7 +8,7 @@ use kube::Client;
 use sealpost::auth::discovery::{ClusterDocuments, Fetcher};
 use sealpost::auth::keys::{Keeper, Keys};
 use sealpost::auth::token::TokenIssuer;
-use sealpost::auth::{Gate, Tokens, kubernetes};
+use sealpost::auth::{Gate, TokenTransport, Tokens, kubernetes};
 use sealpost::channel::memory::MemoryBackend;
 use sealpost::channel::storages::Storages;
 use sealpost::client::{ClientCache, Limits};
@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::cluster::{Cluster, objects};
+use crate::support::cluster::{Cluster, ISSUER, objects};
 use crate::support::eventually;
 use crate::support::sender::{event, plain};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -80,7 +80,8 @@ impl Parts {
         let keys = Arc::new(Keys::default());
         let fetcher = Arc::new(Fetcher::new(Arc::clone(&clients), Some(documents)));
         let keeper = Keeper::new(Arc::clone(&keys), fetcher, Arc::clone(&counters));
-        let tokens = Arc::new(Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)));
+        let tokens =
+            Arc::new(Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)).over(TokenTransport::Any));
         let creator = Arc::new(event_type::kubernetes::Cluster::new(client));
         let (event_types, maker) = event_type::maker(creator, Arc::clone(&counters));
         let mut running = JoinSet::new();
@@ -172,14 +173,15 @@ fn feed(subscriber: &str, more: &str) -> String {
          apiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\n\
          metadata: {{name: feed, namespace: t, uid: feed-uid}}\nspec:\n  subscribers:\n  - uid: s-uid\n    name: s\n    \
          subscriberUri: '{subscriber}'\n    subscriberAudience: of-subscriber\n    {more}\n    \
-         auth: {{serviceAccountName: s-oidc}}\nstatus:\n  address: {{name: http, url: 'http://feed-kn-channel.t.svc.cluster.local', audience: '{OF_FEED}'}}\n"
+         auth: {{serviceAccountName: s-oidc-messaging.knative.dev-subscription}}\nstatus:\n  address: {{name: http, url: 'http://feed-kn-channel.t.svc.cluster.local', audience: '{OF_FEED}'}}\n"
     )
 }
 
 async fn cluster() -> Cluster {
     let cluster = Cluster::start().await;
     cluster.namespace("t").await;
-    for account in ["t/s-oidc", "t/writer"] {
+    for account in ["t/s-oidc-messaging.knative.dev-subscription", "t/t-oidc-eventing.knative.dev-trigger", "t/writer"]
+    {
         cluster.create(&objects::object("ServiceAccount", account)).await;
     }
     cluster
@@ -210,7 +212,7 @@ async fn tokens_and_event_types_of_a_cluster() {
     let received = subscriber.received();
     assert_eq!(received.len(), 50);
     let of_first = claims(received[0].header("authorization").expect("a token"));
-    assert_eq!(of_first["sub"], "system:serviceaccount:t:s-oidc");
+    assert_eq!(of_first["sub"], "system:serviceaccount:t:s-oidc-messaging.knative.dev-subscription");
     assert_eq!(of_first["aud"], json!(["of-subscriber"]), "7.2: for the subscriber and nobody else");
     assert!(received.iter().all(|request| request.header("authorization") != Some(&format!("Bearer {writer}"))));
     assert!(reply.received().iter().all(|request| request.header("authorization").is_none()), "AU-1");
@@ -232,7 +234,10 @@ async fn tokens_and_event_types_of_a_cluster() {
     let mine: Vec<_> = asked.iter().filter(|entry| entry.contains("imc-dispatcher")).collect();
     assert!(!mine.is_empty(), "{asked:?}");
     for entry in mine {
-        assert!(["s-oidc", "eventtypes"].iter().any(|known| entry.contains(known)), "1A knows nothing of {entry}");
+        assert!(
+            ["s-oidc-messaging.knative.dev-subscription", "eventtypes"].iter().any(|known| entry.contains(known)),
+            "1A knows nothing of {entry}"
+        );
     }
 }
 
@@ -240,7 +245,7 @@ async fn tokens_and_event_types_of_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_account_no_delivery() {
     let cluster = cluster().await;
-    cluster.delete("ServiceAccount", "t/s-oidc").await;
+    cluster.delete("ServiceAccount", "t/s-oidc-messaging.knative.dev-subscription").await;
     let subscriber = Subscriber::ok().await;
     let more = "delivery: {retry: 20, backoffPolicy: linear, backoffDelay: PT0.2S}";
     let inside = Inside::start(cluster.client("imc-dispatcher").await, &feed(&subscriber.url(), more)).await;
@@ -248,7 +253,7 @@ async fn no_account_no_delivery() {
     let comes_back = async {
         eventually("it was tried", || inside.counters.token_failures.get() > 0).await;
         assert_eq!(subscriber.count(), 0);
-        cluster.create(&objects::object("ServiceAccount", "t/s-oidc")).await;
+        cluster.create(&objects::object("ServiceAccount", "t/s-oidc-messaging.knative.dev-subscription")).await;
     };
     let (status, ()) = tokio::join!(inside.send("1", &writer), comes_back);
     assert_eq!((status, subscriber.count()), (202, 1));
@@ -299,7 +304,7 @@ async fn rights_are_those_of_the_role() {
         Arc::new(sealpost::model::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
     };
     let ingress = account("knative-eventing", "mt-broker-ingress-oidc");
-    let subscription = account("t", "s-oidc");
+    let subscription = account("t", "s-oidc-messaging.knative.dev-subscription");
     for (role, of_ingress, of_subscription) in
         [("mt-broker-ingress", true, false), ("mt-broker-filter", true, true), ("imc-dispatcher", true, true)]
     {
@@ -313,6 +318,32 @@ async fn rights_are_those_of_the_role() {
             }
         }
     }
+}
+
+/// Whoever may edit a channel chooses audiences: of the API server's, nobody gets a token, and it is not asked for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_is_for_the_api_server() {
+    let cluster = cluster().await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    cluster.write_token(directory.path(), "imc-dispatcher").await;
+    let file = directory.path().join("token");
+    let issuer = kubernetes::Cluster::new(cluster.client("imc-dispatcher").await).with_token_file(Some(file.clone()));
+    let tokens = Tokens::new(Arc::new(issuer), Arc::default());
+    let (namespace, name) = ("t".to_owned(), "s-oidc-messaging.knative.dev-subscription".to_owned());
+    let account = Arc::new(sealpost::model::ServiceAccount { namespace, name });
+    let asked = || cluster.log().iter().filter(|entry| format!("{entry:?}").contains("s-oidc-")).count();
+    let before = asked();
+    for audience in [ISSUER, "https://kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "Kubernetes", ""]
+    {
+        let error = tokens.header(&account, audience).await.expect_err(audience);
+        assert!(error.to_string().contains("this audience is the API server's"), "{error}");
+    }
+    assert_eq!(asked(), before);
+    tokens.header(&account, "of-subscriber").await.expect("a token");
+    assert!(asked() > before, "the count is of these requests");
+    std::fs::remove_file(file).expect("removed");
+    let error = tokens.header(&account, "of-another").await.expect_err("it is not known whose audience that is");
+    assert!(error.to_string().contains("which tells the API server's audiences"), "{error}");
 }
 
 const FEATURES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled, eventtype-auto-create: enabled}\n---\n";
@@ -359,11 +390,11 @@ async fn the_role_filter_proves_who_it_is() {
          status: {{address: {{url: '{}', audience: of-b}}}}\n---\n\
          apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t, namespace: t, uid: u}}\nspec: {{broker: b}}\n\
          status:\n  subscriberUri: '{}'\n  subscriberAudience: of-subscriber\n  deadLetterSinkUri: '{}'\n  \
-         auth: {{serviceAccountName: writer}}\n---\n\
+         auth: {{serviceAccountName: t-oidc-eventing.knative.dev-trigger}}\n---\n\
          apiVersion: messaging.knative.dev/v1\nkind: Subscription\n\
          metadata: {{name: b-t-u, namespace: t, ownerReferences: [{{kind: Trigger, name: t, uid: u}}]}}\n\
          spec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\n\
-         status: {{auth: {{serviceAccountName: s-oidc}}}}\n",
+         status: {{auth: {{serviceAccountName: s-oidc-messaging.knative.dev-subscription}}}}\n",
         broker.url(),
         subscriber.url(),
         sink.url()
@@ -371,7 +402,7 @@ async fn the_role_filter_proves_who_it_is() {
     let parts = Parts::new(cluster.client("mt-broker-filter").await, table(&manifests, Role::Filter));
     let filter = TriggerFilter::new(parts.relay());
     let inside = parts.serve(filter).await;
-    let channel = cluster.token("t/s-oidc", Some("mt-broker-filter")).await;
+    let channel = cluster.token("t/s-oidc-messaging.knative.dev-subscription", Some("mt-broker-filter")).await;
     let stranger = cluster.token("t/writer", Some("mt-broker-filter")).await;
     let url = |purpose: &str| format!("{}/triggers/t/t/u{purpose}", inside.url);
     for (purpose, to, audience) in
@@ -383,7 +414,8 @@ async fn the_role_filter_proves_who_it_is() {
         let received = to.received();
         let shown = received[0].header("authorization").map(claims);
         let proved = shown.map(|claims| (claims["sub"].clone(), claims["aud"].clone()));
-        let expected = audience.map(|audience| (json!("system:serviceaccount:t:writer"), json!([audience])));
+        let expected = audience
+            .map(|audience| (json!("system:serviceaccount:t:t-oidc-eventing.knative.dev-trigger"), json!([audience])));
         assert_eq!(proved, expected, "{purpose}");
     }
     eventually("the type of the answer is made", || inside.counters.event_types_created.get() == 1).await;

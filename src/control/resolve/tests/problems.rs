@@ -175,6 +175,22 @@ fn of_filters() {
             "9: Trigger default/t: spec.filters[0].regex: is not a dialect: use exact, prefix, suffix, all, any, not or \
              cesql",
         ),
+        (
+            trigger(&format!("filters: [{{cesql: \"id = '{}'\"}}]", "x".repeat(16 * 1024))),
+            "9: Trigger default/t: spec.filters[0].cesql: line 1, column 1: the expression is longer than 16384 bytes",
+        ),
+        (
+            trigger(&format!(
+                "filters: [{{all: [{{exact: {{type: {0}}}}}, {{suffix: {{type: {0}}}}}]}}]",
+                "x".repeat(64 * 1024)
+            )),
+            "9: Trigger default/t: spec.filters: has 131094 bytes of text, more than 131072: divide it among several objects",
+        ),
+        (
+            trigger(&format!("filter: {{attributes: {{type: {0}, source: {0}}}}}", "x".repeat(64 * 1024))),
+            "9: Trigger default/t: spec.filter.attributes: has 131082 bytes of text, more than 131072: divide it among \
+             several objects",
+        ),
     ] {
         assert_eq!(problem(&text), line, "{text}");
         assert!(one(&text).table.channels().iter().all(|channel| channel.subscriptions.is_empty()), "{text}");

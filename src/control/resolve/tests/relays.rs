@@ -119,7 +119,7 @@ fn status_alone_counts() {
 fn a_fault_takes_nothing_away_that_is_right() {
     let settings = in_role(Role::Filter);
     let mut faulty = trigger("x", "bad://uri");
-    faulty["status"]["auth"] = json!({"serviceAccountName": "of-x"});
+    faulty["status"]["auth"] = json!({"serviceAccountName": "x-oidc-eventing.knative.dev-trigger"});
     faulty["status"]["deadLetterSinkUri"] = json!("http://sink");
     faulty["status"]["deadLetterSinkAudience"] = json!("of-sink");
     for before in [trigger("x", ""), trigger("x", "http://x/")] {
@@ -128,7 +128,10 @@ fn a_fault_takes_nothing_away_that_is_right() {
         let subscriber = of_trigger(&first, "x").subscriber.clone();
         let resolution = resolve(&objects.with_object(0, faulty.clone()), Some(&first), &settings);
         let found = of_trigger(&resolution, "x");
-        assert_eq!(found.sender.as_ref().map(|sender| sender.name.as_str()), Some("of-x"));
+        assert_eq!(
+            found.sender.as_ref().map(|sender| sender.name.as_str()),
+            Some("x-oidc-eventing.knative.dev-trigger")
+        );
         let sink = found.dead_letter_sink.as_ref().expect("a sink");
         assert_eq!((sink.url.text(), sink.audience.as_deref()), ("http://sink", Some("of-sink")));
         assert_eq!((&found.subscriber, url(found.broker.as_ref())), (&subscriber, Some("http://b/")));

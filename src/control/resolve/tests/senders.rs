@@ -192,11 +192,17 @@ fn names_of_accounts_are_names() {
             features("authentication-oidc: enabled")
         )
     };
-    assert!(only(&in_cluster(&text("a.b-c"))).sender.is_some());
+    assert!(only(&in_cluster(&text("a.b-c-oidc-messaging.knative.dev-subscription"))).sender.is_some());
     for name in ["../secrets/x", "a/token", "A", "a?b", "-a"] {
         let resolution = in_cluster(&text(name));
         assert!(of(&resolution, &channel("c")).is_empty(), "{name}");
         assert!(lines(&resolution)[0].contains("is no name of a ServiceAccount"), "{:?}", lines(&resolution));
+    }
+    for name in ["default", "deployer", "mt-broker-ingress-oidc"] {
+        let resolution = in_cluster(&text(name));
+        assert!(of(&resolution, &channel("c")).is_empty(), "{name}");
+        let words = "is no ServiceAccount of a Subscription, Trigger or source";
+        assert!(lines(&resolution)[0].contains(words), "{:?}", lines(&resolution));
     }
 }
 
@@ -314,7 +320,7 @@ fn owners_of_event_types() {
 fn roles() {
     let on = features("authentication-oidc: enabled, eventtype-auto-create: enabled");
     let broker = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b, uid: bu}\nstatus:\n  address: {name: https, url: 'https://b', audience: of-b}\n  policies: [{name: p}]\n  annotations: {knative.dev/channelAddress: 'http://c', knative.dev/channelAudience: of-c}\n";
-    let trigger = "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, uid: tu}\nspec: {broker: b}\nstatus: {subscriberUri: 'http://s', subscriberAudience: of-s, auth: {serviceAccountName: t-oidc}}\n";
+    let trigger = "---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t, uid: tu}\nspec: {broker: b}\nstatus: {subscriberUri: 'http://s', subscriberAudience: of-s, auth: {serviceAccountName: t-oidc-eventing.knative.dev-trigger}}\n";
     let subscription = |status: &str| {
         format!(
             "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata:\n  name: b-t-tu\n  ownerReferences: [{{kind: Trigger, uid: tu}}]\nspec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\nstatus: {{{status}}}\n"
@@ -333,7 +339,10 @@ fn roles() {
     assert_eq!(relay.event_types.as_ref().map(|owner| (owner.kind, owner.uid.as_str())), Some(("Broker", "bu")));
 
     for (subscription, rule) in [
-        (subscription("auth: {serviceAccountName: s-oidc}"), "Only(\"system:serviceaccount:default:s-oidc\")"),
+        (
+            subscription("auth: {serviceAccountName: s-oidc-messaging.knative.dev-subscription}"),
+            "Only(\"system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription\")",
+        ),
         (subscription(""), "Unknown("),
         (String::new(), "Absent("),
     ] {
@@ -343,7 +352,7 @@ fn roles() {
         assert_eq!(asked.audience, "mt-broker-filter", "AU-5");
         assert!(format!("{:?}", asked.rule).starts_with(rule), "{:?}", asked.rule);
         let sender = relay.sender.as_ref().map(ToString::to_string);
-        assert_eq!(sender.as_deref(), Some("system:serviceaccount:default:t-oidc"));
+        assert_eq!(sender.as_deref(), Some("system:serviceaccount:default:t-oidc-eventing.knative.dev-trigger"));
         assert_eq!(relay.event_types.as_ref().map(|owner| owner.kind), Some("Trigger"));
     }
 

@@ -1,0 +1,93 @@
+//! Audiences of the API server, for which this process asks for nobody's tokens: whoever had one could act in the cluster as
+//! the ServiceAccount, and whoever may edit a channel chooses the audiences of its destinations.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Names of the API server inside of a cluster, which stand alone or before the domain of the cluster.
+const NAMES: [&str; 2] = ["kubernetes", "kubernetes.default"];
+
+/// The claims of a token that say for whom it is. Its signature does not matter: it is our own.
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(default)]
+    iss: String,
+    #[serde(default)]
+    aud: Value,
+}
+
+/// Whether an audience is the API server's, by its usual names or by the token with which this process asks it: that is for
+/// its audiences, of which its issuer is the default.
+#[must_use]
+pub fn is_of_api_server(audience: &str, own_token: Option<&str>) -> bool {
+    let wanted = normal(audience);
+    is_usual(&wanted) || own_token.is_some_and(|token| of_token(token).iter().any(|own| normal(own) == wanted))
+}
+
+/// Without what does not tell two audiences apart to a reader.
+fn normal(audience: &str) -> String {
+    audience.trim().trim_end_matches('/').to_ascii_lowercase()
+}
+
+fn is_usual(audience: &str) -> bool {
+    let host = audience.split_once("://").map_or(audience, |(_scheme, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.');
+    audience.is_empty()
+        || NAMES.contains(&host)
+        || host == "kubernetes.default.svc"
+        || host.starts_with("kubernetes.default.svc.")
+}
+
+/// The audiences and the issuer of a token; none of one that is no JSON web token.
+fn of_token(token: &str) -> Vec<String> {
+    let claims = token.trim().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let claims = claims.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
+    let Some(Claims { iss, aud }) = claims else { return Vec::new() };
+    let audiences = match aud {
+        Value::String(audience) => vec![audience],
+        Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    };
+    audiences.into_iter().chain([iss]).filter(|audience| !audience.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_api_server_is_known_by_its_names_and_by_the_own_token() {
+        let token = |claims: Value| format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let own = token(json!({"iss": "https://oidc.example/id/ABC", "aud": ["https://api.example", "vault"]}));
+        let one = token(json!({"aud": "only"}));
+        for (audience, token, is_its) in [
+            ("https://kubernetes.default.svc", None, true),
+            ("https://kubernetes.default.svc/", None, true),
+            ("HTTPS://Kubernetes.Default.SVC.cluster.local", None, true),
+            ("https://kubernetes.default.svc.cluster.local:443/x", None, true),
+            ("kubernetes.default.svc", None, true),
+            ("https://kubernetes.default", None, true),
+            ("kubernetes", None, true),
+            (" kubernetes ", None, true),
+            ("", None, true),
+            ("https://api.example/", Some(&own), true),
+            ("vault", Some(&own), true),
+            ("https://oidc.example/id/abc", Some(&own), true),
+            ("only", Some(&one), true),
+            ("https://api.example", Some(&one), false),
+            ("https://api.example", None, false),
+            ("messaging.knative.dev/inmemorychannel/ns/kubernetes", Some(&own), false),
+            ("https://kubernetes.example", Some(&own), false),
+            ("https://my-kubernetes.default.svc", Some(&own), false),
+            ("https://sink.default.svc", Some(&own), false),
+            ("mt-broker-filter", Some(&own), false),
+            ("x", Some(&"opaque".to_owned()), false),
+            ("x", Some(&"a.b.c".to_owned()), false),
+        ] {
+            assert_eq!(is_of_api_server(audience, token.map(String::as_str)), is_its, "{audience:?} {token:?}");
+        }
+    }
+}
