@@ -166,8 +166,7 @@ impl Parts {
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let budget = Budget::new(options.limits.max_buffered_bytes);
         counters.note(|facts| facts.budget = Some(Arc::clone(&budget)));
-        let router = router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget));
-        let router = Arc::new(router);
+        let router = Arc::new(router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget)));
         let delivery = Delivery::new(
             Arc::clone(&clients),
             Arc::clone(&router),
