@@ -2,14 +2,18 @@
 //! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (RQ-8 to
 //! RQ-10).
 
+mod note;
+
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+
+pub(super) use note::Note;
+use note::now;
 
 use super::outbox::short;
 use super::returned_message::{GIVEN_UP, OF_RABBITMQ};
@@ -43,37 +47,6 @@ const LONGEST_HEADERS: usize = 48 * 1024;
 const LONGEST_REMARK: usize = 1024;
 /// What Go writes for a time that is not set.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
-
-/// What goes with an event besides itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Note {
-    /// Attempts made at the subscriber.
-    pub(super) attempts: u32,
-    /// When the next one is due; milliseconds since the epoch.
-    pub(super) not_before: u64,
-    /// Milliseconds that are left to wait at most: clocks of processes differ, and are set.
-    pub(super) left: Option<u64>,
-}
-
-impl Note {
-    /// What is left to wait.
-    pub(super) fn wait(&self) -> Duration {
-        let by_clock = self.not_before.saturating_sub(now());
-        Duration::from_millis(by_clock.min(self.left.unwrap_or(u64::MAX)))
-    }
-
-    /// After so many attempts, and this wait, of which a delay queue takes a part.
-    pub(super) fn after(attempts: u32, wait: Duration, delayed: Duration) -> Self {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let left = Some(millis(wait.saturating_sub(delayed)));
-        Self { attempts, not_before: now().saturating_add(millis(wait)), left }
-    }
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// A message.
 #[derive(Clone, Debug, PartialEq)]
