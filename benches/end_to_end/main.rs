@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does;
 //! with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an earlier version; with `--tenants` what a hostile
-//! tenant costs the others.
+//! tenant costs the others; with `--clients` what HTTP clients cost.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -19,6 +19,7 @@
     reason = "a program of its own that prints what it measures by the wall clock, and may end at what it did not expect"
 )]
 
+mod clients;
 mod compare;
 mod dispatcher;
 mod latency;
@@ -86,6 +87,22 @@ pub(crate) struct Options {
     /// With --compare: instead, how sealpost does with half of the load that it can take, for so long
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", requires = "compare")]
     soak: Option<f64>,
+
+    /// Instead, what reqwest, hyper's client and ours cost, for --seconds each and --rounds
+    #[arg(long)]
+    clients: bool,
+
+    /// One of them, a process of its own
+    #[arg(long, value_enum, hide = true)]
+    client: Option<clients::Kind>,
+
+    /// Where it sends to
+    #[arg(long, hide = true, default_value = "")]
+    client_url: String,
+
+    /// What it trusts there
+    #[arg(long, hide = true)]
+    client_ca: Option<String>,
 
     /// Instead, four tenants, one of them hostile: without it and with it, for --seconds each [default: 300]
     #[arg(long)]
@@ -160,6 +177,16 @@ fn main() {
     }
     rlimit::increase_nofile_limit(rlimit::INFINITY).expect("a limit");
     process::pin_self();
+    if let Some(kind) = options.client {
+        let time = Duration::from_secs(options.seconds.unwrap_or(3));
+        let (url, ca) = (&options.client_url, options.client_ca.as_deref());
+        return runtime.block_on(clients::measure(kind, url, ca, time));
+    }
+    if options.clients {
+        process::pin_self();
+        let time = Duration::from_secs(options.seconds.unwrap_or(3));
+        return runtime.block_on(clients::run(options.rounds, time));
+    }
     if let Some(address) = options.hostile {
         return runtime.block_on(tenants::attack(address, Duration::from_secs(options.seconds.unwrap_or(5))));
     }

@@ -5,7 +5,7 @@ use crate::control::meant;
 /// From the fewest lines to the most.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The modules that say something, and the crates beside ours that do.
-const TARGETS: [&str; 39] = [
+const TARGETS: [&str; 40] = [
     "sealpost",
     "sealpost::admin",
     "sealpost::app",
@@ -32,6 +32,7 @@ const TARGETS: [&str; 39] = [
     "sealpost::supervisor",
     "sealpost::telemetry",
     "sealpost::tls",
+    "sealpost::wire_text",
     "h2",
     "hyper",
     "hyper_rustls",

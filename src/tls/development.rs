@@ -96,6 +96,9 @@ impl DevelopmentCa {
             create(&certificate, &key, cluster_domain)?;
         }
         refuse_foreign(&certificate, Place::Certificate)?;
+        if !key.exists() {
+            return Err(DevelopmentError::Unusable { path: key, reason: "it is not there, and ca.crt is".to_owned() });
+        }
         refuse_foreign(&key, Place::Key)?;
         publish(&certificate);
         if is_due(&certificate, cluster_domain, now) {

@@ -142,6 +142,6 @@ mod tests {
     fn a_reason_says_what_is_at_the_bottom() {
         let error = Outer(std::io::ErrorKind::ConnectionRefused.into());
         assert_eq!(reason(&error), "client error (Connect): connection refused");
-        assert_eq!(reason(&std::io::Error::other("a\nb")), "a b");
+        assert_eq!(reason(&std::io::Error::other("a\nb")), r"a\nb");
     }
 }
