@@ -57,9 +57,13 @@ pub(crate) async fn run(rounds: u16, time: Duration) {
                 let mut command = Process::pinned(&std::env::current_exe().expect("this program"));
                 command.args(["--client", &name, "--client-url", sink.url(), "--seconds", &time.as_secs().to_string()]);
                 if let Some(ca) = sink.ca() {
-                    command.args(["--client-ca", ca]);
+                    command.arg(format!("--client-ca={ca}"));
                 }
-                let output = tokio::process::Command::from(command).stdout(std::process::Stdio::piped()).output().await;
+                let output = tokio::process::Command::from(command)
+                    .stdout(std::process::Stdio::piped())
+                    .stderr(std::process::Stdio::inherit())
+                    .output()
+                    .await;
                 let output = output.expect("a program that ends");
                 assert!(output.status.success(), "{name} failed");
                 println!("{name:<10} {:<8} {}", wire.name(), String::from_utf8_lossy(&output.stdout).trim());
@@ -72,7 +76,7 @@ pub(crate) async fn run(rounds: u16, time: Duration) {
 #[derive(Clone)]
 enum AnyClient {
     Reqwest(reqwest::Client),
-    Hyper(HyperUtilClient<hyper_rustls::HttpsConnector<HttpConnector>, Full<Bytes>>),
+    Hyper(Box<HyperUtilClient<hyper_rustls::HttpsConnector<HttpConnector>, Full<Bytes>>>),
     Sealpost(Arc<ClientCache>, Arc<Addressable>),
 }
 
@@ -97,7 +101,7 @@ impl AnyClient {
                     .https_or_http()
                     .enable_http1()
                     .build();
-                Self::Hyper(HyperUtilClient::builder(TokioExecutor::new()).build(connector))
+                Self::Hyper(Box::new(HyperUtilClient::builder(TokioExecutor::new()).build(connector)))
             }
             Kind::Sealpost => {
                 let trust = ca.map_or_else(TrustBundle::default, |pem| TrustBundle::from_pem(pem).expect("trust"));
@@ -156,9 +160,11 @@ pub(crate) async fn measure(kind: Kind, url: &str, ca: Option<&str>, time: Durat
     for some in many.chunks(CONCURRENCY) {
         join_all(some.iter().map(|client| client.send(&event))).await;
     }
+    // Without certificates, all that is ours is one client.
     let each = resident_kib().saturating_sub(before) as f64 / CLIENTS as f64;
+    let each = if ca.is_some() { format!("{each:.1}") } else { "-".to_owned() };
     let per = cpu.as_secs_f64() * 1e6 / sent as f64;
-    println!("{per:>16.1} {:>12.0} {each:>20.1}", sent as f64 / elapsed.as_secs_f64());
+    println!("{per:>16.1} {:>12.0} {each:>20}", sent as f64 / elapsed.as_secs_f64());
 }
 
 async fn closed_loop(client: &AnyClient, event: &Request<Bytes>, time: Duration) -> (Duration, usize, Duration) {

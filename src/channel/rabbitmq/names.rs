@@ -48,6 +48,11 @@ pub(super) fn is_parked(queue: &str) -> bool {
     queue.ends_with(PARKED)
 }
 
+/// The queue whose events are parked in a parking queue; of another queue itself.
+pub(super) fn of_parked(parked: &str) -> &str {
+    parked.strip_suffix(PARKED).unwrap_or(parked)
+}
+
 /// The queue that holds events back for so many seconds.
 pub(super) fn wait(seconds: u64) -> String {
     format!("{WAIT}{seconds}s")

@@ -154,24 +154,40 @@ pub(super) async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> 
 /// What RabbitMQ gave up: for its deliveries, it goes back to its queue; otherwise it is parked. It is counted and told
 /// when it is there, which may take several tries.
 async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, reason: &str) -> bool {
-    let (done, is_done) = if names::is_parked(queue) {
+    let is_done = if names::is_parked(queue) {
         // A policy that limits what may be parked would do so at once again, without an end.
         tokio::time::sleep(PARKED_PAUSE).await;
-        ("RabbitMQ gave up a parked message: it was parked again", shared.park(queue, &returned.message).await)
+        let is_done = shared.park(queue, &returned.message).await;
+        if is_done && is_told(shared, queue) {
+            tell(queue, reason, "RabbitMQ gave up a parked message: it was parked again");
+        }
+        is_done
     } else if reason == "delivery_limit" && returned.given_up < MOST_GIVEN_UP {
         let again = returned.clone().given_up_again();
-        ("RabbitMQ gave up a message: it was put back into its queue", forward(shared, queue, &again).await)
+        let is_done = forward(shared, queue, &again).await;
+        if is_done && is_told(shared, queue) {
+            tell(queue, reason, "RabbitMQ gave up a message: it was put back into its queue");
+        }
+        is_done
     } else {
         let told = format!("RabbitMQ gave it up: {}", WireText::of(reason));
-        let is_parked = park(shared, &names::parked(queue), &told, &returned.message).await;
-        ("RabbitMQ gave up a message: it was parked", is_parked)
+        park(shared, &names::parked(queue), &told, &returned.message).await
     };
     if is_done {
         shared.counters.rabbitmq_given_up.increment();
-        let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
-        tracing::warn!(queue = %WireText::of(queue), reason = %WireText::of(reason), remedy, "{done}");
     }
     is_done
+}
+
+/// Whether what happened to a message of a queue is told at WARN: of those of a subscription that is served here the first
+/// of a minute, the others as a sum.
+fn is_told(shared: &Shared, queue: &str) -> bool {
+    shared.opened_here(names::of_parked(queue)).is_none_or(|queue| queue.series.is_first_parked())
+}
+
+fn tell(queue: &str, reason: &str, done: &str) {
+    let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
+    tracing::warn!(queue = %WireText::of(queue), reason = %WireText::of(reason), remedy, "{done}");
 }
 
 /// Keeps a message that belongs nowhere. One that is kept already is not told of again.
@@ -188,7 +204,12 @@ async fn park(shared: &Shared, parked: &str, reason: &str, message: &Encoded) ->
     let stored = shared.park(parked, &Encoded { properties: message::parked(properties, reason, None), body }).await;
     if stored {
         shared.counters.parked_messages.increment();
-        tracing::warn!(queue = parked, reason, "Message parked");
+        if is_told(shared, parked) {
+            let remedy = reason.ends_with(MAX_LENGTH).then_some(NO_DROP_HEAD);
+            tracing::warn!(queue = parked, reason, remedy, "Message parked");
+        } else {
+            tracing::debug!(queue = parked, reason, "Another message parked");
+        }
     }
     stored
 }

@@ -68,6 +68,11 @@ impl Shared {
         }
     }
 
+    /// A queue that is consumed here.
+    pub(super) fn opened_here(&self, queue: &str) -> Option<Arc<Queue>> {
+        self.open().get(queue).cloned()
+    }
+
     /// Whether a queue is consumed here, which sees to it that it is there.
     pub(super) fn is_open_here(&self, queue: &str) -> bool {
         self.open().contains_key(queue)
