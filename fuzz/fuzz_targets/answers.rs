@@ -1,7 +1,9 @@
 //! What holds for every answer that a peer may give to the client of deliveries, over real sockets on loopback.
 
 use std::cell::OnceCell;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +49,7 @@ fn clients(roots: &SystemRoots) -> ClientCache {
 /// A peer that says these bytes to the requests on a connection, in turn, and then closes it. Of connections, the last
 /// one is like all that follow.
 async fn peer(scripts: Vec<Vec<Vec<u8>>>) -> (Addressable, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = TcpListener::bind((next_address(), 0)).await.expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address")).parse().expect("a URL");
     let mut server = JoinSet::new();
     server.spawn(async move {
@@ -58,6 +60,13 @@ async fn peer(scripts: Vec<Vec<Vec<u8>>>) -> (Addressable, JoinSet<()>) {
         }
     });
     (Addressable { url, target: Target::Remote { connect: None }, trust: Arc::default(), audience: None }, server)
+}
+
+/// Another address of loopback each time: ports that were used rest for a minute, and one address has too few of them.
+fn next_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let [_, a, b, c] = (NEXT.fetch_add(1, Ordering::Relaxed) % 0x00ff_fff0 + 1).to_be_bytes();
+    Ipv4Addr::new(127, a, b, c)
 }
 
 async fn serve(mut stream: TcpStream, answers: Vec<Vec<u8>>) {
