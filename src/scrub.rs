@@ -61,7 +61,7 @@ pub fn url(written: &str) -> Cow<'_, str> {
         }
         None => {
             let is_path = written.starts_with('/') && !written.starts_with("//") && !written.starts_with("/\\");
-            if written.contains('@') && !is_path {
+            if (written.contains('@') || written.contains("%40")) && !is_path {
                 return Cow::Borrowed(HIDDEN);
             }
             text(written.split(['?', '#']).next().unwrap_or_default())
@@ -98,7 +98,10 @@ fn is_bare(url: &Url) -> bool {
 /// A port is a number: where something else stands in its place, it may be a password that has a `/` in it, and ends at the
 /// last `@`.
 fn user(url: &str) -> usize {
-    let behind = |text: &str| text.rfind('@').map_or(0, |at| at + 1);
+    let behind = |text: &str| {
+        let encoded = text.rfind("%40").map_or(0, |at| at + 3);
+        text.rfind('@').map_or(0, |at| at + 1).max(encoded)
+    };
     let authority = url.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let host = authority.get(behind(authority)..).unwrap_or_default();
     let port = host.rsplit_once(']').map_or(host, |(_literal, port)| port).split_once(':').map_or("", |(_, port)| port);
@@ -139,6 +142,7 @@ mod tests {
             ("https://h?code=a`b'c", "https://h"),
             ("https://u'v:p@h/", "https://h/"),
             ("http://user:se/cret@sink", "http://sink"),
+            ("http://u%3Asecret%40127.0.0.1:1/", "http://127.0.0.1:1/"),
             ("http://us@er:se/cret@sink", "http://sink"),
             ("http://user:se?cret@sink", "http://sink"),
             ("a://b://c@d?e", "a://b://d"),
@@ -161,6 +165,7 @@ mod tests {
             ("http:\\\\user:se@cret@sink\\x", "http://sink/x"),
             ("http:/\n/user:secret@sink", "http://sink/"),
             ("http://user:se/cret@sink", HIDDEN),
+            ("http://u%3Asecret%40127.0.0.1:1/", HIDDEN),
             ("//user:secret@sink/x", HIDDEN),
             ("user:secret@sink", HIDDEN),
             ("mailto:a@b?c", HIDDEN),

@@ -3,7 +3,7 @@
 //! Binary mode moves headers and body as they are. Which mode a message is in: data-plane.md CR-13 to CR-16.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::attribute::{Attribute, PREFIX};
@@ -56,7 +56,8 @@ pub fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
 ///
 /// # Errors
 /// If the message is not a valid event or batch, or the attributes of an event are too long.
-pub fn decode(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
+pub fn decode(mut headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
+    drop_nominated(&mut headers);
     let trace = TraceContext::of(&headers);
     let events = decode_any(headers, body, limit)?;
     Ok(if trace.is_some() { events.into_iter().map(|event| event.with_trace(trace.clone())).collect() } else { events })
@@ -91,7 +92,8 @@ fn decode_any(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<
 ///
 /// # Errors
 /// If the response announces an event and holds none, or holds a batch, or the attributes are too long.
-pub fn decode_reply(headers: HeaderMap, body: &Bytes, limit: AttributeLimit) -> Result<Option<Event>, DecodeError> {
+pub fn decode_reply(mut headers: HeaderMap, body: &Bytes, limit: AttributeLimit) -> Result<Option<Event>, DecodeError> {
+    drop_nominated(&mut headers);
     match mode(&headers) {
         Ok(Mode::Binary) => binary(headers, body.clone(), limit).map(Some),
         Ok(Mode::Structured) => {
@@ -204,6 +206,16 @@ fn take_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Resul
         event.forwarded.push((name, value));
     }
     Ok(())
+}
+
+/// Takes out the fields that `Connection` names: they are about the connection that they came by (RFC 9110, 7.6.1).
+fn drop_nominated(headers: &mut HeaderMap) {
+    let lists = headers.get_all(CONNECTION).into_iter().filter_map(|list| list.to_str().ok());
+    let names: Vec<HeaderName> =
+        lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 fn forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {

@@ -140,6 +140,9 @@ fn only_knatives_headers_are_forwarded() {
         ("prefer", "reply"),
         ("kn-namespace", "spoofed"),
         ("cookie", "c"),
+        // What is about the connection that it came by is named by it (RFC 9110, 7.6.1).
+        ("connection", "close, Knative-Hop"),
+        ("knative-hop", "h"),
     ])
     .expect("an event");
     let mut names: Vec<&str> = event.forwarded().iter().map(|(name, _)| name.as_str()).collect();

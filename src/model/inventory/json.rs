@@ -125,7 +125,7 @@ impl Entrance {
             insert(&mut address, "CACerts", ca_certs.into());
         }
         if let Some(audience) = &self.audience {
-            insert(&mut address, "audience", audience.as_str().into());
+            insert(&mut address, "audience", scrub::text(audience).into_owned().into());
         }
         Value::Object(address)
     }
@@ -177,6 +177,6 @@ fn destination(
         insert(status, &format!("{prefix}CACerts"), scrub::certificates(ca_certs).into());
     }
     if let Some(audience) = &destination.audience {
-        insert(status, &format!("{prefix}Audience"), audience.as_str().into());
+        insert(status, &format!("{prefix}Audience"), scrub::text(audience).into_owned().into());
     }
 }

@@ -29,6 +29,10 @@ pub(super) enum Place {
 /// If it cannot be looked at.
 pub(super) fn complaint(path: &Path, place: Place) -> io::Result<Option<String>> {
     let metadata = fs::metadata(path)?;
+    // To open what is no file, such as a pipe, may wait for ever.
+    if place != Place::Directory && !metadata.is_file() {
+        return Ok(Some("it is no file: remove it".to_owned()));
+    }
     let (owner, mode) = (metadata.uid(), metadata.permissions().mode() & 0o7777);
     let user = rustix::process::geteuid().as_raw();
     if owner != user && owner != ROOT {
@@ -76,6 +80,13 @@ mod tests {
             assert!(is_right, "{place:?} {mode:o}: {complaint:?}");
         }
         assert!(complaint(&directory.path().join("none"), Place::Key).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_complained_of() {
+        let directory = TempDir::new().expect("a directory");
+        let told = complaint(directory.path(), Place::Key).expect("it is there").expect("a complaint");
+        assert!(told.starts_with("it is no file"), "{told}");
     }
 
     /// Only root may give files away: elsewhere `/` stands for what is root's, and nothing for what is a stranger's.

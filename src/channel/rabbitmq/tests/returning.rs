@@ -276,6 +276,8 @@ async fn without_neighbour() -> (Bench, String) {
     let names = ["a", &neighbour];
     let bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
     bench.ready(&names).await;
+    // Both connections are open, so that both messages go out on the same one.
+    eventually("it is published on", || bench.counters.rabbitmq.publishing.get() == 2).await;
     bench.server.queue(&queue("a")).confirm_after(Duration::from_millis(400));
     bench.server.delete_queue(&queue(&neighbour));
     (bench, neighbour)
