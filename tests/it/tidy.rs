@@ -38,7 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("control", &["event", "filter", "model", "scrub", "telemetry"]),
+    ("control", &["event", "filter", "model", "scrub", "telemetry", "tls"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
     ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
