@@ -12,7 +12,9 @@ mod parked;
 mod pod;
 mod rabbitmq;
 mod run;
+mod schema;
 mod send;
+mod served;
 mod telemetry;
 mod value;
 mod variables;
@@ -20,17 +22,19 @@ mod variables;
 use clap::{Parser, Subcommand};
 
 pub use admin::AdminOptions;
-pub use check::CheckOptions;
+pub use check::{CheckOptions, CheckOutput};
 pub use cluster::{ChannelKind, ClusterOptions};
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
 pub use get::{GetOptions, Output, Resource};
-pub use manifests::{DeliveryMerge, ManifestOptions};
+pub use manifests::{DeliveryMerge, ManifestOptions, UnknownFields};
 pub use parked::{DropOptions, ParkedCommand, ParkedOptions};
 pub use pod::Addresses;
 pub use rabbitmq::{QueueType, RabbitmqAccess, RabbitmqOptions};
-pub use run::{DefaultChannel, LimitOptions, LogFormat, Role, RunOptions};
+pub use run::{LimitOptions, LogFormat, RunOptions};
+pub use schema::SchemaOptions;
 pub use send::{Mode, SendOptions};
+pub use served::{DefaultChannel, Role, ServedOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};
 
@@ -50,6 +54,8 @@ pub enum Command {
     Run(Box<RunOptions>),
     /// Read manifests as `run` would and print every problem
     Check(CheckOptions),
+    /// Print the JSON Schema of a kind, for editors
+    Schema(SchemaOptions),
     /// Try filters of Triggers
     #[command(subcommand)]
     Filter(FilterCommand),

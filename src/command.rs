@@ -6,6 +6,7 @@ pub mod display;
 pub mod filter;
 pub mod get;
 pub mod parked;
+pub mod schema;
 pub mod send;
 
 use std::error::Error;
@@ -26,6 +27,12 @@ fn print(text: &str) -> anyhow::Result<()> {
         }
         written => written.context("standard output"),
     }
+}
+
+/// Says something to whoever typed the command that is no part of its result.
+#[expect(clippy::print_stderr, reason = "standard output is for the result alone, which programs read")]
+fn remark(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Why there is no answer: the cause at the end of the chain, in words.

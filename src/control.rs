@@ -14,6 +14,7 @@ mod manifest;
 mod problem;
 mod report;
 mod resolve;
+mod schema;
 mod settings;
 mod watch;
 mod yaml;
@@ -27,8 +28,10 @@ pub use manifest::Manifests;
 pub(crate) use manifest::spelling::meant;
 pub use problem::{ObjectName, Problem, Severity};
 pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
+pub use schema::{json_schema, schema_names};
 pub use settings::{
-    ApiServer, CaCerts, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope, Settings, Urls,
+    ApiServer, CaCerts, ClusterNames, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope,
+    Settings, UnknownFields, Urls,
 };
 pub use watch::watch;
 

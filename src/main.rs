@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     };
     let usage = match &cli.command {
         Command::Run(options) => options.validate(),
-        Command::Check(options) => options.manifests.validate(),
+        Command::Check(options) => options.validate(),
         Command::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
         Command::Parked(parked) => parked.options().validate(),
         _ => Ok(()),
@@ -54,6 +54,7 @@ async fn run(command: Command, log: LogLevel) -> ExitCode {
     let ended = match command {
         Command::Run(options) => on_a_worker(app::run(*options, log)).await,
         Command::Check(options) => command::check::run(&options),
+        Command::Schema(options) => command::schema::run(&options),
         Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
         Command::Parked(parked) => command::parked::run(&parked).await,
         Command::Get(options) => command::get::run(&options).await,

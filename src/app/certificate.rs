@@ -50,7 +50,7 @@ impl Certificates {
     /// Loads what the options name.
     pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
         let identity = ServerIdentity::default();
-        let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        let (Some(certificate), Some(key)) = (&options.served.tls_cert, &options.served.tls_key) else {
             if options.kubernetes {
                 return Ok(Self { identity, source: Arc::new(Source::Secret) });
             }
@@ -62,7 +62,7 @@ impl Certificates {
             let source = Source::Development { ca, issued: Mutex::default() };
             return Ok(Self { identity, source: Arc::new(source) });
         };
-        let ca = options.tls_ca.as_deref().map(read).transpose()?;
+        let ca = options.served.tls_ca.as_deref().map(read).transpose()?;
         let pair = (read(certificate)?, read(key)?);
         identity
             .replace(&pair.0, &pair.1, OffsetDateTime::now_utc().unix_timestamp())

@@ -10,7 +10,7 @@ use super::listeners::Listeners;
 use super::senders::ApiClient;
 use super::shutdown::Stage;
 use crate::cli::RunOptions;
-use crate::control::{self, ApiServer, Latest, Manifests, Objects, Rabbitmq, Resolution, Scope, Settings, Stops};
+use crate::control::{self, ApiServer, Latest, Manifests, Objects, Resolution, Scope, Settings, Stops};
 use crate::model::Role;
 
 /// The configuration to begin with, and those after it.
@@ -86,17 +86,16 @@ pub(super) fn settings(
 ) -> anyhow::Result<Settings> {
     let role = options.role();
     let urls = if role == Role::Channel && !options.kubernetes { Some(listeners.urls()?) } else { None };
-    let settings = options.manifests.settings(options.transport_encryption, urls, certificates.ca_certs());
-    let default_storage = options.default_channel.into();
-    let rabbitmq = if options.rabbitmq.access.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
-    let api_server = if options.kubernetes { ApiServer::Given } else { ApiServer::Missing };
-    let settings = Settings { role, default_storage, rabbitmq, api_server, ..settings };
+    let access = &options.rabbitmq.access;
+    let settings = options.served.settings(&options.manifests, access, urls, certificates.ca_certs());
     if !options.kubernetes {
         return Ok(settings);
     }
     let cluster = options.cluster().map_err(anyhow::Error::msg)?;
     let scope = if cluster.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
     Ok(Settings {
+        role,
+        api_server: ApiServer::Given,
         objects: Objects::Reconciled(scope),
         channels: options.cluster.channel_kind.into(),
         config_logging: cluster.config_logging,

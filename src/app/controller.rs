@@ -48,6 +48,6 @@ fn settings(options: &RunOptions) -> anyhow::Result<Settings> {
         objects: Objects::Reconciled(Scope::Cluster),
         channels: Channels::Rabbitmq,
         config_logging: cluster.config_logging,
-        ..options.manifests.settings(options.transport_encryption, None, CaCerts::Unknown)
+        ..options.manifests.settings(options.served.transport_encryption, None, CaCerts::Unknown)
     })
 }

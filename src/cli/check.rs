@@ -1,16 +1,78 @@
 //! The flags of `sealpost check`.
 
-use clap::Args;
+use std::path::PathBuf;
 
-use super::ManifestOptions;
+use clap::{Args, ValueEnum};
+
+use super::{ManifestOptions, RabbitmqAccess, ServedOptions};
+
+const RULES: &str = "Prints a line for each problem, as file:line: kind namespace/name: field: message, and a summary on standard error.
+Exits 1 if there is an error, with --strict also if there is a warning, else 0. Needs no network.
+
+What run says of these manifests with the same flags and variables is the same:
+- error: the object is not served as it is written. A field that its kind does not have is one, at any depth, also in
+  the ConfigMaps of Knative, and so is a value of a wrong type; annotations and labels are free, but for those that begin
+  with sealpost.dev/. --unknown-fields warn makes unknown fields warnings, for manifests of a newer Knative; never in
+  filters and policies, where ignoring one would let more pass.
+- warning: it is served, but probably not what was meant.
+- note: worth knowing.
+
+Examples:
+  sealpost check deploy/standalone/
+  sealpost check --strict -o json manifests/
+  kubectl get triggers -A -o yaml | sealpost check -";
+
+/// How problems are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// A line each.
+    #[value(alias = "table")]
+    Text,
+    /// One JSON object: problems, and how many of each severity.
+    Json,
+}
 
 /// What `sealpost check` is told.
 #[derive(Clone, Debug, Args)]
-#[command(
-    after_help = "Prints a line for each problem, as file:line: kind namespace/name: field: message.\nExits 1 if one of them is an error, else 0. Needs no network.\n\nExample:\n  sealpost check -f deploy/standalone/"
-)]
+#[command(after_help = RULES)]
 pub struct CheckOptions {
+    /// Manifest file or directory, - for standard input, as with -f
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+
     /// What the configuration is.
     #[command(flatten)]
     pub manifests: ManifestOptions,
+
+    /// What of it would be served, and how.
+    #[command(flatten)]
+    pub served: ServedOptions,
+
+    /// The RabbitMQ that it would be served with.
+    #[command(flatten)]
+    pub rabbitmq: RabbitmqAccess,
+
+    /// How problems are printed
+    #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "text")]
+    pub output: CheckOutput,
+
+    /// Exit 1 also if there are warnings
+    #[arg(long, env = "SEALPOST_STRICT")]
+    pub strict: bool,
+}
+
+impl CheckOptions {
+    /// What is read, in this order.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.manifests.filename.iter().chain(&self.paths)
+    }
+
+    /// # Errors
+    /// If no manifest is named, or flags contradict each other.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.paths.is_empty() {
+            self.manifests.validate()?;
+        }
+        self.served.validate(&self.rabbitmq)
+    }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use crate::control::{self, CaCerts, ResolveOverride, Settings, Urls};
+use super::cluster::is_pod;
+use crate::control::{self, CaCerts, ClusterNames, ResolveOverride, Settings, Urls};
 use crate::model::TransportEncryption;
 
 /// Where manifests are, and what they do not say.
@@ -36,6 +37,28 @@ pub struct ManifestOptions {
     /// as in Knative (replace), or every field that it does not set (fields)
     #[arg(long, value_name = "HOW", env = "SEALPOST_DELIVERY_MERGE", default_value = "replace")]
     pub delivery_merge: DeliveryMerge,
+
+    /// What a field is that its kind does not have: an error, or a warning, for manifests of a newer Knative
+    #[arg(long, value_name = "SEVERITY", env = "SEALPOST_UNKNOWN_FIELDS", default_value = "error")]
+    pub unknown_fields: UnknownFields,
+}
+
+/// What becomes of fields that a kind does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownFields {
+    /// The object is not served.
+    Error,
+    /// They are ignored, but not in filters and policies.
+    Warn,
+}
+
+impl From<UnknownFields> for control::UnknownFields {
+    fn from(unknown: UnknownFields) -> Self {
+        match unknown {
+            UnknownFields::Error => Self::Error,
+            UnknownFields::Warn => Self::Warn,
+        }
+    }
 }
 
 /// How delivery specs of child and parent become one.
@@ -86,6 +109,8 @@ impl ManifestOptions {
             resolve: self.resolve.clone(),
             urls,
             ca_certs,
+            unknown_fields: self.unknown_fields.into(),
+            cluster_names: if is_pod() { ClusterNames::Found } else { ClusterNames::Unknown },
             now: OffsetDateTime::now_utc().unix_timestamp(),
             ..Settings::default()
         }

@@ -30,7 +30,7 @@ impl RunOptions {
 
     fn role_by(&self, variable: Variable<'_>) -> Role {
         let container = variable("CONTAINER_NAME").filter(|_| self.kubernetes);
-        match (self.role, container.as_deref()) {
+        match (self.served.role, container.as_deref()) {
             (Some(role), _) => role.into(),
             (None, Some("ingress")) => Role::Ingress,
             (None, Some("filter")) => Role::Filter,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, TelemetryOptions, log, value};
+use super::{
+    ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, Role, ServedOptions, TelemetryOptions, log, value,
+};
 use crate::event::AttributeLimit;
-use crate::model::{self, Observability, TransportEncryption};
+use crate::model::{self, Observability};
 use crate::tls::MinVersion;
 
 const EXAMPLES: &str = "Examples:
@@ -29,49 +31,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// What a channel is made of where nothing says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DefaultChannel {
-    /// In memory.
-    Inmemory,
-    /// On RabbitMQ.
-    Rabbitmq,
-}
-
-impl From<DefaultChannel> for model::Storage {
-    fn from(channel: DefaultChannel) -> Self {
-        match channel {
-            DefaultChannel::Inmemory => Self::Memory,
-            DefaultChannel::Rabbitmq => Self::Rabbitmq,
-        }
-    }
-}
-
-/// What a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Role {
-    /// Channels, Brokers and Triggers in one process.
-    Channel,
-    /// Takes events for Brokers and hands them to their channels elsewhere.
-    Ingress,
-    /// Takes events for Triggers and hands to subscribers those that pass.
-    Filter,
-    /// Reconciles RabbitmqChannels of a cluster; takes no events.
-    Controller,
-}
-
-impl From<Role> for model::Role {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Channel => Self::Channel,
-            Role::Ingress => Self::Ingress,
-            Role::Filter => Self::Filter,
-            // It reads what is about channels.
-            Role::Controller => Self::Channel,
-        }
-    }
-}
-
 /// What `sealpost run` is told.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -84,14 +43,13 @@ pub struct RunOptions {
     #[arg(long, env = "SEALPOST_KUBERNETES", conflicts_with = "filename")]
     pub kubernetes: bool,
 
+    /// What of it is served, and how.
+    #[command(flatten)]
+    pub served: ServedOptions,
+
     /// The cluster.
     #[command(flatten)]
     pub cluster: ClusterOptions,
-
-    /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is [default: with
-    /// --kubernetes as CONTAINER_NAME says, else channel]
-    #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE")]
-    pub role: Option<Role>,
 
     /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one [default:
     /// 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else 8080]
@@ -124,10 +82,6 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE", env = "SEALPOST_PORTS_FILE")]
     pub ports_file: Option<PathBuf>,
 
-    /// disabled, permissive or strict; overrides the ConfigMap config-features [default: from there, else disabled]
-    #[arg(long, value_name = "MODE", env = "SEALPOST_TRANSPORT_ENCRYPTION", value_parser = transport_encryption)]
-    pub transport_encryption: Option<TransportEncryption>,
-
     /// Take events over HTTPS also while transport encryption is disabled
     #[arg(long, env = "SEALPOST_HTTPS_WHEN_DISABLED")]
     pub https_when_disabled: bool,
@@ -136,18 +90,6 @@ pub struct RunOptions {
     #[arg(long, env = "SEALPOST_TOKENS_OVER_HTTP")]
     pub tokens_over_http: bool,
 
-    /// Server certificate, PEM, leaf first; re-read when it changes
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CERT", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-
-    /// Its private key, PEM: PKCS#1, PKCS#8 or SEC1
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_KEY", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-
-    /// The CA that senders should trust, PEM: advertised as CACerts
-    #[arg(long, value_name = "FILE", env = "SEALPOST_TLS_CA", requires = "tls_cert")]
-    pub tls_ca: Option<PathBuf>,
-
     /// Lowest TLS version, 1.2 or 1.3, in both directions [default: TLS_MIN_VERSION, else 1.2]
     #[arg(long, value_name = "VERSION", env = "SEALPOST_TLS_MIN_VERSION")]
     pub tls_min_version: Option<MinVersion>,
@@ -155,10 +97,6 @@ pub struct RunOptions {
     /// Where the development CA and its key are kept; with --kubernetes there is none
     #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
     pub state_dir: PathBuf,
-
-    /// What a Channel without template and a Broker's channel are made of
-    #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
-    pub default_channel: DefaultChannel,
 
     /// RabbitMQ and how it is used.
     #[command(flatten)]
@@ -264,7 +202,7 @@ impl RunOptions {
     /// Whether to be a controller of channels instead of a dispatcher.
     #[must_use]
     pub fn is_controller(&self) -> bool {
-        self.role == Some(Role::Controller)
+        self.served.role == Some(Role::Controller)
     }
 
     /// What cannot be done: flags of parts that are not in this version, or nothing to run.
@@ -272,9 +210,7 @@ impl RunOptions {
     /// # Errors
     /// What to change.
     pub fn validate(&self) -> Result<(), String> {
-        if self.default_channel == DefaultChannel::Rabbitmq && self.rabbitmq.access.rabbitmq_uri.is_none() {
-            return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
-        }
+        self.served.validate(&self.rabbitmq.access)?;
         if self.kubernetes {
             self.cluster()?;
             let on_rabbitmq = self.cluster.channel_kind == ChannelKind::RabbitmqChannel;
@@ -296,8 +232,4 @@ impl RunOptions {
         self.broker_max_ttl()?;
         self.min_version().map(drop)
     }
-}
-
-fn transport_encryption(text: &str) -> Result<TransportEncryption, String> {
-    TransportEncryption::parse(text).ok_or_else(|| "use disabled, permissive or strict".to_owned())
 }

@@ -57,7 +57,7 @@ fn defaults_are_those_of_the_interface() {
     assert_eq!(options.addresses(), Ok(Addresses { http, https, admin }));
     assert_eq!(options.state_dir.to_str(), Some(".sealpost"));
     assert_eq!(options.drain_timeout.as_secs(), 20);
-    assert_eq!((options.transport_encryption, options.log_format), (None, None));
+    assert_eq!((options.served.transport_encryption, options.log_format), (None, None));
     assert_eq!(options.limits.max_body_bytes, 10 * 1024 * 1024);
     assert_eq!(options.broker_max_ttl(), Ok(255));
     assert_eq!(options.min_version(), Ok(MinVersion::Tls12));

@@ -1,18 +1,99 @@
-//! `sealpost check`: every problem of the manifests, a line each.
+//! `sealpost check`: every problem of the manifests, as `run` would find them with the same flags.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli::CheckOptions;
-use crate::control::{self, CaCerts, Problem};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::channel::rabbitmq::Address;
+use crate::cli::{CheckOptions, CheckOutput, RabbitmqAccess, ServedOptions};
+use crate::control::{self, CaCerts, Problem, Severity};
+use crate::tls::server::ServerIdentity;
 
 /// Reads manifests as `run` would, prints their problems, and fails if one of them is an error.
 ///
 /// # Errors
 /// If the problems cannot be printed.
 pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
-    let settings = options.manifests.settings(None, None, CaCerts::Unknown);
-    let problems = control::check(&options.manifests.filename, &settings);
-    let text: String = problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect();
-    super::print(&text)?;
-    Ok(if problems.iter().any(Problem::is_error) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let mut problems = Vec::new();
+    let ca_certs = ca_certs(&options.served).unwrap_or_else(|error| {
+        problems.push(Problem::of_flags(error));
+        CaCerts::Unknown
+    });
+    problems.extend(rabbitmq(&options.rabbitmq).err().map(Problem::of_flags));
+    let settings = options.served.settings(&options.manifests, &options.rabbitmq, None, ca_certs);
+    let paths: Vec<PathBuf> = options.paths().cloned().collect();
+    problems.extend(control::check(&paths, &settings));
+    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(count);
+    match options.output {
+        CheckOutput::Text => {
+            super::print(
+                &problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect::<String>(),
+            )?;
+            super::remark(&summary(counts));
+        }
+        CheckOutput::Json => super::print(&format!("{:#}\n", as_json(&problems, counts)))?,
+    }
+    let [errors, warnings, _] = counts;
+    let failed = errors > 0 || (options.strict && warnings > 0);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The certificate that is given by files, as `run` loads it.
+fn ca_certs(options: &ServedOptions) -> Result<CaCerts, String> {
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(CaCerts::Unknown) };
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let ca = options.tls_ca.as_deref().map(read).transpose()?;
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let replaced = ServerIdentity::default().replace(&read(certificate)?, &read(key)?, now);
+    replaced.map_err(|error| format!("--tls-cert and --tls-key: {error}"))?;
+    Ok(CaCerts::Given(ca))
+}
+
+/// Whether the address of RabbitMQ is one; nothing is asked there.
+fn rabbitmq(options: &RabbitmqAccess) -> Result<(), String> {
+    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = options;
+    let Some(uri) = rabbitmq_uri else { return Ok(()) };
+    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
+    Address::new(uri, credentials, rabbitmq_ca.as_deref()).map(drop).map_err(|error| format!("{error:#}"))
+}
+
+fn summary([errors, warnings, notes]: [usize; 3]) -> String {
+    let counted = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let [errors, warnings, notes] =
+        [(errors, "error"), (warnings, "warning"), (notes, "note")].map(|(count, word)| counted(count, word));
+    format!("{errors}, {warnings}, {notes}")
+}
+
+/// One object: `problems`, then how many there are of each severity. What is not known is left out.
+fn as_json(problems: &[Problem], [errors, warnings, notes]: [usize; 3]) -> Value {
+    let problems: Vec<Value> = problems.iter().map(one_as_json).collect();
+    json!({ "problems": problems, "errors": errors, "warnings": warnings, "notes": notes })
+}
+
+fn one_as_json(problem: &Problem) -> Value {
+    let severity = match problem.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Note => "note",
+    };
+    let object = problem.object.as_ref();
+    let text = |text: Option<&String>| text.filter(|text| !text.is_empty()).map(|text| Value::from(text.as_str()));
+    let known = [
+        ("severity", Some(severity.into())),
+        ("file", text(problem.file.as_ref())),
+        ("line", problem.line.map(Value::from)),
+        ("kind", text(object.map(|object| &object.kind))),
+        ("namespace", text(object.map(|object| &object.namespace))),
+        ("name", text(object.map(|object| &object.name))),
+        ("field", text(Some(&problem.field))),
+        ("message", text(Some(&problem.message))),
+    ];
+    known
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

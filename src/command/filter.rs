@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use crate::cli::FilterTestOptions;
-use crate::control::{self, Problem};
+use crate::control::{self, CaCerts, Problem};
 use crate::event::{AttributeLimit, Event, http as binding};
 use crate::filter::explain::explain;
 
@@ -20,7 +20,8 @@ use crate::filter::explain::explain;
 pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
     let event = event(options)?;
     let manifests = control::read(&options.manifests.filename);
-    let (filters, problems) = control::trigger_filters(&manifests, &options.manifests.namespace);
+    let settings = options.manifests.settings(None, None, CaCerts::Unknown);
+    let (filters, problems) = control::trigger_filters(&manifests, &settings);
     let mut text: String = problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect();
     for (trigger, filter) in &filters {
         let verdict = match filter.as_ref().map(|filter| explain(filter, &event)) {

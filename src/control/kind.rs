@@ -1,6 +1,7 @@
 //! The kinds of objects that are read, and how an object's kind is told from its `apiVersion` and `kind`.
 
 use super::manifest::spelling;
+use super::schema;
 
 const EVENTING: &str = "eventing.knative.dev/v1";
 const MESSAGING: &str = "messaging.knative.dev/v1";
@@ -37,7 +38,7 @@ pub(crate) enum Recognized {
 
 impl Kind {
     /// Those that manifests may hold.
-    const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Broker,
         Self::Trigger,
         Self::EventPolicy,
@@ -73,14 +74,19 @@ impl Kind {
 
     /// `apiVersion`.
     pub(crate) fn api_version(self) -> &'static str {
+        self.api_versions().first().copied().unwrap_or_default()
+    }
+
+    /// Every `apiVersion` under which it is read: upstream serves PingSources of an older one, too, with the same fields.
+    pub(crate) fn api_versions(self) -> &'static [&'static str] {
         match self {
-            Self::Broker | Self::Trigger => EVENTING,
-            Self::Channel | Self::InMemoryChannel | Self::Subscription => MESSAGING,
-            Self::EventPolicy => "eventing.knative.dev/v1alpha1",
-            Self::RabbitmqChannel => "messaging.knative.dev/v1alpha1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::PingSource => "sources.knative.dev/v1",
-            Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => "v1",
+            Self::Broker | Self::Trigger => &[EVENTING],
+            Self::Channel | Self::InMemoryChannel | Self::Subscription => &[MESSAGING],
+            Self::EventPolicy => &["eventing.knative.dev/v1alpha1"],
+            Self::RabbitmqChannel => &["messaging.knative.dev/v1alpha1"],
+            Self::EndpointSlice => &["discovery.k8s.io/v1"],
+            Self::PingSource => &["sources.knative.dev/v1", "sources.knative.dev/v1beta2"],
+            Self::ConfigMap | Self::Secret | Self::Service | Self::Pod => &["v1"],
         }
     }
 
@@ -88,12 +94,9 @@ impl Kind {
     pub(crate) fn recognize(api_version: &str, kind: &str) -> Recognized {
         let exact = Self::ALL.into_iter().find(|known| known.as_str() == kind);
         match exact {
-            Some(known) if known.api_version() == api_version => Recognized::Known(known),
+            Some(known) if known.api_versions().contains(&api_version) => Recognized::Known(known),
             Some(known) if known.is_foreign(api_version) => Recognized::Foreign,
-            Some(known) => Recognized::Mistaken {
-                field: "apiVersion",
-                message: format!("{api_version:?} has no {kind} that is served here: write {}", known.api_version()),
-            },
+            Some(known) => Recognized::Mistaken { field: "apiVersion", message: known.rewritten(api_version) },
             None => match spelling::meant(kind, Self::ALL.map(Self::as_str)) {
                 Some(meant)
                     if Self::ALL.iter().any(|known| known.as_str() == meant && !known.is_foreign(api_version)) =>
@@ -106,6 +109,15 @@ impl Kind {
                 _ => Recognized::Foreign,
             },
         }
+    }
+
+    /// What to write instead of this `apiVersion`, and of the fields that only older ones have.
+    fn rewritten(self, api_version: &str) -> String {
+        let (kind, remedy) = (self.as_str(), self.api_version());
+        let group = |text: &str| text.split_once('/').map(|(group, _)| group.to_owned());
+        let older = schema::legacy(self).filter(|_| group(api_version) == group(remedy)).unwrap_or_default();
+        let comma = if older.is_empty() { "" } else { ", " };
+        format!("{api_version:?} has no {kind} that is served here: write {remedy}{comma}{older}")
     }
 
     /// Whether this `apiVersion` is of a group that has nothing to do with ours, so that its kind may have any name.
@@ -125,10 +137,14 @@ mod tests {
     #[test]
     fn recognizes_kinds_and_near_misses() {
         for kind in Kind::ALL {
-            assert_eq!(Kind::recognize(kind.api_version(), kind.as_str()), Recognized::Known(kind));
+            for api_version in kind.api_versions() {
+                assert_eq!(Kind::recognize(api_version, kind.as_str()), Recognized::Known(kind));
+            }
+            assert_eq!(kind.api_versions().first(), Some(&kind.api_version()));
         }
         for (api_version, kind, remedy) in [
-            ("eventing.knative.dev/v1beta1", "Broker", "write eventing.knative.dev/v1"),
+            ("eventing.knative.dev/v1beta1", "Subscription", "write messaging.knative.dev/v1"),
+            ("eventing.knative.dev/v1beta1", "Trigger", "where filter.sourceAndType was"),
             ("messaging.knative.dev/v1", "Trigger", "write eventing.knative.dev/v1"),
             ("eventing.knativ.dev/v1", "Trigger", "write eventing.knative.dev/v1"),
             ("v1", "Subscription", "write messaging.knative.dev/v1"),

@@ -5,19 +5,22 @@ pub(crate) mod config;
 pub(crate) mod defaults;
 pub(crate) mod duck;
 pub(crate) mod eventing;
-mod fields;
 pub(crate) mod messaging;
 pub(crate) mod sources;
 pub(crate) mod spelling;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Problem;
+use super::kind::Kind;
 use super::report::Report;
+use super::schema::{self, Fields, Finding, Step, Strictness, What};
+use super::settings::Objects;
 use super::yaml::Lines;
+use super::{Problem, Settings, UnknownFields};
 
 /// One object as written, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,50 +128,104 @@ impl Manifests {
     }
 }
 
-/// Reads an object as `T`, and reports what has the wrong type and what looks like a typing error. `None` if it has
-/// the wrong type somewhere.
-pub(crate) fn decode<T: DeserializeOwned>(report: &mut Report<'_>) -> Option<T> {
-    let document = report.document();
-    let mut unknown = Vec::new();
-    let mut remember = |path: serde_ignored::Path<'_>| unknown.push(fields::keys(&path));
-    let watched = serde_ignored::Deserializer::new(document.value.as_ref(), &mut remember);
-    let decoded = serde_path_to_error::deserialize(watched);
-    let kind = document.text(&["kind"]).unwrap_or_default();
-    for keys in &unknown {
-        if let Some(meant) = fields::meant(kind, keys) {
-            report.warning(&fields::path(keys), format!("is not a field that is known here; did you mean {meant}?"));
+/// What becomes of fields that are in no schema, of objects from somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// As their author decides.
+    Written(UnknownFields),
+    /// They are of a newer release, and ignored: an API server has let them pass.
+    Admitted,
+}
+
+impl Reading {
+    /// Of objects that are from where these settings say.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        match settings.objects {
+            Objects::Written => Self::Written(settings.unknown_fields),
+            Objects::Reconciled(_) => Self::Admitted,
         }
     }
-    match decoded {
+}
+
+/// Reads an object of this kind as `T`, and reports everything in it that its schema does not have. What has the wrong
+/// type is left out; `None` if nothing of it can be read.
+pub(crate) fn decode<T: DeserializeOwned>(report: &mut Report<'_>, kind: Kind, reading: Reading) -> Option<T> {
+    let written = &report.document().value;
+    let value = understood(report, schema::of(kind), "", reading, written);
+    let field = |error: &serde_path_to_error::Error<serde_json::Error>| error.path().to_string();
+    match serde_path_to_error::deserialize(value.as_ref()) {
         Ok(object) => Some(object),
         Err(error) => {
-            let message = if kind == "Secret" {
-                "has the wrong type: write text, as base64 in data or as it is in stringData".to_owned()
-            } else {
-                wrong_type(&error.inner().to_string())
-            };
-            report.error(&error.path().to_string(), message);
+            // What is written may be a secret, so that it is not repeated.
+            report.error(&field(&error), "cannot be read: see the reference of the Knative API for its type");
             None
         }
     }
 }
 
-/// What serde says, with a remedy. A text that stands in the wrong place may be a secret, and is not repeated.
-fn wrong_type(reason: &str) -> String {
-    let shown = ["invalid type: ", "invalid value: "].into_iter().find_map(|what| {
-        let text = reason.strip_prefix(what)?.strip_prefix("string \"")?;
-        Some(format!("{what}string{}", text.get(text.rfind("\", expected ")? + 1..)?))
-    });
-    let reason = shown.as_deref().unwrap_or(reason);
-    let scalar = ["boolean", "integer", "floating point", "number"]
-        .iter()
-        .any(|found| reason.strip_prefix("invalid type: ").is_some_and(|rest| rest.starts_with(found)));
-    let remedy = match reason {
-        _ if scalar && reason.ends_with("expected a string") => "; write it in quotes",
-        _ if reason.starts_with("invalid type: string") && reason.ends_with("expected i64") => {
-            "; write a whole number without quotes"
-        }
-        _ => "; see the reference of the Knative API for its type",
+/// Reports everything in a value that stands at `prefix` and that these fields do not have. Gives the value without what
+/// has the wrong type.
+pub(crate) fn understood<'v>(
+    report: &mut Report<'_>,
+    fields: &'static Fields,
+    prefix: &str,
+    reading: Reading,
+    value: &'v Value,
+) -> Cow<'v, Value> {
+    let found = schema::examine(value, fields);
+    let at = |steps: &[Step]| match (prefix, schema::path(steps)) {
+        ("", path) => path,
+        (prefix, path) if path.is_empty() || path.starts_with('[') => format!("{prefix}{path}"),
+        (prefix, path) => format!("{prefix}.{path}"),
     };
-    format!("{reason}{remedy}")
+    for finding in &found {
+        let field = at(&finding.at);
+        match &finding.what {
+            What::Misread { message } => report.misread(&field, message.as_str()),
+            What::Unknown { message, meant, strictness } => {
+                if unknown(report, &field, message, *strictness, reading) {
+                    let inside = finding.at.split_last().map_or(&[][..], |(_, inside)| inside);
+                    let meant = meant.filter(|meant| !has(value, inside, meant));
+                    let other = meant.map(|meant| at(&[inside, &[Step::Key(meant.to_owned())]].concat()));
+                    other.iter().for_each(|other| report.said_enough(other));
+                }
+            }
+        }
+    }
+    let misread = |finding: &&Finding| matches!(finding.what, What::Misread { .. });
+    let mut misread = found.iter().filter(misread).map(|finding| finding.at.as_slice()).peekable();
+    if misread.peek().is_none() { Cow::Borrowed(value) } else { Cow::Owned(schema::without(value, misread)) }
+}
+
+/// Reports a field that is not known; gives whether it is an error.
+pub(crate) fn unknown(
+    report: &mut Report<'_>,
+    field: &str,
+    message: &str,
+    strictness: Strictness,
+    reading: Reading,
+) -> bool {
+    match reading {
+        Reading::Written(UnknownFields::Warn) if strictness == Strictness::Usual => {
+            report.warning(field, format!("{message} (ignored)"));
+            false
+        }
+        Reading::Written(UnknownFields::Error | UnknownFields::Warn) => {
+            report.misread(field, message);
+            true
+        }
+        Reading::Admitted => {
+            report.ignored(field);
+            false
+        }
+    }
+}
+
+/// Whether the object at these steps has a field of this name.
+fn has(value: &Value, steps: &[Step], name: &str) -> bool {
+    let inner = steps.iter().try_fold(value, |value, step| match step {
+        Step::Key(key) => value.get(key),
+        Step::Index(index) => value.get(index),
+    });
+    inner.is_some_and(|inner| inner.get(name).is_some())
 }

@@ -64,6 +64,18 @@ impl Problem {
         }
     }
 
+    /// A problem of what a command was told besides manifests.
+    #[must_use]
+    pub fn of_flags(message: impl Into<String>) -> Self {
+        Self::of_all(Severity::Error, message)
+    }
+
+    /// A problem of more objects than one.
+    pub(super) fn of_all(severity: Severity, message: impl Into<String>) -> Self {
+        let message = scrub::owned(message.into());
+        Self { severity, file: None, line: None, object: None, field: String::new(), message }
+    }
+
     /// Whether it is an [`Severity::Error`].
     #[must_use]
     pub fn is_error(&self) -> bool {

@@ -19,6 +19,8 @@ pub(crate) struct Report<'d> {
     /// The places of errors with which the object is applied all the same, and the reason of the first one.
     excused: Vec<usize>,
     excuse: Option<&'static str>,
+    /// Fields about which enough is said: their values could not be read.
+    misread: Vec<String>,
 }
 
 /// What was found out about an object, without the object.
@@ -26,11 +28,20 @@ pub(crate) struct Report<'d> {
 pub(crate) struct Findings {
     problems: Vec<Problem>,
     reason: Option<&'static str>,
+    misread: Vec<String>,
 }
 
 impl<'d> Report<'d> {
     pub(crate) fn new(document: &'d Document, object: ObjectName) -> Self {
-        Self { document, object, problems: Vec::new(), reason: None, excused: Vec::new(), excuse: None }
+        Self {
+            document,
+            object,
+            problems: Vec::new(),
+            reason: None,
+            excused: Vec::new(),
+            excuse: None,
+            misread: Vec::new(),
+        }
     }
 
     /// The object as written.
@@ -43,8 +54,32 @@ impl<'d> Report<'d> {
         &self.object
     }
 
+    /// The object cannot be applied: `field` has a value that cannot be read. Whatever follows from that is not reported.
+    pub(crate) fn misread(&mut self, field: &str, message: impl Into<String>) {
+        self.error(field, message);
+        self.said_enough(field);
+    }
+
+    /// No further errors of this field, nor of the object that misses it, are reported.
+    pub(crate) fn said_enough(&mut self, field: &str) {
+        self.misread.push(field.to_owned());
+    }
+
+    /// Whether a field, or something that it is in, could not be read.
+    pub(crate) fn is_misread(&self, field: &str) -> bool {
+        self.misread.iter().any(|misread| is_inside(misread, field))
+    }
+
+    /// Whether something in a field could not be read.
+    pub(crate) fn is_misread_inside(&self, field: &str) -> bool {
+        self.misread.iter().any(|misread| is_inside(field, misread))
+    }
+
     /// The object cannot be applied: `field` has a wrong value.
     pub(crate) fn error(&mut self, field: &str, message: impl Into<String>) {
+        if self.misread.iter().any(|misread| follows(field, misread)) {
+            return;
+        }
         self.reason.get_or_insert(INVALID);
         self.add(Severity::Error, field, message.into());
     }
@@ -63,6 +98,14 @@ impl<'d> Report<'d> {
     /// Worth knowing about `field`.
     pub(crate) fn note(&mut self, field: &str, message: impl Into<String>) {
         self.add(Severity::Note, field, message.into());
+    }
+
+    /// A field that is not known, and that an API server has let pass: it is said once for all objects of its kind.
+    pub(crate) fn ignored(&mut self, field: &str) {
+        let kind = &self.object.kind;
+        let field: String = field.split('[').enumerate().map(|(at, part)| element(at, part)).collect();
+        let message = format!("is a field of {kind} that is not known here, and ignored: it is of a newer Knative");
+        self.problems.push(Problem { field, ..Problem::of_all(Severity::Note, message) });
     }
 
     /// Whether there is an error.
@@ -109,13 +152,14 @@ impl<'d> Report<'d> {
 
     /// What was found out so far.
     pub(crate) fn findings(&self) -> Findings {
-        Findings { problems: self.problems.clone(), reason: self.reason }
+        Findings { problems: self.problems.clone(), reason: self.reason, misread: self.misread.clone() }
     }
 
     /// The same as was found out about this object before.
     pub(crate) fn repeat(&mut self, known: &Findings) {
         self.problems.extend(known.problems.iter().cloned());
         self.reason = self.reason.or(known.reason);
+        self.misread.extend(known.misread.iter().cloned());
     }
 
     /// The problems found.
@@ -132,5 +176,25 @@ impl<'d> Report<'d> {
             field: field.to_owned(),
             message: scrub::owned(message),
         });
+    }
+}
+
+/// Whether an error of `field` may follow from that of `misread`: it is of the same field, of something in it, or of the
+/// object that it is in.
+fn follows(field: &str, misread: &str) -> bool {
+    let parent = misread.rfind(['.', '[']).and_then(|end| misread.get(..end));
+    is_inside(misread, field) || parent.is_some_and(|parent| parent == field)
+}
+
+/// Whether a field is another one, or something in it.
+fn is_inside(outer: &str, inner: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// A part of a path that was cut at each `[`, without the place of an element in its list.
+fn element(at: usize, part: &str) -> String {
+    match part.split_once(']') {
+        Some((_index, rest)) if at > 0 => format!("[]{rest}"),
+        _ => part.to_owned(),
     }
 }

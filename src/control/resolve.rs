@@ -29,7 +29,7 @@ mod subscription;
 mod trust;
 mod uri;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::manifest::Manifests;
@@ -209,6 +209,9 @@ impl Resolution {
 fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| (&a.file, a.line, &a.object).cmp(&(&b.file, b.line, &b.object)));
     problems.dedup();
+    // What is said of all objects of a kind is said by each of them.
+    let mut said = HashSet::new();
+    problems.retain(|problem| problem.object.is_some() || problem.file.is_some() || said.insert(problem.clone()));
     problems
 }
 

@@ -44,6 +44,10 @@ pub struct Settings {
     pub config_logging: String,
     /// The name of the ConfigMap with how metrics and traces leave; by default `config-observability`.
     pub config_observability: String,
+    /// What becomes of fields that no schema has.
+    pub unknown_fields: UnknownFields,
+    /// Whether names of a cluster's Services can be found from here.
+    pub cluster_names: ClusterNames,
     /// Seconds since the epoch, against which validity of certificates is checked.
     pub now: i64,
 }
@@ -67,6 +71,8 @@ impl Default for Settings {
             channels: Channels::default(),
             config_logging: "config-logging".to_owned(),
             config_observability: "config-observability".to_owned(),
+            unknown_fields: UnknownFields::default(),
+            cluster_names: ClusterNames::default(),
             now: 0,
         }
     }
@@ -92,6 +98,26 @@ pub enum Scope {
     Cluster,
     /// Only those, of one namespace.
     Namespace,
+}
+
+/// What becomes of a field that is in no schema (interface.md §6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// It is an error of its object.
+    #[default]
+    Error,
+    /// It is a warning, and ignored; an error nevertheless where ignoring it would let more pass.
+    Warn,
+}
+
+/// Whether names of a cluster's Services can be found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClusterNames {
+    /// They can: the process is in a cluster.
+    #[default]
+    Found,
+    /// They cannot.
+    Unknown,
 }
 
 /// Whether there is a RabbitMQ.

@@ -133,11 +133,14 @@ fn says_something(line: &str) -> bool {
 }
 
 fn document(lines_before: usize, chunk: &str) -> Result<Parsed, Broken> {
-    let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_depth: MAX_DEPTH } };
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+        strict_booleans: true,
+    };
     match serde_saphyr::from_str_with_options::<Spanned<Node>>(chunk, options) {
         Ok(node) => {
             let (at, mut lines) = (line_of(&node), Vec::new());
-            let value = split(node, at, &mut lines);
+            let value = split(node, at, &mut lines, chunk);
             Ok(Parsed { value, lines: within(lines_before, &lines) })
         }
         Err(error) => Err(broken(&error, lines_before, chunk)),
@@ -147,9 +150,49 @@ fn document(lines_before: usize, chunk: &str) -> Result<Parsed, Broken> {
 fn broken(error: &serde_saphyr::Error, lines_before: usize, chunk: &str) -> Broken {
     let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
     let reason = UserMessageFormatter.format_message(error.without_snippet()).replace(char::is_control, " ");
-    let near_pem = chunk.lines().skip(line.saturating_sub(2)).take(3).any(|line| line.contains("-----"));
-    let hint = if near_pem { "; indent every line of a certificate below its key, by the same blanks" } else { "" };
-    Broken { line: lines_before + line, message: format!("is not valid YAML: {reason}{hint}") }
+    Broken { line: lines_before + line, message: format!("is not valid YAML: {reason}{}", hint(chunk, line)) }
+}
+
+/// What people most often have done where a text is no YAML; `line` is where reading it ended, which may be one further.
+fn hint(chunk: &str, line: usize) -> &'static str {
+    let near = || chunk.lines().skip(line.saturating_sub(2)).take(3);
+    let at = || chunk.lines().skip(line.saturating_sub(2)).take(2);
+    if near().any(|line| line.contains("-----")) {
+        "; indent every line of a certificate below its key, by the same blanks"
+    } else if near().any(|line| line.contains("{{")) {
+        "; this is a template that was not rendered: render it first, as helm template does"
+    } else if at().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
+        "; indent with blanks instead of tabs"
+    } else if near().any(|line| line.trim_end() == "EOF") {
+        "; EOF is left over from the shell script that this was taken from: remove it"
+    } else if at().any(|line| line.contains(": *") || line.contains("- *")) {
+        "; a value that begins with * must stand in quotes"
+    } else {
+        ""
+    }
+}
+
+/// The words that YAML 1.1 has for booleans besides `true` and `false`, as Kubernetes reads them: in these three cases
+/// only, unlike `yEs`, which is text.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a scalar stands there without quotes.
+fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &str) -> bool {
+    let number = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
+    let (Some(line), Some(column)) = (number(at.line()), number(at.column())) else { return false };
+    let written = chunk.lines().nth(line).unwrap_or_default();
+    let before: String = written.chars().take(column).collect();
+    let above = chunk.lines().take(line).filter(|line| !line.trim().is_empty()).last().unwrap_or_default();
+    // The lines of a block scalar are below its head; a tag says what a scalar is.
+    let is_block = before.trim().is_empty() && above.trim_end().ends_with(['|', '>', '|', '-', '+']);
+    let is_marked = before.ends_with(['\'', '"']) || before.contains("!!str");
+    written.chars().skip(column).take(text.len()).eq(text.chars()) && !is_marked && !is_block
 }
 
 fn line_of<T>(spanned: &Spanned<T>) -> u64 {
@@ -157,14 +200,18 @@ fn line_of<T>(spanned: &Spanned<T>) -> u64 {
 }
 
 /// Takes a value out, and adds the lines in it to `lines`, as if those of one document began at 1.
-fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>) -> Value {
+fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>, chunk: &str) -> Value {
     lines.push(at);
     match node.value {
+        Node::Scalar(Value::String(text)) => match boolean(&text) {
+            Some(truth) if is_plain(&node.defined, &text, chunk) => truth.into(),
+            _ => text.into(),
+        },
         Node::Scalar(value) => value,
         Node::Sequence(nodes) => {
             let element = |node| {
                 let at = line_of(&node);
-                split(node, at, lines)
+                split(node, at, lines, chunk)
             };
             nodes.into_iter().map(element).collect()
         }
@@ -176,7 +223,7 @@ fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>) -> Value {
                     0 => line_of(&node),
                     line => line,
                 };
-                map.insert(key.value, split(node, at, lines));
+                map.insert(key.value, split(node, at, lines, chunk));
             }
             Value::Object(map)
         }

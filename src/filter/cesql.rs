@@ -4,6 +4,7 @@
 //! It knows attributes by a trait, not events, and imports nothing but the standard library.
 
 mod ast;
+mod check;
 mod eval;
 mod function;
 mod lexer;
@@ -13,6 +14,7 @@ mod parser;
 mod value;
 
 pub use ast::Expr;
+pub use check::{Doubt, Finding};
 pub use eval::{Attributes, Error, Evaluated};
 pub use meter::{Exceeded, MAX_BYTES, MAX_STEPS, Meter};
 pub use parser::ParseError;
@@ -36,6 +38,19 @@ impl Expression {
     /// Line, column and what is wrong there, if the text is not an expression, or too long, or nested too deeply.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         parser::parse(text).map(|root| Self { root })
+    }
+
+    /// What can be shown to be wrong with it, though it was understood, before any event comes; `text` is what it was
+    /// parsed from. Without a finding of [`Doubt::Never`] there may be events that pass.
+    #[must_use]
+    pub fn check(&self, text: &str) -> Vec<Finding> {
+        check::check(text, &self.root)
+    }
+
+    /// An error of [`Self::parse`], in the words of people who come from other languages.
+    #[must_use]
+    pub fn explained(text: &str, error: ParseError) -> ParseError {
+        check::explained(text, error)
     }
 
     /// Evaluates the expression on these attributes (cesql §3), with what the meter has left: [`Error::Limit`] if that is

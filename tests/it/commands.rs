@@ -75,14 +75,15 @@ async fn check_reports_everything() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stdout);
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 4, "{said}");
+    assert_eq!(lines.len(), 5, "{said}");
     assert!(lines[0].starts_with("/nowhere: cannot be read: No such file"), "{said}");
     assert!(
-        lines[1].contains("a.yaml:11: Subscription default/s: spec.delivery.timeout: invalid type: integer `5`"),
+        lines[1].contains("a.yaml:11: Subscription default/s: spec.delivery.timeout: is a number, but must be text"),
         "{said}"
     );
-    assert!(lines[2].contains("b.yaml:1: is not UTF-8"), "{said}");
-    assert!(lines[3].contains("c.yml:1: is not valid YAML"), "{said}");
+    assert!(lines[2].contains("a.yaml:11: Subscription default/s: spec.delivery.retry: -1 is negative"), "{said}");
+    assert!(lines[3].contains("b.yaml:1: is not UTF-8"), "{said}");
+    assert!(lines[4].contains("c.yml:1: is not valid YAML"), "{said}");
     let mut child = Command::new(binary())
         .args(["check", "-f", "-"])
         .stdin(Stdio::piped())

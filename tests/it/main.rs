@@ -14,6 +14,7 @@ mod broker;
 mod cesql;
 mod cluster;
 mod commands;
+mod corpus;
 mod delivery;
 mod deploy;
 mod destinations;

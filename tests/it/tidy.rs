@@ -40,7 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire_text",
         ],
     ),
-    ("control", &["event", "filter", "model", "scrub", "telemetry", "wire_text"]),
+    ("control", &["event", "filter", "model", "scrub", "telemetry", "tls", "wire_text"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
     ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),

@@ -41,8 +41,12 @@ pub(crate) struct Service {
 
 /// `spec` of a `Service`.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ServiceSpec {
     pub(crate) selector: Texts,
+    #[serde(rename = "type")]
+    pub(crate) of_type: Option<String>,
+    pub(crate) external_name: Option<String>,
 }
 
 /// `Pod`.

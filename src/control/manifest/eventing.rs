@@ -80,5 +80,7 @@ pub(crate) struct PolicySelector {
 /// One of `spec.from`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct PolicyFrom {
+    #[serde(rename = "ref")]
+    pub(crate) reference: Option<KReference>,
     pub(crate) sub: Option<String>,
 }

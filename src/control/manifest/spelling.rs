@@ -19,7 +19,8 @@ pub(crate) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
     best.map(|(_, candidate)| candidate)
 }
 
-fn simplified(word: &str) -> Vec<char> {
+/// A word without what people get wrong in it: case, `-` and `_`.
+pub(crate) fn simplified(word: &str) -> Vec<char> {
     word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::account::is_made_to_send;
 use super::collect::{Collected, Item, Name, is_dns_name};
 use super::flags::{Flags, Switch};
-use super::policy::{self, Known};
+use super::policy::{self, Known, Target as PolicyTarget};
 use super::trust::Trust;
 use super::uri;
 use crate::control::kind::Kind;
@@ -41,6 +41,15 @@ pub(super) struct Rules {
     asked: HashMap<ChannelKey, Asked>,
     event_types: Switch,
     cross_namespace: Switch,
+    /// Where an object that is not understood may be an EventPolicy.
+    doubtful: Vec<Doubtful>,
+}
+
+/// Whose policies are not all known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Doubtful {
+    Namespace(String),
+    All,
 }
 
 /// What is known of one channel or Broker.
@@ -64,7 +73,8 @@ impl Rules {
             let oidc = Oidc { discovery: discovery(flags, settings, trust) };
             last.filter(|last| ***last == oidc).cloned().unwrap_or_else(|| Arc::new(oidc))
         });
-        let policies = policy::resolve(&mut collected.event_policies, settings.api_server);
+        let targets = PolicyTarget::all(collected);
+        let policies = policy::resolve(&mut collected.event_policies, &targets, settings.api_server);
         let name = INGRESS.to_owned();
         let ingress = Arc::new(ServiceAccount { namespace: settings.system_namespace.clone(), name });
         let mut rules = Self {
@@ -77,6 +87,7 @@ impl Rules {
             asked: HashMap::new(),
             event_types: flags.event_types,
             cross_namespace: flags.cross_namespace,
+            doubtful: collected.suspects(Kind::EventPolicy.as_str()).into_iter().map(doubtful).collect(),
         };
         if rules.are_wanted() {
             rules.read(collected);
@@ -139,6 +150,15 @@ impl Rules {
             let rule = Rule::Unknown(format!("{key} is not known well enough: nothing is taken"));
             return Some(Access { oidc, audience: String::new(), rule });
         };
+        let is_doubtful = |place: &Doubtful| match place {
+            Doubtful::Namespace(namespace) => *namespace == key.namespace,
+            Doubtful::All => true,
+        };
+        if self.doubtful.iter().any(is_doubtful) {
+            let rule =
+                Rule::Unknown(format!("an EventPolicy that may be for {key} is not understood: nothing is taken"));
+            return Some(Access { oidc, audience: asked.audience.clone(), rule });
+        }
         let rule = match &asked.policies {
             None => Rule::Unknown(format!("status.policies of {key} cannot be read: nothing is taken")),
             Some(names) if names.is_empty() => Rule::Default(self.mode, key.namespace.clone()),
@@ -264,6 +284,12 @@ impl Subscribers {
         }
         Self(subscribers)
     }
+}
+
+/// Where a policy would count that is not understood.
+fn doubtful(document: &Document) -> Doubtful {
+    let namespace = document.text(&["metadata", "namespace"]);
+    namespace.map_or(Doubtful::All, |namespace| Doubtful::Namespace(namespace.to_owned()))
 }
 
 /// Where the issuer tells its keys.

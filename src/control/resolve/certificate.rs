@@ -10,6 +10,7 @@ use crate::control::manifest::duck;
 use crate::control::report::Report;
 use crate::control::{Channels, Settings};
 use crate::model::{Role, TrustBundle};
+use crate::tls::server::{IdentityError, ServerIdentity};
 
 /// The Secrets that are looked for in the system namespace, the first one first.
 fn names(settings: &Settings) -> &'static [&'static str] {
@@ -70,7 +71,7 @@ fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
     let chain = required(chain, "tls.crt", report);
     let key = required(key, "tls.key", report);
     if let Some((field, chain)) = &chain {
-        check_chain(chain, field, now, report);
+        check_chain(chain, field, report);
     }
     if let Some((field, _)) = key.as_ref().filter(|(_, key)| !key.contains("PRIVATE KEY-----")) {
         report.error(field, "holds no PEM private key: it must contain a -----BEGIN PRIVATE KEY----- line");
@@ -82,6 +83,25 @@ fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
     }
     if report.is_bad() {
         return None;
+    }
+    // As the listener will judge it.
+    if let (Some((chain_field, chain)), Some((key_field, key))) = (&chain, &key)
+        && let Err(error) = ServerIdentity::default().replace(chain, key, now)
+    {
+        let field = if matches!(error, IdentityError::Key(_) | IdentityError::Mismatch { .. }) {
+            key_field
+        } else {
+            chain_field
+        };
+        // The field says already which of the two it is.
+        let message = error.to_string();
+        let message =
+            ["tls.crt: ", "tls.key: "].iter().find_map(|start| message.strip_prefix(start)).unwrap_or(&message);
+        report.error(field, message);
+        return None;
+    }
+    if let Some((field, chain)) = &chain {
+        check_validity(chain, field, now, report);
     }
     let object = report.object();
     let origin = format!("Secret {}/{}", object.namespace, object.name);
@@ -116,15 +136,18 @@ fn required(value: Option<(String, String)>, key: &str, report: &mut Report<'_>)
     value
 }
 
-fn check_chain(chain: &str, field: &str, now: i64, report: &mut Report<'_>) {
-    match TrustBundle::from_pem(chain) {
-        Err(error) => report.error(field, error.to_string()),
-        Ok(bundle) => {
-            for certificate in bundle.invalid_at(now) {
-                let (from, until) = (day(certificate.not_before), day(certificate.not_after));
-                let message = format!("{} is valid from {from} until {until} only: renew it", certificate.subject);
-                report.warning(field, message);
-            }
-        }
+fn check_chain(chain: &str, field: &str, report: &mut Report<'_>) {
+    if let Err(error) = TrustBundle::from_pem(chain) {
+        report.error(field, error.to_string());
+    }
+}
+
+/// Warns of certificates of a chain that can be shown, and that are not valid.
+fn check_validity(chain: &str, field: &str, now: i64, report: &mut Report<'_>) {
+    let bundle = TrustBundle::from_pem(chain).unwrap_or_default();
+    for certificate in bundle.invalid_at(now) {
+        let (from, until) = (day(certificate.not_before), day(certificate.not_after));
+        let message = format!("{} is valid from {from} until {until} only: renew it", certificate.subject);
+        report.warning(field, message);
     }
 }

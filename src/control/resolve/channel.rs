@@ -18,6 +18,8 @@ use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, Storage};
 
 /// The class that is served under upstream's name, and the one of our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
+/// What Brokers refer to in an installation that nobody has changed.
+const DEFAULT_CONFIG: &str = "config-br-default-channel";
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
 
@@ -204,6 +206,9 @@ fn of_brokers<'i, 'd>(
             let class = class.unwrap_or(upstream);
             let template =
                 defaults.broker_template((namespace, class), config).map(|template| (template, "spec.config"));
+            if let Some(config) = config.filter(|_| template.is_none()) {
+                check_config(config, (namespace, &resolver.settings.system_namespace), report);
+            }
             let storage = of_template(template, "spec.config", resolver, report);
             let own = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
             let default = || Some((DEFAULT_DELIVERY, defaults.broker_delivery(namespace, class)?));
@@ -212,6 +217,24 @@ fn of_brokers<'i, 'd>(
         candidates.push(Candidate { key, report, parent });
     }
     candidates
+}
+
+/// Reports a `spec.config` that leads to no template. The one that Knative itself installs need not be among the
+/// manifests: it says InMemoryChannel.
+fn check_config(config: &duck::KReference, (namespace, system): (&str, &str), report: &mut Report<'_>) {
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let referred = text(&config.namespace).unwrap_or_else(|| namespace.to_owned());
+    let Some(name) = text(&config.name) else {
+        report.error("spec.config.name", "is missing: name the ConfigMap with channel-template-spec");
+        return;
+    };
+    if config.kind.as_deref() != Some("ConfigMap") {
+        let rule = "is read from a ConfigMap only: write kind: ConfigMap";
+        report.error("spec.config.kind", format!("the template of a Broker's channel {rule}"));
+    } else if name != DEFAULT_CONFIG || referred != system {
+        let rule = "with channel-template-spec: add its manifest, or leave config out";
+        report.unresolved("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
+    }
 }
 
 /// What a template asks for; `field` is where it stands.

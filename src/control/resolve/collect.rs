@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
 use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
-use crate::control::manifest::{self, Document};
+use crate::control::manifest::{self, Document, Reading};
 use crate::control::report::Report;
+use crate::control::schema::{self, Keys, Place, Strictness};
 use crate::control::settings::Objects;
 use crate::control::{ObjectName, Problem, Settings};
 
@@ -46,6 +48,8 @@ pub(super) struct Collected<'d> {
     pub(super) pods: Items<'d, Pod>,
     /// Channels as a cluster has reconciled them. They are decoded where they have changed.
     pub(super) reconciled: BTreeMap<Name, Report<'d>>,
+    /// Documents that are not understood well enough to know which object they are: flags and policies may be among them.
+    pub(super) unidentified: Vec<&'d Document>,
     /// Problems of documents that are none of the above.
     pub(super) problems: Vec<Problem>,
 }
@@ -56,7 +60,7 @@ impl<'d> Collected<'d> {
         let mut collected = Self::default();
         for document in documents {
             let mut report = Report::new(document, name_of(document, &settings.default_namespace));
-            match header(document, &mut report) {
+            match header(document, &mut report, Reading::of(settings)) {
                 Some(kind) if settings.objects != Objects::Written && kind == settings.channels.kind() => {
                     let ObjectName { namespace, name, .. } = report.object().clone();
                     collected.reconciled.insert((namespace, name), report);
@@ -66,8 +70,11 @@ impl<'d> Collected<'d> {
                 {
                     collected.remember(kind, report);
                 }
-                Some(kind) => collected.insert(kind, report),
-                None => collected.problems.extend(report.into_problems()),
+                Some(kind) => collected.insert(kind, report, settings),
+                None => {
+                    collected.unidentified.extend(Some(document).filter(|_| report.is_bad()));
+                    collected.problems.extend(report.into_problems());
+                }
             }
         }
         collected
@@ -85,23 +92,39 @@ impl<'d> Collected<'d> {
         }
     }
 
-    fn insert(&mut self, kind: Kind, report: Report<'d>) {
+    fn insert(&mut self, kind: Kind, report: Report<'d>, settings: &Settings) {
+        let how = (kind, settings);
+        // Whoever misspells `namespace` has named another object than this one.
+        let metadata = report.document().value.get("metadata").and_then(Value::as_object);
+        let is_doubtful = metadata.is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
+        self.unidentified.extend(Some(report.document()).filter(|_| is_doubtful));
         let twice = match kind {
-            Kind::Channel => insert(&mut self.channels, report),
-            Kind::InMemoryChannel => insert(&mut self.in_memory_channels, report),
-            Kind::RabbitmqChannel => insert(&mut self.rabbitmq_channels, report),
-            Kind::Broker => insert(&mut self.brokers, report),
-            Kind::Subscription => insert(&mut self.subscriptions, report),
-            Kind::Trigger => insert(&mut self.triggers, report),
-            Kind::EventPolicy => insert(&mut self.event_policies, report),
-            Kind::PingSource => insert(&mut self.ping_sources, report),
-            Kind::ConfigMap => insert(&mut self.config_maps, report),
-            Kind::Secret => insert(&mut self.secrets, report),
-            Kind::Service => insert(&mut self.services, report),
-            Kind::Pod => insert(&mut self.pods, report),
+            Kind::Channel => insert(&mut self.channels, report, how),
+            Kind::InMemoryChannel => insert(&mut self.in_memory_channels, report, how),
+            Kind::RabbitmqChannel => insert(&mut self.rabbitmq_channels, report, how),
+            Kind::Broker => insert(&mut self.brokers, report, how),
+            Kind::Subscription => insert(&mut self.subscriptions, report, how),
+            Kind::Trigger => insert(&mut self.triggers, report, how),
+            Kind::EventPolicy => insert(&mut self.event_policies, report, how),
+            Kind::PingSource => insert(&mut self.ping_sources, report, how),
+            Kind::ConfigMap => insert(&mut self.config_maps, report, how),
+            Kind::Secret => insert(&mut self.secrets, report, how),
+            Kind::Service => insert(&mut self.services, report, how),
+            Kind::Pod => insert(&mut self.pods, report, how),
             Kind::EndpointSlice => None,
         };
         self.problems.extend(twice.into_iter().flat_map(Report::into_problems));
+    }
+
+    /// The documents of which nobody knows which object they are, and that hold this word where their kind or their name
+    /// would stand.
+    pub(super) fn suspects(&self, word: &str) -> Vec<&'d Document> {
+        fn members(value: &Value) -> impl Iterator<Item = &Value> {
+            value.as_object().into_iter().flat_map(serde_json::Map::values)
+        }
+        let is_suspect =
+            |value: &Value| members(value).any(|member| member == word || members(member).any(|inner| inner == word));
+        self.unidentified.iter().copied().filter(|document| is_suspect(&document.value)).collect()
     }
 
     /// Takes every problem.
@@ -127,7 +150,11 @@ impl<'d> Collected<'d> {
 }
 
 /// Adds an object; gives its report back if there is one of its name already.
-fn insert<'d, T: DeserializeOwned>(items: &mut Items<'d, T>, mut report: Report<'d>) -> Option<Report<'d>> {
+fn insert<'d, T: DeserializeOwned>(
+    items: &mut Items<'d, T>,
+    mut report: Report<'d>,
+    (kind, settings): (Kind, &Settings),
+) -> Option<Report<'d>> {
     let name = report.object();
     match items.entry((name.namespace.clone(), name.name.clone())) {
         Entry::Occupied(first) => {
@@ -137,10 +164,43 @@ fn insert<'d, T: DeserializeOwned>(items: &mut Items<'d, T>, mut report: Report<
             Some(report)
         }
         Entry::Vacant(entry) => {
-            let object = manifest::decode(&mut report);
+            let object = read(&mut report, kind, settings);
             entry.insert(Item { object, report });
             None
         }
+    }
+}
+
+/// Reads an object. One of Kubernetes' own kinds that is not understood as a whole is not read at all: nothing says what
+/// is missing then, and what is there might mean something else without it.
+fn read<T: DeserializeOwned>(report: &mut Report<'_>, kind: Kind, settings: &Settings) -> Option<Box<T>> {
+    let reading = Reading::of(settings);
+    let object = manifest::decode(report, kind, reading);
+    let document = report.document();
+    for (field, message) in schema::examine_annotations(&document.value) {
+        manifest::unknown(report, &field, &message, Strictness::Usual, reading);
+    }
+    if kind == Kind::ConfigMap {
+        check_keys(report, settings);
+    }
+    let whole = matches!(kind, Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Pod);
+    object.filter(|_| !(whole && report.is_bad()))
+}
+
+/// Reports keys that a ConfigMap of ours does not have.
+fn check_keys(report: &mut Report<'_>, settings: &Settings) {
+    let document = report.document();
+    let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
+    let ObjectName { namespace, name, .. } = report.object().clone();
+    let place = if namespace == settings.system_namespace { Place::System } else { Place::Elsewhere };
+    let Some(keys) = Keys::of(&name, place, |key| data.contains_key(key)) else { return };
+    let reading = Reading::of(settings);
+    for key in data.keys().filter(|key| !keys.has(key)) {
+        let message = match keys.meant(key) {
+            Some(meant) => format!("is no key that {name} has; did you mean {meant}?"),
+            None => format!("is no key that {name} has: remove it"),
+        };
+        manifest::unknown(report, &format!("data.{key}"), &message, Strictness::Usual, reading);
     }
 }
 
@@ -150,22 +210,27 @@ fn name_of(document: &Document, default_namespace: &str) -> ObjectName {
     ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }
 }
 
-/// The kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports why they are not.
-fn header(document: &Document, report: &mut Report<'_>) -> Option<Kind> {
+/// The kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports why they are not, and what
+/// else is wrong with it.
+fn header(document: &Document, report: &mut Report<'_>, reading: Reading) -> Option<Kind> {
     if !document.value.is_object() {
         report.error("", "is not an object: write apiVersion, kind, metadata and spec");
         return None;
     }
     let Some(kind) = document.text(&["kind"]) else {
-        report.error("kind", "is missing: write for example Broker");
+        report.error("kind", missing(document, "kind", "Broker"));
         return None;
     };
     let Some(api_version) = document.text(&["apiVersion"]) else {
-        report.error("apiVersion", "is missing: write for example eventing.knative.dev/v1");
+        report.error("apiVersion", missing(document, "apiVersion", "eventing.knative.dev/v1"));
         return None;
     };
     match Kind::recognize(api_version, kind) {
-        Recognized::Known(kind) => names_are_valid(report).then_some(kind),
+        Recognized::Known(kind) if names_are_valid(report) => Some(kind),
+        Recognized::Known(kind) => {
+            manifest::understood(report, schema::of(kind), "", reading, &document.value);
+            None
+        }
         Recognized::Foreign => {
             report.note("kind", format!("{kind} of {api_version} is not read here: ignored"));
             None
@@ -177,20 +242,35 @@ fn header(document: &Document, report: &mut Report<'_>) -> Option<Kind> {
     }
 }
 
+fn missing(document: &Document, field: &str, example: &str) -> String {
+    match document.value.get(field) {
+        Some(value) if !value.is_null() && value != "" => format!("is no text: write for example {example}"),
+        _ => format!("is missing: write for example {example}"),
+    }
+}
+
+/// Whether the object has a name and a namespace. What is there and no text is reported by its schema.
 fn names_are_valid(report: &mut Report<'_>) -> bool {
     let object = report.object().clone();
-    if object.name.is_empty() {
+    let metadata = report.document().value.get("metadata");
+    let is_misread = |field: &str| {
+        let written = metadata.and_then(|metadata| metadata.get(field));
+        metadata.is_some_and(|metadata| !metadata.is_object() && !metadata.is_null())
+            || written.is_some_and(|written| !written.is_string() && !written.is_null())
+    };
+    let (name, namespace) = (is_misread("name"), is_misread("namespace"));
+    if !name && object.name.is_empty() {
         report.error("metadata.name", "is missing: give the object a name");
-    } else if !is_dns_name(&object.name, 253) {
+    } else if !name && !is_dns_name(&object.name, 253) {
         let rule =
             "is not a name of Kubernetes: use a-z, 0-9, '-' and '.', beginning and ending with a letter or digit";
         report.error("metadata.name", format!("{:?} {rule}", object.name));
     }
-    if !is_dns_name(&object.namespace, 63) || object.namespace.contains('.') {
+    if !namespace && (!is_dns_name(&object.namespace, 63) || object.namespace.contains('.')) {
         let rule = "is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 and '-'";
         report.error("metadata.namespace", format!("{:?} {rule}", object.namespace));
     }
-    !report.is_bad()
+    !(name || namespace || report.is_bad())
 }
 
 /// Whether a text is a DNS name in lower case (RFC 1123), so that it fits into host names and paths.

@@ -12,7 +12,9 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
 use crate::control::manifest::duck;
 use crate::control::manifest::messaging::ChannelTemplate;
+use crate::control::manifest::{self, Reading};
 use crate::control::report::Report;
+use crate::control::schema::{self, Fields};
 use crate::control::yaml;
 
 const CONFIG_BR_DEFAULTS: &str = "config-br-defaults";
@@ -20,6 +22,8 @@ const DEFAULT_BR_CONFIG: &str = "default-br-config";
 const DEFAULT_CH_WEBHOOK: &str = "default-ch-webhook";
 const DEFAULT_CH_CONFIG: &str = "default-ch-config";
 const CHANNEL_TEMPLATE_SPEC: &str = "channel-template-spec";
+/// As earlier releases called it; upstream still reads it.
+const FORMER_TEMPLATE_SPEC: &str = "channelTemplateSpec";
 
 /// The defaults in use. A ConfigMap with problems keeps its last good form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub(crate) struct Defaults {
 impl Defaults {
     /// Reads the ConfigMaps; `last` are the defaults in use until now.
     pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
-        let mut defaults = Self::default();
+        let (mut defaults, reading) = (Self::default(), Reading::of(settings));
         for ((namespace, name), Item { object, report }) in &mut collected.config_maps {
             let Some(config_map) = object else {
                 defaults.keep(namespace, name, settings, last);
@@ -41,15 +45,20 @@ impl Defaults {
             };
             let system = *namespace == settings.system_namespace;
             match name.as_str() {
-                CONFIG_BR_DEFAULTS if system => defaults.brokers = brokers(config_map, report).unwrap_or_default(),
-                DEFAULT_CH_WEBHOOK if system => {
-                    defaults.channels = parsed(config_map, DEFAULT_CH_CONFIG, report).unwrap_or_default();
+                CONFIG_BR_DEFAULTS if system => {
+                    defaults.brokers = brokers(config_map, reading, report).unwrap_or_default();
                 }
-                _ if duck::text(&config_map.data, CHANNEL_TEMPLATE_SPEC).is_some() => {
-                    let template = parsed(config_map, CHANNEL_TEMPLATE_SPEC, report);
+                DEFAULT_CH_WEBHOOK if system => {
+                    let inside = (DEFAULT_CH_CONFIG, &schema::CHANNEL_DEFAULTS);
+                    defaults.channels = parsed(config_map, inside, reading, report).unwrap_or_default();
+                }
+                _ => {
+                    let keys = [CHANNEL_TEMPLATE_SPEC, FORMER_TEMPLATE_SPEC];
+                    let key = keys.into_iter().find(|key| duck::text(&config_map.data, key).is_some());
+                    let Some(key) = key else { continue };
+                    let template = parsed(config_map, (key, &schema::TEMPLATE), reading, report);
                     defaults.templates.extend(template.map(|template| ((namespace.clone(), name.clone()), template)));
                 }
-                _ => continue,
             }
             if report.is_bad() {
                 defaults.keep(namespace, name, settings, last);
@@ -116,8 +125,9 @@ impl Defaults {
 }
 
 /// `default-br-config`, with every delivery spec in order.
-fn brokers(config_map: &ConfigMap, report: &mut Report<'_>) -> Option<BrokerDefaults> {
-    let defaults: BrokerDefaults = parsed(config_map, DEFAULT_BR_CONFIG, report)?;
+fn brokers(config_map: &ConfigMap, reading: Reading, report: &mut Report<'_>) -> Option<BrokerDefaults> {
+    let inside = (DEFAULT_BR_CONFIG, &schema::BROKER_DEFAULTS);
+    let defaults: BrokerDefaults = parsed(config_map, inside, reading, report)?;
     let namespaces = defaults.namespace_defaults.iter().flatten();
     let namespaces =
         namespaces.filter_map(|(name, default)| Some((format!("namespaceDefaults.{name}"), default.as_ref()?)));
@@ -136,7 +146,12 @@ fn brokers(config_map: &ConfigMap, report: &mut Report<'_>) -> Option<BrokerDefa
 }
 
 /// The YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is reported.
-fn parsed<T: DeserializeOwned>(config_map: &ConfigMap, key: &str, report: &mut Report<'_>) -> Option<T> {
+fn parsed<T: DeserializeOwned>(
+    config_map: &ConfigMap,
+    (key, fields): (&str, &'static Fields),
+    reading: Reading,
+    report: &mut Report<'_>,
+) -> Option<T> {
     let field = format!("data.{key}");
     let Some(text) = duck::text(&config_map.data, key) else {
         report.error("data", format!("has no key {key}: write the defaults under it, as YAML text"));
@@ -150,11 +165,8 @@ fn parsed<T: DeserializeOwned>(config_map: &ConfigMap, key: &str, report: &mut R
         }
         None => serde_json::Value::Object(serde_json::Map::new()),
     };
-    match serde_path_to_error::deserialize(&value) {
-        Ok(value) => Some(value),
-        Err(error) => {
-            report.error(&format!("{field}.{}", error.path()), error.inner().to_string());
-            None
-        }
-    }
+    let value = manifest::understood(report, fields, &field, reading, &value);
+    serde_path_to_error::deserialize(value.as_ref())
+        .map_err(|error| report.error(&format!("{field}.{}", error.path()), error.inner().to_string()))
+        .ok()
 }

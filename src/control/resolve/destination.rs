@@ -14,8 +14,9 @@ use super::uri;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
+use crate::control::schema::ENDPOINT;
 use crate::control::settings::Objects;
-use crate::control::{ObjectName, Settings};
+use crate::control::{ClusterNames, ObjectName, Settings};
 use crate::model::{Addressable, ChannelKey, ChannelKind, Endpoint, Role, Target, TransportEncryption, TrustBundle};
 
 /// Why a channel or broker can or cannot be referred to.
@@ -102,7 +103,8 @@ impl Resolver<'_> {
     /// is applied all the same, so that its events are dead letters, and not lost.
     pub(super) fn resolve_anyway(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Addressable {
         let (found, why) = report.excusing(|report| self.find(wanted, report));
-        let nowhere = || (unresolved(wanted, report.object()), Target::Nowhere(why.unwrap_or_default().into()));
+        let why = why.unwrap_or_else(|| "it leads to a Broker that is left alone here".to_owned());
+        let nowhere = || (unresolved(wanted, report.object()), Target::Nowhere(why.into()));
         let found = found.unwrap_or_else(nowhere);
         let (own, _why) = report.excusing(|report| self.own_trust(wanted, report));
         let own = own.unwrap_or_else(|Unusable| wanted.ca_certs.map(|text| self.trust.despite_all(text)));
@@ -113,7 +115,11 @@ impl Resolver<'_> {
         let found = match (wanted.reference, wanted.uri) {
             (Some(reference), _) => self.reference(reference, wanted, report),
             (None, Some(text)) => match uri::endpoint(text) {
-                Ok(url) => Some(self.url(url, &wanted.uri_field, report)),
+                Ok(url) => {
+                    let (url, target) = self.url(url, &wanted.uri_field, report);
+                    self.check_host(&url, &target, &wanted.uri_field, report);
+                    Some((url, target))
+                }
                 Err(message) => {
                     report.error(&wanted.uri_field, message);
                     None
@@ -235,7 +241,11 @@ impl Resolver<'_> {
             return Some(self.url(self.addresses.url(&key)?.into(), &format!("{}.ref", wanted.field), report));
         }
         if let Err(message) = self.place(&key) {
-            report.unresolved(&format!("{}.ref", wanted.field), message);
+            let field = format!("{}.ref", wanted.field);
+            match self.is_left_alone(&key) {
+                true => report.warning(&field, format!("{message}: what is sent to it fails here")),
+                false => report.unresolved(&field, message),
+            }
             return None;
         }
         if wanted.uri.is_some() {
@@ -257,7 +267,10 @@ impl Resolver<'_> {
             Some(endpoint) => endpoint.clone(),
             None => {
                 let scheme = if wanted.ca_certs.is_some() { "https" } else { "http" };
-                let host = format!("{service}.{namespace}.svc.{}", self.settings.cluster_domain);
+                let host = match reach {
+                    Some(Reach::External(host)) => host.clone(),
+                    _ => format!("{service}.{namespace}.svc.{}", self.settings.cluster_domain),
+                };
                 Url::parse(&format!("{scheme}://{host}/")).ok()?.into()
             }
         };
@@ -269,7 +282,11 @@ impl Resolver<'_> {
                 return None;
             }
         };
+        let missing = reach.is_none();
         let (url, target) = self.url(url, &format!("{}.ref", wanted.field), report);
+        if !missing && !matches!(reach, Some(Reach::Display)) {
+            self.check_host(&url, &target, &format!("{}.ref", wanted.field), report);
+        }
         match (reach, &target) {
             (Some(Reach::Display), Target::Remote { connect: None }) if self.settings.role == Role::Channel => {
                 Some((url, Target::Display))
@@ -283,6 +300,21 @@ impl Resolver<'_> {
                 None
             }
             _ => Some((url, target)),
+        }
+    }
+
+    /// Reports a name that only a cluster knows, where there is none.
+    fn check_host(&self, url: &Url, target: &Target, field: &str, report: &mut Report<'_>) {
+        let host = url.host_str().unwrap_or_default();
+        let domain = format!(".svc.{}", self.settings.cluster_domain);
+        let is_of_cluster = host.ends_with(&domain) || host.ends_with(".svc");
+        let is_unknown = self.settings.cluster_names == ClusterNames::Unknown;
+        if is_of_cluster && is_unknown && matches!(target, Target::Remote { connect: None }) {
+            let ways = format!(
+                "say where it is by --resolve {host}=ADDR:PORT, by the annotation {ENDPOINT} on the manifest of its Service, \
+                 or by a uri"
+            );
+            report.warning(field, format!("leads to {host}, a name that only a cluster knows: {ways}"));
         }
     }
 

@@ -1,21 +1,26 @@
 //! Flags and annotations: `config-features` (control-plane.md 3.1 to 3.3), and texts that Go reads as booleans.
 
+use serde_json::Value;
+
 use super::collect::{Collected, Name};
+use crate::control::manifest::Document;
 use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck::Metadata;
 use crate::control::report::Report;
+use crate::control::schema::{CONFIG_FEATURES, Keys, Place};
+use crate::control::settings::Objects;
 use crate::control::{ObjectName, Problem, Settings, Severity};
 use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
 use crate::model::{Acknowledge, HttpVersions, Order, TransportEncryption};
 
-pub(super) const CONFIG_FEATURES: &str = "config-features";
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 
 /// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
 ///
-/// The latter is said by a note, since nothing in the manifests explains it then.
-///
-/// An unknown value opens both listeners, as upstream does: with it, neither senders nor tests of a migration fail.
+/// The latter is said by a note, since nothing in the manifests explains it then. What is written and not understood
+/// opens nothing (interface.md §6, unlike upstream): the mode until now stays, and where there was none, nothing is taken
+/// by plain HTTP. So it is where an object that is not understood may be `config-features`. In a cluster, an unknown mode
+/// opens both listeners (control-plane.md 3.3).
 pub(super) fn transport_encryption(
     collected: &mut Collected<'_>,
     settings: &Settings,
@@ -26,16 +31,58 @@ pub(super) fn transport_encryption(
     if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
         collected.problems.push(kept(mode, system_features));
     }
+    if last.is_none() && !collected.suspects(CONFIG_FEATURES).is_empty() {
+        mode = TransportEncryption::Strict;
+    }
     let config_maps = &mut collected.config_maps;
     for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
         if *namespace != settings.system_namespace {
             let system = &settings.system_namespace;
             item.report.note("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
         } else if let Some(config_map) = &item.object {
-            mode = written(config_map, &mut item.report);
+            let safe = match settings.objects {
+                Objects::Written => last.unwrap_or(TransportEncryption::Strict),
+                // Controllers go on advertising http, and whoever has that address would be refused.
+                Objects::Reconciled(_) => TransportEncryption::Permissive,
+            };
+            mode = written(config_map, safe, &mut item.report);
+        } else if last.is_none() {
+            mode = match Written::of(item.report.document(), TRANSPORT_ENCRYPTION) {
+                Written::Nothing => TransportEncryption::default(),
+                Written::Unclear => TransportEncryption::Strict,
+                Written::Text(text) => TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict),
+            };
         }
     }
     mode
+}
+
+/// What a flag says in a `config-features` that is not understood as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written<'d> {
+    Text(&'d str),
+    /// Nothing that could be about it.
+    Nothing,
+    /// What is not understood may be about it.
+    Unclear,
+}
+
+impl<'d> Written<'d> {
+    /// What is written of this flag.
+    pub(super) fn of(document: &'d Document, flag: &str) -> Self {
+        let keys = Keys::of(CONFIG_FEATURES, Place::System, |_| false);
+        let data = document.value.get("data").and_then(Value::as_object);
+        let (Some(keys), Some(data)) = (keys, data) else { return Self::Unclear };
+        match data.iter().find(|(key, _)| key.trim() == flag) {
+            Some((_, Value::String(text))) => Self::Text(text),
+            Some(_) => Self::Unclear,
+            None => {
+                let may_be_it = |key: &String| keys.meant(key).is_none_or(|meant| meant == flag);
+                let unclear = data.keys().any(|key| !keys.has(key) && may_be_it(key));
+                if unclear { Self::Unclear } else { Self::Nothing }
+            }
+        }
+    }
 }
 
 fn kept(mode: TransportEncryption, (namespace, name): Name) -> Problem {
@@ -50,16 +97,17 @@ fn kept(mode: TransportEncryption, (namespace, name): Name) -> Problem {
     }
 }
 
-fn written(config_map: &ConfigMap, report: &mut Report<'_>) -> TransportEncryption {
+fn written(config_map: &ConfigMap, safe: TransportEncryption, report: &mut Report<'_>) -> TransportEncryption {
     let entry = config_map.data.iter().flatten().find(|(key, _)| key.trim() == TRANSPORT_ENCRYPTION);
     let Some((key, value)) = entry else {
         return TransportEncryption::default();
     };
     let value = value.as_deref().unwrap_or_default();
     TransportEncryption::parse(value).unwrap_or_else(|| {
-        let rule = "is no mode, so that HTTP and HTTPS are both open: write disabled, permissive or strict";
+        let rule =
+            format!("is no mode, and counts as {} until it is: write disabled, permissive or strict", safe.as_str());
         report.error(&format!("data.{key}"), format!("{value:?} {rule}"));
-        TransportEncryption::Permissive
+        safe
     })
 }
 

@@ -9,7 +9,7 @@ use crate::control::manifest::Manifests;
 use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings};
-use crate::filter::cesql::Expression;
+use crate::filter::cesql::{Doubt, Expression, Finding};
 use crate::filter::{Filter, Pairs};
 
 /// The dialects that an entry of `filters` may have, one of them.
@@ -25,10 +25,9 @@ const MAX_TEXT: usize = 128 * 1024;
 #[must_use]
 pub fn trigger_filters(
     manifests: &Manifests,
-    default_namespace: &str,
+    settings: &Settings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
-    let settings = Settings { default_namespace: default_namespace.to_owned(), ..Settings::default() };
-    let collected = Collected::of(manifests.documents(), &settings);
+    let collected = Collected::of(manifests.documents(), settings);
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
     for Item { object, mut report } in collected.triggers.into_values() {
@@ -150,9 +149,19 @@ fn single(written: &Value) -> Option<(&str, &Value)> {
 
 fn cesql(text: &str, field: &str, report: &mut Report<'_>) -> Filter {
     match Expression::parse(text) {
-        Ok(expression) => Filter::Cesql(expression),
+        Ok(expression) => {
+            // A cluster has admitted the Trigger, and its filter lets nothing pass as it is.
+            let is_written = report.document().origin.is_some();
+            for Finding { doubt, error } in expression.check(text) {
+                match doubt {
+                    Doubt::Never if is_written => report.error(field, error.to_string()),
+                    Doubt::Never | Doubt::Part => report.warning(field, error.to_string()),
+                }
+            }
+            Filter::Cesql(expression)
+        }
         Err(error) => {
-            report.error(field, error.to_string());
+            report.error(field, Expression::explained(text, error).to_string());
             Filter::Pass
         }
     }

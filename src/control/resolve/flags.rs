@@ -1,10 +1,12 @@
 //! The flags of `config-features` that are about senders and `EventType`s (control-plane.md 3.2, 3.3, 3.12a).
 
 use super::collect::Collected;
-use super::features::CONFIG_FEATURES;
+use super::features::Written;
 use super::uri;
+use crate::control::manifest::Document;
 use crate::control::manifest::config::ConfigMap;
 use crate::control::report::Report;
+use crate::control::schema::CONFIG_FEATURES;
 use crate::control::{ApiServer, Settings};
 use crate::model::AuthorizationMode;
 
@@ -42,21 +44,49 @@ const CLUSTER: &str = "https://kubernetes.default.svc";
 /// The flags of `config-features`, else those until now, else the defaults.
 pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Flags>) -> Flags {
     let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
-    let item = collected.config_maps.get_mut(&system_features);
-    let written = item.and_then(|item| Some(written(item.object.as_ref()?, settings, &mut item.report)));
-    written.or_else(|| last.cloned()).unwrap_or_default()
+    let suspect = collected.suspects(CONFIG_FEATURES).first().copied();
+    let Some(item) = collected.config_maps.get_mut(&system_features) else {
+        return last.cloned().or_else(|| suspect.map(unread)).unwrap_or_default();
+    };
+    match &item.object {
+        Some(config_map) => written(config_map, (settings, last), &mut item.report),
+        None => last.cloned().unwrap_or_else(|| unread(item.report.document())),
+    }
 }
 
-fn written(config_map: &ConfigMap, settings: &Settings, report: &mut Report<'_>) -> Flags {
+/// The flags of a ConfigMap that is not understood as a whole: what could be about one lets nothing pass.
+fn unread(document: &Document) -> Flags {
+    let oidc = match Written::of(document, OIDC) {
+        Written::Text(text) if text.eq_ignore_ascii_case("disabled") => Switch::Off,
+        Written::Text(_) | Written::Unclear => Switch::On,
+        Written::Nothing => Switch::Off,
+    };
+    let authorization = match Written::of(document, AUTHORIZATION) {
+        Written::Text(text) => AuthorizationMode::parse(text).unwrap_or(AuthorizationMode::DenyAll),
+        Written::Unclear => AuthorizationMode::DenyAll,
+        Written::Nothing => AuthorizationMode::default(),
+    };
+    let discovery = match Written::of(document, DISCOVERY) {
+        Written::Text(url) => issuer(url),
+        Written::Unclear | Written::Nothing => None,
+    };
+    Flags { oidc, authorization, discovery, event_types: Switch::Off, cross_namespace: Switch::Off }
+}
+
+/// An issuer that is another one than the cluster.
+fn issuer(url: &str) -> Option<String> {
+    let url = url.trim();
+    let bare = url.trim_end_matches('/');
+    (!bare.is_empty() && bare != CLUSTER).then(|| url.to_owned())
+}
+
+fn written(config_map: &ConfigMap, (settings, last): (&Settings, Option<&Flags>), report: &mut Report<'_>) -> Flags {
     let flags = Flags {
-        oidc: switch(config_map, OIDC, report),
+        oidc: switch(config_map, (OIDC, last.map_or(Switch::On, |last| last.oidc)), report),
         authorization: authorization(config_map, report),
-        discovery: value(config_map, DISCOVERY).map(|(_, url)| url.trim().to_owned()).filter(|url| {
-            let url = url.trim_end_matches('/');
-            !url.is_empty() && url != CLUSTER
-        }),
-        event_types: switch(config_map, EVENT_TYPES, report),
-        cross_namespace: switch(config_map, CROSS_NAMESPACE, report),
+        discovery: value(config_map, DISCOVERY).and_then(|(_, url)| issuer(url)),
+        event_types: switch(config_map, (EVENT_TYPES, Switch::Off), report),
+        cross_namespace: switch(config_map, (CROSS_NAMESPACE, Switch::Off), report),
     };
     if flags.oidc == Switch::On {
         check_discovery(config_map, &flags, report);
@@ -73,14 +103,15 @@ fn value<'c>(config_map: &'c ConfigMap, flag: &str) -> Option<(&'c str, &'c str)
     Some((key, value.as_deref().unwrap_or_default()))
 }
 
-/// Anything but `enabled` is off, as it is for the cluster's own controllers, which give nobody a token then.
-fn switch(config_map: &ConfigMap, flag: &str, report: &mut Report<'_>) -> Switch {
+/// What is neither `enabled` nor `disabled` is what lets less pass, though upstream takes it for `disabled`.
+fn switch(config_map: &ConfigMap, (flag, safe): (&str, Switch), report: &mut Report<'_>) -> Switch {
     match value(config_map, flag) {
         Some((_, text)) if text.eq_ignore_ascii_case("enabled") => Switch::On,
         Some((key, text)) if !text.eq_ignore_ascii_case("disabled") => {
-            let rule = "is neither enabled nor disabled, and counts as disabled";
+            let counts = if safe == Switch::On { "enabled" } else { "disabled" };
+            let rule = format!("is neither enabled nor disabled, and counts as {counts} until it is");
             report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
-            Switch::Off
+            safe
         }
         Some(_) | None => Switch::Off,
     }

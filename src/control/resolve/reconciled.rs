@@ -23,7 +23,7 @@ use super::status;
 use super::subscription::Maker;
 use super::trust::Trust;
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
-use crate::control::manifest::{self, Document};
+use crate::control::manifest::{self, Document, Reading};
 use crate::control::report::Report;
 use crate::control::settings::{Objects, Scope};
 use crate::control::{Channels, ObjectName, Problem, Rabbitmq, Settings};
@@ -217,7 +217,8 @@ fn make(
     let uid = report.document().text(&["metadata", "uid"]).unwrap_or_default().to_owned();
     // One that was deleted and made again has nothing to do with the one before (2.15b).
     let before = before.filter(|form| form.uid == uid);
-    let written: Option<Written> = manifest::decode(&mut report);
+    let (kind, reading) = (resolver.settings.channels.kind(), Reading::of(resolver.settings));
+    let written: Option<Written> = manifest::decode(&mut report, kind, reading);
     let storage = storage(context.backend, before, resolver.settings, &mut report);
     let channel = written.as_ref().map(|written| channel((written, storage), key, before, resolver, &mut report));
     let good = channel.filter(|_| !report.is_bad());

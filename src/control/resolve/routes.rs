@@ -160,7 +160,7 @@ impl Routes {
         maker: &mut Maker<'_, '_>,
     ) {
         let Item { object, report } = item;
-        let Some(written) = object else {
+        let Some(written) = object.as_ref().filter(|_| !report.is_misread("spec.subscribers")) else {
             self.keep_subscribers(channel);
             return;
         };
@@ -168,6 +168,7 @@ impl Routes {
         let mut ids = HashSet::new();
         for (index, entry) in entries.enumerate() {
             let field = format!("spec.subscribers[{index}]");
+            let is_misread = report.is_misread_inside(&field);
             let Some(id) = id_of(entry) else {
                 report.error(&field, "has neither uid nor name: give it a uid");
                 continue;
@@ -176,7 +177,7 @@ impl Routes {
                 report.note(&field, format!("is made from the Subscription {id}, which is served instead"));
             } else if ids.insert(id.to_owned()) {
                 let excused = report.excused().count();
-                let made = maker.subscriber((entry, id), channel, &field, report);
+                let made = maker.subscriber((entry, id), channel, &field, report).filter(|_| !is_misread);
                 let is_whole = made.is_some() && report.excused().count() == excused;
                 let fallback = if is_whole { Fallback::Nothing } else { Fallback::LastForm };
                 self.place(subscriber_key(channel, id), made, fallback, maker.parents);

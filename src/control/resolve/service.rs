@@ -8,9 +8,9 @@ use super::uri;
 use crate::control::manifest::config::{Pod, Service};
 use crate::control::manifest::duck::Texts;
 use crate::control::report::Report;
+use crate::control::schema::ENDPOINT;
 use crate::model::{Endpoint, TransportEncryption};
 
-const ENDPOINT: &str = "sealpost.dev/endpoint";
 const ENDPOINT_FIELD: &str = "metadata.annotations.sealpost.dev/endpoint";
 
 /// How a Service is reached.
@@ -20,6 +20,8 @@ pub(crate) enum Reach {
     ClusterHost,
     /// At these URLs: of either scheme, or of one.
     Endpoint { http: Option<Endpoint>, https: Option<Endpoint> },
+    /// By the name of a host elsewhere.
+    External(String),
     /// It is the built-in display.
     Display,
 }
@@ -30,7 +32,7 @@ impl Reach {
         match self {
             Self::Endpoint { http, https } if mode.prefers_https() => https.as_ref().or(http.as_ref()),
             Self::Endpoint { http, https } => http.as_ref().or(https.as_ref()),
-            Self::ClusterHost | Self::Display => None,
+            Self::ClusterHost | Self::External(_) | Self::Display => None,
         }
     }
 }
@@ -61,6 +63,15 @@ fn reach(
 ) -> Option<Reach> {
     if let Some(text) = service.metadata.annotation(ENDPOINT) {
         return endpoint(text, report);
+    }
+    let spec = service.spec.as_ref();
+    if spec.and_then(|spec| spec.of_type.as_deref()) == Some("ExternalName") {
+        let host = spec.and_then(|spec| spec.external_name.clone()).unwrap_or_default();
+        if let Err(message) = uri::absolute(&format!("http://{host}/")) {
+            report.error("spec.externalName", message);
+            return None;
+        }
+        return Some(Reach::External(host));
     }
     let selector = service.spec.as_ref().map(|spec| &spec.selector);
     let selected = |pod: &Pod| selector.is_some_and(|selector| selects(selector, &pod.metadata.labels));

@@ -219,7 +219,7 @@ impl Maker<'_, '_> {
             Ok(()) => Some(key),
             // It was left alone on purpose, and so is what hangs on it.
             Err(message) if self.resolver.is_left_alone(&key) => {
-                report.note(field, format!("{message}: this {} is left alone, too", report.object().kind));
+                report.warning(field, format!("{message}: this {} is left alone, too", report.object().kind));
                 None
             }
             Err(message) => {

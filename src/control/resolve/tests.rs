@@ -2,6 +2,7 @@
 
 mod defaults;
 mod keep;
+mod narrow;
 mod problems;
 mod relays;
 mod samples;
@@ -17,8 +18,8 @@ use crate::control::file::parsed;
 use crate::control::{ResolveOverride, Urls};
 use crate::filter::Filter;
 use crate::model::{
-    Acknowledge, Addressable, BackoffPolicy, ChannelKey, ChannelKind, DeliverySpec, Find, Format, ObjectKind,
-    Subscription, SubscriptionKey, SubscriptionKind, Target,
+    Acknowledge, Addressable, AuthorizationMode, BackoffPolicy, ChannelKey, ChannelKind, DeliverySpec, Find, Format,
+    ObjectKind, Subscription, SubscriptionKey, SubscriptionKind, Target,
 };
 use url::Url;
 

@@ -18,6 +18,9 @@ pub(super) fn absolute(text: &str) -> Result<Url, String> {
         Err(url::ParseError::RelativeUrlWithoutBase) => {
             return Err(format!("is relative, so it has no host: {EXAMPLE}"));
         }
+        Err(error) if !template(text).ends_with("correct it") => {
+            return Err(format!("is not a URI ({error}){}", template(text)));
+        }
         Err(error) => return Err(format!("is not a URI ({error}): {EXAMPLE}")),
     };
     if !matches!(url.scheme(), "http" | "https") {
@@ -29,7 +32,24 @@ pub(super) fn absolute(text: &str) -> Result<Url, String> {
         return Err(format!("has no host: {EXAMPLE}"));
     }
     plain(&url)?;
+    carried(&url)?;
     Ok(url)
+}
+
+/// Whether a request can carry its host: no name of a host has anything else in it.
+fn carried(url: &Url) -> Result<(), String> {
+    let host = url.host_str().unwrap_or_default();
+    let odd = host.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')));
+    match odd {
+        Some(odd) => Err(format!("has {odd:?} in its host, which no request can carry{}", template(host))),
+        None => Ok(()),
+    }
+}
+
+/// What to do where a text looks like what templates have before they are rendered.
+fn template(text: &str) -> &'static str {
+    let is_template = ["{", "}", "$", "%7B", "<", "%24"].iter().any(|sign| text.contains(sign));
+    if is_template { ": is this a template that was not rendered? Render it first" } else { ": correct it" }
 }
 
 /// The same, which is known by what was written.
@@ -102,6 +122,10 @@ mod tests {
             ("http://a b", Err("is not a URI")),
             ("http://sink:99999", Err("is not a URI")),
             ("http://user:secret@sink", Err("contains a user name")),
+            ("http://${SINK_HOST}/x", Err("has '$' in its host, which no request can carry: is this a template")),
+            ("http://{{host}}/x", Err("has '{' in its host, which no request can carry: is this a template")),
+            ("http://<host>/x", Err("is not a URI (invalid international domain name): is this a template")),
+            ("http://my_service:8080/${x}", Ok("http://my_service:8080/$%7Bx%7D")),
         ] {
             match (absolute(text), expected) {
                 (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),

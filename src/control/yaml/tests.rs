@@ -74,6 +74,37 @@ fn scalars_are_what_kubernetes_reads() {
     assert_eq!(all("{\"a\": [1, \"x\"],\n\t\"b\": {}}")[0].value, json!({"a": [1, "x"], "b": {}}));
 }
 
+/// Kubernetes knows these words in three cases; everything else is text, and so is what stands in quotes.
+#[test]
+fn booleans_are_those_of_yaml_1_1() {
+    for word in ["true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"] {
+        assert_eq!(all(&format!("k: {word}"))[0].value, json!({"k": true}), "{word}");
+        assert_eq!(all(&format!("- [{word}, x]"))[0].value, json!([[true, "x"]]), "{word}");
+        assert_eq!(all(&format!("k: '{word}'"))[0].value, json!({"k": word}), "{word}");
+        assert_eq!(all(&format!("k:\n  \"{word}\""))[0].value, json!({"k": word}), "{word}");
+        assert_eq!(all(&format!("k: |-\n  {word}"))[0].value, json!({"k": word}), "{word}");
+        assert_eq!(all(&format!("k: !!str {word}"))[0].value, json!({"k": word}), "{word}");
+    }
+    for word in ["tRuE", "yEs", "oN", "nO", "y", "n", "FaLsE"] {
+        assert_eq!(all(&format!("k: {word}"))[0].value, json!({"k": word}), "{word}");
+    }
+    assert_eq!(all("a: &x no\nb: *x")[0].value, json!({"a": false, "b": false}));
+}
+
+#[test]
+fn common_mistakes_are_named() {
+    for (text, words) in [
+        ("metadata:\n  name: {{ .Values.name }}\n", "template that was not rendered"),
+        ("{{- if .x }}\na: 1\n{{- end }}\n", "template that was not rendered"),
+        ("a:\n\tb: 1\n", "blanks instead of tabs"),
+        ("spec:\n  schedule: */1 * * * *\n", "begins with * must stand in quotes"),
+        ("a:\n  b: 1\nEOF\n", "EOF is left over"),
+    ] {
+        let broken = broken_of(text);
+        assert!(broken.message.contains(words), "{text}: {broken:?}");
+    }
+}
+
 #[test]
 fn anchors_count_where_they_are_used() {
     let document = &all("a: &x\n  k: 1\nb: *x\nc:\n  <<: *x\n  l: 2\n")[0];

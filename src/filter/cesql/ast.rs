@@ -39,7 +39,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Multiply => "*",
             Self::Divide => "/",

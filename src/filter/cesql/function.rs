@@ -66,6 +66,16 @@ const FUNCTIONS: [(&str, usize, usize, Function); 15] = [
     ("SUBSTRING", 2, 3, Function::Substring),
 ];
 
+/// The fewest and most arguments of the function of that name in capitals.
+pub(super) fn arguments_of(name: &str) -> Option<(usize, usize)> {
+    FUNCTIONS.iter().find(|(known, ..)| *known == name).map(|(_, fewest, most, _)| (*fewest, *most))
+}
+
+/// The names of all functions.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|(name, ..)| *name)
+}
+
 /// A result and what went wrong; nothing if too little is left to get one.
 pub(super) type Outcome<'e> = Result<(Value<'e>, Option<Error>), Exceeded>;
 

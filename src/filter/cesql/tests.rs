@@ -12,7 +12,7 @@ use super::*;
 mod budget;
 
 /// Attributes by a function. To read text takes a step for each of its bytes.
-struct Given<F>(F);
+pub(super) struct Given<F>(pub(super) F);
 
 impl<'e, F: Fn(&str) -> Option<Value<'static>>> Attributes<'e> for Given<F> {
     fn get(&self, name: &str, meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded> {

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::BrokerAddress;
-use crate::control::manifest;
+use crate::control::kind::Kind;
+use crate::control::manifest::{self, Reading};
 use crate::control::report::{Findings, Report};
 use crate::control::resolve::collect::{Items, Name};
 use crate::control::resolve::destination::Resolver;
@@ -67,6 +68,8 @@ pub(crate) struct Made<R> {
 pub(super) trait Form: Clone + PartialEq {
     /// In which list it is shown.
     const KIND: ObjectKind;
+    /// Of which kind its objects are.
+    const OF: Kind;
 
     /// Where events go; without it nothing works.
     fn way(&self) -> Option<&Addressable>;
@@ -81,6 +84,7 @@ pub(super) trait Form: Clone + PartialEq {
 
 impl Form for BrokerRelay {
     const KIND: ObjectKind = ObjectKind::Broker;
+    const OF: Kind = Kind::Broker;
 
     fn way(&self) -> Option<&Addressable> {
         self.channel.as_ref()
@@ -97,6 +101,7 @@ impl Form for BrokerRelay {
 
 impl Form for TriggerRelay {
     const KIND: ObjectKind = ObjectKind::Trigger;
+    const OF: Kind = Kind::Trigger;
 
     fn way(&self) -> Option<&Addressable> {
         self.subscriber.as_ref()
@@ -126,6 +131,7 @@ impl Form for TriggerRelay {
 
 impl Form for BrokerAddress {
     const KIND: ObjectKind = ObjectKind::Broker;
+    const OF: Kind = Kind::Broker;
 
     fn way(&self) -> Option<&Addressable> {
         self.address.as_ref()
@@ -178,7 +184,7 @@ pub(super) fn each<'d, T: DeserializeOwned, R: Form>(
             continue;
         }
         if resolver.settings.objects != Objects::Written {
-            item.object = manifest::decode(report);
+            item.object = manifest::decode(report, R::OF, Reading::of(resolver.settings));
         }
         let mut relay = make(item.object.as_deref(), &context, report, resolver);
         if let Some(before) = before.filter(|_| report.is_bad()) {

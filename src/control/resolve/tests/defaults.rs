@@ -74,7 +74,7 @@ fn bad_defaults_are_reported_and_the_last_good_ones_stay() {
             "    clusterDefault: [\n",
             "5: ConfigMap knative-eventing/config-br-defaults: data.default-br-config: is no YAML",
         ),
-        ("    clusterDefault: 7\n", "data.default-br-config.clusterDefault: invalid type"),
+        ("    clusterDefault: 7\n", "data.default-br-config.clusterDefault: is a number, but must be an object"),
     ] {
         let bad = broker_defaults(defaults) + &broker_in("default", "");
         let alone = one(&bad);
@@ -114,7 +114,10 @@ fn default_channels_come_from_config_maps() {
     let reference = "{apiVersion: v1, kind: ConfigMap, name: mine, namespace: knative-eventing}";
     let with = |template: &str| config_map("mine", "channel-template-spec", template) + &broker(reference);
     good(&with(memory));
-    good(&broker(reference));
+    let missing = "spec.config: there is no ConfigMap knative-eventing/mine with channel-template-spec";
+    assert!(lines(&one(&broker(reference)))[0].contains(missing));
+    good(&broker(&reference.replace("mine", "config-br-default-channel")));
+    good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
     assert!(lines(&one(&with(other)))[0].contains("spec.config.kind: \"KafkaChannel\" cannot be made here"));
 }
 

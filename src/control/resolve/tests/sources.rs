@@ -55,7 +55,7 @@ fn sources_with_problems_are_reported_and_keep_their_last_form() {
         ),
         (
             "  shedule: x\n",
-            "5: PingSource default/p: spec.shedule: warning: is not a field that is known here; did you mean schedule?",
+            "5: PingSource default/p: spec.shedule: is not a field that is known here; did you mean schedule?",
         ),
     ] {
         let text = ping(&format!("{spec}{SINK}"));

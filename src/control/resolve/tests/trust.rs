@@ -99,7 +99,7 @@ fn ca_certs_without_tls_are_a_warning() {
     let typo = text.replace("CACerts", "CAcerts");
     assert!(
         lines(&one(&typo))[0]
-            .ends_with("spec.subscriber.CAcerts: warning: is not a field that is known here; did you mean CACerts?")
+            .ends_with("spec.subscriber.CAcerts: is not a field that is known here; did you mean CACerts?")
     );
 }
 
@@ -251,7 +251,7 @@ fn problems_of_secrets_show_no_values() {
         (
             secret(name, "stringData", &[("tls.crt", &server.pem), ("tls.key", &server.key)]),
             "stringData.tls.crt",
-            "warning: CN=server is valid from 2026-06-11 until 2026-06-18 only: renew it",
+            "the certificate of CN=server expired on 2026-06-18",
         ),
         (
             format!(
@@ -260,7 +260,7 @@ fn problems_of_secrets_show_no_values() {
                 server.key.replace('\n', "\n  ")
             ),
             "stringData",
-            "has the wrong type",
+            "is text, but must be an object",
         ),
     ] {
         let resolution = one(&text);

@@ -1,0 +1,42 @@
+//! Annotations and labels are free, but for those that begin as ours do.
+
+use serde_json::Value;
+
+use super::near;
+use crate::model::annotation::{DELIVERY_ORDER, HTTP_VERSION};
+
+/// Where a Service is reached (interface.md §2).
+pub(crate) const ENDPOINT: &str = "sealpost.dev/endpoint";
+/// How all of ours begin.
+const OURS: &str = "sealpost.dev/";
+const KNOWN: [&str; 3] = [ENDPOINT, DELIVERY_ORDER, HTTP_VERSION];
+
+/// The paths of annotations and labels that begin as ours do and are none, each with what to do.
+pub(crate) fn examine(object: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let keys = |part: &str| {
+        let map = object.get("metadata").and_then(|metadata| metadata.get(part)?.as_object());
+        map.into_iter().flat_map(|map| map.keys()).filter(|key| is_ours(key)).cloned().collect::<Vec<_>>()
+    };
+    for key in keys("annotations").into_iter().filter(|key| !KNOWN.contains(&key.as_str())) {
+        let meant = near::meant(&key, KNOWN.into_iter());
+        let message = match meant {
+            Some(meant) => format!("is no annotation of sealpost; did you mean {meant}?"),
+            None => format!("is no annotation of sealpost: there are {}", KNOWN.join(", ")),
+        };
+        found.push((format!("metadata.annotations.{key}"), message));
+    }
+    for key in keys("labels") {
+        let message = match KNOWN.contains(&key.as_str()) {
+            true => "is an annotation, and no label: write it below metadata.annotations",
+            false => "is no label of sealpost, which has none: give it another prefix",
+        };
+        found.push((format!("metadata.labels.{key}"), message.to_owned()));
+    }
+    found
+}
+
+/// Whether a key begins as ours do, or nearly so: nobody else has that name.
+fn is_ours(key: &str) -> bool {
+    key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
