@@ -124,7 +124,9 @@ fn keys_of_config_maps() {
 #[test]
 fn json_schemas_are_the_definitions() {
     fn same(fields: &'static Fields, schema: &Value, root: &Value, depth: usize) {
-        let schema = schema["$ref"].as_str().map_or(schema, |to| root.pointer(&to[1..]).expect("a definition"));
+        let schema = schema["$ref"]
+            .as_str()
+            .map_or(schema, |to| root.pointer(to.trim_start_matches('#')).expect("a definition"));
         let mut names: Vec<&str> =
             schema["properties"].as_object().expect("properties").keys().map(String::as_str).collect();
         let mut known: Vec<&str> = fields.names().collect();
