@@ -40,6 +40,9 @@ impl Publication {
             if is_answer(stored) {
                 way.answered();
             }
+            if stored.is_ok() {
+                way.confirmed();
+            }
             stored
         };
         Self(Some(publishing.boxed()))

@@ -89,7 +89,7 @@ impl Queue {
     /// RabbitMQ does not begin to consume it. It is away if nothing is confirmed for it, either.
     pub(super) fn is_not_consumed(&self) {
         let lately = Instant::now().checked_sub(CONFIRM_TIMEOUT);
-        if lately.is_some_and(|lately| self.way.has_answered_since(lately)) {
+        if lately.is_some_and(|lately| self.way.has_confirmed_since(lately)) {
             self.health.set(QueueState::Unconsumed);
         } else {
             self.does_not_answer();
@@ -99,7 +99,7 @@ impl Queue {
     /// Whether RabbitMQ takes nothing for it. It takes messages again when it has confirmed one, however late.
     pub(super) fn is_away(&self) -> bool {
         let Some(since) = self.health.away_since() else { return false };
-        let is_away = !self.way.has_answered_since(since);
+        let is_away = !self.way.has_confirmed_since(since);
         if !is_away {
             self.unconfirmed.store(false, Ordering::Release);
             self.health.takes_messages();
