@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::health::{QueueHealth, QueueState, TrialLimit};
+use super::health::{QueueHealth, QueueState, TellLimit, TrialLimit};
 use super::outbox::CONFIRM_TIMEOUT;
 use super::queue_way::QueueWay;
 use super::topology::Place;
@@ -30,6 +30,8 @@ pub(super) struct Queue {
     pub(super) unconfirmed: AtomicBool,
     /// Limits how often it is tried meanwhile.
     pub(super) trial: TrialLimit,
+    /// Limits how often it is said that RabbitMQ gave up a message of it.
+    pub(super) given_up: TellLimit,
     pub(super) way: Arc<QueueWay>,
     /// Messages of this process on their way into it.
     pub(super) window: Semaphore,
