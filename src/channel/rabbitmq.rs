@@ -32,6 +32,7 @@ mod strays;
 #[cfg(test)]
 pub(crate) mod tests;
 mod ticket;
+mod to_its_end;
 mod topology;
 
 use std::collections::HashMap;
@@ -53,7 +54,7 @@ use crate::telemetry::series::SubscriptionSeries;
 pub use address::Address;
 use connection::{ConnectionKeeper, ConnectionPool, Current, Start};
 use consumer::Consumer;
-use health::{QueueHealth, QueueState, TrialLimit};
+use health::{QueueHealth, QueueState, TellLimit, TrialLimit};
 use outbox::Outbox;
 use publisher::{RabbitmqPublisher, SubscriptionQueue};
 use queue::Queue;
@@ -191,6 +192,7 @@ impl RabbitmqBackend {
             health: QueueHealth::default(),
             unconfirmed: AtomicBool::new(false),
             trial: TrialLimit::default(),
+            given_up: TellLimit::default(),
             window: Semaphore::new(WINDOW),
             refusal: Mutex::default(),
             begun: AtomicU64::new(0),

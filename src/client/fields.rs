@@ -8,9 +8,9 @@ use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderName, Request};
 
-use crate::event::{PREFIX, TraceContext, knative};
+use crate::event::{PREFIX, TraceContext, http as binding, knative};
 
 /// Marks a request of the role `filter` that goes on with the fields that it came with, on the list or not (data-plane.md
 /// BF-16). What is about a connection stays back all the same.
@@ -47,8 +47,8 @@ pub(super) fn admit(request: &mut Request<Bytes>) {
     if !headers.keys().any(stays_back) {
         return;
     }
-    let mut back: Vec<HeaderName> = headers.keys().filter(|name| stays_back(name)).cloned().collect();
-    back.extend(nominated(headers));
+    binding::drop_nominated(headers);
+    let back: Vec<HeaderName> = headers.keys().filter(|name| stays_back(name)).cloned().collect();
     for name in back {
         headers.remove(name);
     }
@@ -64,12 +64,6 @@ fn is_listed(name: &HeaderName) -> bool {
 
 fn is_of_connection(name: &HeaderName) -> bool {
     OF_CONNECTION.contains(name) || name.as_str().starts_with("proxy-")
-}
-
-/// Fields that `Connection` names: they are about the connection that the request came by.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lists = headers.get_all(CONNECTION).into_iter().filter_map(|list| list.to_str().ok());
-    lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]

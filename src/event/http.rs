@@ -209,7 +209,7 @@ fn take_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Resul
 }
 
 /// Takes out the fields that `Connection` names: they are about the connection that they came by (RFC 9110, 7.6.1).
-fn drop_nominated(headers: &mut HeaderMap) {
+pub(crate) fn drop_nominated(headers: &mut HeaderMap) {
     let lists = headers.get_all(CONNECTION).into_iter().filter_map(|list| list.to_str().ok());
     let names: Vec<HeaderName> =
         lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();

@@ -1,24 +1,21 @@
 //! What one consumer has received and not handed over, within what events may hold in memory.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use lapin::BasicProperties;
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::connection::{OpenConnection, told};
 use super::outbox::short;
 use super::pace::{Pace, Situation, Step};
+use super::to_its_end::ToItsEnd;
 use super::{Queue, Shared};
 use crate::budget::{Consumed, PER_EVENT};
 
@@ -180,52 +177,21 @@ fn headers_length(properties: &BasicProperties) -> usize {
 /// Those of the connection.
 pub(super) async fn consume(channel: &lapin::Channel, queue: &str, window: u16) -> lapin::Result<lapin::Consumer> {
     channel.basic_qos(window, BasicQosOptions::default()).await?;
-    AskedConsumer::new(channel.clone(), queue).await
+    let (asked, late, queue) = (channel.clone(), channel.clone(), short(queue));
+    let consumer = async move {
+        asked.basic_consume(queue, short(""), BasicConsumeOptions::default(), FieldTable::default()).await
+    };
+    ToItsEnd::new(consumer, |consumer| close_late(late, consumer).boxed()).await
 }
 
-/// A consumer that RabbitMQ was asked for. One that comes when nobody waits for it any more would be delivered messages
-/// that nobody settles, as long as its connection lasts: its channel is closed then, which gives them back in their order.
-/// To close the channel before the answer has come could meet RabbitMQ's own close of it, which `lapin` takes for the end
-/// of the connection.
-struct AskedConsumer {
-    channel: lapin::Channel,
-    /// `None` once it has come.
-    answer: Option<BoxFuture<'static, lapin::Result<lapin::Consumer>>>,
-}
-
-impl AskedConsumer {
-    fn new(channel: lapin::Channel, queue: &str) -> Self {
-        let (asked, queue) = (channel.clone(), short(queue));
-        let answer = async move {
-            asked.basic_consume(queue, short(""), BasicConsumeOptions::default(), FieldTable::default()).await
-        };
-        Self { channel, answer: Some(answer.boxed()) }
-    }
-}
-
-impl Future for AskedConsumer {
-    type Output = lapin::Result<lapin::Consumer>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(answer) = &mut self.answer else { return Poll::Pending };
-        let answer = ready!(answer.as_mut().poll(context));
-        self.answer = None;
-        Poll::Ready(answer)
-    }
-}
-
-impl Drop for AskedConsumer {
-    fn drop(&mut self) {
-        // There is no runtime when the process ends, and no connection soon.
-        let (Some(answer), Ok(runtime)) = (self.answer.take(), Handle::try_current()) else { return };
-        let channel = self.channel.clone();
-        runtime.spawn(async move {
-            // The consumer is dropped after its channel: a queue in order would go on behind what it was delivered.
-            if let Ok(_consumer) = answer.await
-                && let Err(error) = channel.close(200, short("nobody waits for it")).await
-            {
-                tracing::debug!(%error, "The channel of a consumer that came too late was not closed in order");
-            }
-        });
+/// Closes the channel of a consumer for which nobody waits any more: it would be delivered messages that nobody settles, as
+/// long as its connection lasts, and the close gives them back in their order. To close the channel before the answer has
+/// come could meet RabbitMQ's own close of it, which `lapin` takes for the end of the connection.
+async fn close_late(channel: lapin::Channel, consumer: lapin::Result<lapin::Consumer>) {
+    // The consumer is dropped after its channel: a queue in order would go on behind what it was delivered.
+    if let Ok(_consumer) = consumer
+        && let Err(error) = channel.close(200, short("nobody waits for it")).await
+    {
+        tracing::debug!(%error, "The channel of a consumer that came too late was not closed in order");
     }
 }

@@ -4,16 +4,12 @@
 //! published it. So each confirm is waited for to its end, also if its publisher does not wait any more: it may bring a
 //! message that nobody else knows not to be stored.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::message::Encoded;
@@ -21,50 +17,31 @@ use super::outbox::{PublishFailure, is_answer, short};
 use super::publishing::OpenChannel;
 use super::queue_way::QueueWay;
 use super::strays::StrayMessage;
+use super::to_its_end::ToItsEnd;
 
 /// A message that is published and not answered yet. Where it is dropped before that, the rest is done in the background.
-pub(super) struct Publication(Option<BoxFuture<'static, Result<(), PublishFailure>>>);
+pub(super) type Publication = ToItsEnd<Result<(), PublishFailure>>;
 
-impl Publication {
-    /// Of a message for a queue, over the default exchange; its way is told of the answer, however late that comes. What
-    /// RabbitMQ returns and is not this message goes to `strays`.
-    pub(super) fn new(
-        open: Arc<OpenChannel>,
-        (queue, way): (&str, Arc<QueueWay>),
-        message: &Arc<Encoded>,
-        strays: mpsc::Sender<StrayMessage>,
-    ) -> Self {
-        let (queue, message) = (queue.to_owned(), Arc::clone(message));
-        let publishing = async move {
-            let stored = publish(&open, &queue, &message, &strays).await;
-            if is_answer(stored) {
-                way.answered();
-            }
-            stored
-        };
-        Self(Some(publishing.boxed()))
-    }
-}
-
-impl Future for Publication {
-    type Output = Result<(), PublishFailure>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(publishing) = &mut self.0 else { return Poll::Ready(Err(PublishFailure::Interrupted)) };
-        let polled = publishing.poll_unpin(context);
-        if polled.is_ready() {
-            self.0 = None;
+/// Publishes a message for a queue, over the default exchange; its way is told of the answer, however late that comes. What
+/// RabbitMQ returns and is not this message goes to `strays`.
+pub(super) fn publication(
+    open: Arc<OpenChannel>,
+    (queue, way): (&str, Arc<QueueWay>),
+    message: &Arc<Encoded>,
+    strays: mpsc::Sender<StrayMessage>,
+) -> Publication {
+    let (queue, message) = (queue.to_owned(), Arc::clone(message));
+    let publishing = async move {
+        let stored = publish(&open, &queue, &message, &strays).await;
+        if is_answer(stored) {
+            way.answered();
         }
-        polled
-    }
-}
-
-impl Drop for Publication {
-    fn drop(&mut self) {
-        if let (Some(publishing), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(publishing);
+        if stored.is_ok() {
+            way.confirmed();
         }
-    }
+        stored
+    };
+    ToItsEnd::new(publishing, |_stored| std::future::ready(()).boxed())
 }
 
 /// Publishes a message for a queue over the default exchange, which is returned if there is no such queue, and waits for

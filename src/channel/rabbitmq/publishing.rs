@@ -18,7 +18,7 @@ use super::connection::{Current, OpenConnection, open_channel};
 use super::message::Encoded;
 use super::names;
 use super::outbox::PublishFailure;
-use super::publication::{Publication, confirmed};
+use super::publication::{confirmed, publication};
 use super::queue_way::QueueWay;
 use super::strays::StrayMessage;
 use crate::telemetry::counters::Counters;
@@ -111,8 +111,8 @@ impl PublishingConnection {
         if open.connection.connection.status().blocked() {
             return Err(PublishFailure::Blocked);
         }
-        let publication = Publication::new(Arc::clone(&open), (queue, Arc::clone(way)), message, self.strays.clone());
-        let stored = publication.await;
+        let publishing = publication(Arc::clone(&open), (queue, Arc::clone(way)), message, self.strays.clone());
+        let stored = publishing.await;
         if stored == Err(PublishFailure::Nacked) {
             self.suspects.get(place).inspect(|suspect| suspect.notify_one());
             let is_another = |now: &Option<Arc<OpenChannel>>| now.as_ref().is_some_and(|now| !Arc::ptr_eq(now, &open));

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::health::{QueueHealth, QueueState, TrialLimit};
+use super::health::{QueueHealth, QueueState, TellLimit, TrialLimit};
 use super::outbox::CONFIRM_TIMEOUT;
 use super::queue_way::QueueWay;
 use super::topology::Place;
@@ -30,6 +30,8 @@ pub(super) struct Queue {
     pub(super) unconfirmed: AtomicBool,
     /// Limits how often it is tried meanwhile.
     pub(super) trial: TrialLimit,
+    /// Limits how often it is said that RabbitMQ gave up a message of it.
+    pub(super) given_up: TellLimit,
     pub(super) way: Arc<QueueWay>,
     /// Messages of this process on their way into it.
     pub(super) window: Semaphore,
@@ -89,7 +91,7 @@ impl Queue {
     /// RabbitMQ does not begin to consume it. It is away if nothing is confirmed for it, either.
     pub(super) fn is_not_consumed(&self) {
         let lately = Instant::now().checked_sub(CONFIRM_TIMEOUT);
-        if lately.is_some_and(|lately| self.way.has_answered_since(lately)) {
+        if lately.is_some_and(|lately| self.way.has_confirmed_since(lately)) {
             self.health.set(QueueState::Unconsumed);
         } else {
             self.does_not_answer();
@@ -99,7 +101,7 @@ impl Queue {
     /// Whether RabbitMQ takes nothing for it. It takes messages again when it has confirmed one, however late.
     pub(super) fn is_away(&self) -> bool {
         let Some(since) = self.health.away_since() else { return false };
-        let is_away = !self.way.has_answered_since(since);
+        let is_away = !self.way.has_confirmed_since(since);
         if !is_away {
             self.unconfirmed.store(false, Ordering::Release);
             self.health.takes_messages();

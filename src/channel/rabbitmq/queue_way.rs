@@ -24,6 +24,8 @@ pub(super) struct QueueWay {
     under_way: AtomicUsize,
     /// When RabbitMQ confirmed or refused a message for the queue last.
     answered: Mutex<Option<Instant>>,
+    /// When it confirmed one last.
+    confirmed: Mutex<Option<Instant>>,
     /// The channel of each connection that the queue was published to on last.
     known: Mutex<[Weak<OpenChannel>; 2]>,
 }
@@ -71,9 +73,14 @@ impl QueueWay {
         }
     }
 
-    /// Whether RabbitMQ has confirmed or refused a message for the queue since then.
-    pub(super) fn has_answered_since(&self, then: Instant) -> bool {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|answered| answered >= then)
+    /// Whether RabbitMQ has confirmed a message for the queue since then.
+    pub(super) fn has_confirmed_since(&self, then: Instant) -> bool {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|confirmed| confirmed >= then)
+    }
+
+    /// RabbitMQ has confirmed a message for the queue.
+    pub(super) fn confirmed(&self) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn known(&self) -> MutexGuard<'_, [Weak<OpenChannel>; 2]> {

@@ -142,7 +142,7 @@ pub(super) async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> 
         Ok(()) => true,
         Err(PublishFailure::Unroutable) if !shared.is_open_here(queue) => {
             let reason = "its queue was deleted while it waited for the next attempt";
-            park(shared, &names::parked(queue), reason, message).await
+            park(shared, &names::parked(queue), (reason, None), message).await
         }
         Err(failure) => {
             tracing::debug!(queue, %failure, "An event whose wait is over waits again");
@@ -154,58 +154,64 @@ pub(super) async fn forward(shared: &Shared, queue: &str, message: &Encoded) -> 
 /// What RabbitMQ gave up: for its deliveries, it goes back to its queue; otherwise it is parked. It is counted and told
 /// when it is there, which may take several tries.
 async fn give_back(shared: &Shared, returned: &ReturnedMessage, queue: &str, reason: &str) -> bool {
-    let is_done = if names::is_parked(queue) {
+    let (is_done, done) = if names::is_parked(queue) {
         // A policy that limits what may be parked would do so at once again, without an end.
         tokio::time::sleep(PARKED_PAUSE).await;
-        let is_done = shared.park(queue, &returned.message).await;
-        if is_done && is_told(shared, queue) {
-            tell(queue, reason, "RabbitMQ gave up a parked message: it was parked again");
-        }
-        is_done
+        let is_parked = shared.park(queue, &returned.message).await;
+        (is_parked, Some("RabbitMQ gave up a parked message: it was parked again"))
     } else if reason == "delivery_limit" && returned.given_up < MOST_GIVEN_UP {
-        let again = returned.clone().given_up_again();
-        let is_done = forward(shared, queue, &again).await;
-        if is_done && is_told(shared, queue) {
-            tell(queue, reason, "RabbitMQ gave up a message: it was put back into its queue");
-        }
-        is_done
+        let is_back = forward(shared, queue, &returned.clone().given_up_again()).await;
+        (is_back, Some("RabbitMQ gave up a message: it was put back into its queue"))
     } else {
         let told = format!("RabbitMQ gave it up: {}", WireText::of(reason));
-        park(shared, &names::parked(queue), &told, &returned.message).await
+        let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
+        // Which tells it itself.
+        (park(shared, &names::parked(queue), (&told, remedy), &returned.message).await, None)
     };
     if is_done {
         shared.counters.rabbitmq_given_up.increment();
+        if let Some(done) = done {
+            tell(shared, (queue, reason), done);
+        }
     }
     is_done
 }
 
-/// Whether what happened to a message of a queue is told at WARN: of those of a subscription that is served here the first
-/// of a minute, the others as a sum.
-fn is_told(shared: &Shared, queue: &str) -> bool {
-    shared.opened_here(names::of_parked(queue)).is_none_or(|queue| queue.series.is_first_parked())
-}
-
-fn tell(queue: &str, reason: &str, done: &str) {
-    let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
-    tracing::warn!(queue = %WireText::of(queue), reason = %WireText::of(reason), remedy, "{done}");
+/// Tells what was done with a message that RabbitMQ gave up: of those of a queue that is consumed here, once a minute at
+/// WARN.
+fn tell(shared: &Shared, (queue, reason): (&str, &str), done: &str) {
+    let is_due = shared.opened_here(names::of_parked(queue)).is_none_or(|queue| queue.given_up.is_due());
+    let (queue, reason) = (WireText::of(queue), WireText::of(reason));
+    if is_due {
+        tracing::warn!(%queue, %reason, "{done}");
+    } else {
+        tracing::debug!(%queue, %reason, "{done}");
+    }
 }
 
 /// Keeps a message that belongs nowhere. One that is kept already is not told of again.
 async fn keep(shared: &Shared, returned: &ReturnedMessage) -> bool {
     if message::remark(&returned.message.properties).reason.is_empty() {
-        return park(shared, names::RETURNED_PARKED, "its headers do not say where it belongs", &returned.message)
-            .await;
+        let reason = "its headers do not say where it belongs";
+        return park(shared, names::RETURNED_PARKED, (reason, None), &returned.message).await;
     }
     shared.park(names::RETURNED_PARKED, &returned.message).await
 }
 
-async fn park(shared: &Shared, parked: &str, reason: &str, message: &Encoded) -> bool {
+/// Parks a message for a reason, for which there may be a remedy. Of those of a subscription that is served here, the first
+/// of a minute is told, the others as a sum.
+async fn park(
+    shared: &Shared,
+    parked: &str,
+    (reason, remedy): (&str, Option<&'static str>),
+    message: &Encoded,
+) -> bool {
     let Encoded { properties, body } = message.clone();
     let stored = shared.park(parked, &Encoded { properties: message::parked(properties, reason, None), body }).await;
     if stored {
         shared.counters.parked_messages.increment();
-        if is_told(shared, parked) {
-            let remedy = reason.ends_with(MAX_LENGTH).then_some(NO_DROP_HEAD);
+        let known = shared.opened_here(names::of_parked(parked));
+        if known.is_none_or(|queue| queue.series.is_first_parked()) {
             tracing::warn!(queue = parked, reason, remedy, "Message parked");
         } else {
             tracing::debug!(queue = parked, reason, "Another message parked");

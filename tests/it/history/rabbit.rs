@@ -7,6 +7,9 @@ use super::record::{EventCopy, EventPlace, Recorder};
 use super::surroundings::{SUBSCRIPTIONS, TRY, queue};
 use crate::support::rabbitmq::{Client, Cluster, Node, header};
 
+/// How long queues must look empty: a quorum queue tells its counts every 5 s, and after a start of its node none before.
+const COUNTED: Duration = Duration::from_secs(12);
+
 /// One node, or a cluster of three, counted from 1.
 pub(super) enum TestedRabbit {
     One(Node),
@@ -92,10 +95,13 @@ impl TestedRabbit {
     /// as that.
     pub(super) async fn until_empty(&self, limit: Duration) -> Vec<(String, u64)> {
         let (mut deadline, mut before) = (Instant::now() + limit, BTreeMap::new());
+        let mut empty_since = None;
         loop {
             let mut queues = self.queues();
             queues.retain(|name, count| *count > 0 && !name.ends_with(":parked"));
-            if queues.is_empty() || Instant::now() > deadline {
+            empty_since = if queues.is_empty() { empty_since.or(Some(Instant::now())) } else { None };
+            let is_done = empty_since.is_some_and(|since| since.elapsed() >= COUNTED);
+            if is_done || Instant::now() > deadline {
                 return queues.into_iter().collect();
             }
             if queues != before {
