@@ -94,9 +94,10 @@ impl<'d> Collected<'d> {
 
     fn insert(&mut self, kind: Kind, report: Report<'d>, settings: &Settings) {
         let how = (kind, settings);
-        // Whoever misspells `namespace` has named another object than this one.
+        // Whoever misspells `namespace` has named another object than this one. An API server knows its objects.
         let metadata = report.document().value.get("metadata").and_then(Value::as_object);
         let is_doubtful = metadata.is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
+        let is_doubtful = is_doubtful && settings.objects == Objects::Written;
         self.unidentified.extend(Some(report.document()).filter(|_| is_doubtful));
         let twice = match kind {
             Kind::Channel => insert(&mut self.channels, report, how),
