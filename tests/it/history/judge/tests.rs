@@ -236,7 +236,7 @@ fn accepted_events_that_do_not_come_for_long_are_found() {
 fn what_is_in_order_may_wait_for_the_end_of_a_pause() {
     let mut history = good();
     for copy in history.copies.iter_mut().filter(|copy| (30..90).contains(&copy.event) && copy.subscription == 1) {
-        copy.at = ms(9000) + ms(u64::from(copy.event));
+        copy.at = ms(8950) + ms(u64::from(copy.event / 2));
     }
     history.faults = vec![fault(FaultKind::NodePaused(2), 3000, 8500)];
     let short = RunLimits { pause_outage: ms(1000), ..LIMITS };
