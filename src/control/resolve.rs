@@ -16,6 +16,7 @@ mod destination;
 mod features;
 mod filter;
 mod flags;
+mod flow;
 mod logging;
 mod observability;
 mod policy;
@@ -45,6 +46,7 @@ use collect::{Collected, Name};
 use defaults::Defaults;
 use destination::Resolver;
 use flags::Flags;
+use flow::Flows;
 use reconciled::Reconciled;
 use relay::Relayed;
 use routes::Routes;
@@ -81,6 +83,7 @@ struct Memory {
     flags: Flags,
     defaults: Defaults,
     parents: Parents,
+    flows: Flows,
     backends: Backends,
     reconciled: Reconciled,
     relayed: Relayed,
@@ -96,6 +99,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_reconciled = memory.map(|memory| &memory.reconciled);
     let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
     let mut collected = Collected::of(documents.into_iter(), settings);
+    flow::take_over(&mut collected);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let certificate = server_certificate(&mut collected, settings, last);
@@ -118,16 +122,18 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         trust,
         rules,
         places: HashMap::new(),
+        flows: HashSet::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
-    let (mut parents, mut routes) = (Parents::default(), Routes::default());
+    let (mut parents, mut flows, mut routes) = (Parents::default(), Flows::default(), Routes::default());
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
-        routes = Routes::build(&mut collected, &mut resolver, &parents, table);
+        flows = flow::resolve(&mut collected, &mut resolver, &mut parents, memory.map(|memory| &memory.flows));
+        routes = Routes::build(&mut collected, &mut resolver, (&parents, &flows), table);
     }
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
@@ -139,7 +145,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
+        Role::Channel => status::inventory(&collected, &routes, (&parents, &flows), &resolver),
         Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
@@ -149,7 +155,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
     let shared = trust.shared;
-    let memory = Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared };
+    let memory =
+        Memory { mode, flags, defaults, parents, flows, backends, reconciled, relayed, services, bundles, shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 

@@ -1,6 +1,7 @@
 //! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use url::Url;
@@ -8,6 +9,7 @@ use url::Url;
 use super::access::Rules;
 use super::address::Addresses;
 use super::collect::Name;
+use super::flow::plan;
 use super::service::Reach;
 use super::trust::Trust;
 use super::uri;
@@ -40,6 +42,8 @@ pub(super) struct Resolver<'s> {
     pub(super) trust: Trust,
     pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
+    /// The channels that take the events of Sequences and Parallels.
+    pub(super) flows: HashSet<ChannelKey>,
 }
 
 /// A destination as written, with the names of its fields.
@@ -193,12 +197,7 @@ impl Resolver<'_> {
 
     /// Why a channel or broker cannot be referred to; `Ok` if it can.
     pub(super) fn place(&self, key: &ChannelKey) -> Result<(), String> {
-        match self.places.get(key) {
-            Some(Place::Served) => Ok(()),
-            Some(Place::Broken) => Err(format!("{key} has problems of its own: solve them first")),
-            Some(Place::NotServed) => Err(format!("{key} is not served here")),
-            None => Err(format!("there is no {key}: create it, or correct the reference")),
-        }
+        told(self.places.get(key), key)
     }
 
     /// Whether it is a broker of another implementation's class.
@@ -221,6 +220,7 @@ impl Resolver<'_> {
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
+            Kind::Sequence | Kind::Parallel => self.flow(kind, (namespace, name), wanted, report),
             Kind::Trigger
             | Kind::EventPolicy
             | Kind::Subscription
@@ -252,6 +252,20 @@ impl Resolver<'_> {
             report.warning(&wanted.uri_field, format!("has no meaning beside a reference to {key}: it is ignored"));
         }
         Some((self.addresses.url(&key)?.into(), Target::Local(key)))
+    }
+
+    /// The address of a Sequence or Parallel: that of its first channel.
+    fn flow(&self, kind: Kind, (namespace, name): Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+        let called = format!("{} {namespace}/{name}", kind.as_str());
+        let key = ChannelKey { kind: ChannelKind::Channel, namespace, name: plan::entrance(kind, &name)? };
+        let place = self.places.get(&key).filter(|_| self.flows.contains(&key));
+        match told(place, &called) {
+            Err(message) if self.settings.role == Role::Channel => {
+                report.unresolved(&format!("{}.ref", wanted.field), message);
+                None
+            }
+            _ => self.own(key, wanted, report),
+        }
     }
 
     fn service(&self, name: &Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
@@ -335,6 +349,16 @@ impl Resolver<'_> {
             }
             None => (url, Target::Remote { connect: None }),
         }
+    }
+}
+
+/// Why what stands at this place cannot be referred to; `Ok` if it can.
+fn told(place: Option<&Place>, called: &dyn fmt::Display) -> Result<(), String> {
+    match place {
+        Some(Place::Served) => Ok(()),
+        Some(Place::Broken) => Err(format!("{called} has problems of its own: solve them first")),
+        Some(Place::NotServed) => Err(format!("{called} is not served here")),
+        None => Err(format!("there is no {called}: create it, or correct the reference")),
     }
 }
 
