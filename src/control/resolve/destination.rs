@@ -9,7 +9,6 @@ use url::Url;
 use super::access::Rules;
 use super::address::Addresses;
 use super::collect::Name;
-use super::flow::plan;
 use super::service::Reach;
 use super::trust::Trust;
 use super::uri;
@@ -88,7 +87,7 @@ impl<'w> Wanted<'w> {
 }
 
 /// A URL, and how it is reached.
-type Found = (Endpoint, Target);
+pub(super) type Found = (Endpoint, Target);
 
 /// CACerts by which nothing can be verified.
 struct Unusable;
@@ -236,7 +235,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+    pub(super) fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         if self.settings.role != Role::Channel {
             return Some(self.url(self.addresses.url(&key)?.into(), &format!("{}.ref", wanted.field), report));
         }
@@ -252,20 +251,6 @@ impl Resolver<'_> {
             report.warning(&wanted.uri_field, format!("has no meaning beside a reference to {key}: it is ignored"));
         }
         Some((self.addresses.url(&key)?.into(), Target::Local(key)))
-    }
-
-    /// The address of a Sequence or Parallel: that of its first channel.
-    fn flow(&self, kind: Kind, (namespace, name): Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
-        let called = format!("{} {namespace}/{name}", kind.as_str());
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace, name: plan::entrance(kind, &name)? };
-        let place = self.places.get(&key).filter(|_| self.flows.contains(&key));
-        match told(place, &called) {
-            Err(message) if self.settings.role == Role::Channel => {
-                report.unresolved(&format!("{}.ref", wanted.field), message);
-                None
-            }
-            _ => self.own(key, wanted, report),
-        }
     }
 
     fn service(&self, name: &Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
@@ -353,7 +338,7 @@ impl Resolver<'_> {
 }
 
 /// Why what stands at this place cannot be referred to; `Ok` if it can.
-fn told(place: Option<&Place>, called: &dyn fmt::Display) -> Result<(), String> {
+pub(super) fn told(place: Option<&Place>, called: &dyn fmt::Display) -> Result<(), String> {
     match place {
         Some(Place::Served) => Ok(()),
         Some(Place::Broken) => Err(format!("{called} has problems of its own: solve them first")),

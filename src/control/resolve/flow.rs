@@ -6,6 +6,7 @@
 
 mod object;
 pub(super) mod plan;
+mod reference;
 pub(super) mod status;
 
 use std::collections::BTreeMap;
