@@ -127,14 +127,9 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
-    let (mut parents, mut flows, mut routes) = (Parents::default(), Flows::default(), Routes::default());
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
-    if settings.role == Role::Channel && settings.objects == Objects::Written {
-        parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
-        flows = flow::resolve(&mut collected, &mut resolver, &mut parents, memory.map(|memory| &memory.flows));
-        routes = Routes::build(&mut collected, &mut resolver, (&parents, &flows), table);
-    }
+    let (parents, flows, routes) = written(&mut collected, &mut resolver, &defaults, last);
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
@@ -158,6 +153,22 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let memory =
         Memory { mode, flags, defaults, parents, flows, backends, reconciled, relayed, services, bundles, shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
+}
+
+/// Channels, flows and subscriptions, where they are as somebody has written them and are served by this process.
+fn written(
+    collected: &mut Collected<'_>,
+    resolver: &mut Resolver<'_>,
+    defaults: &Defaults,
+    last: Option<&Resolution>,
+) -> (Parents, Flows, Routes) {
+    if resolver.settings.role != Role::Channel || resolver.settings.objects != Objects::Written {
+        return Default::default();
+    }
+    let mut parents = channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.parents));
+    let flows = flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.flows));
+    let routes = Routes::build(collected, resolver, (&parents, &flows), last.map(|last| last.table.as_ref()));
+    (parents, flows, routes)
 }
 
 /// That of the TLS Secrets, unless another one is given.

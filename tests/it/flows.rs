@@ -6,6 +6,7 @@ mod rabbitmq;
 mod sequences;
 mod shown;
 
+use crate::support::dispatcher::Dispatcher;
 use crate::support::subscriber::{Received, Reply, Subscriber};
 
 /// YAML of a Sequence, whose spec is indented by two.
@@ -43,4 +44,14 @@ fn answer(name: &str, received: &Received) -> Reply {
 /// What each event has gone through that came here.
 fn trails(subscriber: &Subscriber) -> Vec<String> {
     subscriber.received().iter().map(|received| received.header("ce-trail").unwrap_or_default().to_owned()).collect()
+}
+
+/// The sum of all series of a metric whose names begin so.
+async fn total(dispatcher: &Dispatcher, name: &str) -> u64 {
+    let (_, metrics) = dispatcher.admin_text("/metrics").await;
+    let values = metrics.lines().filter(|line| line.starts_with(name)).map(|line| {
+        let (_, value) = line.rsplit_once(' ').expect("a value");
+        value.parse::<u64>().expect("a whole number")
+    });
+    values.sum()
 }

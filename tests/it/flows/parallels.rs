@@ -1,6 +1,6 @@
 //! Parallels: filters, replies of branches and the common one, and other flows within.
 
-use super::{answer, parallel, sequence, step, to, trails};
+use super::{answer, parallel, sequence, step, to, total, trails};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -62,11 +62,7 @@ async fn a_sequence_in_a_branch_and_a_parallel_in_a_step() {
     let mut ends = trails(&end);
     ends.sort();
     assert_eq!(ends, ["aab", "ac"]);
-    let (_, metrics) = dispatcher.admin_text("/metrics").await;
-    let served = metrics.lines().filter(|line| line.starts_with("http_server_request_duration_seconds_count"));
-    let served: u64 =
-        served.map(|line| line.rsplit_once(' ').expect("a value").1.parse::<u64>().expect("a number")).sum();
-    assert_eq!(served, 1, "{metrics}");
+    assert_eq!(total(&dispatcher, "http_server_request_duration_seconds_count").await, 1);
 }
 
 /// The delivery of a branch is that of its subscriber: retries and dead letter sink. A filter that fails lets nothing pass.

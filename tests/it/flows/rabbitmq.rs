@@ -1,6 +1,9 @@
 //! A Sequence whose channels are on RabbitMQ: its queues have the names of what it is made of.
 
+use std::time::Duration;
+
 use super::{step, to, trails};
+use crate::support::SOON;
 use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::rabbitmq::{Client, namespace, shared};
 use crate::support::sender::{plain, send};
@@ -20,7 +23,11 @@ async fn a_sequence_on_rabbitmq() {
     );
     let dispatcher = Dispatcher::of(&yaml).env("SEALPOST_RABBITMQ_URI", &shared()).start().await;
     let url = dispatcher.http_url(&format!("/{namespace}/s-kn-sequence-0"));
-    assert_eq!(send(&plain(), &url, "1").await, 202);
+    let deadline = std::time::Instant::now() + SOON;
+    while send(&plain(), &url, "1").await != 202 {
+        assert!(std::time::Instant::now() < deadline, "no event is accepted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     end.until(1).await;
     assert_eq!(
         (trails(&a), trails(&b), trails(&end)),

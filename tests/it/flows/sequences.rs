@@ -1,6 +1,6 @@
 //! Sequences: events, replies, failures, and what does not happen at the listener.
 
-use super::{answer, sequence, step, to, trails};
+use super::{answer, sequence, step, to, total, trails};
 use crate::support::dispatcher::Dispatcher;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Reply, Subscriber};
@@ -37,7 +37,7 @@ async fn three_steps_and_a_reply() {
 /// The events between the steps do not leave the process: the listeners see the request of the sender, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_between_the_steps() {
-    const EVENTS: usize = 20;
+    const EVENTS: u64 = 20;
     let (a, b, c, reply) = (step("a").await, step("b").await, step("c").await, Subscriber::ok().await);
     let yaml = sequence("s", &format!("steps:\n- {}\n- {}\n- {}\nreply: {{{}}}", to(&a), to(&b), to(&c), to(&reply)));
     let dispatcher = Dispatcher::standalone(&yaml).await;
@@ -45,17 +45,13 @@ async fn no_request_between_the_steps() {
     for number in 0..EVENTS {
         assert_eq!(send(&client, &url, &number.to_string()).await, 202);
     }
-    assert_eq!(trails(&reply), vec!["abc"; EVENTS]);
-    let (_, metrics) = dispatcher.admin_text("/metrics").await;
-    let total = |name: &str| {
-        let lines = metrics.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
-        let values = lines.map(|line| line.rsplit_once(' ').expect("a value").1.parse::<f64>().expect("a number"));
-        values.sum::<f64>() as usize
-    };
-    assert_eq!(total("http_server_request_duration_seconds_count"), EVENTS, "{metrics}");
-    assert_eq!(total("http_client_request_duration_seconds_count"), 4 * EVENTS, "three steps and the reply");
+    assert_eq!(trails(&reply), vec!["abc"; 20]);
+    assert_eq!(total(&dispatcher, "http_server_request_duration_seconds_count").await, EVENTS);
+    assert_eq!(total(&dispatcher, "sealpost_connections_total{listener=\"http\"}").await, 1, "that of the sender");
+    let sent = total(&dispatcher, "http_client_request_duration_seconds_count").await;
+    assert_eq!(sent, 4 * EVENTS, "three steps and the reply");
     // Each of the three channels has taken every event nevertheless.
-    assert_eq!(dispatcher.counter("events_accepted_total").await as usize, 3 * EVENTS);
+    assert_eq!(dispatcher.counter("events_accepted_total").await, 3 * EVENTS);
 }
 
 /// A step that answers with nothing ends the flow there; so does its own delivery: retries, then its own dead letter sink.

@@ -13,7 +13,7 @@ use crate::model::{ChannelKey, Storage};
 pub(super) fn of_channel(key: &ChannelKey, storage: Storage, report: &Report<'_>) -> Arc<Value> {
     let template = at(report, "spec.channelTemplate.spec.delivery");
     let spec: Map<_, _> = template.map(|delivery| ("delivery".to_owned(), delivery)).into_iter().collect();
-    object(kind_of(storage), &key.name, spec, report)
+    object(kind_of(storage), &key.name, &spec, report)
 }
 
 /// A Subscription.
@@ -32,7 +32,7 @@ pub(super) fn of_subscription(leg: &Leg, plan: &Plan, storage: Storage, report: 
     spec.extend(leg.reply.as_ref().map(|reply| ("reply".to_owned(), destination(reply))));
     let delivery = leg.delivery.as_ref().and_then(|(field, _)| at(report, field));
     spec.extend(delivery.map(|delivery| ("delivery".to_owned(), delivery)));
-    object(Kind::Subscription, &leg.name, spec, report)
+    object(Kind::Subscription, &leg.name, &spec, report)
 }
 
 /// The kind of the channels that are kept there.
@@ -44,7 +44,7 @@ pub(super) fn kind_of(storage: Storage) -> Kind {
 }
 
 /// An object that belongs to the flow.
-fn object(kind: Kind, name: &str, spec: Map<String, Value>, report: &Report<'_>) -> Arc<Value> {
+fn object(kind: Kind, name: &str, spec: &Map<String, Value>, report: &Report<'_>) -> Arc<Value> {
     let flow = report.object();
     let written = |key: &str| report.document().text(&[key]).unwrap_or_default();
     let mut owner = json!({

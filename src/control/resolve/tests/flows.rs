@@ -227,6 +227,15 @@ fn problems_are_told_in_the_words_of_the_author() {
             sequence(TWO).replace("{name: s}", &format!("{{name: {}}}", "s".repeat(250))),
             vec!["4: Sequence default/sss"],
         ),
+    ] {
+        told(&text, &expected);
+    }
+}
+
+#[test]
+fn problems_of_parallels_are_told_in_the_words_of_the_author() {
+    let nobody = "{ref: {apiVersion: v1, kind: Service, name: nobody}}";
+    for (text, expected) in [
         (
             parallel(
                 "  branches:\n  - {filter: {uri: 'http://f'}}\n  - {subscriber: {uri: 'http://a'}, replies: {}}\n",
@@ -247,11 +256,16 @@ fn problems_are_told_in_the_words_of_the_author() {
             vec!["10: Subscription default/s: spec.subscriber.ref: there is no Parallel default/c"],
         ),
     ] {
-        let found = lines(&one(&text));
-        assert_eq!(found.len(), expected.len(), "{found:#?}");
-        for (found, expected) in found.iter().zip(expected) {
-            assert!(found.starts_with(&format!("a.yaml:{expected}")), "{found}\n{expected}");
-        }
+        told(&text, &expected);
+    }
+}
+
+/// That these are the problems of a text: each line from its number on, as far as is given.
+fn told(text: &str, expected: &[&str]) {
+    let found = lines(&one(text));
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(&format!("a.yaml:{expected}")), "{found}\n{expected}");
     }
 }
 
