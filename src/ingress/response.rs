@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
@@ -91,6 +91,10 @@ impl Answer {
         }
         if matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
+        }
+        if self.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // What would be taken (RFC 9110, 12.5.3).
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if matches!(self, Self::Options) {
             headers.extend(webhook());
