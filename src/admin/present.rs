@@ -79,8 +79,8 @@ fn filter_errors(view: &View, object: &Object) -> FilterErrors {
 
 /// What a channel or broker is in.
 pub(super) fn of_channel<'r>(report: &'r TroubleReport<'_>, key: &ChannelKey) -> Option<ObjectTrouble<'r>> {
-    let ChannelTrouble { why, is_whole, .. } = report.of_channel(key)?;
-    Some(ObjectTrouble { reason: UNAVAILABLE, message: why, is_whole: *is_whole })
+    let ChannelTrouble { why, reason, .. } = report.of_channel(key)?;
+    Some(ObjectTrouble { reason: UNAVAILABLE, message: why, is_whole: reason.is_some() })
 }
 
 /// What a subscription or trigger is in.
