@@ -224,11 +224,13 @@ impl Making<'_, '_> {
             (Some(made), _) => Some(made),
             (None, before) => before.filter(|_| self.parents.contains_key(&entrance)).map(Flow::kept),
         };
+        // Of the channels that it would have there are those only that it is served with.
+        self.resolver.places.extend(keys.into_iter().map(|key| (key, Place::Broken)));
         let Some(flow) = served else {
             self.parents.remove(&entrance);
-            self.resolver.places.insert(entrance, Place::Broken);
             return;
         };
+        self.resolver.places.extend(flow.channels.iter().map(|(key, _)| (key.clone(), Place::Served)));
         self.parents.extend(flow.channels.iter().map(|(key, _)| (key.clone(), flow.parent.clone())));
         self.made.insert(entrance, flow);
     }
