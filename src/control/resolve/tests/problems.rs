@@ -249,10 +249,7 @@ fn of_destinations() {
 #[test]
 fn of_references() {
     for (text, line) in [
-        (
-            subscribed("{ref: {kind: Service, name: x}}"),
-            "10: spec.subscriber.ref.apiVersion: \"\" has no Service that is served here: write v1",
-        ),
+        (subscribed("{ref: {kind: Service, name: x}}"), "10: spec.subscriber.ref.apiVersion: is missing: write v1"),
         (
             subscribed("{ref: {apiVersion: v1, kind: Service}}"),
             "10: spec.subscriber.ref.name: is missing: name the object",
