@@ -1,11 +1,12 @@
 //! What a command is told about who gets its events, as Knative's SinkBinding tells a container: for `exec` and `env`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::cli::SinkOptions;
@@ -94,7 +95,6 @@ fn overrides(extensions: &[(String, String)]) -> String {
     if extensions.is_empty() {
         return String::new();
     }
-    let extensions: Map<String, Value> =
-        extensions.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let extensions: BTreeMap<&str, &str> = extensions.iter().map(|(name, value)| (&**name, &**value)).collect();
     json!({ "extensions": extensions }).to_string()
 }

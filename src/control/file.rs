@@ -22,8 +22,8 @@ use flatten::flatten;
 use list::Listing;
 pub(super) use list::{Signature, signature};
 
-/// Larger files are refused, and so is more from standard input: 5,000 Triggers as `kubectl get -o yaml` prints them have
-/// a quarter of it, and what reading takes in memory is a multiple.
+/// Larger files are refused, and so is more from standard input: what reading takes in memory is a multiple. 5,000 Triggers
+/// as `kubectl get -o yaml` prints them have about 3 MiB.
 const LONGEST: u64 = 64 << 20;
 
 /// Reads the manifests at these paths: files, directories, or `-` for standard input. Blocks.

@@ -117,6 +117,11 @@ fn of_triggers() {
              0-9, beginning with a letter",
         ),
         (
+            trigger("filter: {attributes: {type: }}"),
+            "9: Trigger default/t: spec.filter.attributes.type: warning: has no value, so that every event passes which has \
+             the attribute: write its value, or \"\" if that is meant",
+        ),
+        (
             trigger("filter: {attributes: {type: 5}}"),
             "9: Trigger default/t: spec.filter.attributes.type: is a number, but must be text: write it in quotes",
         ),
