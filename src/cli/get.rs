@@ -15,9 +15,16 @@ pub enum Resource {
     Triggers,
     /// Subscriptions.
     Subscriptions,
+    /// Sequences.
+    Sequences,
+    /// Parallels.
+    Parallels,
 }
 
 impl Resource {
+    const ALL: [Self; 6] =
+        [Self::Channels, Self::Brokers, Self::Triggers, Self::Subscriptions, Self::Sequences, Self::Parallels];
+
     /// Its name in the admin API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -26,6 +33,8 @@ impl Resource {
             Self::Brokers => "brokers",
             Self::Triggers => "triggers",
             Self::Subscriptions => "subscriptions",
+            Self::Sequences => "sequences",
+            Self::Parallels => "parallels",
         }
     }
 }
@@ -47,7 +56,7 @@ pub enum Output {
     after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
 )]
 pub struct GetOptions {
-    /// channels, brokers, triggers or subscriptions
+    /// channels, brokers, triggers, subscriptions, sequences or parallels
     #[arg(value_name = "KIND", ignore_case = true, value_parser = resource)]
     pub resource: Resource,
 
@@ -69,9 +78,9 @@ pub struct GetOptions {
 
 /// A kind, in the plural or the singular.
 fn resource(text: &str) -> Result<Resource, String> {
-    let all = [Resource::Channels, Resource::Brokers, Resource::Triggers, Resource::Subscriptions];
     let text = text.to_ascii_lowercase();
-    all.into_iter()
+    Resource::ALL
+        .into_iter()
         .find(|resource| resource.as_str() == text || resource.as_str().strip_suffix('s') == Some(text.as_str()))
-        .ok_or_else(|| "use channels, brokers, triggers or subscriptions".to_owned())
+        .ok_or_else(|| "use channels, brokers, triggers, subscriptions, sequences or parallels".to_owned())
 }

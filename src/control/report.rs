@@ -16,9 +16,8 @@ pub(crate) struct Report<'d> {
     object: ObjectName,
     problems: Vec<Problem>,
     reason: Option<&'static str>,
-    /// The places of errors with which the object is applied all the same, and the reason of the first one.
-    excused: Vec<usize>,
-    excuse: Option<&'static str>,
+    /// The places of errors with which the object is applied all the same, each with its reason.
+    excused: Vec<(usize, &'static str)>,
     /// Fields about which enough is said: their values could not be read.
     misread: Vec<String>,
     /// The place of the first warning about something that is left alone here, and that the object needs.
@@ -41,7 +40,6 @@ impl<'d> Report<'d> {
             problems: Vec::new(),
             reason: None,
             excused: Vec::new(),
-            excuse: None,
             misread: Vec::new(),
             left_alone: None,
         }
@@ -142,8 +140,8 @@ impl<'d> Report<'d> {
         let places: Vec<usize> = errors.map(|(place, _)| place).collect();
         let Some(first) = places.first().and_then(|place| self.problems.get(*place)) else { return (found, None) };
         let message = first.message.clone();
-        self.excused.extend(places);
-        self.excuse = self.excuse.or(self.reason.or(Some(INVALID)));
+        let why = self.reason.unwrap_or(INVALID);
+        self.excused.extend(places.into_iter().map(|place| (place, why)));
         self.reason = reason;
         (found, Some(message))
     }
@@ -152,27 +150,31 @@ impl<'d> Report<'d> {
     pub(crate) fn excuse(&mut self, is_of_a_part: impl Fn(&str) -> bool) {
         let of_a_part = |(_, problem): &(usize, &Problem)| problem.is_error() && is_of_a_part(&problem.field);
         let places = self.problems.iter().enumerate().filter(of_a_part).map(|(place, _)| place);
-        let more: Vec<usize> = places.filter(|place| !self.excused.contains(place)).collect();
-        self.excused.extend(more);
+        let is_new = |place: &usize| self.excused.iter().all(|(known, _)| known != place);
+        let (more, reason): (Vec<usize>, _) = (places.filter(is_new).collect(), self.reason.unwrap_or(INVALID));
+        self.excused.extend(more.into_iter().map(|place| (place, reason)));
         if self.errors() == 0 {
-            self.excuse = self.excuse.or(self.reason.take());
+            self.reason = None;
         }
     }
 
     /// The errors with which the object is applied all the same: field and message.
     pub(crate) fn excused(&self) -> impl Iterator<Item = (&str, &str)> {
-        let excused = self.excused.iter().filter_map(|place| self.problems.get(*place));
+        let excused = self.excused.iter().filter_map(|(place, _)| self.problems.get(*place));
         excused.map(|problem| (problem.field.as_str(), problem.message.as_str()))
+    }
+
+    /// The first of these errors after so many of them, as a condition says it: reason and message.
+    pub(crate) fn excuse_after(&self, count: usize) -> Option<(&'static str, String)> {
+        let (place, reason) = self.excused.get(count)?;
+        Some((reason, said(self.problems.get(*place)?)))
     }
 
     /// Reason and message of the first error, for a condition.
     pub(crate) fn first_error(&self) -> Option<(&'static str, String)> {
         let problem = self.problems.iter().find(|problem| problem.is_error())?;
-        let message = match problem.field.as_str() {
-            "" => problem.message.clone(),
-            field => format!("{field}: {}", problem.message),
-        };
-        Some((self.reason.or(self.excuse)?, message))
+        let excuse = self.excused.first().map(|(_, reason)| *reason);
+        Some((self.reason.or(excuse)?, said(problem)))
     }
 
     /// What was found out so far.
@@ -201,6 +203,14 @@ impl<'d> Report<'d> {
             field: field.to_owned(),
             message: scrub::owned(message),
         });
+    }
+}
+
+/// A problem of an object, without the object.
+fn said(problem: &Problem) -> String {
+    match problem.field.as_str() {
+        "" => problem.message.clone(),
+        field => format!("{field}: {}", problem.message),
     }
 }
 

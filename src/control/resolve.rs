@@ -16,6 +16,7 @@ mod destination;
 mod features;
 mod filter;
 mod flags;
+mod flow;
 mod logging;
 mod observability;
 mod others;
@@ -48,6 +49,7 @@ use collect::Collected;
 use defaults::Defaults;
 use destination::Resolver;
 use flags::Flags;
+use flow::Flows;
 use reconciled::Reconciled;
 use relay::Relayed;
 use routes::Routes;
@@ -85,6 +87,7 @@ struct Memory {
     flags: Flags,
     defaults: Defaults,
     parents: Parents,
+    flows: Flows,
     backends: Backends,
     reconciled: Reconciled,
     relayed: Relayed,
@@ -100,6 +103,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_reconciled = memory.map(|memory| &memory.reconciled);
     let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
     let mut collected = Collected::of(documents.into_iter(), settings);
+    flow::take_over(&mut collected);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let certificate = server_certificate(&mut collected, settings, last);
@@ -121,17 +125,14 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         trust,
         rules,
         places: HashMap::new(),
+        flows: HashSet::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
-    let (mut parents, mut routes) = (Parents::default(), Routes::default());
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
-    if settings.role == Role::Channel && settings.objects == Objects::Written {
-        parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
-        routes = Routes::build(&mut collected, &mut resolver, &parents, table);
-    }
+    let (parents, flows, routes) = written(&mut collected, &mut resolver, &defaults, last);
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
@@ -142,7 +143,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
+        Role::Channel => status::inventory(&collected, &routes, (&parents, &flows), &resolver),
         Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
@@ -152,8 +153,25 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
     let shared = trust.shared;
-    let memory = Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared };
+    let memory =
+        Memory { mode, flags, defaults, parents, flows, backends, reconciled, relayed, services, bundles, shared };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
+}
+
+/// Channels, flows and subscriptions, where they are as somebody has written them and are served by this process.
+fn written(
+    collected: &mut Collected<'_>,
+    resolver: &mut Resolver<'_>,
+    defaults: &Defaults,
+    last: Option<&Resolution>,
+) -> (Parents, Flows, Routes) {
+    if resolver.settings.role != Role::Channel || resolver.settings.objects != Objects::Written {
+        return Default::default();
+    }
+    let mut parents = channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.parents));
+    let flows = flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.flows));
+    let routes = Routes::build(collected, resolver, (&parents, &flows), last.map(|last| last.table.as_ref()));
+    (parents, flows, routes)
 }
 
 /// That of the TLS Secrets, unless another one is given.

@@ -23,6 +23,7 @@ mod examples;
 mod exec;
 mod fanout;
 mod filters;
+mod flows;
 mod fuzz;
 mod history;
 mod kubernetes;

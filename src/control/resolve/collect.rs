@@ -10,6 +10,7 @@ use super::others::{self, Others};
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
 use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
+use crate::control::manifest::flows::{Parallel, Sequence};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document, Reading};
@@ -42,6 +43,8 @@ pub(super) struct Collected<'d> {
     pub(super) subscriptions: Items<'d, Subscription>,
     pub(super) event_policies: Items<'d, EventPolicy>,
     pub(super) triggers: Items<'d, Trigger>,
+    pub(super) sequences: Items<'d, Sequence>,
+    pub(super) parallels: Items<'d, Parallel>,
     pub(super) ping_sources: Items<'d, PingSource>,
     pub(super) config_maps: Items<'d, ConfigMap>,
     pub(super) secrets: Items<'d, Secret>,
@@ -115,6 +118,8 @@ impl<'d> Collected<'d> {
             Kind::Subscription => insert(&mut self.subscriptions, report, how),
             Kind::Trigger => insert(&mut self.triggers, report, how),
             Kind::EventPolicy => insert(&mut self.event_policies, report, how),
+            Kind::Sequence => insert(&mut self.sequences, report, how),
+            Kind::Parallel => insert(&mut self.parallels, report, how),
             Kind::PingSource => insert(&mut self.ping_sources, report, how),
             Kind::ConfigMap => insert(&mut self.config_maps, report, how),
             Kind::Secret => insert(&mut self.secrets, report, how),
@@ -150,6 +155,8 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));
         problems.extend(all(self.event_policies));
+        problems.extend(all(self.sequences));
+        problems.extend(all(self.parallels));
         problems.extend(all(self.ping_sources));
         problems.extend(all(self.config_maps));
         problems.extend(all(self.secrets));

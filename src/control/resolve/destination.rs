@@ -1,6 +1,7 @@
 //! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use url::Url;
@@ -39,6 +40,8 @@ pub(super) struct Resolver<'s> {
     pub(super) trust: Trust,
     pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
+    /// The channels that take the events of Sequences and Parallels.
+    pub(super) flows: HashSet<ChannelKey>,
 }
 
 /// A destination as written, with the names of its fields.
@@ -197,12 +200,7 @@ impl Resolver<'_> {
 
     /// Why a channel or broker cannot be referred to; `Ok` if it can.
     pub(super) fn place(&self, key: &ChannelKey) -> Result<(), String> {
-        match self.places.get(key) {
-            Some(Place::Served) => Ok(()),
-            Some(Place::Broken) => Err(format!("{key} has problems of its own: solve them first")),
-            Some(Place::NotServed) => Err(format!("{key} is not served here")),
-            None => Err(format!("there is no {key}: create it, or correct the reference")),
-        }
+        told(self.places.get(key), key)
     }
 
     /// Whether it is a broker of another implementation's class.
@@ -231,6 +229,7 @@ impl Resolver<'_> {
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
+            Kind::Sequence | Kind::Parallel => self.flow(kind, (namespace, name), wanted, report),
             Kind::Trigger
             | Kind::EventPolicy
             | Kind::Subscription
@@ -246,7 +245,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+    pub(super) fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         if self.settings.role != Role::Channel {
             return Some(self.url(self.addresses.url(&key)?.into(), &format!("{}.ref", wanted.field), report));
         }
@@ -281,6 +280,16 @@ impl Resolver<'_> {
             }
             None => (url, Target::Remote { connect: None }),
         }
+    }
+}
+
+/// Why what stands at this place cannot be referred to; `Ok` if it can.
+pub(super) fn told(place: Option<&Place>, called: &dyn fmt::Display) -> Result<(), String> {
+    match place {
+        Some(Place::Served) => Ok(()),
+        Some(Place::Broken) => Err(format!("{called} has problems of its own: solve them first")),
+        Some(Place::NotServed) => Err(format!("{called} is not served here")),
+        None => Err(format!("there is no {called}: create it, or correct the reference")),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Target<'d> {
 }
 
 impl<'d> Target<'d> {
-    /// Every channel and Broker.
+    /// Every channel, Broker, Sequence and Parallel.
     pub(super) fn all(collected: &Collected<'d>) -> Vec<Self> {
         fn of<'d, T>(items: &Items<'d, T>, kind: Kind) -> impl Iterator<Item = Target<'d>> {
             items.iter().map(move |(name, item)| Target { kind, name: name.clone(), document: item.report.document() })
@@ -35,7 +35,8 @@ impl<'d> Target<'d> {
         let channels = of(&collected.channels, Kind::Channel)
             .chain(of(&collected.in_memory_channels, Kind::InMemoryChannel))
             .chain(of(&collected.rabbitmq_channels, Kind::RabbitmqChannel));
-        channels.chain(of(&collected.brokers, Kind::Broker)).collect()
+        let flows = of(&collected.sequences, Kind::Sequence).chain(of(&collected.parallels, Kind::Parallel));
+        channels.chain(of(&collected.brokers, Kind::Broker)).chain(flows).collect()
     }
 }
 
@@ -142,7 +143,14 @@ fn is_ours((api_version, kind): (Option<&str>, Option<&str>), field: &str, repor
         return false;
     };
     match Kind::recognize(api_version.unwrap_or_default(), kind) {
-        Recognized::Known(Kind::Broker | Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel) => true,
+        Recognized::Known(
+            Kind::Broker
+            | Kind::Channel
+            | Kind::InMemoryChannel
+            | Kind::RabbitmqChannel
+            | Kind::Sequence
+            | Kind::Parallel,
+        ) => true,
         Recognized::Known(_) => {
             report
                 .error(&format!("{field}.kind"), format!("{kind} takes no events: write a channel's kind, or Broker"));

@@ -9,6 +9,7 @@ use super::channel::Parents;
 use super::collect::{Collected, Item, Name};
 use super::destination::Resolver;
 use super::flags::Switch;
+use super::flow::{Flow, Flows};
 use super::subscription::{Maker, Placed, subscriber_key};
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
 use crate::control::report::Report;
@@ -49,11 +50,11 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Makes the subscriptions of everything collected. `last` is the table in use.
+    /// Makes the subscriptions of everything collected, beside those of flows. `last` is the table in use.
     pub(super) fn build(
         collected: &mut Collected<'_>,
         resolver: &mut Resolver<'_>,
-        parents: &Parents,
+        (parents, flows): (&Parents, &Flows),
         last: Option<&RoutingTable>,
     ) -> Self {
         let mut routes = Self { cross_namespace: resolver.rules.cross_namespace(), ..Self::default() };
@@ -70,6 +71,9 @@ impl Routes {
         for (name, Item { object, report }) in &mut collected.triggers {
             let made = object.as_ref().and_then(|object| maker.trigger(object.spec.as_ref(), report));
             routes.place(key(SubscriptionKind::Trigger, name), made, Fallback::of(report), parents);
+        }
+        for (channel, made) in flows.values().flat_map(Flow::exits) {
+            routes.place(made.key.clone(), Some((channel.clone(), made.clone())), Fallback::Nothing, parents);
         }
         routes.subscribers(collected, &mut maker);
         routes

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::channel::{Parent, Parents};
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::Resolver;
+use super::flow::{self, Flows};
 use super::routes::Routes;
+use crate::control::kind::Kind;
 use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, Subscriber,
@@ -26,24 +28,39 @@ struct Shown<'s, 'd> {
     resolver: &'s Resolver<'s>,
 }
 
-/// Every channel, broker, trigger and subscription, in this order, each by namespace and name.
+/// Every channel, broker, trigger, subscription, sequence and parallel, in this order, each by namespace and name.
 pub(super) fn inventory(
     collected: &Collected<'_>,
     routes: &Routes,
-    parents: &Parents,
+    (parents, flows): (&Parents, &Flows),
     resolver: &Resolver<'_>,
 ) -> Inventory {
     let shown = Shown { collected, routes, parents, resolver };
-    let mut objects = Vec::new();
+    let of_flows = flows.values().flat_map(|flow| flow.objects(routes, resolver));
+    let (mut objects, mut of_subscriptions): (Vec<_>, Vec<_>) =
+        of_flows.partition(|object| object.kind == ObjectKind::Channel);
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
         objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
-    objects.sort_by(|a: &Arc<Object>, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    by_name(&mut objects);
     objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
     objects.extend(all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
     let subscriptions = &collected.subscriptions;
-    objects.extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
+    of_subscriptions
+        .extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
+    by_name(&mut of_subscriptions);
+    objects.extend(of_subscriptions);
+    objects.extend(all(ObjectKind::Sequence, &collected.sequences, |name, report| {
+        shown.flow(Kind::Sequence, name, flows, report)
+    }));
+    objects.extend(all(ObjectKind::Parallel, &collected.parallels, |name, report| {
+        shown.flow(Kind::Parallel, name, flows, report)
+    }));
     Inventory { objects }
+}
+
+fn by_name(objects: &mut [Arc<Object>]) {
+    objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
 }
 
 /// A Broker or Trigger that a role relays: ready if it is known where to.
@@ -110,6 +127,23 @@ impl Shown<'_, '_> {
         }))
     }
 
+    fn flow(&self, kind: Kind, name: &Name, flows: &Flows, report: &Report<'_>) -> Status {
+        let (namespace, channel) = (name.0.clone(), flow::plan::entrance(kind, &name.1).unwrap_or_default());
+        let made = flows.get(&channel_key(ChannelKind::Channel, &(namespace, channel)));
+        let mut conditions = conditions(flow::status::PARTS, made, report);
+        match (conditions.unready.as_mut(), made) {
+            (Some(unready), Some(made)) if made.is_kept() && !report.is_bad() => unready.message.push_str(KEPT),
+            (Some(unready), Some(made)) if !made.is_kept() => {
+                if let Some((_, message)) = report.first_error() {
+                    unready.message = message;
+                }
+                conditions.fault = Some("SubscriptionsReady");
+            }
+            _ => {}
+        }
+        (conditions, made.map_or(Form::Nothing, |made| made.form(self.resolver)))
+    }
+
     fn trigger(&self, name: &Name, report: &Report<'_>) -> Status {
         let parts = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
         self.exit(&subscription_key(SubscriptionKind::Trigger, name), parts, report)
@@ -153,7 +187,7 @@ fn conditions<T: ?Sized>(parts: &'static [&'static str], served: Option<&T>, rep
         (Some((reason, message)), _) => Some(("False", reason, message)),
     };
     let unready = unready.map(|(status, reason, message)| Box::new(Unready { status, reason, message }));
-    Conditions { parts, served, unready }
+    Conditions { parts, served, unready, fault: None }
 }
 
 fn channel_key(kind: ChannelKind, (namespace, name): &Name) -> ChannelKey {
