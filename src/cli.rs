@@ -15,6 +15,7 @@ mod run;
 mod schema;
 mod send;
 mod served;
+mod sink;
 mod telemetry;
 mod value;
 mod variables;
@@ -35,6 +36,7 @@ pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
 pub use send::{Mode, SendOptions};
 pub use served::{DefaultChannel, Role, ServedOptions};
+pub use sink::{EnvOptions, ExecOptions, NoSink, SinkOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};
 
@@ -68,6 +70,10 @@ pub enum Command {
     Send(Box<SendOptions>),
     /// Print the events that arrive
     Display(DisplayOptions),
+    /// Run a command that sends events, as a SinkBinding or ContainerSource would
+    Exec(Box<ExecOptions>),
+    /// Print what `exec` gives to a command, for a shell
+    Env(Box<EnvOptions>),
 }
 
 impl Cli {

@@ -3,11 +3,14 @@
 mod admin;
 pub mod check;
 pub mod display;
+pub mod env;
+pub mod exec;
 pub mod filter;
 pub mod get;
 pub mod parked;
 pub mod schema;
 pub mod send;
+mod sink;
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -27,7 +27,7 @@ pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
 pub use manifest::Manifests;
 pub(crate) use manifest::spelling::meant;
 pub use problem::{ObjectName, Problem, Severity};
-pub use resolve::{Resolution, ServerCertificate, resolve, trigger_filters};
+pub use resolve::{Resolution, ServerCertificate, Sink, SinkName, resolve, resolve_sink, trigger_filters};
 pub use schema::{json_schema, schema_names};
 pub use settings::{
     ApiServer, CaCerts, ClusterNames, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope,

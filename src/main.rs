@@ -60,6 +60,8 @@ async fn run(command: Command, log: LogLevel) -> ExitCode {
         Command::Get(options) => command::get::run(&options).await,
         Command::Send(options) => command::send::run(*options).await,
         Command::Display(options) => command::display::run(options).await,
+        Command::Exec(options) => command::exec::run(&options).await,
+        Command::Env(options) => command::env::run(&options),
     };
     ended.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
 }

@@ -42,7 +42,7 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// The certificate that is given by files, as `run` loads it.
-fn ca_certs(options: &ServedOptions) -> Result<CaCerts, String> {
+pub(super) fn ca_certs(options: &ServedOptions) -> Result<CaCerts, String> {
     let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(CaCerts::Unknown) };
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     let ca = options.tls_ca.as_deref().map(read).transpose()?;

@@ -3,6 +3,7 @@
 //! A file whose content is not YAML keeps the objects of its last good content. So does one that is empty all of a
 //! sudden, which is how a file looks while somebody writes it.
 
+mod flatten;
 mod list;
 
 use std::collections::HashMap;
@@ -11,17 +12,18 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Document, File, Manifests, Origin};
-use super::yaml::{self, Parsed};
+use super::manifest::{Document, File, Manifests};
+use super::yaml;
 use super::{Problem, Severity};
 
+use flatten::flatten;
 use list::Listing;
 pub(super) use list::{Signature, signature};
 
-/// Larger files are refused: they are no manifests.
+/// Larger files are refused, and so is more from standard input: what reading takes in memory is a multiple. 5,000 Triggers
+/// as `kubectl get -o yaml` prints them have about 3 MiB.
 const LONGEST: u64 = 64 << 20;
 
 /// Reads the manifests at these paths: files, directories, or `-` for standard input. Blocks.
@@ -88,7 +90,7 @@ pub(super) fn parsed(name: &str, text: &str, digest: [u8; 32], before: Option<&A
     let mut problems = Vec::new();
     for document in yaml::documents(text) {
         match document {
-            Ok(parsed) => flatten(parsed, &file, &mut documents),
+            Ok(parsed) => problems.extend(flatten(parsed, &file, &mut documents).err()),
             Err(broken) => {
                 problems.push(Problem::of_file(Severity::Error, name, Some(broken.line), broken.message));
             }
@@ -157,21 +159,6 @@ fn bytes(found: &list::Found) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is larger than 64 MiB: split it"));
     }
     Ok(bytes)
-}
-
-/// Takes the objects out of a `List` and of lists in it.
-fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>) {
-    let Parsed { mut value, lines } = parsed;
-    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind == "List");
-    let lines_of_items = if is_list { lines.of_each(&value, "items") } else { Vec::new() };
-    match value.get_mut("items").filter(|_| is_list) {
-        Some(Value::Array(items)) => {
-            for (value, lines) in std::mem::take(items).into_iter().zip(lines_of_items) {
-                flatten(Parsed { value, lines }, file, documents);
-            }
-        }
-        _ => documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) }),
-    }
 }
 
 #[cfg(test)]

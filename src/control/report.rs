@@ -20,6 +20,8 @@ pub(crate) struct Report<'d> {
     excused: Vec<(usize, &'static str)>,
     /// Fields about which enough is said: their values could not be read.
     misread: Vec<String>,
+    /// The place of the first warning about something that is left alone here, and that the object needs.
+    left_alone: Option<usize>,
 }
 
 /// What was found out about an object, without the object.
@@ -32,7 +34,15 @@ pub(crate) struct Findings {
 
 impl<'d> Report<'d> {
     pub(crate) fn new(document: &'d Document, object: ObjectName) -> Self {
-        Self { document, object, problems: Vec::new(), reason: None, excused: Vec::new(), misread: Vec::new() }
+        Self {
+            document,
+            object,
+            problems: Vec::new(),
+            reason: None,
+            excused: Vec::new(),
+            misread: Vec::new(),
+            left_alone: None,
+        }
     }
 
     /// The object as written.
@@ -86,6 +96,17 @@ impl<'d> Report<'d> {
         self.add(Severity::Warning, field, message.into());
     }
 
+    /// `field` leads to something that is left alone here on purpose, and so is no error; but what needs it does not work.
+    pub(crate) fn leave_alone(&mut self, field: &str, message: impl Into<String>) {
+        self.left_alone.get_or_insert(self.problems.len());
+        self.warning(field, message);
+    }
+
+    /// Why something that the object needs is left alone, if that is so.
+    pub(crate) fn left_alone(&self) -> Option<&str> {
+        Some(&self.problems.get(self.left_alone?)?.message)
+    }
+
     /// Worth knowing about `field`.
     pub(crate) fn note(&mut self, field: &str, message: impl Into<String>) {
         self.add(Severity::Note, field, message.into());
@@ -123,6 +144,18 @@ impl<'d> Report<'d> {
         self.excused.extend(places.into_iter().map(|place| (place, why)));
         self.reason = reason;
         (found, Some(message))
+    }
+
+    /// Of the errors so far, those in fields of a part concern that alone: the rest of the object is applied all the same.
+    pub(crate) fn excuse(&mut self, is_of_a_part: impl Fn(&str) -> bool) {
+        let of_a_part = |(_, problem): &(usize, &Problem)| problem.is_error() && is_of_a_part(&problem.field);
+        let places = self.problems.iter().enumerate().filter(of_a_part).map(|(place, _)| place);
+        let is_new = |place: &usize| self.excused.iter().all(|(known, _)| known != place);
+        let (more, reason): (Vec<usize>, _) = (places.filter(is_new).collect(), self.reason.unwrap_or(INVALID));
+        self.excused.extend(more.into_iter().map(|place| (place, reason)));
+        if self.errors() == 0 {
+            self.reason = None;
+        }
     }
 
     /// The errors with which the object is applied all the same: field and message.

@@ -19,18 +19,21 @@ mod flags;
 mod flow;
 mod logging;
 mod observability;
+mod others;
 mod policy;
 pub(crate) mod reconciled;
+mod reference;
 mod relay;
 mod routes;
 mod service;
+mod sink;
 mod source;
 mod status;
 mod subscription;
 mod trust;
 mod uri;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::manifest::Manifests;
@@ -42,7 +45,7 @@ use access::Rules;
 use address::Addresses;
 use backends::Backends;
 use channel::Parents;
-use collect::{Collected, Name};
+use collect::Collected;
 use defaults::Defaults;
 use destination::Resolver;
 use flags::Flags;
@@ -50,11 +53,12 @@ use flow::Flows;
 use reconciled::Reconciled;
 use relay::Relayed;
 use routes::Routes;
-use service::Reach;
+use service::Reaches;
 use trust::{Bundles, Shared, Trust};
 
 pub use certificate::ServerCertificate;
 pub use filter::trigger_filters;
+pub use sink::{Sink, SinkName, resolve_sink};
 
 /// What manifests mean.
 #[derive(Clone, Debug)]
@@ -87,7 +91,7 @@ struct Memory {
     backends: Backends,
     reconciled: Reconciled,
     relayed: Relayed,
-    services: BTreeMap<Name, Option<Reach>>,
+    services: Reaches,
     bundles: Bundles,
     shared: Shared,
 }
@@ -104,9 +108,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let certificate = server_certificate(&mut collected, settings, last);
     let bundles = trust::bundles(&mut collected.config_maps, settings, memory.map(|memory| &memory.bundles));
-    let no_services = BTreeMap::new();
-    let last_services = memory.map_or(&no_services, |memory| &memory.services);
-    let services = service::resolve(&mut collected.services, &collected.pods, last_services);
+    let no_services = Reaches::new();
+    let services = service::resolve(&mut collected, memory.map_or(&no_services, |memory| &memory.services));
 
     let ca_certs = advertised(&settings.ca_certs, certificate.as_ref());
     let effective = settings.transport_encryption.unwrap_or(mode);

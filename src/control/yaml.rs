@@ -3,7 +3,10 @@
 //! A text is cut at its document markers first, so that one bad document does not hide the problems of the others, and
 //! so that the budgets against hostile YAML count per document.
 
+mod chunks;
+
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -12,6 +15,8 @@ use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 
 /// Deeper documents are refused; Kubernetes objects stay below it, even definitions of resources.
 const MAX_DEPTH: usize = 128;
+/// What anchors may repeat of a document: as much again as it took to be a large one before lists of any length were read.
+const MAX_REPEATED: usize = 250_000;
 /// Each level of nesting takes up to 40 KiB of stack in a build without optimisation, so the 2 MiB of a usual thread are
 /// not enough for [`MAX_DEPTH`].
 const STACK: usize = 16 << 20;
@@ -27,6 +32,12 @@ impl Lines {
     pub(crate) fn of(&self, value: &Value, path: &str) -> Option<usize> {
         let line = self.0.get(place(value, path))?;
         usize::try_from(*line).ok().filter(|line| *line > 0)
+    }
+
+    /// Those of a value to which as many fields were added, which stand where it begins.
+    pub(crate) fn with_fields(self, count: usize) -> Self {
+        let own = self.0.first().copied().unwrap_or_default();
+        Self(self.0.iter().copied().chain(std::iter::repeat_n(own, count)).collect())
     }
 
     /// Cuts out the lines of each of these values, which stand one after the other from the field at a path on.
@@ -96,51 +107,24 @@ pub(crate) fn documents(text: &str) -> Vec<Result<Parsed, Broken>> {
 
 fn parse(text: &str) -> Vec<Result<Parsed, Broken>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    chunks(text)
+    chunks::chunks(text)
         .into_iter()
         .map(|(first, chunk)| document(first, chunk))
         .filter(|document| !matches!(document, Ok(Parsed { value: Value::Null, .. })))
         .collect()
 }
 
-/// Cuts at lines that are `---` or `...`, which YAML allows in no other meaning at the start of a line, not even inside
-/// a block scalar. Gives the number of lines before each piece.
-fn chunks(text: &str) -> Vec<(usize, &str)> {
-    let mut chunks = Vec::new();
-    let (mut start, mut first, mut end) = (0, 0, 0);
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        let begins = is_marker(line, "---");
-        if begins || is_marker(line, "...") {
-            chunks.push((first, text.get(start..end).unwrap_or_default()));
-            (start, first) = if begins { (end, number) } else { (end + line.len(), number + 1) };
-        }
-        end += line.len();
-    }
-    chunks.push((first, text.get(start..).unwrap_or_default()));
-    chunks.retain(|(_, chunk)| chunk.lines().any(says_something));
-    chunks
-}
-
-fn is_marker(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
-}
-
-/// Blank lines, comments and directives alone make no document.
-fn says_something(line: &str) -> bool {
-    let line = line.strip_prefix("---").filter(|_| is_marker(line, "---")).unwrap_or(line);
-    let trimmed = line.trim();
-    !(trimmed.is_empty() || trimmed.starts_with('#') || line.starts_with('%'))
-}
-
 fn document(lines_before: usize, chunk: &str) -> Result<Parsed, Broken> {
+    // How large a text may be is said by whoever reads it; here counts only what grows beyond it: depth and aliases.
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: usize::MAX, max_events: usize::MAX },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
         strict_booleans: true,
     };
     match serde_saphyr::from_str_with_options::<Spanned<Node>>(chunk, options) {
         Ok(node) => {
             let (at, mut lines) = (line_of(&node), Vec::new());
-            let value = split(node, at, &mut lines, chunk);
+            let value = split(node, at, &mut lines, &Text::of(chunk));
             Ok(Parsed { value, lines: within(lines_before, &lines) })
         }
         Err(error) => Err(broken(&error, lines_before, chunk)),
@@ -182,13 +166,30 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A text whose lines are found at once, when the first one is asked for.
+struct Text<'t> {
+    text: &'t str,
+    lines: OnceCell<Vec<&'t str>>,
+}
+
+impl<'t> Text<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text, lines: OnceCell::new() }
+    }
+
+    fn lines(&self) -> &[&'t str] {
+        self.lines.get_or_init(|| self.text.lines().collect())
+    }
+}
+
 /// Whether a scalar stands there without quotes.
-fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &str) -> bool {
+fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &Text<'_>) -> bool {
     let number = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
     let (Some(line), Some(column)) = (number(at.line()), number(at.column())) else { return false };
-    let written = chunk.lines().nth(line).unwrap_or_default();
+    let written = chunk.lines().get(line).copied().unwrap_or_default();
     let before: String = written.chars().take(column).collect();
-    let above = chunk.lines().take(line).filter(|line| !line.trim().is_empty()).last().unwrap_or_default();
+    let mut above = chunk.lines().iter().take(line).rev();
+    let above = above.find(|line| !line.trim().is_empty()).copied().unwrap_or_default();
     // The lines of a block scalar are below its head; a tag says what a scalar is.
     let is_block = before.trim().is_empty() && above.trim_end().ends_with(['|', '>', '|', '-', '+']);
     let is_marked = before.ends_with(['\'', '"']) || before.contains("!!str");
@@ -200,7 +201,7 @@ fn line_of<T>(spanned: &Spanned<T>) -> u64 {
 }
 
 /// Takes a value out, and adds the lines in it to `lines`, as if those of one document began at 1.
-fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>, chunk: &str) -> Value {
+fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>, chunk: &Text<'_>) -> Value {
     lines.push(at);
     match node.value {
         Node::Scalar(Value::String(text)) => match boolean(&text) {

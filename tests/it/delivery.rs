@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::Version;
 
-use crate::support::dispatcher::Dispatcher;
+use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::pki::Ca;
 use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::{Received, Reply, Subscriber};
-use crate::support::{block, channel, eventually};
+use crate::support::{block, channel, eventually, features};
 
 /// A subscription with this subscriber and this delivery.
 fn spec(subscriber: &str, delivery: &str) -> String {
@@ -338,9 +338,17 @@ async fn across_namespaces() {
         "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: outsider, namespace: analytics}}\nspec:\n  channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c, namespace: default}}\n  subscriber: {{uri: '{}'}}\n",
         subscriber.url()
     );
-    let dispatcher = Dispatcher::standalone(&(channel(&[]) + &foreign)).await;
+    let links = format!("---\n{}  cross-namespace-event-links: enabled\n", features("disabled"));
+    let dispatcher = Dispatcher::standalone(&(channel(&[]) + &foreign + &links)).await;
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
     assert_eq!(subscriber.received()[0].header("kn-namespace"), Some("default"));
+    // It goes when the links go.
+    let links = format!("---\n{}  cross-namespace-event-links: disabled\n", features("disabled"));
+    dispatcher.apply(&(channel(&[]) + &foreign + &links)).await;
+    assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "nobody").await, 202);
+    assert_eq!(subscriber.count(), 1);
+    let object = dispatcher.object("subscriptions", "outsider").await;
+    assert_eq!(ready(&object)["status"], "False");
 }
 
 /// A request has its token in it: it is not logged, whatever is asked for.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use serde_json::json;
 use tempfile::{TempDir, tempdir};
 
 use super::*;
@@ -61,6 +62,58 @@ fn lists_are_taken_apart_and_keep_their_lines() {
     let file = parsed("a.yaml", text, [0; 32], None);
     let kinds: Vec<_> = file.documents.iter().map(|document| (document.text(&["kind"]), document.line("a"))).collect();
     assert_eq!(kinds, [(Some("Broker"), Some(4)), (Some("Trigger"), Some(8))]);
+}
+
+/// Items of a list of one kind need not say what they are, as in what an API server answers.
+#[test]
+fn lists_of_a_kind_say_what_their_items_are() {
+    let text = "apiVersion: eventing.knative.dev/v1\nkind: TriggerList\nmetadata: {resourceVersion: '7'}\nitems:\n- metadata:\n    name: a\n  x: 1\n- apiVersion: v1\n  kind: Other\n  x: 2\n- kind: List\n  items:\n  - {kind: Last, x: 3}\n- kind:\n  x: 4\n";
+    let file = parsed("a.yaml", text, [0; 32], None);
+    let said = |document: &Document| {
+        let text = |field| document.text(&[field]).unwrap_or_default().to_owned();
+        (text("apiVersion"), text("kind"), document.line("x"), document.line("kind"), document.line("metadata.name"))
+    };
+    let said: Vec<_> = file.documents.iter().map(said).collect();
+    let row =
+        |api: &str, kind: &str, x, of_kind, name| (api.to_owned(), kind.to_owned(), Some(x), Some(of_kind), Some(name));
+    assert_eq!(
+        said,
+        [
+            row("eventing.knative.dev/v1", "Trigger", 7, 5, 6),
+            row("v1", "Other", 10, 9, 8),
+            row("", "Last", 13, 13, 13),
+            row("eventing.knative.dev/v1", "Trigger", 15, 14, 14),
+        ]
+    );
+    // What has a name is an object, whatever it is called.
+    for text in
+        ["kind: AllowList\nmetadata: {name: x}\nitems: [{a: 1}]", "kind: AllowList\nentries: []", "kind: TriggerList"]
+    {
+        let file = parsed("a.yaml", text, [0; 32], None);
+        assert_eq!((file.documents.len(), file.problems.len()), (1, 0), "{text}");
+    }
+    for text in
+        ["kind: List", "kind: List\nitems: {a: {}}", "kind: TriggerList\nitems: x", "kind: List\nitems: [{kind: List}]"]
+    {
+        let file = parsed("a.yaml", text, [0; 32], None);
+        assert_eq!(file.documents.len(), 0, "{text}");
+        let said: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
+        assert!(said.len() == 1 && said[0].contains("items: is no list: write each object on lines"), "{said:?}");
+    }
+}
+
+/// JSON documents one after the other, on lines of their own or not, with everything that JSON may have.
+#[test]
+fn streams_of_json_are_documents() {
+    let text = "{\"kind\": \"A\",\n\t\"x\": \"\\ud83d\\ude00\\/\\u0000\"}{\"kind\": \"B\",\"x\": 1e3}\n\n{\"kind\":\"List\",\"items\":[{\"kind\":\"C\",\n\"x\":\"---\"}]}\n";
+    let file = parsed("a.json", text, [0; 32], None);
+    assert_eq!(file.problems, []);
+    let said: Vec<_> = file.documents.iter().map(|d| (d.text(&["kind"]), d.line("x"), d.value["x"].clone())).collect();
+    let expected = [("A", 2, json!("😀/\0")), ("B", 2, json!(1e3)), ("C", 5, json!("---"))];
+    assert_eq!(said, expected.map(|(kind, line, x)| (Some(kind), Some(line), x)));
+    let file = parsed("a.json", "{\"kind\": \"A\"}\n{\"kind\": \"B\"\n{\"kind\": \"C\"}\n", [0; 32], None);
+    let [problem] = &file.problems[..] else { panic!("not one problem: {:?}", file.problems) };
+    assert!(matches!(problem.line, Some(2 | 3)), "{problem}");
 }
 
 /// A configuration costs what has changed; lines go by the order of what is written.

@@ -37,16 +37,30 @@ pub(super) async fn run(
         let configuration = served.borrow_and_update().clone();
         match configuration {
             Some(configuration) if *leads.borrow_and_update() => {
-                writer.plan(configuration.reconciled().iter().filter_map(task));
+                writer.plan(configuration.reconciled().iter().flat_map(tasks));
             }
             Some(_) | None => writer.rest(),
         }
     }
 }
 
-fn task((key, made): (&ChannelKey, &Arc<Made>)) -> Option<(ChannelKey, Task)> {
-    let duty = made.duty()?.clone();
-    Some((key.clone(), Task { document: Arc::clone(made.document()), duty }))
+/// What a channel is told besides: one does not wait for the other, nor takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    /// Its status.
+    Status,
+    /// An Event about it.
+    Event,
+}
+
+fn tasks<'m>((key, made): (&'m ChannelKey, &'m Arc<Made>)) -> impl Iterator<Item = ((ChannelKey, Place), Task)> + 'm {
+    made.duties().iter().map(move |duty| {
+        let place = match duty {
+            Duty::Subscribers(_) => Place::Status,
+            Duty::Warning(_) => Place::Event,
+        };
+        ((key.clone(), place), Task { document: Arc::clone(made.document()), duty: duty.clone() })
+    })
 }
 
 /// What is to be written for one channel, and of which version of it.
@@ -75,14 +89,14 @@ impl Task {
 }
 
 impl Work for Teller {
-    type Key = ChannelKey;
+    type Key = (ChannelKey, Place);
     type Task = Task;
 
-    async fn attempt(&self, key: &ChannelKey, task: &Task) -> Result<(), Untold> {
+    async fn attempt(&self, (key, _): &(ChannelKey, Place), task: &Task) -> Result<(), Untold> {
         self.fulfil(key, &task.duty, &task.document).await
     }
 
-    fn failed(&self, key: &ChannelKey, error: &Untold) {
+    fn failed(&self, (key, _): &(ChannelKey, Place), error: &Untold) {
         tracing::warn!(channel = %key, error = %WireText::of(error), "Could not be written into the cluster, trying again");
     }
 

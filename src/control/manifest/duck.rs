@@ -34,6 +34,8 @@ pub(crate) struct KReference {
     pub(crate) kind: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) namespace: Option<String>,
+    /// Instead of `apiVersion`: without a version.
+    pub(crate) group: Option<String>,
 }
 
 /// Where events go: `ref`, `uri`, or both.

@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::others::{self, Others};
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
 use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
@@ -49,6 +50,8 @@ pub(super) struct Collected<'d> {
     pub(super) secrets: Items<'d, Secret>,
     pub(super) services: Items<'d, Service>,
     pub(super) pods: Items<'d, Pod>,
+    /// Objects of kinds that are not read, but for what references to them mean.
+    pub(super) others: Others<'d>,
     /// Channels as a cluster has reconciled them. They are decoded where they have changed.
     pub(super) reconciled: BTreeMap<Name, Report<'d>>,
     /// Documents that are not understood well enough to know which object they are: flags and policies may be among them.
@@ -63,18 +66,23 @@ impl<'d> Collected<'d> {
         let mut collected = Self::default();
         for document in documents {
             let mut report = Report::new(document, name_of(document, &settings.default_namespace));
-            match header(document, &mut report, Reading::of(settings)) {
-                Some(kind) if settings.objects != Objects::Written && kind == settings.channels.kind() => {
+            let reading = Reading::of(settings);
+            match header(document, &mut report, reading) {
+                Header::Other => {
+                    let left = others::insert(&mut collected.others, report, reading);
+                    collected.problems.extend(left.into_iter().flat_map(Report::into_problems));
+                }
+                Header::Of(kind) if settings.objects != Objects::Written && kind == settings.channels.kind() => {
                     let ObjectName { namespace, name, .. } = report.object().clone();
                     collected.reconciled.insert((namespace, name), report);
                 }
-                Some(kind @ (Kind::Broker | Kind::Trigger | Kind::Subscription))
+                Header::Of(kind @ (Kind::Broker | Kind::Trigger | Kind::Subscription))
                     if settings.objects != Objects::Written =>
                 {
                     collected.remember(kind, report);
                 }
-                Some(kind) => collected.insert(kind, report, settings),
-                None => {
+                Header::Of(kind) => collected.insert(kind, report, settings),
+                Header::Bad => {
                     collected.unidentified.extend(Some(document).filter(|_| report.is_bad()));
                     collected.problems.extend(report.into_problems());
                 }
@@ -139,6 +147,7 @@ impl<'d> Collected<'d> {
             items.into_values().flat_map(|item| item.report.into_problems())
         }
         let mut problems = self.problems;
+        problems.extend(self.others.into_values().flat_map(Report::into_problems));
         problems.extend(all(self.channels));
         problems.extend(all(self.in_memory_channels));
         problems.extend(all(self.rabbitmq_channels));
@@ -218,34 +227,41 @@ fn name_of(document: &Document, default_namespace: &str) -> ObjectName {
     ObjectName { kind: text(&["kind"]), namespace, name: text(&["metadata", "name"]) }
 }
 
+/// What the `apiVersion`, `kind` and `metadata` of an object say.
+enum Header {
+    /// They are in order, and of this kind.
+    Of(Kind),
+    /// It is of a kind that is not read.
+    Other,
+    /// What is wrong is reported.
+    Bad,
+}
+
 /// The kind of an object whose `apiVersion`, `kind` and `metadata` are in order; else reports why they are not, and what
 /// else is wrong with it.
-fn header(document: &Document, report: &mut Report<'_>, reading: Reading) -> Option<Kind> {
+fn header(document: &Document, report: &mut Report<'_>, reading: Reading) -> Header {
     if !document.value.is_object() {
         report.error("", "is not an object: write apiVersion, kind, metadata and spec");
-        return None;
+        return Header::Bad;
     }
     let Some(kind) = document.text(&["kind"]) else {
         report.error("kind", missing(document, "kind", "Broker"));
-        return None;
+        return Header::Bad;
     };
     let Some(api_version) = document.text(&["apiVersion"]) else {
         report.error("apiVersion", missing(document, "apiVersion", "eventing.knative.dev/v1"));
-        return None;
+        return Header::Bad;
     };
     match Kind::recognize(api_version, kind) {
-        Recognized::Known(kind) if names_are_valid(report) => Some(kind),
+        Recognized::Known(kind) if names_are_valid(report) => Header::Of(kind),
         Recognized::Known(kind) => {
             manifest::understood(report, schema::of(kind), "", reading, &document.value);
-            None
+            Header::Bad
         }
-        Recognized::Foreign => {
-            report.note("kind", format!("{kind} of {api_version} is not read here: ignored"));
-            None
-        }
+        Recognized::Foreign => Header::Other,
         Recognized::Mistaken { field, message } => {
             report.error(field, message);
-            None
+            Header::Bad
         }
     }
 }
@@ -258,7 +274,7 @@ fn missing(document: &Document, field: &str, example: &str) -> String {
 }
 
 /// Whether the object has a name and a namespace. What is there and no text is reported by its schema.
-fn names_are_valid(report: &mut Report<'_>) -> bool {
+pub(super) fn names_are_valid(report: &mut Report<'_>) -> bool {
     let object = report.object().clone();
     let metadata = report.document().value.get("metadata");
     let is_misread = |field: &str| {

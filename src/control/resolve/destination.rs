@@ -1,6 +1,6 @@
 //! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -8,16 +8,15 @@ use url::Url;
 
 use super::access::Rules;
 use super::address::Addresses;
-use super::collect::Name;
-use super::service::Reach;
+use super::reference::{self, Meant};
+use super::service::{Reaches, Referent};
 use super::trust::Trust;
 use super::uri;
-use crate::control::kind::{Kind, Recognized};
+use crate::control::kind::Kind;
 use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
-use crate::control::schema::ENDPOINT;
 use crate::control::settings::Objects;
-use crate::control::{ClusterNames, ObjectName, Settings};
+use crate::control::{ObjectName, Settings};
 use crate::model::{Addressable, ChannelKey, ChannelKind, Endpoint, Role, Target, TransportEncryption, TrustBundle};
 
 /// Why a channel or broker can or cannot be referred to.
@@ -37,7 +36,7 @@ pub(super) struct Resolver<'s> {
     pub(super) settings: &'s Settings,
     pub(super) mode: TransportEncryption,
     pub(super) addresses: Addresses<'s>,
-    pub(super) services: BTreeMap<Name, Option<Reach>>,
+    pub(super) services: Reaches,
     pub(super) trust: Trust,
     pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
@@ -106,12 +105,17 @@ impl Resolver<'_> {
     /// is applied all the same, so that its events are dead letters, and not lost.
     pub(super) fn resolve_anyway(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Addressable {
         let (found, why) = report.excusing(|report| self.find(wanted, report));
-        let why = why.unwrap_or_else(|| "it leads to a Broker that is left alone here".to_owned());
+        let why = why.or_else(|| report.left_alone().map(str::to_owned)).unwrap_or_default();
         let nowhere = || (unresolved(wanted, report.object()), Target::Nowhere(why.into()));
         let found = found.unwrap_or_else(nowhere);
         let (own, _why) = report.excusing(|report| self.own_trust(wanted, report));
         let own = own.unwrap_or_else(|Unusable| wanted.ca_certs.map(|text| self.trust.despite_all(text)));
-        self.addressable(wanted, found, own, report)
+        let to = self.addressable(wanted, found, own, report);
+        if to.trust.is_nobody() && self.settings.objects != Objects::Written {
+            let complaint = wanted.ca_certs.and_then(Trust::complaint).unwrap_or_default();
+            report.excusing(|report| report.error(&wanted.ca_certs_field, complaint));
+        }
+        to
     }
 
     fn find(&self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
@@ -206,15 +210,21 @@ impl Resolver<'_> {
 
     fn reference(&self, reference: &KReference, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         let field = format!("{}.ref", wanted.field);
-        let kind = kind_of(reference, &field, report)?;
+        let meant = reference::meant(reference, &field, report)?;
         let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
             report.error(&format!("{field}.name"), "is missing: name the object");
             return None;
         };
         let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
+        let kind = match meant {
+            Meant::Ours(kind) => kind,
+            Meant::Other { group, kind } => {
+                return self.other(&Referent { group, kind, namespace, name }, wanted, report);
+            }
+        };
         match kind {
-            Kind::Service => self.service(&(namespace, name), wanted, report),
+            Kind::Service => self.service(&Referent::service(namespace, name), wanted, report),
             Kind::Broker => self.own(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report),
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
@@ -242,7 +252,7 @@ impl Resolver<'_> {
         if let Err(message) = self.place(&key) {
             let field = format!("{}.ref", wanted.field);
             match self.is_left_alone(&key) {
-                true => report.warning(&field, format!("{message}: what is sent to it fails here")),
+                true => report.leave_alone(&field, format!("{message}: what is sent to it fails here")),
                 false => report.unresolved(&field, message),
             }
             return None;
@@ -253,72 +263,8 @@ impl Resolver<'_> {
         Some((self.addresses.url(&key)?.into(), Target::Local(key)))
     }
 
-    fn service(&self, name: &Name, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
-        let (namespace, service) = name;
-        let reach = self.services.get(name);
-        if let Some(None) = reach {
-            let message = format!("Service {namespace}/{service} has problems of its own: solve them first");
-            report.unresolved(&format!("{}.ref", wanted.field), message);
-            return None;
-        }
-        let reach = reach.and_then(Option::as_ref);
-        let base = match reach.and_then(|reach| reach.endpoint(self.mode)) {
-            Some(endpoint) => endpoint.clone(),
-            None => {
-                let scheme = if wanted.ca_certs.is_some() { "https" } else { "http" };
-                let host = match reach {
-                    Some(Reach::External(host)) => host.clone(),
-                    _ => format!("{service}.{namespace}.svc.{}", self.settings.cluster_domain),
-                };
-                Url::parse(&format!("{scheme}://{host}/")).ok()?.into()
-            }
-        };
-        let url = match wanted.uri.map(|text| uri::relative(&base, text)) {
-            None => base,
-            Some(Ok(url)) => url,
-            Some(Err(message)) => {
-                report.error(&wanted.uri_field, message);
-                return None;
-            }
-        };
-        let missing = reach.is_none();
-        let (url, target) = self.url(url, &format!("{}.ref", wanted.field), report);
-        if !missing && !matches!(reach, Some(Reach::Display)) {
-            self.check_host(&url, &target, &format!("{}.ref", wanted.field), report);
-        }
-        match (reach, &target) {
-            (Some(Reach::Display), Target::Remote { connect: None }) if self.settings.role == Role::Channel => {
-                Some((url, Target::Display))
-            }
-            (None, Target::Remote { connect: None }) => {
-                let message = format!(
-                    "there is no Service {namespace}/{service}: add its manifest, or say where it is by --resolve {}=ADDR:PORT",
-                    url.host_str().unwrap_or_default()
-                );
-                report.unresolved(&format!("{}.ref", wanted.field), message);
-                None
-            }
-            _ => Some((url, target)),
-        }
-    }
-
-    /// Reports a name that only a cluster knows, where there is none.
-    fn check_host(&self, url: &Url, target: &Target, field: &str, report: &mut Report<'_>) {
-        let host = url.host_str().unwrap_or_default();
-        let domain = format!(".svc.{}", self.settings.cluster_domain);
-        let is_of_cluster = host.ends_with(&domain) || host.ends_with(".svc");
-        let is_unknown = self.settings.cluster_names == ClusterNames::Unknown;
-        if is_of_cluster && is_unknown && matches!(target, Target::Remote { connect: None }) {
-            let ways = format!(
-                "say where it is by --resolve {host}=ADDR:PORT, by the annotation {ENDPOINT} on the manifest of its Service, \
-                 or by a uri"
-            );
-            report.warning(field, format!("leads to {host}, a name that only a cluster knows: {ways}"));
-        }
-    }
-
     /// How a URL is reached: as an override says, inside this process, or by its host name.
-    fn url(&self, url: Endpoint, field: &str, report: &mut Report<'_>) -> Found {
+    pub(super) fn url(&self, url: Endpoint, field: &str, report: &mut Report<'_>) -> Found {
         let overriding = self.settings.resolve.iter().find(|overriding| overriding.matches(&url));
         if let Some(overriding) = overriding {
             return (url, Target::Remote { connect: Some(overriding.to) });
@@ -367,28 +313,6 @@ fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Endpoint {
 }
 
 static UNRESOLVED: LazyLock<Url> = LazyLock::new(|| Url::parse("unresolved:/").expect("it is a URL"));
-
-/// The kind that a reference means.
-pub(super) fn kind_of(reference: &KReference, field: &str, report: &mut Report<'_>) -> Option<Kind> {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (api_version, kind) = (text(&reference.api_version), text(&reference.kind));
-    if kind.is_empty() {
-        report.error(&format!("{field}.kind"), "is missing: write for example Service");
-        return None;
-    }
-    match Kind::recognize(&api_version, &kind) {
-        Recognized::Known(kind) => Some(kind),
-        Recognized::Mistaken { field: wrong, message } => {
-            report.error(&format!("{field}.{wrong}"), message);
-            None
-        }
-        Recognized::Foreign => {
-            let rule = "cannot be resolved here: refer to a Service, a channel or a Broker, or give its address as uri";
-            report.error(&format!("{field}.kind"), format!("{kind} of {api_version:?} {rule}"));
-            None
-        }
-    }
-}
 
 /// Whether a destination leads into a channel or broker of this process.
 pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {

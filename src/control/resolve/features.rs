@@ -8,7 +8,6 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck::Metadata;
 use crate::control::report::Report;
 use crate::control::schema::{CONFIG_FEATURES, Keys, Place};
-use crate::control::settings::Objects;
 use crate::control::{ObjectName, Problem, Settings, Severity};
 use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
 use crate::model::{Acknowledge, HttpVersions, Order, TransportEncryption};
@@ -18,9 +17,9 @@ const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 /// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
 ///
 /// The latter is said by a note, since nothing in the manifests explains it then. What is written and not understood
-/// opens nothing (interface.md §6, unlike upstream): the mode until now stays, and where there was none, nothing is taken
-/// by plain HTTP. So it is where an object that is not understood may be `config-features`. In a cluster, an unknown mode
-/// opens both listeners (control-plane.md 3.3).
+/// opens nothing (interface.md §6, unlike upstream and control-plane.md 3.3): the mode until now stays, and where there was
+/// none, nothing is taken by plain HTTP. So it is where an object that is not understood may be `config-features`. In a
+/// cluster that is so, too, though controllers go on advertising http: senders are refused, and try again.
 pub(super) fn transport_encryption(
     collected: &mut Collected<'_>,
     settings: &Settings,
@@ -40,11 +39,7 @@ pub(super) fn transport_encryption(
             let system = &settings.system_namespace;
             item.report.note("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
         } else if let Some(config_map) = &item.object {
-            let safe = match settings.objects {
-                Objects::Written => last.unwrap_or(TransportEncryption::Strict),
-                // Controllers go on advertising http, and whoever has that address would be refused.
-                Objects::Reconciled(_) => TransportEncryption::Permissive,
-            };
+            let safe = last.unwrap_or(TransportEncryption::Strict);
             mode = written(config_map, safe, &mut item.report);
         } else if last.is_none() {
             mode = match Written::of(item.report.document(), TRANSPORT_ENCRYPTION) {

@@ -87,8 +87,13 @@ fn text_in(written: &Value) -> usize {
 
 fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
     let Some(TriggerFilter { attributes: Some(attributes) }) = written else { return Filter::Pass };
-    for name in attributes.keys() {
-        check_name(name, &format!("spec.filter.attributes.{name}"), report);
+    for (name, value) in attributes {
+        let field = format!("spec.filter.attributes.{name}");
+        check_name(name, &field, report);
+        if value.is_none() {
+            let rule = "has no value, so that every event passes which has the attribute: write its value, or \"\" if that is meant";
+            report.warning(&field, rule);
+        }
     }
     let length: usize = attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
     tell_length(length, "spec.filter.attributes", report);

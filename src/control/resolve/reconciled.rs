@@ -1,11 +1,14 @@
 //! Channels as a cluster's control plane has reconciled them: each stands for itself, with its subscribers in its own
 //! spec (control-plane.md 2).
 //!
-//! A channel is taken as a whole or not at all (2.17), and its form is remembered with the value that it was made from:
-//! in a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the subscribers already
-//! and means nothing here (2.1).
+//! An entry of `spec.subscribers` that is wrong in any way harms itself alone, unlike upstream, where it keeps the whole
+//! channel as it was (2.17): it keeps its own last good form, else it is not served, and the status says why. What is wrong
+//! beside the entries keeps the channel as it was. A channel's form is remembered with the value that it was made from: in
+//! a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the subscribers already and
+//! means nothing here (2.1).
 
 mod entry;
+mod subscribers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use super::destination::Resolver;
 use super::features;
 use super::flags::Switch;
 use super::status;
-use super::subscription::Maker;
+use super::subscription::{Maker, subscriber_key};
 use super::trust::Trust;
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
 use crate::control::manifest::{self, Document, Reading};
@@ -30,7 +33,7 @@ use crate::control::{Channels, ObjectName, Problem, Rabbitmq, Settings};
 use crate::model::annotation::{BACKEND, SCOPE};
 use crate::model::{
     Addressable, Channel, ChannelKey, ChannelKind, Fingerprint, Inventory, Object, RoutingTable, Storage, Subscription,
-    TransportEncryption,
+    SubscriptionKey, TransportEncryption,
 };
 
 /// Host names that a channel is known by, at most: the present one and those that senders may still hold.
@@ -61,7 +64,7 @@ pub(crate) struct Made {
     form: Option<Form>,
     problems: Vec<Problem>,
     object: Arc<Object>,
-    duty: Option<Duty>,
+    duties: Vec<Duty>,
 }
 
 /// A channel as it is served.
@@ -80,7 +83,7 @@ struct Form {
 pub(crate) enum Duty {
     /// `status.subscribers` is not what it should be: this is, or null if there should be none (2.9).
     Subscribers(Value),
-    /// The spec is not applied, and why (2.17).
+    /// The spec, or an entry of it, is not applied, and why (2.17).
     Warning(String),
 }
 
@@ -90,9 +93,9 @@ impl Made {
         &self.document
     }
 
-    /// What is to be told.
-    pub(crate) fn duty(&self) -> Option<&Duty> {
-        self.duty.as_ref()
+    /// What is to be told, at most one of each kind.
+    pub(crate) fn duties(&self) -> &[Duty] {
+        &self.duties
     }
 }
 
@@ -221,18 +224,20 @@ fn make(
     let written: Option<Written> = manifest::decode(&mut report, kind, reading);
     let storage = storage(context.backend, before, resolver.settings, &mut report);
     let channel = written.as_ref().map(|written| channel((written, storage), key, before, resolver, &mut report));
+    if channel.is_some() {
+        report.excuse(|field| subscribers::entry_of(field).is_some());
+    }
     let good = channel.filter(|_| !report.is_bad());
-    let duty = match report.first_error().filter(|_| report.is_bad()) {
-        Some((_, message)) => Some(Duty::Warning(message)),
-        None => outdated(&document, &unready(&report)).map(Duty::Subscribers),
-    };
+    let list = if report.is_bad() { None } else { subscribers::outdated(&document, &subscribers::unready(&report)) };
+    let warning = report.first_error().map(|(_, message)| Duty::Warning(message));
+    let duties = list.map(Duty::Subscribers).into_iter().chain(warning).collect();
     let hosts = hosts(&document, before);
     let form = match good {
         Some((channel, shown)) => Some(Form { uid, channel: shared(channel, before), shown, hosts }),
         None => before.map(|before| Form { hosts, ..before.clone() }),
     };
     let object = status::reconciled(key, &report, form.as_ref().map(|form| form.shown.as_slice()));
-    Made { document, context, form, problems: report.into_problems(), object, duty }
+    Made { document, context, form, problems: report.into_problems(), object, duties }
 }
 
 /// The channel as written, and what its subscriptions are shown as. What is wrong is reported.
@@ -248,16 +253,22 @@ fn channel(
     let names = entry::ids(&entries);
     let parents = BTreeMap::new();
     let mut maker = Maker { resolver, parents: &parents };
-    let mut ids = HashSet::new();
+    let (mut ids, mut uids) = (HashSet::new(), HashSet::new());
     let mut subscriptions = Vec::new();
     for (index, (entry, id)) in entries.into_iter().zip(&names).enumerate() {
-        let field = format!("spec.subscribers[{index}]");
-        let made = maker.subscriber((entry, id), key, &field, report);
-        if ids.insert(id) {
-            subscriptions.extend(made.map(|(_, made)| (kept(made, before), entry::shown(entry, id))));
-        } else {
-            report.warning(&format!("{field}.uid"), "is there twice: it gets each event once");
+        let field = subscribers::field(index);
+        let is_misread = report.is_misread_inside(&field);
+        let made = maker.subscriber((entry, id), key, &field, report).filter(|_| !is_misread);
+        let is_first = entry::uid(entry).is_none_or(|uid| uids.insert(uid));
+        if !is_first {
+            let message = "is that of an entry before it: the first one counts, give this one a uid of its own";
+            report.error(&format!("{field}.uid"), message);
+        } else if entry::uid(entry).is_none() {
+            report.error(&format!("{field}.uid"), "is missing, so that nothing says whose entry this is: give it one");
         }
+        let made = made.filter(|_| is_first).map(|(_, made)| kept(made, before));
+        let made = made.or_else(|| last_form(&subscriber_key(key, id), before)).filter(|_| ids.insert(id));
+        subscriptions.extend(made.map(|made| (made, entry::shown(entry, id))));
     }
     // The order in the spec means nothing, and concurrent writers change it (2.20).
     subscriptions.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
@@ -284,6 +295,12 @@ fn storage(configured: Choice, before: Option<&Form>, settings: &Settings, repor
         report.error(&field, format!("is to be kept on RabbitMQ, and there is none: {remedy}"));
     }
     storage
+}
+
+/// What an entry was before it became wrong. What is named by its place may have been another one.
+fn last_form(key: &SubscriptionKey, before: Option<&Form>) -> Option<Arc<Subscription>> {
+    let mut known = before.iter().flat_map(|form| &form.channel.subscriptions);
+    known.find(|known| known.key == *key && !entry::is_place(key)).cloned()
 }
 
 /// The same value as before, if it is equal.
@@ -316,45 +333,6 @@ fn hosts(document: &Value, before: Option<&Form>) -> Vec<String> {
 fn host_of(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
     url.host_str().filter(|_| url.path() == "/").map(str::to_owned)
-}
-
-/// `status.subscribers` as it should be, if it is not (2.9, 2.12). A channel that is being deleted is left alone.
-fn outdated(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
-    let list = |part: &str| document.get(part)?.get("subscribers")?.as_array();
-    let deleted = document.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
-    let entries = list("spec").into_iter().flatten().enumerate();
-    let wanted: Vec<Value> = entries.map(|(index, entry)| marked(entry, unready.get(&index))).collect();
-    let written = list("status").map(Vec::as_slice).unwrap_or_default();
-    if deleted || wanted == written {
-        return None;
-    }
-    Some(if wanted.is_empty() { Value::Null } else { Value::Array(wanted) })
-}
-
-/// Why entries of `spec.subscribers` are not ready, by their places: a destination of theirs cannot work.
-fn unready(report: &Report<'_>) -> BTreeMap<usize, String> {
-    let mut unready = BTreeMap::new();
-    for (field, message) in report.excused() {
-        let rest = field.strip_prefix("spec.subscribers[");
-        if let Some((index, field)) = rest.and_then(|rest| rest.split_once("].")) {
-            let told = format!("{field}: {message}");
-            unready.extend(index.parse().ok().filter(|index| !unready.contains_key(index)).map(|index| (index, told)));
-        }
-    }
-    unready
-}
-
-fn marked(entry: &Value, unready: Option<&String>) -> Value {
-    let mut marked = serde_json::Map::new();
-    if let Some(uid) = entry.get("uid").filter(|uid| uid.as_str() != Some("")) {
-        marked.insert("uid".to_owned(), uid.clone());
-    }
-    if let Some(generation) = entry.get("generation").filter(|generation| generation.as_i64() != Some(0)) {
-        marked.insert("observedGeneration".to_owned(), generation.clone());
-    }
-    marked.insert("ready".to_owned(), if unready.is_some() { "False" } else { "True" }.into());
-    marked.extend(unready.map(|message| ("message".to_owned(), message.as_str().into())));
-    Value::Object(marked)
 }
 
 /// Trust that is in use stays the one value of its kind.

@@ -8,6 +8,7 @@ use super::address::Addresses;
 use super::channel::Parents;
 use super::collect::{Collected, Item, Name};
 use super::destination::Resolver;
+use super::flags::Switch;
 use super::flow::{Flow, Flows};
 use super::subscription::{Maker, Placed, subscriber_key};
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
@@ -42,6 +43,8 @@ pub(super) struct Routes {
     /// The last form of every subscription.
     before: HashMap<SubscriptionKey, Entry>,
     channels_before: HashMap<ChannelKey, Arc<Channel>>,
+    /// Whether a last good form counts that belongs to a channel or Broker of another namespace.
+    cross_namespace: Switch,
     /// Those that are served in their last good form, since a destination of the present one cannot work.
     kept: HashSet<SubscriptionKey>,
 }
@@ -54,7 +57,7 @@ impl Routes {
         (parents, flows): (&Parents, &Flows),
         last: Option<&RoutingTable>,
     ) -> Self {
-        let mut routes = Self::default();
+        let mut routes = Self { cross_namespace: resolver.rules.cross_namespace(), ..Self::default() };
         for channel in last.into_iter().flat_map(RoutingTable::channels) {
             routes.channels_before.insert(channel.key.clone(), Arc::clone(channel));
             let entries = channel.subscriptions.iter().map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
@@ -121,7 +124,9 @@ impl Routes {
     /// Puts a subscription into its channel. One that could not be made, or that leads nowhere, has its fallback, as long
     /// as its channel is there.
     fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
-        let before = self.before.get(&key).cloned();
+        // What links between namespaces have let pass is closed with them, whatever else is wrong.
+        let is_allowed = |entry: &&Entry| self.cross_namespace == Switch::On || entry.0.namespace == key.namespace;
+        let before = self.before.get(&key).filter(is_allowed).cloned();
         let entry = match (made, before) {
             (Some((channel, made)), Some((_, before))) if *before == made => Some((channel, before)),
             (Some(_), Some((channel, before))) if fallback == Fallback::LastForm && !before.has_no_way() => {

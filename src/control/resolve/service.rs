@@ -1,9 +1,11 @@
-//! Where a reference to a Service leads: to its cluster host name, to where an annotation says, or to the built-in
-//! display (interface.md §2).
+//! Where a reference to a Service leads, or to another object with a manifest that says so: to its cluster host name, to
+//! where an annotation says, or to the built-in display (interface.md §2, §6).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use super::collect::{Item, Items, Name};
+use super::collect::{Collected, Item};
+use super::others;
 use super::uri;
 use crate::control::manifest::config::{Pod, Service};
 use crate::control::manifest::duck::Texts;
@@ -11,7 +13,43 @@ use crate::control::report::Report;
 use crate::control::schema::ENDPOINT;
 use crate::model::{Endpoint, TransportEncryption};
 
+/// The group of Knative Serving, whose Services are found as Kubernetes' own are.
+pub(super) const SERVING: &str = "serving.knative.dev";
 const ENDPOINT_FIELD: &str = "metadata.annotations.sealpost.dev/endpoint";
+
+/// An object that is no channel or Broker, as references name it. The version of its group does not matter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Referent {
+    /// Empty for Kubernetes' own kinds.
+    pub(super) group: String,
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// How every object is reached that a manifest says something about; `None` for those whose problems are reported.
+pub(crate) type Reaches = BTreeMap<Referent, Option<Reach>>;
+
+impl Referent {
+    /// A Service of Kubernetes.
+    pub(super) fn service(namespace: String, name: String) -> Self {
+        Self { group: String::new(), kind: "Service".to_owned(), namespace, name }
+    }
+
+    /// Whether it is a Service, of Kubernetes or of Knative Serving, so that its host name is known.
+    pub(super) fn is_service(&self) -> bool {
+        self.kind == "Service" && (self.group.is_empty() || self.group == SERVING)
+    }
+}
+
+impl fmt::Display for Referent {
+    /// `Service ns/name`, with the group where there is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, kind, namespace, name } = self;
+        let of = if group.is_empty() { String::new() } else { format!(" of {group},") };
+        write!(f, "{kind}{of} {namespace}/{name}")
+    }
+}
 
 /// How a Service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,30 +75,39 @@ impl Reach {
     }
 }
 
-/// How every Service is reached; `None` for those whose problems are reported. A Service with problems keeps its last
-/// good form.
-pub(super) fn resolve(
-    services: &mut Items<'_, Service>,
-    pods: &Items<'_, Pod>,
-    last: &BTreeMap<Name, Option<Reach>>,
-) -> BTreeMap<Name, Option<Reach>> {
-    let displays: Vec<_> = pods.iter().filter(|(_, pod)| pod.object.as_deref().is_some_and(shows_events)).collect();
-    services
-        .iter_mut()
-        .map(|(name, item)| {
-            let Item { object, report } = item;
-            let reach = object.as_ref().and_then(|service| reach(service, &name.0, &displays, report));
-            (name.clone(), reach.or_else(|| last.get(name).cloned().flatten()))
-        })
-        .collect()
+/// How every Service is reached, and everything else that says so. What has problems keeps its last good form.
+pub(super) fn resolve(collected: &mut Collected<'_>, last: &Reaches) -> Reaches {
+    let Collected { services, pods, others, .. } = collected;
+    let mut displays: Vec<Display> = others.iter().filter_map(|(_, report)| others::display(report)).collect();
+    let of_pod = |((namespace, _), Item { object, .. }): (&(String, String), &Item<'_, Pod>)| {
+        let pod = object.as_deref().filter(|pod| shows_events(pod))?;
+        Some(Display { namespace: namespace.clone(), labels: pod.metadata.labels.clone() })
+    };
+    displays.extend(pods.iter().filter_map(of_pod));
+    let mut reaches = Reaches::new();
+    for ((namespace, name), Item { object, report }) in services {
+        let reach = object.as_ref().and_then(|service| reach(service, namespace, &displays, report));
+        reaches.insert(Referent::service(namespace.clone(), name.clone()), reach);
+    }
+    for (referent, report) in others.iter_mut() {
+        reaches.extend(others::reach(referent, report).map(|reach| (referent.clone(), reach)));
+    }
+    for (referent, reach) in &mut reaches {
+        if reach.is_none() {
+            *reach = last.get(referent).cloned().flatten();
+        }
+    }
+    reaches
 }
 
-fn reach(
-    service: &Service,
-    namespace: &str,
-    displays: &[(&Name, &Item<'_, Pod>)],
-    report: &mut Report<'_>,
-) -> Option<Reach> {
+/// Pods that the built-in display stands in for.
+#[derive(Debug)]
+pub(super) struct Display {
+    pub(super) namespace: String,
+    pub(super) labels: Texts,
+}
+
+fn reach(service: &Service, namespace: &str, displays: &[Display], report: &mut Report<'_>) -> Option<Reach> {
     if let Some(text) = service.metadata.annotation(ENDPOINT) {
         return endpoint(text, report);
     }
@@ -73,15 +120,14 @@ fn reach(
         }
         return Some(Reach::External(host));
     }
-    let selector = service.spec.as_ref().map(|spec| &spec.selector);
-    let selected = |pod: &Pod| selector.is_some_and(|selector| selects(selector, &pod.metadata.labels));
-    let is_display =
-        displays.iter().any(|(name, pod)| name.0 == namespace && pod.object.as_deref().is_some_and(selected));
-    Some(if is_display { Reach::Display } else { Reach::ClusterHost })
+    let is_selected = |display: &Display| {
+        display.namespace == namespace && spec.is_some_and(|spec| selects(&spec.selector, &display.labels))
+    };
+    Some(if displays.iter().any(is_selected) { Reach::Display } else { Reach::ClusterHost })
 }
 
 /// Reads one URL, or one of each scheme.
-fn endpoint(text: &str, report: &mut Report<'_>) -> Option<Reach> {
+pub(super) fn endpoint(text: &str, report: &mut Report<'_>) -> Option<Reach> {
     let (mut http, mut https) = (None, None);
     for part in text.split(',').map(str::trim) {
         let url = match uri::endpoint(part) {
@@ -115,7 +161,7 @@ fn shows_events(pod: &Pod) -> bool {
 }
 
 /// Whether the name of an image, without tag and digest, ends in `/event_display`.
-fn is_event_display(image: &str) -> bool {
+pub(super) fn is_event_display(image: &str) -> bool {
     let name = image.split_once('@').map_or(image, |(name, _digest)| name);
     let Some((_, last)) = name.rsplit_once('/') else {
         return false;

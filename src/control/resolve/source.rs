@@ -46,7 +46,8 @@ pub(super) fn resolve(
         sources.extend(match (made, before) {
             (Some(made), Some(before)) if **before == made => Some(Arc::clone(before)),
             (Some(made), _) => Some(Arc::new(made)),
-            (None, before) => before.cloned(),
+            // What it is without errors, it is no more: its sink is left alone.
+            (None, before) => before.filter(|_| report.is_bad()).cloned(),
         });
     }
     sources

@@ -17,6 +17,9 @@ use crate::model::{
 /// Conditions, and what the rest of a status is made from.
 type Status = (Conditions, Form);
 
+/// What is added to what is wrong with an object.
+const KEPT: &str = " (its last good form is still served)";
+
 /// What the status is made from.
 struct Shown<'s, 'd> {
     collected: &'s Collected<'d>,
@@ -128,9 +131,15 @@ impl Shown<'_, '_> {
         let (namespace, channel) = (name.0.clone(), flow::plan::entrance(kind, &name.1).unwrap_or_default());
         let made = flows.get(&channel_key(ChannelKind::Channel, &(namespace, channel)));
         let mut conditions = conditions(flow::status::PARTS, made, report);
-        if let Some(unready) = conditions.unready.as_mut().filter(|_| made.is_some_and(|made| !made.is_kept())) {
-            unready.message = report.first_error().map(|(_, message)| message).unwrap_or_default();
-            conditions.fault = Some("SubscriptionsReady");
+        match (conditions.unready.as_mut(), made) {
+            (Some(unready), Some(made)) if made.is_kept() && !report.is_bad() => unready.message.push_str(KEPT),
+            (Some(unready), Some(made)) if !made.is_kept() => {
+                if let Some((_, message)) = report.first_error() {
+                    unready.message = message;
+                }
+                conditions.fault = Some("SubscriptionsReady");
+            }
+            _ => {}
         }
         (conditions, made.map_or(Form::Nothing, |made| made.form(self.resolver)))
     }
@@ -148,8 +157,8 @@ impl Shown<'_, '_> {
     fn exit(&self, key: &SubscriptionKey, parts: &'static [&'static str], report: &Report<'_>) -> Status {
         let made = self.routes.get(key).map(|(_, made)| Arc::clone(made));
         let mut conditions = conditions(parts, made.as_ref(), report);
-        if let Some(unready) = conditions.unready.as_mut().filter(|_| !report.is_bad() && !self.routes.is_kept(key)) {
-            unready.message = report.first_error().map(|(_, message)| message).unwrap_or_default();
+        if let Some(unready) = conditions.unready.as_mut().filter(|_| !report.is_bad() && self.routes.is_kept(key)) {
+            unready.message.push_str(KEPT);
         }
         let own_ca_certs = self.resolver.addresses.ca_certs();
         (conditions, made.map_or(Form::Nothing, |subscription| Form::Exit { subscription, own_ca_certs }))
@@ -172,12 +181,10 @@ impl Shown<'_, '_> {
 fn conditions<T: ?Sized>(parts: &'static [&'static str], served: Option<&T>, report: &Report<'_>) -> Conditions {
     let served = served.is_some();
     let unready = match (report.first_error(), served) {
-        (None, true) => None,
+        (None, true) => report.left_alone().map(|message| ("False", "LeftAlone", message.to_owned())),
         (None, false) => Some(("Unknown", "LeftAlone", "It belongs to another implementation".to_owned())),
-        (Some((reason, message)), true) => {
-            Some(("False", reason, format!("{message} (its last good form is still served)")))
-        }
-        (Some((reason, message)), false) => Some(("False", reason, message)),
+        (Some((reason, message)), true) if report.is_bad() => Some(("False", reason, message + KEPT)),
+        (Some((reason, message)), _) => Some(("False", reason, message)),
     };
     let unready = unready.map(|(status, reason, message)| Box::new(Unready { status, reason, message }));
     Conditions { parts, served, unready, fault: None }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::channel::{Parent, Parents};
 use super::delivery;
-use super::destination::{Resolver, Wanted, kind_of};
+use super::destination::{Resolver, Wanted};
 use super::features;
 use super::filter;
+use super::flags::Switch;
+use super::reference::{self, Meant};
 use crate::control::DeliveryMerge;
 use crate::control::kind::Kind;
-use crate::control::manifest::duck::{self, Destination};
+use crate::control::manifest::duck::{self, Destination, KReference};
 use crate::control::manifest::eventing::TriggerSpec;
 use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
 use crate::control::report::Report;
@@ -152,34 +154,73 @@ impl Maker<'_, '_> {
             report.error("spec.channel", "is missing: give apiVersion, kind and name of the channel");
             return None;
         };
-        let kind = kind_of(reference, "spec.channel", report)?;
-        if !matches!(kind, Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel) {
-            let remedy = "is no channel: write Channel, InMemoryChannel or RabbitmqChannel";
-            report.error("spec.channel.kind", format!("{} {remedy}", kind.as_str()));
-            return None;
+        match reference::meant(reference, "spec.channel", report)? {
+            Meant::Ours(Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel) => {}
+            Meant::Ours(kind) => {
+                let remedy = "is no channel: write Channel, InMemoryChannel or RabbitmqChannel";
+                report.error("spec.channel.kind", format!("{} {remedy}", kind.as_str()));
+                return None;
+            }
+            Meant::Other { group, kind } => {
+                match reference::instead(&group, &kind) {
+                    Some(remedy) => report.leave_alone("spec.channel", left_alone(&kind, remedy, report)),
+                    None => {
+                        let remedy =
+                            "is no channel that is served here: write Channel, InMemoryChannel or RabbitmqChannel";
+                        report.error("spec.channel.kind", format!("{kind} {remedy}"));
+                    }
+                }
+                return None;
+            }
         }
         let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
             report.error("spec.channel.name", "is missing: name the channel");
             return None;
         };
-        let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
-        let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
+        let namespace = self.namespace_of(reference, ("spec.channel", "channel"), report)?;
         self.served(ChannelKey { kind: ChannelKind::Channel, namespace, name }, "spec.channel", report)
+    }
+
+    /// The namespace of a channel or Broker that a reference names: another one than the object's own only where links
+    /// between namespaces are allowed.
+    fn namespace_of(
+        &self,
+        reference: &KReference,
+        (field, what): (&str, &str),
+        report: &mut Report<'_>,
+    ) -> Option<String> {
+        let own = report.object().namespace.clone();
+        let written = reference.namespace.clone().filter(|namespace| !namespace.is_empty() && *namespace != own);
+        let Some(other) = written else { return Some(own) };
+        if self.resolver.rules.cross_namespace() == Switch::On {
+            return Some(other);
+        }
+        let kind = &report.object().kind;
+        let message = format!(
+            "is {other}, and a {kind} of the namespace {own} may belong to a {what} there only with \
+             cross-namespace-event-links: enabled in the ConfigMap config-features: set that, or name a {what} of {own}"
+        );
+        report.error(&format!("{field}.namespace"), message);
+        None
     }
 
     fn broker_of(&self, spec: &TriggerSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
         let written = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
         let referred = spec.broker_ref.as_ref();
-        let namespace = report.object().namespace.clone();
-        if let Some(other) = written(referred.and_then(|broker| broker.namespace.as_ref())).filter(|n| *n != namespace)
-        {
-            let message = format!("{other} is ignored: a Trigger belongs to a Broker of its own namespace {namespace}");
-            report.note("spec.brokerRef.namespace", message);
+        let (by_name, by_reference) =
+            (written(spec.broker.as_ref()), written(referred.and_then(|broker| broker.name.as_ref())));
+        if by_name.is_some() && referred.is_some() {
+            report.error("spec.brokerRef", "is there beside broker: keep one of the two");
+            return None;
         }
-        let (field, name) = match written(spec.broker.as_ref()) {
-            Some(name) => ("spec.broker", Some(name)),
-            None => ("spec.brokerRef", written(referred.and_then(|broker| broker.name.as_ref()))),
+        let namespace = match referred {
+            Some(reference) => {
+                self.namespace_of(&broker_kind(reference, report)?, ("spec.brokerRef", "Broker"), report)?
+            }
+            None => report.object().namespace.clone(),
         };
+        let field = if referred.is_some() { "spec.brokerRef" } else { "spec.broker" };
+        let name = by_name.or(by_reference);
         let Some(name) = name else {
             report.error("spec.broker", "is missing: name the Broker");
             return None;
@@ -192,7 +233,7 @@ impl Maker<'_, '_> {
             Ok(()) => Some(key),
             // It was left alone on purpose, and so is what hangs on it.
             Err(message) if self.resolver.is_left_alone(&key) => {
-                report.warning(field, format!("{message}: this {} is left alone, too", report.object().kind));
+                report.leave_alone(field, format!("{message}: this {} is left alone, too", report.object().kind));
                 None
             }
             Err(message) => {
@@ -201,6 +242,22 @@ impl Maker<'_, '_> {
             }
         }
     }
+}
+
+/// A reference to a Broker that is one to a Broker.
+fn broker_kind(reference: &KReference, report: &mut Report<'_>) -> Option<KReference> {
+    let kind = reference.kind.as_deref().filter(|kind| !kind.is_empty() && *kind != Kind::Broker.as_str());
+    if let Some(kind) = kind {
+        report.error("spec.brokerRef.kind", format!("{kind} is no Broker: write Broker, or leave it out"));
+        return None;
+    }
+    Some(reference.clone())
+}
+
+/// What is said of an object that hangs on one of a kind which is left alone.
+fn left_alone(kind: &str, remedy: &str, report: &Report<'_>) -> String {
+    let own = &report.object().kind;
+    format!("leads to a {kind}, which is left alone here, and so is this {own}: {remedy}")
 }
 
 /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, which stands at this field,

@@ -5,6 +5,7 @@ mod flows;
 mod keep;
 mod narrow;
 mod problems;
+mod references;
 mod relays;
 mod samples;
 mod senders;
@@ -227,8 +228,9 @@ fn overrides_say_where_a_host_is_and_stand_in_for_a_service() {
     assert_eq!(
         problems,
         [
-            "a.yaml:10: Subscription default/s: spec.subscriber.ref: there is no Service default/nobody: add its manifest, \
-          or say where it is by --resolve nobody.default.svc.cluster.local=ADDR:PORT"
+            "a.yaml:10: Subscription default/s: spec.subscriber.ref: there is no Service default/nobody: add its manifest, or \
+             say where it is by --resolve nobody.default.svc.cluster.local=ADDR:PORT, by the annotation \
+             sealpost.dev/endpoint on the manifest of its Service, or by a uri"
         ]
     );
     let settings = overriding("x.example=[::1]:9");

@@ -115,6 +115,13 @@ impl Trust {
         self.share(trust)
     }
 
+    /// Why nobody can be verified with CACerts of which nothing can be read; `None` if something can.
+    pub(super) fn complaint(text: &str) -> Option<String> {
+        let error = TrustBundle::from_pem(text).err()?;
+        let is_useless = pieces(text).all(|piece| piece.is_err());
+        is_useless.then(|| diagnose::unusable(text, &error))
+    }
+
     fn readable(&self, text: &str) -> TrustBundle {
         let readable = TrustBundle::new(pieces(text).filter_map(Result::ok).flatten().collect());
         if readable.certificates().is_empty() { TrustBundle::nobody() } else { self.common.union(&readable) }

@@ -54,7 +54,7 @@ impl Examiner {
         match (shape, value) {
             (_, Value::Null) | (Shape::Any, _) => {}
             (Shape::Text | Shape::Choice(_), Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => {}
-            (Shape::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
+            (Shape::Integer, Value::Number(number)) if number.is_i64() => {}
             (Shape::IntegerOrText, Value::Number(_) | Value::String(_)) => {}
             (Shape::List(shape), Value::Array(elements)) => {
                 for (index, element) in elements.iter().enumerate() {
@@ -158,6 +158,7 @@ fn wanted(found: &Value, expected: Shape) -> &'static str {
         Shape::Text | Shape::Choice(_) if scalar => "text: write it in quotes",
         Shape::Text | Shape::Choice(_) => "text",
         Shape::Integer if found.is_string() => "a whole number: write it without quotes",
+        Shape::Integer if found.is_u64() => "a smaller whole number",
         Shape::Integer | Shape::IntegerOrText => "a whole number",
         Shape::Boolean if found.is_string() => "true or false: write it without quotes",
         Shape::Boolean => "true or false",

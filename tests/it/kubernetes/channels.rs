@@ -59,7 +59,8 @@ async fn a_deleted_channel_is_gone_at_once_and_one_made_again_begins_anew() {
     broken["delivery"] = json!({"backoffDelay": "soon"});
     cluster.create(&channel("t/a", &[broken])).await;
     eventually("the error is told", || !pod.logged(&["Configuration has an error", "backoffDelay"]).is_empty()).await;
-    assert_eq!(send(&plain(), pod.http_url("/t/a"), "4").await, 404, "the form of the old one does not come back");
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "4").await, 202);
+    assert_eq!(old.count(), 1, "the form of the old one does not come back");
     assert_eq!((old.count(), new.count()), (1, 0));
 }
 
@@ -80,37 +81,86 @@ async fn a_status_that_was_erased_is_written_again() {
     until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
 }
 
-/// C11; 2.17, 2.18: one Warning, no status, and the subscribers of before.
+/// C11; 2.17, 2.18, unlike upstream: an entry that is wrong in any way harms itself alone. The others are applied and
+/// served, the status of the wrong one says why, and one Warning does.
 #[tokio::test]
-async fn a_bad_subscriber_changes_nothing_and_is_told() {
+async fn a_bad_subscriber_harms_itself_alone_and_is_told() {
     let cluster = cluster().await;
     let (good, other) = (Subscriber::ok().await, Subscriber::ok().await);
     served(&cluster, "a", &[subscriber("s", &good.url())]).await;
     let pod = Pod::of(&cluster).await.start().await;
     until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
-    let mut bad = subscriber("bad", &other.url());
-    bad["delivery"] = json!({"backoffDelay": "soon"});
-    subscribe(&cluster, "a", &[subscriber("o", &other.url()), bad]).await;
-    let told = || async {
-        let events = cluster.list("Event", "t").await;
-        events.into_iter().filter(|event| event["reason"] == "InternalError").collect::<Vec<_>>()
+    let with = |field: &str, value: serde_json::Value| {
+        let mut entry = subscriber("bad", "http://localhost:1/");
+        entry[field] = value;
+        entry
     };
-    cluster.until_logged("an Event", |entry| entry.line().starts_with("create events t")).await;
-    cluster.merge_status("InMemoryChannel", "t/a", &json!({"observedGeneration": 2})).await;
-    assert_eq!(send(&plain(), pod.http_url("/t/a"), "1").await, 202);
-    assert_eq!((good.count(), other.count()), (1, 0));
-    assert_eq!(
-        pod.object("channels", "a").await["status"]["subscribers"],
-        json!([{"uid": "uid-of-s", "ready": "True"}])
-    );
-
+    let secure = "https://localhost:1/";
+    let mut untrusted = subscriber("bad", secure);
+    untrusted["subscriberCACerts"] = json!("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
+    for (number, (bad, words)) in [
+        (
+            with("delivery", json!({"backoffDelay": "soon"})),
+            "delivery.backoffDelay: \"soon\" is not an ISO 8601 duration",
+        ),
+        (with("delivery", json!("none")), "delivery: is text, but must be an object"),
+        (with("subscriberUri", json!("ftp://x")), "subscriberUri: has the scheme"),
+        (with("subscriberUri", json!(5)), "subscriberUri: is a number, but must be text"),
+        (with("uid", json!(null)), "uid: is missing"),
+        (with("uid", json!(7)), "uid: is a number, but must be text"),
+        (with("uid", json!("uid-of-o")), "uid: is that of an entry before it"),
+        (untrusted, "subscriberCACerts: "),
+        (json!("bad"), "is text, but must be an object"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut moved = subscriber("o", &other.url());
+        moved["generation"] = json!(number + 1);
+        subscribe(&cluster, "a", &[moved, bad]).await;
+        let is_told = |channel: &serde_json::Value| {
+            let list = &channel["status"]["subscribers"];
+            list[0] == json!({"uid": "uid-of-o", "observedGeneration": number + 1, "ready": "True"})
+                && list[1]["ready"] == "False"
+                && list[1]["message"].as_str().is_some_and(|message| message.starts_with(words))
+        };
+        cluster.until("InMemoryChannel", "t/a", is_told).await;
+        let event = |event: &serde_json::Value| {
+            event["reason"] == "InternalError" && event["message"].as_str().is_some_and(|text| text.contains(words))
+        };
+        let deadline = std::time::Instant::now() + SOON;
+        while !cluster.list("Event", "t").await.iter().any(event) {
+            assert!(std::time::Instant::now() < deadline, "no Warning says {words}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        // Whatever becomes of the wrong one, the other one has its event.
+        let status = send(&plain(), pod.http_url("/t/a"), "1").await;
+        assert!([202, 500].contains(&status), "{status}: {words}");
+        assert_eq!((good.count(), other.count()), (0, number + 1), "{words}");
+    }
     subscribe(&cluster, "a", &[subscriber("o", &other.url())]).await;
     until_marked(&cluster, "a", &[("uid-of-o", 1)]).await;
-    let events = told().await;
-    assert_eq!(events.len(), 1, "{events:?}");
+    let events = cluster.list("Event", "t").await;
+    let events: Vec<_> = events.into_iter().filter(|event| event["reason"] == "InternalError").collect();
+    assert_eq!(events.len(), 9, "{events:?}");
     assert_eq!((&events[0]["type"], &events[0]["involvedObject"]["name"]), (&json!("Warning"), &json!("a")));
     assert_eq!(events[0]["source"]["component"], "inmemorychannel-controller");
-    assert!(events[0]["message"].as_str().expect("text").contains("backoffDelay"));
+}
+
+/// 2.17: what is wrong beside the entries keeps the channel as it was.
+#[tokio::test]
+async fn a_list_of_subscribers_that_is_none_changes_nothing() {
+    let cluster = cluster().await;
+    let good = Subscriber::ok().await;
+    served(&cluster, "a", &[subscriber("s", &good.url())]).await;
+    let pod = Pod::of(&cluster).await.start().await;
+    until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
+    cluster.merge("InMemoryChannel", "t/a", &json!({"spec": {"subscribers": {"not": "a list"}}})).await;
+    cluster.until_logged("an Event", |entry| entry.line().starts_with("create events t")).await;
+    assert_eq!(send(&plain(), pod.http_url("/t/a"), "1").await, 202);
+    assert_eq!(good.count(), 1);
+    let shown = pod.object("channels", "a").await["status"]["subscribers"].clone();
+    assert_eq!(shown, json!([{"uid": "uid-of-s", "ready": "True"}]));
 }
 
 /// 1.20a, 2.7, 2.8: a channel that is not Ready yet, or not any more, takes events; 2.6: one of another scope does not.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::traffic_of::Traffic;
-use super::{cluster, host, served, until_marked};
+use super::{cluster, host, served};
 use crate::support::cluster::Cluster;
 use crate::support::cluster::objects::{features, subscriber, tls_secret, trust_bundle};
 use crate::support::dispatcher::Dispatcher;
@@ -52,8 +52,12 @@ async fn modes_change_live() {
         ("strict", (404, 202)),
         ("disabled", (202, 404)),
         ("STRICT", (404, 202)),
-        ("bogus", (202, 202)),
+        ("bogus", (404, 202)),
         ("Permissive", (202, 202)),
+        ("bogus", (202, 202)),
+        ("strict", (404, 202)),
+        ("disabled", (202, 404)),
+        ("stict", (202, 404)),
         ("strict", (404, 202)),
     ] {
         mode(&cluster, written).await;
@@ -72,6 +76,26 @@ async fn modes_change_live() {
         .merge("ConfigMap", "knative-eventing/config-features", &json!({"data": {" transport-encryption ": null}}))
         .await;
     until_answers(&pod, &ca.pem, (202, 404)).await;
+}
+
+/// C18, unlike upstream (3.3): a mode that is none lets nothing more pass. Where there was none before it, nothing is taken by
+/// plain HTTP until it is mended; probes are answered.
+#[tokio::test]
+async fn a_mode_that_is_none_at_the_start_takes_nothing_by_plain_http() {
+    for written in ["bogus", ""] {
+        let cluster = cluster().await;
+        let ca = Ca::new("mode");
+        cluster.create(&tls_secret(SECRET, &ca.issue(&["localhost"]), &ca.pem)).await;
+        served(&cluster, "a", &[]).await;
+        mode(&cluster, written).await;
+        let pod = Pod::of(&cluster).await.start().await;
+        until_answers(&pod, &ca.pem, (404, 202)).await;
+        let probe = plain().get(pod.http_url("/healthz")).header("user-agent", "kube-probe/1.34").send().await;
+        assert_eq!(probe.expect("an answer").status(), 204, "{written}");
+        assert!(!pod.logged(&["Configuration has an error", "transport-encryption"]).is_empty(), "{}", pod.log());
+        mode(&cluster, "permissive").await;
+        until_answers(&pod, &ca.pem, (202, 202)).await;
+    }
 }
 
 /// 4.6: a sender that still has the address of another mode gets an answer, and the host name stays known.
@@ -177,7 +201,12 @@ async fn subscribers_are_trusted_by_their_certificates_or_by_bundles() {
     let nonsense = "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n";
     served(&cluster, "broken", &[with("broken", by_common.url(), Some(nonsense))]).await;
     let pod = Pod::of(&cluster).await.start().await;
-    until_marked(&cluster, "broken", &[("uid-of-broken", 1)]).await;
+    let is_told = |channel: &Value| {
+        let entry = &channel["status"]["subscribers"][0];
+        entry["ready"] == "False"
+            && entry["message"].as_str().is_some_and(|text| text.starts_with("subscriberCACerts: "))
+    };
+    cluster.until("InMemoryChannel", "t/broken", is_told).await;
 
     assert_eq!(send(&plain(), pod.http_url("/t/own"), "1").await, 202);
     assert_eq!(send(&plain(), pod.http_url("/t/common"), "2").await, 202);

@@ -66,6 +66,11 @@ impl Builder {
         self
     }
 
+    /// Lets it read this from its standard input.
+    pub(crate) fn stdin(self, content: &str) -> Self {
+        self.file("stdin", content).arg("-f").arg("-")
+    }
+
     /// Writes another file beside the manifests.
     pub(crate) fn file(self, name: &str, content: &str) -> Self {
         fs::write(self.directory.path().join(name), content).expect("written");
@@ -89,6 +94,7 @@ impl Builder {
         let Self { directory, arguments, environment, admin, before } = self;
         let at = |name: &str| directory.path().join(name);
         let output = |name: &str| Stdio::from(fs::File::create(at(name)).expect("a file"));
+        let stdin = fs::File::open(at("stdin")).map_or_else(|_none| Stdio::null(), Stdio::from);
         let mut command = before.iter().map(Into::into).chain([binary().into_os_string()]);
         let child = Command::new(command.next().expect("a program"))
             .args(command)
@@ -101,7 +107,7 @@ impl Builder {
             .arg(at("ports.json"))
             .args(arguments)
             .envs(environment)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(output("stdout"))
             .stderr(output("stderr"))
             .spawn()

@@ -93,8 +93,8 @@ fn without_rabbitmq_a_channel_that_wants_it_is_not_served() {
     for objects in [&by_default[..], &[channel("a", Some("rabbitmq"))]] {
         let resolution = resolve(objects, None);
         assert_eq!(storage(&resolution, "a"), None);
-        let duty = resolution.reconciled().values().next().expect("a channel").duty().cloned();
-        assert!(matches!(duty, Some(Duty::Warning(text)) if text.contains("SEALPOST_RABBITMQ_URI")));
+        let duties = resolution.reconciled().values().next().expect("a channel").duties();
+        assert!(matches!(duties, [Duty::Warning(text)] if text.contains("SEALPOST_RABBITMQ_URI")));
     }
     let before = resolve(&[channel("a", None)], None);
     let after = resolve(&by_default, Some(&before));

@@ -3,28 +3,30 @@
 //! A Trigger's Subscription is deleted and made anew under the same name whenever something about it changes
 //! (control-plane.md 5.10), so that a queue which is to be found again is named by the entry's name, and not by its uid.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::control::manifest::messaging::Subscriber;
+use crate::model::SubscriptionKey;
 
 /// A name for each entry: its name; its uid where several entries have that name, as Subscriptions of different
-/// namespaces may, or where it has none (11.5); its place where it has neither, since every field is optional (2.3).
+/// namespaces may (11.5); its place where it has no uid, and no name that no other one has, since every field is optional
+/// (2.3). One without a uid is a mistake, and so changes no other one's name.
 ///
 /// No name of Kubernetes holds one of the signs that the other two begin with.
 pub(super) fn ids(entries: &[&Subscriber]) -> Vec<String> {
-    let mut owners: HashMap<&str, Option<&str>> = HashMap::new();
-    let mut taken: HashMap<&str, bool> = HashMap::new();
+    let mut owners: HashMap<&str, HashSet<Option<&str>>> = HashMap::new();
     for entry in entries {
-        let Some(name) = given(entry.name.as_ref()) else { continue };
-        let uid = given(entry.uid.as_ref());
-        // The same entry twice is no collision.
-        let is_other = owners.insert(name, uid).is_some_and(|owner| owner.is_none() || owner != uid);
-        *taken.entry(name).or_default() |= is_other;
+        if let Some(name) = given(entry.name.as_ref()) {
+            owners.entry(name).or_default().insert(uid(entry));
+        }
     }
-    let is_unique = |name: &&str| !taken.get(name).copied().unwrap_or_default();
-    let id = |(index, entry): (usize, &&Subscriber)| match (given(entry.name.as_ref()), given(entry.uid.as_ref())) {
-        (Some(name), _) if is_unique(&name) => name.to_owned(),
+    // The same entry twice is no collision.
+    let known = |name: &str| owners.get(name).map_or(0, |owners| owners.iter().flatten().count());
+    let alone = |name: &str| entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).count() == 1;
+    let id = |(index, entry): (usize, &&Subscriber)| match (given(entry.name.as_ref()), uid(entry)) {
+        (Some(name), Some(_)) if known(name) == 1 => name.to_owned(),
         (_, Some(uid)) => format!("uid={uid}"),
+        (Some(name), None) if alone(name) => name.to_owned(),
         (_, None) => format!("#{index}"),
     };
     entries.iter().enumerate().map(id).collect()
@@ -33,6 +35,16 @@ pub(super) fn ids(entries: &[&Subscriber]) -> Vec<String> {
 /// What an entry is shown as: by its uid, else by what names it.
 pub(super) fn shown(entry: &Subscriber, id: &str) -> String {
     given(entry.uid.as_ref()).unwrap_or(id).to_owned()
+}
+
+/// The uid of an entry, if it has one.
+pub(super) fn uid(entry: &Subscriber) -> Option<&str> {
+    given(entry.uid.as_ref())
+}
+
+/// Whether an entry is named by its place alone.
+pub(super) fn is_place(key: &SubscriptionKey) -> bool {
+    key.name.rsplit_once('/').is_some_and(|(_, id)| id.starts_with('#'))
 }
 
 fn given(text: Option<&String>) -> Option<&str> {
@@ -54,7 +66,8 @@ mod tests {
             (&[("a", "1"), ("a", "2"), ("a", "1")], &["uid=1", "uid=2", "uid=1"]),
             (&[("", "1"), ("", ""), ("a", "")], &["uid=1", "#1", "a"]),
             (&[("a", ""), ("a", "")], &["#0", "#1"]),
-            (&[("a", ""), ("a", "1")], &["#0", "uid=1"]),
+            (&[("a", ""), ("a", "1")], &["#0", "a"]),
+            (&[("a", "1"), ("b", "1"), ("a", ""), ("b", "2")], &["a", "uid=1", "#2", "uid=2"]),
         ] {
             let entry = |(name, uid): &(&str, &str)| Subscriber {
                 name: Some((*name).to_owned()),

@@ -109,10 +109,10 @@ fn status_is_written_where_it_differs() {
         (&Value::Null, Value::Null, None),
     ] {
         let document = json!({"spec": {"subscribers": spec}, "status": {"subscribers": status}});
-        assert_eq!(outdated(&document, &BTreeMap::new()).as_ref(), wanted, "{document}");
+        assert_eq!(subscribers::outdated(&document, &BTreeMap::new()).as_ref(), wanted, "{document}");
         let mut deleted = document;
         deleted["metadata"] = json!({"deletionTimestamp": "2026-06-20T08:00:00Z"});
-        assert_eq!(outdated(&deleted, &BTreeMap::new()), None);
+        assert_eq!(subscribers::outdated(&deleted, &BTreeMap::new()), None);
     }
 }
 
@@ -146,48 +146,167 @@ fn destinations_are_reached_by_http_even_those_inside() {
     assert_eq!(reply.target, Target::Remote { connect: None });
 }
 
-/// control-plane.md 2.17: nothing of a spec with an error is applied, a Warning is wanted, and no status.
+/// The `status.subscribers` that the cluster is told.
+fn told(resolution: &Resolution) -> Vec<Value> {
+    let list = made(resolution).duties().iter().find_map(|duty| match duty {
+        Duty::Subscribers(list) => list.as_array().cloned(),
+        Duty::Warning(_) => None,
+    });
+    list.unwrap_or_default()
+}
+
+fn warning(resolution: &Resolution) -> Option<&str> {
+    made(resolution).duties().iter().find_map(|duty| match duty {
+        Duty::Warning(message) => Some(message.as_str()),
+        Duty::Subscribers(_) => None,
+    })
+}
+
+/// control-plane.md 2.17: what is wrong beside the entries keeps the channel as it was; a Warning is wanted, and no status.
 #[test]
-fn a_channel_is_taken_as_a_whole_or_not_at_all() {
-    for (field, value) in [("backoffDelay", "soon"), ("timeout", "10s"), ("retryAfterMax", "x")] {
-        let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
-        let mut bad = subscriber("b");
-        bad["delivery"] = json!({field: value});
-        let kept = resolved(&[channel("1", &json!([subscriber("c"), bad]))], Some(&good));
-        assert_eq!(uids(&kept), ["a/uid=a"], "{field}");
-        assert!(matches!(made(&kept).duty(), Some(Duty::Warning(message)) if message.contains(field)), "{field}");
+fn what_is_wrong_beside_the_entries_keeps_the_channel_as_it_was() {
+    let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
+    for (path, value) in [("/spec/subscribers", json!({"a": 1})), ("/metadata/annotations", json!("x"))] {
+        let mut bad = channel("1", &json!([subscriber("c")]));
+        bad["metadata"]["annotations"] = json!({});
+        *bad.pointer_mut(path).expect("a field") = value;
+        let kept = resolved(&[bad], Some(&good));
+        assert_eq!(uids(&kept), ["a/uid=a"], "{path}");
+        assert!(warning(&kept).is_some() && made(&kept).duties().len() == 1, "{path}");
         let again = resolved(&[channel("1", &json!([subscriber("c")]))], Some(&kept));
-        assert_eq!(uids(&again), ["a/uid=c"]);
-        assert!(matches!(made(&again).duty(), Some(Duty::Subscribers(_))));
+        assert_eq!((uids(&again), warning(&again)), (vec!["a/uid=c".to_owned()], None));
+        assert_eq!(told(&again), [json!({"uid": "c", "observedGeneration": 3, "ready": "True"})]);
     }
 }
 
-/// A destination that cannot work fails alone, and the cluster is told which and why; what it may hold of secrets is not.
+/// An entry `b` that is wrong in some way, and what the status says of it.
+fn wrong() -> Vec<(Value, &'static str)> {
+    let with = |field: &str, value: Value| {
+        let mut entry = subscriber("b");
+        entry[field] = value;
+        entry
+    };
+    let certificate = "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----";
+    let secure = |field: &str| {
+        let mut entry = with("subscriberUri", json!("https://b.t.svc.cluster.local"));
+        entry["replyUri"] = json!("https://r.t.svc.cluster.local");
+        entry[field] = json!(certificate);
+        entry
+    };
+    vec![
+        (json!("b"), "is text, but must be an object"),
+        (json!(null), "is nothing, but must be an object"),
+        (with("uid", json!(5)), "uid: is a number, but must be text"),
+        (with("uid", json!("")), "uid: is missing"),
+        (with("uid", json!(null)), "uid: is missing"),
+        (with("uid", json!("a")), "uid: is that of an entry before it"),
+        (with("name", json!(["b"])), "name: is a list, but must be text"),
+        (with("generation", json!("x")), "generation: is text, but must be a whole number"),
+        (with("subscriberUri", json!({"a": 1})), "subscriberUri: is an object, but must be text"),
+        (json!({"uid": "b", "generation": 3}), "has neither subscriberUri nor replyUri"),
+        (with("subscriberUri", json!("ftp://x")), "subscriberUri: has the scheme"),
+        (with("subscriberUri", json!("/relative")), "subscriberUri: is relative"),
+        (with("subscriberUri", json!("http://user:secret@x/p")), "subscriberUri: contains a user name"),
+        (with("replyUri", json!("http://${x}/")), "replyUri: has '$' in its host"),
+        (with("delivery", json!("x")), "delivery: is text, but must be an object"),
+        (with("delivery", json!({"backoffDelay": "soon"})), "delivery.backoffDelay: "),
+        (with("delivery", json!({"timeout": "10s"})), "delivery.timeout: "),
+        (with("delivery", json!({"retryAfterMax": "x"})), "delivery.retryAfterMax: "),
+        (with("delivery", json!({"retry": -1})), "delivery.retry: -1 is negative"),
+        (
+            with("delivery", json!({"retry": u64::MAX})),
+            "delivery.retry: is a number, but must be a smaller whole number",
+        ),
+        (with("delivery", json!({"retry": 1.5})), "delivery.retry: is a number, but must be a whole number"),
+        (with("delivery", json!({"backoffPolicy": "never"})), "delivery.backoffPolicy: "),
+        (with("delivery", json!({"deadLetterSink": {"uri": "x"}})), "delivery.deadLetterSink.uri: is relative"),
+        (secure("subscriberCACerts"), "subscriberCACerts: "),
+        (secure("replyCACerts"), "replyCACerts: "),
+        (with("auth", json!([])), "auth: is a list, but must be an object"),
+    ]
+}
+
+/// One entry that is wrong harms itself alone, whichever way it is wrong, from the start as later: the others are applied,
+/// the status says why it is not ready and of nothing else, and so does a Warning.
 #[test]
-fn an_entry_with_a_destination_that_cannot_work_harms_itself_alone() {
-    for uri in ["http://user:secret@x.t.svc.cluster.local/p", "ftp://x", "/relative"] {
-        let mut bad = subscriber("b");
-        bad["subscriberUri"] = json!(uri);
-        let resolution = resolved(&[channel("1", &json!([subscriber("a"), bad]))], None);
-        assert_eq!(uids(&resolution), ["a/uid=a", "a/uid=b"], "{uri}");
-        let channel = served(&resolution).expect("served");
-        assert!(!channel.subscriptions[0].has_no_way());
-        let destination = channel.subscriptions[1].subscriber.as_ref().expect("a subscriber");
-        assert!(matches!(destination.target, Target::Nowhere(_)), "{destination:?}");
-        assert!(!format!("{destination:?}").contains("secret"), "{destination:?}");
-        let Some(Duty::Subscribers(told)) = made(&resolution).duty() else { panic!("it is told") };
-        assert_eq!((&told[0]["ready"], &told[1]["ready"]), (&json!("True"), &json!("False")));
-        let message = told[1]["message"].as_str().expect("a message");
-        assert!(message.starts_with("subscriberUri: ") && !message.contains("secret"), "{message}");
-        assert_eq!(resolution.problems.iter().filter(|problem| problem.is_error()).count(), 1);
+fn an_entry_that_is_wrong_harms_itself_alone() {
+    let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
+    for (bad, words) in wrong() {
+        for last in [None, Some(&good)] {
+            let entries = json!([subscriber("a"), bad.clone(), subscriber("c")]);
+            let resolution = resolved(&[channel("1", &entries)], last);
+            let served = uids(&resolution);
+            let others = served.iter().filter(|name| ["a/uid=a", "a/uid=c"].contains(&name.as_str())).count();
+            assert_eq!((others, served.len() <= 3), (2, true), "{bad}: {served:?}");
+            let told = told(&resolution);
+            let ready: Vec<_> = told.iter().map(|entry| entry["ready"].as_str().expect("text")).collect();
+            assert_eq!(ready, ["True", "False", "True"], "{bad}");
+            let message = told[1]["message"].as_str().expect("a message");
+            assert!(message.starts_with(words) && !message.contains("secret"), "{bad}: {message}");
+            assert!(told.iter().all(|entry| entry.get("uid").is_none_or(Value::is_string)), "{bad}");
+            assert!(told.iter().all(|e| e.get("observedGeneration").is_none_or(Value::is_number)), "{bad}");
+            assert!(warning(&resolution).is_some_and(|message| message.starts_with("spec.subscribers[1]")), "{bad}");
+            // What its events come to that it has been given, if it can be given any, is a failure with that reason.
+            let served = self::served(&resolution).expect("served");
+            assert!(served.subscriptions.iter().all(|made| !made.key.name.contains("uid=a") || !made.has_no_way()));
+            let object: Value = serde_json::from_str(&resolution.inventory.objects[0].json()).expect("JSON");
+            let ready = object["status"]["conditions"].as_array().expect("conditions");
+            let ready = ready.iter().find(|condition| condition["type"] == "Ready").expect("Ready");
+            assert_eq!(ready["status"], "False", "{bad}");
+            assert!(!ready["message"].as_str().expect("a message").contains("last good form"), "{bad}");
+        }
     }
+}
+
+/// It keeps its last good form, as a Subscription does; so that its queue is not taken for one that nobody wants.
+#[test]
+fn an_entry_that_becomes_wrong_keeps_its_last_good_form() {
+    let entry = |retry: Value| {
+        let mut entry = subscriber("b");
+        entry["name"] = json!("n");
+        entry["delivery"] = json!({"retry": retry});
+        entry
+    };
+    let good = resolved(&[channel("1", &json!([subscriber("a"), entry(json!(7))]))], None);
+    for bad in [json!(-1), json!("x")] {
+        let mut moved = subscriber("a");
+        moved["subscriberUri"] = json!("http://new.t.svc.cluster.local/");
+        let after = resolved(&[channel("1", &json!([moved, entry(bad.clone())]))], Some(&good));
+        let shown: Vec<_> = served(&after)
+            .expect("served")
+            .subscriptions
+            .iter()
+            .map(|made| {
+                (made.key.name.as_str(), made.delivery.retry, made.subscriber.as_ref().expect("one").url.host_str())
+            })
+            .collect();
+        let expected = [("a/n", 7, Some("b.t.svc.cluster.local")), ("a/uid=a", 0, Some("new.t.svc.cluster.local"))];
+        assert_eq!(shown, expected, "{bad}");
+        assert_eq!(told(&after)[1]["ready"], "False");
+        let mended = resolved(&[channel_of(&[subscriber("a"), entry(json!(3))])], Some(&after));
+        assert_eq!(served(&mended).expect("served").subscriptions[0].delivery.retry, 3);
+        assert_eq!((told(&mended)[1]["ready"].as_str(), warning(&mended)), (Some("True"), None));
+        let gone = resolved(&[channel_of(&[subscriber("a")])], Some(&after));
+        assert_eq!(uids(&gone), ["a/uid=a"]);
+    }
+    // What is named by its place may have been another one.
+    let unnamed = |uri: &str| json!({"subscriberUri": uri});
+    let before = resolved(&[channel_of(&[unnamed("http://one")])], None);
+    assert_eq!(uids(&before), ["a/#0"]);
+    let mut bad = unnamed("http://two");
+    bad["delivery"] = json!(5);
+    assert_eq!(uids(&resolved(&[channel_of(&[bad])], Some(&before))), [""; 0]);
+}
+
+fn channel_of(subscribers: &[Value]) -> Value {
+    channel("1", &json!(subscribers))
 }
 
 /// control-plane.md 2.15b.
 #[test]
 fn a_channel_that_was_made_again_keeps_nothing() {
     let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
-    let mut strict = channel("2", &json!([{"uid": "a"}]));
+    let mut strict = channel("2", &json!({"not": "a list"}));
     strict["status"] = json!({});
     let again = resolved(&[strict], Some(&good));
     assert_eq!(served(&again), None);
@@ -226,14 +345,16 @@ fn annotations_are_applied_live() {
     assert_eq!(acknowledge(&after), Acknowledge::AfterEnqueue);
 }
 
-/// control-plane.md 2.3: every field is optional; 2.20: the order means nothing.
+/// control-plane.md 2.3: every field is optional, so that what has no uid is served, though nobody can be told; 2.20: the
+/// order means nothing.
 #[test]
 fn entries_need_no_name_and_may_be_there_twice() {
     let uri = "http://x.t.svc.cluster.local";
     let entries = json!([{"subscriberUri": uri}, {"name": "n", "replyUri": uri}, subscriber("a"), subscriber("a"), {"uid": "", "subscriberUri": uri}]);
     let resolution = resolved(&[channel("1", &entries)], None);
     assert_eq!(uids(&resolution), ["a/#0", "a/#4", "a/n", "a/uid=a"]);
-    assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:?}", resolution.problems);
+    let ready: Vec<_> = told(&resolution).into_iter().map(|entry| entry["ready"].clone()).collect();
+    assert_eq!(ready, ["False", "False", "True", "False", "False"]);
     let turned = resolved(&[channel("1", &json!([subscriber("b"), subscriber("a")]))], None);
     let back = resolved(&[channel("1", &json!([subscriber("a"), subscriber("b")]))], Some(&turned));
     assert!(Arc::ptr_eq(&turned.table, &back.table));
@@ -249,6 +370,11 @@ fn certificates_that_cannot_be_read_trust_nobody() {
     assert_eq!(uids(&resolution), ["a/uid=a", "a/uid=b"]);
     let channel = served(&resolution).expect("served");
     assert!(channel.subscriptions[0].subscriber.as_ref().expect("subscriber").trust.is_nobody());
+    // Without TLS they are not used, and so are no mistake that matters.
+    let mut plain = subscriber("a");
+    plain["subscriberCACerts"] = json!("nonsense");
+    let resolution = resolved(&[channel_of(&[plain])], None);
+    assert_eq!((told(&resolution)[0]["ready"].as_str(), warning(&resolution)), (Some("True"), None));
 }
 
 /// What has not changed is the same value, all the way; what everything depends on makes everything anew.

@@ -26,7 +26,11 @@ fn services() -> String {
 #[test]
 fn channels_and_subscriptions_as_users_write_them() {
     let broker = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: default, namespace: orders}}";
-    let resolution = sample(&[("30.yaml", USER), ("services.yaml", &services()), ("broker.yaml", broker)]);
+    // Its last Subscription is of another namespace than its channel.
+    let links = "{apiVersion: v1, kind: ConfigMap, metadata: {name: config-features, namespace: knative-eventing}, data: \
+                 {cross-namespace-event-links: enabled}}";
+    let files = [("30.yaml", USER), ("services.yaml", &services()), ("broker.yaml", broker), ("features.yaml", links)];
+    let resolution = sample(&files);
     assert_eq!(lines(&resolution), [""; 0]);
     let key = ChannelKey { namespace: "orders".to_owned(), ..channel("invoice-feed") };
     let subscriptions = of(&resolution, &key);

@@ -1,0 +1,183 @@
+//! The flags of `sealpost exec` and `sealpost env`: who gets the events of a command, and how that is found out.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::{ManifestOptions, RabbitmqAccess, ServedOptions, value};
+use crate::control::SinkName;
+
+const REMEDY: &str = "write a URL that begins with http:// or https://, or broker:NAME, channel:NAME, svc:NAME (a Service of \
+     Kubernetes) or ksvc:NAME (one of Knative Serving), each with :NAMESPACE behind it if need be";
+
+const EXEC: &str =
+    "The command has in its environment what Knative's SinkBinding and ContainerSource give to a container:
+  K_SINK          the URL that it posts CloudEvents to
+  K_CA_CERTS      PEM that an https URL is verified with; not there if the system's roots will do
+  K_CE_OVERRIDES  {\"extensions\":{…}} of --ce-override, which the command adds to its events; else empty
+
+Channels and Brokers are reached where run listens: give exec the manifests and flags of run, or --ports-file. Signals
+are passed on. The exit code is the command's, 128 and its number if a signal has ended it, 127 if there is no such
+command, 126 if it cannot be executed; 1 if SINK leads nowhere.
+
+Examples:
+  sealpost exec --sink broker:default -f manifests/ -- ./heartbeats --period=1
+  sealpost exec --sink channel:invoices:orders -f manifests/ --ce-override tenant=a -- python3 source.py
+  sealpost exec --sink https://sink.example/in -- sh -c 'curl \"$K_SINK\" …'";
+
+const ENV: &str = "Prints what `sealpost exec` gives to a command, for a shell to read:
+  eval \"$(sealpost env --sink broker:default -f manifests/)\"";
+
+/// What `sealpost exec` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXEC)]
+pub struct ExecOptions {
+    /// Who gets the events.
+    #[command(flatten)]
+    pub sink: SinkOptions,
+
+    /// The command and its arguments, behind --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What `sealpost env` is told.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = ENV)]
+pub struct EnvOptions {
+    /// Who gets the events.
+    #[command(flatten)]
+    pub sink: SinkOptions,
+}
+
+/// Who gets the events of a command, and how that is found out.
+#[derive(Clone, Debug, Args)]
+pub struct SinkOptions {
+    /// Who gets the events: a URL, broker:NAME, channel:NAME, svc:NAME or ksvc:NAME, each with :NAMESPACE behind it if need
+    /// be; NAME alone is ksvc:NAME, as for kn
+    #[arg(short = 's', long, value_name = "SINK", env = "SEALPOST_SINK")]
+    pub sink: SinkName,
+
+    /// Extension attribute that the command is to add to its events, name=value; repeatable
+    #[arg(long, value_name = "K=V", env = "SEALPOST_CE_OVERRIDE", value_parser = value::extension)]
+    pub ce_override: Vec<(String, String)>,
+
+    /// What the configuration is.
+    #[command(flatten)]
+    pub manifests: ManifestOptions,
+
+    /// What of it is served, and how.
+    #[command(flatten)]
+    pub served: ServedOptions,
+
+    /// The RabbitMQ that it is served with.
+    #[command(flatten)]
+    pub rabbitmq: RabbitmqAccess,
+
+    /// Where run listens for events over HTTP
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SEALPOST_HTTP_ADDR",
+        default_value = "127.0.0.1:8080",
+        value_parser = value::address
+    )]
+    pub http_addr: String,
+
+    /// Where run listens for events over HTTPS
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "SEALPOST_HTTPS_ADDR",
+        default_value = "127.0.0.1:8443",
+        value_parser = value::address
+    )]
+    pub https_addr: String,
+
+    /// File in which run has written where it listens; goes before --http-addr and --https-addr
+    #[arg(long, value_name = "FILE", env = "SEALPOST_PORTS_FILE")]
+    pub ports_file: Option<PathBuf>,
+
+    /// Where run keeps its development CA
+    #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
+    pub state_dir: PathBuf,
+}
+
+/// Text that is no sink, and what to write.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoSink(String);
+
+impl FromStr for SinkName {
+    type Err = NoSink;
+
+    /// As `kn` reads its flag `--sink`, and `svc` besides.
+    fn from_str(text: &str) -> Result<Self, NoSink> {
+        if text.contains("://") || text.starts_with("http:") || text.starts_with("https:") {
+            return value::web_address(text).map(Self::Url).map_err(NoSink);
+        }
+        let parts: Vec<&str> = text.split(':').collect();
+        let (prefix, name, namespace) = match parts[..] {
+            [name] => ("ksvc", name, None),
+            [prefix, name] => (prefix, name, None),
+            [prefix, name, namespace] => (prefix, name, Some(namespace)),
+            _ => return Err(NoSink(format!("it has more than three parts: {REMEDY}"))),
+        };
+        let (api_version, kind) = match prefix {
+            "broker" => ("eventing.knative.dev/v1", "Broker"),
+            "channel" => ("messaging.knative.dev/v1", "Channel"),
+            "svc" => ("v1", "Service"),
+            "ksvc" => ("serving.knative.dev/v1", "Service"),
+            other => return Err(NoSink(format!("{other:?} is no kind of sink: {REMEDY}"))),
+        };
+        if name.is_empty() || namespace.is_some_and(str::is_empty) {
+            return Err(NoSink(format!("it names nothing: {REMEDY}")));
+        }
+        let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
+        Ok(Self::Object { api_version, kind, name, namespace })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_are_read_as_kn_reads_them() {
+        let object = |api_version, kind, name: &str, namespace: Option<&str>| SinkName::Object {
+            api_version,
+            kind,
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        };
+        let (eventing, messaging, serving) =
+            ("eventing.knative.dev/v1", "messaging.knative.dev/v1", "serving.knative.dev/v1");
+        for (text, expected) in [
+            ("broker:default", object(eventing, "Broker", "default", None)),
+            ("broker:default:orders", object(eventing, "Broker", "default", Some("orders"))),
+            ("channel:pipe", object(messaging, "Channel", "pipe", None)),
+            ("svc:s:n", object("v1", "Service", "s", Some("n"))),
+            ("ksvc:s", object(serving, "Service", "s", None)),
+            ("receiver", object(serving, "Service", "receiver", None)),
+            ("https://Sink/a:b", SinkName::Url("https://Sink/a:b".to_owned())),
+        ] {
+            assert_eq!(text.parse::<SinkName>().expect(text), expected);
+        }
+        for (text, words) in [
+            ("", "names nothing"),
+            ("broker:", "names nothing"),
+            ("broker:a:", "names nothing"),
+            ("broker:a:b:c", "more than three parts"),
+            ("Broker:a", "\"Broker\" is no kind of sink: write a URL"),
+            ("trigger:a", "\"trigger\" is no kind of sink"),
+            ("ftp://a", "begins with http:// or https://"),
+            ("http:///", "begins with http:// or https://"),
+            ("localhost:8080", "\"localhost\" is no kind of sink: write a URL"),
+        ] {
+            let refused = text.parse::<SinkName>().expect_err(text).to_string();
+            assert!(refused.contains(words), "{text}: {refused}");
+        }
+    }
+}

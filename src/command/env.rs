@@ -1,0 +1,42 @@
+//! `sealpost env`: prints what `sealpost exec` gives to a command, for a shell to read.
+
+use std::process::ExitCode;
+
+use super::sink::{self, Variables};
+use crate::cli::EnvOptions;
+
+/// Prints the variables.
+///
+/// # Errors
+/// If the sink is nowhere, or nothing can be printed.
+pub fn run(options: &EnvOptions) -> anyhow::Result<ExitCode> {
+    super::print(&lines(&sink::variables(&options.sink)?))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As POSIX shells read them. What is not set is taken back, since a shell may have it from before.
+fn lines(variables: &Variables) -> String {
+    let line = |(name, value): &(&str, Option<String>)| match value {
+        Some(value) => format!("export {name}='{}'\n", value.replace('\'', "'\\''")),
+        None => format!("unset {name}\n"),
+    };
+    variables.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_what_is_printed() {
+        let value = "it's $HOME `x` \"y\" \\ \n;|&".to_owned();
+        let variables: Variables =
+            [("K_SINK", Some(value.clone())), ("K_CA_CERTS", None), ("K_CE_OVERRIDES", Some(String::new()))];
+        let script = format!(
+            "K_CA_CERTS=x\n{}printf '%s|%s|%s' \"$K_SINK\" \"${{K_CA_CERTS-unset}}\" \"${{K_CE_OVERRIDES-unset}}\"",
+            lines(&variables)
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
+        assert_eq!(String::from_utf8(output.stdout).expect("text"), format!("{value}|unset|"));
+    }
+}

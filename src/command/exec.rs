@@ -1,0 +1,115 @@
+//! `sealpost exec`: runs a command as Knative's SinkBinding and ContainerSource would, with who gets its events in its
+//! environment.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::termios::tcgetpgrp;
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::sink;
+use crate::cli::ExecOptions;
+
+/// Exit codes of shells: for a command that is not there, and for one that cannot be executed.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+/// What is added to the number of the signal that has ended a command.
+const BY_SIGNAL: i32 = 128;
+/// Signals that wait to be passed on, at most: a command that is told so often knows.
+const MOST_SIGNALS: usize = 16;
+
+/// What is passed on.
+const PASSED_ON: [(SignalKind, Signal); 6] = [
+    (SignalKind::terminate(), Signal::TERM),
+    (SignalKind::interrupt(), Signal::INT),
+    (SignalKind::hangup(), Signal::HUP),
+    (SignalKind::quit(), Signal::QUIT),
+    (SignalKind::user_defined1(), Signal::USR1),
+    (SignalKind::user_defined2(), Signal::USR2),
+];
+
+/// Runs the command and ends as it does.
+///
+/// # Errors
+/// If the sink is nowhere, or nothing can be run at all.
+pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
+    let variables = sink::variables(&options.sink)?;
+    let (program, arguments) = options.command.split_first().context("no command is given")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    for (name, value) in &variables {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    // Before the command is there, so that none is missed.
+    let mut signals = Signals::listen()?;
+    match command.spawn() {
+        Ok(child) => Ok(code(until_ended(child, &mut signals).await?)),
+        Err(error) => {
+            let name = super::printable(&program.to_string_lossy());
+            super::remark(&format!("sealpost: {name}: {error}"));
+            Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }))
+        }
+    }
+}
+
+/// Waits for the end of a command, and passes on to it what comes meanwhile.
+async fn until_ended(mut child: Child, signals: &mut Signals) -> io::Result<ExitStatus> {
+    loop {
+        tokio::select! {
+            ended = child.wait() => return ended,
+            Some(signal) = signals.received.recv() => pass_on(signal, &child),
+        }
+    }
+}
+
+fn pass_on(signal: Signal, child: &Child) {
+    if matches!(signal, Signal::INT | Signal::QUIT) && is_in_foreground() {
+        // From the terminal, which has told the command, too.
+        return;
+    }
+    // One that has just ended has no number any more.
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
+        tracing::warn!(%error, "A signal could not be passed on");
+    }
+}
+
+/// Whether this process is of the group that the keys of a terminal speak to.
+fn is_in_foreground() -> bool {
+    File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
+}
+
+/// As shells tell it.
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| Some(BY_SIGNAL + status.signal()?)).and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// The signals that come.
+struct Signals {
+    received: mpsc::Receiver<Signal>,
+    _listening: JoinSet<()>,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let (sender, received) = mpsc::channel(MOST_SIGNALS);
+        let mut listening = JoinSet::new();
+        for (kind, number) in PASSED_ON {
+            let (mut signals, sender) = (signal(kind)?, sender.clone());
+            listening
+                .spawn(async move { while signals.recv().await.is_some() && sender.send(number).await.is_ok() {} });
+        }
+        Ok(Self { received, _listening: listening })
+    }
+}

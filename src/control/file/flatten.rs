@@ -1,0 +1,68 @@
+//! Lists: the objects in one count as if each stood for itself, whatever the list is called (`List`, `TriggerList`), and
+//! however lists stand in lists.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::control::manifest::{Document, Origin};
+use crate::control::yaml::Parsed;
+use crate::control::{Problem, Severity};
+
+/// Takes the objects out of a list and of lists in it; gives back what is no list.
+///
+/// # Errors
+/// If it is called a list and holds none.
+pub(super) fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>) -> Result<(), Problem> {
+    let Parsed { mut value, lines } = parsed;
+    let Some(of) = Of::list(&value) else {
+        documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) });
+        return Ok(());
+    };
+    let lines_of_items = lines.of_each(&value, "items");
+    match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => {
+            for (mut value, lines) in items.into_iter().zip(lines_of_items) {
+                let added = value.as_object_mut().map_or(0, |item| of.complete(item));
+                flatten(Parsed { value, lines: lines.with_fields(added) }, file, documents)?;
+            }
+            Ok(())
+        }
+        Some(Value::Null) => Ok(()),
+        _ => {
+            let message = "items: is no list: write each object on lines of its own, behind -";
+            Err(Problem::of_file(Severity::Error, file, lines.of(&value, "items"), message))
+        }
+    }
+}
+
+/// What the items of a list are that do not say so themselves, as in what an API server answers.
+struct Of {
+    api_version: Option<Value>,
+    kind: Option<Value>,
+}
+
+impl Of {
+    /// `None` for what is no list: a list has no name, unlike an object whose kind happens to end in `List`.
+    fn list(value: &Value) -> Option<Self> {
+        let kind = value.get("kind")?.as_str()?.strip_suffix("List")?;
+        let is_named = value.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
+        if kind.is_empty() {
+            return Some(Self { api_version: None, kind: None });
+        }
+        let of = Self { api_version: value.get("apiVersion").cloned(), kind: Some(kind.into()) };
+        value.get("items").filter(|_| !is_named).map(|_items| of)
+    }
+
+    /// Adds what is missing; gives how many fields that are.
+    fn complete(&self, item: &mut Map<String, Value>) -> usize {
+        let fields = [("apiVersion", &self.api_version), ("kind", &self.kind)];
+        let missing = fields.into_iter().filter(|(name, _)| item.get(*name).is_none_or(Value::is_null));
+        let missing: Vec<_> = missing.filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        let before = item.len();
+        for (name, value) in missing {
+            item.insert(name.to_owned(), value);
+        }
+        item.len() - before
+    }
+}

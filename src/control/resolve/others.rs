@@ -1,0 +1,107 @@
+//! Objects of kinds that are not served, of which only what references mean is read: where an annotation says that one is,
+//! and which Pods a template makes, since the built-in display stands in for those of Knative's `event_display`.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use serde_json::Value;
+
+use super::collect::names_are_valid;
+use super::reference::{group_of, instead};
+use super::service::{self, Display, Reach, Referent, SERVING, is_event_display};
+use crate::control::ObjectName;
+use crate::control::manifest::duck::Texts;
+use crate::control::manifest::{self, Document, Reading};
+use crate::control::report::Report;
+use crate::control::schema::{self, ENDPOINT, Strictness};
+
+/// The objects of other kinds.
+pub(super) type Others<'d> = BTreeMap<Referent, Report<'d>>;
+
+/// The kinds whose template says which Pods there are, each with its group.
+const WITH_TEMPLATE: [(&str, &str); 7] = [
+    ("apps", "Deployment"),
+    ("apps", "ReplicaSet"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("batch", "Job"),
+    (SERVING, "Service"),
+    (SERVING, "Configuration"),
+];
+
+/// Takes an object of another kind in; gives its report back if there is one of its name already.
+pub(super) fn insert<'d>(others: &mut Others<'d>, mut report: Report<'d>, reading: Reading) -> Option<Report<'d>> {
+    let (document, referent) = (report.document(), referent(&report));
+    let is_referred_to = referent.is_service() || annotated(document).is_some();
+    if is_referred_to && !names_are_valid(&mut report) {
+        return Some(report);
+    }
+    for (field, message) in schema::examine_annotations(&document.value) {
+        manifest::unknown(&mut report, &field, &message, Strictness::Usual, reading);
+    }
+    if !is_referred_to && !has_template(&referent) {
+        note(&referent, &mut report);
+    }
+    match others.entry(referent) {
+        Entry::Vacant(entry) => {
+            entry.insert(report);
+            None
+        }
+        Entry::Occupied(first) => {
+            if is_referred_to || annotated(first.get().document()).is_some() {
+                let place = first.get().document().place();
+                let place = place.map_or_else(String::new, |place| format!(" at {place}"));
+                let rule = "which stays: rename or remove one of the two";
+                report.error("metadata.name", format!("is taken{place}, {rule}"));
+            }
+            Some(report)
+        }
+    }
+}
+
+/// How an object of another kind is reached: `None` if nothing says that, `Some(None)` if what says it is reported.
+pub(super) fn reach(referent: &Referent, report: &mut Report<'_>) -> Option<Option<Reach>> {
+    if let Some(text) = annotated(report.document()) {
+        return Some(service::endpoint(text, report).filter(|_| !report.is_bad()));
+    }
+    let by_host = || if display(report).is_some() { Reach::Display } else { Reach::ClusterHost };
+    referent.is_service().then(|| Some(by_host()).filter(|_| !report.is_bad()))
+}
+
+/// The Pods that an object makes, if they are of Knative's `event_display`.
+pub(super) fn display(report: &Report<'_>) -> Option<Display> {
+    let referent = referent(report);
+    let template = report.document().value.get("spec")?.get("template").filter(|_| has_template(&referent))?;
+    let containers = template.get("spec")?.get("containers")?.as_array()?;
+    let mut images = containers.iter().filter_map(|container| container.get("image")?.as_str());
+    images.any(is_event_display).then(|| Display { namespace: referent.namespace, labels: labels(template) })
+}
+
+fn labels(template: &Value) -> Texts {
+    let labels = template.get("metadata")?.get("labels")?.as_object()?;
+    Some(labels.iter().map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned))).collect())
+}
+
+fn annotated(document: &Document) -> Option<&str> {
+    document.text(&["metadata", "annotations", ENDPOINT])
+}
+
+fn has_template(referent: &Referent) -> bool {
+    WITH_TEMPLATE.contains(&(&referent.group, &referent.kind))
+}
+
+fn referent(report: &Report<'_>) -> Referent {
+    let group = group_of(report.document().text(&["apiVersion"]).unwrap_or_default()).to_owned();
+    let ObjectName { kind, namespace, name } = report.object().clone();
+    Referent { group, kind, namespace, name }
+}
+
+fn note(referent: &Referent, report: &mut Report<'_>) {
+    let api_version = report.document().text(&["apiVersion"]).unwrap_or_default();
+    let kind = &referent.kind;
+    let message = match instead(&referent.group, kind) {
+        Some(remedy) => format!("{kind} of {api_version} is not served here, and left alone: {remedy}"),
+        None => format!("{kind} of {api_version} is not read here: ignored"),
+    };
+    report.note("kind", message);
+}
