@@ -199,6 +199,7 @@ fn kind(name: &str) -> Option<ObjectKind> {
         "brokers" => Some(ObjectKind::Broker),
         "triggers" => Some(ObjectKind::Trigger),
         "subscriptions" => Some(ObjectKind::Subscription),
+        "requestreplies" => Some(ObjectKind::RequestReply),
         _ => None,
     }
 }

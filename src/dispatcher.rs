@@ -128,7 +128,8 @@ impl<T: Transport> Dispatcher<T> {
         }
         self.gone.extend(before.into_values());
         let relayed = self.router.relayed(table.relays());
-        self.router.serve(Serving { table: Arc::clone(table), publishers, series, relayed });
+        let rooms = self.router.rooms(table);
+        self.router.serve(Serving { table: Arc::clone(table), publishers, series, relayed, rooms });
         self.retire(&configured);
     }
 

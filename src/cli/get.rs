@@ -15,6 +15,9 @@ pub enum Resource {
     Triggers,
     /// Subscriptions.
     Subscriptions,
+    /// RequestReplies.
+    #[value(name = "requestreplies")]
+    RequestReplies,
 }
 
 impl Resource {
@@ -26,6 +29,7 @@ impl Resource {
             Self::Brokers => "brokers",
             Self::Triggers => "triggers",
             Self::Subscriptions => "subscriptions",
+            Self::RequestReplies => "requestreplies",
         }
     }
 }
@@ -47,7 +51,7 @@ pub enum Output {
     after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
 )]
 pub struct GetOptions {
-    /// channels, brokers, triggers or subscriptions
+    /// channels, brokers, triggers, subscriptions or requestreplies
     #[arg(value_name = "KIND", ignore_case = true, value_parser = resource)]
     pub resource: Resource,
 
@@ -69,9 +73,16 @@ pub struct GetOptions {
 
 /// A kind, in the plural or the singular.
 fn resource(text: &str) -> Result<Resource, String> {
-    let all = [Resource::Channels, Resource::Brokers, Resource::Triggers, Resource::Subscriptions];
+    const ALL: [(Resource, &str); 5] = [
+        (Resource::Channels, "channel"),
+        (Resource::Brokers, "broker"),
+        (Resource::Triggers, "trigger"),
+        (Resource::Subscriptions, "subscription"),
+        (Resource::RequestReplies, "requestreply"),
+    ];
     let text = text.to_ascii_lowercase();
-    all.into_iter()
-        .find(|resource| resource.as_str() == text || resource.as_str().strip_suffix('s') == Some(text.as_str()))
-        .ok_or_else(|| "use channels, brokers, triggers or subscriptions".to_owned())
+    ALL.into_iter()
+        .find(|(resource, singular)| resource.as_str() == text || *singular == text)
+        .map(|(resource, _)| resource)
+        .ok_or_else(|| "use channels, brokers, triggers, subscriptions or requestreplies".to_owned())
 }

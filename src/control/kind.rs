@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     Broker,
     Trigger,
     EventPolicy,
+    RequestReply,
     Channel,
     InMemoryChannel,
     RabbitmqChannel,
@@ -38,10 +39,11 @@ pub(crate) enum Recognized {
 
 impl Kind {
     /// Those that manifests may hold.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Broker,
         Self::Trigger,
         Self::EventPolicy,
+        Self::RequestReply,
         Self::Channel,
         Self::InMemoryChannel,
         Self::RabbitmqChannel,
@@ -59,6 +61,7 @@ impl Kind {
             Self::Broker => "Broker",
             Self::Trigger => "Trigger",
             Self::EventPolicy => "EventPolicy",
+            Self::RequestReply => "RequestReply",
             Self::Channel => "Channel",
             Self::InMemoryChannel => "InMemoryChannel",
             Self::RabbitmqChannel => "RabbitmqChannel",
@@ -82,7 +85,7 @@ impl Kind {
         match self {
             Self::Broker | Self::Trigger => &[EVENTING],
             Self::Channel | Self::InMemoryChannel | Self::Subscription => &[MESSAGING],
-            Self::EventPolicy => &["eventing.knative.dev/v1alpha1"],
+            Self::EventPolicy | Self::RequestReply => &["eventing.knative.dev/v1alpha1"],
             Self::RabbitmqChannel => &["messaging.knative.dev/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::PingSource => &["sources.knative.dev/v1", "sources.knative.dev/v1beta2"],

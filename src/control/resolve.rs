@@ -10,6 +10,7 @@ pub(crate) mod backends;
 mod certificate;
 mod channel;
 mod collect;
+mod correlation;
 mod defaults;
 mod delivery;
 mod destination;
@@ -21,6 +22,7 @@ mod observability;
 mod policy;
 pub(crate) mod reconciled;
 mod relay;
+mod request_reply;
 mod routes;
 mod service;
 mod source;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
+use crate::correlation::KeyRing;
 use crate::model::{Certificate, Inventory, Observability, Role, RoutingTable, TransportEncryption};
 
 use access::Rules;
@@ -47,6 +50,7 @@ use destination::Resolver;
 use flags::Flags;
 use reconciled::Reconciled;
 use relay::Relayed;
+use request_reply::RequestReplies;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -87,6 +91,7 @@ struct Memory {
     services: BTreeMap<Name, Option<Reach>>,
     bundles: Bundles,
     shared: Shared,
+    keys: Arc<KeyRing>,
 }
 
 /// Resolves manifests. `last` is the resolution that is in use, from which objects with problems keep their form.
@@ -109,7 +114,9 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
     let trust = Trust::new(&bundles, trusted, settings.now);
     let table = last.map(|last| last.table.as_ref());
-    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), &trust);
+    let keys = shared(memory.map(|memory| &memory.keys), correlation::ring(&mut collected, settings));
+    let oidc = table.and_then(RoutingTable::oidc);
+    let rules = Rules::of(&mut collected, settings, (&flags, oidc), (&trust, &keys));
     let mut resolver = Resolver {
         settings,
         mode: effective,
@@ -118,16 +125,22 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         trust,
         rules,
         places: HashMap::new(),
+        keys: Arc::clone(&keys),
+        reply_timeout: flags.reply_timeout.unwrap_or(request_reply::DEFAULT_TIMEOUT),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
     let (mut parents, mut routes) = (Parents::default(), Routes::default());
+    let mut request_replies = RequestReplies::default();
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
     if settings.role == Role::Channel && settings.objects == Objects::Written {
+        request_reply::declare(&mut collected, &mut resolver);
         parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
+        request_replies = request_reply::resolve(&mut collected, &mut resolver, &parents, table);
         routes = Routes::build(&mut collected, &mut resolver, &parents, table);
+        request_replies.place(&mut routes, &parents);
     }
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
@@ -137,9 +150,10 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
     };
     let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
+    let table = table.with_request_replies(request_replies.served);
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &routes, &parents, &resolver),
+        Role::Channel => status::inventory(&collected, &routes, (&parents, table.request_replies()), &resolver),
         Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
@@ -149,7 +163,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let Resolver { services, trust, .. } = resolver;
     let shared = trust.shared;
-    let memory = Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared };
+    let memory =
+        Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared, keys };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 

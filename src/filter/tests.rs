@@ -10,7 +10,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Pairs {
 }
 
 fn cesql(text: &str) -> Filter {
-    Filter::Cesql(Expression::parse(text).expect("an expression"))
+    Filter::from(Expression::parse(text).expect("an expression"))
 }
 
 fn event() -> Event {

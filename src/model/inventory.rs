@@ -25,6 +25,8 @@ pub enum ObjectKind {
     Trigger,
     /// `Subscription`.
     Subscription,
+    /// `RequestReply`.
+    RequestReply,
 }
 
 /// A Knative condition (`knative.dev/pkg/apis.Condition`).
@@ -107,7 +109,7 @@ impl<'t> ObjectTrouble<'t> {
 pub enum Form {
     /// There is nothing to say but the conditions.
     Nothing,
-    /// A channel or broker.
+    /// A channel, broker or RequestReply.
     Entrance(Box<Entrance>),
     /// A channel of a cluster, whose addresses are those of its written status, with these subscribers; `None` if it is not
     /// served.
@@ -121,7 +123,7 @@ pub enum Form {
     },
 }
 
-/// Where a channel or broker takes events.
+/// Where a channel, broker or RequestReply takes events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entrance {
     /// `status.addresses`; the last one is `status.address`.
@@ -203,7 +205,7 @@ impl Object {
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
         match self.kind {
-            ObjectKind::Channel | ObjectKind::Broker => None,
+            ObjectKind::Channel | ObjectKind::Broker | ObjectKind::RequestReply => None,
             ObjectKind::Trigger => self.text("/spec/broker"),
             ObjectKind::Subscription => self.text("/spec/channel/name"),
         }

@@ -39,6 +39,7 @@ mod rabbitmq;
 mod reach;
 mod receive;
 mod reload;
+mod request_reply;
 mod roles;
 mod secrets;
 mod senders;

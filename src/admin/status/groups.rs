@@ -27,7 +27,7 @@ pub(super) struct Group<'s> {
     name: &'s str,
     /// Its address.
     url: Option<String>,
-    /// `memory` or `rabbitmq`, or `schedule` of a PingSource; `None` if it is not served here.
+    /// `memory` or `rabbitmq`, `schedule` of a PingSource, or `reply` of a RequestReply; `None` if it is not served here.
     storage: Option<&'static str>,
     /// When senders are answered: `delivery` or `enqueue`.
     acknowledge: Option<&'static str>,
@@ -125,6 +125,10 @@ pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'
             draft.rows.insert(key(&subscription.key), row);
         }
     }
+    for request_reply in shown.table.request_replies() {
+        let ChannelKey { kind, namespace, name } = &request_reply.key;
+        draft(&mut drafts, *kind, namespace, name).group.storage = Some("reply");
+    }
     for object in &shown.inventory.objects {
         describe(&mut drafts, object);
     }
@@ -145,7 +149,11 @@ fn draft<'d, 's>(
     name: &'s str,
 ) -> &'d mut Draft<'s> {
     drafts.entry((kind, namespace, name)).or_insert_with(|| {
-        let kind = if kind == ChannelKind::Broker { "Broker" } else { "Channel" };
+        let kind = match kind {
+            ChannelKind::Channel => "Channel",
+            ChannelKind::Broker => "Broker",
+            ChannelKind::RequestReply => "RequestReply",
+        };
         let (url, storage, acknowledge, ready, subscriptions) = (None, None, None, None, Vec::new());
         let group = Group { kind, namespace, name, url, storage, acknowledge, ready, subscriptions };
         Draft { group, rows: BTreeMap::new() }
@@ -251,6 +259,9 @@ fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Obje
     let (parent_kind, kind) = match object.kind {
         ObjectKind::Channel => return introduce(draft(drafts, ChannelKind::Channel, namespace, name), object),
         ObjectKind::Broker => return introduce(draft(drafts, ChannelKind::Broker, namespace, name), object),
+        ObjectKind::RequestReply => {
+            return introduce(draft(drafts, ChannelKind::RequestReply, namespace, name), object);
+        }
         ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger),
         ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription),
     };

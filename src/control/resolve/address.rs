@@ -80,6 +80,7 @@ impl<'s> Addresses<'s> {
         match kind {
             ChannelKind::Channel => &self.hosts.channels,
             ChannelKind::Broker => &self.hosts.brokers,
+            ChannelKind::RequestReply => &self.hosts.request_replies,
         }
     }
 
@@ -93,6 +94,8 @@ impl<'s> Addresses<'s> {
             ChannelKind::Channel
         } else if host == self.hosts.brokers {
             ChannelKind::Broker
+        } else if host == self.hosts.request_replies {
+            ChannelKind::RequestReply
         } else {
             return self.key_of_host(&host).filter(|_| url.path() == "/");
         };
@@ -116,7 +119,7 @@ impl<'s> Addresses<'s> {
             .map(|key| format!("*.{}.svc.{domain}", key.namespace))
             .collect();
         let hosts = match self.settings.role {
-            Role::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
+            Role::Channel => vec![&self.hosts.channels, &self.hosts.brokers, &self.hosts.request_replies],
             Role::Ingress => vec![&self.hosts.brokers],
             Role::Filter => vec![&self.hosts.filter],
         };

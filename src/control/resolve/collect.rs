@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
-use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
+use crate::control::manifest::eventing::{Broker, EventPolicy, RequestReply, Trigger};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document, Reading};
@@ -41,6 +41,7 @@ pub(super) struct Collected<'d> {
     pub(super) subscriptions: Items<'d, Subscription>,
     pub(super) event_policies: Items<'d, EventPolicy>,
     pub(super) triggers: Items<'d, Trigger>,
+    pub(super) request_replies: Items<'d, RequestReply>,
     pub(super) ping_sources: Items<'d, PingSource>,
     pub(super) config_maps: Items<'d, ConfigMap>,
     pub(super) secrets: Items<'d, Secret>,
@@ -106,6 +107,7 @@ impl<'d> Collected<'d> {
             Kind::Broker => insert(&mut self.brokers, report, how),
             Kind::Subscription => insert(&mut self.subscriptions, report, how),
             Kind::Trigger => insert(&mut self.triggers, report, how),
+            Kind::RequestReply => insert(&mut self.request_replies, report, how),
             Kind::EventPolicy => insert(&mut self.event_policies, report, how),
             Kind::PingSource => insert(&mut self.ping_sources, report, how),
             Kind::ConfigMap => insert(&mut self.config_maps, report, how),
@@ -140,6 +142,7 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));
+        problems.extend(all(self.request_replies));
         problems.extend(all(self.event_policies));
         problems.extend(all(self.ping_sources));
         problems.extend(all(self.config_maps));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use url::Url;
 
@@ -17,6 +18,7 @@ use crate::control::report::Report;
 use crate::control::schema::ENDPOINT;
 use crate::control::settings::Objects;
 use crate::control::{ClusterNames, ObjectName, Settings};
+use crate::correlation::KeyRing;
 use crate::model::{Addressable, ChannelKey, ChannelKind, Endpoint, Role, Target, TransportEncryption, TrustBundle};
 
 /// Why a channel or broker can or cannot be referred to.
@@ -40,6 +42,10 @@ pub(super) struct Resolver<'s> {
     pub(super) trust: Trust,
     pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
+    /// The keys of correlation ids.
+    pub(super) keys: Arc<KeyRing>,
+    /// How long requests to RequestReplies wait by default.
+    pub(super) reply_timeout: Duration,
 }
 
 /// A destination as written, with the names of its fields.
@@ -173,7 +179,7 @@ impl Resolver<'_> {
         let audience = wanted.audience.map(str::to_owned).or_else(|| match &target {
             // As controllers take it from the status of the object that is referred to.
             Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
-            Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
+            Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
         });
         Addressable { url, target, trust, audience }
     }
@@ -217,6 +223,9 @@ impl Resolver<'_> {
         let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
         match kind {
             Kind::Service => self.service(&(namespace, name), wanted, report),
+            Kind::RequestReply => {
+                self.own(ChannelKey { kind: ChannelKind::RequestReply, namespace, name }, wanted, report)
+            }
             Kind::Broker => self.own(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report),
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
@@ -385,6 +394,6 @@ pub(super) fn kind_of(reference: &KReference, field: &str, report: &mut Report<'
 pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {
     match &destination.target {
         Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
+        Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
     }
 }

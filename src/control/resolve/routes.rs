@@ -8,6 +8,7 @@ use super::address::Addresses;
 use super::channel::Parents;
 use super::collect::{Collected, Item, Name};
 use super::destination::Resolver;
+use super::request_reply;
 use super::subscription::{Maker, Placed, subscriber_key};
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
 use crate::control::report::Report;
@@ -20,7 +21,7 @@ type Entry = (ChannelKey, Arc<Subscription>);
 
 /// What is served instead of a subscription that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fallback {
+pub(super) enum Fallback {
     /// Its last good form, since there are errors.
     LastForm,
     /// Nothing, since it is left alone.
@@ -28,7 +29,7 @@ enum Fallback {
 }
 
 impl Fallback {
-    fn of(report: &Report<'_>) -> Self {
+    pub(super) fn of(report: &Report<'_>) -> Self {
         if report.is_bad() || report.excused().next().is_some() { Self::LastForm } else { Self::Nothing }
     }
 }
@@ -65,6 +66,9 @@ impl Routes {
             routes.place(key(SubscriptionKind::Subscription, name), made, Fallback::of(report), parents);
         }
         for (name, Item { object, report }) in &mut collected.triggers {
+            if request_reply::stands_for(report, &collected.request_replies) {
+                continue;
+            }
             let made = object.as_ref().and_then(|object| maker.trigger(object.spec.as_ref(), report));
             routes.place(key(SubscriptionKind::Trigger, name), made, Fallback::of(report), parents);
         }
@@ -116,7 +120,7 @@ impl Routes {
 
     /// Puts a subscription into its channel. One that could not be made, or that leads nowhere, has its fallback, as long
     /// as its channel is there.
-    fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
+    pub(super) fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
         let before = self.before.get(&key).cloned();
         let entry = match (made, before) {
             (Some((channel, made)), Some((_, before))) if *before == made => Some((channel, before)),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::channel::{Parent, Parents};
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::Resolver;
+use super::request_reply::{trigger_key, trigger_of};
 use super::routes::Routes;
 use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, Subscriber,
-    SubscriptionKey, SubscriptionKind, Unready,
+    Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, RequestReply,
+    Subscriber, SubscriptionKey, SubscriptionKind, Unready,
 };
 
 /// Conditions, and what the rest of a status is made from.
@@ -20,26 +21,34 @@ struct Shown<'s, 'd> {
     collected: &'s Collected<'d>,
     routes: &'s Routes,
     parents: &'s Parents,
+    request_replies: &'s [Arc<RequestReply>],
     resolver: &'s Resolver<'s>,
 }
 
-/// Every channel, broker, trigger and subscription, in this order, each by namespace and name.
+const TRIGGER_PARTS: &[&str] = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
+
+/// Every channel, broker, trigger, subscription and RequestReply, in this order, each by namespace and name.
 pub(super) fn inventory(
     collected: &Collected<'_>,
     routes: &Routes,
-    parents: &Parents,
+    (parents, request_replies): (&Parents, &[Arc<RequestReply>]),
     resolver: &Resolver<'_>,
 ) -> Inventory {
-    let shown = Shown { collected, routes, parents, resolver };
+    let shown = Shown { collected, routes, parents, request_replies, resolver };
     let mut objects = Vec::new();
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
         objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
     objects.sort_by(|a: &Arc<Object>, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
-    objects.extend(all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
+    let mut triggers = all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report));
+    triggers.extend(request_replies.iter().filter_map(|request_reply| shown.made(request_reply)));
+    triggers.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    objects.extend(triggers);
     let subscriptions = &collected.subscriptions;
     objects.extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
+    let request_replies = &collected.request_replies;
+    objects.extend(all(ObjectKind::RequestReply, request_replies, |name, report| shown.request_reply(name, report)));
     Inventory { objects }
 }
 
@@ -98,18 +107,43 @@ impl Shown<'_, '_> {
 
     /// Addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
     fn entrance(&self, key: &ChannelKey, parent: &Parent, subscribers: Option<Box<[Subscriber]>>) -> Form {
-        Form::Entrance(Box::new(Entrance {
+        let dead_letter_sink = parent.dead_letter_sink.clone();
+        Form::Entrance(Box::new(Entrance { dead_letter_sink, subscribers, ..self.doors(key) }))
+    }
+
+    /// Addresses, and nothing else.
+    fn doors(&self, key: &ChannelKey) -> Entrance {
+        Entrance {
             addresses: self.resolver.addresses.advertised(key),
             ca_certs: self.resolver.addresses.ca_certs(),
             audience: self.resolver.rules.audience(key),
-            dead_letter_sink: parent.dead_letter_sink.clone(),
-            subscribers,
-        }))
+            dead_letter_sink: None,
+            subscribers: None,
+        }
     }
 
     fn trigger(&self, name: &Name, report: &Report<'_>) -> Status {
-        let parts = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
-        self.exit(&subscription_key(SubscriptionKind::Trigger, name), parts, report)
+        self.exit(&subscription_key(SubscriptionKind::Trigger, name), TRIGGER_PARTS, report)
+    }
+
+    fn request_reply(&self, name: &Name, report: &Report<'_>) -> Status {
+        let key = channel_key(ChannelKind::RequestReply, name);
+        let served = self.request_replies.iter().find(|request_reply| request_reply.key == key);
+        let parts = &["Addressable", "BrokerReady", "EventPoliciesReady", "TriggersReady"];
+        let entrance = |_: &Arc<RequestReply>| Form::Entrance(Box::new(self.doors(&key)));
+        (conditions(parts, served, report), served.map_or(Form::Nothing, entrance))
+    }
+
+    /// The Trigger that was made for a RequestReply.
+    fn made(&self, request_reply: &RequestReply) -> Option<Arc<Object>> {
+        let ChannelKey { namespace, name, .. } = &request_reply.key;
+        let key = trigger_key(&(namespace.clone(), name.clone()));
+        let subscription = Arc::clone(self.routes.get(&key)?.1);
+        let written = Arc::new(trigger_of(request_reply, &subscription));
+        let conditions = Conditions { parts: TRIGGER_PARTS, served: true, unready: None };
+        let form = Form::Exit { subscription, own_ca_certs: self.resolver.addresses.ca_certs() };
+        let (kind, namespace, name) = (ObjectKind::Trigger, key.namespace, key.name);
+        Some(Arc::new(Object { kind, namespace, name, written, conditions, form }))
     }
 
     fn subscription(&self, name: &Name, report: &Report<'_>) -> Status {

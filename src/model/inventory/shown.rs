@@ -81,11 +81,18 @@ const SUBSCRIPTION: Fields = &[
     ("reply", Object(DESTINATION)),
     ("delivery", Object(DELIVERY)),
 ];
+const REQUEST_REPLY: Fields = &[
+    ("brokerRef", Object(REFERENCE)),
+    ("correlationAttribute", Plain),
+    ("replyAttribute", Plain),
+    ("timeout", Plain),
+    ("delivery", Object(DELIVERY)),
+];
 const ADDRESS: Fields = &[("name", Plain), ("url", Shape::Url), ("CACerts", Certificates), ("audience", Plain)];
 const STATUS: Fields = &[("address", Object(ADDRESS)), ("addresses", List(ADDRESS))];
 
 /// The labels that are shown: those that Kubernetes recommends, and those by which Knative finds objects.
-const LABELS: [&str; 8] = [
+const LABELS: [&str; 9] = [
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
     "app.kubernetes.io/version",
@@ -93,6 +100,7 @@ const LABELS: [&str; 8] = [
     "app.kubernetes.io/part-of",
     "app.kubernetes.io/managed-by",
     "eventing.knative.dev/broker",
+    "eventing.knative.dev/RequestReply.name",
     "messaging.knative.dev/role",
 ];
 
@@ -103,6 +111,7 @@ pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
         ObjectKind::Broker => BROKER,
         ObjectKind::Trigger => TRIGGER,
         ObjectKind::Subscription => SUBSCRIPTION,
+        ObjectKind::RequestReply => REQUEST_REPLY,
     };
     written.and_then(|written| show(Object(fields), written)).unwrap_or_else(|| Map::new().into())
 }
