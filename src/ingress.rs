@@ -74,7 +74,7 @@ impl Ingress {
             Place::RequestReply(request_reply) => {
                 let Some(event) = events.pop().filter(|_| !is_batch) else { return Err(Answer::Batch) };
                 let replied = Box::pin(self.router.request(&serving, request_reply, event)).await;
-                replied.map(Answer::Replied).map_err(Answer::Refused)
+                replied.map(|reply| Answer::Replied(Box::new(reply))).map_err(Answer::Refused)
             }
         }
     }

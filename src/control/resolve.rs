@@ -38,7 +38,7 @@ use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
 use crate::correlation::KeyRing;
-use crate::model::{Certificate, Inventory, Observability, Role, RoutingTable, TransportEncryption};
+use crate::model::{Certificate, Inventory, Observability, RequestReply, Role, RoutingTable, TransportEncryption};
 
 use access::Rules;
 use address::Addresses;
@@ -50,7 +50,6 @@ use destination::Resolver;
 use flags::Flags;
 use reconciled::Reconciled;
 use relay::Relayed;
-use request_reply::RequestReplies;
 use routes::Routes;
 use service::Reach;
 use trust::{Bundles, Shared, Trust};
@@ -115,8 +114,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let trust = Trust::new(&bundles, trusted, settings.now);
     let table = last.map(|last| last.table.as_ref());
     let keys = shared(memory.map(|memory| &memory.keys), correlation::ring(&mut collected, settings));
-    let oidc = table.and_then(RoutingTable::oidc);
-    let rules = Rules::of(&mut collected, settings, (&flags, oidc), (&trust, &keys));
+    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), (&trust, &keys));
     let mut resolver = Resolver {
         settings,
         mode: effective,
@@ -131,41 +129,65 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
-    let (mut parents, mut routes) = (Parents::default(), Routes::default());
-    let mut request_replies = RequestReplies::default();
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
-    if settings.role == Role::Channel && settings.objects == Objects::Written {
-        request_reply::declare(&mut collected, &mut resolver);
-        parents = channel::resolve(&mut collected, &mut resolver, &defaults, memory.map(|memory| &memory.parents));
-        request_replies = request_reply::resolve(&mut collected, &mut resolver, &parents, table);
-        routes = Routes::build(&mut collected, &mut resolver, &parents, table);
-        request_replies.place(&mut routes, &parents);
-    }
+    let own = Own::resolve(&mut collected, &mut resolver, &defaults, (memory, table));
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
     let table = match settings.objects {
-        Objects::Written => routes.table(&parents, &resolver.addresses, &resolver.rules, effective),
+        Objects::Written => own.table(&resolver, effective),
         Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
     };
     let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
-    let table = table.with_request_replies(request_replies.served);
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &routes, (&parents, table.request_replies()), &resolver),
+        Role::Channel => status::inventory(&collected, &own.routes, (&own.parents, table.request_replies()), &resolver),
         Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
-    let hosts = resolver.addresses.certificate_names(parents.keys());
+    let hosts = resolver.addresses.certificate_names(own.parents.keys());
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
-    let Resolver { services, trust, .. } = resolver;
+    let (Resolver { services, trust, .. }, Own { parents, .. }) = (resolver, own);
     let shared = trust.shared;
     let memory =
         Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared, keys };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
+}
+
+/// What is served of manifests without the help of a cluster.
+#[derive(Default)]
+struct Own {
+    parents: Parents,
+    routes: Routes,
+    request_replies: Vec<Arc<RequestReply>>,
+}
+
+impl Own {
+    /// `memory` and `table` are of the last resolution.
+    fn resolve(
+        collected: &mut Collected<'_>,
+        resolver: &mut Resolver<'_>,
+        defaults: &Defaults,
+        (memory, table): (Option<&Memory>, Option<&RoutingTable>),
+    ) -> Self {
+        if (resolver.settings.role, resolver.settings.objects) != (Role::Channel, Objects::Written) {
+            return Self::default();
+        }
+        request_reply::declare(collected, resolver);
+        let parents = channel::resolve(collected, resolver, defaults, memory.map(|memory| &memory.parents));
+        let request_replies = request_reply::resolve(collected, resolver, &parents, table);
+        let mut routes = Routes::build(collected, resolver, &parents, table);
+        let request_replies = request_replies.placed(&mut routes, &parents);
+        Self { parents, routes, request_replies }
+    }
+
+    fn table(&self, resolver: &Resolver<'_>, mode: TransportEncryption) -> RoutingTable {
+        let table = self.routes.table(&self.parents, &resolver.addresses, &resolver.rules, mode);
+        table.with_request_replies(self.request_replies.clone())
+    }
 }
 
 /// That of the TLS Secrets, unless another one is given.

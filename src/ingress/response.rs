@@ -20,7 +20,7 @@ pub(super) enum Answer {
     /// The event is as safe as its channel can make it.
     Accepted,
     /// The reply to an event that was sent to a RequestReply.
-    Replied(Event),
+    Replied(Box<Event>),
     /// What `OPTIONS` asks for (CR-7).
     Options,
     /// The mode does not take events by this scheme (CR-37, CR-38).

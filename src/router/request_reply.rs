@@ -184,9 +184,7 @@ impl Router {
         let held = share.as_mut().map(|share| share.grow_to(PER_EVENT + id.len()));
         held.transpose().map_err(|_exhausted| Unanswered::OverBudget)?;
         let waiter = room.enter(&id)?;
-        // What is in memory is in its queues before anybody can reply, and is delivered whoever waits for it.
-        let is_safe = channel.storage == Storage::Memory;
-        let exchange = self.exchange((serving, index), event, waiter, is_safe);
+        let exchange = self.exchange((serving, index), (event, channel.storage), waiter);
         tokio::select! {
             replied = exchange => replied,
             () = tokio::time::sleep_until(began + *timeout) => {
@@ -207,13 +205,13 @@ impl Router {
         Ok((event, id))
     }
 
-    /// Publishes the event, and waits for the reply and, unless the event `is_safe` by then, until it is published.
+    /// Publishes the event, and waits for the reply. With it, what is in memory is in every queue, and is delivered whoever
+    /// waits for that; elsewhere it is waited until the event is safe, too.
     async fn exchange(
         &self,
         (serving, index): (&Serving, usize),
-        event: Event,
+        (event, storage): (Event, Storage),
         mut waiter: Waiter,
-        is_safe: bool,
     ) -> Result<Event, Refusal> {
         let mut published = std::pin::pin!(self.accept(serving, index, vec![event]));
         let reply = tokio::select! {
@@ -224,11 +222,12 @@ impl Router {
                 return Ok(waiter.reply().await?);
             }
         };
-        if is_safe {
-            serving.arrived(index, Arrival::Accepted, 1);
-            self.counters.accepted.increment();
-        } else {
-            published.await?;
+        match storage {
+            Storage::Memory => {
+                serving.arrived(index, Arrival::Accepted, 1);
+                self.counters.accepted.increment();
+            }
+            Storage::Rabbitmq => published.await?,
         }
         Ok(reply)
     }

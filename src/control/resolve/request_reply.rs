@@ -50,7 +50,7 @@ const LONGEST_NAME: usize = 63;
 #[derive(Debug, Default)]
 pub(super) struct RequestReplies {
     /// Those that are served.
-    pub(super) served: Vec<Arc<RequestReply>>,
+    served: Vec<Arc<RequestReply>>,
     /// Their Triggers, with what is served instead of one that was not made.
     triggers: Vec<(SubscriptionKey, Option<Placed>, Fallback)>,
 }
@@ -116,11 +116,12 @@ pub(super) fn resolve(
 }
 
 impl RequestReplies {
-    /// Puts the Triggers into their Brokers.
-    pub(super) fn place(&mut self, routes: &mut Routes, parents: &Parents) {
-        for (key, placed, fallback) in self.triggers.drain(..) {
+    /// Those that are served, whose Triggers are in their Brokers now.
+    pub(super) fn placed(self, routes: &mut Routes, parents: &Parents) -> Vec<Arc<RequestReply>> {
+        for (key, placed, fallback) in self.triggers {
             routes.place(key, placed, fallback, parents);
         }
+        self.served
     }
 }
 

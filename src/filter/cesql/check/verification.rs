@@ -25,19 +25,19 @@ pub(super) fn fault(arguments: &[Expr]) -> Option<Fault> {
     let texts = [("name", name), ("namespace", namespace), ("Secret", secret)];
     let found = texts.into_iter().find(|(_, argument)| matches!(argument, Expr::String(text) if text.is_empty()));
     if let Some((what, _)) = found {
-        return never(format!("the {what} of {NAME} is empty"));
+        return never(&format!("the {what} of {NAME} is empty"));
     }
     match (number(index), number(replicas)) {
-        (_, Some(..=0)) => never(format!("the replica count of {NAME} is below 1")),
+        (_, Some(..=0)) => never(&format!("the replica count of {NAME} is below 1")),
         (Some(index), Some(replicas)) if index < 0 || index >= replicas => {
-            never(format!("the pod index of {NAME} is {index} of {replicas} replicas, which count from 0"))
+            never(&format!("the pod index of {NAME} is {index} of {replicas} replicas, which count from 0"))
         }
         _ => None,
     }
 }
 
 /// It is understood, and false of every id.
-fn never(what: String) -> Option<Fault> {
+fn never(what: &str) -> Option<Fault> {
     Some(Fault { message: format!("{what}, so that no id is genuine: correct it"), possible: Possible::NEVER })
 }
 
