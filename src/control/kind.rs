@@ -120,6 +120,9 @@ impl Kind {
         let group = |text: &str| text.split_once('/').map(|(group, _)| group.to_owned());
         let older = schema::legacy(self).filter(|_| group(api_version) == group(remedy)).unwrap_or_default();
         let comma = if older.is_empty() { "" } else { ", " };
+        if api_version.is_empty() {
+            return format!("is missing: write {remedy}");
+        }
         format!("{api_version:?} has no {kind} that is served here: write {remedy}{comma}{older}")
     }
 

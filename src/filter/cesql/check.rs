@@ -176,11 +176,12 @@ impl Checker<'_> {
                     return Possible::NOTHING;
                 }
                 let found = self.found.len();
-                self.judge(left);
-                self.judge(right);
-                let is_wrong_inside = self.found.len() > found;
+                let fails = |part: &Expr, judged: Possible| judged == Possible::NOTHING && !possible::is_literal(part);
+                let (x, y) = (self.judge(left), self.judge(right));
                 match operator {
-                    _ if is_wrong_inside => Possible::NOTHING,
+                    _ if fails(left, x) || fails(right, y) => Possible::NOTHING,
+                    // What is wrong inside is told, and may hold all the same.
+                    _ if self.found.len() > found => Possible::ALL,
                     Operator::Equal => equal(left, right),
                     Operator::NotEqual => equal(left, right).not(),
                     Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {

@@ -104,7 +104,10 @@ async fn certificates_come_from_the_secret() {
     let mut mismatched = second.issue(&["localhost"]);
     mismatched.key_pem = first.issue(&["localhost"]).key_pem;
     cluster.apply(&tls_secret(SECRET, &mismatched, &second.pem)).await;
-    eventually("the bad pair is reported", || !pod.logged(&["Server certificate not usable"]).is_empty()).await;
+    eventually("the bad pair is reported", || {
+        !pod.logged(&["has an error", "does not belong to the first certificate"]).is_empty()
+    })
+    .await;
     assert_eq!(answers(&pod, &first.pem).await, (202, 202));
     cluster.merge("Secret", &format!("knative-eventing/{SECRET}"), &json!({"data": {"tls.key": null}})).await;
     eventually("the missing key is reported", || !pod.logged(&["has no key tls.key"]).is_empty()).await;

@@ -182,7 +182,10 @@ async fn roles_follow_modes_and_secrets_and_answer_probes() {
         let mut mismatched = secret(&name);
         mismatched["data"]["tls.key"] = secret(&name)["data"]["tls.key"].clone();
         cluster.apply(&mismatched).await;
-        eventually("the pair is refused", || !pod.logged(&["the one before stays"]).is_empty()).await;
+        eventually("the pair is refused", || {
+            !pod.logged(&["has an error", "does not belong to the first certificate"]).is_empty()
+        })
+        .await;
         cluster.delete("Secret", &format!("{SYSTEM}/{name}")).await;
         for (mode, takes) in [("permissive", (true, true)), ("strict", (false, true)), ("disabled", (true, false))] {
             cluster.apply(&features(&[("transport-encryption", mode)])).await;

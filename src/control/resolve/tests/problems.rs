@@ -240,10 +240,7 @@ fn of_references() {
             "10: spec.subscriber.ref.kind: Service of \"serving.knative.dev/v1\" cannot be resolved here: refer to a \
              Service, a channel or a Broker, or give its address as uri",
         ),
-        (
-            subscribed("{ref: {kind: Service, name: x}}"),
-            "10: spec.subscriber.ref.apiVersion: \"\" has no Service that is served here: write v1",
-        ),
+        (subscribed("{ref: {kind: Service, name: x}}"), "10: spec.subscriber.ref.apiVersion: is missing: write v1"),
         (
             subscribed("{ref: {apiVersion: v1, kind: Service}}"),
             "10: spec.subscriber.ref.name: is missing: name the object",

@@ -95,6 +95,15 @@ pub(super) fn is_required(name: &str) -> bool {
 }
 
 /// Whether no attribute is in it.
+/// Whether a part is a value as it is written, which says nothing as a boolean and is fit to be compared.
+pub(super) fn is_literal(part: &Expr) -> bool {
+    match part {
+        Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) => true,
+        Expr::Negate(inner) => is_literal(inner),
+        _ => false,
+    }
+}
+
 fn is_constant(part: &Expr) -> bool {
     match part {
         Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) => true,
