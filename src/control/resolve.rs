@@ -38,7 +38,9 @@ use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
 use crate::correlation::KeyRing;
-use crate::model::{Certificate, Inventory, Observability, RequestReply, Role, RoutingTable, TransportEncryption};
+use crate::model::{
+    Certificate, ChannelKey, Inventory, Observability, RequestReply, Role, RoutingTable, TransportEncryption,
+};
 
 use access::Rules;
 use address::Addresses;
@@ -147,7 +149,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
-    let hosts = resolver.addresses.certificate_names(own.parents.keys());
+    let hosts = resolver.addresses.certificate_names(own.keys());
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
     let (Resolver { services, trust, .. }, Own { parents, .. }) = (resolver, own);
@@ -182,6 +184,11 @@ impl Own {
         let mut routes = Routes::build(collected, resolver, &parents, table);
         let request_replies = request_replies.placed(&mut routes, &parents);
         Self { parents, routes, request_replies }
+    }
+
+    /// Everything that has an address.
+    fn keys(&self) -> impl Iterator<Item = &ChannelKey> {
+        self.parents.keys().chain(self.request_replies.iter().map(|request_reply| &request_reply.key))
     }
 
     fn table(&self, resolver: &Resolver<'_>, mode: TransportEncryption) -> RoutingTable {

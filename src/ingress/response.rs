@@ -60,12 +60,14 @@ impl Answer {
         match self {
             Self::Accepted | Self::Options | Self::Replied(_) => Cow::Borrowed(""),
             Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),
-            Self::NotFound => Cow::Borrowed(
-                "no channel, broker or RequestReply at this address: check the host and the path /NAMESPACE/NAME",
-            ),
-            Self::BadPath => Cow::Borrowed("the path must be /NAMESPACE/NAME of a channel, broker or RequestReply"),
+            Self::NotFound => {
+                Cow::Borrowed("no channel or broker at this address: check the host and the path /NAMESPACE/NAME")
+            }
+            Self::BadPath => {
+                Cow::Borrowed("the path must be /NAMESPACE/NAME of a channel or broker, or of a RequestReply")
+            }
             Self::Ambiguous => Cow::Borrowed(
-                "several of a channel, a broker and a RequestReply have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel, broker-ingress.<system namespace>.svc.<domain> for the broker or request-reply.<system namespace>.svc.<domain> for the RequestReply",
+                "more than one of a channel, a broker and a RequestReply have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel, broker-ingress.<system namespace>.svc.<domain> for the broker or request-reply.<system namespace>.svc.<domain> for the RequestReply",
             ),
             Self::Batch => Cow::Borrowed("send one event, and no batch: it is one reply that is waited for"),
             Self::MethodNotAllowed => Cow::Borrowed("send events by POST"),
