@@ -83,7 +83,7 @@ impl Ingress {
     fn refuse(&self, serving: &Serving, place: &Place<'_>, denial: Denial) -> Refusal {
         match place {
             Place::Channel(index, _) => self.router.refuse(serving, *index, denial),
-            Place::RequestReply(_) => Refusal::Denied(denial),
+            Place::RequestReply(request_reply) => self.router.refuse_request(serving, request_reply, denial),
         }
     }
 

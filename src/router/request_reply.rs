@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::waiting::{Waiter, WaitingRoom};
 use super::{Refusal, Router, Serving};
-use crate::auth::policy::{self, Inside};
+use crate::auth::policy::{self, Denial, Inside};
 use crate::budget::PER_EVENT;
 use crate::event::{AttributeLimit, DecodeError, Event, http as binding, knative};
 use crate::model::{ChannelKey, INDEX, RequestReply, RoutingTable, Storage};
@@ -141,8 +141,19 @@ impl Router {
         binding::validate(&event)?;
         let serving = self.serving();
         let request_reply = serving.table.request_reply(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
-        policy::admit_inside(request_reply.access.as_ref(), inside, &event).map_err(Refusal::Denied)?;
+        policy::admit_inside(request_reply.access.as_ref(), inside, &event)
+            .map_err(|denial| self.refuse_request(&serving, request_reply, denial))?;
         self.request(&serving, request_reply, self.counted(event)).await
+    }
+
+    /// Refuses a request whose sender may not make it.
+    #[must_use]
+    pub fn refuse_request(&self, serving: &Serving, request_reply: &RequestReply, denial: Denial) -> Refusal {
+        if let Some(room) = serving.rooms.get(&request_reply.key) {
+            room.series().ended(Replied::Refused);
+        }
+        self.counters.refused.increment();
+        Refusal::Denied(denial)
     }
 
     /// Sends an event to the Broker of a RequestReply, and waits for the reply.

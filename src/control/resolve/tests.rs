@@ -5,6 +5,7 @@ mod keep;
 mod narrow;
 mod problems;
 mod relays;
+mod request_replies;
 mod samples;
 mod senders;
 mod sources;

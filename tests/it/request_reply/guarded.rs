@@ -76,3 +76,44 @@ async fn a_key_that_is_none_is_told() {
     assert_eq!(object["status"]["conditions"].as_array().map(Vec::len), Some(5));
     assert_eq!(post(&plain(), &dispatcher, "i").await.status(), 200, "a key was made for it");
 }
+
+/// `filter test` tells as a process would that has the Secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_are_tried_with_keys() {
+    let subscriber = Subscriber::ok().await;
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let manifests = BROKER.to_owned() + &verifying(&subscriber) + &secret(&[("default.rr.key-0", KEYS[0])]);
+    std::fs::write(at("m.yaml"), manifests).expect("written");
+    let said = async |id: &str| {
+        let event = format!(r#"{{"specversion":"1.0","id":"i","source":"/s","type":"t","replyid":"{id}"}}"#);
+        std::fs::write(at("event.json"), event).expect("written");
+        let mut test = tokio::process::Command::new(crate::support::binary());
+        test.args(["filter", "test", "-f"]).arg(at("m.yaml")).arg("--event").arg(at("event.json"));
+        String::from_utf8(test.output().await.expect("it runs").stdout).expect("text")
+    };
+    assert_eq!(said(GENUINE).await, "Trigger default/v: passes\n");
+    let forged = GENUINE.replace("exampleid", "otherid");
+    assert!(said(&forged).await.starts_with("Trigger default/v: does not pass: cesql: is false, where replyid is "));
+}
+
+/// The schema and `check` know every field of upstream's CRD, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_fields_are_known() {
+    let run = async |arguments: &[&str]| {
+        let output = tokio::process::Command::new(crate::support::binary()).args(arguments).output().await;
+        output.expect("it runs")
+    };
+    let schema: serde_json::Value =
+        serde_json::from_slice(&run(&["schema", "RequestReply"]).await.stdout).expect("JSON");
+    let fields = schema["definitions"]["RequestReplySpec"]["properties"].as_object().expect("fields");
+    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+    assert_eq!(names, ["brokerRef", "correlationAttribute", "replyAttribute", "timeout", "delivery"]);
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("m.yaml");
+    for (spec, status) in [("  timeout: PT5S\n", 0), ("  replyAtribute: r\n", 1), ("  secrets: [k]\n", 1)] {
+        std::fs::write(&path, BROKER.to_owned() + &request_reply(spec)).expect("written");
+        let checked = run(&["check", path.to_str().expect("text")]).await;
+        assert_eq!(checked.status.code(), Some(status), "{spec}: {}", String::from_utf8_lossy(&checked.stdout));
+    }
+}
