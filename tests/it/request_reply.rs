@@ -118,6 +118,7 @@ async fn a_request_is_answered_by_the_reply() {
     assert_eq!(metric(&dispatcher, &ended("replied")).await, "1");
     assert_eq!(metric(&dispatcher, WAITING).await, "0");
     assert_eq!(dispatcher.counter("deliveries_lost_total").await, 0);
+    assert_eq!(dispatcher.counter("filter_errors_total").await, 0, "an event that is no reply is no error");
 }
 
 /// Each gets its own, even if their events have the same id.

@@ -249,7 +249,9 @@ fn filter(attribute: &str, key: &ChannelKey, resolver: &Resolver<'_>, report: &m
         let rule = "is a word of CESQL, so that no filter can name this attribute: write another one";
         report.error("spec.replyAttribute", format!("{attribute:?} {rule}"));
     }
-    Some(Filter::Cesql(expression?, Some(Arc::clone(&resolver.keys))))
+    // Most events of a Broker are no replies: that is no error of an expression.
+    let is_reply = Filter::Attributes(vec![(attribute.to_owned(), String::new())]);
+    Some(Filter::All(vec![is_reply, Filter::Cesql(expression?, Some(Arc::clone(&resolver.keys)))]))
 }
 
 /// The filter of the Trigger of a RequestReply, as upstream writes it.

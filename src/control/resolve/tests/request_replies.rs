@@ -170,13 +170,13 @@ fn problems_of_keys_show_no_values() {
         ),
         ("default.rr.k", "'*'", "is not base64: encode the key, or write it as it is into stringData"),
     ] {
-        let resolution = resolved(&secret(SECRET, entry, value)[4..], None);
+        let resolution = resolved(&secret(SECRET, entry, value), None);
         assert_eq!(
             lines(&resolution),
-            [format!("a.yaml:4: Secret knative-eventing/{SECRET}: data.{entry}: {message}")]
+            [format!("a.yaml:5: Secret knative-eventing/{SECRET}: data.{entry}: {message}")]
         );
     }
-    assert_eq!(lines(&resolved(&secret(SECRET, "readme", "'*'")[4..], None)), [""; 0], "it is no key");
+    assert_eq!(lines(&resolved(&secret(SECRET, "readme", "'*'"), None)), [""; 0], "it is no key");
 }
 
 /// One with a mistake keeps its last good form, and what it asks of senders is asked anew.
