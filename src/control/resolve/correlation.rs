@@ -54,21 +54,17 @@ fn read(name: &str, item: &mut Item<'_, Secret>, ring: &mut KeyRing) {
 /// The entries that are named as keys are: their names, the fields that they stand in, and their bytes, unless those are
 /// not base64. Of one that stands in both, `stringData` counts, as in Kubernetes.
 fn entries(secret: &Secret) -> Vec<(Entry, String, Option<Vec<u8>>)> {
-    let texts = |texts: &crate::control::manifest::duck::Texts| texts.clone().into_iter().flatten().collect::<Vec<_>>();
-    let mut found = Vec::new();
-    for (key, value) in texts(&secret.data) {
-        let is_over = secret.string_data.as_ref().is_some_and(|texts| texts.contains_key(&key));
-        if let Some(entry) = Entry::parse(&key).filter(|_| !is_over) {
-            let bytes = trust::decode_base64(value.as_deref().unwrap_or_default());
-            found.push((entry, format!("data.{key}"), bytes));
-        }
-    }
-    for (key, value) in texts(&secret.string_data) {
-        if let Some(entry) = Entry::parse(&key) {
-            found.push((entry, format!("stringData.{key}"), Some(value.unwrap_or_default().into_bytes())));
-        }
-    }
-    found
+    let is_over = |key: &String| secret.string_data.as_ref().is_some_and(|texts| texts.contains_key(key));
+    let encoded = secret.data.iter().flatten().filter(|(key, _)| !is_over(key));
+    let encoded = encoded.filter_map(|(key, value)| {
+        let bytes = trust::decode_base64(value.as_deref().unwrap_or_default());
+        Some((Entry::parse(key)?, format!("data.{key}"), bytes))
+    });
+    let plain = secret.string_data.iter().flatten().filter_map(|(key, value)| {
+        let bytes = value.as_deref().unwrap_or_default().as_bytes().to_vec();
+        Some((Entry::parse(key)?, format!("stringData.{key}"), Some(bytes)))
+    });
+    encoded.chain(plain).collect()
 }
 
 /// A key for each RequestReply of which the Secret has no entry at all. One that has entries which cannot be used gets

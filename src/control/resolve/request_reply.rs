@@ -88,7 +88,7 @@ pub(super) fn resolve(
     for (name, Item { object, report }) in request_replies {
         let (key, trigger) = (key_of(name), trigger_key(name));
         let written = triggers.get(&(trigger.namespace.clone(), trigger.name.clone()));
-        if let Some(written) = written.filter(|written| !is_of_request_reply(&written.report)) {
+        if let Some(written) = written.filter(|written| made_for(&written.report) != Some(name.1.as_str())) {
             let place = written.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
             let message = format!("the Trigger {}{place} has the name of this one's own: rename it", trigger.name);
             report.error("metadata.name", message);
@@ -267,15 +267,15 @@ fn waiting(key: &ChannelKey, resolver: &Resolver<'_>) -> Option<Addressable> {
     Some(Addressable { url, target, trust: resolver.trust.none(), audience: None })
 }
 
-/// Whether upstream made a Trigger for a RequestReply.
-fn is_of_request_reply(report: &Report<'_>) -> bool {
-    report.document().text(&["metadata", "labels", LABEL]).is_some()
+/// The RequestReply that upstream made a Trigger for, if it did.
+fn made_for<'d>(report: &Report<'d>) -> Option<&'d str> {
+    report.document().text(&["metadata", "labels", LABEL])
 }
 
 /// Whether upstream made a Trigger for one of these RequestReplies, each of which has one of its own here; tells so.
 pub(super) fn stands_for(report: &mut Report<'_>, request_replies: &Items<'_, Written>) -> bool {
-    let Some(name) = report.document().text(&["metadata", "labels", LABEL]).map(str::to_owned) else { return false };
-    if !request_replies.contains_key(&(report.object().namespace.clone(), name.clone())) {
+    let Some(name) = made_for(report) else { return false };
+    if !request_replies.contains_key(&(report.object().namespace.clone(), name.to_owned())) {
         return false;
     }
     let message = format!("was made for the RequestReply {name}, which has one of its own here: it is left alone");

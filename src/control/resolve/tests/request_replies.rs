@@ -130,6 +130,9 @@ fn its_trigger_is_its_own() {
     };
     let text = BROKER.to_owned() + &request_reply("") + &trigger("");
     assert!(problem(&text).contains("the Trigger rr0-1 at a.yaml:"), "{}", problem(&text));
+    let text =
+        BROKER.to_owned() + &request_reply("") + &trigger(", labels: {eventing.knative.dev/RequestReply.name: x}");
+    assert!(problem(&text).contains("the Trigger rr0-1 at a.yaml:"), "{}", problem(&text));
     let label = ", labels: {eventing.knative.dev/RequestReply.name: rr}";
     let resolution = resolved(&(BROKER.to_owned() + &request_reply("") + &trigger(label)), None);
     let [line] = &lines(&resolution)[..] else { panic!("{:?}", lines(&resolution)) };
