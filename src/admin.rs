@@ -1,7 +1,7 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`, what is served as Knative-shaped objects under
-//! `/api/v1/{channels,brokers,triggers,subscriptions}` (interface.md §1), what happens there under `/api/v1/status`, parked
-//! events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket is the same for whoever owns
-//! it.
+//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels}` (interface.md §1, §6), what happens there under
+//! `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket is the
+//! same for whoever owns it.
 
 mod browser;
 mod errands;
@@ -108,7 +108,7 @@ impl Admin {
                 None => respond(
                     StatusCode::NOT_FOUND,
                     TEXT,
-                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,parked}\n",
+                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,parked}\n",
                 ),
             },
         }
@@ -199,6 +199,8 @@ fn kind(name: &str) -> Option<ObjectKind> {
         "brokers" => Some(ObjectKind::Broker),
         "triggers" => Some(ObjectKind::Trigger),
         "subscriptions" => Some(ObjectKind::Subscription),
+        "sequences" => Some(ObjectKind::Sequence),
+        "parallels" => Some(ObjectKind::Parallel),
         "requestreplies" => Some(ObjectKind::RequestReply),
         _ => None,
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use trouble::TroubleReason;
 
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
@@ -227,7 +228,7 @@ pub trait ChannelBackend: Send + Sync + 'static {
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize>;
 
     /// Why events for a subscription cannot be put into its queue, or taken out of it, now; `None` if they can.
-    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String>;
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;
 
     /// The process stops: consumers end as soon as what is durable can be left to the next process. From now on,
     /// [`ChannelBackend::retire`] says nothing about the configuration.

@@ -22,7 +22,7 @@ mod yaml;
 use std::path::PathBuf;
 
 pub use channels::Channels;
-pub use file::read;
+pub use file::{of_text, read};
 pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
 pub use manifest::Manifests;
 pub(crate) use manifest::spelling::meant;

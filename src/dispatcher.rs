@@ -1,6 +1,8 @@
-//! Keeps queues, workers and what ingress serves in step with the routing table, in the only safe order: queues and
-//! workers first, then the table to ingress, then farewell to what is gone.
+//! Keeps queues, workers and what ingress serves in step with the routing table, in the only safe order: queues first, then
+//! the table to ingress and to replies, then what subscriptions are now and their workers, then farewell to what is gone.
+//! So a subscription never sends into a channel of this process that is not there yet.
 
+mod gone;
 mod worker;
 
 use std::collections::{HashMap, HashSet};
@@ -11,12 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{ChannelBackend, Consumer, Opened, Publisher};
+use crate::channel::{ChannelBackend, Consumer};
 use crate::client::Transport;
 use crate::delivery::{Delivery, Lanes};
 use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, SubscriptionKey};
-use crate::router::{Router, Serving};
-use crate::telemetry::series::ChannelSeries;
+use crate::router::{Door, Router, Serving};
+use gone::Gone;
 
 /// How often a stop looks whether everything has been delivered.
 const LOOK: Duration = Duration::from_millis(10);
@@ -38,17 +40,8 @@ pub struct Dispatcher<T> {
     concurrency: usize,
     lanes: Lanes,
     /// What is served.
-    open: HashMap<ChannelKey, Open>,
-    /// What was served before the change that is being applied, and is not served any more in that form.
-    gone: Vec<Open>,
+    open: HashMap<ChannelKey, Arc<Door>>,
     workers: JoinSet<()>,
-}
-
-/// A channel as it is served.
-struct Open {
-    channel: Arc<Channel>,
-    publisher: Arc<dyn Publisher>,
-    series: Arc<ChannelSeries>,
 }
 
 impl<T: Transport> Dispatcher<T> {
@@ -60,8 +53,8 @@ impl<T: Transport> Dispatcher<T> {
         delivery: Arc<Delivery<T>>,
         concurrency: usize,
     ) -> Self {
-        let (lanes, open, gone) = (Lanes::default(), HashMap::new(), Vec::new());
-        Self { backend, router, delivery, concurrency, lanes, open, gone, workers: JoinSet::new() }
+        let (lanes, open) = (Lanes::default(), HashMap::new());
+        Self { backend, router, delivery, concurrency, lanes, open, workers: JoinSet::new() }
     }
 
     /// The lanes of its subscriptions.
@@ -112,45 +105,55 @@ impl<T: Transport> Dispatcher<T> {
         let mut before = std::mem::take(&mut self.open);
         let mut publishers = Vec::with_capacity(table.channels().len());
         let mut series = Vec::with_capacity(table.channels().len());
-        let mut configured = HashSet::new();
+        let (mut changed, mut former, mut consumers) = (Vec::new(), Vec::new(), Vec::new());
         for channel in table.channels() {
             let (key, open) = match before.remove_entry(&channel.key) {
                 Some((key, open)) if Arc::ptr_eq(&open.channel, channel) => (key, open),
-                changed => {
-                    configured.extend(channel.subscriptions.iter().map(|subscription| subscription.key.clone()));
-                    self.gone.extend(changed.map(|(_, open)| open));
-                    (channel.key.clone(), self.open(channel))
+                other => {
+                    former.extend(other.map(|(_, open)| open));
+                    changed.push(channel);
+                    (channel.key.clone(), self.open(channel, &mut consumers))
                 }
             };
             publishers.push(Arc::clone(&open.publisher));
             series.push(Arc::clone(&open.series));
             self.open.insert(key, open);
         }
-        self.gone.extend(before.into_values());
+        let gone: Vec<Arc<Door>> = before.into_values().collect();
         let relayed = self.router.relayed(table.relays());
         let rooms = self.router.rooms(table);
-        self.router.serve(Serving { table: Arc::clone(table), publishers, series, relayed, rooms });
-        self.retire(&configured);
-    }
-
-    fn open(&mut self, channel: &Arc<Channel>) -> Open {
-        let Opened { publisher, consumers } = self.backend.open(channel);
+        let serving = Serving { table: Arc::clone(table), publishers, series, relayed, rooms };
+        self.router.serve_without(serving, &gone);
         for (subscription, consumer) in consumers {
             self.start(subscription, consumer);
         }
-        for subscription in &channel.subscriptions {
-            self.configure(subscription);
-        }
-        Open { channel: Arc::clone(channel), publisher, series: self.router.series(&channel.key) }
+        let changed = || changed.iter().flat_map(|channel| &channel.subscriptions);
+        changed().for_each(|subscription| self.configure(subscription));
+        let configured: HashSet<&SubscriptionKey> = changed().map(|subscription| &subscription.key).collect();
+        self.retire(former.iter().chain(&gone), &Gone::of(&gone), &configured);
     }
 
-    /// Gives up the queues of channels that are gone or have changed, but for those that are `configured` anew.
-    fn retire(&mut self, configured: &HashSet<SubscriptionKey>) {
-        for Open { channel, .. } in std::mem::take(&mut self.gone) {
-            let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
-            for key in keys.filter(|key| !configured.contains(*key)) {
-                if self.lanes.remove(key) {
-                    self.backend.retire(key);
+    /// Opens a channel, and adds the consumers of its new queues.
+    fn open(&self, channel: &Arc<Channel>, consumers: &mut Vec<(Arc<Subscription>, Consumer)>) -> Arc<Door> {
+        let opened = self.backend.open(channel);
+        consumers.extend(opened.consumers);
+        let (publisher, series) = (opened.publisher, self.router.series(&channel.key));
+        Arc::new(Door { channel: Arc::clone(channel), publisher, series })
+    }
+
+    /// Gives up the queues of channels that have changed or are gone, but for those that are `configured` anew. What is left
+    /// in them goes on into the channels that are gone with them.
+    fn retire<'d>(
+        &self,
+        former: impl Iterator<Item = &'d Arc<Door>>,
+        gone: &Gone<'_>,
+        configured: &HashSet<&SubscriptionKey>,
+    ) {
+        for Door { channel, .. } in former.map(Arc::as_ref) {
+            for subscription in channel.subscriptions.iter().filter(|made| !configured.contains(&made.key)) {
+                if let Some(lane) = self.lanes.remove(&subscription.key) {
+                    lane.leave(gone.onward(subscription, channel));
+                    self.backend.retire(&subscription.key);
                 }
             }
         }

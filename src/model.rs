@@ -28,8 +28,8 @@ pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format, Order};
 pub use duration::parse_duration;
 pub use event_types::EventTypeOwner;
 pub use inventory::{
-    Address, Condition, Conditions, Entrance, FilterErrors, Form, Inventory, Object, ObjectKind, ObjectTrouble,
-    Present, Subscriber, Unready,
+    Address, Condition, Conditions, Entrance, FilterErrors, FlowForm, FlowSubscription, Form, Inventory, Object,
+    ObjectKind, ObjectTrouble, Present, Subscriber, Unready,
 };
 pub use observability::{Export, Observability};
 pub use relay::{BrokerRelay, Relays, Role, TriggerRelay};

@@ -8,7 +8,7 @@ mod waiting;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use http::StatusCode;
@@ -42,6 +42,16 @@ pub struct Serving {
     pub relayed: RelayedSeries,
     /// Who waits at RequestReplies.
     pub rooms: Rooms,
+}
+
+/// A channel with its publisher.
+pub struct Door {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Puts events into its queues, which go on being consumed as long as this is there.
+    pub publisher: Arc<dyn Publisher>,
+    /// What is counted for it.
+    pub series: Arc<ChannelSeries>,
 }
 
 /// What is counted for Brokers and Triggers that are relayed, by `/namespace/name`.
@@ -126,6 +136,8 @@ impl Refusal {
 /// Accepts events into channels and brokers.
 pub struct Router {
     serving: ArcSwap<Serving>,
+    /// Channels that are not served any more, as long as somebody may be on the way there.
+    gone: ArcSwap<HashMap<ChannelKey, Weak<Door>>>,
     max_ttl: i32,
     counters: Arc<Counters>,
     event_types: EventTypes,
@@ -142,6 +154,7 @@ impl Router {
         let event_types = EventTypes::default();
         Self {
             serving: ArcSwap::from_pointee(serving),
+            gone: ArcSwap::default(),
             max_ttl,
             counters,
             event_types,
@@ -222,6 +235,16 @@ impl Router {
         gone.for_each(|(_, room)| room.close());
     }
 
+    /// The same; these channels are not in it any more, and take what comes from inside as long as they are there.
+    pub fn serve_without(&self, serving: Serving, gone: &[Arc<Door>]) {
+        let before = self.gone.load_full();
+        let left = before.iter().filter(|(_, door)| door.strong_count() > 0);
+        let left = left.map(|(key, door)| (key.clone(), Weak::clone(door)));
+        let now = gone.iter().map(|door| (door.channel.key.clone(), Arc::downgrade(door)));
+        self.gone.store(Arc::new(left.chain(now).collect()));
+        self.serve(serving);
+    }
+
     /// Takes the events of a request for the channel at `index` of the table: all or none. Returns when they are as
     /// safe as the channel can make them.
     ///
@@ -250,10 +273,26 @@ impl Router {
     pub async fn accept_local(&self, key: &ChannelKey, event: Event, inside: Inside<'_>) -> Result<(), Refusal> {
         binding::validate(&event)?;
         let serving = self.serving();
-        let (index, channel) = serving.table.get(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
+        let Some((index, channel)) = serving.table.get(key) else {
+            return Box::pin(self.accept_late(key, event, inside)).await;
+        };
         policy::admit_inside(channel.access.as_ref(), inside, &event)
             .map_err(|denial| self.refuse(&serving, index, denial))?;
         self.accept(&serving, index, vec![self.counted(event)]).await
+    }
+
+    /// The same for a channel that is not served any more.
+    async fn accept_late(&self, key: &ChannelKey, event: Event, inside: Inside<'_>) -> Result<(), Refusal> {
+        let door = self.gone.load().get(key).and_then(Weak::upgrade).ok_or_else(|| Refusal::NotFound(key.clone()))?;
+        let accepted = match policy::admit_inside(door.channel.access.as_ref(), inside, &event) {
+            Ok(()) => self.publish(&door.channel, door.publisher.as_ref(), vec![self.counted(event)]).await,
+            Err(denial) => Err(Refusal::Denied(denial)),
+        };
+        door.series.arrived(accepted.as_ref().map_or_else(Refusal::arrival, |()| Arrival::Accepted), 1);
+        if accepted.is_err() {
+            self.counters.refused.increment();
+        }
+        accepted
     }
 
     /// An event that came from inside, such as a reply, counted: it is there already and would be lost if it were refused, so

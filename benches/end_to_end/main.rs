@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --bench end_to_end [-- FILTER] [--seconds N]`; with `--compare` beside nginx, as `benches/compare` does;
 //! with `--rabbitmq fan-out`, `start` or `exchange` on RabbitMQ beside an earlier version; with `--tenants` what a hostile
-//! tenant costs the others; with `--clients` what HTTP clients cost.
+//! tenant costs the others; with `--clients` what HTTP clients cost; with `--flows` what a Sequence costs.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -22,6 +22,7 @@
 mod clients;
 mod compare;
 mod dispatcher;
+mod flows;
 mod latency;
 mod load;
 mod nginx;
@@ -108,6 +109,10 @@ pub(crate) struct Options {
     #[arg(long)]
     tenants: bool,
 
+    /// Instead, a Sequence of three steps beside three plain deliveries, for --seconds each and --rounds
+    #[arg(long)]
+    flows: bool,
+
     /// The senders of the hostile tenant, a process of its own
     #[arg(long, value_name = "ADDRESS", hide = true)]
     hostile: Option<std::net::SocketAddr>,
@@ -186,6 +191,9 @@ fn main() {
         process::pin_self();
         let time = Duration::from_secs(options.seconds.unwrap_or(3));
         return runtime.block_on(clients::run(options.rounds, time));
+    }
+    if options.flows {
+        return runtime.block_on(flows::run(options.rounds, Duration::from_secs(options.seconds.unwrap_or(3))));
     }
     if let Some(address) = options.hostile {
         return runtime.block_on(tenants::attack(address, Duration::from_secs(options.seconds.unwrap_or(5))));

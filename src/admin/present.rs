@@ -8,8 +8,8 @@ use crate::channel::counted;
 use crate::channel::trouble::{ChannelTrouble, TroubleReport};
 use crate::filter::Undecided;
 use crate::model::{
-    ChannelKey, ChannelKind, FilterErrors, Object, ObjectKind, ObjectTrouble, Present, SubscriptionKey,
-    SubscriptionKind,
+    ChannelKey, ChannelKind, FilterErrors, FlowSubscription, Form, Object, ObjectKind, ObjectTrouble, Present,
+    SubscriptionKey, SubscriptionKind,
 };
 use crate::scrub;
 
@@ -50,7 +50,21 @@ fn of_object<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<Objec
         ObjectKind::Subscription => {
             of_subscription(report, &SubscriptionKey { kind: SubscriptionKind::Subscription, namespace, name })
         }
+        ObjectKind::Sequence | ObjectKind::Parallel => of_flow(report, object),
     }
+}
+
+/// What the first of the channels and Subscriptions is in that a Sequence or Parallel is made of.
+fn of_flow<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<ObjectTrouble<'r>> {
+    let Form::Flow(flow) = &object.form else { return None };
+    let namespace = || object.namespace.clone();
+    let channel = |name: &String| ChannelKey { kind: ChannelKind::Channel, namespace: namespace(), name: name.clone() };
+    let subscription = |made: &FlowSubscription| {
+        let (kind, name) = (SubscriptionKind::Subscription, made.name.clone());
+        of_subscription(report, &SubscriptionKey { kind, namespace: namespace(), name })
+    };
+    let mut channels = flow.channels.iter().filter_map(|name| of_channel(report, &channel(name)));
+    channels.next().or_else(|| flow.subscriptions.iter().find_map(subscription))
 }
 
 /// What the filter of a Trigger could not decide.
@@ -66,8 +80,8 @@ fn filter_errors(view: &View, object: &Object) -> FilterErrors {
 
 /// What a channel or broker is in.
 pub(super) fn of_channel<'r>(report: &'r TroubleReport<'_>, key: &ChannelKey) -> Option<ObjectTrouble<'r>> {
-    let ChannelTrouble { why, is_whole, .. } = report.of_channel(key)?;
-    Some(ObjectTrouble { reason: UNAVAILABLE, message: why, is_whole: *is_whole })
+    let ChannelTrouble { why, reason, .. } = report.of_channel(key)?;
+    Some(ObjectTrouble { reason: UNAVAILABLE, message: why, is_whole: reason.is_some() })
 }
 
 /// What a subscription or trigger is in.

@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::shift::Shift;
+use super::trouble::TroubleReason;
 use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher, counted};
 use crate::event::Event;
 use crate::filter::index::Index;
@@ -71,7 +72,7 @@ impl ChannelBackend for MemoryBackend {
     }
 
     /// Memory is always there.
-    fn trouble(&self, _subscription: &SubscriptionKey) -> Option<String> {
+    fn trouble(&self, _subscription: &SubscriptionKey) -> Option<TroubleReason> {
         None
     }
 

@@ -44,7 +44,8 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{ChannelBackend, Opened, counted, trouble};
+use super::trouble::TroubleReason;
+use super::{ChannelBackend, Opened, counted};
 use crate::budget::Budget;
 use crate::event::AttributeLimit;
 use crate::filter::index::Index;
@@ -54,7 +55,7 @@ use crate::telemetry::series::SubscriptionSeries;
 pub use address::Address;
 use connection::{ConnectionKeeper, ConnectionPool, Current, Start};
 use consumer::Consumer;
-use health::{QueueHealth, QueueState, TellLimit, TrialLimit};
+use health::{LastFailure, QueueHealth, QueueState, TellLimit, TrialLimit};
 use outbox::Outbox;
 use publisher::{RabbitmqPublisher, SubscriptionQueue};
 use queue::Queue;
@@ -190,7 +191,7 @@ impl RabbitmqBackend {
             way: Arc::new(QueueWay::new(place.order)),
             place,
             health: QueueHealth::default(),
-            unconfirmed: AtomicBool::new(false),
+            unconfirmed: LastFailure::default(),
             trial: TrialLimit::default(),
             given_up: TellLimit::default(),
             window: Semaphore::new(WINDOW),
@@ -282,19 +283,21 @@ impl ChannelBackend for RabbitmqBackend {
         self.queues().open.get(subscription).map(|queue| queue.unsettled.load(Ordering::Acquire))
     }
 
-    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         if !self.is_connected() {
-            return Some(trouble::AWAY.to_owned());
+            return Some(TroubleReason::Away);
         }
         if self.shared.counters.rabbitmq.blocked.get() > 0 {
-            return Some(trouble::BLOCKED.to_owned());
+            return Some(TroubleReason::Blocked);
         }
         let queue = self.queues().open.get(subscription).cloned();
         match queue.as_ref().map(|queue| (queue, queue.state())) {
-            None | Some((_, QueueState::Undeclared)) => Some(trouble::NOT_DECLARED.to_owned()),
+            None | Some((_, QueueState::Undeclared)) => Some(TroubleReason::NotDeclared),
             Some((queue, QueueState::Unconsumed | QueueState::Away)) => {
-                let refused = queue.refusal().as_ref().map(|refusal| format!("{}{refusal}", trouble::REFUSED));
-                Some(refused.unwrap_or_else(|| trouble::NO_ANSWER.to_owned()))
+                let refused = queue.refusal().clone().map(TroubleReason::Refused);
+                let anywhere = queue.is_away() && self.shared.elsewhere.is_failing();
+                let no_answer = if anywhere { TroubleReason::NoAnswerAnywhere } else { TroubleReason::NoAnswer };
+                Some(refused.unwrap_or(no_answer))
             }
             Some((_, QueueState::Served)) => None,
         }

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use super::memory::MemoryBackend;
 use super::parked::{ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedLook, ParkedOwner, ParkedStore};
 use super::rabbitmq::RabbitmqBackend;
+use super::trouble::TroubleReason;
 use super::{ChannelBackend, Opened};
 use crate::model::{Channel, Storage, SubscriptionKey};
 
@@ -58,7 +59,7 @@ impl ChannelBackend for Storages {
 
     /// That of the backend which takes its events: a queue on RabbitMQ is given up when its channel moves to memory, and
     /// consumed nevertheless.
-    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         if self.memory.unfinished(subscription).is_some() {
             return self.memory.trouble(subscription);
         }

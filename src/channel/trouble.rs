@@ -1,26 +1,17 @@
 //! What of a routing table is not served now, and why. The queues themselves are asked, whenever somebody wants to know.
 
 mod judge;
+mod reason;
 mod told;
 
 use std::collections::HashMap;
 
 use super::ChannelBackend;
 use super::storages::Storages;
-use crate::model::{Channel, ChannelKey, Order, RoutingTable, Storage, SubscriptionKey};
+use crate::model::{Channel, ChannelKey, RoutingTable, Storage, SubscriptionKey};
 pub use judge::{Judgement, ServiceJudge};
+pub use reason::TroubleReason;
 pub use told::{Told, TroubleLog};
-
-/// Why nothing on RabbitMQ is served: there is no connection.
-pub const AWAY: &str = "RabbitMQ is away";
-/// Why nothing on RabbitMQ takes events.
-pub const BLOCKED: &str = "RabbitMQ is blocked by an alarm of memory or disk";
-/// Why a subscription that was added, or whose queue somebody deleted, is not served for a moment.
-pub const NOT_DECLARED: &str = "its queue is not declared yet";
-/// Why a subscription is not served whose queue has lost most of its members, or its leader; its events wait elsewhere.
-pub const NO_ANSWER: &str = "RabbitMQ does not answer for its queue";
-/// The start of why a subscription is not served whose queue RabbitMQ refuses to declare or to deliver.
-pub const REFUSED: &str = "RabbitMQ refuses its queue: ";
 
 /// Names of subscriptions that a sentence holds.
 const NAMED: usize = 5;
@@ -36,7 +27,8 @@ pub struct TroubleReport<'t> {
     queues: usize,
     /// Whether the table holds what needs no channel.
     has_more: bool,
-    by_subscription: HashMap<&'t SubscriptionKey, String>,
+    /// With the reason in words.
+    by_subscription: HashMap<&'t SubscriptionKey, (TroubleReason, String)>,
     by_channel: HashMap<&'t ChannelKey, ChannelTrouble>,
 }
 
@@ -45,10 +37,17 @@ pub struct TroubleReport<'t> {
 pub struct ChannelTrouble {
     /// In words.
     pub why: String,
-    /// Whether it is so for each of its subscriptions.
-    pub is_whole: bool,
+    /// The reason, if it is the same for each of its subscriptions.
+    pub reason: Option<TroubleReason>,
     /// Whether senders are refused; where it is not so, events wait for the subscriptions that are not served.
     pub refuses: bool,
+}
+
+impl ChannelTrouble {
+    /// Of a channel whose subscriptions are all in the same trouble.
+    fn of_all(reason: TroubleReason, refuses: bool) -> Self {
+        Self { why: reason.to_string(), reason: Some(reason), refuses }
+    }
 }
 
 impl<'t> TroubleReport<'t> {
@@ -74,30 +73,36 @@ impl<'t> TroubleReport<'t> {
         let mut refuses = false;
         let mut troubles = Vec::new();
         for subscription in &channel.subscriptions {
-            if let Some(why) = backend.trouble(&subscription.key) {
-                refuses |= subscription.delivery.order == Order::Ordered
-                    || [AWAY, BLOCKED, NOT_DECLARED].contains(&why.as_str());
-                troubles.push((&subscription.key, why));
+            if let Some(reason) = backend.trouble(&subscription.key) {
+                refuses |= reason.refuses(subscription.delivery.order);
+                troubles.push((&subscription.key, reason));
             }
         }
         let of = channel.subscriptions.len();
         self.queues += of;
         if of == 0 && self.connected == Some(false) {
-            self.by_channel
-                .insert(&channel.key, ChannelTrouble { why: AWAY.to_owned(), is_whole: true, refuses: true });
-        } else if let Some((first, why)) = troubles.first() {
-            let is_whole = troubles.len() == of && troubles.iter().all(|(_, trouble)| trouble == why);
-            let some = || format!("{} of {of} subscriptions are not served; {}: {why}", troubles.len(), name(first));
-            let why = if is_whole { why.clone() } else { some() };
-            self.by_channel.insert(&channel.key, ChannelTrouble { why, is_whole, refuses });
+            self.by_channel.insert(&channel.key, ChannelTrouble::of_all(TroubleReason::Away, true));
+        } else if let Some((first, reason)) = troubles.first() {
+            let is_whole = troubles.len() == of && troubles.iter().all(|(_, other)| other == reason);
+            let trouble = if is_whole {
+                ChannelTrouble::of_all(reason.clone(), refuses)
+            } else {
+                let why = format!("{} of {of} subscriptions are not served; {}: {reason}", troubles.len(), name(first));
+                ChannelTrouble { why, reason: None, refuses }
+            };
+            self.by_channel.insert(&channel.key, trouble);
         }
-        self.by_subscription.extend(troubles);
+        let in_words = |(key, reason): (&'t SubscriptionKey, TroubleReason)| {
+            let words = reason.to_string();
+            (key, (reason, words))
+        };
+        self.by_subscription.extend(troubles.into_iter().map(in_words));
     }
 
     /// Why a subscription is not served; `None` if it is.
     #[must_use]
     pub fn of_subscription(&self, key: &SubscriptionKey) -> Option<&str> {
-        self.by_subscription.get(key).map(String::as_str)
+        self.by_subscription.get(key).map(|(_, why)| why.as_str())
     }
 
     /// Why a channel, or some of its subscriptions, are not served; `None` if they are.
@@ -133,26 +138,26 @@ impl<'t> TroubleReport<'t> {
 
     /// Subscriptions whose queue is not declared, and all that are on RabbitMQ.
     fn undeclared(&self) -> (usize, usize) {
-        (self.by_subscription.values().filter(|why| *why == NOT_DECLARED).count(), self.queues)
+        (self.by_subscription.values().filter(|(reason, _)| *reason == TroubleReason::NotDeclared).count(), self.queues)
     }
 
     /// Why nothing is served, if that is no matter of queues that are being declared; `None` if something is.
     fn nothing_served(&self) -> Option<String> {
         if self.channels == 0 {
-            return (self.is_away() && !self.has_more).then(|| AWAY.to_owned());
+            return (self.is_away() && !self.has_more).then(|| TroubleReason::Away.to_string());
         }
-        let is_down = |trouble: &&ChannelTrouble| trouble.is_whole || trouble.refuses;
+        let is_down = |trouble: &&ChannelTrouble| trouble.reason.is_some() || trouble.refuses;
         if self.by_channel.values().filter(is_down).count() < self.channels || self.undeclared().0 > 0 {
             return None;
         }
-        Some(self.common().map_or_else(|| "no channel is served".to_owned(), str::to_owned))
+        Some(self.common().map_or_else(|| "no channel is served".to_owned(), ToString::to_string))
     }
 
     /// Why, if it is the same for all that are not served.
-    fn common(&self) -> Option<&str> {
-        let mut reasons = self.by_channel.values().map(|trouble| trouble.why.as_str());
+    fn common(&self) -> Option<&TroubleReason> {
+        let mut reasons = self.by_channel.values().map(|trouble| trouble.reason.as_ref());
         let first = reasons.next()?;
-        reasons.all(|reason| reason == first).then_some(first)
+        reasons.all(|reason| reason == first).then_some(first)?
     }
 
     /// What is not served, in a sentence; `None` if everything is.
@@ -160,11 +165,11 @@ impl<'t> TroubleReport<'t> {
     pub fn summary(&self) -> Option<String> {
         let (unserved, channels) = self.channels();
         if unserved == 0 {
-            return (self.is_away() && channels > 0).then(|| format!("{AWAY}: no channel is on it"));
+            return (self.is_away() && channels > 0).then(|| format!("{}: no channel is on it", TroubleReason::Away));
         }
         let verb = if unserved == 1 { "is" } else { "are" };
         let count = format!("{unserved} of {channels} channels {verb} not served");
-        match self.common().filter(|common| [AWAY, BLOCKED].contains(common)) {
+        match self.common().filter(|common| matches!(common, TroubleReason::Away | TroubleReason::Blocked)) {
             Some(common) => Some(format!("{common}: {count}")),
             None => Some(format!("{count}: {}", self.names())),
         }

@@ -15,12 +15,26 @@ pub enum Resource {
     Triggers,
     /// Subscriptions.
     Subscriptions,
+    /// Sequences.
+    Sequences,
+    /// Parallels.
+    Parallels,
     /// RequestReplies.
     #[value(name = "requestreplies")]
     RequestReplies,
 }
 
 impl Resource {
+    const ALL: [Self; 7] = [
+        Self::Channels,
+        Self::Brokers,
+        Self::Triggers,
+        Self::Subscriptions,
+        Self::Sequences,
+        Self::Parallels,
+        Self::RequestReplies,
+    ];
+
     /// Its name in the admin API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -29,7 +43,17 @@ impl Resource {
             Self::Brokers => "brokers",
             Self::Triggers => "triggers",
             Self::Subscriptions => "subscriptions",
+            Self::Sequences => "sequences",
+            Self::Parallels => "parallels",
             Self::RequestReplies => "requestreplies",
+        }
+    }
+
+    /// The same of one.
+    fn singular(self) -> &'static str {
+        match self {
+            Self::RequestReplies => "requestreply",
+            other => other.as_str().trim_end_matches('s'),
         }
     }
 }
@@ -51,7 +75,7 @@ pub enum Output {
     after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
 )]
 pub struct GetOptions {
-    /// channels, brokers, triggers, subscriptions or requestreplies
+    /// channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies
     #[arg(value_name = "KIND", ignore_case = true, value_parser = resource)]
     pub resource: Resource,
 
@@ -73,16 +97,8 @@ pub struct GetOptions {
 
 /// A kind, in the plural or the singular.
 fn resource(text: &str) -> Result<Resource, String> {
-    const ALL: [(Resource, &str); 5] = [
-        (Resource::Channels, "channel"),
-        (Resource::Brokers, "broker"),
-        (Resource::Triggers, "trigger"),
-        (Resource::Subscriptions, "subscription"),
-        (Resource::RequestReplies, "requestreply"),
-    ];
     let text = text.to_ascii_lowercase();
-    ALL.into_iter()
-        .find(|(resource, singular)| resource.as_str() == text || *singular == text)
-        .map(|(resource, _)| resource)
-        .ok_or_else(|| "use channels, brokers, triggers, subscriptions or requestreplies".to_owned())
+    Resource::ALL.into_iter().find(|resource| resource.as_str() == text || resource.singular() == text).ok_or_else(
+        || "use channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies".to_owned(),
+    )
 }

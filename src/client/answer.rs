@@ -6,11 +6,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{Attempt, TransportError, http1};
+use super::{Attempt, TransportError, http1, http2};
 use crate::event::http as binding;
 use crate::wire_text::WireText;
 
@@ -27,7 +25,7 @@ const DISCARDED_WAIT: Duration = Duration::from_millis(100);
 /// The body of an answer, by whichever protocol.
 pub(super) enum Body {
     Http1(http1::Body),
-    Http2(Incoming),
+    Http2(http2::Body),
 }
 
 /// What comes of an exchange whose answer has begun.
@@ -113,18 +111,12 @@ pub(super) async fn document(response: Response<Body>, max: usize) -> Result<Byt
 }
 
 impl Body {
-    /// What comes next; trailers are nothing.
+    /// What comes next.
     async fn next(&mut self) -> Result<Next, TransportError> {
-        let body = match self {
-            Self::Http1(body) => return body.next().await,
-            Self::Http2(body) => body,
-        };
-        while let Some(frame) = body.frame().await {
-            if let Ok(piece) = frame?.into_data() {
-                return Ok(Next::Piece(piece));
-            }
+        match self {
+            Self::Http1(body) => body.next().await,
+            Self::Http2(body) => Ok(body.piece().await?.map_or(Next::End, Next::Piece)),
         }
-        Ok(Next::End)
     }
 
     /// The next piece; `None` after the last one.

@@ -60,12 +60,6 @@ impl TransportError {
     }
 }
 
-impl From<hyper::Error> for TransportError {
-    fn from(error: hyper::Error) -> Self {
-        Self::of(&error, Self::Request)
-    }
-}
-
 /// Why there is no answer, and whether the request may be sent again because of that.
 pub(super) enum Failure {
     /// The peer cannot have seen the request.
@@ -99,6 +93,11 @@ impl TransportError {
         Self::of(error, Self::Request)
     }
 
+    /// The peer has ended an exchange over HTTP/2.
+    pub(super) fn of_http2(error: &h2::Error) -> Self {
+        Self::of(error, Self::Request)
+    }
+
     /// What happened, unless it was something else: TLS, or a peer that is silent.
     fn of(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
         let cause = root_cause(error);
@@ -127,8 +126,7 @@ pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
 
 /// Whether a peer stopped answering at all, not only to this request.
 fn is_timeout(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
-        || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {

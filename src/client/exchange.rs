@@ -11,7 +11,7 @@ use super::answer::Body;
 use super::connector::Connector;
 use super::error::Failure;
 use super::pool::{Connected, Pool};
-use super::{Limits, TransportError, fields, http2, redirect};
+use super::{Limits, TransportError, fields, redirect};
 use crate::model::Endpoint;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
@@ -114,10 +114,10 @@ impl Client {
                     let begun = connection.begin(request, &host);
                     begun.answer(&host).await.map(|answer| answer.map(Body::Http1))
                 }
-                Connected::Http2(connection) => {
-                    let begun = http2::begin(connection, request);
-                    http2::answer(begun).await.map(|answer| answer.map(Body::Http2))
-                }
+                Connected::Http2(connection) => match connection.begin(request).await {
+                    Ok(begun) => begun.answer().await.map(|answer| answer.map(Body::Http2)),
+                    Err(unsent) => Err(unsent),
+                },
             };
             match answer {
                 Err(Failure::NotBegun(_)) if !is_new => {}

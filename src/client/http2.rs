@@ -1,55 +1,187 @@
 //! One connection that speaks HTTP/2 (RFC 9113), for all requests to a host.
+//!
+//! The protocol is that of the crate `h2`. hyper's client above it would hold 18 KiB more for each connection: a queue of
+//! requests, which a connection has anyway.
 
-use std::error::Error;
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use h2::client::{Builder, Connection as Driver, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use http::header::{CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderMap, HeaderName, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http2};
-use hyper::rt::Executor;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::KEEP_ALIVE;
 use super::counted::Counted;
 use super::error::Failure;
+use super::{KEEP_ALIVE, TransportError};
 
 /// Fields whose values are ours, the same in each request.
 const CONSTANT: [HeaderName; 3] =
     [USER_AGENT, HeaderName::from_static("prefer"), HeaderName::from_static("ce-specversion")];
 
-/// Where requests are handed in. Clones share the connection, which ends after the last of them.
-pub(super) type Connection = http2::SendRequest<Full<Bytes>>;
-
 /// Bytes of an answer's head at most, where each field counts 32 more than it has (RFC 9113, 6.5.2): what may come by
 /// HTTP/1.1 may come here, too.
 const MAX_HEAD: u32 = 256 * 1024;
+/// Bytes of answers that a peer may send ahead, on one stream and on all of a connection.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 5 << 20;
+/// Streams at once before the peer has said how many it takes (RFC 9113, 6.5.2, recommends not less).
+const FIRST_STREAMS: usize = 100;
+/// How long a peer may take nothing more of a body before the rest is given up.
+const STALL: Duration = Duration::from_secs(60);
 
-type Unsent = TrySendError<Request<Full<Bytes>>>;
-
-/// Agrees with the peer on how to speak.
-pub(super) async fn handshake(stream: Counted) -> hyper::Result<Connection> {
-    let executor = TokioExecutor::new();
-    let mut builder = http2::Builder::new(executor.clone());
-    builder.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
-    builder.max_header_list_size(MAX_HEAD);
-    // What a peer would have remembered holds the buffer that it came in, for as long as the connection lives.
-    builder.header_table_size(0);
-    let (connection, driver) = builder.handshake(TokioIo::new(stream)).await?;
-    // What ends the connection is told to its requests.
-    executor.execute(async move { drop(driver.await) });
-    Ok(connection)
+/// Where requests are handed in. Clones share the connection, which ends after the last of them.
+#[derive(Clone)]
+pub(super) struct Connection {
+    requests: SendRequest<Bytes>,
+    state: Arc<ConnectionState>,
 }
 
-/// Sends a request; the head of its answer is to be waited for.
-pub(super) fn begin(
-    mut connection: Connection,
-    request: Request<Bytes>,
-) -> impl Future<Output = Result<Response<Incoming>, Unsent>> {
-    let mut request = request.map(Full::new);
-    remember_constants_only(request.headers_mut());
-    connection.try_send_request(request)
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct ConnectionState {
+    /// It takes no more requests.
+    is_closed: AtomicBool,
+    /// The peer did not answer a `PING`.
+    is_silent: AtomicBool,
+    /// Requests whose answers are not read to their ends.
+    under_way: AtomicUsize,
+}
+
+/// A request that is under way, until this is dropped.
+struct RequestUnderWay(Arc<ConnectionState>);
+
+impl RequestUnderWay {
+    fn new(state: &Arc<ConnectionState>) -> Self {
+        state.under_way.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for RequestUnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Body {
+    stream: RecvStream,
+    /// Bytes that are still to come, if the peer has said how many there are.
+    left: Option<usize>,
+    under_way: RequestUnderWay,
+}
+
+/// A request that is handed in; its answer is to be waited for.
+pub(super) struct Begun {
+    answer: ResponseFuture,
+    under_way: RequestUnderWay,
+}
+
+/// Agrees with the peer on how to speak.
+///
+/// # Errors
+/// If the connection breaks before that.
+pub(super) async fn handshake(stream: Counted) -> Result<Connection, TransportError> {
+    let mut builder = Builder::new();
+    builder.enable_push(false).initial_max_send_streams(FIRST_STREAMS).max_header_list_size(MAX_HEAD);
+    builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    // What a peer would have remembered holds the buffer that it came in, for as long as the connection lives.
+    builder.header_table_size(0);
+    let state = Arc::new(ConnectionState::default());
+    let (requests, mut driver) = builder.handshake(stream).await.map_err(|error| told(&error, &state))?;
+    let pings = driver.ping_pong();
+    tokio::spawn(drive(driver, pings, Arc::clone(&state)));
+    Ok(Connection { requests, state })
+}
+
+/// Moves frames until the connection ends, or the peer is silent. What ends it is told to its requests.
+async fn drive(driver: Driver<Counted, Bytes>, pings: Option<PingPong>, state: Arc<ConnectionState>) {
+    tokio::select! {
+        ended = driver => {
+            if let Err(error) = ended {
+                tracing::trace!(%error, "A connection over HTTP/2 has ended");
+            }
+        }
+        () = until_silent(pings, &state) => state.is_silent.store(true, Ordering::Release),
+    }
+    state.is_closed.store(true, Ordering::Release);
+}
+
+/// Returns when the peer has not answered a `PING` in time. It is asked only while answers are waited for.
+async fn until_silent(pings: Option<PingPong>, state: &ConnectionState) {
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(KEEP_ALIVE).await;
+        if state.under_way.load(Ordering::Acquire) == 0 {
+            continue;
+        }
+        match tokio::time::timeout(KEEP_ALIVE, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_pong)) => {}
+            // The connection ends by itself.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_elapsed) => return,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether it takes no more requests.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Hands in a request.
+    ///
+    /// # Errors
+    /// If the connection takes no more: nothing of it was sent.
+    pub(super) async fn begin(self, request: Request<Bytes>) -> Result<Begun, Failure> {
+        let Self { requests, state } = self;
+        let unsent = |error: h2::Error| Failure::NotBegun(told(&error, &state));
+        let mut requests = requests.ready().await.map_err(unsent)?;
+        let (mut head, body) = request.into_parts();
+        remember_constants_only(&mut head.headers);
+        head.headers.insert(CONTENT_LENGTH, body.len().into());
+        let (answer, stream) = requests.send_request(Request::from_parts(head, ()), body.is_empty()).map_err(unsent)?;
+        if !body.is_empty() {
+            send(stream, body);
+        }
+        Ok(Begun { answer, under_way: RequestUnderWay::new(&state) })
+    }
+}
+
+/// Sends a body: now, if the peer takes all of it, else as it does, in the background. Whoever has accepted a request is
+/// still to get the rest of it.
+fn send(mut stream: SendStream<Bytes>, body: Bytes) {
+    stream.reserve_capacity(body.len());
+    if stream.capacity() < body.len() {
+        tokio::spawn(send_in_pieces(stream, body));
+    } else if let Err(error) = stream.send_data(body, true) {
+        tracing::trace!(%error, "A body was not sent");
+    }
+}
+
+async fn send_in_pieces(mut stream: SendStream<Bytes>, mut body: Bytes) {
+    while !body.is_empty() {
+        stream.reserve_capacity(body.len());
+        let mut capacity = stream.capacity();
+        while capacity == 0 {
+            match tokio::time::timeout(STALL, poll_fn(|context| stream.poll_capacity(context))).await {
+                Ok(Some(Ok(granted))) => capacity = granted,
+                // The peer wants no more of it, or is gone.
+                Ok(Some(Err(_)) | None) => return,
+                Err(_elapsed) => return stream.send_reset(Reason::CANCEL),
+            }
+        }
+        let piece = body.split_to(capacity.min(body.len()));
+        if stream.send_data(piece, body.is_empty()).is_err() {
+            return;
+        }
+    }
 }
 
 /// Keeps what differs from request to request out of the table of fields that a connection remembers (RFC 7541, 2.3.2). It
@@ -62,41 +194,79 @@ fn remember_constants_only(headers: &mut HeaderMap) {
     }
 }
 
-/// The head of the answer.
-pub(super) async fn answer(
-    begun: impl Future<Output = Result<Response<Incoming>, Unsent>>,
-) -> Result<Response<Incoming>, Failure> {
-    begun.await.map_err(|failed| {
-        let is_unsent = failed.message().is_some();
-        let error = failed.into_error();
-        if is_unsent {
-            Failure::NotBegun(error.into())
-        } else if is_refusal(&error) {
-            Failure::Refused(error.into())
-        } else if wants_http1(&error) {
-            Failure::WantsHttp1(error.into())
-        } else {
-            Failure::Begun(error.into())
+impl Begun {
+    /// The head of the answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn answer(self) -> Result<Response<Body>, Failure> {
+        let Self { answer, under_way } = self;
+        match answer.await {
+            Ok(answer) => {
+                let length = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+                Ok(answer.map(|stream| Body { stream, left: length, under_way }))
+            }
+            Err(error) => {
+                let failed = told(&error, &under_way.0);
+                Err(if is_refusal(&error) {
+                    Failure::Refused(failed)
+                } else if error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
+                    // Which the peer says of one stream or of all.
+                    Failure::WantsHttp1(failed)
+                } else {
+                    Failure::Begun(failed)
+                })
+            }
         }
-    })
+    }
 }
 
-/// Whether the peer wants this by HTTP/1.1, which it says of one stream or of all.
-fn wants_http1(error: &hyper::Error) -> bool {
-    let cause = cause(error);
-    cause.is_some_and(|cause| cause.is_remote() && cause.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
-}
+impl Body {
+    /// The next piece; `None` after the last one. Trailers are nothing.
+    ///
+    /// # Errors
+    /// If it breaks off.
+    pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, TransportError> {
+        match self.stream.data().await {
+            None => Ok(None),
+            Some(Ok(piece)) => {
+                self.left = self.left.map(|left| left.saturating_sub(piece.len()));
+                // Of a stream that has ended, nothing needs to be released.
+                drop(self.stream.flow_control().release_capacity(piece.len()));
+                Ok(Some(piece))
+            }
+            Some(Err(error)) if self.is_whole(&error) => Ok(None),
+            Some(Err(error)) => Err(told(&error, &self.under_way.0)),
+        }
+    }
 
-fn cause(error: &hyper::Error) -> Option<&h2::Error> {
-    error.source().and_then(|cause| cause.downcast_ref())
+    /// Whether the answer is whole although its stream was reset: the peer does not want the rest of the request, which it
+    /// says by `NO_ERROR` after its answer only (RFC 9113, 8.1), and some by `CANCEL`.
+    fn is_whole(&self, error: &h2::Error) -> bool {
+        match error.reason().filter(|_| error.is_reset() && error.is_remote()) {
+            Some(Reason::NO_ERROR) => true,
+            Some(Reason::CANCEL) => self.left == Some(0),
+            _ => false,
+        }
+    }
 }
 
 /// Whether the peer says that it did not begin with the request: it is closing the connection, or has too many streams
 /// (RFC 9113, 8.7).
-fn is_refusal(error: &hyper::Error) -> bool {
-    cause(error).is_some_and(|cause| {
-        let closing = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
-        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-        cause.is_remote() && (closing || refused)
-    })
+fn is_refusal(error: &h2::Error) -> bool {
+    let closing = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    error.is_remote() && (closing || refused)
+}
+
+/// What has happened.
+fn told(error: &h2::Error, state: &ConnectionState) -> TransportError {
+    if state.is_silent.load(Ordering::Acquire) {
+        let reason = format!("no answer to a PING within {} s", KEEP_ALIVE.as_secs());
+        return TransportError::broken_off(&io::Error::new(io::ErrorKind::TimedOut, reason));
+    }
+    match error.get_io() {
+        Some(error) => TransportError::broken_off(error),
+        None => TransportError::of_http2(error),
+    }
 }

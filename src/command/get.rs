@@ -69,7 +69,9 @@ fn table(resource: Resource, items: &[Value]) -> String {
 fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
     let mut columns = vec![("NAMESPACE", "/metadata/namespace"), ("NAME", "/metadata/name")];
     match resource {
-        Resource::Channels | Resource::Brokers => columns.push(("URL", "/status/address/url")),
+        Resource::Channels | Resource::Brokers | Resource::Sequences | Resource::Parallels => {
+            columns.push(("URL", "/status/address/url"));
+        }
         Resource::Triggers => {
             columns.push(("BROKER", "/spec/broker"));
             columns.push(("SUBSCRIBER_URI", "/status/subscriberUri"));

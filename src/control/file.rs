@@ -33,6 +33,13 @@ pub fn read(paths: &[PathBuf]) -> Manifests {
     read_again(paths, &Manifests::default())
 }
 
+/// The manifests in a text, as if it was a file of this name. Blocks, as [`read`] does.
+#[must_use]
+pub fn of_text(name: &str, text: &str) -> Manifests {
+    let digest = Sha256::digest(text).into();
+    Manifests { files: vec![parsed(name, text, digest, None)], problems: Vec::new() }
+}
+
 /// The same, where `last` was read before: it provides the last good content, and what has not changed.
 pub(super) fn read_again(paths: &[PathBuf], last: &Manifests) -> Manifests {
     let Listing { found, failed, problems } = list::files(paths);

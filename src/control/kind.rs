@@ -5,6 +5,7 @@ use super::schema;
 
 const EVENTING: &str = "eventing.knative.dev/v1";
 const MESSAGING: &str = "messaging.knative.dev/v1";
+const FLOWS: &str = "flows.knative.dev/v1";
 
 /// A kind that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +18,8 @@ pub(crate) enum Kind {
     InMemoryChannel,
     RabbitmqChannel,
     Subscription,
+    Sequence,
+    Parallel,
     PingSource,
     ConfigMap,
     Secret,
@@ -39,7 +42,7 @@ pub(crate) enum Recognized {
 
 impl Kind {
     /// Those that manifests may hold.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Broker,
         Self::Trigger,
         Self::EventPolicy,
@@ -48,6 +51,8 @@ impl Kind {
         Self::InMemoryChannel,
         Self::RabbitmqChannel,
         Self::Subscription,
+        Self::Sequence,
+        Self::Parallel,
         Self::PingSource,
         Self::ConfigMap,
         Self::Secret,
@@ -66,6 +71,8 @@ impl Kind {
             Self::InMemoryChannel => "InMemoryChannel",
             Self::RabbitmqChannel => "RabbitmqChannel",
             Self::Subscription => "Subscription",
+            Self::Sequence => "Sequence",
+            Self::Parallel => "Parallel",
             Self::PingSource => "PingSource",
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
@@ -85,6 +92,7 @@ impl Kind {
         match self {
             Self::Broker | Self::Trigger => &[EVENTING],
             Self::Channel | Self::InMemoryChannel | Self::Subscription => &[MESSAGING],
+            Self::Sequence | Self::Parallel => &[FLOWS],
             Self::EventPolicy | Self::RequestReply => &["eventing.knative.dev/v1alpha1"],
             Self::RabbitmqChannel => &["messaging.knative.dev/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
@@ -156,6 +164,9 @@ mod tests {
             ("v1", "Subscription", "write messaging.knative.dev/v1"),
             ("messaging.knative.dev/v1", "RabbitmqChannel", "write messaging.knative.dev/v1alpha1"),
             ("v2", "ConfigMap", "write v1"),
+            ("flows.knative.dev/v1beta1", "Sequence", "write flows.knative.dev/v1"),
+            ("messaging.knative.dev/v1", "Parallel", "write flows.knative.dev/v1"),
+            ("flows.knative.dev/v1", "Sequenze", "did you mean Sequence?"),
             ("eventing.knative.dev/v1", "Brocker", "did you mean Broker?"),
             ("eventing.knative.dev/v1", "trigger", "did you mean Trigger?"),
             ("messaging.knative.dev/v1", "RabbitMQChannel", "did you mean RabbitmqChannel?"),
@@ -178,7 +189,7 @@ mod tests {
             ("example.com/v1", "Brokers"),
             ("v1", "Namespace"),
             ("v1", "Node"),
-            ("flows.knative.dev/v1", "Sequence"),
+            ("example.com/v1", "Sequence"),
         ] {
             assert_eq!(Kind::recognize(api_version, kind), Recognized::Foreign, "{api_version} {kind}");
         }

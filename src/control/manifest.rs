@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod defaults;
 pub(crate) mod duck;
 pub(crate) mod eventing;
+pub(crate) mod flows;
 pub(crate) mod messaging;
 pub(crate) mod sources;
 pub(crate) mod spelling;

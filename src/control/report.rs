@@ -16,9 +16,8 @@ pub(crate) struct Report<'d> {
     object: ObjectName,
     problems: Vec<Problem>,
     reason: Option<&'static str>,
-    /// The places of errors with which the object is applied all the same, and the reason of the first one.
-    excused: Vec<usize>,
-    excuse: Option<&'static str>,
+    /// The places of errors with which the object is applied all the same, each with its reason.
+    excused: Vec<(usize, &'static str)>,
     /// Fields about which enough is said: their values could not be read.
     misread: Vec<String>,
 }
@@ -33,15 +32,7 @@ pub(crate) struct Findings {
 
 impl<'d> Report<'d> {
     pub(crate) fn new(document: &'d Document, object: ObjectName) -> Self {
-        Self {
-            document,
-            object,
-            problems: Vec::new(),
-            reason: None,
-            excused: Vec::new(),
-            excuse: None,
-            misread: Vec::new(),
-        }
+        Self { document, object, problems: Vec::new(), reason: None, excused: Vec::new(), misread: Vec::new() }
     }
 
     /// The object as written.
@@ -128,26 +119,29 @@ impl<'d> Report<'d> {
         let places: Vec<usize> = errors.map(|(place, _)| place).collect();
         let Some(first) = places.first().and_then(|place| self.problems.get(*place)) else { return (found, None) };
         let message = first.message.clone();
-        self.excused.extend(places);
-        self.excuse = self.excuse.or(self.reason.or(Some(INVALID)));
+        let why = self.reason.unwrap_or(INVALID);
+        self.excused.extend(places.into_iter().map(|place| (place, why)));
         self.reason = reason;
         (found, Some(message))
     }
 
     /// The errors with which the object is applied all the same: field and message.
     pub(crate) fn excused(&self) -> impl Iterator<Item = (&str, &str)> {
-        let excused = self.excused.iter().filter_map(|place| self.problems.get(*place));
+        let excused = self.excused.iter().filter_map(|(place, _)| self.problems.get(*place));
         excused.map(|problem| (problem.field.as_str(), problem.message.as_str()))
+    }
+
+    /// The first of these errors after so many of them, as a condition says it: reason and message.
+    pub(crate) fn excuse_after(&self, count: usize) -> Option<(&'static str, String)> {
+        let (place, reason) = self.excused.get(count)?;
+        Some((reason, said(self.problems.get(*place)?)))
     }
 
     /// Reason and message of the first error, for a condition.
     pub(crate) fn first_error(&self) -> Option<(&'static str, String)> {
         let problem = self.problems.iter().find(|problem| problem.is_error())?;
-        let message = match problem.field.as_str() {
-            "" => problem.message.clone(),
-            field => format!("{field}: {}", problem.message),
-        };
-        Some((self.reason.or(self.excuse)?, message))
+        let excuse = self.excused.first().map(|(_, reason)| *reason);
+        Some((self.reason.or(excuse)?, said(problem)))
     }
 
     /// What was found out so far.
@@ -176,6 +170,14 @@ impl<'d> Report<'d> {
             field: field.to_owned(),
             message: scrub::owned(message),
         });
+    }
+}
+
+/// A problem of an object, without the object.
+fn said(problem: &Problem) -> String {
+    match problem.field.as_str() {
+        "" => problem.message.clone(),
+        field => format!("{field}: {}", problem.message),
     }
 }
 

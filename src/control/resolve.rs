@@ -17,6 +17,7 @@ mod destination;
 mod features;
 mod filter;
 mod flags;
+mod flow;
 mod logging;
 mod observability;
 mod policy;
@@ -50,6 +51,7 @@ use collect::{Collected, Name};
 use defaults::Defaults;
 use destination::Resolver;
 use flags::Flags;
+use flow::Flows;
 use reconciled::Reconciled;
 use relay::Relayed;
 use routes::Routes;
@@ -85,7 +87,8 @@ struct Memory {
     mode: TransportEncryption,
     flags: Flags,
     defaults: Defaults,
-    parents: Parents,
+    /// Channels and Brokers, Sequences and Parallels.
+    written: (Parents, Flows),
     backends: Backends,
     reconciled: Reconciled,
     relayed: Relayed,
@@ -102,6 +105,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_reconciled = memory.map(|memory| &memory.reconciled);
     let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
     let mut collected = Collected::of(documents.into_iter(), settings);
+    flow::take_over(&mut collected);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
     let certificate = server_certificate(&mut collected, settings, last);
@@ -127,13 +131,14 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         places: HashMap::new(),
         keys: Arc::clone(&keys),
         reply_timeout: flags.reply_timeout.unwrap_or(request_reply::DEFAULT_TIMEOUT),
+        flows: HashSet::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
-    let own = Own::resolve(&mut collected, &mut resolver, &defaults, (memory, table));
+    let own = Own::resolve(&mut collected, &mut resolver, &defaults, last);
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
@@ -144,7 +149,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &own.routes, (&own.parents, table.request_replies()), &resolver),
+        Role::Channel => status::inventory(&collected, &own, &resolver),
         Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
@@ -152,10 +157,10 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let hosts = resolver.addresses.certificate_names(own.keys());
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
-    let (Resolver { services, trust, .. }, Own { parents, .. }) = (resolver, own);
+    let (Resolver { services, trust, .. }, written) = (resolver, (own.parents, own.flows));
     let shared = trust.shared;
     let memory =
-        Memory { mode, flags, defaults, parents, backends, reconciled, relayed, services, bundles, shared, keys };
+        Memory { mode, flags, defaults, written, backends, reconciled, relayed, services, bundles, shared, keys };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 
@@ -163,27 +168,29 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
 #[derive(Default)]
 struct Own {
     parents: Parents,
+    flows: Flows,
     routes: Routes,
     request_replies: Vec<Arc<RequestReply>>,
 }
 
 impl Own {
-    /// `memory` and `table` are of the last resolution.
     fn resolve(
         collected: &mut Collected<'_>,
         resolver: &mut Resolver<'_>,
         defaults: &Defaults,
-        (memory, table): (Option<&Memory>, Option<&RoutingTable>),
+        last: Option<&Resolution>,
     ) -> Self {
-        if (resolver.settings.role, resolver.settings.objects) != (Role::Channel, Objects::Written) {
+        if resolver.settings.role != Role::Channel || resolver.settings.objects != Objects::Written {
             return Self::default();
         }
+        let table = last.map(|last| last.table.as_ref());
         request_reply::declare(collected, resolver);
-        let parents = channel::resolve(collected, resolver, defaults, memory.map(|memory| &memory.parents));
+        let mut parents = channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.written.0));
         let request_replies = request_reply::resolve(collected, resolver, &parents, table);
-        let mut routes = Routes::build(collected, resolver, &parents, table);
+        let flows = flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.written.1));
+        let mut routes = Routes::build(collected, resolver, (&parents, &flows), table);
         let request_replies = request_replies.placed(&mut routes, &parents);
-        Self { parents, routes, request_replies }
+        Self { parents, flows, routes, request_replies }
     }
 
     /// Everything that has an address.

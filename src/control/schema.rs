@@ -8,6 +8,7 @@ mod annotations;
 mod config_maps;
 mod core;
 mod examine;
+mod flows;
 mod json;
 mod knative;
 mod near;
@@ -110,6 +111,8 @@ pub(crate) fn of(kind: Kind) -> &'static Fields {
         Kind::InMemoryChannel => &knative::IN_MEMORY_CHANNEL,
         Kind::RabbitmqChannel => &knative::RABBITMQ_CHANNEL,
         Kind::Subscription => &knative::SUBSCRIPTION,
+        Kind::Sequence => &flows::SEQUENCE,
+        Kind::Parallel => &flows::PARALLEL,
         Kind::PingSource => &knative::PING_SOURCE,
         Kind::ConfigMap => &core::CONFIG_MAP,
         Kind::Secret => &core::SECRET,

@@ -1,7 +1,7 @@
 //! One subscription while events are delivered to it, and one delivery on it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use super::Leg;
 use super::dead_letter::Failure;
 use crate::channel::Outcome;
 use crate::model::{Order, Subscription};
+use crate::router::Door;
 use crate::telemetry::series::SubscriptionSeries;
 use crate::telemetry::trace::Span;
 
@@ -21,6 +22,8 @@ pub struct Lane {
     current: ArcSwap<Subscription>,
     attempts: Arc<Semaphore>,
     series: Arc<SubscriptionSeries>,
+    /// Of a subscription that is gone: the channels that went with it and that it leads into.
+    onward: OnceLock<Vec<Arc<Door>>>,
 }
 
 impl Lane {
@@ -28,7 +31,7 @@ impl Lane {
     #[must_use]
     pub fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
         let (current, attempts) = (ArcSwap::new(subscription), Arc::new(Semaphore::new(concurrency.max(1))));
-        Self { current, attempts, series: Arc::default() }
+        Self { current, attempts, series: Arc::default(), onward: OnceLock::new() }
     }
 
     /// The same lane, counted here.
@@ -52,6 +55,13 @@ impl Lane {
     #[must_use]
     pub fn current(&self) -> Arc<Subscription> {
         self.current.load_full()
+    }
+
+    /// The subscription is gone: what is left of its events goes on into these channels, which are there as long as the lane
+    /// is.
+    pub fn leave(&self, onward: Vec<Arc<Door>>) {
+        // A lane leaves once.
+        drop(self.onward.set(onward));
     }
 
     /// Whether its events wait for those before them.

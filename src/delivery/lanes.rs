@@ -27,8 +27,9 @@ impl Lanes {
         Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(make())))
     }
 
-    /// Takes a lane out; whether it was there.
-    pub fn remove(&self, key: &SubscriptionKey) -> bool {
-        self.lock().remove(key).is_some()
+    /// Takes a lane out, if it is there.
+    #[must_use]
+    pub fn remove(&self, key: &SubscriptionKey) -> Option<Arc<Lane>> {
+        self.lock().remove(key)
     }
 }

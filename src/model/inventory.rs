@@ -2,6 +2,7 @@
 //!
 //! An object is kept as it was written and as it is served, which others hold, too; its JSON is made when somebody asks.
 
+mod flow;
 mod json;
 mod shown;
 
@@ -25,6 +26,10 @@ pub enum ObjectKind {
     Trigger,
     /// `Subscription`.
     Subscription,
+    /// `Sequence`.
+    Sequence,
+    /// `Parallel`.
+    Parallel,
     /// `RequestReply`.
     RequestReply,
 }
@@ -54,6 +59,8 @@ pub struct Conditions {
     pub served: bool,
     /// Why it is not ready; `None` if it is.
     pub unready: Option<Box<Unready>>,
+    /// The part that is not `True` for the same reason; `None` if what is wrong is no part's.
+    pub fault: Option<&'static str>,
 }
 
 /// Why an object is not ready.
@@ -121,6 +128,32 @@ pub enum Form {
         /// What channels and brokers of this process can be verified with.
         own_ca_certs: Option<Arc<str>>,
     },
+    /// A Sequence or Parallel.
+    Flow(Box<FlowForm>),
+}
+
+/// What a Sequence or Parallel is served as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowForm {
+    /// Where it takes events.
+    pub entrance: Entrance,
+    /// `apiVersion` and `kind` of its channels.
+    pub channel_kind: (&'static str, &'static str),
+    /// The names of its channels: of a Sequence one for each step; of a Parallel one that takes the events, and one for each
+    /// branch.
+    pub channels: Box<[String]>,
+    /// Its Subscriptions: of a Sequence one for each step; of a Parallel two for each branch, the filter's and the
+    /// subscriber's.
+    pub subscriptions: Box<[FlowSubscription]>,
+}
+
+/// A Subscription of a Sequence or Parallel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowSubscription {
+    /// Its name.
+    pub name: String,
+    /// Why it is not ready; `None` if it is.
+    pub unready: Option<Box<Unready>>,
 }
 
 /// Where a channel, broker or RequestReply takes events.
@@ -136,6 +169,13 @@ pub struct Entrance {
     pub dead_letter_sink: Option<Addressable>,
     /// Of a channel.
     pub subscribers: Option<Box<[Subscriber]>>,
+}
+
+impl Entrance {
+    /// The URL of `status.address`.
+    fn url(&self) -> Option<&str> {
+        self.addresses.last().map(|address| &*address.url)
+    }
 }
 
 /// One of `status.addresses`.
@@ -205,7 +245,11 @@ impl Object {
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
         match self.kind {
-            ObjectKind::Channel | ObjectKind::Broker | ObjectKind::RequestReply => None,
+            ObjectKind::Channel
+            | ObjectKind::Broker
+            | ObjectKind::RequestReply
+            | ObjectKind::Sequence
+            | ObjectKind::Parallel => None,
             ObjectKind::Trigger => self.text("/spec/broker"),
             ObjectKind::Subscription => self.text("/spec/channel/name"),
         }
@@ -215,7 +259,8 @@ impl Object {
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         match &self.form {
-            Form::Entrance(entrance) => entrance.addresses.last().map(|address| &*address.url),
+            Form::Entrance(entrance) => entrance.url(),
+            Form::Flow(flow) => flow.entrance.url(),
             Form::Reconciled(_) => self.text("/status/address/url"),
             Form::Nothing | Form::Exit { .. } => None,
         }

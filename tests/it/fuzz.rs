@@ -13,6 +13,9 @@ mod tokens;
 #[path = "../../fuzz/fuzz_targets/answers.rs"]
 mod answers;
 
+#[path = "../../fuzz/fuzz_targets/manifests.rs"]
+mod manifests;
+
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let files = std::fs::read_dir(directory).expect("seeds");
@@ -46,6 +49,7 @@ fn seeds_hold() {
     seeds("answer").iter().for_each(|seed| answers::answer(seed));
     seeds("differential").iter().for_each(|seed| answers::differential(seed));
     seeds("reuse").iter().for_each(|seed| answers::reuse(seed));
+    seeds("manifest").iter().for_each(|seed| manifests::manifest(seed));
 }
 
 proptest! {
@@ -74,6 +78,16 @@ proptest! {
     #[test]
     fn expressions_hold(data in near("cesql")) {
         properties::cesql(&data);
+    }
+}
+
+proptest! {
+    // Each is resolved a dozen times.
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn manifests_hold(data in near("manifest")) {
+        manifests::manifest(&data);
     }
 }
 

@@ -22,6 +22,7 @@ mod encryption;
 mod examples;
 mod fanout;
 mod filters;
+mod flows;
 mod fuzz;
 mod history;
 mod kubernetes;

@@ -27,7 +27,8 @@ pub(super) struct Group<'s> {
     name: &'s str,
     /// Its address.
     url: Option<String>,
-    /// `memory` or `rabbitmq`, `schedule` of a PingSource, or `reply` of a RequestReply; `None` if it is not served here.
+    /// `memory` or `rabbitmq`, `schedule` of a PingSource, `flow` of a Sequence or Parallel, or `reply` of a RequestReply;
+    /// `None` if it is not served here.
     storage: Option<&'static str>,
     /// When senders are answered: `delivery` or `enqueue`.
     acknowledge: Option<&'static str>,
@@ -134,6 +135,7 @@ pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'
     }
     relayed(&mut drafts, view, shown, trusted);
     let mut groups: Vec<_> = drafts.into_values().map(Draft::finish).collect();
+    groups.extend(shown.inventory.objects.iter().filter_map(|object| flow(object)));
     groups.extend(shown.table.sources().iter().map(|source| scheduled(view, &source.subscription, trusted)));
     groups
 }
@@ -205,6 +207,20 @@ fn served<'s>(view: &View, subscription: &'s Subscription, trusted: &mut Trusted
     }
 }
 
+/// A Sequence or Parallel; what happens there, its channels tell, which are groups of their own.
+fn flow(object: &Object) -> Option<Group<'_>> {
+    let kind = match object.kind {
+        ObjectKind::Sequence => "Sequence",
+        ObjectKind::Parallel => "Parallel",
+        _ => return None,
+    };
+    let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
+    let (storage, acknowledge, subscriptions) = (Some("flow"), None, Vec::new());
+    let mut group = Group { kind, namespace, name, url: None, storage, acknowledge, ready: None, subscriptions };
+    introduce(&mut group, object);
+    Some(group)
+}
+
 /// A PingSource, which has no channel, with its sink.
 fn scheduled<'s>(view: &View, source: &'s Subscription, trusted: &mut Trusted<'s>) -> Group<'s> {
     let SubscriptionKey { namespace, name, .. } = &source.key;
@@ -257,13 +273,16 @@ impl From<LastError> for Failed {
 fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Object) {
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     let (parent_kind, kind) = match object.kind {
-        ObjectKind::Channel => return introduce(draft(drafts, ChannelKind::Channel, namespace, name), object),
-        ObjectKind::Broker => return introduce(draft(drafts, ChannelKind::Broker, namespace, name), object),
+        ObjectKind::Channel => {
+            return introduce(&mut draft(drafts, ChannelKind::Channel, namespace, name).group, object);
+        }
+        ObjectKind::Broker => return introduce(&mut draft(drafts, ChannelKind::Broker, namespace, name).group, object),
         ObjectKind::RequestReply => {
-            return introduce(draft(drafts, ChannelKind::RequestReply, namespace, name), object);
+            return introduce(&mut draft(drafts, ChannelKind::RequestReply, namespace, name).group, object);
         }
         ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger),
         ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription),
+        ObjectKind::Sequence | ObjectKind::Parallel => return,
     };
     let draft = draft(drafts, parent_kind, namespace, object.parent().unwrap_or("(none)"));
     let row = draft.rows.entry((kind, namespace, name)).or_insert_with(|| named(kind, namespace, name));
@@ -277,8 +296,7 @@ fn tell_ready(ready: &mut Option<Ready>, object: &Object) {
     }
 }
 
-fn introduce<'s>(draft: &mut Draft<'s>, object: &'s Object) {
-    let group = &mut draft.group;
+fn introduce<'s>(group: &mut Group<'s>, object: &'s Object) {
     group.kind = object.written_kind().unwrap_or(group.kind);
     group.url = object.url().map(|url| scrub::url(url).into_owned());
     tell_ready(&mut group.ready, object);

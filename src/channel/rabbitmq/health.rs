@@ -30,6 +30,32 @@ impl<const SECONDS: u64> OncePer<SECONDS> {
     }
 }
 
+/// How long a failure counts after the last one: a process that gets no events any more, since it is not ready, would
+/// otherwise never try again.
+const COUNTS_FOR: Duration = Duration::from_secs(15);
+
+/// Whether something has failed a moment ago, and has not succeeded since.
+#[derive(Debug, Default)]
+pub(super) struct LastFailure(Mutex<Option<Instant>>);
+
+impl LastFailure {
+    /// It has failed.
+    pub(super) fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// It has succeeded.
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it fails.
+    pub(super) fn is_failing(&self) -> bool {
+        let failed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|failed| failed.elapsed() < COUNTS_FOR)
+    }
+}
+
 /// What is known of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueState {

@@ -193,9 +193,11 @@ impl RabbitmqPublisher {
             let put = self.shared.put_into_wait(wait, &message);
             if tokio::time::timeout(ELSEWHERE_TIMEOUT, put).await == Ok(true) {
                 self.shared.counters.rabbitmq_diverted.increment();
+                self.shared.elsewhere.clear();
                 return Ok(());
             }
         }
+        self.shared.elsewhere.set();
         Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.place.queue)))
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::health::{QueueHealth, QueueState, TellLimit, TrialLimit};
+use super::health::{LastFailure, QueueHealth, QueueState, TellLimit, TrialLimit};
 use super::outbox::CONFIRM_TIMEOUT;
 use super::queue_way::QueueWay;
 use super::topology::Place;
@@ -26,8 +26,8 @@ pub(super) struct Queue {
     /// Messages that are asked for now.
     pub(super) window_open: AtomicU16,
     pub(super) health: QueueHealth,
-    /// Whether it is away since messages for it were not confirmed.
-    pub(super) unconfirmed: AtomicBool,
+    /// Whether messages for it were not confirmed.
+    pub(super) unconfirmed: LastFailure,
     /// Limits how often it is tried meanwhile.
     pub(super) trial: TrialLimit,
     /// Limits how often it is said that RabbitMQ gave up a message of it.
@@ -82,9 +82,9 @@ impl Queue {
     }
 
     /// RabbitMQ has not confirmed a message for it in time. It is away until one is confirmed, whatever else RabbitMQ may
-    /// answer: a node that is cut off from most of the others answers everything but this.
+    /// answer, as long as messages are tried: a node that is cut off from most of the others answers everything but this.
     pub(super) fn does_not_confirm(&self) {
-        self.unconfirmed.store(true, Ordering::Release);
+        self.unconfirmed.set();
         self.does_not_answer();
     }
 
@@ -103,7 +103,7 @@ impl Queue {
         let Some(since) = self.health.away_since() else { return false };
         let is_away = !self.way.has_confirmed_since(since);
         if !is_away {
-            self.unconfirmed.store(false, Ordering::Release);
+            self.unconfirmed.clear();
             self.health.takes_messages();
             // Its consumer looks whether it is served as well.
             self.doubted.notify_one();
@@ -123,7 +123,7 @@ impl Queue {
 
     /// RabbitMQ answers for it. Whether it takes messages again that it did not, only a confirm can say.
     pub(super) fn answers(&self) {
-        if self.unconfirmed.load(Ordering::Acquire) && self.is_away() {
+        if self.unconfirmed.is_failing() && self.is_away() {
             return;
         }
         *self.refusal() = None;

@@ -10,6 +10,10 @@ const IDLE_PERIOD: u32 = 30;
 /// consumer begins anew.
 const CALM: u32 = 3;
 const LONGEST_DOUBT: u32 = 10;
+/// The same for an ordered queue of which nothing seems to be missing: its consumer would give up its turn to the next one,
+/// which may be that of a connection that is gone, for which RabbitMQ takes up to 70 s to find out (3.10.8).
+/// Tests of the whole backend, which run by the real clock, do not wait that long.
+const ORDERED_CALM: u32 = if cfg!(test) { 6 } else { 40 };
 
 /// Whether messages may wait in a queue, by what is known without a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +120,16 @@ impl QueueWatch {
         if look.consumers == 0 {
             self.doubt();
         }
-        let is_over = |doubt: Doubt| doubt.last >= CALM || doubt.first >= LONGEST_DOUBT;
+        let is_its_turn = self.order == Order::Unordered || self.has_received;
+        let misses_some = look.ready > 0 && room > 0 && nothing_came && is_its_turn;
+        let has_a_turn_to_lose = self.order == Order::Ordered && self.has_received && !misses_some;
+        let is_over = |doubt: Doubt| match has_a_turn_to_lose {
+            true => doubt.last >= ORDERED_CALM,
+            false => doubt.last >= CALM || doubt.first >= LONGEST_DOUBT,
+        };
         if look.consumers > 0 && self.doubt.is_some_and(is_over) {
             return Some(Suspicion::Recovered);
         }
-        let is_its_turn = self.order == Order::Unordered || self.has_received;
-        let misses_some = look.ready > 0 && room > 0 && nothing_came && is_its_turn;
         let is_stuck = std::mem::replace(&mut self.misses_some, misses_some) && misses_some;
         is_stuck.then_some(Suspicion::Silent)
     }
@@ -189,5 +197,26 @@ mod tests {
             times += 1;
         }
         assert_eq!(times, CALM - 1);
+    }
+
+    #[test]
+    fn an_ordered_consumer_that_gets_its_messages_keeps_its_turn_for_long() {
+        let mut watch = QueueWatch::new(Order::Ordered);
+        watch.doubt();
+        let mut times = 0;
+        loop {
+            watch.received();
+            assert!(watch.is_due(Backlog::Possible), "it is in doubt");
+            if watch.judge(WAITING, 1).is_some() {
+                break;
+            }
+            times += 1;
+        }
+        assert_eq!(times, ORDERED_CALM - 1);
+        let mut watch = QueueWatch::new(Order::Ordered);
+        watch.received();
+        watch.doubt();
+        let stuck = (0..ORDERED_CALM).find(|_| watch.is_due(Backlog::Possible) && watch.judge(WAITING, 1).is_some());
+        assert_eq!(stuck, Some(CALM - 1), "one that misses messages does not");
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::connection::ConnectionPool;
+use super::health::LastFailure;
 use super::hold::HoldLimit;
 use super::message::Encoded;
 use super::outbox::{Outbox, PublishFailure};
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     open: Mutex<HashMap<String, Arc<Queue>>>,
     /// Queues that did not take what was moved on to them, until when they are left alone.
     refused: Mutex<HashMap<String, Instant>>,
+    /// Whether the queues take nothing in which events wait whose own queue is away.
+    pub(super) elsewhere: LastFailure,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -48,7 +51,8 @@ impl Shared {
         let (topology, hold) = (Topology::new(options.queue_type), HoldLimit::new(options.consumer_timeout));
         let declaring = Semaphore::new(DECLARING);
         let (busy, open, refused) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
-        Self { options, outbox, pool, topology, declaring, hold, busy, open, refused, counters }
+        let elsewhere = LastFailure::default();
+        Self { options, outbox, pool, topology, declaring, hold, busy, open, refused, elsewhere, counters }
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Queue>>> {

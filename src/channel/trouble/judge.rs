@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{AWAY, TroubleReport};
+use super::{TroubleReason, TroubleReport};
 
 /// How long a process that has other channels waits for RabbitMQ at its start.
 const WAIT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl Memory {
     fn missing_at_start(&self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
         let longer = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
         if report.is_away() && !longer(self.begun, WAIT) {
-            return Some(AWAY.to_owned());
+            return Some(TroubleReason::Away.to_string());
         }
         let (undeclared, queues) = report.undeclared();
         let (unserved, channels) = report.channels();

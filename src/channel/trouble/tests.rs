@@ -14,7 +14,7 @@ use crate::model::{
 #[derive(Default)]
 struct Scripted {
     away: Mutex<bool>,
-    troubles: Mutex<HashMap<String, String>>,
+    troubles: Mutex<HashMap<String, TroubleReason>>,
 }
 
 impl Scripted {
@@ -26,10 +26,10 @@ impl Scripted {
         *self.away.lock().expect("not poisoned") = false;
     }
 
-    fn set(&self, name: &str, trouble: Option<&str>) {
+    fn set(&self, name: &str, trouble: Option<TroubleReason>) {
         let mut troubles = self.troubles.lock().expect("not poisoned");
         match trouble {
-            Some(trouble) => troubles.insert(name.to_owned(), trouble.to_owned()),
+            Some(trouble) => troubles.insert(name.to_owned(), trouble),
             None => troubles.remove(name),
         };
     }
@@ -51,8 +51,8 @@ impl ChannelBackend for Scripted {
         None
     }
 
-    fn trouble(&self, subscription: &SubscriptionKey) -> Option<String> {
-        let away = self.away.lock().expect("not poisoned").then(|| AWAY.to_owned());
+    fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
+        let away = self.away.lock().expect("not poisoned").then_some(TroubleReason::Away);
         away.or_else(|| self.troubles.lock().expect("not poisoned").get(&subscription.name).cloned())
     }
 
@@ -109,25 +109,29 @@ async fn ready_is_served() {
     let (rabbitmq, judge, table) = (Scripted::default(), ServiceJudge::default(), on_rabbitmq());
     rabbitmq.goes();
     tokio::time::advance(Duration::from_secs(60)).await;
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(AWAY));
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
     rabbitmq.comes();
-    rabbitmq.set("a1", Some(NOT_DECLARED));
-    rabbitmq.set("b1", Some(NOT_DECLARED));
+    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
+    rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
     assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("2 of 3 queues on RabbitMQ are not declared yet"));
     rabbitmq.set("a1", None);
     rabbitmq.set("b1", None);
     assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
     for name in ["a1", "a2", "b1"] {
-        rabbitmq.set(name, Some(NOT_DECLARED));
+        rabbitmq.set(name, Some(TroubleReason::NotDeclared));
     }
     assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready, "added later");
     rabbitmq.goes();
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(AWAY));
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
     rabbitmq.comes();
     for name in ["a1", "a2", "b1"] {
-        rabbitmq.set(name, Some(BLOCKED));
+        rabbitmq.set(name, Some(TroubleReason::Blocked));
     }
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(BLOCKED), "nothing is taken");
+    assert_eq!(
+        judge.judge(&rabbitmq.report(&table)),
+        missing("RabbitMQ is blocked by an alarm of memory or disk"),
+        "nothing is taken"
+    );
 }
 
 /// A queue that cannot be declared by its own fault does not keep the others from their events for ever; if there are no
@@ -137,7 +141,7 @@ async fn one_queue_does_not_hold_up_the_others() {
     let (rabbitmq, table) = (Scripted::default(), on_rabbitmq());
     let (judge, alone) = (ServiceJudge::default(), ServiceJudge::default());
     let only = self::table(vec![channel("b", Storage::Rabbitmq, &["b1"])]);
-    rabbitmq.set("b1", Some(NOT_DECLARED));
+    rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
     let not_yet = missing("1 of 3 queues on RabbitMQ are not declared yet");
     assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
     assert_ne!(alone.judge(&rabbitmq.report(&only)), Judgement::Ready);
@@ -155,13 +159,13 @@ async fn one_queue_does_not_hold_up_the_others() {
 async fn memory_is_served_without_rabbitmq() {
     let (rabbitmq, judge, table) = (Scripted::default(), ServiceJudge::default(), mixed());
     rabbitmq.goes();
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing(AWAY));
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
     let summary = rabbitmq.report(&table).summary();
     assert_eq!(summary.as_deref(), Some("RabbitMQ is away: 1 of 2 channels is not served"));
     rabbitmq.comes();
-    rabbitmq.set("a1", Some(NOT_DECLARED));
+    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
     assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready, "it does not come and go");
     rabbitmq.set("a1", None);
     assert_eq!((judge.judge(&rabbitmq.report(&table)), rabbitmq.report(&table).summary()), (Judgement::Ready, None));
@@ -174,12 +178,12 @@ async fn a_backend_that_nothing_needs() {
     let memory = table(vec![channel("m", Storage::Memory, &["m1"])]);
     let (of_empty, of_memory) = (ServiceJudge::default(), ServiceJudge::default());
     rabbitmq.goes();
-    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), missing(AWAY));
-    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing(AWAY));
+    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), missing("RabbitMQ is away"));
+    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing("RabbitMQ is away"));
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), Judgement::Ready);
     assert_eq!(rabbitmq.report(&memory).summary().as_deref(), Some("RabbitMQ is away: no channel is on it"));
-    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing(AWAY));
+    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing("RabbitMQ is away"));
     rabbitmq.comes();
     assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), Judgement::Ready);
 }
@@ -195,15 +199,15 @@ fn reports_name_what_is_in_trouble() {
     ]);
     let key = |at: usize| &table.channels()[at].key;
     assert!(rabbitmq.report(&table).is_empty());
-    rabbitmq.set("a2", Some("its queue has no majority"));
+    rabbitmq.set("a2", Some(TroubleReason::NoAnswer));
     let report = rabbitmq.report(&table);
-    let expected = "1 of 2 subscriptions are not served; ns/a2: its queue has no majority";
-    let in_part = ChannelTrouble { why: expected.to_owned(), is_whole: false, refuses: false };
+    let expected = "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
+    let in_part = ChannelTrouble { why: expected.to_owned(), reason: None, refuses: false };
     assert_eq!((report.of_channel(key(0)), report.of_channel(key(1))), (Some(&in_part), None));
     assert_eq!(report.subscriptions(), [&table.channels()[0].subscriptions[1].key]);
     rabbitmq.goes();
     let report = rabbitmq.report(&table);
-    let whole = ChannelTrouble { why: AWAY.to_owned(), is_whole: true, refuses: true };
+    let whole = ChannelTrouble::of_all(TroubleReason::Away, true);
     assert_eq!([0, 1, 2].map(|at| report.of_channel(key(at))), [Some(&whole), Some(&whole), None]);
     assert_eq!(report.summary().as_deref(), Some("RabbitMQ is away: 2 of 3 channels are not served"));
 }
@@ -220,7 +224,7 @@ async fn trouble_is_told_once() {
         }
         told
     };
-    rabbitmq.set("a1", Some(NOT_DECLARED));
+    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
     assert_eq!(look(20), []);
     rabbitmq.set("a1", None);
     assert_eq!(look(1), []);
@@ -228,8 +232,8 @@ async fn trouble_is_told_once() {
     assert_eq!(look(1), [], "a blink");
     assert_eq!(look(60), [Told::Begun]);
     rabbitmq.comes();
-    rabbitmq.set("b1", Some("its queue has no majority"));
-    rabbitmq.set("a1", Some(NOT_DECLARED));
+    rabbitmq.set("b1", Some(TroubleReason::NoAnswer));
+    rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
     assert_eq!(look(60), [Told::Begun], "another kind");
     rabbitmq.set("b1", None);
     rabbitmq.set("a1", None);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{NOT_DECLARED, TroubleReport};
+use super::{TroubleReason, TroubleReport};
 
 /// How long something is in trouble before that is told: shorter is a blink, such as a connection that is made again.
 const BLINK: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub struct TroubleLog {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// All that are in trouble have the same reason.
-    Common(String),
+    Common(TroubleReason),
     /// Queues have their own reasons.
     Queues,
 }
@@ -69,8 +69,8 @@ fn kind(report: &TroubleReport<'_>) -> Option<Kind> {
     if report.is_empty() {
         return None;
     }
-    let common = report.common().filter(|common| *common != NOT_DECLARED && report.undeclared().0 == 0);
-    Some(common.map_or(Kind::Queues, |common| Kind::Common(common.to_owned())))
+    let common = report.common().filter(|common| **common != TroubleReason::NotDeclared && report.undeclared().0 == 0);
+    Some(common.map_or(Kind::Queues, |common| Kind::Common(common.clone())))
 }
 
 fn tell(report: &TroubleReport<'_>) {

@@ -23,12 +23,20 @@ pub(crate) struct ChannelSpec {
     pub(crate) subscribers: Option<Vec<Subscriber>>,
 }
 
-/// What a `Channel` is made of.
+/// What a `Channel` is made of, and each channel of a Sequence or Parallel.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ChannelTemplate {
     pub(crate) api_version: Option<String>,
     pub(crate) kind: Option<String>,
+    /// Read of the channels of Sequences and Parallels.
+    pub(crate) spec: Option<TemplateSpec>,
+}
+
+/// `spec` of a channel template.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+pub(crate) struct TemplateSpec {
+    pub(crate) delivery: Option<DeliverySpec>,
 }
 
 /// One of `spec.subscribers`.

@@ -3,6 +3,8 @@
 //! In a cluster its controllers have decided which policies are for which channel, and whom they name; that stands in
 //! `status`. Where there is no cluster, `spec` is followed.
 
+mod flows;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use crate::control::report::Report;
 use crate::control::{ApiServer, Settings};
 use crate::correlation::KeyRing;
 use crate::model::{
-    Access, Addressable, AuthorizationMode, ChannelKey, ChannelKind, Discovery, EventTypeOwner, Oidc, Rule,
+    Access, Addressable, AuthorizationMode, ChannelKey, ChannelKind, Discovery, EventTypeOwner, Oidc, Policy, Rule,
     ServiceAccount, Target,
 };
 
@@ -59,6 +61,8 @@ struct Asked {
     audience: String,
     /// Names of the policies that are for it; `None` if they cannot be read.
     policies: Option<Vec<String>>,
+    /// One that is written nowhere: of a channel within a flow.
+    own: Option<Arc<Policy>>,
     owner: Option<Arc<EventTypeOwner>>,
 }
 
@@ -125,6 +129,7 @@ impl Rules {
         for (name, item) in &collected.request_replies {
             self.ask(ChannelKind::RequestReply, Kind::RequestReply, name, item.report.document());
         }
+        self.read_flows(collected);
     }
 
     fn ask(&mut self, of: ChannelKind, kind: Kind, (namespace, name): &Name, document: &Document) {
@@ -139,7 +144,7 @@ impl Rules {
         };
         let owner = owner(kind, (namespace, name), document).filter(|_| self.event_types == Switch::On);
         let key = ChannelKey { kind: of, namespace: namespace.clone(), name: name.clone() };
-        self.asked.insert(key, Asked { audience, policies, owner: owner.map(Arc::new) });
+        self.asked.insert(key, Asked { audience, policies, own: None, owner: owner.map(Arc::new) });
     }
 
     /// Whose tokens are asked for, if any are.
@@ -165,15 +170,15 @@ impl Rules {
         }
         let rule = match &asked.policies {
             None => Rule::Unknown(format!("status.policies of {key} cannot be read: nothing is taken")),
-            Some(names) if names.is_empty() => Rule::Default(self.mode, key.namespace.clone()),
-            Some(names) => self.by_policies(names, key),
+            Some(names) if names.is_empty() && asked.own.is_none() => Rule::Default(self.mode, key.namespace.clone()),
+            Some(names) => self.by_policies(names, asked.own.as_ref(), key),
         };
         Some(Access { oidc, audience: asked.audience.clone(), rule })
     }
 
     /// One that is missing makes it unknown who may send (7.8).
-    fn by_policies(&self, names: &[String], key: &ChannelKey) -> Rule {
-        let mut policies = Vec::with_capacity(names.len());
+    fn by_policies(&self, names: &[String], own: Option<&Arc<Policy>>, key: &ChannelKey) -> Rule {
+        let mut policies: Vec<_> = own.into_iter().cloned().collect();
         for name in names {
             match self.policies.get(&(key.namespace.clone(), name.clone())) {
                 Some(known) => policies.push(Arc::clone(&known.policy)),
@@ -240,13 +245,15 @@ impl Rules {
         if let Some(name) = document.text(&["status", "auth", "serviceAccountName"]) {
             return self.account(name, "status.auth.serviceAccountName", report);
         }
-        if self.api_server == ApiServer::Given {
-            return None;
-        }
+        self.sender_named(kind, (&report.object().namespace, &report.object().name))
+    }
+
+    /// As whom an object of this name sends, where there is no cluster that names its ServiceAccount.
+    pub(super) fn sender_named(&self, kind: Kind, (namespace, name): (&str, &str)) -> Option<Arc<ServiceAccount>> {
+        self.oidc.as_ref().filter(|_| self.api_server == ApiServer::Missing)?;
         let group = kind.api_version().split('/').next().unwrap_or_default();
-        let object = report.object();
-        let name = format!("{}-oidc-{group}-{}", object.name, kind.as_str()).to_ascii_lowercase();
-        Some(Arc::new(ServiceAccount { namespace: object.namespace.clone(), name }))
+        let name = format!("{name}-oidc-{group}-{}", kind.as_str()).to_ascii_lowercase();
+        Some(Arc::new(ServiceAccount { namespace: namespace.to_owned(), name }))
     }
 
     /// The ServiceAccount of this name in the namespace of the object (7.2), unless nobody asks.

@@ -7,6 +7,7 @@ use super::defaults::Defaults;
 use super::delivery::{self, Fields};
 use super::destination::{Place, Resolver, Wanted, local_key};
 use super::features;
+use super::flow::{self, plan::Written};
 use crate::control::Rabbitmq;
 use crate::control::kind::Kind;
 use crate::control::manifest::duck::{self, Metadata};
@@ -21,6 +22,7 @@ const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 /// What Brokers refer to in an installation that nobody has changed.
 const DEFAULT_CONFIG: &str = "config-br-default-channel";
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
+const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
 const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
 
 /// What a served channel or broker gives to its subscriptions.
@@ -39,10 +41,12 @@ pub(crate) struct Parent {
 pub(crate) type Parents = BTreeMap<ChannelKey, Parent>;
 
 /// One channel or broker that is wanted, and its form if it has a good one.
-struct Candidate<'i, 'd> {
-    key: ChannelKey,
-    report: &'i mut Report<'d>,
-    parent: Option<Parent>,
+pub(super) struct Candidate<'i, 'd> {
+    pub(super) key: ChannelKey,
+    pub(super) report: &'i mut Report<'d>,
+    pub(super) parent: Option<Parent>,
+    /// Where its dead letter sink stands.
+    pub(super) sink_field: &'static str,
 }
 
 /// Decides which channels and brokers are served. One with problems keeps its form of `last`.
@@ -53,11 +57,13 @@ pub(super) fn resolve(
     last: Option<&Parents>,
 ) -> Parents {
     declare(collected, resolver, defaults);
-    let Collected { channels, in_memory_channels, rabbitmq_channels, brokers, .. } = collected;
+    let Collected { channels, in_memory_channels, rabbitmq_channels, brokers, sequences, parallels, .. } = collected;
     let shadowing: BTreeSet<Name> = channels.keys().cloned().collect();
     let also_shadowing = shadowing.iter().chain(in_memory_channels.keys()).cloned().collect();
     let template = |channel: &Channel, namespace: &str, report: &mut Report<'_>, resolver: &Resolver<'_>| {
-        storage_of(channel, defaults.channel_template(namespace), resolver, report)
+        let written = channel.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
+        let template = template_of(written, defaults.channel_template(namespace));
+        of_template(template, "spec.channelTemplate", resolver, report)
     };
     let mut candidates = of_channels(channels, &BTreeSet::new(), resolver, template);
     candidates.extend(of_channels(in_memory_channels, &shadowing, resolver, |_, _, _, _| Storage::Memory));
@@ -65,6 +71,16 @@ pub(super) fn resolve(
         on_rabbitmq("kind", resolver, report)
     }));
     candidates.extend(of_brokers(brokers, resolver, defaults));
+    candidates.extend(flow::candidates(
+        sequences,
+        |of, ns, report, to| of_flow(of, ns, defaults, (report, to)),
+        resolver,
+    ));
+    candidates.extend(flow::candidates(
+        parallels,
+        |of, ns, report, to| of_flow(of, ns, defaults, (report, to)),
+        resolver,
+    ));
     for candidate in &mut candidates {
         if candidate.report.is_bad() {
             candidate.parent = last.and_then(|last| last.get(&candidate.key)).cloned();
@@ -104,6 +120,7 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults:
     for name in collected.channels.keys() {
         resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
     }
+    flow::declare(collected, resolver);
     for (name, item) in &mut collected.brokers {
         let ours = is_ours(item, defaults.broker_class(&name.0));
         let place = if ours { Place::Served } else { Place::NotServed };
@@ -129,18 +146,29 @@ fn is_ours(item: &mut Item<'_, Broker>, default: Option<&str>) -> bool {
     false
 }
 
-/// What a `Channel` is made of: its template, else the default one, else what is configured.
-fn storage_of(
-    channel: &Channel,
-    default: Option<&ChannelTemplate>,
-    resolver: &Resolver<'_>,
-    report: &mut Report<'_>,
-) -> Storage {
-    let written = channel.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
-    let template = written
-        .map(|template| (template, "spec.channelTemplate"))
-        .or_else(|| Some((default?, "spec.channelTemplate (default of ConfigMap default-ch-webhook)")));
-    of_template(template, "spec.channelTemplate", resolver, report)
+/// What a `Channel` or a flow is made of: its template, else the default one, each with the field where it stands.
+fn template_of<'t>(
+    written: Option<&'t ChannelTemplate>,
+    default: Option<&'t ChannelTemplate>,
+) -> Option<(&'t ChannelTemplate, &'static str)> {
+    let default = || Some((default?, "spec.channelTemplate (default of ConfigMap default-ch-webhook)"));
+    written.map(|template| (template, "spec.channelTemplate")).or_else(default)
+}
+
+/// What the channels of a Sequence or Parallel are.
+fn of_flow<T: Written>(
+    flow: &T,
+    namespace: &str,
+    defaults: &Defaults,
+    (report, resolver): (&mut Report<'_>, &mut Resolver<'_>),
+) -> Option<Parent> {
+    let template = template_of(flow.template(), defaults.channel_template(namespace));
+    let storage = of_template(template, "spec.channelTemplate", resolver, report);
+    let delivery = template.and_then(|(template, field)| {
+        Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.as_ref()?))
+    });
+    let delivery = delivery.as_ref().map(|(field, delivery)| (field.as_str(), *delivery));
+    parent((flow.metadata(), storage), delivery, resolver, report)
 }
 
 /// What a template asks for, which stands in this field; `instead` is named where there is none and RabbitMQ is the
@@ -181,7 +209,7 @@ fn of_channels<'i, 'd>(
             parent((&channel.metadata, storage), delivery, resolver, report)
         });
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
-        candidates.push(Candidate { key, report, parent });
+        candidates.push(Candidate { key, report, parent, sink_field: SINK_FIELD });
     }
     candidates
 }
@@ -214,7 +242,7 @@ fn of_brokers<'i, 'd>(
             let default = || Some((DEFAULT_DELIVERY, defaults.broker_delivery(namespace, class)?));
             parent((&broker.metadata, storage), own.or_else(default), resolver, report)
         });
-        candidates.push(Candidate { key, report, parent });
+        candidates.push(Candidate { key, report, parent, sink_field: SINK_FIELD });
     }
     candidates
 }
@@ -284,7 +312,7 @@ fn remove_dangling(candidates: &mut [Candidate<'_, '_>], resolver: &mut Resolver
         for candidate in candidates.iter_mut() {
             let sink = candidate.parent.as_ref().and_then(|parent| parent.dead_letter_sink.as_ref());
             if let Some(Err(message)) = sink.and_then(local_key).map(|key| resolver.place(key)) {
-                candidate.report.unresolved("spec.delivery.deadLetterSink", message);
+                candidate.report.unresolved(candidate.sink_field, message);
                 candidate.parent = None;
                 resolver.places.insert(candidate.key.clone(), Place::Broken);
                 removed = true;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
 use crate::control::manifest::eventing::{Broker, EventPolicy, RequestReply, Trigger};
+use crate::control::manifest::flows::{Parallel, Sequence};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document, Reading};
@@ -42,6 +43,8 @@ pub(super) struct Collected<'d> {
     pub(super) event_policies: Items<'d, EventPolicy>,
     pub(super) triggers: Items<'d, Trigger>,
     pub(super) request_replies: Items<'d, RequestReply>,
+    pub(super) sequences: Items<'d, Sequence>,
+    pub(super) parallels: Items<'d, Parallel>,
     pub(super) ping_sources: Items<'d, PingSource>,
     pub(super) config_maps: Items<'d, ConfigMap>,
     pub(super) secrets: Items<'d, Secret>,
@@ -109,6 +112,8 @@ impl<'d> Collected<'d> {
             Kind::Trigger => insert(&mut self.triggers, report, how),
             Kind::RequestReply => insert(&mut self.request_replies, report, how),
             Kind::EventPolicy => insert(&mut self.event_policies, report, how),
+            Kind::Sequence => insert(&mut self.sequences, report, how),
+            Kind::Parallel => insert(&mut self.parallels, report, how),
             Kind::PingSource => insert(&mut self.ping_sources, report, how),
             Kind::ConfigMap => insert(&mut self.config_maps, report, how),
             Kind::Secret => insert(&mut self.secrets, report, how),
@@ -144,6 +149,8 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.triggers));
         problems.extend(all(self.request_replies));
         problems.extend(all(self.event_policies));
+        problems.extend(all(self.sequences));
+        problems.extend(all(self.parallels));
         problems.extend(all(self.ping_sources));
         problems.extend(all(self.config_maps));
         problems.extend(all(self.secrets));

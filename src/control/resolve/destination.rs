@@ -1,6 +1,7 @@
 //! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -42,10 +43,11 @@ pub(super) struct Resolver<'s> {
     pub(super) trust: Trust,
     pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
-    /// The keys of correlation ids.
+    /// The keys of correlation ids, and how long requests wait by default.
     pub(super) keys: Arc<KeyRing>,
-    /// How long requests to RequestReplies wait by default.
     pub(super) reply_timeout: Duration,
+    /// The channels that take the events of Sequences and Parallels.
+    pub(super) flows: HashSet<ChannelKey>,
 }
 
 /// A destination as written, with the names of its fields.
@@ -90,7 +92,7 @@ impl<'w> Wanted<'w> {
 }
 
 /// A URL, and how it is reached.
-type Found = (Endpoint, Target);
+pub(super) type Found = (Endpoint, Target);
 
 /// CACerts by which nothing can be verified.
 struct Unusable;
@@ -176,11 +178,9 @@ impl Resolver<'_> {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
-        let audience = wanted.audience.map(str::to_owned).or_else(|| match &target {
-            // As controllers take it from the status of the object that is referred to.
-            Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
-            Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
-        });
+        // As controllers take it from the status of the object that is referred to.
+        let referred = wanted.reference.and(if let Target::Local(key) = &target { Some(key) } else { None });
+        let audience = wanted.audience.map(str::to_owned).or_else(|| self.rules.audience(referred?));
         Addressable { url, target, trust, audience }
     }
 
@@ -199,12 +199,7 @@ impl Resolver<'_> {
 
     /// Why a channel or broker cannot be referred to; `Ok` if it can.
     pub(super) fn place(&self, key: &ChannelKey) -> Result<(), String> {
-        match self.places.get(key) {
-            Some(Place::Served) => Ok(()),
-            Some(Place::Broken) => Err(format!("{key} has problems of its own: solve them first")),
-            Some(Place::NotServed) => Err(format!("{key} is not served here")),
-            None => Err(format!("there is no {key}: create it, or correct the reference")),
-        }
+        told(self.places.get(key), key)
     }
 
     /// Whether it is a broker of another implementation's class.
@@ -223,13 +218,12 @@ impl Resolver<'_> {
         let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
         match kind {
             Kind::Service => self.service(&(namespace, name), wanted, report),
-            Kind::RequestReply => {
-                self.own(ChannelKey { kind: ChannelKind::RequestReply, namespace, name }, wanted, report)
-            }
+            Kind::RequestReply => self.own(super::request_reply::key_of(&(namespace, name)), wanted, report),
             Kind::Broker => self.own(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report),
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
             }
+            Kind::Sequence | Kind::Parallel => self.flow(kind, (namespace, name), wanted, report),
             Kind::Trigger
             | Kind::EventPolicy
             | Kind::Subscription
@@ -245,7 +239,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+    pub(super) fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
         if self.settings.role != Role::Channel {
             return Some(self.url(self.addresses.url(&key)?.into(), &format!("{}.ref", wanted.field), report));
         }
@@ -347,6 +341,16 @@ impl Resolver<'_> {
     }
 }
 
+/// Why what stands at this place cannot be referred to; `Ok` if it can.
+pub(super) fn told(place: Option<&Place>, called: &dyn fmt::Display) -> Result<(), String> {
+    match place {
+        Some(Place::Served) => Ok(()),
+        Some(Place::Broken) => Err(format!("{called} has problems of its own: solve them first")),
+        Some(Place::NotServed) => Err(format!("{called} is not served here")),
+        None => Err(format!("there is no {called}: create it, or correct the reference")),
+    }
+}
+
 /// What a destination is called that leads nowhere: what was written, without what it may hold of secrets, else what it
 /// refers to.
 fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Endpoint {
@@ -392,8 +396,5 @@ pub(super) fn kind_of(reference: &KReference, field: &str, report: &mut Report<'
 
 /// Whether a destination leads into a channel or broker of this process.
 pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {
-    match &destination.target {
-        Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
-    }
+    if let Target::Local(key) = &destination.target { Some(key) } else { None }
 }

@@ -28,7 +28,7 @@ pub(super) struct Target<'d> {
 }
 
 impl<'d> Target<'d> {
-    /// Every channel, Broker and RequestReply.
+    /// Every channel, Broker, RequestReply, Sequence and Parallel.
     pub(super) fn all(collected: &Collected<'d>) -> Vec<Self> {
         fn of<'d, T>(items: &Items<'d, T>, kind: Kind) -> impl Iterator<Item = Target<'d>> {
             items.iter().map(move |(name, item)| Target { kind, name: name.clone(), document: item.report.document() })
@@ -36,8 +36,9 @@ impl<'d> Target<'d> {
         let channels = of(&collected.channels, Kind::Channel)
             .chain(of(&collected.in_memory_channels, Kind::InMemoryChannel))
             .chain(of(&collected.rabbitmq_channels, Kind::RabbitmqChannel));
+        let flows = of(&collected.sequences, Kind::Sequence).chain(of(&collected.parallels, Kind::Parallel));
         let brokers = of(&collected.brokers, Kind::Broker);
-        channels.chain(brokers).chain(of(&collected.request_replies, Kind::RequestReply)).collect()
+        channels.chain(brokers).chain(of(&collected.request_replies, Kind::RequestReply)).chain(flows).collect()
     }
 }
 
@@ -145,7 +146,13 @@ fn is_ours((api_version, kind): (Option<&str>, Option<&str>), field: &str, repor
     };
     match Kind::recognize(api_version.unwrap_or_default(), kind) {
         Recognized::Known(
-            Kind::Broker | Kind::RequestReply | Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel,
+            Kind::Broker
+            | Kind::RequestReply
+            | Kind::Channel
+            | Kind::InMemoryChannel
+            | Kind::RabbitmqChannel
+            | Kind::Sequence
+            | Kind::Parallel,
         ) => true,
         Recognized::Known(_) => {
             report.error(

@@ -11,7 +11,7 @@ use super::channel::Parents;
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::{Place, Resolver, kind_of};
 use super::routes::{Fallback, Routes};
-use super::subscription::{Maker, Placed};
+use super::subscription::{self, Maker, Placed};
 use crate::control::kind::Kind;
 use crate::control::manifest::eventing::{RequestReply as Written, RequestReplySpec};
 use crate::control::report::Report;
@@ -159,8 +159,8 @@ fn of_spec(
     }
     let broker = broker(spec, &Maker { resolver, parents }, report);
     let parent = broker.as_ref().and_then(|broker| parents.get(broker));
-    let mut maker = Maker { resolver, parents };
-    let (delivery, dead_letter_sink) = maker.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
+    let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+    let (delivery, dead_letter_sink) = subscription::delivery(resolver, own, parent, report);
     let sender = resolver.rules.sender(Kind::RequestReply, report);
     let subscription = Subscription {
         key: trigger.clone(),
@@ -300,7 +300,8 @@ pub(super) fn trigger_of(request_reply: &RequestReply, made: &Subscription) -> V
     })
 }
 
-fn key_of((namespace, name): &Name) -> ChannelKey {
+/// What names a RequestReply.
+pub(super) fn key_of((namespace, name): &Name) -> ChannelKey {
     ChannelKey { kind: ChannelKind::RequestReply, namespace: namespace.clone(), name: name.clone() }
 }
 

@@ -8,6 +8,7 @@ use super::address::Addresses;
 use super::channel::Parents;
 use super::collect::{Collected, Item, Name};
 use super::destination::Resolver;
+use super::flow::{Flow, Flows};
 use super::request_reply;
 use super::subscription::{Maker, Placed, subscriber_key};
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
@@ -47,11 +48,11 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Makes the subscriptions of everything collected. `last` is the table in use.
+    /// Makes the subscriptions of everything collected, beside those of flows. `last` is the table in use.
     pub(super) fn build(
         collected: &mut Collected<'_>,
         resolver: &mut Resolver<'_>,
-        parents: &Parents,
+        (parents, flows): (&Parents, &Flows),
         last: Option<&RoutingTable>,
     ) -> Self {
         let mut routes = Self::default();
@@ -71,6 +72,9 @@ impl Routes {
             }
             let made = object.as_ref().and_then(|object| maker.trigger(object.spec.as_ref(), report));
             routes.place(key(SubscriptionKind::Trigger, name), made, Fallback::of(report), parents);
+        }
+        for (channel, made) in flows.values().flat_map(Flow::exits) {
+            routes.place(made.key.clone(), Some((channel.clone(), made.clone())), Fallback::Nothing, parents);
         }
         routes.subscribers(collected, &mut maker);
         routes

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use super::Own;
 use super::channel::{Parent, Parents};
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::Resolver;
+use super::flow::{self, Flows};
 use super::request_reply::{trigger_key, trigger_of};
 use super::routes::Routes;
+use crate::control::kind::Kind;
 use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, RequestReply,
@@ -27,29 +30,41 @@ struct Shown<'s, 'd> {
 
 const TRIGGER_PARTS: &[&str] = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
 
-/// Every channel, broker, trigger, subscription and RequestReply, in this order, each by namespace and name.
-pub(super) fn inventory(
-    collected: &Collected<'_>,
-    routes: &Routes,
-    (parents, request_replies): (&Parents, &[Arc<RequestReply>]),
-    resolver: &Resolver<'_>,
-) -> Inventory {
+/// Every channel, broker, trigger, subscription, sequence, parallel and RequestReply, in this order, each by namespace and
+/// name.
+pub(super) fn inventory(collected: &Collected<'_>, own: &Own, resolver: &Resolver<'_>) -> Inventory {
+    let Own { parents, flows, routes, request_replies } = own;
     let shown = Shown { collected, routes, parents, request_replies, resolver };
-    let mut objects = Vec::new();
+    let of_flows = flows.values().flat_map(|flow| flow.objects(routes, resolver));
+    let (mut objects, mut of_subscriptions): (Vec<_>, Vec<_>) =
+        of_flows.partition(|object| object.kind == ObjectKind::Channel);
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
         objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
     }
-    objects.sort_by(|a: &Arc<Object>, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    by_name(&mut objects);
     objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
     let mut triggers = all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report));
     triggers.extend(request_replies.iter().filter_map(|request_reply| shown.made(request_reply)));
-    triggers.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    by_name(&mut triggers);
     objects.extend(triggers);
     let subscriptions = &collected.subscriptions;
-    objects.extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
+    of_subscriptions
+        .extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
+    by_name(&mut of_subscriptions);
+    objects.extend(of_subscriptions);
+    objects.extend(all(ObjectKind::Sequence, &collected.sequences, |name, report| {
+        shown.flow(Kind::Sequence, name, flows, report)
+    }));
+    objects.extend(all(ObjectKind::Parallel, &collected.parallels, |name, report| {
+        shown.flow(Kind::Parallel, name, flows, report)
+    }));
     let request_replies = &collected.request_replies;
     objects.extend(all(ObjectKind::RequestReply, request_replies, |name, report| shown.request_reply(name, report)));
     Inventory { objects }
+}
+
+fn by_name(objects: &mut [Arc<Object>]) {
+    objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
 }
 
 /// A Broker or Trigger that a role relays: ready if it is known where to.
@@ -122,6 +137,17 @@ impl Shown<'_, '_> {
         }
     }
 
+    fn flow(&self, kind: Kind, name: &Name, flows: &Flows, report: &Report<'_>) -> Status {
+        let (namespace, channel) = (name.0.clone(), flow::plan::entrance(kind, &name.1).unwrap_or_default());
+        let made = flows.get(&channel_key(ChannelKind::Channel, &(namespace, channel)));
+        let mut conditions = conditions(flow::status::PARTS, made, report);
+        if let Some(unready) = conditions.unready.as_mut().filter(|_| made.is_some_and(|made| !made.is_kept())) {
+            unready.message = report.first_error().map(|(_, message)| message).unwrap_or_default();
+            conditions.fault = Some("SubscriptionsReady");
+        }
+        (conditions, made.map_or(Form::Nothing, |made| made.form(self.resolver)))
+    }
+
     fn trigger(&self, name: &Name, report: &Report<'_>) -> Status {
         self.exit(&subscription_key(SubscriptionKind::Trigger, name), TRIGGER_PARTS, report)
     }
@@ -140,7 +166,7 @@ impl Shown<'_, '_> {
         let key = trigger_key(&(namespace.clone(), name.clone()));
         let subscription = Arc::clone(self.routes.get(&key)?.1);
         let written = Arc::new(trigger_of(request_reply, &subscription));
-        let conditions = Conditions { parts: TRIGGER_PARTS, served: true, unready: None };
+        let conditions = Conditions { parts: TRIGGER_PARTS, served: true, unready: None, fault: None };
         let form = Form::Exit { subscription, own_ca_certs: self.resolver.addresses.ca_certs() };
         let (kind, namespace, name) = (ObjectKind::Trigger, key.namespace, key.name);
         Some(Arc::new(Object { kind, namespace, name, written, conditions, form }))
@@ -186,7 +212,7 @@ fn conditions<T: ?Sized>(parts: &'static [&'static str], served: Option<&T>, rep
         (Some((reason, message)), false) => Some(("False", reason, message)),
     };
     let unready = unready.map(|(status, reason, message)| Box::new(Unready { status, reason, message }));
-    Conditions { parts, served, unready }
+    Conditions { parts, served, unready, fault: None }
 }
 
 fn channel_key(kind: ChannelKind, (namespace, name): &Name) -> ChannelKey {

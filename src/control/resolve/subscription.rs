@@ -42,9 +42,9 @@ impl Maker<'_, '_> {
         }
         let subscriber = self.destination("spec.subscriber", spec.subscriber.as_ref(), report);
         let reply = self.destination("spec.reply", spec.reply.as_ref(), report);
-        let parents = self.parents;
-        let parent = channel.as_ref().and_then(|key| parents.get(key));
-        let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
+        let parent = channel.as_ref().and_then(|key| self.parents.get(key));
+        let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+        let (delivery, dead_letter_sink) = delivery(self.resolver, own, parent, report);
         let key = key_of(SubscriptionKind::Subscription, report);
         // The channel's, which need not be the Subscription's (data-plane.md DP-5).
         let namespace = channel.as_ref().map_or_else(|| key.namespace.clone(), |channel| channel.namespace.clone());
@@ -70,9 +70,9 @@ impl Maker<'_, '_> {
         }
         let subscriber = self.destination("spec.subscriber", spec.subscriber.as_ref(), report);
         let reply = broker.as_ref().and_then(|key| self.resolver.local(key));
-        let parents = self.parents;
-        let parent = broker.as_ref().and_then(|key| parents.get(key));
-        let (delivery, dead_letter_sink) = self.delivery("spec.delivery", spec.delivery.as_ref(), parent, report);
+        let parent = broker.as_ref().and_then(|key| self.parents.get(key));
+        let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
+        let (delivery, dead_letter_sink) = delivery(self.resolver, own, parent, report);
         let key = key_of(SubscriptionKind::Trigger, report);
         let namespace = key.namespace.clone();
         let sender = self.resolver.rules.sender(Kind::Trigger, report);
@@ -109,7 +109,8 @@ impl Maker<'_, '_> {
         let subscriber = subscriber.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
         let reply = reply.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
         let delivery_field = format!("{field}.delivery");
-        let (delivery, dead_letter_sink) = self.delivery(&delivery_field, written.delivery.as_ref(), None, report);
+        let own = written.delivery.as_ref().map(|own| (delivery_field.as_str(), own));
+        let (delivery, dead_letter_sink) = delivery(self.resolver, own, None, report);
         let namespace = channel.namespace.clone();
         let key = subscriber_key(channel, id);
         let filter = Filter::Pass;
@@ -144,34 +145,6 @@ impl Maker<'_, '_> {
         report: &mut Report<'_>,
     ) -> Option<Addressable> {
         Some(self.resolver.resolve_anyway(&Wanted::at(field.to_owned(), written?), report))
-    }
-
-    /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, else its parent's;
-    /// and its own sink if it has one, else its parent's (BF-3; control-plane.md 5.4). Field by field if that is wanted.
-    pub(super) fn delivery(
-        &mut self,
-        field: &str,
-        own: Option<&duck::DeliverySpec>,
-        parent: Option<&Parent>,
-        report: &mut Report<'_>,
-    ) -> (DeliverySpec, Option<Addressable>) {
-        let inherited = parent.map(|parent| parent.delivery.clone()).unwrap_or_default();
-        let merge = self.resolver.settings.delivery_merge;
-        let delivery = match (own.map(|own| delivery::resolve(own, field, report)), merge) {
-            (None, _) => inherited,
-            (Some(own), DeliveryMerge::Fields) => own.over(&inherited),
-            (Some(own), DeliveryMerge::Replace) => {
-                warn_of_missing(&own.missing_of(&inherited), field, report);
-                own
-            }
-        };
-        let sink = match own.and_then(|own| own.dead_letter_sink.as_ref()) {
-            Some(sink) => {
-                Some(self.resolver.resolve_anyway(&Wanted::at(format!("{field}.deadLetterSink"), sink), report))
-            }
-            None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
-        };
-        (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)
     }
 
     fn channel_of(&self, spec: &SubscriptionSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
@@ -231,6 +204,34 @@ impl Maker<'_, '_> {
     }
 }
 
+/// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, which stands at this field,
+/// else its parent's; and its own sink if it has one, else its parent's (BF-3; control-plane.md 5.4). Field by field if
+/// that is wanted.
+pub(super) fn delivery(
+    resolver: &mut Resolver<'_>,
+    own: Option<(&str, &duck::DeliverySpec)>,
+    parent: Option<&Parent>,
+    report: &mut Report<'_>,
+) -> (DeliverySpec, Option<Addressable>) {
+    let inherited = parent.map(|parent| parent.delivery.clone()).unwrap_or_default();
+    let read = own.map(|(field, own)| (field, delivery::resolve(own, field, report)));
+    let delivery = match (read, resolver.settings.delivery_merge) {
+        (None, _) => inherited,
+        (Some((_, own)), DeliveryMerge::Fields) => own.over(&inherited),
+        (Some((field, own)), DeliveryMerge::Replace) => {
+            warn_of_missing(&own.missing_of(&inherited), field, report);
+            own
+        }
+    };
+    let sink = match own.and_then(|(field, own)| Some((field, own.dead_letter_sink.as_ref()?))) {
+        Some((field, sink)) => {
+            Some(resolver.resolve_anyway(&Wanted::at(format!("{field}.deadLetterSink"), sink), report))
+        }
+        None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
+    };
+    (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)
+}
+
 /// A spec of its own replaces the parent's as a whole, which surprises whoever only wants to add a field (G-34).
 fn warn_of_missing(missing: &[&str], field: &str, report: &mut Report<'_>) {
     if !missing.is_empty() {
@@ -253,7 +254,7 @@ fn key_of(kind: SubscriptionKind, report: &Report<'_>) -> SubscriptionKey {
 }
 
 /// The same; its destinations are spoken to by these versions.
-fn spoken_to(mut made: Subscription, versions: HttpVersions) -> Subscription {
+pub(super) fn spoken_to(mut made: Subscription, versions: HttpVersions) -> Subscription {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = &mut made;
     for to in [subscriber, reply, dead_letter_sink].into_iter().flatten() {
         to.url = to.url.clone().speaking(versions);

@@ -1,6 +1,7 @@
 //! Manifests in, tables out.
 
 mod defaults;
+mod flows;
 mod keep;
 mod narrow;
 mod problems;

@@ -5,11 +5,11 @@ use super::core::OBJECT_META;
 use super::{Field, Fields, LIST_OF_TEXTS, Shape, Strictness, TEXTS, field, usual};
 use crate::control::kind::Kind;
 
-const API_VERSION: Field = field("apiVersion", Shape::Text);
-const KIND: Field = field("kind", Shape::Text);
-const METADATA: Field = field("metadata", Shape::Object(&OBJECT_META));
+pub(super) const API_VERSION: Field = field("apiVersion", Shape::Text);
+pub(super) const KIND: Field = field("kind", Shape::Text);
+pub(super) const METADATA: Field = field("metadata", Shape::Object(&OBJECT_META));
 /// Written by controllers, for users.
-const STATUS: Field = field("status", Shape::Any);
+pub(super) const STATUS: Field = field("status", Shape::Any);
 
 /// A kind with this `spec`.
 macro_rules! kind {
@@ -29,7 +29,7 @@ kind!(pub(super) RABBITMQ_CHANNEL, "RabbitmqChannel", PHYSICAL_CHANNEL_SPEC);
 kind!(pub(super) SUBSCRIPTION, "Subscription", SUBSCRIPTION_SPEC);
 kind!(pub(super) PING_SOURCE, "PingSource", PING_SOURCE_SPEC);
 
-static REFERENCE: Fields = usual(
+pub(super) static REFERENCE: Fields = usual(
     "KReference",
     &[
         API_VERSION,
@@ -50,7 +50,7 @@ static DESTINATION: Fields = usual(
         field("audience", Shape::Text),
     ],
 );
-const TO: Shape = Shape::Object(&DESTINATION);
+pub(super) const TO: Shape = Shape::Object(&DESTINATION);
 
 static DELIVERY: Fields = usual(
     "DeliverySpec",
@@ -65,7 +65,7 @@ static DELIVERY: Fields = usual(
         field("format", Shape::Choice(&["binary", "json"])),
     ],
 );
-const DELIVERED: Field = field("delivery", Shape::Object(&DELIVERY));
+pub(super) const DELIVERED: Field = field("delivery", Shape::Object(&DELIVERY));
 
 static BROKER_SPEC: Fields = Fields {
     former: &[("channelTemplate", "write it into a ConfigMap under channel-template-spec, and name that in config")],

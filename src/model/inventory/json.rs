@@ -55,6 +55,10 @@ impl Object {
                 self.describe_reconciled(&mut status);
                 insert_subscribers(&mut status, subscribers.as_deref(), trouble);
             }
+            Form::Flow(flow) => {
+                flow.entrance.describe(&mut status);
+                flow.describe(self.kind, &self.namespace, &mut status);
+            }
             Form::Exit { subscription, own_ca_certs } => {
                 self.describe_exit(subscription, own_ca_certs.as_deref(), &mut status);
             }
@@ -98,9 +102,12 @@ impl Conditions {
     fn json(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
         let ready = trouble.filter(|_| self.unready.is_none()).map_or_else(|| self.ready(), ObjectTrouble::ready);
         let status = if self.served { "True" } else { "Unknown" };
-        let part = |ty: &&'static str| Condition { ty, status, reason: None, message: None };
         let message = ready.message.map(scrub::text);
         let ready = Condition { message: message.as_deref(), ..ready };
+        let part = |ty: &&'static str| match self.fault {
+            Some(fault) if fault == *ty => Condition { ty, ..ready },
+            _ => Condition { ty, status, reason: None, message: None },
+        };
         let mut conditions: Vec<_> = self.parts.iter().map(part).chain([ready]).collect();
         conditions.sort_by_key(|condition| condition.ty);
         json!(conditions)
@@ -158,7 +165,7 @@ fn insert_subscribers(
     }
 }
 
-fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
+pub(super) fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
     map.insert(key.to_owned(), value);
 }
 

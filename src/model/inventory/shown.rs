@@ -88,6 +88,31 @@ const REQUEST_REPLY: Fields = &[
     ("timeout", Plain),
     ("delivery", Object(DELIVERY)),
 ];
+const STEP: Fields = &[
+    ("ref", Object(REFERENCE)),
+    ("uri", Shape::Url),
+    ("CACerts", Certificates),
+    ("audience", Plain),
+    ("delivery", Object(DELIVERY)),
+];
+const SEQUENCE: Fields =
+    &[("steps", List(STEP)), ("channelTemplate", Object(TEMPLATE)), ("reply", Object(DESTINATION))];
+const BRANCH: Fields = &[
+    ("filter", Object(DESTINATION)),
+    ("subscriber", Object(DESTINATION)),
+    ("reply", Object(DESTINATION)),
+    ("delivery", Object(DELIVERY)),
+];
+const PARALLEL: Fields =
+    &[("branches", List(BRANCH)), ("channelTemplate", Object(TEMPLATE)), ("reply", Object(DESTINATION))];
+const OWNER: Fields = &[
+    ("apiVersion", Plain),
+    ("kind", Plain),
+    ("name", Plain),
+    ("uid", Plain),
+    ("controller", Plain),
+    ("blockOwnerDeletion", Plain),
+];
 const ADDRESS: Fields = &[("name", Plain), ("url", Shape::Url), ("CACerts", Certificates), ("audience", Plain)];
 const STATUS: Fields = &[("address", Object(ADDRESS)), ("addresses", List(ADDRESS))];
 
@@ -112,6 +137,8 @@ pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
         ObjectKind::Trigger => TRIGGER,
         ObjectKind::Subscription => SUBSCRIPTION,
         ObjectKind::RequestReply => REQUEST_REPLY,
+        ObjectKind::Sequence => SEQUENCE,
+        ObjectKind::Parallel => PARALLEL,
     };
     written.and_then(|written| show(Object(fields), written)).unwrap_or_else(|| Map::new().into())
 }
@@ -121,9 +148,9 @@ pub(super) fn addresses(status: &Value) -> Map<String, Value> {
     fields(STATUS, status.as_object())
 }
 
-/// Uid, labels and annotations of written metadata as they are shown.
+/// Uid, owners, labels and annotations of written metadata as they are shown.
 pub(super) fn metadata(written: &Value) -> Map<String, Value> {
-    let mut shown = fields(&[("uid", Plain)], written.as_object());
+    let mut shown = fields(&[("uid", Plain), ("ownerReferences", List(OWNER))], written.as_object());
     for (key, names) in [("labels", LABELS.as_slice()), ("annotations", annotation::READ.as_slice())] {
         let Some(texts) = written.get(key).and_then(Value::as_object) else { continue };
         let named = names.iter().filter_map(|name| Some(((*name).to_owned(), show(Plain, texts.get(*name)?)?)));

@@ -5,6 +5,7 @@ use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use super::*;
 use crate::channel::Outcome;
 use crate::channel::rabbitmq::tests::fake::Refusal;
+use crate::channel::trouble::TroubleReason;
 
 /// Publishes an event, breaks something while it is held, and gets it again.
 async fn comes_again_after(what: impl FnOnce(&FakeServer)) {
@@ -138,10 +139,28 @@ async fn a_queue_that_confirms_nothing_is_away_until_it_does() {
     assert_eq!(bench.publish("1").await, Ok(()));
     bench.server.everywhere().confirm_never();
     assert!(bench.publish("2").await.is_err());
-    let looks = bench.server.declares(&queue("a"));
-    bench.server.until("it is looked at", |server| server.declares(&queue("a")) > looks).await;
-    assert_eq!(bench.backend.trouble(&key("a")).as_deref(), Some(crate::channel::trouble::NO_ANSWER));
+    let looks = bench.server.looks(&queue("a"));
+    bench.server.until("it is looked at", |server| server.looks(&queue("a")) > looks + 1).await;
+    assert_eq!(bench.backend.trouble(&key("a")), Some(TroubleReason::NoAnswer));
     bench.server.everywhere().heal();
     bench.publish_at_last("3").await;
     eventually("it is served", || bench.backend.trouble(&key("a")).is_none()).await;
+}
+
+/// Where not even the queues take a message in which events wait, senders are refused, and the process says so, until a
+/// message is confirmed; what was found out is forgotten when nothing is sent any more.
+#[tokio::test]
+async fn what_can_wait_nowhere_is_told() {
+    let bench = Bench::begin(FakeServer::start().await, &["a"], Order::Unordered);
+    bench.ready(&["a"]).await;
+    bench.server.everywhere().confirm_never();
+    assert!(bench.publish("1").await.is_err());
+    assert_eq!(bench.backend.trouble(&key("a")), Some(TroubleReason::NoAnswerAnywhere));
+    bench.server.everywhere().heal();
+    bench.publish_at_last("2").await;
+    eventually("it is served", || bench.backend.trouble(&key("a")).is_none()).await;
+    bench.server.everywhere().confirm_never();
+    assert!(bench.publish("3").await.is_err());
+    bench.server.everywhere().heal();
+    eventually("it is forgotten", || bench.backend.trouble(&key("a")).is_none()).await;
 }

@@ -23,6 +23,8 @@ pub(super) struct Service<'a> {
     history: &'a RunHistory,
     /// When no service is due, in order.
     pub(super) excused: Vec<TimeSpan>,
+    /// The same for an ordered subscription: while a node hangs, RabbitMQ gives the place of a consumer there to nobody.
+    excused_in_order: Vec<TimeSpan>,
     pauses: Vec<TimeSpan>,
 }
 
@@ -39,8 +41,11 @@ impl<'a> Service<'a> {
         let mut excused = at_least(history.nodes.div_ceil(2), &spans(&away));
         excused.extend(at_least(history.replicas, &spans(&ended)));
         excused.extend(spans(&|kind| kind == FaultKind::MemoryAlarm));
-        let pauses = spans(&paused).into_iter().map(|span| TimeSpan::new(span.from, span.until + AFTER_PAUSE));
-        Self { history, excused: at_least(1, &excused), pauses: pauses.collect() }
+        let hung = spans(&paused);
+        let excused_in_order = [excused.clone(), hung.clone()].concat();
+        let pauses = hung.into_iter().map(|span| TimeSpan::new(span.from, span.until + AFTER_PAUSE)).collect();
+        let [excused, excused_in_order] = [excused, excused_in_order].map(|spans| at_least(1, &spans));
+        Self { history, excused, excused_in_order, pauses }
     }
 
     /// The longest time without a 202.
@@ -50,7 +55,7 @@ impl<'a> Service<'a> {
         let ended = tries.iter().map(|tried| tried.ended).max().unwrap_or_default();
         let accepted = tries.iter().filter(|tried| tried.is_accepted());
         let moments = sorted(accepted.map(|tried| tried.ended));
-        self.longest(&[TimeSpan::new(begun, ended)], &moments, kind)
+        self.longest(&[TimeSpan::new(begun, ended)], &moments, (kind, &self.excused))
     }
 
     /// The longest time, while events are sent, in which accepted events waited for a subscription, and none came to it;
@@ -75,12 +80,14 @@ impl<'a> Service<'a> {
             (*came > tried.ended).then_some(TimeSpan::new(tried.ended, *came))
         });
         let waiting = at_least(1, &waits.collect::<Vec<_>>());
-        self.longest(&waiting, &sorted(taken.map(|copy| copy.at)), kind)
+        let is_ordered = self.history.wishes.get(subscription).is_some_and(|wish| wish.ordered);
+        let excused = if is_ordered { &self.excused_in_order } else { &self.excused };
+        self.longest(&waiting, &sorted(taken.map(|copy| copy.at)), (kind, excused))
     }
 
-    fn longest(&self, spans: &[TimeSpan], moments: &[Moment], kind: GapKind) -> TimeSpan {
+    fn longest(&self, spans: &[TimeSpan], moments: &[Moment], (kind, excused): (GapKind, &[TimeSpan])) -> TimeSpan {
         let gaps = spans.iter().flat_map(|span| cut(*span, moments));
-        let due = gaps.flat_map(|gap| gap.without(&self.excused));
+        let due = gaps.flat_map(|gap| gap.without(excused));
         let paused = |gap: &TimeSpan| self.pauses.iter().any(|pause| pause.touches(gap));
         longest(due.filter(|gap| paused(gap) == (kind == GapKind::Pause)))
     }

@@ -231,6 +231,22 @@ fn accepted_events_that_do_not_come_for_long_are_found() {
     assert_eq!(violation(&history), "no event was delivered to all for 5.9s, from 3.0s");
 }
 
+/// An ordered subscription is due nothing while a node hangs, and everything as soon as it does not.
+#[test]
+fn what_is_in_order_may_wait_for_the_end_of_a_pause() {
+    let mut history = good();
+    for copy in history.copies.iter_mut().filter(|copy| (30..90).contains(&copy.event) && copy.subscription == 1) {
+        copy.at = ms(8950) + ms(u64::from(copy.event / 2));
+    }
+    history.faults = vec![fault(FaultKind::NodePaused(2), 3000, 8500)];
+    let short = RunLimits { pause_outage: ms(1000), ..LIMITS };
+    assert_eq!(judge(&history).violations(&short), Vec::<String>::new());
+    history.faults = vec![fault(FaultKind::NodePaused(2), 3000, 7500)];
+    assert_eq!(judge(&history).violations(&short).len(), 1);
+    history.wishes[1].ordered = false;
+    assert!(judge(&history).pause_stillness.0.length() > ms(5000));
+}
+
 #[test]
 fn ready_and_refusing_is_found() {
     let mut history = outage();

@@ -162,6 +162,7 @@ pub(super) struct Broker {
     pub(super) pending: BTreeMap<u64, Pending>,
     pub(super) history: Vec<Published>,
     pub(super) declares: BTreeMap<String, usize>,
+    pub(super) looks: BTreeMap<String, usize>,
     pub(super) connections_made: usize,
     pub(super) channels_made: usize,
     /// Queues in which something has changed.
@@ -186,6 +187,7 @@ impl Broker {
             pending: BTreeMap::new(),
             history: Vec::new(),
             declares: BTreeMap::new(),
+            looks: BTreeMap::new(),
             connections_made: 0,
             channels_made: 0,
             touched: BTreeSet::new(),

@@ -81,7 +81,9 @@ impl Broker {
             declare.queue = format!("amq.gen-{}", self.serial()).into();
         }
         let name = declare.queue.to_string();
-        if !declare.passive {
+        if declare.passive {
+            *self.looks.entry(name.clone()).or_default() += 1;
+        } else {
             *self.declares.entry(name.clone()).or_default() += 1;
         }
         if let Some(refusal) = self.declare_fault(&name) {

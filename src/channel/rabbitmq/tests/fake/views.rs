@@ -114,6 +114,11 @@ impl FakeServer {
         self.shared.look(|broker| broker.queues.get(queue).map(prefetches)).unwrap_or_default()
     }
 
+    /// How often it was looked at a queue, without declaring it.
+    pub(crate) fn looks(&self, queue: &str) -> usize {
+        self.shared.look(|broker| broker.looks.get(queue).copied().unwrap_or_default())
+    }
+
     /// How often a queue was asked to be made.
     pub(crate) fn declares(&self, queue: &str) -> usize {
         self.shared.look(|broker| broker.declares.get(queue).copied().unwrap_or_default())

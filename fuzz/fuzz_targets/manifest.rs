@@ -1,0 +1,5 @@
+#![no_main]
+
+mod manifests;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| manifests::manifest(data));
