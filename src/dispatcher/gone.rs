@@ -40,7 +40,7 @@ fn leads(subscription: &Subscription) -> impl Iterator<Item = &ChannelKey> {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription;
     [subscriber, reply, dead_letter_sink].into_iter().flatten().filter_map(|to| match &to.target {
         Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
+        Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
     })
 }
 
