@@ -200,7 +200,8 @@ fn broker(spec: &RequestReplySpec, maker: &Maker<'_, '_>, report: &mut Report<'_
         report.error("spec.brokerRef.namespace", rule);
     }
     if reference::meant(reference, "spec.brokerRef", report)? != Meant::Ours(Kind::Broker) {
-        report.error("spec.brokerRef.kind", "is no Broker: write Broker, of eventing.knative.dev/v1");
+        let kind = reference.kind.as_deref().unwrap_or_default();
+        report.error("spec.brokerRef.kind", format!("{kind} is no Broker: write Broker"));
         return None;
     }
     let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
