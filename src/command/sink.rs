@@ -72,7 +72,8 @@ fn urls(options: &SinkOptions) -> anyhow::Result<Urls> {
         let place = || format!("--ports-file {}", path.display());
         let ports: Value = serde_json::from_slice(&fs::read(path).with_context(place)?).with_context(place)?;
         for (name, address) in [("http", &mut http), ("https", &mut https)] {
-            *address = ports[name].as_str().with_context(|| format!("{}: has no {name}", place()))?.to_owned();
+            let written = ports.get(name).and_then(Value::as_str);
+            *address = written.with_context(|| format!("{}: has no {name}", place()))?.to_owned();
         }
     }
     Ok(Urls { http: url("http", &http)?, https: url("https", &https)? })

@@ -90,7 +90,7 @@ pub(super) fn parsed(name: &str, text: &str, digest: [u8; 32], before: Option<&A
     let mut problems = Vec::new();
     for document in yaml::documents(text) {
         match document {
-            Ok(parsed) => problems.extend(flatten(parsed, &file, &mut documents).err()),
+            Ok(parsed) => flatten(parsed, &file, &mut documents, &mut problems),
             Err(broken) => {
                 problems.push(Problem::of_file(Severity::Error, name, Some(broken.line), broken.message));
             }

@@ -9,29 +9,26 @@ use crate::control::manifest::{Document, Origin};
 use crate::control::yaml::Parsed;
 use crate::control::{Problem, Severity};
 
-/// Takes the objects out of a list and of lists in it; gives back what is no list.
-///
-/// # Errors
-/// If it is called a list and holds none.
-pub(super) fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>) -> Result<(), Problem> {
+/// Takes the objects out of a list and of lists in it; what is no list is one itself. It is a problem to be called a list
+/// and to hold none.
+pub(super) fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>, problems: &mut Vec<Problem>) {
     let Parsed { mut value, lines } = parsed;
     let Some(of) = Of::list(&value) else {
         documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) });
-        return Ok(());
+        return;
     };
     let lines_of_items = lines.of_each(&value, "items");
     match value.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) => {
             for (mut value, lines) in items.into_iter().zip(lines_of_items) {
                 let added = value.as_object_mut().map_or(0, |item| of.complete(item));
-                flatten(Parsed { value, lines: lines.with_fields(added) }, file, documents)?;
+                flatten(Parsed { value, lines: lines.with_fields(added) }, file, documents, problems);
             }
-            Ok(())
         }
-        Some(Value::Null) => Ok(()),
+        Some(Value::Null) => {}
         _ => {
             let message = "items: is no list: write each object on lines of its own, behind -";
-            Err(Problem::of_file(Severity::Error, file, lines.of(&value, "items"), message))
+            problems.push(Problem::of_file(Severity::Error, file, lines.of(&value, "items"), message));
         }
     }
 }

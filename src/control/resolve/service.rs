@@ -78,7 +78,7 @@ impl Reach {
 /// How every Service is reached, and everything else that says so. What has problems keeps its last good form.
 pub(super) fn resolve(collected: &mut Collected<'_>, last: &Reaches) -> Reaches {
     let Collected { services, pods, others, .. } = collected;
-    let mut displays: Vec<Display> = others.iter().filter_map(|(_, report)| others::display(report)).collect();
+    let mut displays: Vec<Display> = others.values().filter_map(others::display).collect();
     let of_pod = |((namespace, _), Item { object, .. }): (&(String, String), &Item<'_, Pod>)| {
         let pod = object.as_deref().filter(|pod| shows_events(pod))?;
         Some(Display { namespace: namespace.clone(), labels: pod.metadata.labels.clone() })

@@ -32,7 +32,7 @@ pub(crate) struct Leg {
 #[derive(Clone, Debug)]
 pub(crate) enum Way {
     /// To a destination that stands at this field.
-    To(String, Destination),
+    To(String, Box<Destination>),
     /// Into another one of the channels.
     Into(usize),
 }
@@ -74,12 +74,12 @@ impl Written for Sequence {
         let count = steps.len();
         let leg = |(index, step): (usize, Option<Step>)| {
             let (place, step) = (format!("spec.steps[{index}]"), step.unwrap_or_default());
-            let last = || spec.reply.clone().map(|reply| Way::To("spec.reply".to_owned(), reply));
+            let last = || spec.reply.clone().map(|reply| Way::To("spec.reply".to_owned(), Box::new(reply)));
             Leg {
                 name: format!("{name}-kn-sequence-{index}"),
                 channel: index,
                 delivery: step.delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
-                subscriber: Way::To(place, step.destination),
+                subscriber: Way::To(place, Box::new(step.destination)),
                 reply: if index + 1 < count { Some(Way::Into(index + 1)) } else { last() },
             }
         };
@@ -121,7 +121,7 @@ impl Written for Parallel {
             channels.push(format!("{name}-kn-parallel-{index}"));
             let Branch { filter, subscriber, reply, delivery } = branch;
             let (guard, passed) = match filter {
-                Some(filter) => (Way::To(format!("{place}.filter"), filter), Some(Way::Into(own))),
+                Some(filter) => (Way::To(format!("{place}.filter"), Box::new(filter)), Some(Way::Into(own))),
                 None => (Way::Into(own), None),
             };
             legs.push(Leg {
@@ -131,12 +131,12 @@ impl Written for Parallel {
                 reply: passed,
                 delivery: None,
             });
-            let common = || Some(Way::To("spec.reply".to_owned(), spec.reply.clone()?));
+            let common = || Some(Way::To("spec.reply".to_owned(), Box::new(spec.reply.clone()?)));
             legs.push(Leg {
                 name: format!("{name}-kn-parallel-{index}"),
                 channel: own,
-                subscriber: Way::To(format!("{place}.subscriber"), subscriber.unwrap_or_default()),
-                reply: reply.map(|reply| Way::To(format!("{place}.reply"), reply)).or_else(common),
+                subscriber: Way::To(format!("{place}.subscriber"), Box::new(subscriber.unwrap_or_default())),
+                reply: reply.map(|reply| Way::To(format!("{place}.reply"), Box::new(reply))).or_else(common),
                 delivery: delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
             });
         }

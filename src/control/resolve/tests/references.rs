@@ -250,13 +250,19 @@ fn links_between_namespaces_need_the_flag() {
     assert_eq!(count(&good(&format!("{CHANNEL}{own}"))), 1);
 }
 
+/// A Broker of another implementation's class.
+const FOREIGN: &str = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: f, annotations: \
+                       {eventing.knative.dev/broker.class: Kafka}}\n";
+const OURS: &str = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
+
+/// A reference to an object `f`.
+fn to(api_version: &str, kind: &str) -> String {
+    format!("{{ref: {{apiVersion: {api_version}, kind: {kind}, name: f}}}}")
+}
+
 /// What is left alone is a note; what needs it is a warning wherever it is, and not ready.
 #[test]
 fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
-    let foreign = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: f, annotations: \
-                   {eventing.knative.dev/broker.class: Kafka}}\n";
-    let ours = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
-    let to = |api_version: &str, kind: &str| format!("{{ref: {{apiVersion: {api_version}, kind: {kind}, name: f}}}}");
     let broker = to("eventing.knative.dev/v1", "Broker");
     let subscription_of = |spec: &str| {
         format!(
@@ -265,7 +271,7 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
     };
     let channel = "channel: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
     let trigger = |spec: &str| {
-        format!("---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\nspec: {spec}\n{ours}")
+        format!("---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\nspec: {spec}\n{OURS}")
     };
     let kafka = "channel: {apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, name: f}";
     let job = to("sinks.knative.dev/v1alpha1", "JobSink");
@@ -289,7 +295,7 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
         (subscription_of(&format!("{{{kafka}, subscriber: {{uri: 'http://x'}}}}")), ObjectKind::Subscription, "s"),
         (format!("{CHANNEL}spec: {{delivery: {{deadLetterSink: {broker}}}}}\n"), ObjectKind::Channel, "c"),
     ] {
-        let resolution = one(&format!("{text}{foreign}"));
+        let resolution = one(&format!("{text}{FOREIGN}"));
         let of = |severity| resolution.problems.iter().filter(|problem| problem.severity == severity).count();
         assert_eq!(
             [Severity::Error, Severity::Warning, Severity::Note].map(of),
@@ -309,13 +315,19 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
             assert!(nowhere.clone().count() > 0 && nowhere.clone().all(|why| !why.is_empty()), "{text}");
         }
     }
+}
+
+/// So it is for a PingSource, which sends no more where it has sent before.
+#[test]
+fn a_source_whose_sink_is_left_alone_sends_nothing() {
+    let broker = to("eventing.knative.dev/v1", "Broker");
     let ping = format!(
         "---\napiVersion: sources.knative.dev/v1\nkind: PingSource\nmetadata: {{name: p}}\nspec: {{sink: {broker}}}\n"
     );
-    let before = good(&format!("{ping}{}", ours.replace("name: b", "name: f")));
+    let before = good(&format!("{ping}{}", OURS.replace("name: b", "name: f")));
     assert_eq!(before.table.sources().len(), 1);
     for last in [None, Some(&before)] {
-        let resolution = resolve(&manifests(&[("a.yaml", &format!("{ping}{foreign}"))]), last, &settings());
+        let resolution = resolve(&manifests(&[("a.yaml", &format!("{ping}{FOREIGN}"))]), last, &settings());
         assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:#?}", lines(&resolution));
         assert!(lines(&resolution)[0].contains("spec.sink.ref: warning: broker default/f is not served here"));
         assert!(resolution.table.sources().is_empty());
