@@ -44,7 +44,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("control", &["correlation", "event", "filter", "model", "scrub", "telemetry", "tls", "wire_text"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
-    ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
+    (
+        "ingress",
+        &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry", "wire_text"],
+    ),
     (
         "relay",
         &[

@@ -158,7 +158,7 @@ fn trust_bundles_join_the_trust_of_every_https_destination() {
     };
     let resolution = good(&format!("{text}{}", bundle("knative-eventing", "'true'", &data)));
     assert_eq!(subjects(&resolution), [vec!["CN=a", "CN=b", "CN=own"], vec!["CN=a", "CN=b"], vec![]]);
-    for (namespace, label, notes) in [("default", "'true'", 1), ("knative-eventing", "'yes'", 0)] {
+    for (namespace, label, notes) in [("default", "'true'", 1), ("knative-eventing", "'yes'", 1)] {
         let resolution = one(&format!("{text}{}", bundle(namespace, label, &data)));
         assert_eq!(subjects(&resolution), [vec!["CN=own"], vec![], vec![]]);
         assert_eq!(resolution.problems.len(), notes, "{:#?}", lines(&resolution));
