@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::channel::{Candidate, Parent, Parents};
+use super::channel::{Candidate, Parent, Parents, TEMPLATE_SINK_FIELD};
 use super::collect::{Collected, Item, Items, Name, is_dns_name};
 use super::destination::{Place, Resolver, Wanted};
 use super::{delivery, features, subscription};
@@ -152,8 +152,7 @@ pub(super) fn candidates<'i, 'd, T: Written>(
             check(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
         });
-        let sink_field = "spec.channelTemplate.spec.delivery.deadLetterSink";
-        candidates.push(Candidate { key: entrance, report, parent, sink_field });
+        candidates.push(Candidate { key: entrance, report, parent, sink_field: TEMPLATE_SINK_FIELD });
     }
     candidates
 }
