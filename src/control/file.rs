@@ -6,7 +6,7 @@
 mod flatten;
 mod list;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File as OsFile;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::kind::{Kind, Recognized};
 use super::manifest::{Document, File, Manifests};
 use super::yaml;
 use super::{Problem, Severity};
@@ -68,7 +69,7 @@ fn read_file(found: &list::Found, name: &str, before: Option<&Arc<File>>) -> Arc
     }
     let bytes = match bytes(found) {
         Ok(bytes) => bytes,
-        Err(error) => return kept(name, before, None, vec![unreadable(name, &error)]),
+        Err(error) => return kept(name, before, None, vec![unreadable(name, &error)]).into(),
     };
     let digest = Sha256::digest(&bytes).into();
     let text = match String::from_utf8(bytes) {
@@ -77,7 +78,9 @@ fn read_file(found: &list::Found, name: &str, before: Option<&Arc<File>>) -> Arc
             let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
             let problem = Problem::of_file(Severity::Error, name, Some(line), "is not UTF-8: save it as UTF-8");
-            return kept(name, before, Some(digest), vec![problem]);
+            let kept = kept(name, before, Some(digest), vec![problem]);
+            let unread = kept.documents.is_empty().then(|| String::from_utf8_lossy(error.as_bytes()).into());
+            return Arc::new(File { unread, ..kept });
         }
     };
     parsed(name, &text, digest, before)
@@ -97,26 +100,52 @@ pub(super) fn parsed(name: &str, text: &str, digest: [u8; 32], before: Option<&A
         }
     }
     if !problems.is_empty() {
-        return kept(name, before, Some(digest), problems);
+        let kept = kept(name, before, Some(digest), problems);
+        let unread = kept.documents.is_empty().then(|| text.into());
+        return Arc::new(File { unread, ..kept });
     }
     if documents.is_empty() {
         let message = "holds no objects: write some, or remove the file";
-        return kept(name, before, Some(digest), vec![Problem::of_file(Severity::Warning, name, None, message)]);
+        return kept(name, before, Some(digest), vec![Problem::of_file(Severity::Warning, name, None, message)]).into();
     }
     share(&mut documents, before);
-    Arc::new(File { name: file, digest: Some(digest), documents: Arc::new(documents), problems })
+    retain(&mut documents, before);
+    Arc::new(File { name: file, digest: Some(digest), documents: Arc::new(documents), problems, unread: None })
+}
+
+/// Where nobody knows which object one of a file is, none counts as taken out of the file: it may be that one.
+fn retain(documents: &mut Vec<Document>, before: Option<&Arc<File>>) {
+    let Some(before) = before.filter(|_| !documents.iter().all(is_identified)) else { return };
+    let known: HashSet<_> = documents.iter().map(Document::identity).collect();
+    let missing = before.documents.iter().filter(|document| !known.contains(&document.identity()));
+    let missing: Vec<Document> = missing.filter(|document| is_identified(document)).cloned().collect();
+    documents.extend(missing);
+}
+
+/// Whether a document says which object it is.
+fn is_identified(document: &Document) -> bool {
+    let [api_version, kind] = ["apiVersion", "kind"].map(|key| document.text(&[key]).unwrap_or_default());
+    let is_text = |key: &str| {
+        let written = document.value.get("metadata").and_then(|metadata| metadata.get(key));
+        written.is_none_or(|written| written.is_null() || written.is_string())
+    };
+    let is_named = document.text(&["metadata", "name"]).is_some() && is_text("namespace");
+    !kind.is_empty()
+        && !api_version.is_empty()
+        && match Kind::recognize(api_version, kind) {
+            Recognized::Known(_) => is_named,
+            Recognized::Foreign => true,
+            Recognized::Mistaken { .. } => false,
+        }
 }
 
 /// Makes what has not changed the same value as before.
 fn share(documents: &mut [Document], before: Option<&Arc<File>>) {
-    fn name(document: &Document) -> [Option<&str>; 3] {
-        [&["kind"][..], &["metadata", "namespace"], &["metadata", "name"]].map(|path| document.text(path))
-    }
     let before = before.into_iter().flat_map(|before| before.documents.iter());
-    let known: HashMap<_, _> = before.map(|document| (name(document), &document.value)).collect();
+    let known: HashMap<_, _> = before.map(|document| (document.identity(), &document.value)).collect();
     for document in documents {
         // As text, since its lines go by the order in which it is written.
-        let same = known.get(&name(document)).filter(|known| known.to_string() == document.value.to_string());
+        let same = known.get(&document.identity()).filter(|known| known.to_string() == document.value.to_string());
         if let Some(same) = same.map(|same| Arc::clone(same)) {
             document.value = same;
         }
@@ -124,14 +153,14 @@ fn share(documents: &mut [Document], before: Option<&Arc<File>>) {
 }
 
 /// A file whose content does not count: with the objects that it had before.
-fn kept(name: &str, before: Option<&Arc<File>>, digest: Option<[u8; 32]>, mut problems: Vec<Problem>) -> Arc<File> {
+fn kept(name: &str, before: Option<&Arc<File>>, digest: Option<[u8; 32]>, mut problems: Vec<Problem>) -> File {
     let documents = before.map(|before| Arc::clone(&before.documents)).unwrap_or_default();
     if !documents.is_empty() {
         for problem in &mut problems {
             problem.message.push_str("; until then its last good content stays in use");
         }
     }
-    Arc::new(File { name: name.into(), digest, documents, problems })
+    File { name: name.into(), digest, documents, problems, unread: None }
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Problem {

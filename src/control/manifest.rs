@@ -45,6 +45,11 @@ impl Document {
         value.as_str().filter(|text| !text.is_empty())
     }
 
+    /// What it is called: kind, namespace and name.
+    pub(crate) fn identity(&self) -> [Option<&str>; 3] {
+        [&["kind"][..], &["metadata", "namespace"], &["metadata", "name"]].map(|path| self.text(path))
+    }
+
     /// The file that it is from.
     pub(crate) fn file(&self) -> Option<&str> {
         self.origin.as_ref().map(|origin| origin.file.as_ref())
@@ -73,6 +78,8 @@ pub(crate) struct File {
     pub(crate) documents: Arc<Vec<Document>>,
     /// Why its content is not (or not all of it) applied.
     pub(crate) problems: Vec<Problem>,
+    /// Its text, if nothing of that or of an earlier one can be read.
+    pub(crate) unread: Option<Box<str>>,
 }
 
 /// Everything that was read: the objects of every file, and why some could not be read.
@@ -87,7 +94,7 @@ impl File {
     /// One object that is from no file.
     pub(crate) fn of_object(value: Value) -> Self {
         let documents = vec![Document { value: Arc::new(value), origin: None }];
-        Self { name: "".into(), digest: None, documents: Arc::new(documents), problems: Vec::new() }
+        Self { name: "".into(), digest: None, documents: Arc::new(documents), problems: Vec::new(), unread: None }
     }
 }
 
@@ -123,11 +130,19 @@ impl Manifests {
         self.files.iter().flat_map(|file| file.documents.iter())
     }
 
+    /// The texts of which nothing can be read.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter_map(|file| file.unread.as_deref())
+    }
+
     /// Every problem found while reading.
     pub(crate) fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().chain(self.files.iter().flat_map(|file| &file.problems))
     }
 }
+
+/// Mistakes of one object that are told one by one: nobody reads more, and the line of each has to be found.
+const MOST_TOLD: usize = 100;
 
 /// What becomes of fields that are in no schema, of objects from somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +194,12 @@ pub(crate) fn understood<'v>(
         (prefix, path) if path.is_empty() || path.starts_with('[') => format!("{prefix}{path}"),
         (prefix, path) => format!("{prefix}.{path}"),
     };
-    for finding in &found {
+    let beyond = found.len().saturating_sub(MOST_TOLD);
+    if beyond > 0 {
+        report
+            .error(prefix, format!("has {beyond} more mistakes than the {MOST_TOLD} that are told: mend those first"));
+    }
+    for finding in found.iter().take(MOST_TOLD) {
         let field = at(&finding.at);
         match &finding.what {
             What::Misread { message } => report.misread(&field, message.as_str()),

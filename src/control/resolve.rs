@@ -109,6 +109,7 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let last_reconciled = memory.map(|memory| &memory.reconciled);
     let (known, documents) = reconciled::known(manifests.documents(), last_reconciled);
     let mut collected = Collected::of(documents.into_iter(), settings);
+    collected.unread = manifests.unread().collect();
     flow::take_over(&mut collected);
     let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
     let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));

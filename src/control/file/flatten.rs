@@ -14,6 +14,10 @@ use crate::control::{Problem, Severity};
 pub(super) fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>, problems: &mut Vec<Problem>) {
     let Parsed { mut value, lines } = parsed;
     let Some(of) = Of::list(&value) else {
+        if let Some(message) = misspelt(&value) {
+            problems.push(Problem::of_file(Severity::Error, file, lines.of(&value, "kind"), message));
+            return;
+        }
         documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) });
         return;
     };
@@ -31,6 +35,13 @@ pub(super) fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Docum
             problems.push(Problem::of_file(Severity::Error, file, lines.of(&value, "items"), message));
         }
     }
+}
+
+/// What is wrong with the kind of what holds objects and is no list by its kind.
+fn misspelt(value: &Value) -> Option<String> {
+    let holds_objects = value.get("items")?.as_array()?.iter().any(|item| item.get("kind").is_some());
+    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+    holds_objects.then(|| format!("kind: {kind:?} holds items and is no list; write List"))
 }
 
 /// What the items of a list are that do not say so themselves, as in what an API server answers.

@@ -92,7 +92,7 @@ impl Rules {
             asked: HashMap::new(),
             event_types: flags.event_types,
             cross_namespace: flags.cross_namespace,
-            doubtful: collected.suspects(Kind::EventPolicy.as_str()).into_iter().map(doubtful).collect(),
+            doubtful: doubts(collected),
         };
         if rules.are_wanted() {
             rules.read(collected);
@@ -295,6 +295,13 @@ impl Subscribers {
         }
         Self(subscribers)
     }
+}
+
+/// Where policies may be missing.
+fn doubts(collected: &Collected<'_>) -> Vec<Doubtful> {
+    let word = Kind::EventPolicy.as_str();
+    let unread = collected.is_in_the_unread(word).then_some(Doubtful::All);
+    collected.suspects(word).into_iter().map(doubtful).chain(unread).collect()
 }
 
 /// Where a policy would count that is not understood.

@@ -15,9 +15,9 @@ use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document, Reading};
 use crate::control::report::Report;
-use crate::control::schema::{self, Keys, Place, Strictness};
+use crate::control::schema::{self, CONFIG_FEATURES, Keys, Place, Strictness};
 use crate::control::settings::Objects;
-use crate::control::{ObjectName, Problem, Settings};
+use crate::control::{ObjectName, Problem, Settings, meant};
 
 /// Namespace and name.
 pub(super) type Name = (String, String);
@@ -57,6 +57,8 @@ pub(super) struct Collected<'d> {
     pub(super) reconciled: BTreeMap<Name, Report<'d>>,
     /// Documents that are not understood well enough to know which object they are: flags and policies may be among them.
     pub(super) unidentified: Vec<&'d Document>,
+    /// Texts of which nothing can be read: any object may be among them.
+    pub(super) unread: Vec<&'d str>,
     /// Problems of documents that are none of the above.
     pub(super) problems: Vec<Problem>,
 }
@@ -111,6 +113,14 @@ impl<'d> Collected<'d> {
         let is_doubtful = metadata.is_some_and(|metadata| metadata.keys().any(|key| schema::is_unknown_metadata(key)));
         let is_doubtful = is_doubtful && settings.objects == Objects::Written;
         self.unidentified.extend(Some(report.document()).filter(|_| is_doubtful));
+        let mut report = report;
+        if kind == Kind::ConfigMap
+            && settings.objects == Objects::Written
+            && is_nearly_features(report.object(), settings)
+        {
+            report.error("metadata.name", format!("is no ConfigMap that is read; did you mean {CONFIG_FEATURES}?"));
+            self.unidentified.push(report.document());
+        }
         let twice = match kind {
             Kind::Channel => insert(&mut self.channels, report, how),
             Kind::InMemoryChannel => insert(&mut self.in_memory_channels, report, how),
@@ -138,9 +148,17 @@ impl<'d> Collected<'d> {
         fn members(value: &Value) -> impl Iterator<Item = &Value> {
             value.as_object().into_iter().flat_map(serde_json::Map::values)
         }
-        let is_suspect =
-            |value: &Value| members(value).any(|member| member == word || members(member).any(|inner| inner == word));
+        let is_it =
+            |member: &Value| member.as_str().is_some_and(|text| text == word || meant(text, [word]) == Some(word));
+        let is_suspect = |value: &Value| members(value).any(|member| is_it(member) || members(member).any(is_it));
+        let may_be_policy = |value: &Value| word == Kind::EventPolicy.as_str() && is_like_a_policy(value);
+        let is_suspect = |value: &Value| is_suspect(value) || may_be_policy(value);
         self.unidentified.iter().copied().filter(|document| is_suspect(&document.value)).collect()
+    }
+
+    /// Whether this word stands in a text of which nothing can be read.
+    pub(super) fn is_in_the_unread(&self, word: &str) -> bool {
+        self.unread.iter().any(|text| text.contains(word))
     }
 
     /// Takes every problem.
@@ -207,9 +225,20 @@ fn read<T: DeserializeOwned>(report: &mut Report<'_>, kind: Kind, settings: &Set
     object.filter(|_| !(whole && report.is_bad()))
 }
 
+/// Whether a ConfigMap is probably meant to be `config-features`.
+fn is_nearly_features(object: &ObjectName, settings: &Settings) -> bool {
+    object.namespace == settings.system_namespace && meant(&object.name, [CONFIG_FEATURES]) == Some(CONFIG_FEATURES)
+}
+
 /// Reports keys that a ConfigMap of ours does not have.
 fn check_keys(report: &mut Report<'_>, settings: &Settings) {
     let document = report.document();
+    let is_features = report.object().name == CONFIG_FEATURES;
+    if is_features
+        && document.value.get("binaryData").is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()))
+    {
+        report.error("binaryData", "is not read: write its keys into data");
+    }
     let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
     let ObjectName { namespace, name, .. } = report.object().clone();
     let place = if namespace == settings.system_namespace { Place::System } else { Place::Elsewhere };
@@ -222,6 +251,13 @@ fn check_keys(report: &mut Report<'_>, settings: &Settings) {
         };
         manifest::unknown(report, &format!("data.{key}"), &message, Strictness::Usual, reading);
     }
+}
+
+/// Whether an object that does not say its kind has the fields of an EventPolicy.
+fn is_like_a_policy(value: &Value) -> bool {
+    let spec = value.get("spec").and_then(Value::as_object);
+    let has = |name: &str| spec.is_some_and(|spec| spec.contains_key(name));
+    value.get("kind").and_then(Value::as_str).is_none_or(str::is_empty) && (has("from") || has("to"))
 }
 
 fn name_of(document: &Document, default_namespace: &str) -> ObjectName {

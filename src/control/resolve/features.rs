@@ -30,14 +30,16 @@ pub(super) fn transport_encryption(
     if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
         collected.problems.push(kept(mode, system_features));
     }
-    if last.is_none() && !collected.suspects(CONFIG_FEATURES).is_empty() {
+    if last.is_none()
+        && (!collected.suspects(CONFIG_FEATURES).is_empty() || collected.is_in_the_unread(CONFIG_FEATURES))
+    {
         mode = TransportEncryption::Strict;
     }
     let config_maps = &mut collected.config_maps;
     for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
         if *namespace != settings.system_namespace {
             let system = &settings.system_namespace;
-            item.report.note("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
+            item.report.warning("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
         } else if let Some(config_map) = &item.object {
             let safe = last.unwrap_or(TransportEncryption::Strict);
             mode = written(config_map, safe, &mut item.report);

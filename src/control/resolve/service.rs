@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::collect::{Collected, Item};
+use super::collect::{Collected, Item, is_dns_name};
 use super::others;
 use super::uri;
 use crate::control::manifest::config::{Pod, Service};
@@ -114,8 +114,11 @@ fn reach(service: &Service, namespace: &str, displays: &[Display], report: &mut 
     let spec = service.spec.as_ref();
     if spec.and_then(|spec| spec.of_type.as_deref()) == Some("ExternalName") {
         let host = spec.and_then(|spec| spec.external_name.clone()).unwrap_or_default();
-        if let Err(message) = uri::absolute(&format!("http://{host}/")) {
-            report.error("spec.externalName", message);
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        if is_address || !is_dns_name(host.trim_end_matches('.'), 253) {
+            let rule =
+                "is no DNS name, which is all that it may be: write the name of a host, without scheme, port and path";
+            report.error("spec.externalName", format!("{host:?} {rule}"));
             return None;
         }
         return Some(Reach::External(host));

@@ -6,6 +6,10 @@ use super::knative::{FOREIGN_TEMPLATE, TEMPLATE};
 use super::near::{self, Near};
 use super::{Fields, Shape, Strictness};
 use crate::control::kind::Kind;
+use crate::control::manifest::spelling;
+
+/// Fields that let less pass than without them.
+const NARROWING: [&str; 3] = ["filter", "filters", "attributes"];
 
 /// A part of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +96,20 @@ impl Examiner {
     fn object(&mut self, map: &Map<String, Value>, fields: &'static Fields) {
         for (key, value) in map {
             match fields.get(key) {
+                Some(field) if value.is_null() && NARROWING.contains(&field.name) => self.nothing(key),
                 Some(field) => self.inside(Step::Key(key.clone()), value, field.shape),
                 None => self.unknown(key, fields),
             }
         }
+    }
+
+    /// A filter that is null is not as good as absent: it would let everything pass, which nobody means who writes one, and
+    /// upstream's schemas refuse it.
+    fn nothing(&mut self, key: &str) {
+        let mut at = self.at.clone();
+        at.push(Step::Key(key.to_owned()));
+        let message = "is nothing, so that everything would pass: write what passes, or remove the field".to_owned();
+        self.found.push(Finding { at, what: What::Misread { message } });
     }
 
     fn unknown(&mut self, key: &str, fields: &'static Fields) {
@@ -121,7 +135,10 @@ impl Examiner {
         };
         let mut at = self.at.clone();
         at.push(Step::Key(key.to_owned()));
-        self.found.push(Finding { at, what: What::Unknown { message, meant, strictness: fields.strictness } });
+        // Whoever ignored what is nearly a filter would let everything pass.
+        let is_like_a_filter = spelling::simplified(key).iter().collect::<String>().contains("filter");
+        let strictness = if is_like_a_filter { Strictness::Always } else { fields.strictness };
+        self.found.push(Finding { at, what: What::Unknown { message, meant, strictness } });
     }
 
     fn misread(&mut self, found: &Value, expected: Shape) {

@@ -97,10 +97,16 @@ spec:
       uri: http://x
 ";
 
+fn without_a_cluster() -> Settings {
+    Settings { api_server: crate::control::ApiServer::Missing, ..settings() }
+}
+
 /// Everything that may pass, as words.
 fn open(text: &str) -> BTreeSet<String> {
-    let settings = Settings { api_server: crate::control::ApiServer::Missing, ..settings() };
-    let resolution = resolve(&manifests(&[("a.yaml", text)]), None, &settings);
+    passing(&resolve(&manifests(&[("a.yaml", text)]), None, &without_a_cluster()))
+}
+
+fn passing(resolution: &Resolution) -> BTreeSet<String> {
     let mut open = BTreeSet::new();
     if resolution.table.transport_encryption() != TransportEncryption::Strict {
         open.insert("plain HTTP".to_owned());
@@ -172,4 +178,73 @@ fn no_mistyped_name_lets_more_pass() {
         }
     }
     assert!(tried > 1000);
+}
+
+/// Where nobody knows which object one is, none counts as taken out of its file.
+#[test]
+fn a_mistake_in_the_head_of_an_object_removes_nothing() {
+    let before = parsed("a.yaml", WORLD, [0; 32], None);
+    let file =
+        |file: &Arc<crate::control::manifest::File>| Manifests { files: vec![Arc::clone(file)], problems: Vec::new() };
+    let first = resolve(&file(&before), None, &without_a_cluster());
+    let meant = passing(&first);
+    for (from, to) in [
+        ("kind: Trigger\nmetadata:\n  name: one", "kind: Triger\nmetadata:\n  name: one"),
+        ("kind: Trigger\nmetadata:\n  name: one", "metadata:\n  name: one"),
+        ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadat:\n  name: one"),
+        ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadata:\n  nmae: one"),
+        ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadata:\n  name: 1"),
+        ("kind: EventPolicy", "kind: EventPolcy"),
+        ("kind: EventPolicy", "kin: EventPolicy"),
+        ("kind: EventPolicy\n", ""),
+        ("kind: ConfigMap", "kind: ConfgMap"),
+        ("eventing.knative.dev/v1alpha1", "eventing.knative.dev/v2"),
+        ("kind: Broker\nmetadata", "kind: Brokr\nmetadata"),
+    ] {
+        assert!(WORLD.contains(from), "{from}");
+        let text = WORLD.replacen(from, to, 1);
+        let after = parsed("a.yaml", &text, [1; 32], Some(&before));
+        let after = resolve(&file(&after), Some(&first), &without_a_cluster());
+        assert!(after.problems.iter().any(Problem::is_error), "{to}");
+        let passing = passing(&after);
+        assert!(passing.is_subset(&meant), "{to}: {:?}", passing.difference(&meant));
+        let triggers = |open: &BTreeSet<String>| open.iter().filter(|word| word.starts_with("trigger")).count();
+        assert_eq!(triggers(&passing), triggers(&meant), "{to}");
+    }
+    // What is taken out without a mistake is gone.
+    let rest: Vec<&str> = WORLD.split("---\n").filter(|text| !text.contains("name: two")).collect();
+    let fewer = parsed("a.yaml", &rest.join("---\n"), [2; 32], Some(&before));
+    let fewer = resolve(&file(&fewer), Some(&first), &without_a_cluster());
+    assert!(!passing(&fewer).iter().any(|word| word.contains("two")), "{:#?}", lines(&fewer));
+}
+
+/// A file of which nothing can be read may hold what closes.
+#[test]
+fn what_cannot_be_read_at_the_start_opens_nothing() {
+    let meant = open(WORLD);
+    let documents: Vec<&str> = WORLD.split("---\n").collect();
+    for (at, word) in [(0, "transport-encryption"), (2, "EventPolicy")] {
+        assert!(documents[at].contains(word));
+        let rest: Vec<&str> =
+            documents.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, text)| *text).collect();
+        let rest = rest.join("---\n");
+        let broken = format!("{}x: [\n", documents[at]);
+        let read = resolve(&manifests(&[("a.yaml", &rest), ("b.yaml", &broken)]), None, &without_a_cluster());
+        let passing = passing(&read);
+        let more: Vec<_> = passing.difference(&meant).filter(|word| at == 2 || *word == "plain HTTP").collect();
+        assert!(more.is_empty(), "{word}: {more:?}");
+    }
+}
+
+/// What is written for a filter and says nothing is no filter that lets everything pass.
+#[test]
+fn nothing_is_no_filter() {
+    for (from, to) in [
+        ("  filter:\n    attributes:\n      'type': wanted\n", "  filter:\n"),
+        ("    attributes:\n      'type': wanted\n", "    attributes:\n"),
+    ] {
+        assert!(WORLD.contains(from), "{from}");
+        let more: Vec<_> = open(&WORLD.replacen(from, to, 1)).difference(&open(WORLD)).cloned().collect();
+        assert!(more.is_empty(), "{to}: {more:?}");
+    }
 }

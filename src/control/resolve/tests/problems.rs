@@ -395,7 +395,7 @@ fn of_config_features() {
     let text = features("default", "{transport-encryption: strict}");
     assert_eq!(
         problem(&text),
-        "3: ConfigMap default/config-features: metadata.namespace: note: counts in the namespace knative-eventing only: \
+        "3: ConfigMap default/config-features: metadata.namespace: warning: counts in the namespace knative-eventing only: \
          it is ignored"
     );
     assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Disabled);
