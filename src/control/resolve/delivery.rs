@@ -97,7 +97,7 @@ impl Reader<'_, '_> {
     }
 
     fn policy(&mut self, text: Option<&str>) -> Option<BackoffPolicy> {
-        match text? {
+        match text.filter(|text| !text.is_empty())? {
             "linear" => Some(BackoffPolicy::Linear),
             "exponential" => Some(BackoffPolicy::Exponential),
             other => {

@@ -68,7 +68,8 @@ impl<'w> Wanted<'w> {
         Self {
             reference: written.reference.as_ref(),
             uri: written.uri.as_deref(),
-            ca_certs: written.ca_certs.as_deref(),
+            // As Knative takes it, and as objects have it that were exported from a cluster.
+            ca_certs: written.ca_certs.as_deref().filter(|text| !text.is_empty()),
             audience: written.audience.as_deref(),
             uri_field: format!("{field}.uri"),
             ca_certs_field: format!("{field}.CACerts"),

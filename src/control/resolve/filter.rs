@@ -164,8 +164,8 @@ fn cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Report<'_>) 
             let is_written = report.document().origin.is_some();
             for Finding { doubt, error } in expression.check(text) {
                 match doubt {
-                    Doubt::Never if is_written => report.error(field, error.to_string()),
-                    Doubt::Never | Doubt::Part => report.warning(field, error.to_string()),
+                    Doubt::Never | Doubt::Mistake if is_written => report.error(field, error.to_string()),
+                    Doubt::Never | Doubt::Mistake | Doubt::Part => report.warning(field, error.to_string()),
                 }
             }
             correlation::check(&expression, keys, field, report);

@@ -21,6 +21,8 @@ use verification::Fault;
 pub enum Doubt {
     /// The expression can never be true.
     Never,
+    /// There is no such function, or not with so many arguments. The rest may hold.
+    Mistake,
     /// A part of it can never hold; the rest may.
     Part,
 }
@@ -232,7 +234,7 @@ impl Checker<'_> {
 
     fn call(&mut self, function: &Function, arguments: &[Expr], at: usize) {
         let Function::Unknown(name) = function else { return };
-        self.say(Doubt::Part, at, foreign::function(name, arguments));
+        self.say(Doubt::Mistake, at, foreign::function(name, arguments));
     }
 }
 

@@ -61,7 +61,7 @@ fn ca_certs_that_are_none() {
         .map(|(index, line)| if index == 3 { format!("  {line}\n") } else { format!("{line}\n") });
     let second = format!("{pem}   {}", pem.replace('\n', "\n   "));
     for (scalar, start) in [
-        ("''".to_owned(), "holds no PEM certificate"),
+        ("' '".to_owned(), "holds no PEM certificate"),
         ("garbage".to_owned(), "holds no PEM certificate"),
         (block(&key), "holds a private key instead of a certificate"),
         (block(&public), "holds a public key instead of a certificate"),
