@@ -112,7 +112,7 @@ fn filter_index(bencher: Bencher<'_, '_>, triggers: usize) {
 #[divan::bench]
 fn cesql(bencher: Bencher<'_, '_>) {
     let expression = Expression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
-    let (filter, event) = (Filter::Cesql(expression), event());
+    let (filter, event) = (Filter::from(expression), event());
     bencher.bench(|| filter.matches(black_box(&event)));
 }
 
@@ -122,7 +122,7 @@ fn cesql(bencher: Bencher<'_, '_>) {
 fn cesql_at_the_limit(bencher: Bencher<'_, '_>, piece: &str) {
     let piece = piece.replace('A', &"a".repeat(150));
     let expression = Expression::parse(&vec![&*piece; 98].join(" XOR ")).expect("an expression");
-    let (filter, mut event) = (Filter::Cesql(expression), event());
+    let (filter, mut event) = (Filter::from(expression), event());
     event.set("a", &"a".repeat(60 * 1024));
     event.set("e", "an encoded value");
     let steps = filter.decide(&event).steps;

@@ -201,6 +201,7 @@ fn kind(name: &str) -> Option<ObjectKind> {
         "subscriptions" => Some(ObjectKind::Subscription),
         "sequences" => Some(ObjectKind::Sequence),
         "parallels" => Some(ObjectKind::Parallel),
+        "requestreplies" => Some(ObjectKind::RequestReply),
         _ => None,
     }
 }

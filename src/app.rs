@@ -9,6 +9,7 @@ mod listeners;
 mod observability;
 mod operators;
 mod publisher;
+mod rabbitmq;
 mod senders;
 mod service;
 mod shutdown;
@@ -20,14 +21,15 @@ use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Process, View};
 use crate::auth::TokenTransport;
 use crate::budget::Budget;
 use crate::channel::memory::MemoryBackend;
-use crate::channel::rabbitmq::{self, RabbitmqBackend};
+use crate::channel::rabbitmq::RabbitmqBackend;
 use crate::channel::storages::Storages;
-use crate::cli::{QueueType, RabbitmqAccess, RabbitmqOptions, RunOptions};
+use crate::cli::RunOptions;
 use crate::client::{self, ClientCache};
 use crate::control::Resolution;
 use crate::delivery::{self, Delivery, Lanes};
@@ -38,7 +40,7 @@ use crate::ingress::entrance::{Entrance, HttpsWhenDisabled};
 use crate::ingress::gate::{Gate, Served};
 use crate::model::{Hosts, Role, RoutingTable};
 use crate::relay::{BrokerIngress, Relay, TriggerFilter};
-use crate::router::{RelayedSeries, Router, Serving};
+use crate::router::{RelayedSeries, RequestLimits, Rooms, Router, Serving};
 use crate::server::body::Intake;
 use crate::server::socket::OwnerSocket;
 use crate::server::{self, Handler, Limits};
@@ -84,7 +86,8 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
 
     // Read once: parsing them is a good part of the start.
     let trusted = (SystemRoots::load(), min_version);
-    let (mut parts, tasks) = Parts::new((&options, shares), first, trusted.clone(), api_server)?;
+    let how = (&options, shares, stages.stop.clone());
+    let (mut parts, tasks) = Parts::new(how, first, trusted.clone(), api_server)?;
     parts.leads = leads;
     tasks.start(parts.tables.subscribe(), &mut stages);
     let traced = (parts.router.tracer().clone(), &parts.counters);
@@ -140,7 +143,7 @@ struct Parts {
 impl Parts {
     /// `api_server` issues tokens and takes `EventType`s, if there is one.
     fn new(
-        (options, shares): (&RunOptions, Shares),
+        (options, shares, stop): (&RunOptions, Shares, CancellationToken),
         first: Arc<Resolution>,
         (roots, min_version): (SystemRoots, MinVersion),
         api_server: Option<ApiClient>,
@@ -161,12 +164,14 @@ impl Parts {
             publishers: Vec::new(),
             series: Vec::new(),
             relayed: RelayedSeries::default(),
+            rooms: Rooms::default(),
         };
         let max_ttl = options.broker_max_ttl().map_err(anyhow::Error::msg)?;
         let router = Router::new(nothing, max_ttl, Arc::clone(&counters));
         let budget = Budget::new(options.limits.max_buffered_bytes);
         counters.note(|facts| facts.budget = Some(Arc::clone(&budget)));
-        let router = Arc::new(router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget)));
+        let router = router.with_event_types(senders.event_types.clone()).with_budget(Arc::clone(&budget));
+        let router = Arc::new(router.with_request_limits(request_limits(options, stop)));
         let delivery = Delivery::new(
             Arc::clone(&clients),
             Arc::clone(&router),
@@ -201,7 +206,7 @@ impl Parts {
     /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
     fn storages(&self, options: &RunOptions, stages: &mut Stage) -> anyhow::Result<Storages> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
-        let Some(rabbitmq) = rabbitmq_options(options, &self.budget)? else { return Ok(Storages::new(memory, None)) };
+        let Some(rabbitmq) = rabbitmq::options(options, &self.budget)? else { return Ok(Storages::new(memory, None)) };
         let rabbitmq = Arc::new(RabbitmqBackend::new(rabbitmq, Arc::clone(&self.counters)));
         let (ended, stop) = (Arc::clone(&rabbitmq), stages.answering_stop.clone());
         stages.answering.spawn("rabbitmq", async move {
@@ -330,26 +335,14 @@ impl Parts {
     }
 }
 
-/// How RabbitMQ is used; `None` without one.
-fn rabbitmq_options(options: &RunOptions, budget: &Arc<Budget>) -> anyhow::Result<Option<rabbitmq::Options>> {
-    let RabbitmqOptions { access, rabbitmq_queue_type, .. } = &options.rabbitmq;
-    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = access;
-    let Some(uri) = rabbitmq_uri else { return Ok(None) };
-    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
-    Ok(Some(rabbitmq::Options {
-        address: rabbitmq::Address::new(uri, credentials, rabbitmq_ca.as_deref())?,
-        queue_type: match rabbitmq_queue_type {
-            QueueType::Quorum => rabbitmq::QueueType::Quorum,
-            QueueType::Classic => rabbitmq::QueueType::Classic,
-        },
-        prefetch: options.rabbitmq.rabbitmq_prefetch,
-        concurrency: options.limits.concurrency,
-        consumer_timeout: options.rabbitmq.rabbitmq_consumer_timeout,
-        patience: options.rabbitmq.rabbitmq_patience,
-        budget: Arc::clone(budget),
+/// At a stop, replies are waited for as long as there is time left to tell those who get none.
+fn request_limits(options: &RunOptions, stop: CancellationToken) -> RequestLimits {
+    RequestLimits {
+        waiting: options.limits.queue_capacity,
         attributes: options.limits.attributes(),
-        delete_after: options.rabbitmq.rabbitmq_delete_after,
-    }))
+        stop,
+        grace: options.drain_timeout / 4,
+    }
 }
 
 fn delivery_options(options: &RunOptions) -> delivery::Options {

@@ -189,7 +189,7 @@ impl ClientCache {
         let connect = match &to.target {
             Target::Remote { connect } => *connect,
             Target::Nowhere(reason) => return Err(TransportError::Unreachable(reason.to_string())),
-            Target::Local(_) | Target::Display => return Err(TransportError::NotRemote),
+            Target::Local(_) | Target::Waiting(_) | Target::Display => return Err(TransportError::NotRemote),
         };
         let trust = valid_trust(to)?;
         let authority = || to.url.uri()?.authority().cloned();

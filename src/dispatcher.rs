@@ -121,7 +121,9 @@ impl<T: Transport> Dispatcher<T> {
         }
         let gone: Vec<Arc<Door>> = before.into_values().collect();
         let relayed = self.router.relayed(table.relays());
-        self.router.serve_without(Serving { table: Arc::clone(table), publishers, series, relayed }, &gone);
+        let rooms = self.router.rooms(table);
+        let serving = Serving { table: Arc::clone(table), publishers, series, relayed, rooms };
+        self.router.serve_without(serving, &gone);
         for (subscription, consumer) in consumers {
             self.start(subscription, consumer);
         }

@@ -6,6 +6,9 @@ pub mod cesql;
 pub mod explain;
 pub mod index;
 
+use std::sync::Arc;
+
+use crate::correlation::KeyRing;
 use crate::event::Event;
 use cesql::{Error, Evaluated, Exceeded, Expression, Meter, Value};
 
@@ -35,8 +38,16 @@ pub enum Filter {
     Any(Vec<Filter>),
     /// This one does not pass.
     Not(Box<Filter>),
-    /// The expression is true, and no error arose (TF-12, TF-13).
-    Cesql(Expression),
+    /// The expression is true, and no error arose (TF-12, TF-13). With the keys by which it verifies correlation ids, if it
+    /// does that.
+    Cesql(Expression, Option<Arc<KeyRing>>),
+}
+
+impl From<Expression> for Filter {
+    /// An expression for which no correlation id is genuine.
+    fn from(expression: Expression) -> Self {
+        Self::Cesql(expression, None)
+    }
 }
 
 /// Why it is not decided whether an event passes. Then it does not, and nothing around the filter can make it pass, not
@@ -102,7 +113,7 @@ impl Filter {
             }
             Self::Any(filters) => any(filters, |filter| filter.decide_within(event, meter)),
             Self::Not(filter) => filter.decide_within(event, meter).map(|passes| !passes),
-            Self::Cesql(expression) => evaluate(expression, event, meter),
+            Self::Cesql(expression, keys) => evaluate((expression, keys.as_deref()), event, meter),
         }
     }
 }
@@ -143,8 +154,12 @@ fn text_is(
 }
 
 /// Undecided on an error or a value that is no boolean.
-fn evaluate(expression: &Expression, event: &Event, meter: &mut Meter) -> Result<bool, Undecided> {
-    match expression.evaluate(&attribute::Of(event), meter) {
+fn evaluate(
+    (expression, keys): (&Expression, Option<&KeyRing>),
+    event: &Event,
+    meter: &mut Meter,
+) -> Result<bool, Undecided> {
+    match expression.evaluate(&attribute::Of { event, keys }, meter) {
         Evaluated { value: Value::Boolean(truth), error: None } => Ok(truth),
         Evaluated { error: Some(Error::Limit), .. } => Err(Undecided::Limit),
         Evaluated { .. } => Err(Undecided::Expression),

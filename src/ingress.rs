@@ -14,11 +14,13 @@ use http::header::HOST;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 
+use crate::auth::policy::Denial;
 use crate::auth::{Credentials, Gate};
 use crate::budget::PER_ONE_OF_MANY;
+use crate::event::http::Mode;
 use crate::event::{Event, Lease, http as binding};
-use crate::model::{Channel, Find, Scheme};
-use crate::router::{Router, Serving};
+use crate::model::{Access, Channel, Find, RequestReply, Scheme};
+use crate::router::{Refusal, Router, Serving};
 use crate::server::body::BodyError;
 use crate::server::{Handler, Incoming};
 use entrance::{Entrance, Message};
@@ -42,15 +44,15 @@ impl Ingress {
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
         self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;
-        let (index, channel) = find(&serving, &request)?;
+        let place = find(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(Answer::Options),
             _ => return Err(Answer::MethodNotAllowed),
         }
-        let access = channel.access.as_ref();
+        let access = place.access();
         let credentials = Credentials::of(request.headers(), access);
-        let refused = |denial| Answer::Refused(self.router.refuse(&serving, index, denial));
+        let refused = |denial| Answer::Refused(self.refuse(&serving, &place, denial));
         let sender = match self.gate.identify(access, &credentials).await {
             Ok(sender) => sender,
             Err(denial) => {
@@ -61,10 +63,28 @@ impl Ingress {
                 return Err(self.malformed(request).await.unwrap_or_else(refused));
             }
         };
-        let events = self.read(request).await?;
+        let is_batch = binding::mode(request.headers()) == Ok(Mode::Batched);
+        let mut events = self.read(request).await?;
         self.gate.authorize(access, &sender, &events).map_err(refused)?;
-        self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
-        Ok(Answer::Accepted)
+        match place {
+            Place::Channel(index, _) => {
+                self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
+                Ok(Answer::Accepted)
+            }
+            Place::RequestReply(request_reply) => {
+                let Some(event) = events.pop().filter(|_| !is_batch) else { return Err(Answer::Batch) };
+                let replied = Box::pin(self.router.request(&serving, request_reply, event)).await;
+                replied.map(|reply| Answer::Replied(Box::new(reply))).map_err(Answer::Refused)
+            }
+        }
+    }
+
+    /// Refuses events whose sender may not send them there.
+    fn refuse(&self, serving: &Serving, place: &Place<'_>, denial: Denial) -> Refusal {
+        match place {
+            Place::Channel(index, _) => self.router.refuse(serving, *index, denial),
+            Place::RequestReply(request_reply) => self.router.refuse_request(serving, request_reply, denial),
+        }
     }
 
     /// What is wrong with a request that is refused anyway, if that can be told at no cost.
@@ -99,12 +119,30 @@ impl Handler for Ingress {
     }
 }
 
-/// The channel that a request means, and its place.
-fn find<'s>(serving: &'s Serving, request: &Request<Incoming>) -> Result<(usize, &'s Channel), Answer> {
+/// What a request means.
+enum Place<'s> {
+    /// A channel or broker, at this index of the table.
+    Channel(usize, &'s Channel),
+    RequestReply(&'s RequestReply),
+}
+
+impl<'s> Place<'s> {
+    /// What it asks of senders.
+    fn access(&self) -> Option<&'s Access> {
+        match self {
+            Self::Channel(_, channel) => channel.access.as_ref(),
+            Self::RequestReply(request_reply) => request_reply.access.as_ref(),
+        }
+    }
+}
+
+/// What a request means.
+fn find<'s>(serving: &'s Serving, request: &Request<Incoming>) -> Result<Place<'s>, Answer> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
     match serving.table.find(host, request.uri().path()) {
-        Find::Found(index, channel) => Ok((index, channel)),
+        Find::Found(index, channel) => Ok(Place::Channel(index, channel)),
+        Find::RequestReply(request_reply) => Ok(Place::RequestReply(request_reply)),
         Find::NotFound => Err(Answer::NotFound),
         Find::BadPath => Err(Answer::BadPath),
         Find::Ambiguous => Err(Answer::Ambiguous),

@@ -12,6 +12,7 @@
 //! - [`event_type`] describes to the cluster what events there are.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
+//! - [`correlation`]: the ids by which RequestReplies know replies.
 //! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the shell around it.
 //!
@@ -30,6 +31,7 @@ pub mod cli;
 pub mod client;
 pub mod command;
 pub mod control;
+pub mod correlation;
 pub mod delivery;
 pub mod dispatcher;
 pub mod display;

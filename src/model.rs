@@ -13,6 +13,7 @@ mod event_types;
 mod inventory;
 mod observability;
 mod relay;
+mod request_reply;
 mod routing_table;
 mod schedule;
 mod source;
@@ -32,6 +33,7 @@ pub use inventory::{
 };
 pub use observability::{Export, Observability};
 pub use relay::{BrokerRelay, Relays, Role, TriggerRelay};
+pub use request_reply::{INDEX, REPLICAS, RequestReply};
 pub use routing_table::{Find, Hosts, RoutingTable};
 pub use schedule::{Schedule, ScheduleError};
 pub use source::Source;

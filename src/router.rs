@@ -3,6 +3,9 @@
 //!
 //! It serves from one immutable value that the dispatcher replaces as a whole.
 
+mod request_reply;
+mod waiting;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -24,6 +27,8 @@ use crate::telemetry::counters::Counters;
 use crate::telemetry::series::{Arrival, ChannelSeries, SubscriptionSeries};
 use crate::telemetry::trace::{Kind, Span, Tracer};
 use crate::telemetry::traced;
+pub use request_reply::{RequestLimits, Rooms, Unanswered};
+pub use waiting::WaitingRoom;
 
 /// A routing table with a publisher for each of its channels.
 pub struct Serving {
@@ -35,6 +40,8 @@ pub struct Serving {
     pub series: Vec<Arc<ChannelSeries>>,
     /// What is counted for what is relayed.
     pub relayed: RelayedSeries,
+    /// Who waits at RequestReplies.
+    pub rooms: Rooms,
 }
 
 /// A channel with its publisher.
@@ -91,6 +98,9 @@ pub enum Refusal {
     /// It could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// It was sent to a RequestReply, and there is no reply.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
 }
 
 impl Refusal {
@@ -104,6 +114,7 @@ impl Refusal {
             Self::Publish(PublishError::Full { .. }) => Arrival::Full,
             Self::Publish(PublishError::Unavailable(_)) => Arrival::Unavailable,
             Self::Publish(PublishError::Undelivered { .. }) => Arrival::Undelivered,
+            Self::Unanswered(unanswered) => unanswered.arrival(),
         }
     }
 
@@ -117,6 +128,7 @@ impl Refusal {
             Self::Publish(PublishError::Full { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Self::Publish(PublishError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Publish(PublishError::Undelivered { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unanswered(unanswered) => unanswered.status(),
         }
     }
 }
@@ -132,6 +144,7 @@ pub struct Router {
     tracer: Tracer,
     /// What replies hold in memory is counted here.
     budget: Option<Arc<Budget>>,
+    requests: Option<RequestLimits>,
 }
 
 impl Router {
@@ -147,6 +160,7 @@ impl Router {
             event_types,
             tracer: Tracer::default(),
             budget: None,
+            requests: None,
         }
     }
 
@@ -212,9 +226,13 @@ impl Router {
         self.serving.load_full()
     }
 
-    /// Serves something else from now on. Events that are being accepted end where they began.
+    /// Serves something else from now on. Events that are being accepted end where they began; who waits at a RequestReply
+    /// that is gone is told.
     pub fn serve(&self, serving: Serving) {
-        self.serving.store(Arc::new(serving));
+        let before = self.serving.swap(Arc::new(serving));
+        let serving = self.serving.load();
+        let gone = before.rooms.iter().filter(|(key, _)| !serving.rooms.contains_key(*key));
+        gone.for_each(|(_, room)| room.close());
     }
 
     /// The same; these channels are not in it any more, and take what comes from inside as long as they are there.
@@ -344,6 +362,7 @@ fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
     let (kind, name, namespace) = match key.kind {
         ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
         ChannelKind::Broker => ("broker", "kn.broker.name", "kn.broker.namespace"),
+        ChannelKind::RequestReply => ("requestreply", "kn.requestreply.name", "kn.requestreply.namespace"),
     };
     span.tell(|| {
         [

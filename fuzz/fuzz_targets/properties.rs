@@ -136,7 +136,7 @@ pub(crate) fn cesql(data: &[u8]) {
     if let Ok(again) = Expression::parse(&printed) {
         assert_eq!(again, expression, "{printed}");
     }
-    let filter = Filter::Cesql(expression);
+    let filter = Filter::from(expression);
     let decision = filter.decide(&event);
     assert!(decision.steps <= MAX_STEPS);
     let negated = Filter::Not(Box::new(filter)).decide(&event).passes;

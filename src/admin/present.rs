@@ -43,6 +43,7 @@ fn of_object<'r>(report: &'r TroubleReport<'_>, object: &Object) -> Option<Objec
     match object.kind {
         ObjectKind::Channel => of_channel(report, &ChannelKey { kind: ChannelKind::Channel, namespace, name }),
         ObjectKind::Broker => of_channel(report, &ChannelKey { kind: ChannelKind::Broker, namespace, name }),
+        ObjectKind::RequestReply => None,
         ObjectKind::Trigger => {
             of_subscription(report, &SubscriptionKey { kind: SubscriptionKind::Trigger, namespace, name })
         }

@@ -44,9 +44,9 @@ pub struct ChannelTrouble {
 }
 
 impl ChannelTrouble {
-    /// Of a channel whose subscriptions are all in the same trouble.
-    fn of_all(reason: TroubleReason, refuses: bool) -> Self {
-        Self { why: reason.to_string(), reason: Some(reason), refuses }
+    /// Of a channel whose subscriptions are all in the same trouble, for which senders are refused.
+    fn of_all(reason: TroubleReason) -> Self {
+        Self { why: reason.to_string(), reason: Some(reason), refuses: true }
     }
 }
 
@@ -81,11 +81,11 @@ impl<'t> TroubleReport<'t> {
         let of = channel.subscriptions.len();
         self.queues += of;
         if of == 0 && self.connected == Some(false) {
-            self.by_channel.insert(&channel.key, ChannelTrouble::of_all(TroubleReason::Away, true));
+            self.by_channel.insert(&channel.key, ChannelTrouble::of_all(TroubleReason::Away));
         } else if let Some((first, reason)) = troubles.first() {
             let is_whole = troubles.len() == of && troubles.iter().all(|(_, other)| other == reason);
             let trouble = if is_whole {
-                ChannelTrouble::of_all(reason.clone(), refuses)
+                ChannelTrouble { refuses, ..ChannelTrouble::of_all(reason.clone()) }
             } else {
                 let why = format!("{} of {of} subscriptions are not served; {}: {reason}", troubles.len(), name(first));
                 ChannelTrouble { why, reason: None, refuses }

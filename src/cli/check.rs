@@ -18,7 +18,7 @@ What run says of these manifests with the same flags and variables is the same:
 - note: worth knowing.
 
 Examples:
-  sealpost check deploy/standalone/
+  sealpost check --rabbitmq-uri amqp://localhost deploy/standalone/
   sealpost check --strict -o json manifests/
   kubectl get triggers -A -o yaml | sealpost check -";
 

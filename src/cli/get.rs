@@ -19,11 +19,21 @@ pub enum Resource {
     Sequences,
     /// Parallels.
     Parallels,
+    /// RequestReplies.
+    #[value(name = "requestreplies")]
+    RequestReplies,
 }
 
 impl Resource {
-    const ALL: [Self; 6] =
-        [Self::Channels, Self::Brokers, Self::Triggers, Self::Subscriptions, Self::Sequences, Self::Parallels];
+    const ALL: [Self; 7] = [
+        Self::Channels,
+        Self::Brokers,
+        Self::Triggers,
+        Self::Subscriptions,
+        Self::Sequences,
+        Self::Parallels,
+        Self::RequestReplies,
+    ];
 
     /// Its name in the admin API.
     #[must_use]
@@ -35,6 +45,15 @@ impl Resource {
             Self::Subscriptions => "subscriptions",
             Self::Sequences => "sequences",
             Self::Parallels => "parallels",
+            Self::RequestReplies => "requestreplies",
+        }
+    }
+
+    /// The same of one.
+    fn singular(self) -> &'static str {
+        match self {
+            Self::RequestReplies => "requestreply",
+            other => other.as_str().trim_end_matches('s'),
         }
     }
 }
@@ -56,7 +75,7 @@ pub enum Output {
     after_help = "Examples:\n  sealpost get channels\n  sealpost get broker br -n default -o yaml\n  sealpost get triggers -o json --admin http://127.0.0.1:9090"
 )]
 pub struct GetOptions {
-    /// channels, brokers, triggers, subscriptions, sequences or parallels
+    /// channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies
     #[arg(value_name = "KIND", ignore_case = true, value_parser = resource)]
     pub resource: Resource,
 
@@ -79,8 +98,7 @@ pub struct GetOptions {
 /// A kind, in the plural or the singular.
 fn resource(text: &str) -> Result<Resource, String> {
     let text = text.to_ascii_lowercase();
-    Resource::ALL
-        .into_iter()
-        .find(|resource| resource.as_str() == text || resource.as_str().strip_suffix('s') == Some(text.as_str()))
-        .ok_or_else(|| "use channels, brokers, triggers, subscriptions, sequences or parallels".to_owned())
+    Resource::ALL.into_iter().find(|resource| resource.as_str() == text || resource.singular() == text).ok_or_else(
+        || "use channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies".to_owned(),
+    )
 }

@@ -5,7 +5,7 @@ use crate::control::meant;
 /// From the fewest lines to the most.
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The modules that say something, and the crates beside ours that do.
-const TARGETS: [&str; 40] = [
+const TARGETS: [&str; 41] = [
     "sealpost",
     "sealpost::admin",
     "sealpost::app",
@@ -16,6 +16,7 @@ const TARGETS: [&str; 40] = [
     "sealpost::client",
     "sealpost::command",
     "sealpost::control",
+    "sealpost::correlation",
     "sealpost::delivery",
     "sealpost::dispatcher",
     "sealpost::display",

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::cluster::is_pod;
 use crate::control::{self, CaCerts, ClusterNames, ResolveOverride, Settings, Urls};
+use crate::correlation::Seed;
 use crate::model::TransportEncryption;
 
 /// Where manifests are, and what they do not say.
@@ -111,6 +112,7 @@ impl ManifestOptions {
             ca_certs,
             unknown_fields: self.unknown_fields.into(),
             cluster_names: if is_pod() { ClusterNames::Found } else { ClusterNames::Unknown },
+            seed: Seed::random(),
             now: OffsetDateTime::now_utc().unix_timestamp(),
             ..Settings::default()
         }

@@ -156,7 +156,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::some_size)]
     pub max_buffered_bytes: usize,
 
-    /// Unfinished events that one subscription may have; beyond, senders get 429
+    /// Unfinished events that one subscription may have, and requests that may wait at one RequestReply; beyond, senders
+    /// get 429
     #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000", value_parser = value::count)]
     pub queue_capacity: usize,
 

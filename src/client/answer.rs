@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response};
 use tokio::time::Instant;
 
@@ -100,7 +99,7 @@ pub(super) async fn document(response: Response<Body>, max: usize) -> Result<Byt
     if !status.is_success() {
         return Err(TransportError::Request(format!("it answered {status}")));
     }
-    if let Some(coding) = coding(response.headers()) {
+    if let Some(coding) = binding::content_coding(response.headers()) {
         return Err(TransportError::Request(format!("it answered with Content-Encoding {coding}")));
     }
     match whole(&mut response.into_body(), max).await {
@@ -148,7 +147,7 @@ impl Body {
 
 /// The event in an answer.
 async fn event(body: &mut Body, headers: &HeaderMap, max: usize, attempt: Attempt) -> Result<Bytes, ReplyError> {
-    if let Some(coding) = coding(headers) {
+    if let Some(coding) = binding::content_coding(headers) {
         return Err(ReplyError::Coded(WireText::of(format_args!("Content-Encoding {coding}"))));
     }
     if !body.is_clear() {
@@ -160,15 +159,6 @@ async fn event(body: &mut Body, headers: &HeaderMap, max: usize, attempt: Attemp
         Ok(Err(error)) => Err(ReplyError::CutOff(WireText::of(error))),
         Err(_elapsed) => Err(ReplyError::CutOff(WireText::of(attempt.timed_out()))),
     }
-}
-
-/// The codings of a body that is not as it is meant.
-fn coding(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(CONTENT_ENCODING).into_iter();
-    let codings: Vec<_> = values.map(|value| value.to_str().unwrap_or("?").trim()).collect();
-    let codings = codings.join(", ");
-    let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
-    (!codings.split(',').all(is_identity)).then_some(codings)
 }
 
 /// All of it; `None` if it is longer than `max`. What comes in one piece is not copied.

@@ -14,6 +14,7 @@ use h2::client::{Builder, Connection as Driver, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderMap, HeaderName, Request, Response};
+use tokio::runtime::Handle;
 
 use super::counted::Counted;
 use super::error::Failure;
@@ -95,7 +96,8 @@ pub(super) async fn handshake(stream: Counted) -> Result<Connection, TransportEr
     let state = Arc::new(ConnectionState::default());
     let (requests, mut driver) = builder.handshake(stream).await.map_err(|error| told(&error, &state))?;
     let pings = driver.ping_pong();
-    tokio::spawn(drive(driver, pings, Arc::clone(&state)));
+    // It ends soon after the last clone of the connection is dropped.
+    Handle::current().spawn(drive(driver, pings, Arc::clone(&state)));
     Ok(Connection { requests, state })
 }
 
@@ -159,7 +161,8 @@ impl Connection {
 fn send(mut stream: SendStream<Bytes>, body: Bytes) {
     stream.reserve_capacity(body.len());
     if stream.capacity() < body.len() {
-        tokio::spawn(send_in_pieces(stream, body));
+        // It ends with the connection, or when the peer stalls.
+        Handle::current().spawn(send_in_pieces(stream, body));
     } else if let Err(error) = stream.send_data(body, true) {
         tracing::trace!(%error, "A body was not sent");
     }

@@ -77,6 +77,10 @@ fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
             columns.push(("SUBSCRIBER_URI", "/status/subscriberUri"));
             columns.push(("FILTER_ERRORS", "/status/annotations/sealpost.dev~1filter-errors"));
         }
+        Resource::RequestReplies => {
+            columns.push(("BROKER", "/spec/brokerRef/name"));
+            columns.push(("URL", "/status/address/url"));
+        }
         Resource::Subscriptions => {
             columns.push(("CHANNEL", "/spec/channel/name"));
             columns.push(("SUBSCRIBER_URI", "/status/physicalSubscription/subscriberUri"));

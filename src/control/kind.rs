@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     Broker,
     Trigger,
     EventPolicy,
+    RequestReply,
     Channel,
     InMemoryChannel,
     RabbitmqChannel,
@@ -41,10 +42,11 @@ pub(crate) enum Recognized {
 
 impl Kind {
     /// Those that manifests may hold.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Broker,
         Self::Trigger,
         Self::EventPolicy,
+        Self::RequestReply,
         Self::Channel,
         Self::InMemoryChannel,
         Self::RabbitmqChannel,
@@ -64,6 +66,7 @@ impl Kind {
             Self::Broker => "Broker",
             Self::Trigger => "Trigger",
             Self::EventPolicy => "EventPolicy",
+            Self::RequestReply => "RequestReply",
             Self::Channel => "Channel",
             Self::InMemoryChannel => "InMemoryChannel",
             Self::RabbitmqChannel => "RabbitmqChannel",
@@ -90,7 +93,7 @@ impl Kind {
             Self::Broker | Self::Trigger => &[EVENTING],
             Self::Channel | Self::InMemoryChannel | Self::Subscription => &[MESSAGING],
             Self::Sequence | Self::Parallel => &[FLOWS],
-            Self::EventPolicy => &["eventing.knative.dev/v1alpha1"],
+            Self::EventPolicy | Self::RequestReply => &["eventing.knative.dev/v1alpha1"],
             Self::RabbitmqChannel => &["messaging.knative.dev/v1alpha1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
             Self::PingSource => &["sources.knative.dev/v1", "sources.knative.dev/v1beta2"],

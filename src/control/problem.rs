@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::scrub;
+use crate::wire_text;
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,27 +86,28 @@ impl Problem {
 
 impl fmt::Display for Problem {
     /// `file:line: kind namespace/name: field.path: message`; parts that are not known are left out. The message of a
-    /// warning begins with `warning: `, that of a note with `note: `.
+    /// warning begins with `warning: `, that of a note with `note: `. What would control a terminal, or hide, is escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = String::new();
         if let Some(file) = &self.file {
-            f.write_str(file)?;
-            if let Some(line) = self.line {
-                write!(f, ":{line}")?;
-            }
-            f.write_str(": ")?;
+            line.push_str(file);
+            line.extend(self.line.map(|line| format!(":{line}")));
+            line.push_str(": ");
         }
-        if let Some(object) = &self.object {
-            write!(f, "{object}: ")?;
-        }
+        line.extend(self.object.as_ref().map(|object| format!("{object}: ")));
         if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+            line.push_str(&self.field);
+            line.push_str(": ");
         }
-        match self.severity {
-            Severity::Error => {}
-            Severity::Warning => f.write_str("warning: ")?,
-            Severity::Note => f.write_str("note: ")?,
-        }
-        f.write_str(&self.message)
+        line.push_str(match self.severity {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
+            Severity::Note => "note: ",
+        });
+        line.push_str(&self.message);
+        let mut shown = String::with_capacity(line.len());
+        wire_text::escape(&mut shown, &line);
+        f.write_str(&shown)
     }
 }
 
@@ -128,5 +130,7 @@ mod tests {
         (problem.file, problem.field) = (None, String::new());
         assert_eq!(problem.to_string(), "Trigger ns/t: is odd");
         assert_eq!(Problem::of_file(Severity::Note, "d", None, "is empty").to_string(), "d: note: is empty");
+        problem.field = "data.a\u{94}b\u{202e}".to_owned();
+        assert_eq!(problem.to_string(), "Trigger ns/t: data.a\\u{94}b\\u{202e}: is odd");
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod backends;
 mod certificate;
 mod channel;
 mod collect;
+mod correlation;
 mod defaults;
 mod delivery;
 mod destination;
@@ -24,6 +25,7 @@ mod policy;
 pub(crate) mod reconciled;
 mod reference;
 mod relay;
+mod request_reply;
 mod routes;
 mod service;
 mod sink;
@@ -39,7 +41,10 @@ use std::sync::Arc;
 use super::manifest::Manifests;
 use super::settings::Objects;
 use super::{CaCerts, Problem, Settings};
-use crate::model::{Certificate, Inventory, Observability, Role, RoutingTable, TransportEncryption};
+use crate::correlation::KeyRing;
+use crate::model::{
+    Certificate, ChannelKey, Inventory, Observability, RequestReply, Role, RoutingTable, TransportEncryption,
+};
 
 use access::Rules;
 use address::Addresses;
@@ -86,14 +91,15 @@ struct Memory {
     mode: TransportEncryption,
     flags: Flags,
     defaults: Defaults,
-    parents: Parents,
-    flows: Flows,
+    /// Channels and Brokers, Sequences and Parallels.
+    written: (Parents, Flows),
     backends: Backends,
     reconciled: Reconciled,
     relayed: Relayed,
     services: Reaches,
     bundles: Bundles,
     shared: Shared,
+    keys: Arc<KeyRing>,
 }
 
 /// Resolves manifests. `last` is the resolution that is in use, from which objects with problems keep their form.
@@ -116,7 +122,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let trusted = memory.map(|memory| memory.shared.clone()).unwrap_or_default();
     let trust = Trust::new(&bundles, trusted, settings.now);
     let table = last.map(|last| last.table.as_ref());
-    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), &trust);
+    let keys = shared(memory.map(|memory| &memory.keys), correlation::ring(&mut collected, settings));
+    let rules = Rules::of(&mut collected, settings, (&flags, table.and_then(RoutingTable::oidc)), (&trust, &keys));
     let mut resolver = Resolver {
         settings,
         mode: effective,
@@ -125,6 +132,8 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
         trust,
         rules,
         places: HashMap::new(),
+        keys: Arc::clone(&keys),
+        reply_timeout: flags.reply_timeout.unwrap_or(request_reply::DEFAULT_TIMEOUT),
         flows: HashSet::new(),
     };
     let defaults = Defaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
@@ -132,46 +141,70 @@ pub fn resolve(manifests: &Manifests, last: Option<&Resolution>, settings: &Sett
     let observability = observability::resolve(&mut collected.config_maps, settings);
     let backends = Backends::resolve(&mut collected, settings, memory.map(|memory| &memory.backends));
     let reconciled = reconciled::resolve(&mut collected, &mut resolver, known, &backends, last_reconciled);
-    let (parents, flows, routes) = written(&mut collected, &mut resolver, &defaults, last);
+    let own = Own::resolve(&mut collected, &mut resolver, &defaults, last);
     let relayed = relay::resolve(&mut collected, &mut resolver, memory.map(|memory| &memory.relayed));
     let last_sources = table.map(RoutingTable::sources).unwrap_or_default();
     let sources = source::resolve(&mut collected.ping_sources, &mut resolver, last_sources);
     let table = match settings.objects {
-        Objects::Written => routes.table(&parents, &resolver.addresses, &resolver.rules, effective),
+        Objects::Written => own.table(&resolver, effective),
         Objects::Reconciled(_) => reconciled::table(&reconciled, &resolver, effective),
     };
     let table = table.with_relays(relayed.relays()).with_sources(sources).with_oidc(resolver.rules.oidc());
     let inventory = match settings.role {
         Role::Channel if settings.objects != Objects::Written => reconciled::inventory(&reconciled),
-        Role::Channel => status::inventory(&collected, &routes, (&parents, &flows), &resolver),
+        Role::Channel => status::inventory(&collected, &own, &resolver),
         Role::Ingress | Role::Filter => relayed.inventory(),
     };
     let table = shared(last.map(|last| &last.table), table);
     let inventory = shared(last.map(|last| &last.inventory), inventory);
-    let hosts = resolver.addresses.certificate_names(parents.keys());
+    let hosts = resolver.addresses.certificate_names(own.keys());
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = ordered(manifests.problems().cloned().chain(found).collect());
-    let Resolver { services, trust, .. } = resolver;
+    let (Resolver { services, trust, .. }, written) = (resolver, (own.parents, own.flows));
     let shared = trust.shared;
     let memory =
-        Memory { mode, flags, defaults, parents, flows, backends, reconciled, relayed, services, bundles, shared };
+        Memory { mode, flags, defaults, written, backends, reconciled, relayed, services, bundles, shared, keys };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
 }
 
-/// Channels, flows and subscriptions, where they are as somebody has written them and are served by this process.
-fn written(
-    collected: &mut Collected<'_>,
-    resolver: &mut Resolver<'_>,
-    defaults: &Defaults,
-    last: Option<&Resolution>,
-) -> (Parents, Flows, Routes) {
-    if resolver.settings.role != Role::Channel || resolver.settings.objects != Objects::Written {
-        return Default::default();
+/// What is served of manifests without the help of a cluster.
+#[derive(Default)]
+struct Own {
+    parents: Parents,
+    flows: Flows,
+    routes: Routes,
+    request_replies: Vec<Arc<RequestReply>>,
+}
+
+impl Own {
+    fn resolve(
+        collected: &mut Collected<'_>,
+        resolver: &mut Resolver<'_>,
+        defaults: &Defaults,
+        last: Option<&Resolution>,
+    ) -> Self {
+        if resolver.settings.role != Role::Channel || resolver.settings.objects != Objects::Written {
+            return Self::default();
+        }
+        let table = last.map(|last| last.table.as_ref());
+        request_reply::declare(collected, resolver);
+        let mut parents = channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.written.0));
+        let request_replies = request_reply::resolve(collected, resolver, &parents, table);
+        let flows = flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.written.1));
+        let mut routes = Routes::build(collected, resolver, (&parents, &flows), table);
+        let request_replies = request_replies.placed(&mut routes, &parents);
+        Self { parents, flows, routes, request_replies }
     }
-    let mut parents = channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.parents));
-    let flows = flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.flows));
-    let routes = Routes::build(collected, resolver, (&parents, &flows), last.map(|last| last.table.as_ref()));
-    (parents, flows, routes)
+
+    /// Everything that has an address.
+    fn keys(&self) -> impl Iterator<Item = &ChannelKey> {
+        self.parents.keys().chain(self.request_replies.iter().map(|request_reply| &request_reply.key))
+    }
+
+    fn table(&self, resolver: &Resolver<'_>, mode: TransportEncryption) -> RoutingTable {
+        let table = self.routes.table(&self.parents, &resolver.addresses, &resolver.rules, mode);
+        table.with_request_replies(self.request_replies.clone())
+    }
 }
 
 /// That of the TLS Secrets, unless another one is given.

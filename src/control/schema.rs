@@ -106,6 +106,7 @@ pub(crate) fn of(kind: Kind) -> &'static Fields {
         Kind::Broker => &knative::BROKER,
         Kind::Trigger => &knative::TRIGGER,
         Kind::EventPolicy => &knative::EVENT_POLICY,
+        Kind::RequestReply => &knative::REQUEST_REPLY,
         Kind::Channel => &knative::CHANNEL,
         Kind::InMemoryChannel => &knative::IN_MEMORY_CHANNEL,
         Kind::RabbitmqChannel => &knative::RABBITMQ_CHANNEL,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use url::Url;
 
 use super::channels::Channels;
+use crate::correlation::Seed;
 use crate::model::{Role, Storage, TransportEncryption};
 
 /// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
@@ -48,6 +49,8 @@ pub struct Settings {
     pub unknown_fields: UnknownFields,
     /// Whether names of a cluster's Services can be found from here.
     pub cluster_names: ClusterNames,
+    /// What keys are made of for RequestReplies that have none.
+    pub seed: Option<Seed>,
     /// Seconds since the epoch, against which validity of certificates is checked.
     pub now: i64,
 }
@@ -73,6 +76,7 @@ impl Default for Settings {
             config_observability: "config-observability".to_owned(),
             unknown_fields: UnknownFields::default(),
             cluster_names: ClusterNames::default(),
+            seed: None,
             now: 0,
         }
     }

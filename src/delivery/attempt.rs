@@ -12,8 +12,9 @@ use super::retry::{Verdict, judge, retry_after};
 use super::{Attempted, Delivery, Failure, Hop, Leg, Story};
 use crate::auth::policy::Inside;
 use crate::client::{self, Transport, TransportError};
-use crate::event::{Event, TraceContext, knative};
-use crate::model::{Addressable, ChannelKey, Format, Subscription, SubscriptionKind, Target};
+use crate::event::{Event, TraceContext, http as binding, knative};
+use crate::model::{Addressable, ChannelKey, ChannelKind, Format, Subscription, SubscriptionKind, Target};
+use crate::router::Refusal;
 use crate::telemetry::trace::{Kind, Span};
 use crate::telemetry::traced;
 
@@ -63,6 +64,11 @@ impl<T: Transport> Delivery<T> {
                 let event = outgoing(hop, subscription).with_trace(span.context().cloned());
                 Box::pin(self.enter(key, event, inside, timeout)).await
             }
+            Target::Waiting(key) => {
+                drop(permit);
+                let event = outgoing(hop, subscription).with_trace(span.context().cloned());
+                Ok(taken(self.router.reply(key, event)))
+            }
             Target::Display => Box::pin(self.show(&outgoing(hop, subscription))).await,
             Target::Nowhere(reason) => {
                 drop(permit);
@@ -77,7 +83,7 @@ impl<T: Transport> Delivery<T> {
         self.conclude(answer, destination, subscription)
     }
 
-    /// Into a channel or broker of this process, as if by HTTP.
+    /// Into a channel, broker or RequestReply of this process, as if by HTTP.
     async fn enter(
         &self,
         key: &ChannelKey,
@@ -85,9 +91,16 @@ impl<T: Transport> Delivery<T> {
         inside: Inside<'_>,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        match tokio::time::timeout(timeout, self.router.accept_local(key, event, inside)).await {
-            Ok(Ok(())) => Ok(answer(StatusCode::ACCEPTED, Bytes::new())),
-            Ok(Err(refusal)) => Ok(answer(refusal.status(), Bytes::from(refusal.to_string()))),
+        let entered = async {
+            if key.kind == ChannelKind::RequestReply {
+                self.router.request_local(key, event, inside).await.map(Some)
+            } else {
+                self.router.accept_local(key, event, inside).await.map(|()| None)
+            }
+        };
+        match tokio::time::timeout(timeout, entered).await {
+            Ok(Ok(Some(reply))) => Ok(replied(&reply)),
+            Ok(entered) => Ok(taken(entered.map(drop))),
             Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
         }
     }
@@ -132,6 +145,7 @@ fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
     let (name, kind) = match to.target {
         Target::Remote { .. } => ("POST", Kind::Client),
         Target::Local(_) => ("enter channel", Kind::Internal),
+        Target::Waiting(_) => ("answer request", Kind::Internal),
         Target::Display => ("display", Kind::Internal),
         Target::Nowhere(_) => ("nowhere", Kind::Internal),
     };
@@ -150,6 +164,21 @@ fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
         span.tell(|| [("http.request.resend_count", i64::from(attempts).into())]);
     }
     span
+}
+
+/// What the router says, as if by HTTP.
+fn taken(taken: Result<(), Refusal>) -> Response<Bytes> {
+    match taken {
+        Ok(()) => answer(StatusCode::ACCEPTED, Bytes::new()),
+        Err(refusal) => answer(refusal.status(), Bytes::from(refusal.to_string())),
+    }
+}
+
+/// The reply of a RequestReply, as if by HTTP.
+fn replied(event: &Event) -> Response<Bytes> {
+    let mut response = Response::new(event.data().clone());
+    *response.headers_mut() = binding::binary_headers(event);
+    response
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {

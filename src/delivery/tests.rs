@@ -128,6 +128,7 @@ fn router(counters: &Arc<Counters>, channel: Channel) -> (Arc<Router>, Opened) {
         publishers: vec![Arc::clone(&opened.publisher)],
         series: vec![],
         relayed: Default::default(),
+        rooms: Default::default(),
     };
     (Arc::new(Router::new(serving, 255, Arc::clone(counters))), opened)
 }

@@ -40,6 +40,82 @@ fn leads(subscription: &Subscription) -> impl Iterator<Item = &ChannelKey> {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription;
     [subscriber, reply, dead_letter_sink].into_iter().flatten().filter_map(|to| match &to.target {
         Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
+        Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::channel::{PublishError, Publisher};
+    use crate::event::Event;
+    use crate::filter::Filter;
+    use crate::model::{
+        Acknowledge, Addressable, ChannelKind, DeliverySpec, Storage, SubscriptionKey, SubscriptionKind, TrustBundle,
+    };
+
+    struct Nobody;
+
+    impl Publisher for Nobody {
+        fn publish<'a>(&'a self, _: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
+            async { Ok(()) }.boxed()
+        }
+    }
+
+    fn key(name: &str) -> ChannelKey {
+        ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    /// A channel whose subscription leads into others: by its reply, and by its dead letter sink.
+    fn door(name: &str, [reply, sink]: [&str; 2]) -> Arc<Door> {
+        let to = |name: &str| {
+            (!name.is_empty()).then(|| Addressable {
+                url: "http://channel/".parse().expect("a URL"),
+                target: Target::Local(key(name)),
+                trust: Arc::new(TrustBundle::default()),
+                audience: None,
+            })
+        };
+        let (kind, namespace) = (SubscriptionKind::Subscription, "ns".to_owned());
+        let subscription = Subscription {
+            key: SubscriptionKey { kind, namespace: namespace.clone(), name: name.to_owned() },
+            filter: Filter::Pass,
+            subscriber: None,
+            reply: to(reply),
+            dead_letter_sink: to(sink),
+            delivery: DeliverySpec::default(),
+            sender: None,
+            event_types: None,
+            namespace,
+        };
+        let channel = Channel {
+            key: key(name),
+            storage: Storage::Memory,
+            acknowledge: Acknowledge::AfterEnqueue,
+            access: None,
+            event_types: None,
+            subscriptions: vec![Arc::new(subscription)],
+        };
+        Arc::new(Door { channel: Arc::new(channel), publisher: Arc::new(Nobody), series: Arc::default() })
+    }
+
+    #[test]
+    fn what_is_left_goes_on_but_never_in_circles() {
+        for (doors, onward) in [
+            (vec![door("a", ["b", ""]), door("b", ["c", ""]), door("c", ["", ""])], vec!["b", "c", ""]),
+            (vec![door("a", ["b", "c"]), door("b", ["c", ""]), door("c", ["elsewhere", ""])], vec!["b c", "c", ""]),
+            (vec![door("a", ["b", ""]), door("b", ["c", ""]), door("c", ["a", ""])], vec!["", "", ""]),
+            (vec![door("a", ["a", "b"]), door("b", ["c", ""]), door("c", ["b", ""])], vec!["b", "", ""]),
+        ] {
+            let gone = Gone::of(&doors);
+            let names = doors.iter().map(|door| {
+                let onward = gone.onward(&door.channel.subscriptions[0], &door.channel);
+                onward.iter().map(|door| door.channel.key.name.clone()).collect::<Vec<_>>().join(" ")
+            });
+            assert_eq!(names.collect::<Vec<_>>(), onward);
+        }
+    }
 }

@@ -90,6 +90,7 @@ fn over<T: Transport>(
         publishers: Vec::new(),
         series: Vec::new(),
         relayed: Default::default(),
+        rooms: Default::default(),
     };
     let router = Arc::new(Router::new(nothing, 255, Arc::clone(counters)));
     let options = Options {

@@ -3,7 +3,7 @@
 //! Binary mode moves headers and body as they are. Which mode a message is in: data-plane.md CR-13 to CR-16.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::attribute::{Attribute, PREFIX};
@@ -229,6 +229,17 @@ fn forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         last = Some(name);
     }
     kept
+}
+
+/// The codings of a body that is not as it is meant (RFC 9110, 8.4); `None` of one that is.
+#[must_use]
+pub fn content_coding(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(CONTENT_ENCODING).into_iter().peekable();
+    values.peek()?;
+    let codings: Vec<_> = values.map(|value| value.to_str().unwrap_or("?").trim()).collect();
+    let codings = codings.join(", ");
+    let is_identity = |coding: &str| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity");
+    (!codings.split(',').all(is_identity)).then_some(codings)
 }
 
 #[cfg(test)]

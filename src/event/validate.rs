@@ -45,7 +45,7 @@ pub(super) fn event(event: &Event) -> Result<(), DecodeError> {
 
 fn core_attribute(version: SpecVersion, attribute: &Attribute) -> Result<(), DecodeError> {
     let valid = match attribute.name() {
-        "time" => OffsetDateTime::parse(&attribute.text(), &Rfc3339).is_ok(),
+        "time" => is_timestamp(&attribute.text()),
         "source" => is_uri_reference(&raw(attribute)),
         "dataschema" => is_absolute_uri(&attribute.text()),
         "schemaurl" if version == SpecVersion::V0_3 => is_uri_reference(&raw(attribute)),
@@ -56,10 +56,20 @@ fn core_attribute(version: SpecVersion, attribute: &Attribute) -> Result<(), Dec
 
 fn expected(name: &str) -> &'static str {
     match name {
-        "time" => "it must be an RFC 3339 timestamp such as 2026-01-31T12:00:00Z",
+        "time" => {
+            "it must be an RFC 3339 timestamp such as 2026-01-31T12:00:00Z, with T and Z in upper case and no second 60"
+        }
         "dataschema" => "it must be an absolute URI",
         _ => "it must be a URI-reference",
     }
+}
+
+/// A timestamp that everybody reads. Of what RFC 3339 (5.6) leaves to applications, Go's parser, which upstream and most
+/// subscribers use, refuses all: lower case, a blank instead of `T`, and leap seconds.
+fn is_timestamp(text: &str) -> bool {
+    let is_strict =
+        |bytes: &[u8]| bytes.get(10) == Some(&b'T') && bytes.get(17..19) != Some(b"60") && !bytes.ends_with(b"z");
+    is_strict(text.as_bytes()) && OffsetDateTime::parse(text, &Rfc3339).is_ok()
 }
 
 /// The value as it stands in the header: a URI that was not percent-encoded a second time by its sender
@@ -100,4 +110,37 @@ fn content_type(value: &HeaderValue) -> Result<(), DecodeError> {
 /// A character of a token (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_those_that_everybody_reads() {
+        for text in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31T12:00:00.123456789Z",
+            "2026-01-31T12:00:00+01:30",
+            "2026-01-31T12:00:59-00:00",
+            "0001-01-01T00:00:00Z",
+        ] {
+            assert!(is_timestamp(text), "{text}");
+        }
+        for text in [
+            "",
+            "2026-01-31",
+            "2026-01-31 12:00:00Z",
+            "2026-01-31t12:00:00Z",
+            "2026-01-31T12:00:00z",
+            "2026-06-30T23:59:60Z",
+            "2026-13-01T00:00:00Z",
+            "2026-01-31T12:00:00",
+            "2026-01-31T12:00:00Z ",
+            "2026-01-31T12:00Z",
+            "\u{661}026-01-31T12:00:00Z",
+        ] {
+            assert!(!is_timestamp(text), "{text}");
+        }
+    }
 }

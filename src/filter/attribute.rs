@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::cesql::{Attributes, Exceeded, Meter, Value};
+use super::cesql::{Attributes, Correlation, Exceeded, Meter, Value};
+use crate::correlation::{Holder, Id, KeyRing};
 use crate::event::{Attribute, Event, Kind};
 
 /// The attributes that stand elsewhere in an event, and are text.
@@ -58,15 +59,22 @@ pub(super) fn matches(event: &Event, name: &str, wanted: &str, meter: &mut Meter
     Ok(if wanted.is_empty() { !text.is_empty() } else { text == wanted && is_text() })
 }
 
-/// The attributes of an event as CESQL sees them: typed where its event was (TF-14).
-pub(super) struct Of<'e>(pub(super) &'e Event);
+/// The attributes of an event as CESQL sees them: typed where its event was (TF-14). With the keys of correlation ids, if an
+/// expression asks for them.
+pub(super) struct Of<'e> {
+    pub(super) event: &'e Event,
+    pub(super) keys: Option<&'e KeyRing>,
+}
+
+/// What it takes to try a key, besides reading what it has sealed.
+const KEY: usize = 1024;
 
 impl<'e> Attributes<'e> for Of<'e> {
     fn get(&self, name: &str, meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded> {
         if is_apart(name) {
-            return Ok(apart(self.0, name, meter)?.map(Value::String));
+            return Ok(apart(self.event, name, meter)?.map(Value::String));
         }
-        let Some(attribute) = find(self.0, name, meter)? else { return Ok(None) };
+        let Some(attribute) = find(self.event, name, meter)? else { return Ok(None) };
         let text = read(attribute, meter)?;
         Ok(match attribute.kind() {
             Kind::Integer => text.parse().ok().map(Value::Integer),
@@ -76,11 +84,29 @@ impl<'e> Attributes<'e> for Of<'e> {
     }
 
     fn exists(&self, name: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
-        meter.step(self.0.attributes().len())?;
+        meter.step(self.event.attributes().len())?;
         Ok(match name {
             "specversion" => true,
-            "datacontenttype" => self.0.content_type().is_some(),
-            _ => self.0.find(name).is_some(),
+            "datacontenttype" => self.event.content_type().is_some(),
+            _ => self.event.find(name).is_some(),
         })
+    }
+
+    /// As upstream's filter decides it (`pkg/requestreply/cesql.go`), where only entries of this very RequestReply count.
+    fn verifies(&self, asked: &Correlation<'_>, meter: &mut Meter) -> Result<Option<bool>, Exceeded> {
+        meter.allocate(asked.id.len())?;
+        let Some(id) = Id::parse(asked.id).filter(|id| id.is_for(asked.index, asked.replicas)) else {
+            return Ok(Some(false));
+        };
+        let holder = Holder { secret: asked.secret, namespace: asked.namespace, name: asked.name };
+        let mut verdict = None;
+        for key in self.keys.into_iter().flat_map(|keys| keys.keys(holder)) {
+            meter.allocate(asked.id.len().saturating_add(KEY))?;
+            if key.verifies(&id) {
+                return Ok(Some(true));
+            }
+            verdict = Some(false);
+        }
+        Ok(verdict)
     }
 }

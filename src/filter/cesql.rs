@@ -15,7 +15,7 @@ mod value;
 
 pub use ast::Expr;
 pub use check::{Doubt, Finding};
-pub use eval::{Attributes, Error, Evaluated};
+pub use eval::{Attributes, Correlation, Error, Evaluated};
 pub use meter::{Exceeded, MAX_BYTES, MAX_STEPS, Meter};
 pub use parser::ParseError;
 pub use value::Value;
@@ -64,6 +64,14 @@ impl Expression {
     #[must_use]
     pub fn requires(&self, attribute: &str) -> Option<&str> {
         ast::requires(&self.root, attribute)
+    }
+
+    /// The arguments of each call of `KN_VERIFY_CORRELATION_ID` in it.
+    #[must_use]
+    pub fn verifications(&self) -> Vec<&[Expr]> {
+        let mut found = Vec::new();
+        ast::verifications(&self.root, &mut found);
+        found
     }
 
     /// What was parsed.

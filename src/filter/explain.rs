@@ -29,8 +29,9 @@ pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
             Ok(_) => "not: the filter in it passes".to_owned(),
             Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
         },
-        Filter::Cesql(expression) => {
-            let outcome = match expression.evaluate(&Of(event), &mut Meter::default()) {
+        Filter::Cesql(expression, keys) => {
+            let of = Of { event, keys: keys.as_deref() };
+            let outcome = match expression.evaluate(&of, &mut Meter::default()) {
                 Evaluated { error: Some(error), .. } => format!("ends in a {error}"),
                 Evaluated { value: Value::Boolean(truth), .. } => format!("is {truth}"),
                 Evaluated { value, .. } => format!("is {}, which is no boolean", shown(&value)),
@@ -77,7 +78,7 @@ fn seen(root: &Expr, event: &Event) -> String {
     names.sort_unstable();
     names.dedup();
     let pair = |name: &&str| {
-        let value = Of(event).get(name, &mut Meter::default()).unwrap_or_default();
+        let value = Of { event, keys: None }.get(name, &mut Meter::default()).unwrap_or_default();
         let value = value.map_or_else(|| "not set".to_owned(), |value| shown(&value));
         format!("{name} is {value}")
     };
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn the_part_that_failed_is_named_with_its_values() {
         let pair = |name: &str, wanted: &str| vec![(name.to_owned(), wanted.to_owned())];
-        let cesql = |text: &str| Filter::Cesql(Expression::parse(text).expect("an expression"));
+        let cesql = |text: &str| Filter::from(Expression::parse(text).expect("an expression"));
         let exact = |name: &str, wanted: &str| Filter::Exact(pair(name, wanted));
         let not = |filter| Filter::Not(Box::new(filter));
         let mut event = Event::new("1", "/s", "t");

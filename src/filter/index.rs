@@ -53,7 +53,7 @@ fn requires<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
     match filter {
         Filter::Attributes(pairs) | Filter::Exact(pairs) => required_by(pairs, key),
         Filter::All(filters) => filters.iter().find_map(|filter| requires(filter, key)),
-        Filter::Cesql(expression) => expression.requires(key),
+        Filter::Cesql(expression, _) => expression.requires(key),
         _ => None,
     }
 }
@@ -84,7 +84,7 @@ mod tests {
             "(type = 'a') = TRUE",
             "type = ''",
         ];
-        prop::sample::select(texts.to_vec()).prop_map(|text| Filter::Cesql(Expression::parse(text).expect(text)))
+        prop::sample::select(texts.to_vec()).prop_map(|text| Filter::from(Expression::parse(text).expect(text)))
     }
 
     fn any_filter() -> impl Strategy<Value = Filter> {

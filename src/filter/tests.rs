@@ -10,7 +10,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Pairs {
 }
 
 fn cesql(text: &str) -> Filter {
-    Filter::Cesql(Expression::parse(text).expect("an expression"))
+    Filter::from(Expression::parse(text).expect("an expression"))
 }
 
 fn event() -> Event {
@@ -175,4 +175,78 @@ proptest! {
         let passes = |hole: &str| around.with(&cesql(hole)).matches(&event);
         prop_assert!(!passes(undecided) || (passes("TRUE") && passes("FALSE")));
     }
+}
+
+/// `KN_VERIFY_CORRELATION_ID` as upstream's filter evaluates it (`pkg/requestreply/cesql_test.go`), with arguments in their
+/// order: id, name, namespace, Secret, pod index, replica count.
+#[test]
+fn correlation_ids_are_verified() {
+    let key = |text: &str| crate::correlation::Key::new(text.as_bytes()).expect("a key");
+    let entry = |text: &str| crate::correlation::Entry::parse(text).expect("an entry");
+    let mut ring = KeyRing::default();
+    let (one, two) = (key("passphrasewhichneedstobe32bytes!"), key("passphrasewhichneedstobe32bytes?"));
+    ring.add("keys", entry("default.rr.key"), one.clone());
+    ring.add("keys-2", entry("default.rr.key-1"), one.clone());
+    ring.add("keys-2", entry("default.rr.key-2"), two.clone());
+    ring.add("keys-2", entry("default.rr.x.key-1"), two.clone());
+    let ring = Arc::new(ring);
+    let decide = |id: Option<&str>, text: &str| {
+        let mut event = event();
+        if let Some(id) = id {
+            event.set("replyid", id);
+        }
+        let expression = Expression::parse(&text.replace("KN", "KN_VERIFY_CORRELATION_ID")).expect("an expression");
+        Filter::Cesql(expression, Some(Arc::clone(&ring))).decide(&event).passes
+    };
+    let (by_one, by_two) = (one.seal("1", 0).expect("an id"), two.seal("1", 0).expect("an id"));
+    let by_third_pod = two.seal("urn:x:1", 2).expect("an id");
+    let yes = Ok(true);
+    let no = Ok(false);
+    let error = Err(Undecided::Expression);
+    for (id, text, passes) in [
+        (Some(by_one.as_str()), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, yes),
+        (Some(&by_one), r#"kn_verify_correlation_id(replyid, 'rr', 'default', 'keys', 0, 1)"#, yes),
+        (Some(&by_two), r#"KN(replyid, "rr", "default", "keys-2", 0, 1)"#, yes),
+        (Some(&by_two), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, no),
+        (Some(&by_two), r#"KN(replyid, "rr", "default", "keys-2", "0", TRUE)"#, yes),
+        (Some("1:"), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, no),
+        (Some("1:AAAA:0"), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, no),
+        (None, r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, error),
+        (Some(&by_third_pod), r#"KN(replyid, "rr", "default", "keys-2", 2, 3)"#, yes),
+        (Some(&by_third_pod), r#"KN(replyid, "rr", "default", "keys-2", 0, 2)"#, yes),
+        (Some(&by_third_pod), r#"KN(replyid, "rr", "default", "keys-2", 1, 2)"#, no),
+        (Some(&by_one), r#"KN(replyid, "rr", "default", "keys", 0, 0)"#, no),
+        (Some(&by_one), r#"KN(replyid, "rr", "default", "keys", 0, -1)"#, no),
+        (Some(&by_one), r#"KN(replyid, "rr", "default", "keys", "x", 1)"#, error),
+        // Without a key nothing is decided, whatever stands around it.
+        (Some(&by_one), r#"NOT KN(replyid, "rr", "default", "nosuch", 0, 1)"#, error),
+        (Some(&by_one), r#"NOT KN(replyid, "r", "default", "keys", 0, 1)"#, error),
+        (Some(&by_one), r#"NOT KN(replyid, "rr", "other", "keys", 0, 1)"#, error),
+        (Some(&by_two), r#"NOT KN(replyid, "rr", "default", "keys", 0, 1)"#, yes),
+        (Some(&by_two), r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#, yes),
+        (Some(&by_one), r#"KN(replyid, "rr.x", "default", "keys-2", 0, 1)"#, no),
+    ] {
+        assert_eq!(decide(id, text), passes, "{text} {id:?}");
+    }
+    let unknown = Filter::from(
+        Expression::parse(r#"KN_VERIFY_CORRELATION_ID(id, "rr", "default", "keys", 0, 1)"#).expect("an expression"),
+    );
+    let mut event = event();
+    event.set("id", &by_one);
+    assert_eq!(unknown.decide(&event).passes, error, "no keys are known");
+}
+
+/// Long ids and many keys are work, and too much of it lets nothing pass.
+#[test]
+fn verification_is_bounded() {
+    let mut ring = KeyRing::default();
+    for number in 0..2_000_u32 {
+        let key = crate::correlation::Key::new(&[number.to_be_bytes(); 8].concat()).expect("a key");
+        ring.add("keys", crate::correlation::Entry::parse(&format!("d.rr.k{number}")).expect("an entry"), key);
+    }
+    let expression = Expression::parse(r#"KN_VERIFY_CORRELATION_ID(replyid, "rr", "d", "keys", 0, 1)"#).expect("one");
+    let filter = Filter::Cesql(expression, Some(Arc::new(ring)));
+    let mut event = event();
+    event.set("replyid", "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:0");
+    assert_eq!(filter.decide(&event).passes, Err(Undecided::Limit));
 }

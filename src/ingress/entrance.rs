@@ -8,9 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 
 use crate::budget::{Budget, PER_EVENT, Share};
 use crate::event::AttributeLimit;
+use crate::event::http::content_coding;
 use crate::model::{Scheme, TransportEncryption};
 use crate::server::Incoming;
 use crate::server::body::{BodyError, Intake, Measure, Read};
+use crate::wire_text::WireText;
 
 /// Whether HTTPS is served while the mode is `disabled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +101,7 @@ impl Entrance {
     /// Reads a request.
     ///
     /// # Errors
-    /// If its body is too large, too slow, broken, or there is no memory left for it.
+    /// If its body is too large, too slow, compressed, broken, or there is no memory left for it.
     pub async fn read(&self, request: Request<Incoming>) -> Result<Message, BodyError> {
         read(request, &self.intake, self.attributes).await
     }
@@ -113,6 +115,9 @@ impl Entrance {
 
 async fn read(request: Request<Incoming>, intake: &Intake, attributes: AttributeLimit) -> Result<Message, BodyError> {
     let (mut parts, mut body) = request.into_parts();
+    if let Some(coding) = content_coding(&parts.headers) {
+        return Err(BodyError::Coded(WireText::of(coding)));
+    }
     let (read, share) = intake.read(PER_EVENT + length(&parts.headers), &mut body).await?;
     // What is left of a connection's buffer is used again only when nothing holds a part of it. On a connection with one
     // request at a time that is a buffer for each; on others, or beside a large body, it would be many.

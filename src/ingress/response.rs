@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use super::entrance::{WrongScheme, webhook};
 use crate::channel;
-use crate::event::DecodeError;
+use crate::event::{DecodeError, Event, http as binding};
 use crate::router::Refusal;
 use crate::server::body::BodyError;
 
@@ -19,6 +19,8 @@ use crate::server::body::BodyError;
 pub(super) enum Answer {
     /// The event is as safe as its channel can make it.
     Accepted,
+    /// The reply to an event that was sent to a RequestReply.
+    Replied(Box<Event>),
     /// What `OPTIONS` asks for (CR-7).
     Options,
     /// The mode does not take events by this scheme (CR-37, CR-38).
@@ -33,6 +35,8 @@ pub(super) enum Answer {
     MethodNotAllowed,
     /// The body could not be read.
     Body(BodyError),
+    /// It is several events, and one reply can be waited for.
+    Batch,
     /// It is not an event.
     NotAnEvent(DecodeError),
     /// The channel refused it, or its sender.
@@ -43,9 +47,9 @@ impl Answer {
     fn status(&self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::ACCEPTED,
-            Self::Options => StatusCode::OK,
+            Self::Options | Self::Replied(_) => StatusCode::OK,
             Self::WrongScheme(_) | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::BadPath | Self::Ambiguous | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
+            Self::BadPath | Self::Ambiguous | Self::Batch | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body(error) => error.status(),
             Self::Refused(refusal) => refusal.status(),
@@ -54,15 +58,18 @@ impl Answer {
 
     fn text(&self) -> Cow<'static, str> {
         match self {
-            Self::Accepted | Self::Options => Cow::Borrowed(""),
+            Self::Accepted | Self::Options | Self::Replied(_) => Cow::Borrowed(""),
             Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),
             Self::NotFound => {
                 Cow::Borrowed("no channel or broker at this address: check the host and the path /NAMESPACE/NAME")
             }
-            Self::BadPath => Cow::Borrowed("the path must be /NAMESPACE/NAME of a channel or broker"),
+            Self::BadPath => {
+                Cow::Borrowed("the path must be /NAMESPACE/NAME of a channel or broker, or of a RequestReply")
+            }
             Self::Ambiguous => Cow::Borrowed(
-                "a channel and a broker have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel or broker-ingress.<system namespace>.svc.<domain> for the broker",
+                "more than one of a channel, a broker and a RequestReply have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel, broker-ingress.<system namespace>.svc.<domain> for the broker or request-reply.<system namespace>.svc.<domain> for the RequestReply",
             ),
+            Self::Batch => Cow::Borrowed("send one event, and no batch: it is one reply that is waited for"),
             Self::MethodNotAllowed => Cow::Borrowed("send events by POST"),
             Self::Body(error) => Cow::Owned(error.to_string()),
             Self::NotAnEvent(error) => Cow::Owned(error.to_string()),
@@ -77,6 +84,9 @@ impl Answer {
 
     /// The answer as a response.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        if let Self::Replied(event) = &self {
+            return replied(event);
+        }
         let text = self.text();
         let body = if text.is_empty() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
         let has_text = !body.is_empty();
@@ -92,11 +102,23 @@ impl Answer {
         if matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
         }
+        if self.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // What would be taken (RFC 9110, 12.5.3).
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if matches!(self, Self::Options) {
             headers.extend(webhook());
         }
         response
     }
+}
+
+/// An event in binary mode, as upstream answers, whatever mode the request was in.
+fn replied(event: &Event) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(event.data().clone()));
+    *response.headers_mut() = binding::binary_headers(event);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    response
 }
 
 impl fmt::Display for Answer {

@@ -31,8 +31,10 @@ pub enum Target {
         /// Where the host really is.
         connect: Option<SocketAddr>,
     },
-    /// Into a channel or broker of this process.
+    /// Into a channel, broker or RequestReply of this process.
     Local(ChannelKey),
+    /// To whoever waits for it at this RequestReply of this process.
+    Waiting(ChannelKey),
     /// Onto standard output, as Knative's `event_display` prints.
     Display,
     /// Nowhere, for this reason: what is sent there fails.

@@ -12,6 +12,8 @@ pub enum ChannelKind {
     Channel,
     /// `Broker`.
     Broker,
+    /// `RequestReply`, which is no channel, but is addressed as one.
+    RequestReply,
 }
 
 impl ChannelKind {
@@ -21,6 +23,7 @@ impl ChannelKind {
         match self {
             Self::Channel => "channel",
             Self::Broker => "broker",
+            Self::RequestReply => "requestreply",
         }
     }
 }
@@ -37,7 +40,7 @@ pub struct ChannelKey {
 }
 
 impl fmt::Display for ChannelKey {
-    /// `channel ns/name` or `broker ns/name`.
+    /// `channel ns/name`, `broker ns/name` or `requestreply ns/name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
     }

@@ -30,6 +30,8 @@ pub enum ObjectKind {
     Sequence,
     /// `Parallel`.
     Parallel,
+    /// `RequestReply`.
+    RequestReply,
 }
 
 /// A Knative condition (`knative.dev/pkg/apis.Condition`).
@@ -114,7 +116,7 @@ impl<'t> ObjectTrouble<'t> {
 pub enum Form {
     /// There is nothing to say but the conditions.
     Nothing,
-    /// A channel or broker.
+    /// A channel, broker or RequestReply.
     Entrance(Box<Entrance>),
     /// A channel of a cluster, whose addresses are those of its written status, with these subscribers; `None` if it is not
     /// served.
@@ -154,7 +156,7 @@ pub struct FlowSubscription {
     pub unready: Option<Box<Unready>>,
 }
 
-/// Where a channel or broker takes events.
+/// Where a channel, broker or RequestReply takes events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entrance {
     /// `status.addresses`; the last one is `status.address`.
@@ -243,7 +245,11 @@ impl Object {
     #[must_use]
     pub fn parent(&self) -> Option<&str> {
         match self.kind {
-            ObjectKind::Channel | ObjectKind::Broker | ObjectKind::Sequence | ObjectKind::Parallel => None,
+            ObjectKind::Channel
+            | ObjectKind::Broker
+            | ObjectKind::RequestReply
+            | ObjectKind::Sequence
+            | ObjectKind::Parallel => None,
             ObjectKind::Trigger => self.text("/spec/broker"),
             ObjectKind::Subscription => self.text("/spec/channel/name"),
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Channel, ChannelKey, ChannelKind, Oidc, Relays, Source, TransportEncryption};
+use super::{Channel, ChannelKey, ChannelKind, Oidc, Relays, RequestReply, Source, TransportEncryption};
 
 /// The host names that say which kind of object a path means (interface.md §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Hosts {
     pub channels: String,
     /// `broker-ingress.<system namespace>.svc.<domain>`: brokers only.
     pub brokers: String,
+    /// `request-reply.<system namespace>.svc.<domain>`: RequestReplies only.
+    pub request_replies: String,
     /// `broker-filter.<system namespace>.svc.<domain>`: the filter of Triggers, where that is a process of its own.
     pub filter: String,
 }
@@ -23,6 +25,7 @@ impl Hosts {
         Self {
             channels: format!("imc-dispatcher.{system_namespace}.svc.{cluster_domain}"),
             brokers: format!("broker-ingress.{system_namespace}.svc.{cluster_domain}"),
+            request_replies: format!("request-reply.{system_namespace}.svc.{cluster_domain}"),
             filter: format!("broker-filter.{system_namespace}.svc.{cluster_domain}"),
         }
     }
@@ -33,11 +36,13 @@ impl Hosts {
 pub enum Find<'t> {
     /// A channel or broker: its place in [`RoutingTable::channels`], and itself.
     Found(usize, &'t Arc<Channel>),
+    /// A RequestReply.
+    RequestReply(&'t Arc<RequestReply>),
     /// Nothing.
     NotFound,
     /// The path is not `/namespace/name`.
     BadPath,
-    /// A channel and a broker, and the host does not say which.
+    /// Several of a channel, a broker and a RequestReply, and the host does not say which.
     Ambiguous,
 }
 
@@ -45,6 +50,7 @@ pub enum Find<'t> {
 struct AtPath {
     channel: Option<usize>,
     broker: Option<usize>,
+    request_reply: Option<usize>,
 }
 
 /// Channels and brokers by address, and the mode. Immutable.
@@ -59,6 +65,7 @@ pub struct RoutingTable {
     by_host: HashMap<String, usize>,
     relays: Relays,
     sources: Vec<Arc<Source>>,
+    request_replies: Vec<Arc<RequestReply>>,
     oidc: Option<Arc<Oidc>>,
 }
 
@@ -80,14 +87,25 @@ impl RoutingTable {
             match key.kind {
                 ChannelKind::Channel => at.channel = Some(index),
                 ChannelKind::Broker => at.broker = Some(index),
+                // It is no channel; see `with_request_replies`.
+                ChannelKind::RequestReply => {}
             }
         }
         let by_host = host_names
             .into_iter()
             .filter_map(|(host, key)| by_key.get(&key).map(|index| (host.to_ascii_lowercase(), *index)))
             .collect();
-        let (relays, sources) = (Relays::default(), Vec::new());
-        Self { transport_encryption, hosts, by_path, by_host, channels, relays, sources, oidc: None }
+        Self {
+            transport_encryption,
+            hosts,
+            by_path,
+            by_host,
+            channels,
+            relays: Relays::default(),
+            sources: Vec::new(),
+            request_replies: Vec::new(),
+            oidc: None,
+        }
     }
 
     /// A table with the same mode and hosts, and nothing at any address.
@@ -106,6 +124,29 @@ impl RoutingTable {
     #[must_use]
     pub fn with_sources(self, sources: Vec<Arc<Source>>) -> Self {
         Self { sources, ..self }
+    }
+
+    /// The same table, with these RequestReplies.
+    #[must_use]
+    pub fn with_request_replies(mut self, request_replies: Vec<Arc<RequestReply>>) -> Self {
+        for (index, request_reply) in request_replies.iter().enumerate() {
+            let ChannelKey { namespace, name, .. } = &request_reply.key;
+            self.by_path.entry(format!("/{namespace}/{name}")).or_default().request_reply = Some(index);
+        }
+        Self { request_replies, ..self }
+    }
+
+    /// Every RequestReply.
+    #[must_use]
+    pub fn request_replies(&self) -> &[Arc<RequestReply>] {
+        &self.request_replies
+    }
+
+    /// The RequestReply of that name.
+    #[must_use]
+    pub fn request_reply(&self, key: &ChannelKey) -> Option<&Arc<RequestReply>> {
+        let at = self.by_path.get(&format!("/{}/{}", key.namespace, key.name))?;
+        self.request_replies.get(at.request_reply?)
     }
 
     /// The same table; senders are asked for tokens of this issuer, or for none.
@@ -151,6 +192,7 @@ impl RoutingTable {
         let index = match key.kind {
             ChannelKind::Channel => at.channel,
             ChannelKind::Broker => at.broker,
+            ChannelKind::RequestReply => None,
         }?;
         self.channels.get(index).map(|channel| (index, channel))
     }
@@ -179,9 +221,13 @@ impl RoutingTable {
         if is(&self.hosts.channels) {
             return self.found(at.channel);
         }
-        match (at.channel, at.broker) {
-            (Some(_), Some(_)) => Find::Ambiguous,
-            (channel, broker) => self.found(channel.or(broker)),
+        if is(&self.hosts.request_replies) {
+            return self.found_request_reply(at.request_reply);
+        }
+        match (at.channel, at.broker, at.request_reply) {
+            (channel, broker, None) if channel.is_none() || broker.is_none() => self.found(channel.or(broker)),
+            (None, None, request_reply) => self.found_request_reply(request_reply),
+            _ => Find::Ambiguous,
         }
     }
 
@@ -191,6 +237,11 @@ impl RoutingTable {
         } else {
             self.by_host.get(host).copied()
         }
+    }
+
+    fn found_request_reply(&self, index: Option<usize>) -> Find<'_> {
+        let found = index.and_then(|index| self.request_replies.get(index));
+        found.map_or(Find::NotFound, Find::RequestReply)
     }
 
     fn found(&self, index: Option<usize>) -> Find<'_> {

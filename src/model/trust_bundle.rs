@@ -1,9 +1,11 @@
 //! The certificates that a destination's server certificate is verified against, and their fingerprint.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
+use rustls_pemfile::Item;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
@@ -54,7 +56,7 @@ pub enum TrustError {
         "holds no PEM certificate; it must contain -----BEGIN CERTIFICATE----- lines, indented evenly below the YAML key"
     )]
     NoCertificate,
-    /// Something else than certificates.
+    /// Something else than certificates, and none.
     #[error("holds a {0} instead of a certificate; give the CA's certificate, and never a private key")]
     NotACertificate(&'static str),
     /// Something between BEGIN and END that does not decode.
@@ -101,27 +103,31 @@ impl TrustBundle {
         Self { certificates, fingerprint: Fingerprint(digest.finalize().into()) }
     }
 
-    /// Reads every certificate of a PEM text.
+    /// Reads every certificate of a PEM text. What else there is beside one does not count, as for Go's `x509.CertPool`;
+    /// [`TrustBundle::beside`] tells of it.
     ///
     /// # Errors
-    /// If there is none, or one does not decode, or there is something else than certificates.
+    /// If there is none, or one does not decode.
     pub fn from_pem(pem: &str) -> Result<Self, TrustError> {
-        let mut certificates = Vec::new();
+        let (mut certificates, mut other) = (Vec::new(), None);
         for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
             let malformed = |reason: String| TrustError::Malformed { index: index + 1, reason };
             match item.map_err(|error| malformed(error.to_string()))? {
-                rustls_pemfile::Item::X509Certificate(der) => {
-                    certificates.push(Certificate::parse(der).map_err(malformed)?);
-                }
-                rustls_pemfile::Item::Crl(_) => return Err(TrustError::NotACertificate("revocation list")),
-                rustls_pemfile::Item::Csr(_) => return Err(TrustError::NotACertificate("certificate request")),
-                _ => return Err(TrustError::NotACertificate("private key")),
+                Item::X509Certificate(der) => certificates.push(Certificate::parse(der).map_err(malformed)?),
+                item => other = other.or(Some(TrustError::NotACertificate(called(&item)))),
             }
         }
         if certificates.is_empty() {
-            return Err(TrustError::NoCertificate);
+            return Err(other.unwrap_or(TrustError::NoCertificate));
         }
         Ok(Self::new(certificates))
+    }
+
+    /// What stands in a PEM text besides certificates, each kind once: `private key`, `public key` and so on.
+    #[must_use]
+    pub fn beside(pem: &str) -> BTreeSet<&'static str> {
+        let items = rustls_pemfile::read_all(&mut pem.as_bytes()).filter_map(Result::ok).collect::<Vec<_>>();
+        items.iter().filter(|item| !matches!(item, Item::X509Certificate(_))).map(called).collect()
     }
 
     /// Trusts nobody, not even the roots of the system: what stands for CACerts without one certificate
@@ -169,6 +175,17 @@ impl TrustBundle {
         Arc::new(Self::new(
             self.certificates.iter().filter(|certificate| certificate.is_valid_at(now)).cloned().collect(),
         ))
+    }
+}
+
+/// What a piece of PEM is.
+fn called(item: &Item) -> &'static str {
+    match item {
+        Item::X509Certificate(_) => "certificate",
+        Item::SubjectPublicKeyInfo(_) => "public key",
+        Item::Crl(_) => "revocation list",
+        Item::Csr(_) => "certificate request",
+        _ => "private key",
     }
 }
 

@@ -11,6 +11,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 pub use crate::budget::{Budget, Share};
+use crate::wire_text::WireText;
 
 /// Why a body was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum BodyError {
     /// All events together hold as much memory as they may.
     #[error("too many events are being held: try again later, or raise --max-buffered-bytes")]
     OverBudget,
+    /// It is compressed, or otherwise coded, and would be delivered as something that it is not.
+    #[error("events are taken without Content-Encoding only, and this one has {0}: send it as it is")]
+    Coded(WireText),
     /// The peer went away or broke the protocol.
     #[error("body could not be read: {0}")]
     Broken(String),
@@ -43,6 +47,7 @@ impl BodyError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::OverBudget => StatusCode::TOO_MANY_REQUESTS,
+            Self::Coded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
         }
     }

@@ -9,6 +9,7 @@ mod losses;
 mod moments;
 mod read;
 mod relayed;
+mod replies;
 mod told;
 mod traffic;
 
@@ -26,6 +27,7 @@ pub use drops::{Drop as Dropped, Why};
 pub use gauge::{Entered, Gauge};
 pub use last_error::LastError;
 pub use relayed::{OfScheme, Relayed};
+pub use replies::{Replied, ReplySeries};
 pub use traffic::{ByMethod, Exchange, Requests, Sent, Traffic};
 
 /// Who is counted for: a configured object.
@@ -343,6 +345,7 @@ type Known<S> = Mutex<BTreeMap<Name, Weak<S>>>;
 pub struct Series {
     subscriptions: Known<SubscriptionSeries>,
     channels: Known<ChannelSeries>,
+    request_replies: replies::Replies,
     /// Of the listener for HTTP.
     pub http: Arc<Traffic>,
     /// Of the listener for HTTPS.

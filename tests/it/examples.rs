@@ -51,7 +51,7 @@ async fn the_documentation_is_sound() {
     let configuration = include_str!("../../docs/CONFIGURATION.md");
     let pages = [include_str!("../../docs/FILTERS.md"), include_str!("../../docs/BROKERS.md"), configuration].concat();
     let blocks: Vec<&str> = pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 7);
+    assert_eq!(blocks.len(), 8);
     for block in blocks {
         let path = directory.path().join("m.yaml");
         let before = if block.contains("kind: Broker") { "" } else { broker };

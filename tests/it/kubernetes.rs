@@ -4,6 +4,7 @@
 mod backends;
 mod brokers;
 mod channels;
+mod correlation;
 mod identities;
 mod modes;
 mod oidc;

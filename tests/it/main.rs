@@ -43,6 +43,7 @@ mod reach;
 mod receive;
 mod references;
 mod reload;
+mod request_reply;
 mod roles;
 mod secrets;
 mod senders;

@@ -8,6 +8,7 @@ mod likeness;
 mod outage;
 mod parked;
 mod ready;
+mod request_reply;
 mod retries;
 mod texts;
 mod traces;

@@ -223,3 +223,21 @@ async fn nonsense_is_survived() {
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
     assert_eq!(subscriber.count(), 1);
 }
+
+/// What is compressed would be delivered as something that it is not: it is refused, with what would be taken
+/// (RFC 9110, 15.5.16).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_compressed_is_refused() {
+    let (subscriber, dispatcher) = with_subscriber().await;
+    let (client, url) = (plain(), dispatcher.http_url("/default/c"));
+    for coding in ["gzip", "br", "x-unknown", "identity, gzip"] {
+        let answer = event(&client, &url, "i").header("content-encoding", coding).send().await.expect("an answer");
+        let accepted = answer.headers().get("accept-encoding").map(|value| value.as_bytes().to_vec());
+        assert_eq!((answer.status().as_u16(), accepted), (415, Some(b"identity".to_vec())), "{coding}");
+        let text = answer.text().await.expect("a text");
+        assert!(text.contains(coding) && text.contains("Content-Encoding"), "{text}");
+    }
+    let same = event(&client, &url, "same").header("content-encoding", "identity").send().await;
+    assert_eq!(same.expect("an answer").status(), 202);
+    assert_eq!(subscriber.until(1).await[0].headers["ce-id"], "same");
+}

@@ -2,6 +2,7 @@
 //! AU-13, A-10 to ), with an issuer over HTTPS.
 
 mod cluster;
+mod request_reply;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -10,8 +10,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire_text", &[]),
     ("event", &["wire_text"]),
     ("scrub", &[]),
-    ("filter", &["event"]),
-    ("model", &["event", "filter", "scrub", "wire_text"]),
+    ("correlation", &[]),
+    ("filter", &["correlation", "event"]),
+    ("model", &["correlation", "event", "filter", "scrub", "wire_text"]),
     ("budget", &[]),
     ("telemetry", &["budget", "event", "filter", "scrub", "wire_text"]),
     ("supervisor", &[]),
@@ -22,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("auth", &["client", "event", "filter", "model", "scrub", "telemetry", "wire_text"]),
     ("event_type", &["event", "model", "telemetry", "wire_text"]),
     ("channel", &["budget", "event", "filter", "model", "scrub", "telemetry", "wire_text"]),
-    ("router", &["auth", "budget", "channel", "event", "event_type", "model", "telemetry"]),
+    ("router", &["auth", "budget", "channel", "correlation", "event", "event_type", "model", "telemetry"]),
     (
         "delivery",
         &[
@@ -40,10 +41,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire_text",
         ],
     ),
-    ("control", &["event", "filter", "model", "scrub", "telemetry", "tls", "wire_text"]),
+    ("control", &["correlation", "event", "filter", "model", "scrub", "telemetry", "tls", "wire_text"]),
     ("dispatcher", &["channel", "client", "delivery", "model", "router", "telemetry"]),
     ("source", &["channel", "client", "delivery", "model", "telemetry"]),
-    ("ingress", &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry"]),
+    (
+        "ingress",
+        &["auth", "budget", "channel", "event", "model", "router", "server", "supervisor", "telemetry", "wire_text"],
+    ),
     (
         "relay",
         &[
@@ -77,7 +81,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "wire_text",
         ],
     ),
-    ("cli", &["control", "event", "model", "telemetry", "tls"]),
+    ("cli", &["control", "correlation", "event", "model", "telemetry", "tls"]),
     (
         "command",
         &["channel", "cli", "control", "display", "event", "filter", "model", "scrub", "server", "tls", "wire_text"],
@@ -119,6 +123,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("lapin", &["channel"]),
     ("moka", &["auth", "client", "event_type"]),
     ("jsonwebtoken", &["auth"]),
+    ("aws_lc_rs", &["correlation"]),
     ("md5", &["control", "event_type"]),
     ("kube", &["app", "auth", "control", "event_type"]),
     ("k8s_openapi", &["auth", "control"]),

@@ -27,8 +27,8 @@ pub(super) struct Group<'s> {
     name: &'s str,
     /// Its address.
     url: Option<String>,
-    /// `memory` or `rabbitmq`, `schedule` of a PingSource, or `flow` of a Sequence or Parallel; `None` if it is not served
-    /// here.
+    /// `memory` or `rabbitmq`, `schedule` of a PingSource, `flow` of a Sequence or Parallel, or `reply` of a RequestReply;
+    /// `None` if it is not served here.
     storage: Option<&'static str>,
     /// When senders are answered: `delivery` or `enqueue`.
     acknowledge: Option<&'static str>,
@@ -126,6 +126,10 @@ pub(super) fn of<'s>(view: &View, shown: &'s Resolution, trusted: &mut Trusted<'
             draft.rows.insert(key(&subscription.key), row);
         }
     }
+    for request_reply in shown.table.request_replies() {
+        let ChannelKey { kind, namespace, name } = &request_reply.key;
+        draft(&mut drafts, *kind, namespace, name).group.storage = Some("reply");
+    }
     for object in &shown.inventory.objects {
         describe(&mut drafts, object);
     }
@@ -147,7 +151,11 @@ fn draft<'d, 's>(
     name: &'s str,
 ) -> &'d mut Draft<'s> {
     drafts.entry((kind, namespace, name)).or_insert_with(|| {
-        let kind = if kind == ChannelKind::Broker { "Broker" } else { "Channel" };
+        let kind = match kind {
+            ChannelKind::Channel => "Channel",
+            ChannelKind::Broker => "Broker",
+            ChannelKind::RequestReply => "RequestReply",
+        };
         let (url, storage, acknowledge, ready, subscriptions) = (None, None, None, None, Vec::new());
         let group = Group { kind, namespace, name, url, storage, acknowledge, ready, subscriptions };
         Draft { group, rows: BTreeMap::new() }
@@ -204,7 +212,7 @@ fn flow(object: &Object) -> Option<Group<'_>> {
     let kind = match object.kind {
         ObjectKind::Sequence => "Sequence",
         ObjectKind::Parallel => "Parallel",
-        ObjectKind::Channel | ObjectKind::Broker | ObjectKind::Trigger | ObjectKind::Subscription => return None,
+        _ => return None,
     };
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     let (storage, acknowledge, subscriptions) = (Some("flow"), None, Vec::new());
@@ -269,6 +277,9 @@ fn describe<'s>(drafts: &mut BTreeMap<GroupKey<'s>, Draft<'s>>, object: &'s Obje
             return introduce(&mut draft(drafts, ChannelKind::Channel, namespace, name).group, object);
         }
         ObjectKind::Broker => return introduce(&mut draft(drafts, ChannelKind::Broker, namespace, name).group, object),
+        ObjectKind::RequestReply => {
+            return introduce(&mut draft(drafts, ChannelKind::RequestReply, namespace, name).group, object);
+        }
         ObjectKind::Trigger => (ChannelKind::Broker, SubscriptionKind::Trigger),
         ObjectKind::Subscription => (ChannelKind::Channel, SubscriptionKind::Subscription),
         ObjectKind::Sequence | ObjectKind::Parallel => return,

@@ -98,7 +98,7 @@ impl<'s> Trusted<'s> {
 
     fn lock(&mut self, to: &'s Addressable) -> (Lock, Ends) {
         let lock = match &to.target {
-            Target::Local(_) => Lock::Inside,
+            Target::Local(_) | Target::Waiting(_) => Lock::Inside,
             Target::Display => Lock::Display,
             Target::Remote { .. } if to.url.scheme() != "https" => Lock::Http,
             Target::Remote { .. } if to.trust.is_nobody() => Lock::HttpsNobody,

@@ -70,8 +70,9 @@ impl RabbitmqPublisher {
             return Ok(());
         }
         self.admit(wanted)?;
-        let message = Arc::new(message::encode(event, Note::default()));
         let deadline = Instant::now() + PATIENCE;
+        declared(wanted, deadline).await?;
+        let message = Arc::new(message::encode(event, Note::default()));
         // All of them to their end, also if one fails: what is known to be stored need not be sent again.
         let published = join_all(wanted.iter().map(|to| self.publish_to(to, &message, deadline))).await;
         published.into_iter().collect()
@@ -89,13 +90,8 @@ impl RabbitmqPublisher {
             return Err(unavailable(PublishFailure::Blocked));
         }
         for SubscriptionQueue { subscription, queue } in wanted {
-            let key = &subscription.key;
-            match queue.health.state() {
-                QueueState::Undeclared if queue.begun.load(Ordering::Acquire) == 0 => {
-                    return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
-                }
-                _ if queue.health.is_full() => return Err(PublishError::Full { subscription: key.clone() }),
-                _ => {}
+            if queue.health.is_full() {
+                return Err(PublishError::Full { subscription: subscription.key.clone() });
             }
         }
         Ok(())
@@ -200,6 +196,18 @@ impl RabbitmqPublisher {
         self.shared.elsewhere.set();
         Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.place.queue)))
     }
+}
+
+/// Waits until all of these queues have been declared. At a start, what waits in one queue may have a reply into another.
+async fn declared(wanted: &[&SubscriptionQueue], deadline: Instant) -> Result<(), PublishError> {
+    for SubscriptionQueue { subscription, queue } in wanted {
+        let is_new = queue.health.state() == QueueState::Undeclared && queue.begun.load(Ordering::Acquire) == 0;
+        if is_new && tokio::time::timeout_at(deadline, queue.health.until_served()).await.is_err() {
+            let key = &subscription.key;
+            return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
+        }
+    }
+    Ok(())
 }
 
 /// Waits until a message may be on its way to a queue; `None` if it is to wait elsewhere, since RabbitMQ does not answer

@@ -207,7 +207,7 @@ fn reports_name_what_is_in_trouble() {
     assert_eq!(report.subscriptions(), [&table.channels()[0].subscriptions[1].key]);
     rabbitmq.goes();
     let report = rabbitmq.report(&table);
-    let whole = ChannelTrouble::of_all(TroubleReason::Away, true);
+    let whole = ChannelTrouble::of_all(TroubleReason::Away);
     assert_eq!([0, 1, 2].map(|at| report.of_channel(key(at))), [Some(&whole), Some(&whole), None]);
     assert_eq!(report.summary().as_deref(), Some("RabbitMQ is away: 2 of 3 channels are not served"));
 }

@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use crate::control::kind::Kind;
 use crate::control::resolve::backends::CONFIG_IMC_BACKEND;
 use crate::control::{Channels, Settings};
+use crate::correlation::SECRET;
 use crate::model::Role;
 
 /// Of the Services of RabbitmqChannels, as key and value.
@@ -74,6 +75,10 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
         system(Kind::ConfigMap, Selected::Labelled(TRUST_BUNDLE), Needed::Soon),
         system(Kind::Secret, named(secret), Needed::Soon),
     ]);
+    // What filters verify correlation ids by. Upstream's reads every Secret of the namespace, and this is the one that it needs.
+    if settings.role == Role::Filter {
+        rows.push(system(Kind::Secret, named(SECRET), Needed::Soon));
+    }
     if settings.role == Role::Channel && settings.channels == Channels::InMemory {
         rows.push(system(Kind::ConfigMap, named(CONFIG_IMC_BACKEND), Needed::Always));
     }
@@ -162,6 +167,7 @@ impl fmt::Display for Row {
 pub(super) fn resource(kind: Kind) -> ApiResource {
     let plural = match kind {
         Kind::EventPolicy => "eventpolicies".to_owned(),
+        Kind::RequestReply => "requestreplies".to_owned(),
         _ => format!("{}s", kind.as_str().to_ascii_lowercase()),
     };
     let api_version = kind.api_version();

@@ -1,4 +1,4 @@
-//! `eventing.knative.dev`: brokers, triggers and policies.
+//! `eventing.knative.dev`: brokers, triggers, policies and RequestReplies.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -43,6 +43,23 @@ pub(crate) struct TriggerSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct TriggerFilter {
     pub(crate) attributes: Texts,
+}
+
+/// `RequestReply`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct RequestReply {
+    pub(crate) spec: Option<RequestReplySpec>,
+}
+
+/// `spec` of a `RequestReply`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RequestReplySpec {
+    pub(crate) broker_ref: Option<KReference>,
+    pub(crate) correlation_attribute: Option<String>,
+    pub(crate) reply_attribute: Option<String>,
+    pub(crate) timeout: Option<String>,
+    pub(crate) delivery: Option<DeliverySpec>,
 }
 
 /// `EventPolicy`. Its `status.from` is read as it stands.

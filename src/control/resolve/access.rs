@@ -20,6 +20,7 @@ use crate::control::kind::Kind;
 use crate::control::manifest::Document;
 use crate::control::report::Report;
 use crate::control::{ApiServer, Settings};
+use crate::correlation::KeyRing;
 use crate::model::{
     Access, Addressable, AuthorizationMode, ChannelKey, ChannelKind, Discovery, EventTypeOwner, Oidc, Policy, Rule,
     ServiceAccount, Target,
@@ -71,14 +72,14 @@ impl Rules {
         collected: &mut Collected<'_>,
         settings: &Settings,
         (flags, last): (&Flags, Option<&Arc<Oidc>>),
-        trust: &Trust,
+        (trust, keys): (&Trust, &Arc<KeyRing>),
     ) -> Self {
         let oidc = (flags.oidc == Switch::On).then(|| {
             let oidc = Oidc { discovery: discovery(flags, settings, trust) };
             last.filter(|last| ***last == oidc).cloned().unwrap_or_else(|| Arc::new(oidc))
         });
         let targets = PolicyTarget::all(collected);
-        let policies = policy::resolve(&mut collected.event_policies, &targets, settings.api_server);
+        let policies = policy::resolve(&mut collected.event_policies, (&targets, keys), settings.api_server);
         let name = INGRESS.to_owned();
         let ingress = Arc::new(ServiceAccount { namespace: settings.system_namespace.clone(), name });
         let mut rules = Self {
@@ -124,6 +125,9 @@ impl Rules {
         }
         for (name, item) in &collected.brokers {
             self.ask(ChannelKind::Broker, Kind::Broker, name, item.report.document());
+        }
+        for (name, item) in &collected.request_replies {
+            self.ask(ChannelKind::RequestReply, Kind::RequestReply, name, item.report.document());
         }
         self.read_flows(collected);
     }
@@ -313,6 +317,7 @@ fn discovery(flags: &Flags, settings: &Settings, trust: &Trust) -> Discovery {
 fn computed_audience(kind: Kind, namespace: &str, name: &str) -> String {
     let kind = match kind {
         Kind::Broker => "eventing.knative.dev/broker",
+        Kind::RequestReply => "eventing.knative.dev/requestreply",
         Kind::RabbitmqChannel => "messaging.knative.dev/rabbitmqchannel",
         _ => "messaging.knative.dev/inmemorychannel",
     };

@@ -80,6 +80,7 @@ impl<'s> Addresses<'s> {
         match kind {
             ChannelKind::Channel => &self.hosts.channels,
             ChannelKind::Broker => &self.hosts.brokers,
+            ChannelKind::RequestReply => &self.hosts.request_replies,
         }
     }
 
@@ -93,6 +94,8 @@ impl<'s> Addresses<'s> {
             ChannelKind::Channel
         } else if host == self.hosts.brokers {
             ChannelKind::Broker
+        } else if host == self.hosts.request_replies {
+            ChannelKind::RequestReply
         } else {
             return self.key_of_host(&host).filter(|_| url.path() == "/");
         };
@@ -111,15 +114,19 @@ impl<'s> Addresses<'s> {
     /// The names that a server certificate has to be for, so that these channels can be addressed by them.
     pub(super) fn certificate_names<'k>(&self, keys: impl Iterator<Item = &'k ChannelKey>) -> Vec<String> {
         let domain = &self.settings.cluster_domain;
-        let mut names: Vec<String> = keys
-            .filter(|key| key.kind == ChannelKind::Channel)
-            .map(|key| format!("*.{}.svc.{domain}", key.namespace))
-            .collect();
-        let hosts = match self.settings.role {
+        let mut names = Vec::new();
+        let mut hosts = match self.settings.role {
             Role::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
             Role::Ingress => vec![&self.hosts.brokers],
             Role::Filter => vec![&self.hosts.filter],
         };
+        for key in keys {
+            match key.kind {
+                ChannelKind::Channel => names.push(format!("*.{}.svc.{domain}", key.namespace)),
+                ChannelKind::Broker => {}
+                ChannelKind::RequestReply => hosts.push(&self.hosts.request_replies),
+            }
+        }
         for host in hosts {
             names.push(host.clone());
             names.extend(host.strip_suffix(domain.as_str()).and_then(|host| host.strip_suffix('.')).map(str::to_owned));

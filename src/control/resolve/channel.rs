@@ -23,6 +23,8 @@ const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
 const DEFAULT_CONFIG: &str = "config-br-default-channel";
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
+/// The same in a template.
+pub(super) const TEMPLATE_SINK_FIELD: &str = "spec.channelTemplate.spec.delivery.deadLetterSink";
 const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel";
 
 /// What a served channel or broker gives to its subscriptions.
@@ -63,12 +65,12 @@ pub(super) fn resolve(
     let template = |channel: &Channel, namespace: &str, report: &mut Report<'_>, resolver: &Resolver<'_>| {
         let written = channel.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
         let template = template_of(written, defaults.channel_template(namespace));
-        of_template(template, "spec.channelTemplate", resolver, report)
+        (of_template(template, "spec.channelTemplate", resolver, report), delivery_of(template))
     };
     let mut candidates = of_channels(channels, &BTreeSet::new(), resolver, template);
-    candidates.extend(of_channels(in_memory_channels, &shadowing, resolver, |_, _, _, _| Storage::Memory));
+    candidates.extend(of_channels(in_memory_channels, &shadowing, resolver, |_, _, _, _| (Storage::Memory, None)));
     candidates.extend(of_channels(rabbitmq_channels, &also_shadowing, resolver, |_, _, report, resolver| {
-        on_rabbitmq("kind", resolver, report)
+        (on_rabbitmq("kind", resolver, report), None)
     }));
     candidates.extend(of_brokers(brokers, resolver, defaults));
     candidates.extend(flow::candidates(
@@ -155,6 +157,12 @@ fn template_of<'t>(
     written.map(|template| (template, "spec.channelTemplate")).or_else(default)
 }
 
+/// The delivery spec of a template, and where it stands.
+fn delivery_of(template: Option<(&ChannelTemplate, &str)>) -> Option<(String, duck::DeliverySpec)> {
+    let (template, field) = template?;
+    Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.clone()?))
+}
+
 /// What the channels of a Sequence or Parallel are.
 fn of_flow<T: Written>(
     flow: &T,
@@ -164,10 +172,8 @@ fn of_flow<T: Written>(
 ) -> Option<Parent> {
     let template = template_of(flow.template(), defaults.channel_template(namespace));
     let storage = of_template(template, "spec.channelTemplate", resolver, report);
-    let delivery = template.and_then(|(template, field)| {
-        Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.as_ref()?))
-    });
-    let delivery = delivery.as_ref().map(|(field, delivery)| (field.as_str(), *delivery));
+    let delivery = delivery_of(template);
+    let delivery = delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
     parent((flow.metadata(), storage), delivery, resolver, report)
 }
 
@@ -193,23 +199,29 @@ fn on_rabbitmq(field: &str, resolver: &Resolver<'_>, report: &mut Report<'_>) ->
     Storage::Rabbitmq
 }
 
+/// `made` says where a channel is kept, and the delivery spec of its template, which wins (control-plane.md 5.2a).
 fn of_channels<'i, 'd>(
     items: &'i mut Items<'d, Channel>,
     shadowing: &BTreeSet<Name>,
     resolver: &mut Resolver<'_>,
-    storage: impl Fn(&Channel, &str, &mut Report<'_>, &Resolver<'_>) -> Storage,
+    made: impl Fn(&Channel, &str, &mut Report<'_>, &Resolver<'_>) -> (Storage, Option<(String, duck::DeliverySpec)>),
 ) -> Vec<Candidate<'i, 'd>> {
     let mut candidates = Vec::new();
     for ((namespace, name), Item { object, report }) in items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
     {
+        let mut sink_field = SINK_FIELD;
         let parent = object.as_ref().and_then(|channel| {
-            let spec = channel.spec.as_ref();
-            let storage = storage(channel, namespace, report, resolver);
-            let delivery = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
+            let own = channel.spec.as_ref().and_then(|spec| spec.delivery.as_ref());
+            let (storage, of_template) = made(channel, namespace, report, resolver);
+            if of_template.is_some() {
+                sink_field = TEMPLATE_SINK_FIELD;
+            }
+            let delivery = of_template.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
+            let delivery = delivery.or_else(|| own.map(|delivery| ("spec.delivery", delivery)));
             parent((&channel.metadata, storage), delivery, resolver, report)
         });
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
-        candidates.push(Candidate { key, report, parent, sink_field: SINK_FIELD });
+        candidates.push(Candidate { key, report, parent, sink_field });
     }
     candidates
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::others::{self, Others};
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
-use crate::control::manifest::eventing::{Broker, EventPolicy, Trigger};
+use crate::control::manifest::eventing::{Broker, EventPolicy, RequestReply, Trigger};
 use crate::control::manifest::flows::{Parallel, Sequence};
 use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
@@ -43,6 +43,7 @@ pub(super) struct Collected<'d> {
     pub(super) subscriptions: Items<'d, Subscription>,
     pub(super) event_policies: Items<'d, EventPolicy>,
     pub(super) triggers: Items<'d, Trigger>,
+    pub(super) request_replies: Items<'d, RequestReply>,
     pub(super) sequences: Items<'d, Sequence>,
     pub(super) parallels: Items<'d, Parallel>,
     pub(super) ping_sources: Items<'d, PingSource>,
@@ -117,6 +118,7 @@ impl<'d> Collected<'d> {
             Kind::Broker => insert(&mut self.brokers, report, how),
             Kind::Subscription => insert(&mut self.subscriptions, report, how),
             Kind::Trigger => insert(&mut self.triggers, report, how),
+            Kind::RequestReply => insert(&mut self.request_replies, report, how),
             Kind::EventPolicy => insert(&mut self.event_policies, report, how),
             Kind::Sequence => insert(&mut self.sequences, report, how),
             Kind::Parallel => insert(&mut self.parallels, report, how),
@@ -154,6 +156,7 @@ impl<'d> Collected<'d> {
         problems.extend(all(self.brokers));
         problems.extend(all(self.subscriptions));
         problems.extend(all(self.triggers));
+        problems.extend(all(self.request_replies));
         problems.extend(all(self.event_policies));
         problems.extend(all(self.sequences));
         problems.extend(all(self.parallels));

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use url::Url;
 
@@ -17,6 +18,7 @@ use crate::control::manifest::duck::{Destination, KReference};
 use crate::control::report::Report;
 use crate::control::settings::Objects;
 use crate::control::{ObjectName, Settings};
+use crate::correlation::KeyRing;
 use crate::model::{Addressable, ChannelKey, ChannelKind, Endpoint, Role, Target, TransportEncryption, TrustBundle};
 
 /// Why a channel or broker can or cannot be referred to.
@@ -40,6 +42,9 @@ pub(super) struct Resolver<'s> {
     pub(super) trust: Trust,
     pub(super) rules: Rules,
     pub(super) places: HashMap<ChannelKey, Place>,
+    /// The keys of correlation ids, and how long requests wait by default.
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) reply_timeout: Duration,
     /// The channels that take the events of Sequences and Parallels.
     pub(super) flows: HashSet<ChannelKey>,
 }
@@ -177,11 +182,9 @@ impl Resolver<'_> {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
-        let audience = wanted.audience.map(str::to_owned).or_else(|| match &target {
-            // As controllers take it from the status of the object that is referred to.
-            Target::Local(key) => wanted.reference.and_then(|_| self.rules.audience(key)),
-            Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
-        });
+        // As controllers take it from the status of the object that is referred to.
+        let referred = wanted.reference.and(if let Target::Local(key) = &target { Some(key) } else { None });
+        let audience = wanted.audience.map(str::to_owned).or_else(|| self.rules.audience(referred?));
         Addressable { url, target, trust, audience }
     }
 
@@ -225,6 +228,7 @@ impl Resolver<'_> {
         };
         match kind {
             Kind::Service => self.service(&Referent::service(namespace, name), wanted, report),
+            Kind::RequestReply => self.own(super::request_reply::key_of(&(namespace, name)), wanted, report),
             Kind::Broker => self.own(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report),
             Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
                 self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
@@ -316,8 +320,5 @@ static UNRESOLVED: LazyLock<Url> = LazyLock::new(|| Url::parse("unresolved:/").e
 
 /// Whether a destination leads into a channel or broker of this process.
 pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {
-    match &destination.target {
-        Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Display | Target::Nowhere(_) => None,
-    }
+    if let Target::Local(key) = &destination.target { Some(key) } else { None }
 }

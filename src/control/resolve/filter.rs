@@ -2,13 +2,17 @@
 //!
 //! What is not understood is an error of the Trigger, which then gets nothing: filters fail closed (gaps.md G-48).
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::collect::{Collected, Item};
+use super::correlation;
 use crate::control::manifest::Manifests;
 use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings};
+use crate::correlation::KeyRing;
 use crate::filter::cesql::{Doubt, Expression, Finding};
 use crate::filter::{Filter, Pairs};
 
@@ -27,12 +31,13 @@ pub fn trigger_filters(
     manifests: &Manifests,
     settings: &Settings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
-    let collected = Collected::of(manifests.documents(), settings);
+    let mut collected = Collected::of(manifests.documents(), settings);
+    let keys = Arc::new(correlation::ring(&mut collected, settings));
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
     for Item { object, mut report } in collected.triggers.into_values() {
         let spec = object.and_then(|trigger| trigger.spec);
-        let filter = spec.map(|spec| compiled(&spec, &mut report)).filter(|_| !report.is_bad());
+        let filter = spec.map(|spec| compiled(&spec, &keys, &mut report)).filter(|_| !report.is_bad());
         filters.push((report.object().clone(), filter));
         problems.extend(report.into_problems());
     }
@@ -40,13 +45,13 @@ pub fn trigger_filters(
 }
 
 /// The filter of a Trigger. `filters` alone decides if it has an entry (TF-1).
-pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
+pub(super) fn compiled(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
             if is_too_long(filters, report) {
                 return Filter::Pass;
             }
-            let mut compiled = list(filters, "spec.filters", MAX_DEPTH, report);
+            let mut compiled = list(filters, ("spec.filters", MAX_DEPTH), keys, report);
             if compiled.len() == 1 { compiled.swap_remove(0) } else { Filter::All(compiled) }
         }
         _ => legacy(spec.filter.as_ref(), report),
@@ -54,11 +59,11 @@ pub(super) fn compiled(spec: &TriggerSpec, report: &mut Report<'_>) -> Filter {
 }
 
 /// Filters that must all pass, at `spec.filters`; none lets everything pass.
-pub(super) fn all(filters: &[Value], report: &mut Report<'_>) -> Filter {
+pub(super) fn all(filters: &[Value], keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
     if filters.is_empty() || is_too_long(filters, report) {
         return Filter::Pass;
     }
-    Filter::All(list(filters, "spec.filters", MAX_DEPTH, report))
+    Filter::All(list(filters, ("spec.filters", MAX_DEPTH), keys, report))
 }
 
 /// Reports filters that are too much text.
@@ -104,13 +109,13 @@ fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
     Filter::Attributes(attributes.iter().map(pair).collect())
 }
 
-fn list(filters: &[Value], field: &str, depth: usize, report: &mut Report<'_>) -> Vec<Filter> {
-    let entry = |(index, filter)| compile(filter, &format!("{field}[{index}]"), depth, report);
+fn list(filters: &[Value], (field, depth): (&str, usize), keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Vec<Filter> {
+    let entry = |(index, filter)| compile(filter, (&format!("{field}[{index}]"), depth), keys, report);
     filters.iter().enumerate().map(entry).collect()
 }
 
 /// One entry. On an error, which is reported, what it yields does not matter.
-fn compile(written: &Value, field: &str, depth: usize, report: &mut Report<'_>) -> Filter {
+fn compile(written: &Value, (field, depth): (&str, usize), keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
     let Some((dialect, value)) = single(written) else {
         report.error(field, format!("must have exactly one of {DIALECTS}: put several into all"));
         return Filter::Pass;
@@ -125,15 +130,15 @@ fn compile(written: &Value, field: &str, depth: usize, report: &mut Report<'_>) 
         ("prefix", value) => Filter::Prefix(pairs(value, &inside, report)),
         ("suffix", value) => Filter::Suffix(pairs(value, &inside, report)),
         ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
-            let filters = list(filters, &inside, depth - 1, report);
+            let filters = list(filters, (&inside, depth - 1), keys, report);
             if dialect == "all" { Filter::All(filters) } else { Filter::Any(filters) }
         }
         ("all" | "any", _) => {
             report.error(&inside, "must be a list of filters, at least one");
             Filter::Pass
         }
-        ("not", filter) => Filter::Not(Box::new(compile(filter, &inside, depth - 1, report))),
-        ("cesql", Value::String(text)) => cesql(text, &inside, report),
+        ("not", filter) => Filter::Not(Box::new(compile(filter, (&inside, depth - 1), keys, report))),
+        ("cesql", Value::String(text)) => cesql(text, &inside, keys, report),
         ("cesql", _) => {
             report.error(&inside, "must be text: write the expression in quotes");
             Filter::Pass
@@ -152,7 +157,7 @@ fn single(written: &Value) -> Option<(&str, &Value)> {
     members.next().is_none().then_some((dialect.as_str(), value))
 }
 
-fn cesql(text: &str, field: &str, report: &mut Report<'_>) -> Filter {
+fn cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
     match Expression::parse(text) {
         Ok(expression) => {
             // A cluster has admitted the Trigger, and its filter lets nothing pass as it is.
@@ -163,7 +168,9 @@ fn cesql(text: &str, field: &str, report: &mut Report<'_>) -> Filter {
                     Doubt::Never | Doubt::Part => report.warning(field, error.to_string()),
                 }
             }
-            Filter::Cesql(expression)
+            correlation::check(&expression, keys, field, report);
+            let keys = Some(Arc::clone(keys)).filter(|_| !expression.verifications().is_empty());
+            Filter::Cesql(expression, keys)
         }
         Err(error) => {
             report.error(field, Expression::explained(text, error).to_string());

@@ -1,5 +1,7 @@
 //! The flags of `config-features` that are about senders and `EventType`s (control-plane.md 3.2, 3.3, 3.12a).
 
+use std::time::Duration;
+
 use super::collect::Collected;
 use super::features::Written;
 use super::uri;
@@ -8,13 +10,14 @@ use crate::control::manifest::config::ConfigMap;
 use crate::control::report::Report;
 use crate::control::schema::CONFIG_FEATURES;
 use crate::control::{ApiServer, Settings};
-use crate::model::AuthorizationMode;
+use crate::model::{AuthorizationMode, parse_duration};
 
 const OIDC: &str = "authentication-oidc";
 const AUTHORIZATION: &str = "default-authorization-mode";
 const DISCOVERY: &str = "oidc-discovery-base-url";
 const EVENT_TYPES: &str = "eventtype-auto-create";
 const CROSS_NAMESPACE: &str = "cross-namespace-event-links";
+const REPLY_TIMEOUT: &str = "requestreply-default-timeout";
 
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(crate) struct Flags {
     pub(crate) event_types: Switch,
     /// Whether a Trigger may name a Broker of another namespace, for the role `filter`.
     pub(crate) cross_namespace: Switch,
+    /// How long requests to RequestReplies wait by default.
+    pub(crate) reply_timeout: Option<Duration>,
 }
 
 /// The default of `oidc-discovery-base-url`: the API server.
@@ -70,7 +75,8 @@ fn unread(document: &Document) -> Flags {
         Written::Text(url) => issuer(url),
         Written::Unclear | Written::Nothing => None,
     };
-    Flags { oidc, authorization, discovery, event_types: Switch::Off, cross_namespace: Switch::Off }
+    let (event_types, cross_namespace, reply_timeout) = (Switch::Off, Switch::Off, None);
+    Flags { oidc, authorization, discovery, event_types, cross_namespace, reply_timeout }
 }
 
 /// An issuer that is another one than the cluster.
@@ -87,6 +93,7 @@ fn written(config_map: &ConfigMap, (settings, last): (&Settings, Option<&Flags>)
         discovery: value(config_map, DISCOVERY).and_then(|(_, url)| issuer(url)),
         event_types: switch(config_map, (EVENT_TYPES, Switch::Off), report),
         cross_namespace: switch(config_map, (CROSS_NAMESPACE, Switch::Off), report),
+        reply_timeout: reply_timeout(config_map, last, report),
     };
     if flags.oidc == Switch::On {
         check_discovery(config_map, &flags, report);
@@ -115,6 +122,18 @@ fn switch(config_map: &ConfigMap, (flag, safe): (&str, Switch), report: &mut Rep
         }
         Some(_) | None => Switch::Off,
     }
+}
+
+/// One that is not understood is that until now.
+fn reply_timeout(config_map: &ConfigMap, last: Option<&Flags>, report: &mut Report<'_>) -> Option<Duration> {
+    let (key, text) = value(config_map, REPLY_TIMEOUT)?;
+    let remedy = match parse_duration(text) {
+        Ok(timeout) if !timeout.is_zero() => return Some(timeout),
+        Ok(_zero) => "is zero, so that no reply could come in time: write for example PT30S",
+        Err(remedy) => remedy,
+    };
+    report.error(&format!("data.{key}"), format!("{text:?} {remedy}"));
+    last.and_then(|last| last.reply_timeout)
 }
 
 /// A mode that is none closes (contrast 3.3).

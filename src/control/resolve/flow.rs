@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::channel::{Candidate, Parent, Parents};
+use super::channel::{Candidate, Parent, Parents, TEMPLATE_SINK_FIELD};
 use super::collect::{Collected, Item, Items, Name, is_dns_name};
 use super::destination::{Place, Resolver, Wanted};
 use super::{delivery, features, subscription};
@@ -152,8 +152,7 @@ pub(super) fn candidates<'i, 'd, T: Written>(
             check(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
         });
-        let sink_field = "spec.channelTemplate.spec.delivery.deadLetterSink";
-        candidates.push(Candidate { key: entrance, report, parent, sink_field });
+        candidates.push(Candidate { key: entrance, report, parent, sink_field: TEMPLATE_SINK_FIELD });
     }
     candidates
 }
@@ -224,11 +223,13 @@ impl Making<'_, '_> {
             (Some(made), _) => Some(made),
             (None, before) => before.filter(|_| self.parents.contains_key(&entrance)).map(Flow::kept),
         };
+        // Of the channels that it would have there are those only that it is served with.
+        self.resolver.places.extend(keys.into_iter().map(|key| (key, Place::Broken)));
         let Some(flow) = served else {
             self.parents.remove(&entrance);
-            self.resolver.places.insert(entrance, Place::Broken);
             return;
         };
+        self.resolver.places.extend(flow.channels.iter().map(|(key, _)| (key.clone(), Place::Served)));
         self.parents.extend(flow.channels.iter().map(|(key, _)| (key.clone(), flow.parent.clone())));
         self.made.insert(entrance, flow);
     }

@@ -10,6 +10,7 @@ use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::Document;
 use crate::control::manifest::eventing::{EventPolicy, PolicyFrom, PolicySelector, PolicyTo};
 use crate::control::report::Report;
+use crate::correlation::KeyRing;
 use crate::model::{Policy, Subject};
 
 /// A policy, and what it is for where nobody else has decided that; an empty list means its namespace.
@@ -27,7 +28,7 @@ pub(super) struct Target<'d> {
 }
 
 impl<'d> Target<'d> {
-    /// Every channel, Broker, Sequence and Parallel.
+    /// Every channel, Broker, RequestReply, Sequence and Parallel.
     pub(super) fn all(collected: &Collected<'d>) -> Vec<Self> {
         fn of<'d, T>(items: &Items<'d, T>, kind: Kind) -> impl Iterator<Item = Target<'d>> {
             items.iter().map(move |(name, item)| Target { kind, name: name.clone(), document: item.report.document() })
@@ -36,7 +37,8 @@ impl<'d> Target<'d> {
             .chain(of(&collected.in_memory_channels, Kind::InMemoryChannel))
             .chain(of(&collected.rabbitmq_channels, Kind::RabbitmqChannel));
         let flows = of(&collected.sequences, Kind::Sequence).chain(of(&collected.parallels, Kind::Parallel));
-        channels.chain(of(&collected.brokers, Kind::Broker)).chain(flows).collect()
+        let brokers = of(&collected.brokers, Kind::Broker);
+        channels.chain(brokers).chain(of(&collected.request_replies, Kind::RequestReply)).chain(flows).collect()
     }
 }
 
@@ -44,14 +46,14 @@ impl<'d> Target<'d> {
 /// what it was meant for is not known.
 pub(super) fn resolve(
     items: &mut Items<'_, EventPolicy>,
-    targets: &[Target<'_>],
+    (targets, keys): (&[Target<'_>], &Arc<KeyRing>),
     api_server: ApiServer,
 ) -> BTreeMap<Name, Known> {
     let mut policies = BTreeMap::new();
     for (name, item) in items {
         let report = &mut item.report;
         let spec = item.object.as_ref().and_then(|policy| policy.spec.clone()).unwrap_or_default();
-        let filter = filter::all(spec.filters.as_deref().unwrap_or_default(), report);
+        let filter = filter::all(spec.filters.as_deref().unwrap_or_default(), keys, report);
         let subjects = match listed(report.document()) {
             Some(subjects) => subjects,
             None if api_server == ApiServer::Missing => written(spec.from.as_deref().unwrap_or_default(), report),
@@ -145,6 +147,7 @@ fn is_ours((api_version, kind): (Option<&str>, Option<&str>), field: &str, repor
     match Kind::recognize(api_version.unwrap_or_default(), kind) {
         Recognized::Known(
             Kind::Broker
+            | Kind::RequestReply
             | Kind::Channel
             | Kind::InMemoryChannel
             | Kind::RabbitmqChannel
@@ -152,8 +155,10 @@ fn is_ours((api_version, kind): (Option<&str>, Option<&str>), field: &str, repor
             | Kind::Parallel,
         ) => true,
         Recognized::Known(_) => {
-            report
-                .error(&format!("{field}.kind"), format!("{kind} takes no events: write a channel's kind, or Broker"));
+            report.error(
+                &format!("{field}.kind"),
+                format!("{kind} takes no events: write a channel's kind, Broker or RequestReply"),
+            );
             false
         }
         Recognized::Mistaken { field: wrong, message } => {

@@ -173,7 +173,7 @@ fn trigger(
     let spec = written.and_then(|trigger| trigger.spec.as_ref()).unwrap_or(&unset);
     let written = spec.delivery.as_ref();
     let format = written.map(|written| delivery::resolve(written, "spec.delivery", report).spec().format);
-    let filter = filter::compiled(spec, report);
+    let filter = filter::compiled(spec, &resolver.keys, report);
     let subscriber = subscriber(spec, resolver, report);
     let own = DEAD_LETTER_SINK.resolve(resolver, report).or_else(|| {
         let sink = written.and_then(|written| written.dead_letter_sink.as_ref()).filter(|_| is_written(resolver))?;

@@ -10,6 +10,7 @@ use super::collect::{Collected, Item, Name};
 use super::destination::Resolver;
 use super::flags::Switch;
 use super::flow::{Flow, Flows};
+use super::request_reply;
 use super::subscription::{Maker, Placed, subscriber_key};
 use crate::control::manifest::messaging::{Channel as Written, Subscriber};
 use crate::control::report::Report;
@@ -22,7 +23,7 @@ type Entry = (ChannelKey, Arc<Subscription>);
 
 /// What is served instead of a subscription that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fallback {
+pub(super) enum Fallback {
     /// Its last good form, since there are errors.
     LastForm,
     /// Nothing, since it is left alone.
@@ -30,7 +31,7 @@ enum Fallback {
 }
 
 impl Fallback {
-    fn of(report: &Report<'_>) -> Self {
+    pub(super) fn of(report: &Report<'_>) -> Self {
         if report.is_bad() || report.excused().next().is_some() { Self::LastForm } else { Self::Nothing }
     }
 }
@@ -69,6 +70,9 @@ impl Routes {
             routes.place(key(SubscriptionKind::Subscription, name), made, Fallback::of(report), parents);
         }
         for (name, Item { object, report }) in &mut collected.triggers {
+            if request_reply::stands_for(report, &collected.request_replies) {
+                continue;
+            }
             let made = object.as_ref().and_then(|object| maker.trigger(object.spec.as_ref(), report));
             routes.place(key(SubscriptionKind::Trigger, name), made, Fallback::of(report), parents);
         }
@@ -123,7 +127,7 @@ impl Routes {
 
     /// Puts a subscription into its channel. One that could not be made, or that leads nowhere, has its fallback, as long
     /// as its channel is there.
-    fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
+    pub(super) fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
         // What links between namespaces have let pass is closed with them, whatever else is wrong.
         let is_allowed = |entry: &&Entry| self.cross_namespace == Switch::On || entry.0.namespace == key.namespace;
         let before = self.before.get(&key).filter(is_allowed).cloned();

@@ -84,7 +84,7 @@ fn reached(
             let mode = resolution.table.transport_encryption();
             let url = Addresses::new(settings, mode, None).url(key).filter(|_| is_alone(key, resolution));
             let Some(url) = url else {
-                let rule = "there are a channel and a Broker of that name, so that their path says nothing: rename one";
+                let rule = "there are several of a channel, a Broker and a RequestReply of that name, so that their path says nothing: rename one";
                 return Err(vec![rule.to_owned()]);
             };
             let ca_certs = ca_certs().filter(|_| url.scheme() == "https");
@@ -108,17 +108,21 @@ fn reached(
                         that it gets its events from, or run `sealpost display` and give its URL";
             Err(vec![rule.to_owned()])
         }
+        Target::Waiting(key) => Err(vec![format!("it answers what is sent to {key}, and takes nothing else")]),
         Target::Nowhere(why) => Err(vec![why.to_string()]),
     }
 }
 
 /// Whether the path of a channel or Broker means it alone.
 fn is_alone(key: &ChannelKey, resolution: &Resolution) -> bool {
-    let kind = match key.kind {
-        ChannelKind::Channel => ChannelKind::Broker,
-        ChannelKind::Broker => ChannelKind::Channel,
-    };
-    resolution.table.get(&ChannelKey { kind, ..key.clone() }).is_none()
+    let others = [ChannelKind::Channel, ChannelKind::Broker, ChannelKind::RequestReply].into_iter();
+    let mut others = others.filter(|kind| *kind != key.kind).map(|kind| ChannelKey { kind, ..key.clone() });
+    !others.any(|other| is_served(&other, resolution))
+}
+
+fn is_served(key: &ChannelKey, resolution: &Resolution) -> bool {
+    let table = &resolution.table;
+    table.get(key).is_some() || table.request_replies().iter().any(|request_reply| request_reply.key == *key)
 }
 
 /// The same URL with another host and port.

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use super::Own;
 use super::channel::{Parent, Parents};
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::Resolver;
 use super::flow::{self, Flows};
+use super::request_reply::{trigger_key, trigger_of};
 use super::routes::Routes;
 use crate::control::kind::Kind;
 use crate::control::report::{Report, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, Subscriber,
-    SubscriptionKey, SubscriptionKind, Unready,
+    Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, RequestReply,
+    Subscriber, SubscriptionKey, SubscriptionKind, Unready,
 };
 
 /// Conditions, and what the rest of a status is made from.
@@ -25,17 +27,17 @@ struct Shown<'s, 'd> {
     collected: &'s Collected<'d>,
     routes: &'s Routes,
     parents: &'s Parents,
+    request_replies: &'s [Arc<RequestReply>],
     resolver: &'s Resolver<'s>,
 }
 
-/// Every channel, broker, trigger, subscription, sequence and parallel, in this order, each by namespace and name.
-pub(super) fn inventory(
-    collected: &Collected<'_>,
-    routes: &Routes,
-    (parents, flows): (&Parents, &Flows),
-    resolver: &Resolver<'_>,
-) -> Inventory {
-    let shown = Shown { collected, routes, parents, resolver };
+const TRIGGER_PARTS: &[&str] = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
+
+/// Every channel, broker, trigger, subscription, sequence, parallel and RequestReply, in this order, each by namespace and
+/// name.
+pub(super) fn inventory(collected: &Collected<'_>, own: &Own, resolver: &Resolver<'_>) -> Inventory {
+    let Own { parents, flows, routes, request_replies } = own;
+    let shown = Shown { collected, routes, parents, request_replies, resolver };
     let of_flows = flows.values().flat_map(|flow| flow.objects(routes, resolver));
     let (mut objects, mut of_subscriptions): (Vec<_>, Vec<_>) =
         of_flows.partition(|object| object.kind == ObjectKind::Channel);
@@ -44,7 +46,10 @@ pub(super) fn inventory(
     }
     by_name(&mut objects);
     objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
-    objects.extend(all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report)));
+    let mut triggers = all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report));
+    triggers.extend(request_replies.iter().filter_map(|request_reply| shown.made(request_reply)));
+    by_name(&mut triggers);
+    objects.extend(triggers);
     let subscriptions = &collected.subscriptions;
     of_subscriptions
         .extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
@@ -56,6 +61,8 @@ pub(super) fn inventory(
     objects.extend(all(ObjectKind::Parallel, &collected.parallels, |name, report| {
         shown.flow(Kind::Parallel, name, flows, report)
     }));
+    let request_replies = &collected.request_replies;
+    objects.extend(all(ObjectKind::RequestReply, request_replies, |name, report| shown.request_reply(name, report)));
     Inventory { objects }
 }
 
@@ -118,13 +125,19 @@ impl Shown<'_, '_> {
 
     /// Addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
     fn entrance(&self, key: &ChannelKey, parent: &Parent, subscribers: Option<Box<[Subscriber]>>) -> Form {
-        Form::Entrance(Box::new(Entrance {
+        let dead_letter_sink = parent.dead_letter_sink.clone();
+        Form::Entrance(Box::new(Entrance { dead_letter_sink, subscribers, ..self.doors(key) }))
+    }
+
+    /// Addresses, and nothing else.
+    fn doors(&self, key: &ChannelKey) -> Entrance {
+        Entrance {
             addresses: self.resolver.addresses.advertised(key),
             ca_certs: self.resolver.addresses.ca_certs(),
             audience: self.resolver.rules.audience(key),
-            dead_letter_sink: parent.dead_letter_sink.clone(),
-            subscribers,
-        }))
+            dead_letter_sink: None,
+            subscribers: None,
+        }
     }
 
     fn flow(&self, kind: Kind, name: &Name, flows: &Flows, report: &Report<'_>) -> Status {
@@ -145,8 +158,27 @@ impl Shown<'_, '_> {
     }
 
     fn trigger(&self, name: &Name, report: &Report<'_>) -> Status {
-        let parts = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
-        self.exit(&subscription_key(SubscriptionKind::Trigger, name), parts, report)
+        self.exit(&subscription_key(SubscriptionKind::Trigger, name), TRIGGER_PARTS, report)
+    }
+
+    fn request_reply(&self, name: &Name, report: &Report<'_>) -> Status {
+        let key = channel_key(ChannelKind::RequestReply, name);
+        let served = self.request_replies.iter().find(|request_reply| request_reply.key == key);
+        let parts = &["Addressable", "BrokerReady", "EventPoliciesReady", "TriggersReady"];
+        let entrance = |_: &Arc<RequestReply>| Form::Entrance(Box::new(self.doors(&key)));
+        (conditions(parts, served, report), served.map_or(Form::Nothing, entrance))
+    }
+
+    /// The Trigger that was made for a RequestReply.
+    fn made(&self, request_reply: &RequestReply) -> Option<Arc<Object>> {
+        let ChannelKey { namespace, name, .. } = &request_reply.key;
+        let key = trigger_key(&(namespace.clone(), name.clone()));
+        let subscription = Arc::clone(self.routes.get(&key)?.1);
+        let written = Arc::new(trigger_of(request_reply, &subscription));
+        let conditions = Conditions { parts: TRIGGER_PARTS, served: true, unready: None, fault: None };
+        let form = Form::Exit { subscription, own_ca_certs: self.resolver.addresses.ca_certs() };
+        let (kind, namespace, name) = (ObjectKind::Trigger, key.namespace, key.name);
+        Some(Arc::new(Object { kind, namespace, name, written, conditions, form }))
     }
 
     fn subscription(&self, name: &Name, report: &Report<'_>) -> Status {

@@ -66,7 +66,7 @@ impl Maker<'_, '_> {
             return None;
         };
         let broker = self.broker_of(spec, report);
-        let filter = filter::compiled(spec, report);
+        let filter = filter::compiled(spec, &self.resolver.keys, report);
         if spec.subscriber.is_none() {
             report.error("spec.subscriber", "is missing: say who gets the events");
         }
@@ -228,7 +228,8 @@ impl Maker<'_, '_> {
         self.served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, field, report)
     }
 
-    fn served(&self, key: ChannelKey, field: &str, report: &mut Report<'_>) -> Option<ChannelKey> {
+    /// The channel or Broker of this name, which stands in this field, if it is served.
+    pub(super) fn served(&self, key: ChannelKey, field: &str, report: &mut Report<'_>) -> Option<ChannelKey> {
         match self.resolver.place(&key) {
             Ok(()) => Some(key),
             // It was left alone on purpose, and so is what hangs on it.

@@ -7,6 +7,7 @@ mod narrow;
 mod problems;
 mod references;
 mod relays;
+mod request_replies;
 mod samples;
 mod senders;
 mod sources;

@@ -139,6 +139,7 @@ impl Trust {
             Ok(bundle) => {
                 let mut findings = diagnose::certificates(&bundle, self.now);
                 findings.extend(diagnose::skipped(text));
+                findings.extend(diagnose::beside(text));
                 let usable = findings.iter().all(|(severity, _)| *severity != Severity::Error);
                 let trust = usable.then(|| self.share(self.common.union(&bundle)));
                 Found { trust, findings }
@@ -164,8 +165,14 @@ pub(super) fn bundles(config_maps: &mut Items<'_, ConfigMap>, settings: &Setting
             bundles.extend(kept.map(|kept| (name.clone(), Arc::clone(kept))));
             continue;
         };
-        if duck::text(&config_map.metadata.labels, LABEL) != Some("true") {
-            continue;
+        match duck::text(&config_map.metadata.labels, LABEL) {
+            Some("true") => {}
+            Some(other) if !other.eq_ignore_ascii_case("false") => {
+                let message = "must be \"true\", in lower case: this trust bundle is ignored".to_owned();
+                item.report.warning(LABEL_FIELD, message);
+                continue;
+            }
+            _ => continue,
         }
         if name.0 == settings.system_namespace {
             bundles.insert(name.clone(), Arc::new(bundle(config_map, settings.now, &mut item.report)));
@@ -190,11 +197,27 @@ fn bundle(config_map: &ConfigMap, now: i64, report: &mut Report<'_>) -> TrustBun
             certificates.extend(readable(&text, &format!("binaryData.{key}"), report));
         }
     }
+    if certificates.is_empty()
+        && let Some((field, value)) = first(config_map)
+    {
+        report.warning(&field, format!("{}; nothing more is trusted", diagnose::without_certificate(&value)));
+    }
     let bundle = TrustBundle::new(certificates);
     for expired in bundle.invalid_at(now) {
         report.note("data", format!("{} in it and is not trusted: remove it", diagnose::validity(expired, now)));
     }
     bundle
+}
+
+/// The first value of a ConfigMap that holds anything, and where it stands.
+fn first(config_map: &ConfigMap) -> Option<(String, Vec<u8>)> {
+    let text = |(key, value): (&String, &Option<String>)| Some((format!("data.{key}"), value.clone()?.into_bytes()));
+    let bytes = |(key, value): (&String, &Option<String>)| {
+        Some((format!("binaryData.{key}"), decode_base64(value.as_deref()?)?))
+    };
+    let texts = config_map.data.iter().flatten().filter_map(text);
+    let mut values = texts.chain(config_map.binary_data.iter().flatten().filter_map(bytes));
+    values.find(|(_, value)| !value.trim_ascii().is_empty())
 }
 
 /// The certificates of a text that can be read; the others are skipped with a warning, and a text without any silently.
@@ -203,6 +226,9 @@ fn readable(text: &str, field: &str, report: &mut Report<'_>) -> Vec<Certificate
         return Vec::new();
     }
     if let Ok(bundle) = TrustBundle::from_pem(text) {
+        if let Some((_, message)) = diagnose::beside(text) {
+            report.warning(field, message);
+        }
         return bundle.certificates().to_vec();
     }
     let mut certificates = Vec::new();

@@ -22,6 +22,7 @@ macro_rules! kind {
 kind!(pub(super) BROKER, "Broker", BROKER_SPEC);
 kind!(pub(super) TRIGGER, "Trigger", TRIGGER_SPEC);
 kind!(pub(super) EVENT_POLICY, "EventPolicy", EVENT_POLICY_SPEC);
+kind!(pub(super) REQUEST_REPLY, "RequestReply", REQUEST_REPLY_SPEC);
 kind!(pub(super) CHANNEL, "Channel", CHANNEL_SPEC);
 kind!(pub(super) IN_MEMORY_CHANNEL, "InMemoryChannel", PHYSICAL_CHANNEL_SPEC);
 kind!(pub(super) RABBITMQ_CHANNEL, "RabbitmqChannel", PHYSICAL_CHANNEL_SPEC);
@@ -148,6 +149,17 @@ static POLICY_FROM: Fields =
 static POLICY_FROM_REFERENCE: Fields = closed(
     "EventPolicyFromReference",
     &[API_VERSION, KIND, field("name", Shape::Text), field("namespace", Shape::Text)],
+);
+
+static REQUEST_REPLY_SPEC: Fields = usual(
+    "RequestReplySpec",
+    &[
+        field("brokerRef", Shape::Object(&REFERENCE)),
+        field("correlationAttribute", Shape::Text),
+        field("replyAttribute", Shape::Text),
+        field("timeout", Shape::Text),
+        DELIVERED,
+    ],
 );
 
 static CHANNEL_SPEC: Fields = Fields {

@@ -109,6 +109,25 @@ fn list(items: &[Expr]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Adds the arguments of each call of `KN_VERIFY_CORRELATION_ID` in an expression.
+pub(super) fn verifications<'e>(root: &'e Expr, found: &mut Vec<&'e [Expr]>) {
+    match root {
+        Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) | Expr::Attribute(_) | Expr::Exists(_) => {}
+        Expr::Not(x) | Expr::Negate(x) | Expr::Like(x, _) => verifications(x, found),
+        Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| verifications(x, found)),
+        Expr::In(x, set) => {
+            verifications(x, found);
+            set.iter().for_each(|x| verifications(x, found));
+        }
+        Expr::Call(function, arguments) => {
+            if *function == Function::VerifyCorrelationId {
+                found.push(arguments);
+            }
+            arguments.iter().for_each(|x| verifications(x, found));
+        }
+    }
+}
+
 /// The text that an attribute must have exactly, for an expression to be true. An equation casts its left side to the
 /// type of its right side, so that with a text on one side, and text as `type` and `source` are, the texts are compared.
 pub(super) fn requires<'e>(root: &'e Expr, attribute: &str) -> Option<&'e str> {

@@ -5,6 +5,7 @@
 
 mod foreign;
 mod possible;
+mod verification;
 
 use super::ast::{Expr, Operator};
 use super::function::Function;
@@ -13,6 +14,7 @@ use super::parser::ParseError;
 
 pub(super) use foreign::explained;
 use possible::{Possible, Type, equal, in_order, like, type_of};
+use verification::Fault;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +141,11 @@ impl Checker<'_> {
                 for argument in arguments {
                     self.judge(argument);
                 }
-                if matches!(function, Function::Unknown(_)) { Possible::NOTHING } else { Possible::ALL }
+                match function {
+                    Function::Unknown(_) => Possible::NOTHING,
+                    Function::VerifyCorrelationId => self.verification(arguments, at),
+                    _ => Possible::ALL,
+                }
             }
             Expr::Binary(operator, left, right) => self.binary(*operator, (left, right), at),
         }
@@ -216,6 +222,12 @@ impl Checker<'_> {
             "null" => self.say(Doubt::Part, at, "there is no null: write EXISTS x, or NOT EXISTS x"),
             _ => {}
         }
+    }
+
+    fn verification(&mut self, arguments: &[Expr], at: usize) -> Possible {
+        let Some(Fault { message, possible }) = verification::fault(arguments) else { return Possible::ALL };
+        self.say(Doubt::Part, at, message);
+        possible
     }
 
     fn call(&mut self, function: &Function, arguments: &[Expr], at: usize) {

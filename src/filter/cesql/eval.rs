@@ -26,6 +26,32 @@ pub trait Attributes<'e> {
     /// # Errors
     /// If too little is left.
     fn exists(&self, name: &str, meter: &mut Meter) -> Result<bool, Exceeded>;
+
+    /// Whether the correlation id of a reply is genuine; `None` if there is no key to tell by, which is an error of the
+    /// function, so that nothing around it can make the event pass.
+    ///
+    /// # Errors
+    /// If too little is left.
+    fn verifies(&self, _asked: &Correlation<'_>, _meter: &mut Meter) -> Result<Option<bool>, Exceeded> {
+        Ok(None)
+    }
+}
+
+/// What `KN_VERIFY_CORRELATION_ID` is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correlation<'c> {
+    /// The correlation id of a reply.
+    pub id: &'c str,
+    /// The RequestReply that it should be for.
+    pub name: &'c str,
+    /// Its namespace.
+    pub namespace: &'c str,
+    /// The Secret with its keys.
+    pub secret: &'c str,
+    /// Which process should wait for it.
+    pub index: i32,
+    /// How many there are.
+    pub replicas: i32,
 }
 
 /// What can go wrong (cesql §3.3).
@@ -130,10 +156,31 @@ impl<'e> Evaluation<'_, 'e> {
         let room = self.meter.allocate(arguments.len().saturating_mul(size_of::<Value<'e>>()));
         self.within(room)?;
         let arguments: Vec<_> = arguments.iter().map(|argument| self.operand(argument)).collect::<Option<_>>()?;
+        if *function == Function::VerifyCorrelationId {
+            return self.verify(&arguments).map(Value::Boolean);
+        }
         let outcome = function.call(arguments, self.meter);
         let (value, error) = self.within(outcome)?;
         self.error = self.error.or(error);
         Some(value)
+    }
+
+    /// The last two arguments are integers, the others text, to which they are cast (cesql §3.7).
+    fn verify(&mut self, arguments: &[Value<'e>]) -> Maybe<bool> {
+        let [id, name, namespace, secret, index, replicas] = arguments else { return None };
+        let texts = [id, name, namespace, secret].map(|argument| argument.as_text(self.meter));
+        let [id, name, namespace, secret] = texts.map(|text| self.within(text));
+        let numbers = [index, replicas].map(|argument| argument.to_integer(self.meter));
+        let [index, replicas] = numbers.map(|number| self.within(number));
+        let (Some(index), Some(replicas)) = (index?, replicas?) else { return self.fail(Error::Cast) };
+        let (id, name, namespace, secret) = (id?, name?, namespace?, secret?);
+        let (name, namespace, secret) = (name.as_ref(), namespace.as_ref(), secret.as_ref());
+        let asked = Correlation { id: id.as_ref(), name, namespace, secret, index, replicas };
+        let genuine = self.attributes.verifies(&asked, self.meter);
+        match self.within(genuine)? {
+            Some(genuine) => Some(genuine),
+            None => self.fail(Error::FunctionEvaluation),
+        }
     }
 
     fn like(&mut self, x: &'e Expr, pattern: &Pattern) -> Maybe<bool> {

@@ -43,12 +43,15 @@ pub enum Function {
     Right,
     /// `SUBSTRING(x, pos)` and `SUBSTRING(x, pos, len)`
     Substring,
+    /// `KN_VERIFY_CORRELATION_ID(replyid, name, namespace, secret, index, replicas)`, which Knative adds to the
+    /// specification's (data-plane.md TF-17). What it says depends on keys, so that [`Attributes`](super::Attributes) are asked.
+    VerifyCorrelationId,
     /// None of them, or not with so many arguments.
     Unknown(String),
 }
 
 /// Names, and the fewest and most arguments.
-const FUNCTIONS: [(&str, usize, usize, Function); 15] = [
+const FUNCTIONS: [(&str, usize, usize, Function); 16] = [
     ("INT", 1, 1, Function::Int),
     ("BOOL", 1, 1, Function::Bool),
     ("STRING", 1, 1, Function::String),
@@ -64,6 +67,7 @@ const FUNCTIONS: [(&str, usize, usize, Function); 15] = [
     ("LEFT", 2, 2, Function::Left),
     ("RIGHT", 2, 2, Function::Right),
     ("SUBSTRING", 2, 3, Function::Substring),
+    ("KN_VERIFY_CORRELATION_ID", 6, 6, Function::VerifyCorrelationId),
 ];
 
 /// The fewest and most arguments of the function of that name in capitals.
@@ -100,7 +104,9 @@ impl Function {
     pub(super) fn zero(&self) -> Value<'static> {
         match self {
             Self::Int | Self::Abs | Self::Length => Value::Integer(0),
-            Self::Bool | Self::IsInt | Self::IsBool | Self::Unknown(_) => Value::Boolean(false),
+            Self::Bool | Self::IsInt | Self::IsBool | Self::VerifyCorrelationId | Self::Unknown(_) => {
+                Value::Boolean(false)
+            }
             _ => Value::String(Cow::Borrowed("")),
         }
     }
@@ -128,7 +134,7 @@ impl Function {
             Self::Left => side((next(), next()), |text, n| 0..place(text, n), meter),
             Self::Right => side((next(), next()), |text, n| place_from_end(text, n)..text.len(), meter),
             Self::Substring => substring((next(), next(), arguments.next()), meter),
-            Self::Unknown(_) => Ok((self.zero(), Some(Error::MissingFunction))),
+            Self::VerifyCorrelationId | Self::Unknown(_) => Ok((self.zero(), Some(Error::MissingFunction))),
         }
     }
 }

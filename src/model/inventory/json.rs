@@ -179,7 +179,7 @@ fn destination(
         return;
     };
     insert(status, &format!("{prefix}Uri"), scrub::url(addressable::shown(&destination.url)).into());
-    let own = own.filter(|_| matches!(destination.target, Target::Local(_)));
+    let own = own.filter(|_| matches!(destination.target, Target::Local(_) | Target::Waiting(_)));
     if let Some(ca_certs) = written.or(own) {
         insert(status, &format!("{prefix}CACerts"), scrub::certificates(ca_certs).into());
     }

@@ -81,6 +81,13 @@ const SUBSCRIPTION: Fields = &[
     ("reply", Object(DESTINATION)),
     ("delivery", Object(DELIVERY)),
 ];
+const REQUEST_REPLY: Fields = &[
+    ("brokerRef", Object(REFERENCE)),
+    ("correlationAttribute", Plain),
+    ("replyAttribute", Plain),
+    ("timeout", Plain),
+    ("delivery", Object(DELIVERY)),
+];
 const STEP: Fields = &[
     ("ref", Object(REFERENCE)),
     ("uri", Shape::Url),
@@ -110,7 +117,7 @@ const ADDRESS: Fields = &[("name", Plain), ("url", Shape::Url), ("CACerts", Cert
 const STATUS: Fields = &[("address", Object(ADDRESS)), ("addresses", List(ADDRESS))];
 
 /// The labels that are shown: those that Kubernetes recommends, and those by which Knative finds objects.
-const LABELS: [&str; 8] = [
+const LABELS: [&str; 9] = [
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
     "app.kubernetes.io/version",
@@ -118,6 +125,7 @@ const LABELS: [&str; 8] = [
     "app.kubernetes.io/part-of",
     "app.kubernetes.io/managed-by",
     "eventing.knative.dev/broker",
+    "eventing.knative.dev/RequestReply.name",
     "messaging.knative.dev/role",
 ];
 
@@ -128,6 +136,7 @@ pub(super) fn spec(kind: ObjectKind, written: Option<&Value>) -> Value {
         ObjectKind::Broker => BROKER,
         ObjectKind::Trigger => TRIGGER,
         ObjectKind::Subscription => SUBSCRIPTION,
+        ObjectKind::RequestReply => REQUEST_REPLY,
         ObjectKind::Sequence => SEQUENCE,
         ObjectKind::Parallel => PARALLEL,
     };

@@ -24,6 +24,7 @@ impl Series {
         families.extend(self.of_clients());
         families.extend(self.of_requests());
         families.extend(self.of_sent());
+        families.extend(super::replies::read(&self.request_replies));
         families
     }
 
@@ -104,7 +105,7 @@ fn push_durations(family: &mut Family<'static>, labels: &[Owned], by_status: &By
 }
 
 /// Without losing anything that is counted in a lifetime.
-fn number(value: i64) -> f64 {
+pub(super) fn number(value: i64) -> f64 {
     f64::from(i32::try_from(value.max(0)).unwrap_or(i32::MAX))
 }
 

@@ -64,12 +64,12 @@ async fn the_ingress_follows_brokers() {
     assert!(log.iter().filter(of_pod).all(|entry| entry.resource != "eventpolicies"), "1A: only with OIDC");
 }
 
-fn path(trigger: &Value, more: &str) -> String {
+pub(super) fn path(trigger: &Value, more: &str) -> String {
     let text = |field: &str| trigger["metadata"][field].as_str().expect("text");
     format!("/triggers/{}/{}/{}{more}", text("namespace"), text("name"), text("uid"))
 }
 
-async fn trigger(cluster: &Cluster, at: &str, more: Value) -> Value {
+pub(super) async fn trigger(cluster: &Cluster, at: &str, more: Value) -> Value {
     let mut trigger = object("Trigger", at);
     // In a cluster only the status says where it is.
     trigger["spec"] = json!({"broker": "b", "subscriber": {"uri": "http://127.0.0.1:1/"}});

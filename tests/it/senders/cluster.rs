@@ -96,6 +96,7 @@ impl Parts {
             publishers: Vec::new(),
             series: Vec::new(),
             relayed: Default::default(),
+            rooms: Default::default(),
         };
         let router = Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
         let (router, gate) = (Arc::new(router), Arc::new(Gate::new(Arc::clone(&keys), Arc::clone(&counters))));

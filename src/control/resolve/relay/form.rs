@@ -16,6 +16,7 @@ use crate::control::resolve::destination::Resolver;
 use crate::control::resolve::flags::Switch;
 use crate::control::resolve::status;
 use crate::control::settings::Objects;
+use crate::correlation::KeyRing;
 use crate::model::{Addressable, BrokerRelay, Fingerprint, Object, ObjectKind, TriggerRelay};
 
 /// The forms of the objects of a kind.
@@ -30,6 +31,8 @@ pub(super) struct Context {
     oidc: bool,
     /// Whether events are described.
     event_types: Switch,
+    /// The keys of correlation ids.
+    keys: Arc<KeyRing>,
     /// The Broker of a Trigger.
     broker: Option<Arc<BrokerAddress>>,
 }
@@ -39,7 +42,8 @@ impl Context {
     pub(super) fn of(resolver: &Resolver<'_>) -> Self {
         let common = resolver.trust.common().fingerprint();
         let rules = &resolver.rules;
-        Self { common, oidc: rules.oidc().is_some(), event_types: rules.event_types(), broker: None }
+        let (oidc, event_types, keys) = (rules.oidc().is_some(), rules.event_types(), Arc::clone(&resolver.keys));
+        Self { common, oidc, event_types, keys, broker: None }
     }
 
     /// The same for a Trigger of this Broker.

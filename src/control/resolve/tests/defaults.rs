@@ -152,6 +152,23 @@ fn channels_on_rabbitmq() {
     }
 }
 
+/// control-plane.md 5.2a: what a template says of its channel counts, its own or the default one.
+#[test]
+fn the_delivery_of_a_template_wins() {
+    let kind = "apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel";
+    let channel = |spec: &str| {
+        let head = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\nspec:\n";
+        format!("{head}{spec}{}", subscription("{uri: 'http://x'}"))
+    };
+    let retries = |text: &str| only(&good(text)).delivery.retry;
+    let template = format!("  channelTemplate: {{{kind}, spec: {{delivery: {{retry: 3}}}}}}\n");
+    assert_eq!(retries(&channel(&template)), 3);
+    assert_eq!(retries(&channel(&format!("{template}  delivery: {{retry: 7}}\n"))), 3);
+    assert_eq!(retries(&channel(&format!("  channelTemplate: {{{kind}}}\n  delivery: {{retry: 7}}\n"))), 7);
+    let wrong = channel(&template.replace("retry: 3", "retry: -1"));
+    assert!(lines(&one(&wrong))[0].contains("spec.channelTemplate.spec.delivery.retry"), "{:#?}", lines(&one(&wrong)));
+}
+
 #[test]
 fn delivery_specs_merge_field_by_field_where_wanted() {
     let text = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}, spec: {delivery: {retry: 3, \

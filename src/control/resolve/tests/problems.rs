@@ -431,7 +431,7 @@ fn has_hole(filter: &Filter) -> bool {
         }
         Filter::All(filters) | Filter::Any(filters) => filters.is_empty() || filters.iter().any(has_hole),
         Filter::Not(filter) => has_hole(filter),
-        Filter::Cesql(_) => false,
+        Filter::Cesql(..) => false,
     }
 }
 

@@ -54,6 +54,7 @@ fn ca_certs_that_are_none() {
     let pem = ca("root");
     let block = |text: &str| format!("|\n{}", indented(text, "      "));
     let key = made("x", IsCa::NoCa, -1..1).key;
+    let public = KeyPair::from_pem(&key).expect("a key").public_key_pem();
     let uneven = pem
         .lines()
         .enumerate()
@@ -63,6 +64,12 @@ fn ca_certs_that_are_none() {
         ("''".to_owned(), "holds no PEM certificate"),
         ("garbage".to_owned(), "holds no PEM certificate"),
         (block(&key), "holds a private key instead of a certificate"),
+        (block(&public), "holds a public key instead of a certificate"),
+        (
+            block(&(pem.clone() + &key)),
+            "warning: holds a private key beside the certificates, which does not count: take it out, and make its owner",
+        ),
+        (block(&(public.clone() + &pem)), "warning: holds a public key beside the certificates"),
         (block(&pem.replace("MII", "!!!")), "certificate 1 does not decode"),
         (block(pem.split_once("-----END").expect("end").0), "certificate 1 does not decode"),
         (format!(">\n{}", indented(&pem, "      ")), "is a certificate folded into one line: write `CACerts: |`"),
@@ -151,7 +158,7 @@ fn trust_bundles_join_the_trust_of_every_https_destination() {
     };
     let resolution = good(&format!("{text}{}", bundle("knative-eventing", "'true'", &data)));
     assert_eq!(subjects(&resolution), [vec!["CN=a", "CN=b", "CN=own"], vec!["CN=a", "CN=b"], vec![]]);
-    for (namespace, label, notes) in [("default", "'true'", 1), ("knative-eventing", "'yes'", 0)] {
+    for (namespace, label, notes) in [("default", "'true'", 1), ("knative-eventing", "'yes'", 1)] {
         let resolution = one(&format!("{text}{}", bundle(namespace, label, &data)));
         assert_eq!(subjects(&resolution), [vec!["CN=own"], vec![], vec![]]);
         assert_eq!(resolution.problems.len(), notes, "{:#?}", lines(&resolution));
@@ -170,6 +177,40 @@ fn one_bad_certificate_of_a_bundle_spares_the_others() {
         "{:#?}",
         lines(&resolution)
     );
+}
+
+/// What stands beside a certificate does not keep it from counting, and a bundle without any is told.
+#[test]
+fn bundles_say_what_does_not_count() {
+    let key = made("x", IsCa::NoCa, -1..1).key;
+    let said = |label: &str, data: &str| lines(&one(&format!("{CHANNEL}{}", bundle("knative-eventing", label, data))));
+    let block = |key: &str, text: &str| format!("data:\n  {key}: |\n{}", indented(text, "    "));
+    let mixed = block("a.pem", &format!("{key}{}", ca("a")));
+    assert!(said("'true'", &mixed)[0].contains("data.a.pem: warning: holds a private key beside the certificates"));
+    let text =
+        format!("{CHANNEL}{}{}", subscription("{uri: 'https://y'}"), bundle("knative-eventing", "'true'", &mixed));
+    assert_eq!(only(&one(&text)).subscriber.as_ref().expect("subscriber").trust.certificates()[0].subject, "CN=a");
+    let pem = ca("a");
+    let der = rustls_pemfile::certs(&mut pem.as_bytes()).next().expect("one").expect("a certificate");
+    for (data, words) in [
+        (block("a.pem", &BASE64_STANDARD.encode(ca("a"))), "data.a.pem: warning: is base64 of PEM"),
+        (block("a.pem", &BASE64_STANDARD.encode(&der)), "data.a.pem: warning: holds a certificate in DER"),
+        (
+            format!("binaryData:\n  a.der: {}", BASE64_STANDARD.encode(&der)),
+            "binaryData.a.der: warning: holds a certificate in DER",
+        ),
+        (block("a.pem", &key), "data.a.pem: warning: holds a private key instead"),
+        (block("note", "nothing yet"), "data.note: warning: holds no PEM certificate"),
+    ] {
+        let said = said("'true'", &data);
+        assert!(said.len() == 1 && said[0].contains(words) && said[0].contains("nothing more is trusted"), "{said:#?}");
+    }
+    assert_eq!(said("'true'", "data: {}"), [""; 0]);
+    assert_eq!(said("'false'", &mixed), [""; 0]);
+    for label in ["'True'", "'yes'", "''"] {
+        let said = said(label, &mixed);
+        assert!(label == "''" || said[0].contains("warning: must be \"true\", in lower case"), "{said:#?}");
+    }
 }
 
 #[test]

@@ -55,6 +55,31 @@ pub(super) fn skipped(text: &str) -> Option<(Severity, String)> {
     Some((Severity::Error, message))
 }
 
+/// What stands beside certificates and does not count.
+pub(super) fn beside(text: &str) -> Option<(Severity, String)> {
+    let kinds: Vec<&str> = TrustBundle::beside(text).into_iter().collect();
+    if kinds.is_empty() {
+        return None;
+    }
+    let is_secret = kinds.contains(&"private key");
+    let secret = if is_secret { ", and make its owner a new one, since it is no secret any more" } else { "" };
+    let kinds = kinds.join(" and a ");
+    let message = format!("holds a {kinds} beside the certificates, which does not count: take it out{secret}");
+    Some((Severity::Warning, message))
+}
+
+/// Why a value of a trust bundle that holds no certificate at all holds none.
+pub(super) fn without_certificate(value: &[u8]) -> String {
+    /// How each certificate in DER begins.
+    const DER: [u8; 2] = [0x30, 0x82];
+    let text = str::from_utf8(value).unwrap_or_default().trim();
+    let decoded = super::decode_base64(text).filter(|_| !text.is_empty());
+    if value.starts_with(&DER) || decoded.is_some_and(|decoded| decoded.starts_with(&DER)) {
+        return "holds a certificate in DER, which does not count: convert it by `openssl x509 -inform der`".to_owned();
+    }
+    unusable(text, &TrustBundle::from_pem(text).err().unwrap_or(TrustError::NoCertificate))
+}
+
 /// What to report about certificates that can be read.
 pub(super) fn certificates(bundle: &TrustBundle, now: i64) -> Vec<(Severity, String)> {
     let invalid: Vec<_> = bundle.invalid_at(now).collect();

@@ -107,7 +107,9 @@ pub(super) fn is_literal(part: &Expr) -> bool {
 fn is_constant(part: &Expr) -> bool {
     match part {
         Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) => true,
-        Expr::Attribute(_) | Expr::Exists(_) | Expr::Call(Function::Unknown(_), _) => false,
+        Expr::Attribute(_) | Expr::Exists(_) => false,
+        // What it says depends on keys.
+        Expr::Call(Function::Unknown(_) | Function::VerifyCorrelationId, _) => false,
         Expr::Not(x) | Expr::Negate(x) | Expr::Like(x, _) => is_constant(x),
         Expr::Binary(_, x, y) => is_constant(x) && is_constant(y),
         Expr::In(x, set) => is_constant(x) && set.iter().all(is_constant),

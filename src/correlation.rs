@@ -1,0 +1,145 @@
+//! Correlation ids of RequestReplies: made and verified as upstream's data plane does it
+//! (`pkg/requestreply/correlation_id.go`, `cesql.go`), so that each side knows the other's ids.
+//!
+//! An id is `EVENT:SEALED:INDEX`. EVENT is the id of the event that a reply is waited for; SEALED is base64 for URLs, with
+//! padding, of a nonce of 12 bytes and the same id encrypted with AES-GCM under it; INDEX tells which of several processes
+//! waits. Who does not have the key can make none that is verified. INDEX is not sealed: it is for finding the way only.
+
+mod ring;
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{hmac, rand};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE;
+
+pub use ring::{Entry, Holder, KeyRing};
+
+/// The Secret of the system namespace that upstream keeps the keys of all RequestReplies in.
+pub const SECRET: &str = "request-reply-keys";
+
+/// A key of AES: 16, 24 or 32 bytes.
+#[derive(Clone)]
+pub struct Key {
+    bytes: Box<[u8]>,
+    sealing: Arc<LessSafeKey>,
+}
+
+impl Key {
+    /// A key of these bytes; `None` if they are not 16, 24 or 32.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let algorithm = match bytes.len() {
+            16 => &AES_128_GCM,
+            24 => &AES_192_GCM,
+            32 => &AES_256_GCM,
+            _ => return None,
+        };
+        let sealing = LessSafeKey::new(UnboundKey::new(algorithm, bytes).ok()?);
+        Some(Self { bytes: bytes.into(), sealing: Arc::new(sealing) })
+    }
+
+    /// A new id for the event of this id, which the process of this index waits for; `None` if there is no chance to be
+    /// had from the system.
+    #[must_use]
+    pub fn seal(&self, event: &str, index: u32) -> Option<String> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::fill(&mut nonce).ok()?;
+        self.seal_with(nonce, event, index)
+    }
+
+    fn seal_with(&self, nonce: [u8; NONCE_LEN], event: &str, index: u32) -> Option<String> {
+        let mut text = event.as_bytes().to_vec();
+        self.sealing.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text).ok()?;
+        let sealed = BASE64_URL_SAFE.encode([&nonce[..], &text].concat());
+        Some(format!("{event}:{sealed}:{index}"))
+    }
+
+    /// Whether an id was made with this key.
+    #[must_use]
+    pub fn verifies(&self, id: &Id<'_>) -> bool {
+        let Some((nonce, sealed)) = id.sealed.split_first_chunk::<NONCE_LEN>() else { return false };
+        let mut sealed = sealed.to_vec();
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let opened = self.sealing.open_in_place(nonce, Aad::empty(), &mut sealed);
+        opened.is_ok_and(|opened| opened == id.event.as_bytes())
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Key {}
+
+impl fmt::Debug for Key {
+    /// Its bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// What a process makes keys of for RequestReplies that have none: 32 bytes of chance, made when it starts and kept nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seed([u8; 32]);
+
+impl Seed {
+    /// A new one; `None` if there is no chance to be had from the system.
+    #[must_use]
+    pub fn random() -> Option<Self> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// The key of a RequestReply: always the same one, and nothing about it is told by the key of another.
+    #[must_use]
+    pub fn key(&self, namespace: &str, name: &str) -> Option<Key> {
+        let seed = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        // No namespace and no name has a slash.
+        Key::new(hmac::sign(&seed, format!("{namespace}/{name}").as_bytes()).as_ref())
+    }
+}
+
+impl fmt::Debug for Seed {
+    /// Its bytes are never shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed")
+    }
+}
+
+/// An id, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id<'t> {
+    /// The id of the event that a reply is waited for.
+    event: &'t str,
+    sealed: Vec<u8>,
+    /// Which process waits.
+    index: i32,
+}
+
+impl<'t> Id<'t> {
+    /// Takes an id apart, from behind: unlike upstream, which takes none whose event's id has a colon, as URNs have.
+    /// `None` if it is no id, whoever made it.
+    #[must_use]
+    pub fn parse(text: &'t str) -> Option<Self> {
+        let (rest, index) = text.rsplit_once(':')?;
+        let (event, sealed) = rest.rsplit_once(':')?;
+        let sealed = BASE64_URL_SAFE.decode(sealed).ok()?;
+        Some(Self { event, sealed, index: index.parse().ok()? })
+    }
+
+    /// Whether the process of this index, of so many, is the one that waits. Of none or fewer processes, none is.
+    #[must_use]
+    pub fn is_for(&self, index: i32, replicas: i32) -> bool {
+        // `i32::MIN % -1` overflows.
+        replicas > 0 && self.index.wrapping_rem(replicas) == index
+    }
+}
+
+#[cfg(test)]
+mod tests;
