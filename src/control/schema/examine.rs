@@ -38,6 +38,8 @@ pub(crate) enum What {
     },
     /// The value is of a type that the field does not have.
     Misread { message: String },
+    /// There is no value, where somebody probably meant one. An API server lets it pass as no field at all.
+    Nothing { message: &'static str },
 }
 
 /// Everything that is wrong with an object of these fields.
@@ -108,8 +110,8 @@ impl Examiner {
     fn nothing(&mut self, key: &str) {
         let mut at = self.at.clone();
         at.push(Step::Key(key.to_owned()));
-        let message = "is nothing, so that everything would pass: write what passes, or remove the field".to_owned();
-        self.found.push(Finding { at, what: What::Misread { message } });
+        let message = "is nothing, so that everything would pass: write what passes, or remove the field";
+        self.found.push(Finding { at, what: What::Nothing { message } });
     }
 
     fn unknown(&mut self, key: &str, fields: &'static Fields) {

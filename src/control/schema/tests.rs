@@ -7,7 +7,10 @@ use super::*;
 fn found(kind: Kind, value: &Value) -> Vec<String> {
     let findings = examine(value, of(kind));
     let line = |finding: &Finding| {
-        let (What::Unknown { message, .. } | What::Misread { message }) = &finding.what;
+        let message = match &finding.what {
+            What::Unknown { message, .. } | What::Misread { message } => message.as_str(),
+            What::Nothing { message } => message,
+        };
         format!("{}: {message}", path(&finding.at))
     };
     findings.iter().map(line).collect()
