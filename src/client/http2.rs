@@ -143,7 +143,11 @@ impl Connection {
     /// If the connection takes no more: nothing of it was sent.
     pub(super) async fn begin(self, request: Request<Bytes>) -> Result<Begun, Failure> {
         let Self { requests, state } = self;
-        let unsent = |error: h2::Error| Failure::NotBegun(told(&error, &state));
+        let unsent = |error: h2::Error| {
+            // A peer that goes away finishes what it has begun with, which may take long; whoever comes next goes elsewhere.
+            state.is_closed.store(true, Ordering::Release);
+            Failure::NotBegun(told(&error, &state))
+        };
         let mut requests = requests.ready().await.map_err(unsent)?;
         let (mut head, body) = request.into_parts();
         remember_constants_only(&mut head.headers);

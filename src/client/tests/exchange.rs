@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use http::header::{AUTHORIZATION, HeaderValue};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::*;
 
@@ -100,20 +101,44 @@ async fn redirects_end() {
     assert_eq!(log.lock().expect("lock").len(), 1 + 10);
 }
 
-/// RFC 9113, 8.7: a refused stream was not begun with.
-#[tokio::test]
-async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
+/// A listener for connections over TLS: its URL, what it shows, and what verifies that.
+async fn secure() -> (TcpListener, TlsAcceptor, String, Arc<TrustBundle>) {
     let (chain, key) = certificate();
     let identity = ServerIdentity::default();
     identity.replace(&chain, &key, 0).expect("an identity");
     let tls = TlsAcceptor::from(identity.server_config(MinVersion::Tls12).expect("a configuration"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://localhost:{}/", listener.local_addr().expect("an address").port());
+    (listener, tls, url, Arc::new(TrustBundle::from_pem(&chain).expect("a bundle")))
+}
+
+type Accepted = h2::server::Connection<TlsStream<TcpStream>, Bytes>;
+
+/// The next connection over HTTP/2.
+async fn accept_connection(listener: &TcpListener, tls: &TlsAcceptor) -> Accepted {
+    let (stream, _) = listener.accept().await.expect("a connection");
+    let stream = tls.accept(stream).await.expect("TLS");
+    h2::server::handshake(stream).await.expect("HTTP/2")
+}
+
+/// Answers whatever comes, until the connection ends.
+async fn accept_all(connection: &mut Accepted) {
+    while let Some(Ok((_request, mut respond))) = connection.accept().await {
+        respond.send_response(accepted(), true).expect("sent");
+    }
+}
+
+fn accepted() -> Response<()> {
+    Response::builder().status(202).body(()).expect("an answer")
+}
+
+/// RFC 9113, 8.7: a refused stream was not begun with.
+#[tokio::test]
+async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
+    let (listener, tls, url, trust) = secure().await;
     let mut peer = JoinSet::new();
     peer.spawn(async move {
-        let (stream, _) = listener.accept().await.expect("a connection");
-        let stream = tls.accept(stream).await.expect("TLS");
-        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        let mut connection = accept_connection(&listener, &tls).await;
         let mut refusals = 2;
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             assert_eq!(request.headers()[AUTHORIZATION], "Bearer secret");
@@ -121,12 +146,44 @@ async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
                 refusals -= 1;
                 respond.send_reset(h2::Reason::REFUSED_STREAM);
             } else {
-                let answer = Response::builder().status(202).body(()).expect("an answer");
-                respond.send_response(answer, true).expect("sent");
+                respond.send_response(accepted(), true).expect("sent");
             }
         }
     });
-    let trust = Arc::new(TrustBundle::from_pem(&chain).expect("a bundle"));
     let answer = cache(Limits::default()).send(with_token, &to(&url, &trust), Duration::from_secs(10)).await;
     assert_eq!(answer.expect("an answer").status(), 202);
+}
+
+/// RFC 9113, 6.8: a peer that goes away finishes what it has begun with, and the rest goes to a new connection meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_when_a_peer_goes_away_is_sent_elsewhere() {
+    let (listener, tls, url, trust) = secure().await;
+    let (begun, mut has_begun) = tokio::sync::mpsc::channel(2);
+    let finish = Arc::new(tokio::sync::Notify::new());
+    let (mut peer, may_finish) = (JoinSet::new(), Arc::clone(&finish));
+    peer.spawn(async move {
+        let mut first = accept_connection(&listener, &tls).await;
+        let (_request, mut respond) = first.accept().await.expect("a request").expect("a stream");
+        first.graceful_shutdown();
+        begun.send(()).await.expect("somebody waits");
+        let finished = async {
+            may_finish.notified().await;
+            respond.send_response(accepted(), true).expect("sent");
+        };
+        let elsewhere = async { accept_all(&mut accept_connection(&listener, &tls).await).await };
+        tokio::join!(finished, accept_all(&mut first), elsewhere);
+    });
+    let (clients, to) = (Arc::new(cache(Limits::default())), to(&url, &trust));
+    let mut first = JoinSet::new();
+    let (of_first, to_first) = (Arc::clone(&clients), to.clone());
+    first.spawn(async move { of_first.send(with_token, &to_first, Duration::from_secs(10)).await });
+    has_begun.recv().await.expect("the first one has begun");
+    // The peer's GOAWAY is on the way; with or without it, each of these is answered.
+    for _ in 0..20 {
+        let next = clients.send(with_token, &to, Duration::from_secs(10)).await;
+        assert_eq!(next.expect("an answer").status(), 202);
+    }
+    finish.notify_one();
+    let first = first.join_next().await.expect("one").expect("no panic");
+    assert_eq!(first.expect("an answer").status(), 202);
 }
