@@ -84,8 +84,7 @@ impl Sink {
             if let Some(content_type) = event.content_type() {
                 reply = reply.with_data(content_type.clone(), event.data().clone());
             }
-            *response.headers_mut() = binding::binary_headers(&reply);
-            *response.body_mut() = Full::new(reply.data().clone());
+            response = binding::binary_answer(&reply).map(Full::new);
         }
         *response.status_mut() = self.status;
         response

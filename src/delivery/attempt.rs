@@ -99,7 +99,7 @@ impl<T: Transport> Delivery<T> {
             }
         };
         match tokio::time::timeout(timeout, entered).await {
-            Ok(Ok(Some(reply))) => Ok(replied(&reply)),
+            Ok(Ok(Some(reply))) => Ok(binding::binary_answer(&reply)),
             Ok(entered) => Ok(taken(entered.map(drop))),
             Err(_elapsed) => Err(TransportError::Timeout { after: timeout }),
         }
@@ -172,13 +172,6 @@ fn taken(taken: Result<(), Refusal>) -> Response<Bytes> {
         Ok(()) => answer(StatusCode::ACCEPTED, Bytes::new()),
         Err(refusal) => answer(refusal.status(), Bytes::from(refusal.to_string())),
     }
-}
-
-/// The reply of a RequestReply, as if by HTTP.
-fn replied(event: &Event) -> Response<Bytes> {
-    let mut response = Response::new(event.data().clone());
-    *response.headers_mut() = binding::binary_headers(event);
-    response
 }
 
 fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::attribute::{Attribute, PREFIX};
 use super::{AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type, validate};
@@ -126,6 +126,14 @@ pub fn check(event: &Event, limit: AttributeLimit) -> Result<(), DecodeError> {
 /// If a required attribute is missing or one has a value that is not of its type.
 pub fn validate(event: &Event) -> Result<(), DecodeError> {
     validate::event(event)
+}
+
+/// An event as an answer, in binary mode.
+#[must_use]
+pub fn binary_answer(event: &Event) -> Response<Bytes> {
+    let mut answer = Response::new(event.data().clone());
+    *answer.headers_mut() = binary_headers(event);
+    answer
 }
 
 /// The headers of the event in binary mode, without those forwarded beside it.

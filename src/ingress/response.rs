@@ -115,8 +115,7 @@ impl Answer {
 
 /// An event in binary mode, as upstream answers, whatever mode the request was in.
 fn replied(event: &Event) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(event.data().clone()));
-    *response.headers_mut() = binding::binary_headers(event);
+    let mut response = binding::binary_answer(event).map(Full::new);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
