@@ -60,6 +60,11 @@ impl Document {
         self.origin.as_ref()?.lines.of(&self.value, field)
     }
 
+    /// ` at file:line`, for messages about this object as another one; nothing if it is from no file.
+    pub(crate) fn at(&self) -> String {
+        self.place().map_or_else(String::new, |place| format!(" at {place}"))
+    }
+
     /// `file:line`, for messages about another object.
     pub(crate) fn place(&self) -> Option<String> {
         let file = self.file()?;

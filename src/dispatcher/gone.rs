@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Channel, ChannelKey, Subscription, Target};
+use crate::model::{Channel, ChannelKey, Subscription};
 use crate::router::Door;
 
 /// The channels that are in the table no more.
@@ -38,10 +38,7 @@ impl<'g> Gone<'g> {
 /// The channels of this process that a subscription's events go to.
 fn leads(subscription: &Subscription) -> impl Iterator<Item = &ChannelKey> {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription;
-    [subscriber, reply, dead_letter_sink].into_iter().flatten().filter_map(|to| match &to.target {
-        Target::Local(key) => Some(key),
-        Target::Remote { .. } | Target::Waiting(_) | Target::Display | Target::Nowhere(_) => None,
-    })
+    [subscriber, reply, dead_letter_sink].into_iter().flatten().filter_map(|to| to.target.local())
 }
 
 #[cfg(test)]
@@ -54,7 +51,8 @@ mod tests {
     use crate::event::Event;
     use crate::filter::Filter;
     use crate::model::{
-        Acknowledge, Addressable, ChannelKind, DeliverySpec, Storage, SubscriptionKey, SubscriptionKind, TrustBundle,
+        Acknowledge, Addressable, ChannelKind, DeliverySpec, Storage, SubscriptionKey, SubscriptionKind, Target,
+        TrustBundle,
     };
 
     struct Nobody;

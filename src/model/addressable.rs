@@ -41,6 +41,14 @@ pub enum Target {
     Nowhere(Arc<str>),
 }
 
+impl Target {
+    /// The channel, broker or RequestReply of this process that it leads into, if it does.
+    #[must_use]
+    pub fn local(&self) -> Option<&ChannelKey> {
+        if let Self::Local(key) = self { Some(key) } else { None }
+    }
+}
+
 /// A URL, and the same as the URI of a request: made once, where the routing table is, not for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Arc<Parts>);

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::collect::{Collected, Item, Items, Name};
 use super::defaults::Defaults;
 use super::delivery::{self, Fields};
-use super::destination::{Place, Resolver, Wanted, local_key};
+use super::destination::{Place, Resolver, Wanted};
 use super::features;
 use super::flow::{self, plan::Written};
-use crate::control::Rabbitmq;
 use crate::control::kind::Kind;
 use crate::control::manifest::duck::{self, Metadata};
 use crate::control::manifest::eventing::Broker;
 use crate::control::manifest::messaging::{Channel, ChannelTemplate};
 use crate::control::report::Report;
+use crate::control::{ObjectName, Rabbitmq};
 use crate::model::annotation::BROKER_CLASS;
 use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, Storage};
 
@@ -104,7 +104,7 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults:
     let Collected { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
     for (name, item) in in_memory_channels.iter_mut().chain(rabbitmq_channels) {
         if let Some(channel) = channels.get(name) {
-            let place = channel.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
+            let place = channel.report.document().at();
             let kind = &item.report.object().kind;
             let rule = format!("makes the {kind} of its name itself: remove this one");
             item.report.error("metadata.name", format!("the Channel{place} {rule}"));
@@ -114,7 +114,7 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults:
     }
     for (name, item) in &mut collected.rabbitmq_channels {
         if let Some(other) = collected.in_memory_channels.get(name) {
-            let place = other.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
+            let place = other.report.document().at();
             let rule = "has the same name and address: rename or remove one of the two";
             item.report.error("metadata.name", format!("the InMemoryChannel{place} {rule}"));
         }
@@ -127,12 +127,18 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults:
         let ours = is_ours(item, defaults.broker_class(&name.0));
         let place = if ours { Place::Served } else { Place::NotServed };
         if ours && resolver.places.contains_key(&key(ChannelKind::Channel, name)) {
-            let path = format!("/{}/{}", name.0, name.1);
-            let rule = "so that path alone is answered by 400: send to their hosts, or rename one";
-            item.report.warning("metadata.name", format!("{path} is the path of a channel, too, {rule}"));
+            warn_of_path(&mut item.report, "channel");
         }
         resolver.places.insert(key(ChannelKind::Broker, name), place);
     }
+}
+
+/// Reports that an object has its path together with one of another kind.
+pub(super) fn warn_of_path(report: &mut Report<'_>, other: &str) {
+    let ObjectName { namespace, name, .. } = report.object();
+    let rule = "so that path alone is answered by 400: send to their hosts, or rename one";
+    let message = format!("/{namespace}/{name} is the path of a {other}, too, {rule}");
+    report.warning("metadata.name", message);
 }
 
 /// Whether a broker is of our class, which is `default` where it names none; reports one that is not.
@@ -323,7 +329,7 @@ fn remove_dangling(candidates: &mut [Candidate<'_, '_>], resolver: &mut Resolver
         let mut removed = false;
         for candidate in candidates.iter_mut() {
             let sink = candidate.parent.as_ref().and_then(|parent| parent.dead_letter_sink.as_ref());
-            if let Some(Err(message)) = sink.and_then(local_key).map(|key| resolver.place(key)) {
+            if let Some(Err(message)) = sink.and_then(|sink| sink.target.local()).map(|key| resolver.place(key)) {
                 candidate.report.unresolved(candidate.sink_field, message);
                 candidate.parent = None;
                 resolver.places.insert(candidate.key.clone(), Place::Broken);

@@ -196,9 +196,7 @@ fn insert<'d, T: DeserializeOwned>(
     let name = report.object();
     match items.entry((name.namespace.clone(), name.name.clone())) {
         Entry::Occupied(first) => {
-            let place = first.get().report.document().place();
-            let place = place.map_or_else(String::new, |place| format!(" at {place}"));
-            report.error("metadata.name", format!("is taken{place}, which stays: rename or remove one of the two"));
+            taken(&mut report, first.get().report.document());
             Some(report)
         }
         Entry::Vacant(entry) => {
@@ -207,6 +205,12 @@ fn insert<'d, T: DeserializeOwned>(
             None
         }
     }
+}
+
+/// Reports an object that has the name of another one.
+pub(super) fn taken(report: &mut Report<'_>, by: &Document) {
+    let place = by.at();
+    report.error("metadata.name", format!("is taken{place}, which stays: rename or remove one of the two"));
 }
 
 /// Reads an object. One of Kubernetes' own kinds that is not understood as a whole is not read at all: nothing says what

@@ -184,7 +184,7 @@ impl Resolver<'_> {
             report.warning(&wanted.ca_certs_field, message);
         }
         // As controllers take it from the status of the object that is referred to.
-        let referred = wanted.reference.and(if let Target::Local(key) = &target { Some(key) } else { None });
+        let referred = wanted.reference.and(target.local());
         let audience = wanted.audience.map(str::to_owned).or_else(|| self.rules.audience(referred?));
         Addressable { url, target, trust, audience }
     }
@@ -318,8 +318,3 @@ fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Endpoint {
 }
 
 static UNRESOLVED: LazyLock<Url> = LazyLock::new(|| Url::parse("unresolved:/").expect("it is a URL"));
-
-/// Whether a destination leads into a channel or broker of this process.
-pub(super) fn local_key(destination: &Addressable) -> Option<&ChannelKey> {
-    if let Target::Local(key) = &destination.target { Some(key) } else { None }
-}

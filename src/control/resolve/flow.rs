@@ -97,7 +97,7 @@ pub(super) fn plans<'d>(collected: &Collected<'d>) -> Vec<(Kind, Name, Plan, &'d
 /// served. Where they were read from a cluster, which has made them, that is no mistake.
 pub(super) fn take_over(collected: &mut Collected<'_>) {
     for (kind, (namespace, name), plan, document) in plans(collected) {
-        let place = document.place().map_or_else(String::new, |place| format!(" at {place}"));
+        let place = document.at();
         let flow = (kind.as_str(), name.as_str(), place.as_str());
         for channel in plan.channels {
             let channel = (namespace.clone(), channel);

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 
 use serde_json::Value;
 
-use super::collect::names_are_valid;
+use super::collect::{names_are_valid, taken};
 use super::reference::{group_of, instead};
 use super::service::{self, Display, Reach, Referent, SERVING, is_event_display};
 use crate::control::ObjectName;
@@ -49,10 +49,7 @@ pub(super) fn insert<'d>(others: &mut Others<'d>, mut report: Report<'d>, readin
         }
         Entry::Occupied(first) => {
             if is_referred_to || annotated(first.get().document()).is_some() {
-                let place = first.get().document().place();
-                let place = place.map_or_else(String::new, |place| format!(" at {place}"));
-                let rule = "which stays: rename or remove one of the two";
-                report.error("metadata.name", format!("is taken{place}, {rule}"));
+                taken(&mut report, first.get().document());
             }
             Some(report)
         }

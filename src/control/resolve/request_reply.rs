@@ -7,7 +7,7 @@ use std::time::Duration;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use super::channel::Parents;
+use super::channel::{self, Parents};
 use super::collect::{Collected, Item, Items, Name};
 use super::destination::{Place, Resolver};
 use super::reference::{self, Meant};
@@ -65,9 +65,7 @@ pub(super) fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>
             [&*channels, in_memory_channels, rabbitmq_channels].iter().any(|items| items.contains_key(name));
         let other = if is_channel { Some("channel") } else { brokers.contains_key(name).then_some("Broker") };
         if let Some(other) = other {
-            let path = format!("/{}/{}", name.0, name.1);
-            let rule = "so that path alone is answered by 400: send to their hosts, or rename one";
-            item.report.warning("metadata.name", format!("{path} is the path of a {other}, too, {rule}"));
+            channel::warn_of_path(&mut item.report, other);
         }
     }
 }
@@ -90,7 +88,7 @@ pub(super) fn resolve(
         let (key, trigger) = (key_of(name), trigger_key(name));
         let written = triggers.get(&(trigger.namespace.clone(), trigger.name.clone()));
         if let Some(written) = written.filter(|written| made_for(&written.report) != Some(name.1.as_str())) {
-            let place = written.report.document().place().map_or_else(String::new, |place| format!(" at {place}"));
+            let place = written.report.document().at();
             let message = format!("the Trigger {}{place} has the name of this one's own: rename it", trigger.name);
             report.error("metadata.name", message);
         }
