@@ -103,31 +103,35 @@ impl TrustBundle {
         Self { certificates, fingerprint: Fingerprint(digest.finalize().into()) }
     }
 
-    /// Reads every certificate of a PEM text. What else there is beside one does not count, as for Go's `x509.CertPool`;
-    /// [`TrustBundle::beside`] tells of it.
+    /// Reads every certificate of a PEM text. What else there is beside one does not count, as for Go's `x509.CertPool`.
     ///
     /// # Errors
     /// If there is none, or one does not decode.
     pub fn from_pem(pem: &str) -> Result<Self, TrustError> {
-        let (mut certificates, mut other) = (Vec::new(), None);
+        Self::read(pem).map(|(bundle, _others)| bundle)
+    }
+
+    /// The same, with what stands besides certificates, each kind once: `private key`, `public key` and so on.
+    ///
+    /// # Errors
+    /// If there is no certificate, or one does not decode.
+    pub fn read(pem: &str) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
+        let (mut certificates, mut first, mut others) = (Vec::new(), None, BTreeSet::new());
         for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
             let malformed = |reason: String| TrustError::Malformed { index: index + 1, reason };
             match item.map_err(|error| malformed(error.to_string()))? {
                 Item::X509Certificate(der) => certificates.push(Certificate::parse(der).map_err(malformed)?),
-                item => other = other.or(Some(TrustError::NotACertificate(called(&item)))),
+                item => {
+                    let called = called(&item);
+                    first.get_or_insert(called);
+                    others.insert(called);
+                }
             }
         }
         if certificates.is_empty() {
-            return Err(other.unwrap_or(TrustError::NoCertificate));
+            return Err(first.map_or(TrustError::NoCertificate, TrustError::NotACertificate));
         }
-        Ok(Self::new(certificates))
-    }
-
-    /// What stands in a PEM text besides certificates, each kind once: `private key`, `public key` and so on.
-    #[must_use]
-    pub fn beside(pem: &str) -> BTreeSet<&'static str> {
-        let items = rustls_pemfile::read_all(&mut pem.as_bytes()).filter_map(Result::ok).collect::<Vec<_>>();
-        items.iter().filter(|item| !matches!(item, Item::X509Certificate(_))).map(called).collect()
+        Ok((Self::new(certificates), others))
     }
 
     /// Trusts nobody, not even the roots of the system: what stands for CACerts without one certificate

@@ -135,11 +135,11 @@ impl Trust {
     }
 
     fn find(&mut self, text: &str) -> Found {
-        match TrustBundle::from_pem(text) {
-            Ok(bundle) => {
+        match TrustBundle::read(text) {
+            Ok((bundle, others)) => {
                 let mut findings = diagnose::certificates(&bundle, self.now);
                 findings.extend(diagnose::skipped(text));
-                findings.extend(diagnose::beside(text));
+                findings.extend(diagnose::beside(&others));
                 let usable = findings.iter().all(|(severity, _)| *severity != Severity::Error);
                 let trust = usable.then(|| self.share(self.common.union(&bundle)));
                 Found { trust, findings }
@@ -225,8 +225,8 @@ fn readable(text: &str, field: &str, report: &mut Report<'_>) -> Vec<Certificate
     if !text.contains(BEGIN) {
         return Vec::new();
     }
-    if let Ok(bundle) = TrustBundle::from_pem(text) {
-        if let Some((_, message)) = diagnose::beside(text) {
+    if let Ok((bundle, others)) = TrustBundle::read(text) {
+        if let Some((_, message)) = diagnose::beside(&others) {
             report.warning(field, message);
         }
         return bundle.certificates().to_vec();

@@ -1,5 +1,7 @@
 //! What is wrong with certificates, in words that lead to the remedy.
 
+use std::collections::BTreeSet;
+
 use time::OffsetDateTime;
 
 use super::BEGIN;
@@ -55,15 +57,14 @@ pub(super) fn skipped(text: &str) -> Option<(Severity, String)> {
     Some((Severity::Error, message))
 }
 
-/// What stands beside certificates and does not count.
-pub(super) fn beside(text: &str) -> Option<(Severity, String)> {
-    let kinds: Vec<&str> = TrustBundle::beside(text).into_iter().collect();
+/// What is said of these kinds of things beside certificates, which do not count.
+pub(super) fn beside(kinds: &BTreeSet<&'static str>) -> Option<(Severity, String)> {
     if kinds.is_empty() {
         return None;
     }
-    let is_secret = kinds.contains(&"private key");
+    let is_secret = kinds.contains("private key");
     let secret = if is_secret { ", and make its owner a new one, since it is no secret any more" } else { "" };
-    let kinds = kinds.join(" and a ");
+    let kinds = kinds.iter().copied().collect::<Vec<_>>().join(" and a ");
     let message = format!("holds a {kinds} beside the certificates, which does not count: take it out{secret}");
     Some((Severity::Warning, message))
 }
