@@ -31,7 +31,7 @@ pub use get::{GetOptions, Output, Resource};
 pub use manifests::{DeliveryMerge, ManifestOptions, UnknownFields};
 pub use parked::{DropOptions, ParkedCommand, ParkedOptions};
 pub use pod::Addresses;
-pub use rabbitmq::{QueueType, RabbitmqAccess, RabbitmqOptions};
+pub use rabbitmq::{GivenRabbitmq, QueueType, RabbitmqAccess, RabbitmqOptions};
 pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
 pub use send::{Mode, SendOptions};

@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use crate::budget::Budget;
 use crate::channel::rabbitmq;
-use crate::cli::{QueueType, RabbitmqAccess, RabbitmqOptions, RunOptions};
+use crate::cli::{QueueType, RabbitmqOptions, RunOptions};
 
 /// How RabbitMQ is used; `None` without one.
 pub(super) fn options(options: &RunOptions, budget: &Arc<Budget>) -> anyhow::Result<Option<rabbitmq::Options>> {
     let RabbitmqOptions { access, rabbitmq_queue_type, .. } = &options.rabbitmq;
-    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = access;
-    let Some(uri) = rabbitmq_uri else { return Ok(None) };
-    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
+    let Some((uri, credentials, ca)) = access.given() else { return Ok(None) };
     Ok(Some(rabbitmq::Options {
-        address: rabbitmq::Address::new(uri, credentials, rabbitmq_ca.as_deref())?,
+        address: rabbitmq::Address::new(uri, credentials, ca)?,
         queue_type: match rabbitmq_queue_type {
             QueueType::Quorum => rabbitmq::QueueType::Quorum,
             QueueType::Classic => rabbitmq::QueueType::Classic,

@@ -1,6 +1,6 @@
 //! The flags of RabbitMQ.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -32,6 +32,18 @@ pub struct RabbitmqAccess {
     /// CA that the certificate of amqps is verified with, PEM [default: those of the system]
     #[arg(long, value_name = "FILE", env = "SEALPOST_RABBITMQ_CA", requires = "rabbitmq_uri")]
     pub rabbitmq_ca: Option<PathBuf>,
+}
+
+/// An address of RabbitMQ as it was given: the URI; user name and password instead of the URI's; the file of a CA.
+pub type GivenRabbitmq<'a> = (&'a str, (Option<&'a str>, Option<&'a str>), Option<&'a Path>);
+
+impl RabbitmqAccess {
+    /// What was given; `None` if there is no URI.
+    #[must_use]
+    pub fn given(&self) -> Option<GivenRabbitmq<'_>> {
+        let credentials = (self.rabbitmq_username.as_deref(), self.rabbitmq_password.as_deref());
+        Some((self.rabbitmq_uri.as_deref()?, credentials, self.rabbitmq_ca.as_deref()))
+    }
 }
 
 impl std::fmt::Debug for RabbitmqAccess {

@@ -54,10 +54,8 @@ pub(super) fn ca_certs(options: &ServedOptions) -> Result<CaCerts, String> {
 
 /// Whether the address of RabbitMQ is one; nothing is asked there.
 fn rabbitmq(options: &RabbitmqAccess) -> Result<(), String> {
-    let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = options;
-    let Some(uri) = rabbitmq_uri else { return Ok(()) };
-    let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
-    Address::new(uri, credentials, rabbitmq_ca.as_deref()).map(drop).map_err(|error| format!("{error:#}"))
+    let Some((uri, credentials, ca)) = options.given() else { return Ok(()) };
+    Address::new(uri, credentials, ca).map(drop).map_err(|error| format!("{error:#}"))
 }
 
 fn summary([errors, warnings, notes]: [usize; 3]) -> String {

@@ -11,7 +11,7 @@ use super::{Keeper, Target};
 use crate::channel::parked::{ParkedChange, ParkedErrand, ParkedLook, ParkedOwner, ParkedStore, owners};
 use crate::channel::rabbitmq::Address;
 use crate::channel::rabbitmq::parking::Parking;
-use crate::cli::{ParkedOptions, RabbitmqAccess};
+use crate::cli::ParkedOptions;
 use crate::control::{self, CaCerts, Settings};
 use crate::model::Storage;
 
@@ -29,10 +29,8 @@ impl Direct {
         let settings = options.manifests.settings(None, None, CaCerts::Unknown);
         let settings = Settings { default_storage: options.default_channel.into(), ..settings };
         let resolution = control::resolve(&control::read(&options.manifests.filename), None, &settings);
-        let RabbitmqAccess { rabbitmq_uri, rabbitmq_username, rabbitmq_password, rabbitmq_ca } = &options.access;
-        let uri = rabbitmq_uri.as_deref().context("no RabbitMQ is given")?;
-        let credentials = (rabbitmq_username.as_deref(), rabbitmq_password.as_deref());
-        let address = Address::new(uri, credentials, rabbitmq_ca.as_deref())?;
+        let (uri, credentials, ca) = options.access.given().context("no RabbitMQ is given")?;
+        let address = Address::new(uri, credentials, ca)?;
         Ok(Self { parking: Parking::new(address), owners: owners(&resolution.table) })
     }
 
