@@ -63,7 +63,7 @@ impl Ingress {
                 return Err(self.malformed(request).await.unwrap_or_else(refused));
             }
         };
-        let is_batch = binding::mode(request.headers()) == Ok(Mode::Batched);
+        let is_batch = place.is_one_at_a_time() && binding::mode(request.headers()) == Ok(Mode::Batched);
         let mut events = self.read(request).await?;
         self.gate.authorize(access, &sender, &events).map_err(refused)?;
         match place {
@@ -127,6 +127,11 @@ enum Place<'s> {
 }
 
 impl<'s> Place<'s> {
+    /// Whether it takes no batches.
+    fn is_one_at_a_time(&self) -> bool {
+        matches!(self, Self::RequestReply(_))
+    }
+
     /// What it asks of senders.
     fn access(&self) -> Option<&'s Access> {
         match self {
