@@ -108,10 +108,8 @@ impl Examiner {
     /// A filter that is null is not as good as absent: it would let everything pass, which nobody means who writes one, and
     /// upstream's schemas refuse it.
     fn nothing(&mut self, key: &str) {
-        let mut at = self.at.clone();
-        at.push(Step::Key(key.to_owned()));
         let message = "is nothing, so that everything would pass: write what passes, or remove the field";
-        self.found.push(Finding { at, what: What::Nothing { message } });
+        self.found.push(Finding { at: self.below(key), what: What::Nothing { message } });
     }
 
     fn unknown(&mut self, key: &str, fields: &'static Fields) {
@@ -135,12 +133,15 @@ impl Examiner {
                 (format!("is not a field that is known here: there are {known}"), None)
             }
         };
-        let mut at = self.at.clone();
-        at.push(Step::Key(key.to_owned()));
         // Whoever ignored what is nearly a filter would let everything pass.
         let is_like_a_filter = spelling::simplified(key).iter().collect::<String>().contains("filter");
         let strictness = if is_like_a_filter { Strictness::Always } else { fields.strictness };
-        self.found.push(Finding { at, what: What::Unknown { message, meant, strictness } });
+        self.found.push(Finding { at: self.below(key), what: What::Unknown { message, meant, strictness } });
+    }
+
+    /// The place of this field of what is looked at.
+    fn below(&self, key: &str) -> Vec<Step> {
+        [&self.at[..], &[Step::Key(key.to_owned())]].concat()
     }
 
     fn misread(&mut self, found: &Value, expected: Shape) {
