@@ -1,7 +1,7 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`, what is served as Knative-shaped objects under
-//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels}` (interface.md §1, §6), what happens there under
-//! `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket is the
-//! same for whoever owns it.
+//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (interface.md §1, §6), what happens there
+//! under `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket
+//! is the same for whoever owns it.
 
 mod browser;
 mod errands;
@@ -108,7 +108,7 @@ impl Admin {
                 None => respond(
                     StatusCode::NOT_FOUND,
                     TEXT,
-                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,parked}\n",
+                    "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked}\n",
                 ),
             },
         }

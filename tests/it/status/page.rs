@@ -209,6 +209,28 @@ async fn what_recovered_is_not_failing() {
     browser.close().await;
 }
 
+/// Objects of several kinds have one name, and each is shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_one_name() {
+    const SAME: &str = "\
+---\n{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: same}}
+---\n{apiVersion: flows.knative.dev/v1, kind: Sequence, metadata: {name: same}, spec: {steps: [{uri: 'http://localhost:9/'}]}}
+---\n{apiVersion: flows.knative.dev/v1, kind: Parallel, metadata: {name: same}, spec: {branches: [{subscriber: {uri: 'http://localhost:9/'}}]}}
+---\n{apiVersion: sources.knative.dev/v1, kind: PingSource, metadata: {name: same}, spec: {schedule: '0 0 1 1 *', sink: {uri: 'http://localhost:9/'}}}
+---\napiVersion: eventing.knative.dev/v1alpha1\nkind: RequestReply\nmetadata: {name: same}\nspec:
+  brokerRef: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: same}\n";
+    const KINDS: &str = "[...document.querySelectorAll('tbody > tr:first-child')].map(tr => tr.cells[1]).filter(cell => cell.firstElementChild.textContent === 'same').map(cell => cell.lastElementChild.textContent.split(' ')[0]).sort().join(' ')";
+    let yaml = channel(&[]).replace("metadata: {name: c}", "metadata: {name: same}") + SAME;
+    let dispatcher = Dispatcher::of(&yaml).start().await;
+    let mut browser = Browser::start(1500, 1050).await;
+    browser.open(&format!("http://{}/", dispatcher.admin)).await;
+    browser.until("document.querySelectorAll('tbody').length > 0").await;
+    let kinds = browser.evaluate(KINDS).await;
+    assert_eq!(kinds, "Broker InMemoryChannel Parallel PingSource RequestReply Sequence");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    browser.close().await;
+}
+
 /// While RabbitMQ is away, head, rows and figures of the page say the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_away_needs_attention() {
