@@ -166,7 +166,9 @@ impl Outbox {
     /// Lets a queue be published to on the other connection as well, once for each of its channels, so that this knows
     /// the queue before it is needed. Not while something is wrong: what one leader's loss has made new would ask for it.
     fn introduce(&self, queue: &str, way: &QueueWay) {
-        let channels = self.connections.each_ref().map(|connection| connection.channel(queue));
+        // A connection of which some channels are still to be opened is not published on: see `in_order`.
+        let channels =
+            self.connections.each_ref().map(|connection| connection.is_open().then(|| connection.channel(queue))?);
         way.get_to_know(&channels, || self.trouble().is_none_or(|trouble| trouble.elapsed() > CALM));
     }
 

@@ -154,6 +154,9 @@ impl Chunks {
     fn in_trailers(&mut self, at: At, byte: u8) -> Result<At, Malformed> {
         let next = match (at, byte) {
             (At::Trailer { .. }, b'\r') => At::LastHalf,
+            // A line feed alone ends a line of a trailer, as it ends one of a head (RFC 9112, 2.2).
+            (At::Trailer { .. }, b'\n') => return Ok(At::End),
+            (At::TrailerValue, b'\n') => At::Trailer { is_first: false },
             (At::Trailer { is_first: false }, b' ' | b'\t') => At::TrailerValue,
             (At::Trailer { .. } | At::TrailerName, _) if is_token(byte) => At::TrailerName,
             (At::TrailerName | At::TrailerBlank, b':') => At::TrailerValue,
@@ -263,7 +266,7 @@ mod tests {
             "0\r\nno colon\r\n",
             "0\r\n: a\r\n",
             "0\r\na: \0\r\n",
-            "0\r\n\n",
+            "0\r\n\rX",
             endless.as_str(),
             padded.as_str(),
         ] {

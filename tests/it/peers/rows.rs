@@ -213,6 +213,12 @@ pub(crate) const ROWS: &[Row] = &[
         Stay,
         Unread(200),
     ),
+    kept(text(
+        "line feeds alone in trailers",
+        "HTTP/1.1 200 OK\r\nce-specversion: 1.0\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\na: b\nc: d\n\n",
+        Stay,
+        Event(200, "hello"),
+    )),
     text(
         "202 with a chunk of +5",
         "HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n",
