@@ -1,6 +1,8 @@
 //! Where events rest between the sender and the subscribers: the seam between what publishes, what consumes, and the
 //! backend that keeps the queues.
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod counted;
 pub mod memory;
 pub mod parked;
@@ -9,9 +11,11 @@ mod shift;
 pub mod storages;
 pub mod trouble;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -165,45 +169,47 @@ impl HoldTime {
     }
 }
 
+/// How a backend is told what became of a message. One that is dropped before was abandoned: its queue decides what follows.
+pub trait Settlement: fmt::Debug + Send + Sync {
+    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot. Called once.
+    fn settle<'a>(&'a mut self, event: &'a Event, outcome: Outcome) -> BoxFuture<'a, ()>;
+
+    /// Returns when the queue has given the event to somebody else; never, if that cannot happen.
+    fn revoked(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+}
+
 /// An event on its way to one subscription. Whoever takes it must settle it.
 #[derive(Debug)]
-pub struct Message {
+pub struct Message<S: ?Sized = dyn Settlement> {
     /// The event.
     pub event: Arc<Event>,
     /// What was tried before.
     pub progress: Progress,
     /// When it came into its queue; of RabbitMQ's, when it came from there.
     pub came: Instant,
-    ticket: Ticket,
+    /// The last field, so that one box holds a message of any backend.
+    settlement: S,
 }
 
-/// The obligation to tell a queue how a delivery ended.
-#[derive(Debug)]
-enum Ticket {
-    Memory(memory::Ticket),
-    Rabbitmq(Box<rabbitmq::Ticket>),
+impl<S: Settlement + 'static> Message<S> {
+    fn new(event: Arc<Event>, progress: Progress, settlement: S) -> Box<Message> {
+        Box::new(Self { event, progress, came: Instant::now(), settlement })
+    }
 }
 
 impl Message {
-    fn new(event: Arc<Event>, progress: Progress, ticket: Ticket) -> Box<Self> {
-        Box::new(Self { event, progress, came: Instant::now(), ticket })
-    }
-
     /// Returns when the queue has given the event to somebody else, so that what is done with it here should end; never,
     /// if that cannot happen.
     pub async fn revoked(&self) {
-        match &self.ticket {
-            Ticket::Memory(_) => std::future::pending().await,
-            Ticket::Rabbitmq(ticket) => ticket.revoked().cancelled().await,
-        }
+        self.settlement.revoked().await;
     }
 
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
-    pub async fn settle(self, outcome: Outcome) {
-        match self.ticket {
-            Ticket::Memory(ticket) => ticket.settle(&self.event, &outcome),
-            Ticket::Rabbitmq(ticket) => ticket.settle(&self.event, outcome).await,
-        }
+    pub async fn settle(mut self: Box<Self>, outcome: Outcome) {
+        let Self { event, settlement, .. } = &mut *self;
+        settlement.settle(event, outcome).await;
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::shift::Shift;
 use super::trouble::TroubleReason;
-use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher, counted};
+use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher, Settlement, counted};
 use crate::event::Event;
 use crate::filter::index::Index;
 use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
@@ -174,8 +174,9 @@ impl MemoryPublisher {
         let receipt = (self.acknowledge == Acknowledge::AfterDelivery).then(|| Receipt::new(reserved.len()));
         for Reserved { queue, event, place } in reserved {
             self.counters.enqueue(&place.0.series);
-            let ticket = Ticket { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), place };
-            let message = Message::new(Arc::clone(event), Progress::default(), super::Ticket::Memory(ticket));
+            let settlement =
+                MemorySettlement { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), place };
+            let message = Message::new(Arc::clone(event), Progress::default(), settlement);
             // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
             if queue.messages.try_send(message).is_err() {
                 enqueued = Err(no_worker());
@@ -206,17 +207,17 @@ impl Publisher for MemoryPublisher {
     }
 }
 
-/// The obligation to tell how a delivery ended. Dropping it unsettled means that the delivery was abandoned.
+/// Counts how a delivery ended, and tells the sender who waits for it.
 #[derive(Debug)]
-pub(super) struct Ticket {
+struct MemorySettlement {
     receipt: Option<Arc<Receipt>>,
-    /// Taken when the ticket is settled.
+    /// Taken when the message is settled.
     counters: Option<Arc<Counters>>,
     place: Place,
 }
 
-impl Ticket {
-    pub(super) fn settle(mut self, event: &Event, outcome: &Outcome) {
+impl MemorySettlement {
+    fn end(&mut self, event: &Event, outcome: &Outcome) {
         let Some(counters) = self.counters.take() else { return };
         let end = match outcome {
             Outcome::Delivered => End::Delivered,
@@ -235,7 +236,14 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Settlement for MemorySettlement {
+    fn settle<'a>(&'a mut self, event: &'a Event, outcome: Outcome) -> BoxFuture<'a, ()> {
+        self.end(event, &outcome);
+        std::future::ready(()).boxed()
+    }
+}
+
+impl Drop for MemorySettlement {
     fn drop(&mut self) {
         if let Some(counters) = self.counters.take() {
             counters.end(&self.place.0.series, End::Abandoned);

@@ -26,12 +26,12 @@ mod queue_way;
 mod receiver;
 mod returned;
 mod returned_message;
+mod settlement;
 mod shared;
 mod stage;
 mod strays;
 #[cfg(test)]
 pub(crate) mod tests;
-mod ticket;
 mod to_its_end;
 mod topology;
 
@@ -61,7 +61,6 @@ use publisher::{RabbitmqPublisher, SubscriptionQueue};
 use queue::Queue;
 use queue_way::QueueWay;
 use shared::Shared;
-pub(super) use ticket::Ticket;
 use topology::Place;
 pub use topology::QueueType;
 

@@ -24,10 +24,6 @@ pub(super) async fn run<T: Transport>(lane: Arc<Lane>, mut consumer: Consumer, d
         }
         let ordered = lane.order() == Order::Ordered;
         let (lane_of_one, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
-        if ordered {
-            // An event that was put off would come after those behind it.
-            message.progress.patience = None;
-        }
         // On the heap, since a task moves its future and its result about as one.
         deliveries.spawn(Box::pin(async move {
             let progress = std::mem::take(&mut message.progress);

@@ -1,8 +1,10 @@
 //! The memory queue against its promise: nothing lost, nothing doubled, all or nothing.
 
 use super::*;
+use crate::channel::conformance::{BackendUnderTest, conformance};
+use crate::channel::parked::ParkedStore;
 use crate::filter::Filter;
-use crate::model::{ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind};
+use crate::model::{ChannelKey, ChannelKind, DeliverySpec, Storage, SubscriptionKind};
 use proptest::prelude::*;
 
 fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
@@ -25,7 +27,7 @@ fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
 
 fn channel(acknowledge: Acknowledge, subscriptions: Vec<Arc<Subscription>>) -> Channel {
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
-    Channel { key, storage: crate::model::Storage::Memory, acknowledge, access: None, event_types: None, subscriptions }
+    Channel { key, storage: Storage::Memory, acknowledge, access: None, event_types: None, subscriptions }
 }
 
 fn events(ids: std::ops::Range<usize>) -> Vec<Arc<Event>> {
@@ -37,12 +39,35 @@ fn backend(capacity: usize) -> (MemoryBackend, Arc<Counters>) {
     (MemoryBackend::new(capacity, Arc::clone(&counters)), counters)
 }
 
-/// FO-3.
-#[tokio::test]
-async fn a_channel_without_subscriptions_accepts() {
-    let (backend, _) = backend(1);
-    let opened = backend.open(&channel(Acknowledge::AfterDelivery, vec![]));
-    assert_eq!(opened.publisher.publish(&events(0..3)).await, Ok(()));
+mod conforms {
+    use super::*;
+
+    impl BackendUnderTest for MemoryBackend {
+        const STORAGE: Storage = Storage::Memory;
+        const IS_DURABLE: bool = false;
+
+        async fn start() -> Self {
+            backend(1000).0
+        }
+
+        fn namespace(&self) -> &str {
+            "ns"
+        }
+
+        fn backend(&self) -> &dyn ChannelBackend {
+            self
+        }
+
+        fn parked(&self) -> Option<&dyn ParkedStore> {
+            None
+        }
+
+        async fn restart(self) -> Self {
+            Self::start().await
+        }
+    }
+
+    conformance!(MemoryBackend);
 }
 
 #[tokio::test]

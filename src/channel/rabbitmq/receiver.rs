@@ -23,11 +23,12 @@ use super::intake::{Intake, Next, Received};
 use super::message::Encoded;
 use super::outbox::short;
 use super::queue_watch::{Backlog, QueueLook, QueueWatch, Suspicion};
+use super::settlement::RabbitmqSettlement;
 use super::stage;
-use super::ticket::Ticket;
 use super::topology::look;
 use crate::budget::Consumed;
 use crate::channel::{Deferral, HoldTime, Message, Progress};
+use crate::model::Order;
 
 /// How often a consumer thinks of its queue.
 const WATCH: Duration = Duration::from_secs(2);
@@ -171,10 +172,13 @@ impl<'c> Receiver<'c> {
         let Deferral { stage, attempts, wait } = queue.recall(&event).unwrap_or(noted);
         let longest = shared.hold.get();
         let held = Some(HoldTime { until: came + longest, longest });
-        let progress = Progress { stage, attempts, wait, patience: Some(shared.options.patience), held };
-        let ticket = Ticket::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
+        // In an ordered queue, an event that is put off would come after those behind it.
+        let patience = (queue.place.order == Order::Unordered).then_some(shared.options.patience);
+        let progress = Progress { stage, attempts, wait, patience, held };
+        let settlement =
+            RabbitmqSettlement::new((delivery_tag, self.settled.clone()), self.revoked.clone(), queue, shared);
         let event = Arc::new(event.with_lease(Arc::new(consumed)));
-        Ok(Message::new(event, progress, crate::channel::Ticket::Rabbitmq(Box::new(ticket))))
+        Ok(Message::new(event, progress, settlement))
     }
 
     /// Counts what is parked: once at the start, since there may be some of before, and every minute while there are any.

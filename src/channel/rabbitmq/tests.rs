@@ -1,5 +1,6 @@
 //! The backend against a server in the process, which misbehaves as it is told.
 
+mod conforms;
 mod connections;
 mod consuming;
 mod crowds;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +15,7 @@ use super::message::{self, Encoded, Note};
 use super::stage;
 use super::topology::delay_for;
 use super::{Queue, Shared};
-use crate::channel::{Deferral, Loss, Outcome};
+use crate::channel::{Deferral, Loss, Outcome, Settlement};
 use crate::event::Event;
 use crate::model::Order;
 use crate::telemetry::series::{Dropped, End};
@@ -23,8 +25,9 @@ use crate::wire_text::WireText;
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The obligation to acknowledge a message. One that is dropped stays with RabbitMQ, which delivers it again.
-pub(in crate::channel) struct Ticket {
+/// Has a message acknowledged, and first whatever follows from its outcome done. One that is dropped stays with RabbitMQ,
+/// which delivers it again.
+pub(super) struct RabbitmqSettlement {
     /// Its delivery tag, and who is told.
     settled: Option<(u64, mpsc::Sender<Settled>)>,
     /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers it again, to somebody.
@@ -33,13 +36,13 @@ pub(in crate::channel) struct Ticket {
     shared: Arc<Shared>,
 }
 
-impl std::fmt::Debug for Ticket {
+impl std::fmt::Debug for RabbitmqSettlement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("queue", &self.queue.place.queue).finish_non_exhaustive()
+        f.debug_struct("RabbitmqSettlement").field("queue", &self.queue.place.queue).finish_non_exhaustive()
     }
 }
 
-impl Ticket {
+impl RabbitmqSettlement {
     pub(super) fn new(
         settled: (u64, mpsc::Sender<Settled>),
         revoked: CancellationToken,
@@ -55,13 +58,8 @@ impl Ticket {
         Self { settled: Some(settled), revoked, queue: Arc::clone(queue), shared: Arc::clone(shared) }
     }
 
-    /// Cancelled when somebody else gets the message: what is done with it here should end.
-    pub(in crate::channel) fn revoked(&self) -> &CancellationToken {
-        &self.revoked
-    }
-
     /// Does what follows from an outcome, then has it acknowledged.
-    pub(in crate::channel) async fn settle(mut self, event: &Event, outcome: Outcome) {
+    async fn end(&mut self, event: &Event, outcome: Outcome) {
         let Some((tag, settled)) = self.settled.take() else { return };
         let (end, safe) = match &outcome {
             Outcome::Delivered => (End::Delivered, true),
@@ -128,6 +126,17 @@ impl Ticket {
     }
 }
 
+impl Settlement for RabbitmqSettlement {
+    fn settle<'a>(&'a mut self, event: &'a Event, outcome: Outcome) -> BoxFuture<'a, ()> {
+        self.end(event, outcome).boxed()
+    }
+
+    /// The AMQP channel that the message came over is gone.
+    fn revoked(&self) -> BoxFuture<'_, ()> {
+        self.revoked.cancelled().boxed()
+    }
+}
+
 /// Acknowledges a message before anything is done with it, and tells nobody of its end.
 #[cfg(feature = "faulty-acknowledge")]
 fn faulty((tag, settled): (u64, mpsc::Sender<Settled>)) -> (u64, mpsc::Sender<Settled>) {
@@ -137,7 +146,7 @@ fn faulty((tag, settled): (u64, mpsc::Sender<Settled>)) -> (u64, mpsc::Sender<Se
     (tag, mpsc::channel(1).0)
 }
 
-impl Drop for Ticket {
+impl Drop for RabbitmqSettlement {
     fn drop(&mut self) {
         if self.queue.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.busy.fetch_sub(1, Ordering::Relaxed);

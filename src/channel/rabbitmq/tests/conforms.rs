@@ -1,0 +1,101 @@
+//! The backend against the suite that every backend passes: on the server in the process, and on RabbitMQ.
+
+use super::*;
+use crate::channel::conformance::{BackendUnderTest, conformance};
+use crate::channel::parked::ParkedStore;
+use crate::channel::rabbitmq::parking::Parking;
+
+/// A backend on a server, which outlives it.
+struct Process {
+    uri: String,
+    namespace: String,
+    backend: RabbitmqBackend,
+    parking: Parking,
+}
+
+impl Process {
+    fn new(uri: String, namespace: String) -> Self {
+        let options = options(&uri);
+        let parking = Parking::new(options.address.clone());
+        let backend = RabbitmqBackend::new(options, Arc::default());
+        Self { uri, namespace, backend, parking }
+    }
+
+    async fn restart(self) -> Self {
+        self.backend.end().await;
+        Self::new(self.uri, self.namespace)
+    }
+}
+
+mod in_the_process {
+    use super::*;
+
+    struct OnFakeServer {
+        process: Process,
+        /// Its queues are gone with it.
+        _server: FakeServer,
+    }
+
+    impl BackendUnderTest for OnFakeServer {
+        const STORAGE: Storage = Storage::Rabbitmq;
+        const IS_DURABLE: bool = true;
+
+        async fn start() -> Self {
+            let server = FakeServer::start().await;
+            Self { process: Process::new(server.uri(), "ns".to_owned()), _server: server }
+        }
+
+        fn namespace(&self) -> &str {
+            &self.process.namespace
+        }
+
+        fn backend(&self) -> &dyn ChannelBackend {
+            &self.process.backend
+        }
+
+        fn parked(&self) -> Option<&dyn ParkedStore> {
+            Some(&self.process.parking)
+        }
+
+        async fn restart(self) -> Self {
+            Self { process: self.process.restart().await, ..self }
+        }
+    }
+
+    conformance!(OnFakeServer);
+}
+
+mod on_rabbitmq {
+    use super::*;
+
+    impl BackendUnderTest for Process {
+        const STORAGE: Storage = Storage::Rabbitmq;
+        const IS_DURABLE: bool = true;
+
+        async fn start() -> Self {
+            let uri = std::env::var("SEALPOST_TEST_RABBITMQ").expect(
+                "no RabbitMQ to test with: run .ci/run, or start one with tests/rabbitmq/node start DIR and set \
+                 SEALPOST_TEST_RABBITMQ to what it prints",
+            );
+            Self::new(uri, format!("t{}", uuid::Uuid::new_v4().simple()))
+        }
+
+        fn namespace(&self) -> &str {
+            &self.namespace
+        }
+
+        fn backend(&self) -> &dyn ChannelBackend {
+            &self.backend
+        }
+
+        fn parked(&self) -> Option<&dyn ParkedStore> {
+            Some(&self.parking)
+        }
+
+        async fn restart(self) -> Self {
+            Self::restart(self).await
+        }
+    }
+
+    conformance!(Process);
+}
