@@ -37,7 +37,7 @@ fn backend(capacity: usize) -> (MemoryBackend, Arc<Counters>) {
     (MemoryBackend::new(capacity, Arc::clone(&counters)), counters)
 }
 
-/// FO-3.
+/// Contract FO-3.
 #[tokio::test]
 async fn a_channel_without_subscriptions_accepts() {
     let (backend, _) = backend(1);
@@ -59,7 +59,7 @@ async fn a_full_queue_takes_nothing_anywhere() {
     assert_eq!(opened.publisher.publish(&events(3..4)).await, Ok(()), "the places were given back");
 }
 
-/// FO-4, FO-5.
+/// Contract FO-4, FO-5.
 #[tokio::test]
 async fn a_sync_channel_answers_when_all_have_ended() {
     let (backend, counters) = backend(10);
