@@ -297,7 +297,7 @@ async fn the_json_format() {
     assert_eq!(json, expected);
 }
 
-/// Contract IF-1 `--resolve`, §2 endpoints: where a cluster host really is.
+/// Contract IF-1, IF-2: `--resolve` and endpoints say where a cluster host really is.
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_hosts_are_found() {
     let ca = Ca::new("resolve");
