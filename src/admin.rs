@@ -1,7 +1,7 @@
 //! The admin port: `/healthz`, `/readyz`, `/metrics`, what is served as Knative-shaped objects under
-//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (interface.md §1, §6), what happens there
-//! under `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at `/`. The admin socket
-//! is the same for whoever owns it.
+//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (contract IF-1, IF-6), what
+//! happens there under `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at
+//! `/`. The admin socket is the same for whoever owns it.
 
 mod browser;
 mod errands;

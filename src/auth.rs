@@ -1,5 +1,5 @@
 //! Who sends: tokens for those to whom this process sends, and the proof of those who send to it
-//! (control-plane.md 7; data-plane.md §5).
+//! (contract 7.1 to 7.10, AU-1 to AU-13).
 //!
 //! [`policy`] decides and is pure; [`verifier`] verifies tokens by the keys that [`keys`] holds and [`discovery`]
 //! fetches; [`token`] keeps the tokens to send; [`kubernetes`] is the only one that knows an API server. Nothing here

@@ -38,7 +38,7 @@ pub enum PublishError {
         /// Whose queue.
         subscription: SubscriptionKey,
     },
-    /// Not every subscription, or its dead letter sink, got what it should (data-plane.md FO-4, FO-5).
+    /// Not every subscription, or its dead letter sink, got what it should (contract FO-4, FO-5).
     #[error("{failed} of {total} deliveries failed and no dead letter sink took the event: see the log for each")]
     Undelivered {
         /// Deliveries that ended without a home.
@@ -82,7 +82,7 @@ pub struct Loss {
     pub subscription: SubscriptionKey,
     /// The destination that failed last, without what may be a secret of its URL.
     pub destination: String,
-    /// Its last status; 500 if there was no answer, -1 if nothing could be sent (data-plane.md DP-30).
+    /// Its last status; 500 if there was no answer, -1 if nothing could be sent (contract DP-30).
     pub code: i32,
     /// Attempts made there.
     pub attempts: u32,

@@ -78,7 +78,7 @@ pub enum Command {
 
 impl Cli {
     /// Reads the command line and the environment; ends the process with 2 on a usage error, as clap does. Without any
-    /// argument in a pod, it is `run --kubernetes` (control-plane.md 1.3).
+    /// argument in a pod, it is `run --kubernetes` (contract 1.3).
     #[must_use]
     pub fn read() -> Self {
         let bare = std::env::args_os().len() < 2 && cluster::is_pod();

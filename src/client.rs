@@ -1,7 +1,7 @@
 //! Where requests leave: one HTTP client for each trust, kept while it is used.
 //!
 //! Destinations that trust the same certificates share a client and its connections; those that do not never do
-//! (gaps.md G-59). The client knows destinations and answers, not subscriptions.
+//! (contract G-59). The client knows destinations and answers, not subscriptions.
 
 mod answer;
 mod collector;

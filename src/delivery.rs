@@ -1,5 +1,5 @@
 //! The story of one event to one subscription: subscriber, reply, dead letter sink, each with retries
-//! (data-plane.md §3).
+//! (contract DP-3 to DP-33).
 //!
 //! Delivery does not know where the event came from or which queue it waits in; it tells how it ended.
 
@@ -52,7 +52,7 @@ pub struct Options {
     pub jitter: f64,
     /// What the attributes of a subscriber's reply may have.
     pub attributes: AttributeLimit,
-    /// `broker-filter.<system namespace>.svc.<domain>`: who answers there speaks for somebody else (DP-32).
+    /// `broker-filter.<system namespace>.svc.<domain>`: who answers there speaks for somebody else (contract DP-32).
     pub broker_filter_host: Box<str>,
 }
 
@@ -232,7 +232,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Sends the event that the subscriber answered with, if it did and somebody wants it (DP-21, DP-22).
+    /// Sends the event that the subscriber answered with, if it did and somebody wants it (contract DP-21, DP-22).
     async fn follow_up(&self, event: &Arc<Event>, story: &Story<'_>, answer: Response<Bytes>, tries: Tries) -> Outcome {
         let subscription = story.lane.current();
         let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
@@ -269,7 +269,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// Sends the event to the dead letter sink; without one, nobody has it (DP-27, DP-28).
+    /// Sends the event to the dead letter sink; without one, nobody has it (contract DP-27, DP-28).
     async fn bury(&self, event: &Event, story: &Story<'_>, failure: Failure, tries: Tries) -> Outcome {
         let subscription = story.lane.current();
         if subscription.dead_letter_sink.is_none() {

@@ -26,7 +26,7 @@ pub use trace::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
 /// The version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecVersion {
-    /// CloudEvents 0.3: accepted, and sent on as 0.3 (data-plane.md CR-16, DP-9).
+    /// CloudEvents 0.3: accepted, and sent on as 0.3 (contract CR-16, DP-9).
     V0_3,
     /// CloudEvents 1.0.
     V1_0,
@@ -222,7 +222,7 @@ impl Event {
         &self.data
     }
 
-    /// The headers beside the event that Knative forwards with it (data-plane.md CR-29).
+    /// The headers beside the event that Knative forwards with it (contract CR-29).
     #[must_use]
     pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
         &self.forwarded
@@ -238,7 +238,7 @@ impl Event {
         self.set_typed(name, &value.to_string(), Kind::Integer);
     }
 
-    /// The same event, with those of these headers beside it, instead of its own, that Knative forwards (data-plane.md
+    /// The same event, with those of these headers beside it, instead of its own, that Knative forwards (contract
     /// CR-29); others are dropped.
     #[must_use]
     pub fn with_forwarded(mut self, mut forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {

@@ -1,4 +1,4 @@
-//! `EventType`s, made of events that are seen (control-plane.md 8).
+//! `EventType`s, made of events that are seen (contract 8.1 to 8.3).
 //!
 //! Whoever sees an event only puts its type into a bounded queue, if it is new, and never waits; one task makes what is
 //! in the queue. What does not fit is left to the next event of that type. Nothing here changes what becomes of an event.
@@ -29,7 +29,7 @@ const MAX_KNOWN: u64 = 50_000;
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// One that could not be made is not tried again for this time.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Making one takes no longer (8.1).
+/// Making one takes no longer (contract 8.1).
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a `type`, a `source` or a `dataschema` that an `EventType` is made for. Longer ones are no names that anybody
 /// looks up, and what waits or is remembered is to be small.
@@ -44,7 +44,7 @@ type Fingerprint = [u8; 16];
 pub struct EventType {
     /// What it was seen at.
     pub owner: Arc<EventTypeOwner>,
-    /// `metadata.name` (8.2).
+    /// `metadata.name` (contract 8.2).
     pub name: String,
     /// The event's `type`.
     pub ty: String,
@@ -195,7 +195,7 @@ impl Maker {
     }
 }
 
-/// 8.2: `type`, `source`, namespace and name, one behind the other.
+/// Contract 8.2: `type`, `source`, namespace and name, one behind the other.
 fn fingerprint(owner: &EventTypeOwner, ty: &str, source: &str) -> Fingerprint {
     let parts = [ty, source, &owner.namespace, &owner.name];
     parts.iter().fold(Md5::new(), Digest::chain_update).finalize().into()

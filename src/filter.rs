@@ -18,28 +18,28 @@ const VISIT: usize = 4;
 /// Names of attributes with what is wanted of them.
 pub type Pairs = Vec<(String, String)>;
 
-/// A filter, compiled once when the configuration is resolved (data-plane.md §7).
+/// A filter, compiled once when the configuration is resolved (contract TF-1 to TF-20).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Filter {
     /// Lets every event pass.
     #[default]
     Pass,
-    /// `filter.attributes`: every pair must match (TF-3).
+    /// `filter.attributes`: every pair must match (contract TF-3).
     Attributes(Pairs),
-    /// Every attribute has exactly this text (TF-4).
+    /// Every attribute has exactly this text (contract TF-4).
     Exact(Pairs),
     /// Every attribute starts with this text.
     Prefix(Pairs),
     /// Every attribute ends with this text.
     Suffix(Pairs),
-    /// Every one of these passes (TF-5).
+    /// Every one of these passes (contract TF-5).
     All(Vec<Filter>),
     /// One of these passes.
     Any(Vec<Filter>),
     /// This one does not pass.
     Not(Box<Filter>),
-    /// The expression is true, and no error arose (TF-12, TF-13). With the keys by which it verifies correlation ids, if it
-    /// does that.
+    /// The expression is true, and no error arose (contract TF-12, TF-13). With the keys by which it verifies
+    /// correlation ids, if it does that.
     Cesql(Expression, Option<Arc<KeyRing>>),
 }
 
@@ -54,7 +54,7 @@ impl From<Expression> for Filter {
 /// even a `not`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undecided {
-    /// An expression ends in an error, or in a value that is no boolean (TF-12, TF-13).
+    /// An expression ends in an error, or in a value that is no boolean (contract TF-12, TF-13).
     Expression,
     /// It takes more work than the filters of one Trigger may take for one event.
     Limit,

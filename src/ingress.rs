@@ -1,7 +1,7 @@
 //! One request in, one answer out: finds the channel, reads the event, publishes it.
 //!
 //! The handler runs on the sender's connection. A sender that hangs up changes nothing for an event that was
-//! published: its delivery belongs to the workers (contrast data-plane.md FO-8).
+//! published: its delivery belongs to the workers (unlike contract FO-8).
 
 pub mod entrance;
 pub mod gate;
@@ -40,7 +40,7 @@ impl Ingress {
         Self { router, entrance, gate }
     }
 
-    /// The steps of data-plane.md CR-10, in that order, but that nothing large is read of who may not send.
+    /// The steps of contract CR-10, in that order, but that nothing large is read of who may not send.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         let serving = self.router.serving();
         self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;

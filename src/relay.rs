@@ -1,5 +1,6 @@
 //! The roles `ingress` and `filter`: one request in, one request out, one answer back. What upstream's mt-broker-ingress
-//! and mt-broker-filter are on the wire (data-plane.md §6), so that either can stand beside its Go neighbours.
+//! and mt-broker-filter are on the wire (contract BI-1 to BI-11, BF-1 to BF-16), so that either can stand beside its Go
+//! neighbours.
 //!
 //! Nothing is kept here: the sender waits, and tries again if it must.
 
@@ -45,7 +46,7 @@ pub struct Relay<T> {
     pub router: Arc<Router>,
     /// Reads requests.
     pub entrance: Entrance,
-    /// Bounds the way there and back. Upstream knows no limit but the sender's patience (BI-8, BF-9).
+    /// Bounds the way there and back. Upstream knows no limit but the sender's patience (contract BI-8, BF-9).
     pub timeout: Duration,
     /// Knows who sends.
     pub gate: Arc<Gate>,
@@ -163,7 +164,7 @@ fn request(event: &Event, format: Format) -> Request<Bytes> {
     request
 }
 
-/// The headers of an answer that are passed on: those that are forwarded with an event, too (CR-29).
+/// The headers of an answer that are passed on: those that are forwarded with an event, too (contract CR-29).
 fn passed_through(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| knative::is_forwarded(name)) {

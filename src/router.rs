@@ -87,7 +87,7 @@ pub enum Refusal {
     /// Not a valid event; possible for replies, which are taken as they come.
     #[error(transparent)]
     Invalid(#[from] DecodeError),
-    /// The event has gone through brokers too often (data-plane.md BI-6).
+    /// The event has gone through brokers too often (contract BI-6).
     #[error(
         "knativebrokerttl is used up: the event has passed through brokers too often, check the triggers for a loop"
     )]
@@ -118,7 +118,7 @@ impl Refusal {
         }
     }
 
-    /// The status that says so by HTTP (interface.md §5).
+    /// The status that says so by HTTP (contract IF-5).
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -148,7 +148,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router that serves this. `max_ttl` is the number of brokers that an event may pass (BI-6; 255 by default).
+    /// A router that serves this. `max_ttl` is the number of brokers that an event may pass (contract BI-6; 255 by
+    /// default).
     #[must_use]
     pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
         let event_types = EventTypes::default();
@@ -357,7 +358,7 @@ impl Router {
     }
 }
 
-/// What is told of an event that is published (data-plane.md OB-8, OB-13).
+/// What is told of an event that is published (contract OB-8, OB-13).
 fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
     let (kind, name, namespace) = match key.kind {
         ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
@@ -377,7 +378,8 @@ fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
     traced::describe(span, event);
 }
 
-/// Counts the hop into a broker and notes the arrival (BI-5, BI-6; a TTL above `max_ttl` is not believed, G-56).
+/// Counts the hop into a broker and notes the arrival (contract BI-5, BI-6; a TTL above `max_ttl` is not believed,
+/// contract G-56).
 ///
 /// # Errors
 /// If the event has no hop left.

@@ -26,7 +26,7 @@ const HTTP_1: &[u8] = b"http/1.1";
 const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, data-plane.md TL-5).
+/// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, contract TL-5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinVersion {
     /// TLS 1.2 and 1.3.
@@ -98,9 +98,9 @@ pub fn only_http1(config: &ClientConfig) -> ClientConfig {
     config
 }
 
-/// A client that trusts the roots of the system and this bundle (TL-1), sends SNI, verifies host names, shows no
-/// certificate of its own (TL-6), and offers HTTP/2 and HTTP/1.1. A certificate of the bundle vouches for itself, and for
-/// others if it may sign their certificates.
+/// A client that trusts the roots of the system and this bundle (contract TL-1), sends SNI, verifies host names, shows
+/// no certificate of its own (contract TL-6), and offers HTTP/2 and HTTP/1.1. A certificate of the bundle vouches for
+/// itself, and for others if it may sign their certificates.
 ///
 /// # Errors
 /// If a certificate of the bundle cannot be a trust anchor.

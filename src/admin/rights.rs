@@ -1,6 +1,6 @@
 //! Who may do what. Health and metrics are public. Everything else that reads is public where the admin port listens on
 //! loopback, and needs the token where it listens on any other address; what changes something always needs the token. The
-//! socket, which only its owner can open, needs no token (interface.md §7).
+//! socket, which only its owner can open, needs no token (contract IF-7).
 //!
 //! The address that the port listens on decides, not the one that a connection came to: the sidecar of a mesh and `kubectl
 //! port-forward` reach a pod's loopback for others, and a port that listens on every address would take all of them for

@@ -32,7 +32,7 @@ pub(super) struct Certificates {
 enum Source {
     /// Files given on the command line.
     Files { certificate: PathBuf, key: PathBuf, ca: Option<String>, last: Mutex<Option<(String, String)>> },
-    /// The Secret of a cluster. Until there is one, handshakes fail (control-plane.md 3.12).
+    /// The Secret of a cluster. Until there is one, handshakes fail (contract 3.12).
     Secret,
     /// The development CA, unless a Secret brings a certificate.
     Development { ca: Box<DevelopmentCa>, issued: Mutex<Development> },

@@ -33,7 +33,7 @@ impl Listeners {
         Ok(Urls { http: url("http", self.http.local_addr()?)?, https: url("https", self.https.local_addr()?)? })
     }
 
-    /// Tells where the listeners are: in the log, and in a file, whole or not at all (interface.md §1).
+    /// Tells where the listeners are: in the log, and in a file, whole or not at all (contract IF-1).
     pub(super) fn announce(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
         let (http, https, admin) = (self.http.local_addr()?, self.https.local_addr()?, self.admin.local_addr()?);
         tracing::info!(%http, %https, %admin, "Listening");

@@ -153,7 +153,7 @@ impl Stage {
     }
 }
 
-/// Waits until nobody sends any more, since a cluster goes on sending until everybody in it knows (control-plane.md 1.12);
+/// Waits until nobody sends any more, since a cluster goes on sending until everybody in it knows (contract 1.12);
 /// not longer than `limit`.
 async fn until_quiet(served: &Served, limit: Duration) {
     let started = Instant::now();

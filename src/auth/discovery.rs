@@ -1,5 +1,5 @@
 //! Where issuers publish their keys: `/.well-known/openid-configuration`, and the address of the keys in it
-//! (control-plane.md 7.5). Documents come by HTTP, or from the API server by whoever knows one.
+//! (contract 7.5). Documents come by HTTP, or from the API server by whoever knows one.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ impl Credentials {
         }
     }
 
-    /// The token (AU-6): after `Bearer`, or alone, as upstream takes it.
+    /// The token (contract AU-6): after `Bearer`, or alone, as upstream takes it.
     fn token(&self) -> Result<&str, Denial> {
         let refused = |text: &str| Err(Denial::Unauthenticated(text.to_owned()));
         let value = match &self.found[..] {

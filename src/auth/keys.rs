@@ -149,7 +149,7 @@ impl Keeper {
     }
 
     /// Follows the table until `stop`. While it names no issuer, nobody is asked; when one cannot be had, it is tried
-    /// for ever, and the keys that are known stay (contrast gaps.md G-53).
+    /// for ever, and the keys that are known stay (unlike contract G-53).
     pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
         loop {
             let oidc = tables.borrow_and_update().oidc().cloned();

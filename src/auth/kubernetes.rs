@@ -1,4 +1,4 @@
-//! The API server as issuer: tokens by `TokenRequest`, and its own description and keys (control-plane.md 1A, 7.2, 7.5).
+//! The API server as issuer: tokens by `TokenRequest`, and its own description and keys (contract 1A, 7.2, 7.5).
 //!
 //! Needs `create` on `serviceaccounts/token` where ServiceAccounts are, and what every ServiceAccount may read.
 

@@ -1,5 +1,5 @@
 //! Whether a sender may send an event: pure, and the same for requests and for events from inside the process
-//! (control-plane.md 7.8; data-plane.md AU-9 to AU-13).
+//! (contract 7.8, AU-9 to AU-13).
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::wire_text::WireText;
 /// Why an event is not taken from its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// The sender proves nothing, or nothing that counts.
+    /// The sender proves nothing, or nothing that counts (contract A-10).
     #[error("{0}")]
     Unauthenticated(String),
-    /// It is known who sends, and that they may not.
+    /// It is known who sends, and that they may not (contract A-11).
     #[error("{subject} may not send this event here: {remedy}")]
     Forbidden {
         /// Who.
@@ -24,10 +24,10 @@ pub enum Denial {
         /// What would let them.
         remedy: &'static str,
     },
-    /// It is not known who may send.
+    /// It is not known who may send (contract A-12).
     #[error("{0}")]
     Unknown(String),
-    /// Nobody may, since there is nothing to send to.
+    /// Nobody may, since there is nothing to send to (contract A-32).
     #[error("{0}")]
     Absent(String),
     /// Nobody can be verified now.
@@ -87,14 +87,14 @@ fn is_for(policy: &Policy, subject: &str) -> bool {
     policy.subjects.iter().any(|allowed| allowed.matches(subject))
 }
 
-/// Whether one policy allows it: all are asked, so that their names do not matter (contrast gaps.md G-52). All of
+/// Whether one policy allows it: all are asked, so that their names do not matter (unlike contract G-52). All of
 /// them together may be as much work as one.
 fn any_allows(policies: &[Arc<Policy>], subject: &str, event: &Event) -> bool {
     let mut meter = Meter::default();
     policies.iter().any(|policy| is_for(policy, subject) && policy.filter.decide_within(event, &mut meter) == Ok(true))
 }
 
-/// AU-11.
+/// Contract AU-11.
 fn by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (bool, &'static str) {
     match mode {
         AuthorizationMode::AllowAll => (true, ""),

@@ -1,4 +1,4 @@
-//! Tokens to send: one for each ServiceAccount and audience, kept until it is about to end (control-plane.md 7.2, 7.3).
+//! Tokens to send: one for each ServiceAccount and audience, kept until it is about to end (contract 7.2, 7.3).
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::wire_text::excerpt;
 
 /// What is asked for, and the longest that is believed.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
-/// A token is not used in the last part of its life (7.3).
+/// A token is not used in the last part of its life (contract 7.3).
 const MARGIN: Duration = Duration::from_secs(300);
 /// A token that has not this part of its usable life before it is replaced by whoever uses it next.
 const FRESH: f64 = 0.8;
@@ -153,7 +153,7 @@ impl Tokens {
     }
 
     /// The value of `Authorization` for a request, if the sender has to prove who it is there: it has a ServiceAccount, and
-    /// the destination an audience (AU-1).
+    /// the destination an audience (contract AU-1).
     ///
     /// # Errors
     /// If there is no token, or it must not be sent there. Then nothing may be sent.

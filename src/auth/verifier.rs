@@ -1,4 +1,4 @@
-//! From a token to the subject that it is for, or why not (control-plane.md 7.5; data-plane.md AU-7).
+//! From a token to the subject that it is for, or why not (contract 7.5, AU-7).
 
 mod header;
 
@@ -19,7 +19,7 @@ use crate::model::Oidc;
 pub const MAX_TOKEN: usize = 16 * 1024;
 /// Seconds that a token is believed after its end, since clocks differ.
 const LEEWAY: u64 = 10;
-/// Seconds that a token is believed before its beginning (AU-7).
+/// Seconds that a token is believed before its beginning (contract AU-7).
 const EARLY: f64 = 300.0;
 
 const UNKNOWN_KEY: &str = "is signed by a key that its issuer does not publish";

@@ -1,4 +1,4 @@
-//! How `run --kubernetes` finds its cluster, and what the pod's environment says (control-plane.md 1.5, 1.6).
+//! How `run --kubernetes` finds its cluster, and what the pod's environment says (contract 1.5, 1.6).
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ impl From<ChannelKind> for Channels {
     }
 }
 
-/// Whether the process was started in a pod, where the image is given no arguments (1.3).
+/// Whether the process was started in a pod, where the image is given no arguments (contract 1.3).
 pub(super) fn is_pod() -> bool {
     ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"].into_iter().any(|name| environment(name).is_some())
 }
@@ -80,7 +80,7 @@ impl RunOptions {
         Ok(Cluster {
             access: self.access()?,
             pod_name: environment("POD_NAME").or_else(|| environment("HOSTNAME")).unwrap_or_else(|| "sealpost".into()),
-            // Of the others it is the namespace that they are in, and says nothing of what they serve (5.12).
+            // Of the others it is the namespace that they are in, and says nothing of what they serve (contract 5.12).
             namespace: environment("NAMESPACE").filter(|_| self.role() == Role::Channel),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
@@ -104,7 +104,7 @@ impl RunOptions {
     }
 }
 
-/// The domain that `svc.` names are searched in (control-plane.md 4.2).
+/// The domain that `svc.` names are searched in (contract 4.2).
 fn cluster_domain(resolv_conf: &str) -> Option<String> {
     let searched = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search")).next_back()?;
     let domain = searched.split_ascii_whitespace().find_map(|domain| domain.strip_prefix("svc."))?;
@@ -115,7 +115,7 @@ fn cluster_domain(resolv_conf: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// control-plane.md 4.2.
+    /// Contract 4.2.
     #[test]
     fn the_domain_is_what_services_are_searched_in() {
         for (text, domain) in [

@@ -1,5 +1,5 @@
-//! What the pods of Knative are told by their environment, where no flag says it (control-plane.md 1.5, 1.7, 3.7, 5.11,
-//! 5.12). What finds the cluster is next door.
+//! What the pods of Knative are told by their environment, where no flag says it (contract 1.5, 1.7, 3.7, 5.11, 5.12).
+//! What finds the cluster is next door.
 
 use super::{RunOptions, environment};
 use crate::model::Role;
@@ -114,7 +114,7 @@ mod tests {
         |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     }
 
-    /// control-plane.md 5.11, 5.12: `kubectl set image` is all that is done.
+    /// Contract 5.11, 5.12: `kubectl set image` is all that is done.
     #[test]
     fn the_container_says_the_role() {
         for (arguments, container, role) in [
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    /// control-plane.md 1.7, 3.7, 5.11, 5.12; the flags go first.
+    /// Contract 1.7, 3.7, 5.11, 5.12; the flags go first.
     #[test]
     fn ports_are_upstreams() {
         let variables = [

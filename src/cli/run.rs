@@ -1,4 +1,4 @@
-//! The flags of `sealpost run` (interface.md §1).
+//! The flags of `sealpost run` (contract IF-1).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -188,7 +188,7 @@ impl LimitOptions {
 }
 
 impl RunOptions {
-    /// The lowest TLS version: the flag, else Knative's variable (data-plane.md TL-5), else 1.2.
+    /// The lowest TLS version: the flag, else Knative's variable (contract TL-5), else 1.2.
     ///
     /// # Errors
     /// If the variable holds something else than a version.

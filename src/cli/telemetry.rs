@@ -1,4 +1,4 @@
-//! Where traces and numbers go: flags, else OpenTelemetry's variables, else `config-observability` (data-plane.md OB-1 to
+//! Where traces and numbers go: flags, else OpenTelemetry's variables, else `config-observability` (contract OB-1 to
 //! OB-5).
 
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ impl RunOptions {
         })
     }
 
-    /// data-plane.md OB-15, and OpenTelemetry's names. What is on without a rate is recorded; by the ConfigMap, a rate of
+    /// Contract OB-15, and OpenTelemetry's names. What is on without a rate is recorded; by the ConfigMap, a rate of
     /// 0 is the default.
     fn sampler(&self, configured: &Observability, variable: Variable<'_>) -> Result<Sampler, String> {
         if let Some(rate) = self.telemetry.tracing_sampling_rate {
@@ -154,7 +154,7 @@ impl RunOptions {
         })
     }
 
-    /// data-plane.md OB-5.
+    /// Contract OB-5.
     fn resource(&self, variable: Variable<'_>) -> Vec<(String, String)> {
         let role = match self.role() {
             _ if !self.kubernetes => "sealpost",
@@ -286,7 +286,7 @@ impl Signal<'_> {
     }
 }
 
-/// A URL; a host and a port alone are meant to be HTTPS (OB-3).
+/// A URL; a host and a port alone are meant to be HTTPS (contract OB-3).
 fn absolute(text: &str) -> Result<Url, String> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     // The text may hold a password.

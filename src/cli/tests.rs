@@ -1,4 +1,4 @@
-//! The command line against interface.md §1.
+//! The command line against contract IF-1.
 
 use clap::{CommandFactory, Parser};
 
@@ -18,7 +18,7 @@ fn the_definition_is_sound() {
     Cli::command().debug_assert();
 }
 
-/// interface.md §1: every flag has an environment variable of its name.
+/// Contract IF-1: every flag has an environment variable of its name.
 #[test]
 fn every_flag_has_its_variable() {
     for command in Cli::command().get_subcommands() {
@@ -64,7 +64,7 @@ fn defaults_are_those_of_the_interface() {
     assert!(options.validate().is_ok());
 }
 
-/// interface.md §1: in a pod, everybody may connect.
+/// Contract IF-1: in a pod, everybody may connect.
 #[test]
 fn defaults_in_a_cluster() {
     let options = run(&["--kubernetes"]).expect("options");

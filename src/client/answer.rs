@@ -1,4 +1,4 @@
-//! Reading a destination's answer: the status counts as soon as it is there (data-plane.md DP-15, DP-20, DP-26); of the
+//! Reading a destination's answer: the status counts as soon as it is there (contract DP-15, DP-20, DP-26); of the
 //! body, as much is read as means something, and never more.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::event::http as binding;
 use crate::wire_text::WireText;
 
 /// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
-/// (data-plane.md BF-13).
+/// (contract BF-13).
 const FAILURE: usize = 4096;
 /// Bytes of an answer without meaning that are read so that its connection can be used again.
 const DISCARDED: usize = 4096;

@@ -53,7 +53,7 @@ impl TransportError {
         }
     }
 
-    /// Whether trying again cannot help (gaps.md G-32).
+    /// Whether trying again cannot help (contract G-32).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Trust(_) | Self::Unreachable(_) | Self::NotRemote)

@@ -12,12 +12,12 @@ use http::{HeaderName, Request};
 
 use crate::event::{PREFIX, TraceContext, http as binding, knative};
 
-/// Marks a request of the role `filter` that goes on with the fields that it came with, on the list or not (data-plane.md
+/// Marks a request of the role `filter` that goes on with the fields that it came with, on the list or not (contract
 /// BF-16). What is about a connection stays back all the same.
 #[derive(Clone, Copy, Debug)]
 pub struct PassedOn;
 
-/// What an event has beside its attributes (the HTTP protocol binding), what Knative adds (data-plane.md DP-5), who sends,
+/// What an event has beside its attributes (the HTTP protocol binding), what Knative adds (contract DP-5), who sends,
 /// and what the client says of itself. What proves who sends is put there by this process only: events have no such field.
 const LISTED: [HeaderName; 6] =
     [CONTENT_TYPE, knative::PREFER_HEADER, knative::NAMESPACE_HEADER, AUTHORIZATION, USER_AGENT, ACCEPT_ENCODING];
@@ -54,7 +54,7 @@ pub(super) fn admit(request: &mut Request<Bytes>) {
     }
 }
 
-/// Whether an event may have such a field, or a request with it: data-plane.md CR-29 to CR-31, DP-5, OB-14.
+/// Whether an event may have such a field, or a request with it: contract CR-29 to CR-31, DP-5, OB-14.
 fn is_listed(name: &HeaderName) -> bool {
     name.as_str().starts_with(PREFIX)
         || LISTED.contains(name)
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(names(&sent), ["ce-id", "x-request-id"]);
     }
 
-    /// BF-16, but for what is about the connection that a request came by.
+    /// Contract BF-16, but for what is about the connection that a request came by.
     #[test]
     fn what_is_passed_on_is_not_about_a_connection() {
         let mut sent = request(&["ce-id", "x-custom", "x-hop", "te", "proxy-connection", "expect"]);

@@ -4,11 +4,11 @@ use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Response, StatusCode};
 use url::Url;
 
-/// Redirects that keep method and body are followed this often (data-plane.md A-42).
+/// Redirects that keep method and body are followed this often (contract A-42).
 pub(super) const MAX_REDIRECTS: usize = 10;
 
 /// 307 and 308 repeat the request where it is as safe as before: at the same origin, or encrypted at the same host where
-/// it was in the clear. Every other redirect is an answer, never a request without body (gaps.md G-12, G-58).
+/// it was in the clear. Every other redirect is an answer, never a request without body (contract G-12, G-58).
 pub(super) fn target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
     if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
         return None;

@@ -106,6 +106,7 @@ async fn errors_say_what_happened() {
     assert_eq!(counted, (2, 0, 1), "made, shaken hands, failed to");
 }
 
+/// Contract DP-26.
 #[tokio::test]
 async fn answers_are_read_as_far_as_they_mean_something() {
     let none = Arc::new(TrustBundle::default());

@@ -20,8 +20,8 @@ impl Channels {
         }
     }
 
-    /// The Deployment that serves them, which names their Service and, with `-server-tls`, the Secret (control-plane.md
-    /// 1.1, 1.13).
+    /// The Deployment that serves them, which names their Service and, with `-server-tls`, the Secret (contract 1.1,
+    /// 1.13).
     #[must_use]
     pub fn dispatcher(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Channels {
     }
 
     /// The Lease of whoever writes `status.subscribers`; upstream's where upstream has one, so that there is one writer
-    /// in a mixed rollout, too (2.22).
+    /// in a mixed rollout, too (contract 2.22).
     pub(crate) fn lease(self) -> &'static str {
         match self {
             Self::InMemory => {
@@ -50,7 +50,7 @@ impl Channels {
         }
     }
 
-    /// The component that Warnings about them are from (2.18).
+    /// The component that Warnings about them are from (contract 2.18).
     pub(crate) fn component(self) -> &'static str {
         match self {
             Self::InMemory => "inmemorychannel-controller",

@@ -5,7 +5,7 @@
 //! API server, in the [`store`]; [`Connected::follow`] makes a [`Resolution`] of them whenever they change; [`status`]
 //! writes what the cluster should know once that is served, if the [`election`] has chosen this process, through the
 //! [`writer`]; [`away`] tells when the API server is not there.
-//! The API server gets the requests of control-plane.md 1A and no others.
+//! The API server gets the requests of contract 1A and no others.
 
 mod access;
 mod away;
@@ -51,7 +51,7 @@ pub struct Cluster {
     pub access: Access,
     /// The name of the pod, for the Lease.
     pub pod_name: String,
-    /// The only namespace whose channels are served, if it is one (control-plane.md 1.6).
+    /// The only namespace whose channels are served, if it is one (contract 1.6).
     pub namespace: Option<String>,
     /// The name of the ConfigMap with the level of logs.
     pub config_logging: String,
@@ -128,7 +128,7 @@ impl Connected {
             };
         }
         let mut voting = JoinSet::new();
-        // The others have nothing to tell (5.13).
+        // The others have nothing to tell (contract 5.13).
         if settings.role == Role::Channel {
             let leads = leader.subscribe();
             let system = settings.system_namespace.clone();

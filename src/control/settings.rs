@@ -94,7 +94,7 @@ pub enum Objects {
     Reconciled(Scope),
 }
 
-/// Which channels of a cluster are served (control-plane.md 2.6, 1.6).
+/// Which channels of a cluster are served (contract 2.6, 1.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// All but those that have a dispatcher in their namespace.
@@ -104,7 +104,7 @@ pub enum Scope {
     Namespace,
 }
 
-/// What becomes of a field that is in no schema (interface.md §6).
+/// What becomes of a field that is in no schema (contract IF-6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownFields {
     /// It is an error of its object.
@@ -147,10 +147,10 @@ pub enum ApiServer {
 /// How the delivery spec of a Trigger or Subscription and that of its Broker or channel become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryMerge {
-    /// Its own replaces its parent's as a whole, but for the dead letter sink, as upstream (data-plane.md BF-3).
+    /// Its own replaces its parent's as a whole, but for the dead letter sink, as upstream (contract BF-3).
     #[default]
     Replace,
-    /// Field by field: what its own does not set is its parent's (gaps.md G-34).
+    /// Field by field: what its own does not set is its parent's (contract G-34).
     Fields,
 }
 

@@ -132,7 +132,7 @@ impl<T: Transport> Delivery<T> {
         }
     }
 
-    /// A broker filter elsewhere tells whom it has asked and what that answered (data-plane.md DP-32).
+    /// A broker filter elsewhere tells whom it has asked and what that answered (contract DP-32).
     fn failure(&self, destination: &Addressable, answer: &Response<Bytes>) -> Failure {
         let failure = Failure::answered(destination, answer.status(), answer.body());
         let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
@@ -140,7 +140,7 @@ impl<T: Transport> Delivery<T> {
     }
 }
 
-/// The span of an attempt (data-plane.md OB-12); of a destination's URL it has neither path nor query.
+/// The span of an attempt (contract OB-12); of a destination's URL it has neither path nor query.
 fn begin(step: &Span, to: &Addressable, attempts: u32) -> Span {
     let (name, kind) = match to.target {
         Target::Remote { .. } => ("POST", Kind::Client),
@@ -180,7 +180,7 @@ fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {
     response
 }
 
-/// Whether the broker's hop count is for the broker only: a Trigger's subscriber does not see it (data-plane.md BF-9).
+/// Whether the broker's hop count is for the broker only: a Trigger's subscriber does not see it (contract BF-9).
 fn hides_ttl(leg: Leg, subscription: &Subscription) -> bool {
     leg == Leg::Subscriber && subscription.key.kind == SubscriptionKind::Trigger
 }
@@ -193,7 +193,7 @@ fn outgoing(hop: Hop<'_>, subscription: &Subscription) -> Event {
     event
 }
 
-/// The request of data-plane.md DP-4 to DP-8: the event in the format that is wanted, what is forwarded beside it, and
+/// The request of contract DP-4 to DP-8: the event in the format that is wanted, what is forwarded beside it, and
 /// Knative's own headers; with its trace, and with proof of who sends, where there is one.
 fn request(
     hop: Hop<'_>,

@@ -18,9 +18,9 @@ use crate::scrub;
 use crate::telemetry::series::{Destination, Why};
 use crate::wire_text::{excerpt, start};
 
-/// Written where there was no answer (data-plane.md DP-30).
+/// Written where there was no answer (contract DP-30).
 const NO_ANSWER: i32 = 500;
-/// Written where nothing could be sent (DP-30).
+/// Written where nothing could be sent (contract DP-30).
 const NOT_SENT: i32 = -1;
 /// Bytes of a destination's URL that a dead letter tells: what is added to an event on its way is small.
 const LONGEST_URL: usize = 2048;
@@ -94,7 +94,7 @@ impl Failure {
     }
 
     /// The same failure, with the destination and the answer that a broker filter tells of in its own; as it is, if
-    /// the filter failed itself and tells of none (BF-13; gaps.md G-36).
+    /// the filter failed itself and tells of none (contract BF-13, G-36).
     pub(super) fn told_by_filter(mut self, body: &Bytes) -> Self {
         if let Ok(told) = serde_json::from_slice::<Told>(body) {
             self.data = kept(&STANDARD.decode(told.data).unwrap_or_default());
@@ -109,13 +109,13 @@ impl Failure {
         Self::new(destination, NO_ANSWER, &Bytes::from(text), (error.reason().into(), error.to_string()))
     }
 
-    /// The reply announced an event that could not be read, so nothing was sent (DP-24).
+    /// The reply announced an event that could not be read, so nothing was sent (contract DP-24).
     pub(super) fn unsendable(destination: &Addressable, why: &dyn fmt::Display) -> Self {
         Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {why}")))
             .at(Destination::Reply)
     }
 
-    /// There was no token to prove who sends, so nothing was sent (AU-4).
+    /// There was no token to prove who sends, so nothing was sent (contract AU-4).
     pub(super) fn unproven(destination: &Addressable, error: &TokenError) -> Self {
         Self::new(
             destination,
@@ -137,13 +137,14 @@ impl Failure {
         self
     }
 
-    /// The same failure; these headers go to the dead letter sink instead of those that came with the event (DP-7).
+    /// The same failure; these headers go to the dead letter sink instead of those that came with the event (contract
+    /// DP-7).
     pub(super) fn with_forwarded(mut self, forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
         self.forwarded = Some(forwarded);
         self
     }
 
-    /// The event for the dead letter sink: the original with the three error attributes (DP-29).
+    /// The event for the dead letter sink: the original with the three error attributes (contract DP-29).
     pub(super) fn annotate(&self, mut event: Event) -> Event {
         event.set(knative::ERROR_DEST, &self.destination);
         event.set_integer(knative::ERROR_CODE, self.code);

@@ -112,7 +112,7 @@ impl<'l> Story<'l> {
         self.took.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Counts the last hop (data-plane.md OB-6), and tells how it ended.
+    /// Counts the last hop (contract OB-6), and tells how it ended.
     pub(super) fn ended(mut self, outcome: &Outcome) {
         let status = Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0);
         self.lane.series.dispatched(status, Duration::from_nanos(self.took.load(Ordering::Relaxed)));

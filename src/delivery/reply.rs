@@ -1,4 +1,4 @@
-//! What a subscriber answered, as the event that goes to the reply address (data-plane.md DP-21 to DP-24).
+//! What a subscriber answered, as the event that goes to the reply address (contract DP-21 to DP-24).
 
 use bytes::Bytes;
 use http::Response;
@@ -19,7 +19,7 @@ pub(super) fn reply_of(
     Ok(binding::decode_reply(parts.headers, &body, limit)?)
 }
 
-/// What a Trigger's subscriber answers with keeps the hops that its event had left (data-plane.md BF-12).
+/// What a Trigger's subscriber answers with keeps the hops that its event had left (contract BF-12).
 pub(super) fn restore_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
     if subscription.key.kind == SubscriptionKind::Trigger
         && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())

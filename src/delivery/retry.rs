@@ -11,7 +11,7 @@ use crate::model::{BackoffPolicy, DeliverySpec};
 /// No wait is longer, whatever a schedule multiplies to.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What an answer's status means (data-plane.md ).
+/// What an answer's status means (contract ).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The event was taken.
@@ -32,7 +32,7 @@ pub(super) fn judge(status: StatusCode) -> Verdict {
 }
 
 /// How long an answer asks to wait: only with 429 and 503, only if the delivery spec sets `retryAfterMax`, and never
-/// longer than that (DP-19). Both forms of the header are read; a past date or nonsense asks for nothing.
+/// longer than that (contract DP-19). Both forms of the header are read; a past date or nonsense asks for nothing.
 pub(super) fn retry_after(
     status: StatusCode,
     headers: &HeaderMap,
@@ -51,7 +51,7 @@ pub(super) fn retry_after(
     Some(asked.min(max))
 }
 
-/// The waits before the retries that a delivery spec allows (DP-16, DP-17), as a [`Backoff`].
+/// The waits before the retries that a delivery spec allows (contract DP-16, DP-17), as a [`Backoff`].
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     retries: u32,
@@ -123,7 +123,7 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
-    /// DP-15.
+    /// Contract, DP-15.
     #[test]
     fn statuses() {
         for status in [200, 201, 202, 204, 299] {
@@ -142,7 +142,7 @@ mod tests {
         std::iter::from_fn(|| schedule.next_backoff()).map(|wait| wait.as_millis()).collect()
     }
 
-    /// DP-16, DP-17, W-10; sub-second delays are exact (contrast DP-18).
+    /// Contract DP-16, DP-17, W-10; sub-second delays are exact (unlike contract DP-18).
     #[test]
     fn schedules() {
         let spec = |retry, policy, delay| DeliverySpec {
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(waits(&capped), [200, 400, 500, 500]);
     }
 
-    /// DP-19, W-10.
+    /// Contract DP-19, W-10.
     #[test]
     fn retry_after_is_read_in_both_forms_and_bounded() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     proptest! {
-        /// G-30: no overflow to an immediate retry, no panic, never more retries than allowed.
+        /// Contract G-30: no overflow to an immediate retry, no panic, never more retries than allowed.
         #[test]
         fn schedules_are_total(
             retry in 0u32..200,

@@ -200,7 +200,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// DP-4, DP-5, W-1.
+/// Contract DP-4, DP-5, W-1.
 #[tokio::test(start_paused = true)]
 async fn the_subscribers_request() {
     let transport = Scripted::new(&[]);
@@ -225,8 +225,8 @@ async fn the_subscribers_request() {
     assert!(transport.seen(REPLY).is_empty() && transport.seen(SINK).is_empty());
 }
 
-/// DP-15 to DP-17, DP-19: the waits are those of the schedule, or what the subscriber asks for if that is longer; the
-/// limit of attempts holds in either case.
+/// Contract DP-15 to DP-17, DP-19: the waits are those of the schedule, or what the subscriber asks for if that is
+/// longer; the limit of attempts holds in either case.
 #[tokio::test(start_paused = true)]
 async fn retries_wait_and_end() {
     let busy = Step::Answer(429, &[("retry-after", "100")], Bytes::new());
@@ -268,7 +268,7 @@ async fn the_last_error_is_remembered() {
     }
 }
 
-/// DP-15, A-45, G-32: what cannot get better is not tried again.
+/// Contract DP-15, A-45, G-32: what cannot get better is not tried again.
 #[tokio::test(start_paused = true)]
 async fn final_failures_are_not_retried() {
     for step in [status(400), status(302), Step::Fail(TransportError::Trust("expired".to_owned()))] {
@@ -279,7 +279,7 @@ async fn final_failures_are_not_retried() {
     }
 }
 
-/// DP-7, DP-27, DP-29 to DP-31: what the dead letter sink gets.
+/// Contract DP-7, DP-27, DP-29 to DP-31, DP-3: what the dead letter sink gets.
 #[tokio::test(start_paused = true)]
 async fn dead_letters_say_why() {
     for (step, code, data) in [
@@ -315,7 +315,7 @@ const REPLY_HEADERS: &[(&str, &str)] = &[
     ("x-other", "no"),
 ];
 
-/// DP-6, DP-23, W-2, W-3.
+/// Contract DP-6, DP-23, W-2, W-3.
 #[tokio::test(start_paused = true)]
 async fn replies_are_forwarded_and_their_failure_buries_the_original() {
     let answer = Step::Answer(200, REPLY_HEADERS, Bytes::from_static(b"hello"));
@@ -335,11 +335,11 @@ async fn replies_are_forwarded_and_their_failure_buries_the_original() {
     let (headers, _) = transport.last(SINK);
     assert_eq!((header(&headers, "ce-id"), header(&headers, "ce-knativeerrordest")), (Some("i1"), Some(REPLY)));
     assert_eq!(header(&headers, "ce-knativeerrordata"), Some("YmFkIHJlcGx5"));
-    assert_eq!(header(&headers, "x-request-id"), Some("resp-rid"), "DP-7");
+    assert_eq!(header(&headers, "x-request-id"), Some("resp-rid"), "contract DP-7");
     assert_eq!(transport.seen(SUBSCRIBER).len(), 1);
 }
 
-/// DP-24, DP-30.
+/// Contract DP-24, DP-30.
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_cannot_be_read_is_a_reply_failure() {
     let answer = Step::Answer(200, &[("content-type", "application/cloudevents+json")], Bytes::from_static(b"{"));
@@ -354,7 +354,7 @@ async fn a_reply_that_cannot_be_read_is_a_reply_failure() {
     );
 }
 
-/// DP-28.
+/// Contract DP-28.
 #[tokio::test(start_paused = true)]
 async fn without_a_home_an_event_is_lost() {
     let refused = [status(400)];
@@ -369,7 +369,7 @@ async fn without_a_home_an_event_is_lost() {
     assert!(matches!(deliver(&transport, homeless).await, Outcome::Lost(_)));
 }
 
-/// DP-8, BF-9, BF-12, DP-33.
+/// Contract DP-8, BF-9, BF-12, DP-33.
 #[tokio::test(start_paused = true)]
 async fn a_triggers_subscriber_does_not_see_the_hop_count_and_its_reply_keeps_it() {
     let spec = DeliverySpec { format: Format::Json, ..DeliverySpec::default() };
@@ -388,7 +388,7 @@ async fn a_triggers_subscriber_does_not_see_the_hop_count_and_its_reply_keeps_it
     }
 }
 
-/// house.md §13: a reply to an address of this process does not leave it.
+/// A reply to an address of this process does not leave it.
 #[tokio::test(start_paused = true)]
 async fn replies_enter_a_broker_of_this_process() {
     let counters = Arc::new(Counters::default());
@@ -418,8 +418,8 @@ async fn replies_enter_a_broker_of_this_process() {
     assert_eq!(delivery.deliver(&event(), &lane, permit, Progress::default()).await, Outcome::Delivered);
     let message = opened.consumers[0].1.recv().await.expect("the reply");
     assert_eq!(message.event.id(), "r1");
-    assert_eq!(message.event.get(knative::BROKER_TTL).as_deref(), Some("6"), "BI-6");
-    assert!(message.event.get(knative::ARRIVAL_TIME).is_some(), "BI-5");
+    assert_eq!(message.event.get(knative::BROKER_TTL).as_deref(), Some("6"), "contract BI-6");
+    assert!(message.event.get(knative::ARRIVAL_TIME).is_some(), "contract BI-5");
 }
 
 /// A change takes effect on the next attempt, even of an event that was tried before.

@@ -1,6 +1,6 @@
 //! The HTTP protocol binding: a request or response becomes events, an event becomes headers and a body.
 //!
-//! Binary mode moves headers and body as they are. Which mode a message is in: data-plane.md CR-13 to CR-16.
+//! Binary mode moves headers and body as they are. Which mode a message is in: contract CR-13 to CR-16.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
@@ -88,7 +88,7 @@ fn decode_any(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<
 }
 
 /// Reads the event in a response, as a reply: a binary one is taken as it is, without validation
-/// (data-plane.md DP-21, DP-23, DP-24), but for the limit of its attributes. `Ok(None)` if the response carries no event.
+/// (contract DP-21, DP-23, DP-24), but for the limit of its attributes. `Ok(None)` if the response carries no event.
 ///
 /// # Errors
 /// If the response announces an event and holds none, or holds a batch, or the attributes are too long.
@@ -182,7 +182,8 @@ fn spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
 }
 
 /// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest is dropped.
-/// Of a repeated `ce-` header the first value counts (CR-20); an empty one is an attribute that is not set (CR-19).
+/// Of a repeated `ce-` header the first value counts (contract CR-20); an empty one is an attribute that is not set
+/// (contract CR-19).
 fn binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(spec_version)?;
     let mut event = Event::empty(version);

@@ -42,7 +42,7 @@ pub(super) fn decode_batch(
     Ok(objects.iter().map(|object| from_object(body, object, limit)).collect())
 }
 
-/// Writes an event: attributes, then data, then extensions as they came (data-plane.md W-6 shows the members).
+/// Writes an event: attributes, then data, then extensions as they came (contract W-6 shows the members).
 pub(super) fn encode(event: &Event) -> Bytes {
     serde_json::to_vec(&Envelope(event)).map(Bytes::from).unwrap_or_default()
 }
@@ -139,7 +139,8 @@ fn content_type(text: &str) -> Result<HeaderValue, DecodeError> {
     HeaderValue::from_str(text).map_err(|_cause| DecodeError::invalid("datacontenttype", "it must be a media type"))
 }
 
-/// One attribute. Extension names are lower-cased (CR-19), numbers lose their fraction (CR-19) and must fit 32 bits.
+/// One attribute. Extension names are lower-cased (contract CR-19), numbers lose their fraction (contract CR-19) and
+/// must fit 32 bits.
 fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, DecodeError> {
     let name = name.to_ascii_lowercase();
     if !is_name(&name) {
@@ -208,7 +209,7 @@ impl Serialize for Envelope<'_> {
         if let Some(content_type) = event.get("datacontenttype") {
             map.serialize_entry("datacontenttype", &content_type)?;
         }
-        // An extension named `data` is possible in binary mode only (CR-19): here the member holds the data.
+        // An extension named `data` is possible in binary mode only (contract CR-19): here the member holds the data.
         for attribute in event.attributes().iter().filter(|attribute| attribute.name() != "data") {
             serialize_attribute(&mut map, attribute)?;
         }
@@ -244,7 +245,7 @@ fn serialize_data<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::
     }
 }
 
-/// 0.3 has no `data_base64`: it says so in `datacontentencoding`.
+/// CloudEvents 0.3 has no `data_base64`: it says so in `datacontentencoding`.
 fn serialize_base64<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::Error> {
     let encoded = STANDARD.encode(&event.data);
     match event.spec_version {

@@ -1,4 +1,4 @@
-//! The W3C trace context and baggage that travel beside an event, over HTTP and AMQP (data-plane.md OB-14). Whoever
+//! The W3C trace context and baggage that travel beside an event, over HTTP and AMQP (contract OB-14). Whoever
 //! sends an event tells by it which trace it belongs to.
 
 use std::sync::Arc;
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// OB-14.
+    /// Contract OB-14.
     #[test]
     fn what_came_goes_on() {
         let pairs = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2"), ("baggage", "k=v")];

@@ -1,5 +1,5 @@
 //! What an event must look like to be accepted: required attributes and the types of the core ones
-//! (data-plane.md CR-17, CR-18).
+//! (contract CR-17, CR-18).
 
 use std::borrow::Cow;
 
@@ -64,8 +64,8 @@ fn expected(name: &str) -> &'static str {
     }
 }
 
-/// A timestamp that everybody reads. Of what RFC 3339 (5.6) leaves to applications, Go's parser, which upstream and most
-/// subscribers use, refuses all: lower case, a blank instead of `T`, and leap seconds.
+/// A timestamp that everybody reads. Of what RFC 3339, 5.6, leaves to applications, Go's parser, which
+/// upstream and most subscribers use, refuses all: lower case, a blank instead of `T`, and leap seconds.
 fn is_timestamp(text: &str) -> bool {
     let is_strict =
         |bytes: &[u8]| bytes.get(10) == Some(&b'T') && bytes.get(17..19) != Some(b"60") && !bytes.ends_with(b"z");
@@ -78,8 +78,8 @@ fn raw(attribute: &Attribute) -> Cow<'_, str> {
     String::from_utf8_lossy(attribute.value().as_bytes())
 }
 
-/// A URI-reference as Go's parser sees it (CR-18): no control characters, percent signs only before two hexadecimal
-/// digits. Everything else, such as blanks, is let through: the value is passed on and not used here.
+/// A URI-reference as Go's parser sees it (contract CR-18): no control characters, percent signs only before two
+/// hexadecimal digits. Everything else, such as blanks, is let through: the value is passed on and not used here.
 fn is_uri_reference(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, byte)| match byte {

@@ -1,4 +1,4 @@
-//! Makes `EventType`s in a cluster. Needs `create` on `eventtypes` of `eventing.knative.dev` (control-plane.md 1.14).
+//! Makes `EventType`s in a cluster. Needs `create` on `eventtypes` of `eventing.knative.dev` (contract 1.14).
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;

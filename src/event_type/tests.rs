@@ -1,4 +1,4 @@
-//! What is made of events, and that nobody waits for it (control-plane.md 8).
+//! What is made of events, and that nobody waits for it (contract 8.1 to 8.3).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,7 +69,7 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-/// 8.2: the object of samples/41-eventtype.yaml.
+/// Contract 8.2: the object as upstream makes it.
 #[tokio::test(start_paused = true)]
 async fn the_object_is_that_of_the_contract() {
     let (cluster, event_types, counters, _running) = running(Cluster::default());
@@ -139,8 +139,8 @@ fn names_are_short_enough() {
     assert_ne!(names[0], names[1]);
 }
 
-/// 8.1: what is not wanted costs nothing, and an API server that takes its time delays nobody; what does not fit is made
-/// of a later event.
+/// Contract 8.1: what is not wanted costs nothing, and an API server that takes its time delays nobody; what does not
+/// fit is made of a later event.
 #[tokio::test(start_paused = true)]
 async fn nobody_waits() {
     let slow = Cluster { takes: Duration::from_secs(20), ..Cluster::default() };

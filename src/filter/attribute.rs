@@ -38,7 +38,7 @@ fn read<'e>(attribute: &'e Attribute, meter: &mut Meter) -> Result<Cow<'e, str>,
     Ok(text)
 }
 
-/// The text of an attribute that is set (TF-2, but one that is not set is missing, gaps.md G-47).
+/// The text of an attribute that is set (contract TF-2, but one that is not set is missing, contract G-47).
 #[inline]
 pub(super) fn text<'e>(event: &'e Event, name: &str, meter: &mut Meter) -> Result<Option<Cow<'e, str>>, Exceeded> {
     if is_apart(name) {
@@ -51,16 +51,16 @@ pub(super) fn text<'e>(event: &'e Event, name: &str, meter: &mut Meter) -> Resul
     }
 }
 
-/// TF-3: `""` wants the attribute to be there and not empty; else the strings must be equal, and an integer or a
-/// boolean of a structured event equals no string.
+/// Contract TF-3: `""` wants the attribute to be there and not empty; else the strings must be equal, and an integer or
+/// a boolean of a structured event equals no string.
 pub(super) fn matches(event: &Event, name: &str, wanted: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
     let Some(text) = text(event, name, meter)? else { return Ok(false) };
     let is_text = || event.find(name).is_none_or(|attribute| attribute.kind() == Kind::String);
     Ok(if wanted.is_empty() { !text.is_empty() } else { text == wanted && is_text() })
 }
 
-/// The attributes of an event as CESQL sees them: typed where its event was (TF-14). With the keys of correlation ids, if an
-/// expression asks for them.
+/// The attributes of an event as CESQL sees them: typed where its event was (contract TF-14). With the keys of
+/// correlation ids, if an expression asks for them.
 pub(super) struct Of<'e> {
     pub(super) event: &'e Event,
     pub(super) keys: Option<&'e KeyRing>,

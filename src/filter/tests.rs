@@ -1,4 +1,4 @@
-//! The dialects by tables (data-plane.md §7).
+//! The dialects by tables (contract TF-1 to TF-20).
 
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ fn event() -> Event {
     event
 }
 
-/// TF-3.
+/// Contract TF-3.
 #[test]
 fn legacy_attributes() {
     for (wanted, passes) in [
@@ -43,7 +43,7 @@ fn legacy_attributes() {
     }
 }
 
-/// TF-4, TF-5.
+/// Contract TF-4, TF-5, TF-2, G-47.
 #[test]
 fn dialects() {
     let exact = |name: &str, wanted: &str| Filter::Exact(pairs(&[(name, wanted)]));
@@ -68,7 +68,7 @@ fn dialects() {
     }
 }
 
-/// TF-12, TF-13, G-2, but an error inside `not` does not pass either.
+/// Contract TF-12, TF-13, G-2, TF-14, but an error inside `not` does not pass either.
 #[test]
 fn expressions_fail_closed() {
     let not = |filter| Filter::Not(Box::new(filter));
@@ -178,7 +178,7 @@ proptest! {
 }
 
 /// `KN_VERIFY_CORRELATION_ID` as upstream's filter evaluates it (`pkg/requestreply/cesql_test.go`), with arguments in their
-/// order: id, name, namespace, Secret, pod index, replica count.
+/// order: id, name, namespace, Secret, pod index, replica count (contract TF-17).
 #[test]
 fn correlation_ids_are_verified() {
     let key = |text: &str| crate::correlation::Key::new(text.as_bytes()).expect("a key");

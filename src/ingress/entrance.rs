@@ -17,10 +17,10 @@ use crate::wire_text::WireText;
 /// Whether HTTPS is served while the mode is `disabled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpsWhenDisabled {
-    /// Answer 404, as upstream (data-plane.md CR-38).
+    /// Answer 404, as upstream (contract CR-38).
     #[default]
     Refuse,
-    /// Serve it, as the older documentation says (interface.md §4).
+    /// Serve it, as the older documentation says (contract IF-4).
     Accept,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for WrongScheme {
     }
 }
 
-/// The headers that `OPTIONS` asks for (CR-7).
+/// The headers that `OPTIONS` asks for (contract CR-7).
 #[must_use]
 pub fn webhook() -> HeaderMap {
     let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
@@ -89,7 +89,7 @@ impl Entrance {
         self.attributes
     }
 
-    /// Lets in events that come by this scheme in this mode (CR-37, CR-38).
+    /// Lets in events that come by this scheme in this mode (contract CR-37, CR-38).
     ///
     /// # Errors
     /// If they are to come by the other one.
@@ -107,7 +107,7 @@ impl Entrance {
     }
 
     /// Reads a request that is refused whatever it holds, if it is small and there: upstream says first what is wrong with
-    /// it (CR-10, BI-3). It takes nothing of what events may hold.
+    /// it (contract CR-10, BI-3). It takes nothing of what events may hold.
     pub async fn glance(&self, request: Request<Incoming>) -> Option<Message> {
         read(request, &self.glance, self.attributes).await.ok()
     }

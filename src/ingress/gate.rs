@@ -1,5 +1,5 @@
 //! What stands before every handler on the ports for events, whatever the role: probes are answered before anything else
-//! is looked at, and nothing is taken before there is a configuration (control-plane.md 1.8 to 1.9, 1.12).
+//! is looked at, and nothing is taken before there is a configuration (contract 1.8 to 1.9, 1.12).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +66,7 @@ impl<H> Gate<H> {
         Self { tracer, ..self }
     }
 
-    /// Counts a request that was answered (data-plane.md OB-9).
+    /// Counts a request that was answered (contract OB-9).
     fn count(
         &self,
         scheme: Scheme,
@@ -85,7 +85,7 @@ impl<H> Gate<H> {
         }
     }
 
-    /// The span of a request (OB-12), which says from now on that it belongs to that.
+    /// The span of a request (contract OB-12), which says from now on that it belongs to that.
     fn trace(&self, request: &mut Request<Incoming>, scheme: Scheme) -> Span {
         if !self.tracer.is_on() || request.method() != Method::POST {
             return Span::default();

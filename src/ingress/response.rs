@@ -1,4 +1,4 @@
-//! The answers of interface.md §5 and data-plane.md §12, in one table. Error bodies are one line that says what to do.
+//! The answers of contract IF-5, A-4 to A-47, in one table. Error bodies are one line that says what to do.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,9 +21,9 @@ pub(super) enum Answer {
     Accepted,
     /// The reply to an event that was sent to a RequestReply.
     Replied(Box<Event>),
-    /// What `OPTIONS` asks for (CR-7).
+    /// What `OPTIONS` asks for (contract CR-7).
     Options,
-    /// The mode does not take events by this scheme (CR-37, CR-38).
+    /// The mode does not take events by this scheme (contract CR-37, CR-38).
     WrongScheme(WrongScheme),
     /// No channel at this address.
     NotFound,
@@ -31,7 +31,7 @@ pub(super) enum Answer {
     BadPath,
     /// The path names two.
     Ambiguous,
-    /// Neither `POST` nor `OPTIONS` (CR-8).
+    /// Neither `POST` nor `OPTIONS` (contract CR-8).
     MethodNotAllowed,
     /// The body could not be read.
     Body(BodyError),
@@ -77,7 +77,7 @@ impl Answer {
         }
     }
 
-    /// Whether the answer comes from a channel, which names its methods (CR-6).
+    /// Whether the answer comes from a channel, which names its methods (contract CR-6).
     fn is_from_channel(&self) -> bool {
         !matches!(self, Self::WrongScheme(_) | Self::NotFound | Self::BadPath | Self::Ambiguous)
     }

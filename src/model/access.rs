@@ -1,5 +1,5 @@
 //! What a channel asks of senders: a token of an issuer for its audience, and a subject that is allowed to send
-//! (control-plane.md 7.5 to 7.8). Data only; `auth` decides by it.
+//! (contract 7.5 to 7.8). Data only; `auth` decides by it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub const SUBJECT_PREFIX: &str = "system:serviceaccount:";
 pub enum Subject {
     /// The one with this name, whatever its case.
     Exact(String),
-    /// Everybody whose name begins with this text, in this case (data-plane.md AU-10).
+    /// Everybody whose name begins with this text, in this case (contract AU-10).
     Prefix(String),
 }
 
@@ -134,11 +134,11 @@ pub enum Rule {
     Default(AuthorizationMode, String),
     /// Whoever one of these allows.
     Policies(Vec<Arc<Policy>>),
-    /// Only this subject (data-plane.md AU-13).
+    /// Only this subject (contract AU-13).
     Only(String),
-    /// It is not known who (AU-12, AU-13). Why.
+    /// It is not known who (contract AU-12, AU-13). Why.
     Unknown(String),
-    /// Who may is told by an object that is not there (AU-13). Which.
+    /// Who may is told by an object that is not there (contract AU-13). Which.
     Absent(String),
 }
 
@@ -157,7 +157,7 @@ pub struct Access {
 mod tests {
     use super::*;
 
-    /// AU-10; control-plane.md 7.8.
+    /// Contract AU-10, 7.8.
     #[test]
     fn subjects() {
         let writer = "system:serviceaccount:orders:invoice-writer";

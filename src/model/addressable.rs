@@ -85,7 +85,7 @@ impl Endpoint {
         Self(Arc::new(Parts { url, written, versions: HttpVersions::default(), uri }))
     }
 
-    /// What it is called where others read it: byte for byte as it was written (data-plane.md DP-29).
+    /// What it is called where others read it: byte for byte as it was written (contract DP-29).
     #[must_use]
     pub fn text(&self) -> &str {
         self.0.written.as_deref().unwrap_or(self.0.url.as_str())

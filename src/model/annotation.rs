@@ -1,11 +1,11 @@
 //! The annotations of channels, Brokers, Triggers and Subscriptions that mean something here.
 
-/// Whether a channel answers when it has an event: `true` or `false` (control-plane.md 3.3).
+/// Whether a channel answers when it has an event: `true` or `false` (contract 2.5).
 pub const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
 /// What keeps the events of a channel of a cluster: `memory` or `rabbitmq`. On a Broker it is copied to the Broker's channel,
-/// since its key begins so (control-plane.md 5.6).
+/// since its key begins so (contract 5.6).
 pub const BACKEND: &str = "messaging.knative.dev/backend";
-/// Who serves a Broker (control-plane.md 4.2).
+/// Who serves a Broker (contract 5.6).
 pub const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
 /// In which order events are delivered: `ordered` or `unordered`.
 pub const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
@@ -13,7 +13,7 @@ pub const DELIVERY_ORDER: &str = "sealpost.dev/delivery-order";
 pub const HTTP_VERSION: &str = "sealpost.dev/http-version";
 /// For whom the dispatcher of a channel is: `cluster` or `namespace`.
 pub const SCOPE: &str = "eventing.knative.dev/scope";
-/// By which Knative knows the form of `spec.subscribers` of a channel: `v1` (control-plane.md 11.8).
+/// By which Knative knows the form of `spec.subscribers` of a channel: `v1` (contract 11.8).
 pub const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
 
 /// All of them. The others are nobody's business: `kubectl.kubernetes.io/last-applied-configuration` repeats the whole

@@ -49,9 +49,9 @@ impl fmt::Display for ChannelKey {
 /// When a sender gets its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// When every subscription or its dead letter sink has the event (data-plane.md FO-4).
+    /// When every subscription or its dead letter sink has the event (contract FO-4).
     AfterDelivery,
-    /// When every subscription has it in its queue (FO-9; annotation `messaging.knative.dev/async-handler`).
+    /// When every subscription has it in its queue (contract FO-9; annotation `messaging.knative.dev/async-handler`).
     AfterEnqueue,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How the wait grows from retry to retry (data-plane.md DP-17).
+/// How the wait grows from retry to retry (contract DP-17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackoffPolicy {
     /// `delay × (n − 1)` before retry n.
@@ -11,7 +11,7 @@ pub enum BackoffPolicy {
     Exponential,
 }
 
-/// In which mode events are sent (data-plane.md DP-8).
+/// In which mode events are sent (contract DP-8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Binary mode.
@@ -31,7 +31,7 @@ pub enum Order {
     Ordered,
 }
 
-/// How delivery is tried. The default is one attempt without a limit of its own (data-plane.md DP-3).
+/// How delivery is tried. The default is one attempt without a limit of its own (contract DP-3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliverySpec {
     /// Attempts after the first.
@@ -42,9 +42,9 @@ pub struct DeliverySpec {
     pub backoff_delay: Option<Duration>,
     /// The longest wait between two attempts.
     pub backoff_max: Option<Duration>,
-    /// Bounds each attempt, from connecting to the end of the answer (DP-13).
+    /// Bounds each attempt, from connecting to the end of the answer (contract DP-13).
     pub timeout: Option<Duration>,
-    /// The longest `Retry-After` that is obeyed; `None` or zero ignores the header (DP-19).
+    /// The longest `Retry-After` that is obeyed; `None` or zero ignores the header (contract DP-19).
     pub retry_after_max: Option<Duration>,
     /// In which mode events are sent.
     pub format: Format,

@@ -1,4 +1,4 @@
-//! ISO 8601 durations as Knative writes them, read exactly (`PT0.25S` is 250 ms; contrast data-plane.md DP-18).
+//! ISO 8601 durations as Knative writes them, read exactly (`PT0.25S` is 250 ms; unlike contract DP-18).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whose events are described by `EventType`s that are made of what is seen (control-plane.md 8).
+//! Whose events are described by `EventType`s that are made of what is seen (contract 8.1 to 8.3).
 
 /// An object that events come through, as an `EventType` refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

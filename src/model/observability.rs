@@ -1,4 +1,4 @@
-//! Where traces and numbers are to go, as `config-observability` says (data-plane.md OB-1).
+//! Where traces and numbers are to go, as `config-observability` says (contract OB-1).
 
 use std::time::Duration;
 

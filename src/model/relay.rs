@@ -1,5 +1,5 @@
 //! What the roles `ingress` and `filter` relay: Brokers to their channels, Triggers to their subscribers, each somewhere
-//! else (data-plane.md §6).
+//! else (contract BI-1 to BI-11, BF-1 to BF-16).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,11 +51,11 @@ impl Relays {
 /// A Broker whose channel is elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerRelay {
-    /// Its channel; `None` if it has none yet (BI-4).
+    /// Its channel; `None` if it has none yet (contract BI-4).
     pub channel: Option<Addressable>,
     /// What it asks of senders; nothing if `None`.
     pub access: Option<Access>,
-    /// As whom events are handed to the channel, if that has an audience (AU-1).
+    /// As whom events are handed to the channel, if that has an audience (contract AU-1).
     pub sender: Option<Arc<ServiceAccount>>,
     /// Whose events they are in `EventType`s; none are made if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
@@ -78,9 +78,9 @@ pub struct TriggerRelay {
     pub broker: Option<Addressable>,
     /// Its dead letter sink, else its Broker's.
     pub dead_letter_sink: Option<Addressable>,
-    /// What is asked of whoever sends events for it; nothing if `None` (AU-13).
+    /// What is asked of whoever sends events for it; nothing if `None` (contract AU-13).
     pub access: Option<Access>,
-    /// As whom events are handed on to destinations with an audience (AU-1).
+    /// As whom events are handed on to destinations with an audience (contract AU-1).
     pub sender: Option<Arc<ServiceAccount>>,
     /// Whose events replies are in `EventType`s; none are made if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Channel, ChannelKey, ChannelKind, Oidc, Relays, RequestReply, Source, TransportEncryption};
 
-/// The host names that say which kind of object a path means (interface.md §3).
+/// The host names that say which kind of object a path means (contract IF-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosts {
     /// `imc-dispatcher.<system namespace>.svc.<domain>`: channels only.
@@ -197,8 +197,8 @@ impl RoutingTable {
         self.channels.get(index).map(|channel| (index, channel))
     }
 
-    /// What a request's host (with or without port) and path mean (interface.md §3; data-plane.md CR-1, CR-2, but
-    /// hosts are compared as RFC 9110 says, G-45).
+    /// What a request's host (with or without port) and path mean (contract IF-3, CR-1, CR-2, but
+    /// hosts are compared as RFC 9110 says, contract G-45).
     #[must_use]
     pub fn find(&self, host: Option<&str>, path: &str) -> Find<'_> {
         let host = host.map(without_port);
@@ -298,7 +298,7 @@ mod tests {
         RoutingTable::new(TransportEncryption::Disabled, hosts, channels.collect(), names)
     }
 
-    /// CR-1, CR-2, CR-4, interface.md §3.
+    /// Contract CR-1, CR-2, CR-4, IF-3.
     #[test]
     fn addresses() {
         let table = table();

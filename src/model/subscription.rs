@@ -66,11 +66,11 @@ pub struct Subscription {
     pub dead_letter_sink: Option<Addressable>,
     /// How delivery is tried.
     pub delivery: DeliverySpec,
-    /// As whom it sends to destinations with an audience; without proof if `None` (control-plane.md 7.2).
+    /// As whom it sends to destinations with an audience; without proof if `None` (contract 7.2).
     pub sender: Option<Arc<ServiceAccount>>,
     /// Whose events replies are in `EventType`s; none are made if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
-    /// Sent as `Kn-Namespace` (data-plane.md DP-5).
+    /// Sent as `Kn-Namespace` (contract DP-5).
     pub namespace: String,
 }
 

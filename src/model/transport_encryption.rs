@@ -20,7 +20,7 @@ impl Scheme {
     }
 }
 
-/// The mode (data-plane.md CR-37 to CR-40).
+/// The mode (contract CR-37 to CR-40).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TransportEncryption {
     /// Events by HTTP only.

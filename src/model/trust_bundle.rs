@@ -135,7 +135,7 @@ impl TrustBundle {
     }
 
     /// Trusts nobody, not even the roots of the system: what stands for CACerts without one certificate
-    /// (control-plane.md 3.10).
+    /// (contract 3.10).
     #[must_use]
     pub fn nobody() -> Self {
         Self { certificates: Vec::new(), fingerprint: NOBODY }

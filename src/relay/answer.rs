@@ -1,4 +1,4 @@
-//! Answers of the roles `ingress` and `filter` (data-plane.md ).
+//! Answers of the roles `ingress` and `filter` (contract ).
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl Answer {
     /// The body could not be read.
     pub(super) fn body(error: &BodyError) -> Self {
         match error {
-            // nobody else could have read it either.
+            // Contract A-23: nobody else could have read it either.
             BodyError::Broken(_) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, error),
             _ => Self::text(error.status(), error),
         }

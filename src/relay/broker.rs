@@ -1,4 +1,4 @@
-//! The role `ingress`: events for Brokers, to their channels (data-plane.md BI-1 to BI-10, A-20 to A-28).
+//! The role `ingress`: events for Brokers, to their channels (contract BI-1 to BI-10, A-20 to A-28).
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl<T: Transport> BrokerIngress<T> {
         Self { relay, max_ttl }
     }
 
-    /// The steps of BI-3, in that order, but that nothing large is read of who may not send.
+    /// The steps of contract BI-3, in that order, but that nothing large is read of who may not send.
     async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
         match *request.method() {
             Method::POST => {}
@@ -84,7 +84,7 @@ impl<T: Transport> BrokerIngress<T> {
         })
     }
 
-    /// BI-8, BI-9: one attempt; the status of a success, else why there is none.
+    /// Contract BI-8, BI-9: one attempt; the status of a success, else why there is none.
     async fn forward(
         &self,
         event: &Event,
@@ -109,7 +109,7 @@ impl<T: Transport> Handler for BrokerIngress<T> {
     }
 }
 
-/// `/namespace/name` of a request target, which must be just that; a query belongs to the name (BI-2).
+/// `/namespace/name` of a request target, which must be just that; a query belongs to the name (contract BI-2).
 fn path(request: &Request<Incoming>) -> Result<String, Answer> {
     let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     if target == "/" {

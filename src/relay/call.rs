@@ -21,14 +21,14 @@ pub(super) struct Call<'c> {
 }
 
 impl Call<'_> {
-    /// It is sent now (data-plane.md OB-7).
+    /// It is sent now (contract OB-7).
     pub(super) fn begin(&self) {
         self.series.enqueue();
         self.series.begin();
         of_scheme(self.series.relayed(), self.scheme).processed.record(self.came.elapsed());
     }
 
-    /// It was sent to this destination, and answered or not (OB-6).
+    /// It was sent to this destination, and answered or not (contract OB-6).
     pub(super) fn sent(
         &self,
         (destination, to): (Destination, &Addressable),

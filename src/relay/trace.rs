@@ -1,4 +1,4 @@
-//! The span of the one request that goes out for each that comes in (data-plane.md OB-13).
+//! The span of the one request that goes out for each that comes in (contract OB-13).
 
 use http::HeaderMap;
 

@@ -1,4 +1,4 @@
-//! The role `filter`: events for Triggers, to their subscribers if they pass (data-plane.md BF-4 to BF-16, A-30 to A-39).
+//! The role `filter`: events for Triggers, to their subscribers if they pass (contract BF-4 to BF-16, A-30 to A-39).
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use crate::server::{Handler, Incoming};
 use crate::telemetry::series::{Destination, SubscriptionSeries};
 use crate::wire_text::WireText;
 
-/// Headers that prove who the sender is, and so are not for anybody else (gaps.md G-51). What is about one connection is kept
-/// back by the client.
+/// Headers that prove who the sender is, and so are not for anybody else (contract G-51). What is about one connection
+/// is kept back by the client.
 const KEPT_BACK: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
 /// Takes events for Triggers.
@@ -33,7 +33,7 @@ pub struct TriggerFilter<T> {
     nobody: Arc<SubscriptionSeries>,
 }
 
-/// What a request target asks for (BF-5).
+/// What a request target asks for (contract BF-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Subscriber,
@@ -123,7 +123,7 @@ impl<T: Transport> TriggerFilter<T> {
         Ok((event, headers))
     }
 
-    /// BF-7 to BF-13.
+    /// Contract BF-7 to BF-13.
     async fn to_subscriber(&self, mut event: Event, call: Call<'_>) -> Result<Answer, Answer> {
         let trigger = call.trigger;
         let refuse = |status, text| {
@@ -146,7 +146,7 @@ impl<T: Transport> TriggerFilter<T> {
         self.send(request, call, (Destination::Subscriber, subscriber), Some(ttl)).await
     }
 
-    /// BF-16: the event as it came, with the headers that came with it, but for those that are not for others.
+    /// Contract BF-16: the event as it came, with the headers that came with it, but for those that are not for others.
     async fn pass_on(
         &self,
         event: &Event,
@@ -213,7 +213,7 @@ impl<T: Transport> TriggerFilter<T> {
                 self.relay.counters.accepted.increment();
                 Ok(Answer::status(parts.status).with_headers(passed))
             }
-            // BF-11, BF-12.
+            // Contract BF-11, BF-12.
             Ok(None) | Err(_) => Err(Answer::status(StatusCode::BAD_GATEWAY)),
         }
     }
@@ -231,7 +231,7 @@ fn is_beside(name: &HeaderName) -> bool {
     !of_event && !knative::is_forwarded(name) && *name != knative::PREFER_HEADER && !KEPT_BACK.contains(name)
 }
 
-/// `/triggers/NAMESPACE/NAME/UID`, perhaps with one more segment (BF-5).
+/// `/triggers/NAMESPACE/NAME/UID`, perhaps with one more segment (contract BF-5).
 fn target(path: &str) -> Option<Target<'_>> {
     let mut segments = path.strip_prefix("/triggers/")?.split('/');
     let (namespace, name, uid) = (segments.next()?, segments.next()?, segments.next()?);
@@ -243,7 +243,7 @@ fn target(path: &str) -> Option<Target<'_>> {
     segments.next().is_none().then(|| Target { trigger: format!("/{namespace}/{name}"), uid, purpose })
 }
 
-/// The event of a request, which is not validated (BF-6).
+/// The event of a request, which is not validated (contract BF-6).
 fn decode(Message { headers, body, share, attributes }: Message) -> Result<Event, Answer> {
     let refused = |text: String| Answer::text(StatusCode::BAD_REQUEST, text);
     let trace = TraceContext::of(&headers);
@@ -261,7 +261,7 @@ fn from_trigger(mut request: Request<Bytes>, trigger: &TriggerRelay) -> Request<
     request
 }
 
-/// The event that a subscriber answered with, binary, with the hops that its cause had left (BF-12).
+/// The event that a subscriber answered with, binary, with the hops that its cause had left (contract BF-12).
 fn with_event(status: StatusCode, mut event: Event, ttl: Option<i32>) -> Answer {
     if let Some(ttl) = ttl {
         event.set_integer(knative::BROKER_TTL, ttl);
@@ -270,7 +270,7 @@ fn with_event(status: StatusCode, mut event: Event, ttl: Option<i32>) -> Answer 
     Answer::status(status).with_headers(headers).with_data(event.data().clone())
 }
 
-/// Tells the channel who failed and how (BF-13). The query of a destination is told, too: it goes into
+/// Tells the channel who failed and how (contract BF-13). The query of a destination is told, too: it goes into
 /// `knativeerrordest` of the dead letter, not into a log.
 fn failure(destination: &Addressable, body: &[u8]) -> Bytes {
     let body = body.get(..knative::ERROR_DATA_BYTES).unwrap_or(body);

@@ -40,7 +40,7 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The status that says so by HTTP (interface.md §5).
+    /// The status that says so by HTTP (contract IF-5).
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {

@@ -1,5 +1,5 @@
 //! Numbers at one moment, as both ways out want them: Prometheus' text here, OTLP next door. Labels come from the code
-//! and from configured objects, never from what senders write (gaps.md G-66).
+//! and from configured objects, never from what senders write (contract G-66).
 
 use std::borrow::Cow;
 
@@ -83,7 +83,7 @@ impl<'a> Family<'a> {
     }
 
     /// Adds the family in this form; nothing if it has no series. Names get upstream's form: underscores, and the unit or
-    /// kind at the end (data-plane.md OB-4).
+    /// kind at the end (contract OB-4).
     pub fn write_to(&self, text: &mut String, form: Form) {
         let Some(first) = self.points.first() else { return };
         let (suffix, kind) = match first.reading {
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(text, wanted);
     }
 
-    /// data-plane.md OB-4: the name that upstream's dashboards ask for.
+    /// Contract OB-4: the name that upstream's dashboards ask for.
     #[test]
     fn histograms_have_upstreams_names() {
         let histogram = Histogram::default();

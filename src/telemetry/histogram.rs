@@ -1,4 +1,4 @@
-//! Durations, counted by upstream's buckets (data-plane.md OB-6), and sizes of bodies by powers of four; one of each for
+//! Durations, counted by upstream's buckets (contract OB-6), and sizes of bodies by powers of four; one of each for
 //! each status that an answer can have.
 //! Nothing here allocates once a status has been seen.
 

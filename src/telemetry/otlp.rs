@@ -33,7 +33,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// By OpenTelemetry's name, which is Knative's, too (data-plane.md OB-1); `None` if it is another one.
+    /// By OpenTelemetry's name, which is Knative's, too (contract OB-1); `None` if it is another one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -102,7 +102,7 @@ pub struct Settings {
     pub traces: Option<Traces>,
     /// Numbers, if they do.
     pub metrics: Option<Metrics>,
-    /// Who sends: OpenTelemetry's resource attributes (data-plane.md OB-5).
+    /// Who sends: OpenTelemetry's resource attributes (contract OB-5).
     pub resource: Vec<(String, String)>,
 }
 

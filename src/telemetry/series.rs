@@ -100,7 +100,7 @@ const UNDECIDED: [&str; 2] = ["expression", "limit"];
 #[derive(Debug)]
 pub struct SubscriptionSeries {
     name: Name,
-    /// `subscription:<name>.<namespace>`, upstream's `messaging.destination.name` (data-plane.md OB-8).
+    /// `subscription:<name>.<namespace>`, upstream's `messaging.destination.name` (contract OB-8).
     destination: Box<str>,
     born: Instant,
     enqueued: Counter,
@@ -182,7 +182,7 @@ impl SubscriptionSeries {
         }
     }
 
-    /// `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (data-plane.md OB-8).
+    /// `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (contract OB-8).
     #[must_use]
     pub fn destination(&self) -> &str {
         &self.destination
@@ -260,7 +260,8 @@ impl SubscriptionSeries {
         }
     }
 
-    /// The last hop of a delivery took so long, with all its attempts and waits, and ended in this status (OB-6).
+    /// The last hop of a delivery took so long, with all its attempts and waits, and ended in this status (contract
+    /// OB-6).
     pub fn dispatched(&self, status: Option<u16>, took: Duration) {
         self.durations.record(status, took);
     }

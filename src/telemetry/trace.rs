@@ -1,7 +1,7 @@
 //! Spans: what happened to an event, step by step. A span that is not recorded costs nothing but a look; one that is
 //! goes, when it is dropped, into a bounded queue, and if that is full, nowhere.
 //!
-//! Names of spans come from short lists in the code (gaps.md G-68). How spans leave is next door.
+//! Names of spans come from short lists in the code (contract G-68). How spans leave is next door.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const LONGEST_STATE: usize = 512;
 /// 2 KiB.
 const WAITING: usize = 16 * 1024;
 
-/// Whether a trace is recorded (data-plane.md OB-15).
+/// Whether a trace is recorded (contract OB-15).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sampler {
     /// Every span is.
@@ -222,7 +222,7 @@ impl Tracer {
         self.0.store(Some(Arc::new(Recorder { sampler, spans, room, dropped })));
     }
 
-    /// Records nothing from now on. What came with events is passed on still (OB-14).
+    /// Records nothing from now on. What came with events is passed on still (contract OB-14).
     pub fn stop(&self) {
         self.0.store(None);
     }
@@ -387,7 +387,7 @@ mod tests {
         Arc::new(TraceContext::default().by(SpanContext { trace_id: 7, span_id: 8, flags }))
     }
 
-    /// OB-14: with tracing off, what came is passed on as it is.
+    /// Contract OB-14: with tracing off, what came is passed on as it is.
     #[test]
     fn off_means_as_it_came() {
         let (tracer, parent) = (Tracer::default(), parent(1));
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!((finished.len(), dropped.get()), (kept, 1000 - kept as u64));
     }
 
-    /// OB-15.
+    /// Contract OB-15.
     #[test]
     fn rates() {
         let begun = |rate: f64, parent: Option<&Arc<TraceContext>>| {

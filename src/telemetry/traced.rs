@@ -1,5 +1,5 @@
-//! What spans tell of an event and of a request, by OpenTelemetry's conventions and by Knative's names (data-plane.md
-//! OB-8, OB-12, OB-13). Data and extensions are not told: they may hold secrets.
+//! What spans tell of an event and of a request, by OpenTelemetry's conventions and by Knative's names (contract OB-8,
+//! OB-12, OB-13). Data and extensions are not told: they may hold secrets.
 
 use super::trace::{Attribute, Span, Value};
 use crate::event::Event;

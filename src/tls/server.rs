@@ -73,7 +73,7 @@ pub enum Replaced {
 
 impl ServerIdentity {
     /// Uses this chain (leaf first) and key from now on, if they are good at `now` (seconds since the epoch). Keys may
-    /// be PKCS#1, PKCS#8 or SEC1 (control-plane.md 3.11).
+    /// be PKCS#1, PKCS#8 or SEC1 (contract 3.11).
     ///
     /// # Errors
     /// If they cannot be used; the ones in use stay.
@@ -109,7 +109,7 @@ impl ServerIdentity {
     }
 
     /// A server that shows this identity whatever name is asked for, wants no client certificate, and offers HTTP/2 and
-    /// HTTP/1.1 (control-plane.md 1.7a).
+    /// HTTP/1.1 (contract 1.7a).
     ///
     /// # Errors
     /// If the provider does not support the versions, which it does.

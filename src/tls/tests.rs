@@ -91,6 +91,7 @@ fn shake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, host: &'static 
     Ok(client.handshake_kind().expect("a handshake"))
 }
 
+/// Contract TL-6.
 #[test]
 fn what_stands_in_a_bundle_is_trusted_as_it_stands() {
     for (what, change) in [

@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// TL-1: whatever either of them trusts, and nothing else.
+    /// Contract TL-1: whatever either of them trusts, and nothing else.
     #[test]
     fn one_part_is_enough_and_the_better_refusal_is_told() {
         let now = UnixTime::now();

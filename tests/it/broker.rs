@@ -1,4 +1,4 @@
-//! Brokers and Triggers in one process (data-plane.md §6, TF-3).
+//! Brokers and Triggers in one process (contract BI-1 to BI-11, BF-1 to BF-16, TF-3).
 
 use crate::support::dispatcher::{Dispatcher, ready};
 use crate::support::sender::{event, plain, send, trusting};
@@ -15,7 +15,7 @@ fn trigger(name: &str, filter: &str, subscriber: &Subscriber) -> String {
     )
 }
 
-/// The seed's own example and its own curl command, in `strict`: 202 over h2, and the event displayed; over http: 404.
+/// The documentation's own example and its own curl command, in `strict`: 202 over h2, and the event displayed; over http: 404.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_of_the_documentation() {
     let yaml = include_str!("../../deploy/standalone/default-broker-example.yaml");
@@ -50,7 +50,7 @@ async fn the_example_of_the_documentation() {
     assert_eq!(broker["status"]["addresses"].as_array().map(Vec::len), Some(1), "strict advertises https only");
 }
 
-/// TF-3.
+/// Contract TF-3.
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_by_attributes() {
     let (all, typed, present) = (Subscriber::ok().await, Subscriber::ok().await, Subscriber::ok().await);
@@ -72,7 +72,8 @@ async fn filters_by_attributes() {
     assert_eq!((all.count(), typed.count(), present.count()), (3, 2, 2));
 }
 
-/// BI-5, BI-6, BF-9, G-56: the hop count is lowered, never believed above the maximum, hidden from subscribers.
+/// Contract BI-5, BI-6, BF-9, G-56: the hop count is lowered, never believed above the maximum, hidden from
+/// subscribers.
 #[tokio::test(flavor = "multi_thread")]
 async fn hops_are_counted() {
     let (subscriber, sink) = (Subscriber::replying(&[400]).await, Subscriber::ok().await);
@@ -98,15 +99,22 @@ async fn hops_are_counted() {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{sent:?}");
         let letters = sink.received();
-        assert_eq!(letters.get(before).and_then(|letter| letter.header("ce-knativebrokerttl")), left, "{sent:?} DP-33");
+        assert_eq!(
+            letters.get(before).and_then(|letter| letter.header("ce-knativebrokerttl")),
+            left,
+            "{sent:?} contract DP-33"
+        );
         let at = letters.last().and_then(|letter| letter.header("ce-knativearrivaltime")).expect("a time");
-        assert!(at.ends_with('Z'), "BI-5");
+        assert!(at.ends_with('Z'), "contract BI-5");
     }
-    assert!(subscriber.received().iter().all(|received| received.header("ce-knativebrokerttl").is_none()), "BF-9");
+    assert!(
+        subscriber.received().iter().all(|received| received.header("ce-knativebrokerttl").is_none()),
+        "contract BF-9"
+    );
 }
 
 /// Replies of Triggers re-enter their Broker inside the process; a loop ends by the hop count and is accounted for
-/// (BF-14).
+/// (contract BF-14).
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_re_enter_and_loops_end() {
     let first = Subscriber::answering(|_| Reply::event("second", "r")).await;
@@ -130,7 +138,7 @@ async fn replies_re_enter_and_loops_end() {
     let dispatcher = Dispatcher::of(&yaml).arg("--broker-max-ttl").arg("20").start().await;
     assert_eq!(send(&plain(), dispatcher.http_url("/default/b"), "i").await, 202);
     assert_eq!((ping.count(), pong.count(), sink.count()), (10, 10, 1));
-    assert_eq!(sink.received()[0].header("ce-knativeerrorcode"), Some("400"), "BF-14");
+    assert_eq!(sink.received()[0].header("ce-knativeerrorcode"), Some("400"), "contract BF-14");
     for (counter, expected) in [("delivered", 19), ("dead_lettered", 1), ("lost", 0)] {
         assert_eq!(dispatcher.counter(&format!("deliveries_{counter}_total")).await, expected, "{counter}");
     }
@@ -165,7 +173,7 @@ async fn a_broken_trigger_gets_nothing() {
     assert_eq!(ready(&dispatcher.object("triggers", "good").await)["status"], "True");
 }
 
-/// TF-1, TF-4, TF-5, TF-12: `filters` in every dialect, and it alone decides.
+/// Contract TF-1, TF-4, TF-5, TF-12: `filters` in every dialect, and it alone decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_of_every_dialect() {
     let filters = [

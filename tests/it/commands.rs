@@ -1,4 +1,4 @@
-//! The commands beside `run` (interface.md §1).
+//! The commands beside `run` (contract IF-1).
 
 use std::process::{Output, Stdio};
 

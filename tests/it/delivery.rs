@@ -1,5 +1,5 @@
-//! Delivery to subscribers, replies and dead letter sinks over real sockets (data-plane.md §3). Schedules in full are
-//! tested with time paused, beside the code.
+//! Delivery to subscribers, replies and dead letter sinks over real sockets (contract DP-3 to DP-33). Schedules in full
+//! are tested with time paused, beside the code.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,7 @@ fn gaps(received: &[Received]) -> Vec<u128> {
     received.windows(2).map(|pair| pair[1].at.duration_since(pair[0].at).as_millis()).collect()
 }
 
-/// A-40 to A-46, DP-14, DP-15: which statuses are success, which are retried, which are final.
+/// Contract A-40 to A-46, DP-14, DP-15: which statuses are success, which are retried, which are final.
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses() {
     let subscriber = Subscriber::answering(|received| {
@@ -62,11 +62,11 @@ async fn statuses() {
         assert_eq!(request.send().await.expect("an answer").status().as_u16(), answer, "{status}");
         expected += attempts;
         assert_eq!(subscriber.count(), expected, "{status}");
-        assert!(subscriber.received().iter().all(|received| received.method == http::Method::POST), "G-12");
+        assert!(subscriber.received().iter().all(|received| received.method == http::Method::POST), "contract G-12");
     }
 }
 
-/// A-42, G-58: 307 and 308 repeat the request on the same host, and only there.
+/// Contract A-42, G-58: 307 and 308 repeat the request on the same host, and only there.
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_that_keep_the_request() {
     let subscriber = Subscriber::answering(|received| match received.path.as_str() {
@@ -81,7 +81,7 @@ async fn redirects_that_keep_the_request() {
     assert_eq!(received[1].body, received[0].body);
 }
 
-/// DP-16, DP-17, W-10, and exact sub-second delays (contrast DP-18).
+/// Contract DP-16, DP-17, W-10, and exact sub-second delays (unlike contract DP-18).
 #[tokio::test(flavor = "multi_thread")]
 async fn backoff() {
     for (policy, expected) in [("linear", [0, 300, 600]), ("exponential", [300, 600, 1200])] {
@@ -98,7 +98,7 @@ async fn backoff() {
     }
 }
 
-/// DP-19: `Retry-After` in both forms, bounded by `retryAfterMax`, ignored without it.
+/// Contract DP-19: `Retry-After` in both forms, bounded by `retryAfterMax`, ignored without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after() {
     for (form, max, range) in [
@@ -121,7 +121,7 @@ async fn retry_after() {
     }
 }
 
-/// DP-13, DP-30, W-5: the limit of each attempt; what did not answer is told as 500.
+/// Contract DP-13, DP-30, W-5: the limit of each attempt; what did not answer is told as 500.
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_are_bounded_in_time() {
     let slow = Subscriber::answering(|_| Reply::status(200).after(Duration::from_secs(60))).await;
@@ -141,7 +141,7 @@ fn error_data(letter: &Received) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-/// DP-29 to DP-31, G-1: the answer's start goes with the dead letter, 768 bytes at most, whatever its size.
+/// Contract DP-29 to DP-31, G-1: the answer's start goes with the dead letter, 768 bytes at most, whatever its size.
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_answers_of_any_size() {
     let subscriber = Subscriber::answering(|received| {
@@ -161,11 +161,11 @@ async fn failing_answers_of_any_size() {
         assert_eq!(letter.header("ce-knativeerrorcode"), Some("400"));
         assert!(letter.header("ce-knativeerrordata").expect("data").len() <= 1024);
         assert_eq!((letter.id(), letter.body.clone()), ("i", Bytes::from_static(br#"{"a":"b"}"#)));
-        assert_eq!(letter.header("prefer"), None, "DP-7");
+        assert_eq!(letter.header("prefer"), None, "contract DP-7");
     }
 }
 
-/// DP-6, DP-21 to DP-25, W-2, W-3, W-7, W-8.
+/// Contract DP-6, DP-21 to DP-25, W-2, W-3, W-7, W-8.
 #[tokio::test(flavor = "multi_thread")]
 async fn replies() {
     let structured = r#"{"specversion":"1.0","id":"r","source":"/a b","type":"rt","time":"2020-01-01T10:00:00+02:00","flag":true,"data":"x"}"#;
@@ -193,13 +193,13 @@ async fn replies() {
     assert_eq!((replies[0].header("kn-namespace"), replies[0].header("prefer")), (Some("default"), None));
     assert_eq!(replies[0].body, "hello");
     assert_eq!((replies[1].header("ce-source"), replies[1].header("ce-flag")), (Some("/a%20b"), Some("true")));
-    assert_eq!(replies[1].header("ce-time"), Some("2020-01-01T10:00:00+02:00"), "G-42");
-    assert_eq!(replies[2].id(), "r2", "W-8");
+    assert_eq!(replies[1].header("ce-time"), Some("2020-01-01T10:00:00+02:00"), "contract G-42");
+    assert_eq!(replies[2].id(), "r2", "contract W-8");
     let letters = dead.received();
     assert_eq!((letters.len(), letters[0].id(), letters[0].header("ce-knativeerrorcode")), (1, "broken", Some("-1")));
 }
 
-/// DP-27: a reply that fails for good sends the original to the dead letter sink.
+/// Contract DP-27: a reply that fails for good sends the original to the dead letter sink.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dead_letter_of_a_failed_reply() {
     let subscriber = Subscriber::answering(|_| Reply::event("rt", "r")).await;
@@ -260,9 +260,9 @@ async fn peers_that_are_gone() {
         assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "i").await, 202);
         let letters = dead.received();
         let letter = letters.last().expect("a letter");
-        assert_eq!(letter.header("ce-knativeerrorcode"), Some("500"), "DP-30");
+        assert_eq!(letter.header("ce-knativeerrorcode"), Some("500"), "contract DP-30");
         assert!(error_data(letter).contains(words), "{}", error_data(letter));
-        assert_eq!(dispatcher.counter("delivery_retries_total").await, 1, "A-47");
+        assert_eq!(dispatcher.counter("delivery_retries_total").await, 1, "contract A-47");
     }
     cutter.await.expect("two connections");
 }
@@ -284,7 +284,7 @@ async fn connections_are_reused() {
     assert!(simple.received().iter().all(|received| received.version == Version::HTTP_11));
 }
 
-/// DP-8, G-35: `delivery.format: json`.
+/// Contract DP-8, G-35: `delivery.format: json`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_json_format() {
     let subscriber = Subscriber::ok().await;
@@ -297,7 +297,7 @@ async fn the_json_format() {
     assert_eq!(json, expected);
 }
 
-/// interface.md §1 `--resolve`, §2 endpoints: where a cluster host really is.
+/// Contract IF-1, IF-2: `--resolve` and endpoints say where a cluster host really is.
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_hosts_are_found() {
     let ca = Ca::new("resolve");
@@ -330,7 +330,7 @@ async fn cluster_hosts_are_found() {
     assert_eq!(simple.received()[0].path, "/x");
 }
 
-/// DP-5: a Subscription of another namespace gets the channel's as `Kn-Namespace`.
+/// Contract DP-5: a Subscription of another namespace gets the channel's as `Kn-Namespace`.
 #[tokio::test(flavor = "multi_thread")]
 async fn across_namespaces() {
     let subscriber = Subscriber::ok().await;

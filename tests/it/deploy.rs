@@ -1,5 +1,5 @@
 //! What `deploy/` holds is what Knative's control plane and Kubernetes expect, as far as files can show it: every YAML is
-//! read and compared with the statements of control-plane.md, which are named by their numbers.
+//! read and compared with the statements of the contract.
 
 mod drop_in;
 mod image;
@@ -54,8 +54,8 @@ fn no_object_stands_twice() {
     }
 }
 
-/// control-plane.md 0.1: the system namespace is a matter of the manifests; here it is always the same one, so that a
-/// kustomization can change it. 6.1: the root is where cert-manager looks for it.
+/// Contract 0.1: the system namespace is a matter of the manifests; here it is always the same one, so that a
+/// kustomization can change it. Contract 6.1: the root is where cert-manager looks for it.
 #[test]
 fn everything_is_in_the_system_namespace() {
     let cluster = ["ClusterRole", "ClusterRoleBinding", "ClusterIssuer", "CustomResourceDefinition", "Bundle"];
@@ -137,7 +137,7 @@ fn variables_are_flags() {
     }
 }
 
-/// control-plane.md 1.3, 1.4, 1.8, 1.21: what holds for every Deployment of ours.
+/// Contract 1.3, 1.4, 1.8, 1.21: what holds for every Deployment of ours.
 #[test]
 fn deployments_are_hardened() {
     let all = deployments();

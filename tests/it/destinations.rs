@@ -1,4 +1,4 @@
-//! What a destination is called in its dead letters: byte for byte what was written (data-plane.md DP-29, DP-32, BF-13).
+//! What a destination is called in its dead letters: byte for byte what was written (contract DP-29, DP-32, BF-13).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! `transport-encryption`: which listener takes events, and the certificate that it shows (interface.md §4).
+//! `transport-encryption`: which listener takes events, and the certificate that it shows (contract IF-4).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::support::sender::{client, event, plain, send, tls, trusting};
 use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{block, channel, eventually, features};
 
-/// CR-37 to CR-40, interface.md §4, control-plane.md 3.2: modes by listener, switched while running.
+/// Contract CR-37 to CR-40, IF-4, 3.2: modes by listener, switched while running.
 #[tokio::test(flavor = "multi_thread")]
 async fn modes_are_switched_while_running() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;
@@ -45,13 +45,13 @@ fn names(channel: &serde_json::Value) -> Vec<&str> {
 async fn the_wrong_scheme_is_told_the_right_one() {
     let dispatcher = Dispatcher::of(&channel(&[])).arg("--transport-encryption").arg("strict").start().await;
     let answer = event(&plain(), dispatcher.http_url("/default/c"), "i").send().await.expect("an answer");
-    assert_eq!((answer.status().as_u16(), answer.headers().get("allow")), (404, None), "CR-39");
+    assert_eq!((answer.status().as_u16(), answer.headers().get("allow")), (404, None), "contract CR-39");
     assert!(answer.text().await.expect("text").contains("https address"));
     let dispatcher = Dispatcher::of(&channel(&[])).arg("--https-when-disabled").start().await;
     assert_eq!(send(&trusting(&dispatcher.ca()), dispatcher.https_url("/default/c"), "i").await, 202);
 }
 
-/// interface.md §1: names of the development certificate; TLS 1.2 and 1.3, the latter preferred.
+/// Contract IF-1: names of the development certificate; TLS 1.2 and 1.3, the latter preferred.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_development_certificate() {
     let dispatcher = Dispatcher::of(&channel(&[])).arg("--https-when-disabled").start().await;
@@ -74,7 +74,7 @@ async fn the_development_certificate() {
     assert_eq!(std::os::unix::fs::MetadataExt::mode(&ca) & 0o777, 0o600);
 }
 
-/// TL-5, `TLS_MIN_VERSION` as Knative's.
+/// Contract TL-5, `TLS_MIN_VERSION` as Knative's.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lowest_version() {
     let builder = Dispatcher::of(&channel(&[])).arg("--https-when-disabled").env("TLS_MIN_VERSION", "1.3");
@@ -95,7 +95,7 @@ fn secret(identity: &Identity, ca: &Ca) -> String {
     )
 }
 
-/// control-plane.md 3.11, 3.12; C19, C20: a Secret is used, rotated under load without a failed handshake, and a bad
+/// Contract 3.11, 3.12, C19, C20: a Secret is used, rotated under load without a failed handshake, and a bad
 /// pair or a missing Secret changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_rotate_without_a_failed_handshake() {
@@ -172,7 +172,7 @@ async fn files_with_keys_of_all_kinds() {
     assert_eq!(names(&dispatcher.object("channels", "c").await), ["http"]);
 }
 
-/// interface.md §4: a destination that offers both schemes is reached over https in `permissive` and `strict`.
+/// Contract IF-4: a destination that offers both schemes is reached over https in `permissive` and `strict`.
 #[tokio::test(flavor = "multi_thread")]
 async fn https_is_preferred_where_both_are_offered() {
     let ca = Ca::new("both");

@@ -1,4 +1,4 @@
-//! Fan-out: when the sender gets its answer, and that no subscriber delays another (data-plane.md §2).
+//! Fan-out: when the sender gets its answer, and that no subscriber delays another (contract FO-1 to FO-9).
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ fn asynchronous(yaml: &str) -> String {
     yaml.replacen("{name: c}", "{name: c, annotations: {messaging.knative.dev/async-handler: 'true'}}", 1)
 }
 
-/// FO-3 to FO-6: a sync channel answers when all have ended, with 500 if one of them has failed for good.
+/// Contract FO-3 to FO-6, A-13, A-14: a sync channel answers when all have ended, with 500 if one of them has failed
+/// for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_channel_waits_for_all() {
     let (good, bad, sink) = (Subscriber::ok().await, Subscriber::replying(&[400]).await, Subscriber::ok().await);
@@ -28,14 +29,14 @@ async fn a_sync_channel_waits_for_all() {
     let (client, url) = (plain(), dispatcher.http_url("/default/c"));
     let started = Instant::now();
     assert_eq!(send(&client, &url, "1").await, 202);
-    assert!(started.elapsed() >= Duration::from_millis(300), "FO-4");
+    assert!(started.elapsed() >= Duration::from_millis(300), "contract FO-4");
 
     dispatcher.apply(&channel(&[("good", to(&good)), ("bad", to(&bad))])).await;
     dispatcher.until_object("subscriptions", "bad", |object| !object.is_null()).await;
     let answer = event(&client, &url, "2").send().await.expect("an answer");
     assert_eq!(answer.status(), 500);
     assert!(answer.text().await.expect("text").contains("1 of 2 deliveries failed"));
-    assert_eq!(good.received().iter().filter(|received| received.id() == "2").count(), 1, "FO-6");
+    assert_eq!(good.received().iter().filter(|received| received.id() == "2").count(), 1, "contract FO-6");
 
     let rescued = to(&bad) + &format!("\ndelivery: {{deadLetterSink: {{uri: '{}'}}}}", sink.url());
     dispatcher.apply(&channel(&[("good", to(&good)), ("bad", rescued)])).await;
@@ -45,7 +46,7 @@ async fn a_sync_channel_waits_for_all() {
             object["status"]["physicalSubscription"]["deadLetterSinkUri"].is_string()
         })
         .await;
-    assert_eq!(send(&client, &url, "3").await, 202, "FO-5");
+    assert_eq!(send(&client, &url, "3").await, 202, "contract FO-5");
     assert_eq!(sink.until(1).await[0].id(), "3");
 }
 
@@ -73,7 +74,7 @@ async fn small_events_that_wait_hold_little_memory() {
     assert!(each < 4096, "{each} bytes for each event that waits");
 }
 
-/// FO-1, FO-9, but live (contrast FO-2).
+/// Contract FO-1, FO-9, A-14, but live (unlike contract FO-2).
 #[tokio::test(flavor = "multi_thread")]
 async fn an_async_channel_answers_at_once() {
     let slow = Subscriber::answering(|_| Reply::status(200).after(Duration::from_secs(2))).await;
@@ -86,7 +87,7 @@ async fn an_async_channel_answers_at_once() {
     dispatcher.until_object("channels", "c", |object| object["metadata"]["annotations"].is_null()).await;
     let started = Instant::now();
     assert_eq!(send(&plain(), dispatcher.http_url("/default/c"), "2").await, 202);
-    assert!(started.elapsed() >= Duration::from_secs(2), "FO-2 is not copied");
+    assert!(started.elapsed() >= Duration::from_secs(2), "contract FO-2 is not copied");
 }
 
 /// A slow subscriber delays its own events only.
@@ -123,7 +124,7 @@ async fn a_full_queue() {
     assert_eq!(fast.count(), 3);
 }
 
-/// Not FO-8: a sender that hangs up changes nothing.
+/// Not contract FO-8: a sender that hangs up changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_hangs_up() {
     let slow = Subscriber::answering(|received| match received.number {

@@ -1,5 +1,5 @@
 //! `sealpost run --kubernetes` as the pods imc-dispatcher, mt-broker-ingress and mt-broker-filter, in a cluster whose API server is a fake (or a real one, see
-//! `support/cluster.rs`), with upstream's environment and rights (control-plane.md; C1 to C32 are its checklist).
+//! `support/cluster.rs`), with upstream's environment and rights (contract C1 to C32).
 
 mod backends;
 mod brokers;

@@ -1,4 +1,4 @@
-//! Start, readiness, stop (interface.md §1, data-plane.md §11 without its losses).
+//! Start, readiness, stop (contract IF-1, SH-2 without its losses).
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ async fn a_stop_delivers_what_was_accepted() {
     let refused = plain().post(dispatcher.http_url("/default/c")).send().await;
     assert!(refused.is_err(), "no new connections");
     assert!(dispatcher.ended().await.success());
-    assert_eq!((slow.count(), retried.count()), (1, 2), "SH-2 is not copied");
+    assert_eq!((slow.count(), retried.count()), (1, 2), "contract SH-2 is not copied");
     assert_eq!(dispatcher.logged(&["Stopped", "\"left\":0"]).len(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! What a sender may cost (interface.md §5, gaps.md G-54).
+//! What a sender may cost (contract IF-5, G-54).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{SOON, channel};
 
 const HEAD: &str = "POST /default/c HTTP/1.1\r\nHost: localhost\r\nce-specversion: 1.0\r\nce-id: i1\r\nce-source: /s\r\nce-type: t\r\n";
 
-/// A body of 100 MiB is refused and not kept.
+/// A body of 100 MiB is refused and not kept (contract G-54).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_body() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;
@@ -41,7 +41,7 @@ async fn a_body_of_the_allowed_size() {
     }
 }
 
-/// CR-25 with a limit of our own.
+/// Contract CR-25 with a limit of our own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_huge_head() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;
@@ -52,7 +52,8 @@ async fn a_huge_head() {
     assert!(raw(dispatcher.http, request.as_bytes()).await.starts_with("HTTP/1.1 431"));
 }
 
-/// A head that comes byte by byte, a body that stalls, and a connection that does nothing end in their time.
+/// A head that comes byte by byte, a body that stalls, and a connection that does nothing end in their time (contract
+///
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_senders() {
     let builder = Dispatcher::of(&channel(&[])).arg("--header-read-timeout").arg("PT0.3S");

@@ -55,7 +55,7 @@ async fn a_request_is_for_one_host() {
     assert!(answer.starts_with("HTTP/1.1 400"), "the admin port, too: {answer}");
 }
 
-/// CR-7, RFC 9110, 9.3.7.
+/// Contract CR-7, RFC 9110, 9.3.7.
 #[tokio::test(flavor = "multi_thread")]
 async fn options_of_the_server_as_a_whole() {
     let dispatcher = Dispatcher::standalone(&channel(&[])).await;

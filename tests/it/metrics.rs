@@ -46,7 +46,7 @@ fn subscription(name: &str, to: &Subscriber, delivery: &str) -> String {
     )
 }
 
-/// Whatever senders write, it makes no series (gaps.md G-66). Every name and every label is documented.
+/// Whatever senders write, it makes no series (contract G-66). Every name and every label is documented.
 #[tokio::test(flavor = "multi_thread")]
 async fn senders_make_no_series() {
     let sink = Subscriber::ok().await;
@@ -85,7 +85,7 @@ async fn senders_make_no_series() {
     }
 }
 
-/// A subscription's numbers tell its story, and go with it (G-65).
+/// A subscription's numbers tell its story, and go with it (contract G-65).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriptions_numbers_tell_its_story() {
     let (failing, dead, fine) = (Subscriber::replying(&[503]).await, Subscriber::ok().await, Subscriber::ok().await);
@@ -113,7 +113,11 @@ async fn a_subscriptions_numbers_tell_its_story() {
     }
     let upstreams = ["messaging_destination_name=\"subscription:bad.ns\"", "http_response_status_code=\"200\""];
     let count = "kn_eventing_dispatch_duration_seconds_count";
-    assert_eq!(value(&dispatcher, count, &upstreams).await, 1.0, "OB-6: the last hop, which is the dead letter sink");
+    assert_eq!(
+        value(&dispatcher, count, &upstreams).await,
+        1.0,
+        "contract OB-6: the last hop, which is the dead letter sink"
+    );
     let requests = ["http_request_method=\"POST\"", "url_scheme=\"http\"", "http_response_status_code=\"202\""];
     assert_eq!(value(&dispatcher, "http_server_request_duration_seconds_count", &requests).await, 1.0);
     assert!(value(&dispatcher, "sealpost_connections_total", &["listener=\"http\""]).await >= 1.0);
@@ -153,7 +157,7 @@ async fn a_queue_shows_its_depth_and_age() {
     }
 }
 
-/// Why events are lost is counted by a short list of reasons, at the destination that failed last (G-65).
+/// Why events are lost is counted by a short list of reasons, at the destination that failed last (contract G-65).
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_lost_is_counted_by_its_reason() {
     let (refusing, failing) = (Subscriber::replying(&[404]).await, Subscriber::replying(&[503]).await);
@@ -193,7 +197,7 @@ async fn what_is_lost_is_counted_by_its_reason() {
     assert_eq!(series(&dispatcher, dropped, &[]).await.len(), 5);
 }
 
-/// Prometheus' names for what the process uses; they stand for those of Go's runtime (data-plane.md OB-10).
+/// Prometheus' names for what the process uses; they stand for those of Go's runtime (contract OB-10).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_is_measured() {
     let sink = Subscriber::ok().await;
@@ -222,7 +226,7 @@ async fn the_process_is_measured() {
     }
 }
 
-/// data-plane.md OB-9: sizes of bodies, with the labels of the durations; by powers of four.
+/// Contract OB-9: sizes of bodies, with the labels of the durations; by powers of four.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_are_measured() {
     let sink = Subscriber::answering(|_| Reply::text(200, "thanks")).await;

@@ -35,7 +35,8 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
 }
 
-/// Elsewhere than on loopback, probes and metrics are open, and all else needs the token, of programs and of browsers.
+/// Elsewhere than on loopback, probes and metrics are open, and all else needs the token, of programs and of browsers
+/// (contract IF-7).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_network_needs_the_token() {
     let builder = Dispatcher::of(&channel(&[])).file("token", TOKEN);
@@ -171,7 +172,8 @@ async fn pages_change_nothing() {
     }
 }
 
-/// The socket is its owner's; a stale one is replaced, that of a running process is not; it is gone at the end.
+/// The socket is its owner's; a stale one is replaced, that of a running process is not; it is gone at the end
+/// (contract IF-7).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_socket() {
     let mut first = Dispatcher::standalone(&channel(&[])).await;

@@ -175,7 +175,7 @@ async fn failures_are_parked() {
     );
 }
 
-/// RQ-8 to RQ-10: existing queues can be drained, whatever spelling they use.
+/// Contract RQ-8 to RQ-10: existing queues can be drained, whatever spelling they use.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_spellings_are_understood() {
     let (namespace, subscriber) = (namespace(), Subscriber::ok().await);
@@ -201,7 +201,7 @@ async fn other_spellings_are_understood() {
         let event = got.iter().find(|event| event.id() == id).expect(id);
         assert_eq!((event.header("ce-number"), event.header("content-type")), (Some("7"), Some("text/plain")), "{id}");
         assert_eq!((event.header("ce-x-own"), &event.body[..]), (None, &b"data"[..]), "{id}");
-        assert_eq!(event.header("ce-time").is_some(), id != "bare", "RQ-8: a time that is not set");
+        assert_eq!(event.header("ce-time").is_some(), id != "bare", "contract RQ-8: a time that is not set");
     }
     assert_eq!(&got.iter().find(|event| event.id() == "json").expect("structured").body[..], b"1");
 }

@@ -1,4 +1,4 @@
-//! Receiving: modes, methods, paths, answers (data-plane.md §1, interface.md §3 and §5).
+//! Receiving: modes, methods, paths, answers (contract CR-1 to CR-40, IF-3, IF-5).
 
 use bytes::Bytes;
 use http::Version;
@@ -18,7 +18,8 @@ async fn with_subscriber() -> (Subscriber, Dispatcher) {
 
 const HEAD: &str = "Host: localhost\r\nce-specversion: 1.0\r\nce-id: i1\r\nce-source: /s\r\nce-type: t\r\n";
 
-/// CR-27 but with h2c; issue text: HTTP/1.1 and h2c on the plain listener, HTTP/1.1 and h2 by ALPN on the TLS one.
+/// Contract IF-1, 1.7a, CR-27, but with h2c: HTTP/1.1 and h2c on the plain listener, HTTP/1.1 and h2 by ALPN on the
+/// TLS one.
 #[tokio::test(flavor = "multi_thread")]
 async fn four_protocols() {
     let (subscriber, dispatcher) = with_subscriber().await;
@@ -34,13 +35,13 @@ async fn four_protocols() {
     ] {
         let answer = event(&client, url, "i").send().await.expect("an answer");
         assert_eq!((answer.status().as_u16(), answer.version()), (202, version));
-        assert_eq!(answer.headers()["allow"], "POST, OPTIONS", "CR-6");
-        assert_eq!(answer.text().await.expect("a body"), "", "CR-9");
+        assert_eq!(answer.headers()["allow"], "POST, OPTIONS", "contract CR-6");
+        assert_eq!(answer.text().await.expect("a body"), "", "contract CR-9");
     }
     assert_eq!(subscriber.count(), 4);
 }
 
-/// G-42, CR-29, W-1, W-9 without its re-encoding: what comes in binary leaves in binary byte for byte.
+/// Contract G-42, CR-29, W-1, W-9 without its re-encoding: what comes in binary leaves in binary byte for byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn binary_values_pass_byte_for_byte() {
     let (subscriber, dispatcher) = with_subscriber().await;
@@ -66,12 +67,12 @@ async fn binary_values_pass_byte_for_byte() {
     ] {
         assert_eq!(received.headers.get(name).map(http::HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
     }
-    assert!(received.headers.get("authorization").is_none(), "CR-29");
-    assert_eq!(received.headers.get_all("ce-dup").iter().count(), 1, "CR-20");
+    assert!(received.headers.get("authorization").is_none(), "contract CR-29");
+    assert_eq!(received.headers.get_all("ce-dup").iter().count(), 1, "contract CR-20");
     assert_eq!(received.body, r#"{"a":"b"}"#);
 }
 
-/// CR-13, CR-23, G-41: a structured event leaves in binary, its values percent-encoded as the binding says.
+/// Contract CR-13, CR-23, G-41: a structured event leaves in binary, its values percent-encoded as the binding says.
 #[tokio::test(flavor = "multi_thread")]
 async fn structured_comes_out_binary() {
     let (subscriber, dispatcher) = with_subscriber().await;
@@ -91,7 +92,7 @@ async fn structured_comes_out_binary() {
     assert_eq!(received.body, "{\"a\":  1}", "the data are not re-written");
 }
 
-/// G-43: each event of a batch is taken, all or nothing in validation.
+/// Contract G-43: each event of a batch is taken, all or nothing in validation.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches() {
     let (subscriber, dispatcher) = with_subscriber().await;
@@ -115,7 +116,7 @@ async fn batches() {
     assert_eq!(post("[]".to_owned()).await.expect("an answer").status(), 202);
 }
 
-/// interface.md §5, CR-2, CR-6 to CR-9, A-4 to A-9: every refusal names what to do, in one line.
+/// Contract IF-5, CR-2, CR-6 to CR-9, A-4 to A-9, G-44: every refusal names what to do, in one line.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals() {
     let (subscriber, dispatcher) = with_subscriber().await;
@@ -136,14 +137,14 @@ async fn refusals() {
         let answer = request.send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{text}");
         let allow = answer.headers().get("allow").is_some();
-        assert_eq!(allow, status == 405 || answer.url().path() == "/default/c", "CR-6");
+        assert_eq!(allow, status == 405 || answer.url().path() == "/default/c", "contract CR-6");
         let body = answer.text().await.expect("text");
         assert!(body.contains(text) && body.ends_with('\n') && body.lines().count() == 1, "{body:?}");
     }
     assert_eq!(subscriber.count(), 0);
 }
 
-/// CR-7.
+/// Contract CR-7.
 #[tokio::test(flavor = "multi_thread")]
 async fn options() {
     let (_subscriber, dispatcher) = with_subscriber().await;
@@ -155,7 +156,7 @@ async fn options() {
     }
 }
 
-/// CR-1, CR-4, G-45, interface.md §3.
+/// Contract CR-1, CR-4, G-45, IF-3.
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_by_host() {
     let (subscriber, dispatcher) = with_subscriber().await;
@@ -175,7 +176,7 @@ async fn channels_by_host() {
     assert_eq!(subscriber.count(), 5);
 }
 
-/// interface.md §3: a broker and a channel of one name.
+/// Contract IF-3: a broker and a channel of one name.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_name_for_two() {
     let yaml =
@@ -196,7 +197,7 @@ async fn one_name_for_two() {
     }
 }
 
-/// CR-28.
+/// Contract CR-28.
 #[tokio::test(flavor = "multi_thread")]
 async fn expect_continue() {
     let (subscriber, dispatcher) = with_subscriber().await;

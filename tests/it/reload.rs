@@ -1,4 +1,4 @@
-//! Manifests that change while events flow (interface.md §1, §2).
+//! Manifests that change while events flow (contract IF-1, IF-2).
 
 use std::os::unix::fs::symlink;
 
@@ -27,7 +27,7 @@ async fn subscriptions_come_and_go() {
     };
     assert_eq!((ids(&a), ids(&b)), (vec!["1".to_owned(), "2".to_owned()], vec!["2".to_owned(), "3".to_owned()]));
     dispatcher.apply("apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: other}\n").await;
-    assert_eq!(send(&client, &url, "4").await, 404, "C14");
+    assert_eq!(send(&client, &url, "4").await, 404, "contract C14");
 }
 
 /// A file that is half written, or no YAML at all, changes nothing; other files are applied.

@@ -1,4 +1,4 @@
-//! The roles `ingress` and `filter` on the wire, statement by statement (data-plane.md BI-1 to BI-10, BF-4 to BF-16), and
+//! The roles `ingress` and `filter` on the wire, statement by statement (contract BI-1 to BI-10, BF-4 to BF-16), and
 //! all three roles together as upstream's four pods are.
 
 use http::Method;
@@ -50,7 +50,8 @@ fn brokers(channel: &Subscriber) -> String {
         + &named("other", class, &at(&channel.url()))
 }
 
-/// The statuses of BI-1 to BI-6 and BI-9, each with what it shows; `Allow` on every answer.
+/// The statuses of contract BI-1 to BI-6, BI-9, each with what it shows; `Allow` on every answer (contract A-22 to
+/// A-24, A-26 to A-28).
 #[tokio::test(flavor = "multi_thread")]
 async fn ingress_answers() {
     let channel = Subscriber::answering(|request| match request.header("ce-type") {
@@ -81,30 +82,30 @@ async fn ingress_answers() {
         request.header("content-type", "application/cloudevents-batch+json").body(json)
     };
     let cases: &[(&str, &str, Change<'_>, u16)] = &[
-        ("BI-9", "/default/b", &good, 202),
-        ("BI-2 one trailing slash", "/default/b/", &good, 202),
-        ("BI-4 any class", "/default/other", &good, 202),
-        ("BI-9 the channel's own success", "/default/b", &ty("created"), 201),
-        ("BI-9 a refusal", "/default/b", &ty("refused"), 500),
-        ("BI-9 nobody there", "/default/lost", &good, 500),
-        ("BI-4 no channel", "/default/early", &good, 500),
-        ("BI-2", "/", &good, 404),
-        ("BI-2 two trailing slashes", "/default/b//", &good, 400),
-        ("BI-2 one segment", "/b", &good, 400),
-        ("BI-2 three segments", "/default/b/c", &good, 400),
-        ("BI-2 a query is part of the name", "/default/b?x", &good, 404),
-        ("BI-3 absent", "/default/nobody", &good, 404),
-        ("BI-3 not valid, before absent", "/default/nobody", &without_id, 400),
-        ("BI-3 a batch", "/default/b", &batch, 400),
-        ("BI-6 nothing left", "/default/b", &ttl("1"), 400),
-        ("BI-6 no integer", "/default/b", &ttl("x"), 202),
-        ("BI-6 one left", "/default/b", &ttl("2"), 202),
+        ("contract BI-9", "/default/b", &good, 202),
+        ("contract BI-2 one trailing slash", "/default/b/", &good, 202),
+        ("contract BI-4 any class", "/default/other", &good, 202),
+        ("contract BI-9 the channel's own success", "/default/b", &ty("created"), 201),
+        ("contract BI-9 a refusal", "/default/b", &ty("refused"), 500),
+        ("contract BI-9 nobody there", "/default/lost", &good, 500),
+        ("contract BI-4 no channel", "/default/early", &good, 500),
+        ("contract BI-2", "/", &good, 404),
+        ("contract BI-2 two trailing slashes", "/default/b//", &good, 400),
+        ("contract BI-2 one segment", "/b", &good, 400),
+        ("contract BI-2 three segments", "/default/b/c", &good, 400),
+        ("contract BI-2 a query is part of the name", "/default/b?x", &good, 404),
+        ("contract BI-3 absent", "/default/nobody", &good, 404),
+        ("contract BI-3 not valid, before absent", "/default/nobody", &without_id, 400),
+        ("contract BI-3 a batch", "/default/b", &batch, 400),
+        ("contract BI-6 nothing left", "/default/b", &ttl("1"), 400),
+        ("contract BI-6 no integer", "/default/b", &ttl("x"), 202),
+        ("contract BI-6 one left", "/default/b", &ttl("2"), 202),
     ];
     for (statement, path, change, status) in cases {
         let answer = change(event(&plain(), dispatcher.http_url(path), "i")).send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), *status, "{statement}");
-        assert_eq!(header(&answer, "allow"), Some("POST, OPTIONS"), "{statement} BI-1");
-        assert_eq!(header(&answer, "x-own"), None, "{statement} BI-9");
+        assert_eq!(header(&answer, "allow"), Some("POST, OPTIONS"), "{statement} contract BI-1");
+        assert_eq!(header(&answer, "x-own"), None, "{statement} contract BI-9");
         let text = answer.text().await.expect("a text");
         assert_eq!(text.lines().count(), usize::from(*status >= 400), "{statement}: {text}");
     }
@@ -113,7 +114,7 @@ async fn ingress_answers() {
     assert!(get["message"].as_str().is_some_and(|message| message.contains("channelAddress")), "{get}");
 }
 
-/// BI-1: the method is checked before the path.
+/// Contract BI-1, A-21: the method is checked before the path.
 #[tokio::test(flavor = "multi_thread")]
 async fn ingress_methods() {
     let dispatcher = role("ingress", &broker("http://127.0.0.1:1/")).await;
@@ -129,7 +130,7 @@ async fn ingress_methods() {
     }
 }
 
-/// BI-5 to BI-8: what the channel gets.
+/// Contract BI-5 to BI-8: what the channel gets.
 #[tokio::test(flavor = "multi_thread")]
 async fn ingress_forwards() {
     let channel = Subscriber::ok().await;
@@ -146,15 +147,15 @@ async fn ingress_forwards() {
         .header("x-custom", "c");
     assert_eq!(request.send().await.expect("an answer").status(), 200);
     let got = channel.until(1).await.remove(0);
-    assert_eq!(got.header("ce-knativebrokerttl"), Some("255"), "BI-6, G-56");
-    assert!(got.header("ce-knativearrivaltime").is_some_and(|time| time.ends_with('Z')), "BI-5");
-    assert_eq!(got.header("ce-time"), None, "BI-7");
-    assert_eq!(got.header("prefer"), Some("reply"), "BI-8");
+    assert_eq!(got.header("ce-knativebrokerttl"), Some("255"), "contract BI-6, G-56");
+    assert!(got.header("ce-knativearrivaltime").is_some_and(|time| time.ends_with('Z')), "contract BI-5");
+    assert_eq!(got.header("ce-time"), None, "contract BI-7");
+    assert_eq!(got.header("prefer"), Some("reply"), "contract BI-8");
     for (name, value) in [("x-request-id", "r"), ("x-b3-traceid", "t"), ("knative-own", "k")] {
-        assert_eq!(got.header(name), Some(value), "CR-29");
+        assert_eq!(got.header(name), Some(value), "contract CR-29");
     }
     for name in ["authorization", "kn-namespace", "x-custom"] {
-        assert_eq!(got.header(name), None, "BI-8, CR-29, G-51: {name}");
+        assert_eq!(got.header(name), None, "contract BI-8, CR-29, G-51: {name}");
     }
     assert_eq!((got.id(), &got.body[..]), ("i", &br#"{"a":"b"}"#[..]));
     let json = r#"{"specversion":"1.0","id":"s","source":"/s","type":"t","knativebrokerttl":7,"data":{"x":1}}"#;
@@ -173,7 +174,7 @@ fn path(name: &str) -> String {
     format!("/triggers/default/{name}/{UID}")
 }
 
-/// BF-4 to BF-8: who is asked at all.
+/// Contract BF-4 to BF-8, A-30 to A-32, A-34: who is asked at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_answers() {
     let subscriber = Subscriber::ok().await;
@@ -186,39 +187,39 @@ async fn filter_answers() {
         + &trigger("any", "", &uri).replace(&format!(", uid: {UID}"), "");
     let dispatcher = role("filter", &yaml).await;
     for (statement, path, status, delivered) in [
-        ("BF-9", path("all"), 200, true),
-        ("BF-5 a trailing slash", path("all") + "/", 200, true),
-        ("BF-5 another sixth segment", path("all") + "/else", 200, true),
-        ("BF-5 seven segments", path("all") + "/reply/x", 400, false),
-        ("BF-5 too short", "/triggers/default/all".to_owned(), 400, false),
-        ("BF-5 another start", path("all").replace("/triggers", "/others"), 400, false),
-        ("BF-5 root", "/".to_owned(), 400, false),
-        ("BF-6 absent", path("nobody"), 404, false),
-        ("BF-6 another uid", "/triggers/default/all/0".to_owned(), 400, false),
-        ("BF-6 a query", path("all") + "?x=1", 400, false),
+        ("contract BF-9", path("all"), 200, true),
+        ("contract BF-5 a trailing slash", path("all") + "/", 200, true),
+        ("contract BF-5 another sixth segment", path("all") + "/else", 200, true),
+        ("contract BF-5 seven segments", path("all") + "/reply/x", 400, false),
+        ("contract BF-5 too short", "/triggers/default/all".to_owned(), 400, false),
+        ("contract BF-5 another start", path("all").replace("/triggers", "/others"), 400, false),
+        ("contract BF-5 root", "/".to_owned(), 400, false),
+        ("contract BF-6 absent", path("nobody"), 404, false),
+        ("contract BF-6 another uid", "/triggers/default/all/0".to_owned(), 400, false),
+        ("contract BF-6 a query", path("all") + "?x=1", 400, false),
         ("a Trigger without uid has any", "/triggers/default/any/0".to_owned(), 200, true),
-        ("BF-7 no subscriber", path("unresolved"), 404, false),
+        ("contract BF-7 no subscriber", path("unresolved"), 404, false),
         ("without status, the spec counts", path("spec"), 200, true),
-        ("G-48 fails closed", path("broken"), 404, false),
-        ("BF-8", path("some"), 200, false),
+        ("contract G-48 fails closed", path("broken"), 404, false),
+        ("contract BF-8", path("some"), 200, false),
     ] {
         let before = subscriber.count();
         let answer = to_trigger(&dispatcher, &path, "i").send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{statement}");
-        assert_eq!(header(&answer, "allow"), Some("POST"), "{statement} BF-4");
+        assert_eq!(header(&answer, "allow"), Some("POST"), "{statement} contract BF-4");
         assert_eq!(subscriber.count() - before, usize::from(delivered), "{statement}");
         let text = answer.text().await.expect("a text");
         assert_eq!(text.is_empty(), status == 200, "{statement}: {text}");
     }
     for method in [Method::OPTIONS, Method::GET] {
         let answer = plain().request(method, dispatcher.http_url(&path("all"))).send().await.expect("an answer");
-        assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, Some("POST")), "BF-4");
+        assert_eq!((answer.status().as_u16(), header(&answer, "allow")), (405, Some("POST")), "contract BF-4");
     }
     let broken = ready(&dispatcher.object("triggers", "broken").await).clone();
     assert!(broken["message"].as_str().is_some_and(|message| message.contains("cesql")), "{broken}");
 }
 
-/// BF-6, BF-7: what is no event of a broker.
+/// Contract BF-6, BF-7, A-31: what is no event of a broker.
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_takes_events_of_brokers_only() {
     let subscriber = Subscriber::ok().await;
@@ -227,14 +228,14 @@ async fn filter_takes_events_of_brokers_only() {
     let post = || plain().post(&url);
     let json = |body: &'static str| post().header("content-type", "application/cloudevents+json").body(body);
     for (statement, request, status) in [
-        ("BF-7 no TTL", event(&plain(), &url, "i"), 400),
-        ("BF-7 no integer", event(&plain(), &url, "i").header("ce-knativebrokerttl", "many"), 400),
-        ("BF-6 no event", post().body("x"), 400),
-        ("BF-6 broken JSON", json("{"), 400),
-        ("BF-6 a batch", post().header("content-type", "application/cloudevents-batch+json").body("[]"), 400),
-        ("BF-6 not validated", post().header("ce-specversion", "1.0").header("ce-knativebrokerttl", "1"), 200),
+        ("contract BF-7 no TTL", event(&plain(), &url, "i"), 400),
+        ("contract BF-7 no integer", event(&plain(), &url, "i").header("ce-knativebrokerttl", "many"), 400),
+        ("contract BF-6 no event", post().body("x"), 400),
+        ("contract BF-6 broken JSON", json("{"), 400),
+        ("contract BF-6 a batch", post().header("content-type", "application/cloudevents-batch+json").body("[]"), 400),
+        ("contract BF-6 not validated", post().header("ce-specversion", "1.0").header("ce-knativebrokerttl", "1"), 200),
         (
-            "BF-6 structured",
+            "contract BF-6 structured",
             json(r#"{"specversion":"1.0","id":"i","source":"/s","type":"t","knativebrokerttl":3}"#),
             200,
         ),
@@ -249,7 +250,7 @@ async fn filter_takes_events_of_brokers_only() {
     assert!(raw(dispatcher.http, huge.as_bytes()).await.starts_with("HTTP/1.1 413"));
 }
 
-/// BF-9, BF-15: what the subscriber gets.
+/// Contract BF-9, BF-15: what the subscriber gets.
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_forwards() {
     let subscriber = Subscriber::ok().await;
@@ -264,19 +265,23 @@ async fn filter_forwards() {
         assert_eq!(request(name).send().await.expect("an answer").status(), 200);
     }
     let [binary, json] = &subscriber.until(2).await[..] else { panic!("not two requests") };
-    assert_eq!(binary.header("ce-knativebrokerttl"), None, "BF-9");
-    assert_eq!(binary.header("ce-knativearrivaltime"), Some("2026-01-01T00:00:00Z"), "BF-9");
+    assert_eq!(binary.header("ce-knativebrokerttl"), None, "contract BF-9");
+    assert_eq!(binary.header("ce-knativearrivaltime"), Some("2026-01-01T00:00:00Z"), "contract BF-9");
     for got in [binary, json] {
-        assert_eq!((got.header("prefer"), got.header("kn-namespace")), (Some("reply"), Some("default")), "BF-9");
-        assert_eq!((got.header("x-request-id"), got.header("x-custom")), (Some("r"), None), "CR-29");
-        assert_eq!(got.header("authorization"), None, "G-51");
+        assert_eq!(
+            (got.header("prefer"), got.header("kn-namespace")),
+            (Some("reply"), Some("default")),
+            "contract BF-9"
+        );
+        assert_eq!((got.header("x-request-id"), got.header("x-custom")), (Some("r"), None), "contract CR-29");
+        assert_eq!(got.header("authorization"), None, "contract G-51");
     }
     let structured: Value = serde_json::from_slice(&json.body).expect("JSON");
-    assert_eq!(json.header("content-type"), Some("application/cloudevents+json"), "BF-15");
-    assert_eq!((&structured["id"], structured.get("knativebrokerttl")), (&"i".into(), None), "BF-15");
+    assert_eq!(json.header("content-type"), Some("application/cloudevents+json"), "contract BF-15");
+    assert_eq!((&structured["id"], structured.get("knativebrokerttl")), (&"i".into(), None), "contract BF-15");
 }
 
-/// BF-10 to BF-13: what the channel gets back.
+/// Contract BF-10 to BF-13, A-35 to A-39, G-38: what the channel gets back.
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_answers_as_the_subscriber_does() {
     let long = "y".repeat(5000);
@@ -299,14 +304,14 @@ async fn filter_answers_as_the_subscriber_does() {
     let yaml = trigger("t", "", &format!("subscriberUri: '{}'", subscriber.url())) + &trigger("dead", "", &dead);
     let dispatcher = role("filter", &yaml).await;
     for (statement, id, status, passes) in [
-        ("BF-10", "empty", 204, true),
-        ("BF-11", "text", 502, false),
-        ("BF-12", "event", 200, true),
-        ("BF-12 re-encoded", "structured", 202, true),
-        ("BF-12 broken", "broken", 502, false),
-        ("BF-12 attributes missing", "thin", 200, true),
-        ("BF-13", "busy", 503, true),
-        ("BF-13 final", "refused", 422, true),
+        ("contract BF-10", "empty", 204, true),
+        ("contract BF-11", "text", 502, false),
+        ("contract BF-12", "event", 200, true),
+        ("contract BF-12 re-encoded", "structured", 202, true),
+        ("contract BF-12 broken", "broken", 502, false),
+        ("contract BF-12 attributes missing", "thin", 200, true),
+        ("contract BF-13", "busy", 503, true),
+        ("contract BF-13 final", "refused", 422, true),
     ] {
         let answer = to_trigger(&dispatcher, &path("t"), id).send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{statement}");
@@ -326,7 +331,7 @@ async fn filter_answers_as_the_subscriber_does() {
             "structured" => assert_eq!(text, "1"),
             "busy" | "refused" => {
                 let told: Value = serde_json::from_str(&text).expect("JSON");
-                assert_eq!(told["errdestination"], subscriber.url(), "BF-13");
+                assert_eq!(told["errdestination"], subscriber.url(), "contract BF-13");
                 let data = told["errresponsebody"].as_str().expect("base64");
                 assert_eq!(data.len(), if id == "busy" { 1024 } else { 4 }, "768 bytes at most");
             }
@@ -334,12 +339,13 @@ async fn filter_answers_as_the_subscriber_does() {
         }
     }
     let answer = to_trigger(&dispatcher, &path("dead"), "i").send().await.expect("an answer");
-    assert_eq!(answer.status(), 500, "BF-13, A-39");
+    assert_eq!(answer.status(), 500, "contract BF-13, A-39");
     let told: Value = serde_json::from_str(&answer.text().await.expect("a text")).expect("JSON");
     assert_eq!(told["errdestination"], "http://127.0.0.1:1/x?token=1");
 }
 
-/// BF-16, G-51: replies and dead letters that the channel hands back, with their headers, but not with its token.
+/// Contract BF-16, G-51: replies and dead letters that the channel hands back, with their headers, but not with its
+/// token.
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_passes_on_replies_and_dead_letters() {
     let (ingress, own, common) = (Subscriber::ok().await, Subscriber::ok().await, Subscriber::replying(&[503]).await);
@@ -364,7 +370,7 @@ async fn filter_passes_on_replies_and_dead_letters() {
     for got in [&ingress, &own, &common].map(|sink| sink.received().remove(0)) {
         assert_eq!(got.header("ce-knativebrokerttl"), Some("7"), "the TTL is kept");
         assert_eq!((got.header("x-custom"), got.header("traceparent")), (Some("c"), Some("t")));
-        assert_eq!((got.header("authorization"), got.header("cookie")), (None, None), "G-51");
+        assert_eq!((got.header("authorization"), got.header("cookie")), (None, None), "contract G-51");
         assert_eq!(got.headers.get_all("host").iter().count(), 1);
     }
     assert!(!dispatcher.logged(&["Event lost", "no dead letter sink"]).is_empty());
@@ -400,7 +406,7 @@ async fn roles_keep_the_mode() {
 }
 
 /// As upstream's pods: ingress, channel and filter, each a process, from the manifests that the control plane would write. A reply comes back through the broker; a failure reaches the dead letter sink with what the
-/// subscriber said, not the filter (DP-32).
+/// subscriber said, not the filter (contract DP-32) (contract BF-1).
 #[tokio::test(flavor = "multi_thread")]
 async fn three_roles_make_a_broker() {
     let ca = Ca::new("cluster");
@@ -438,14 +444,14 @@ async fn three_roles_make_a_broker() {
         .start()
         .await;
     ingress.apply(&broker(&channel.http_url("/default/b-kne-trigger"))).await;
-    assert_eq!(send(&plain(), ingress.http_url("/default/b"), "i").await, 202, "BI-10: after the whole chain");
+    assert_eq!(send(&plain(), ingress.http_url("/default/b"), "i").await, 202, "contract BI-10: after the whole chain");
     eventually("the reply has come round", || good.count() == 2).await;
     assert_eq!(good.received()[1].header("ce-type"), Some("second"));
     let letter = sink.until(1).await.remove(0);
-    assert_eq!(letter.header("ce-knativeerrordest"), Some(bad.url().as_str()), "DP-32");
+    assert_eq!(letter.header("ce-knativeerrordest"), Some(bad.url().as_str()), "contract DP-32");
     assert_eq!(letter.header("ce-knativeerrorcode"), Some("422"));
     assert_eq!(letter.header("ce-knativeerrordata"), Some("dW5wcm9jZXNzYWJsZQ=="));
-    assert_eq!(bad.count(), 1, "the reply is of another type: BF-8");
+    assert_eq!(bad.count(), 1, "the reply is of another type: contract BF-8");
 }
 
 /// The value of the one series of that family whose labels contain all of `parts`; 0 if there is none.
@@ -457,7 +463,7 @@ async fn counted(dispatcher: &Dispatcher, name: &str, parts: &[&str]) -> f64 {
     found.first().map_or(0.0, |line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
 }
 
-/// data-plane.md OB-6 to OB-8, G-65, G-66: what became of events for each Broker; a duration only of a success.
+/// Contract OB-6 to OB-8, G-65, G-66: what became of events for each Broker; a duration only of a success.
 #[tokio::test(flavor = "multi_thread")]
 async fn ingress_is_measured() {
     let channel = Subscriber::answering(|request| Reply::status(if request.id() == "no" { 503 } else { 202 })).await;
@@ -486,7 +492,7 @@ async fn ingress_is_measured() {
     assert_eq!(counted(&dispatcher, count, &[]).await, 2.0, "nothing of what failed");
 }
 
-/// data-plane.md OB-6 to OB-8: dispatch and processing for each Trigger; nothing is processed that the filter stops.
+/// Contract OB-6 to OB-8: dispatch and processing for each Trigger; nothing is processed that the filter stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn filter_is_measured() {
     let subscriber = Subscriber::answering(|request| Reply::status(if request.id() == "no" { 503 } else { 200 })).await;

@@ -1,5 +1,5 @@
-//! Who may send, on the wire: 401, 403 and what comes before them (control-plane.md 7.5 to 7.10; data-plane.md AU-6 to
-//! AU-13, A-10 to ), with an issuer over HTTPS.
+//! Who may send, on the wire: 401, 403 and what comes before them (contract 7.5 to 7.10, AU-6 to AU-13, A-10 to A-12,
+//! ), with an issuer over HTTPS.
 
 mod cluster;
 mod request_reply;
@@ -93,7 +93,7 @@ async fn told(answer: Response) -> (u16, String) {
     (status, answer.text().await.expect("a text"))
 }
 
-/// C23, A-9 to A-11, CR-10: every answer on both listeners, in the order of evaluation.
+/// Contract C23, A-9 to A-11, CR-10: every answer on both listeners, in the order of evaluation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_asks_for_tokens() {
     let issuer = Issuer::new().await;
@@ -124,15 +124,15 @@ async fn a_channel_asks_for_tokens() {
                 request = request.header("authorization", value.as_bytes());
             }
             let answer = request.send().await.expect("an answer");
-            assert_eq!(answer.headers()["allow"], "POST, OPTIONS", "CR-6");
+            assert_eq!(answer.headers()["allow"], "POST, OPTIONS", "contract CR-6");
             let (found, text) = told(answer).await;
             assert_eq!(found, *status, "{words}: {text}");
             assert!(text.contains(words) && !text.contains(&good), "{text}");
         }
         let malformed = event(&client, &url, "").send().await.expect("an answer");
-        assert_eq!(malformed.status(), 400, "7.10: malformed before unauthenticated");
+        assert_eq!(malformed.status(), 400, "contract 7.10: malformed before unauthenticated");
         let options = client.request(http::Method::OPTIONS, &url).send().await.expect("an answer");
-        assert_eq!(options.status(), 200, "CR-7: asks for nothing");
+        assert_eq!(options.status(), 200, "contract CR-7: asks for nothing");
         let absent = event(&client, url.replace("/c", "/none"), "i").send().await.expect("an answer");
         assert_eq!(absent.status(), 404);
     }
@@ -173,7 +173,7 @@ async fn nobody_who_may_not_send_takes_memory() {
     }
 }
 
-/// C24, 3.4, AU-9 to AU-11: flags and policies on the next request, without a restart.
+/// Contract C24, 3.4, AU-9 to AU-11: flags and policies on the next request, without a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn authorization_changes_at_once() {
     let issuer = Issuer::new().await;
@@ -208,7 +208,7 @@ async fn authorization_changes_at_once() {
     assert_eq!(ask(&dispatcher, "nonsense").await, 202, "without the flag nobody is asked");
 }
 
-/// gaps.md G-53: an issuer that is away is asked again, and until it answers senders are told to come again.
+/// Contract G-53: an issuer that is away is asked again, and until it answers senders are told to come again.
 #[tokio::test(flavor = "multi_thread")]
 async fn senders_come_again_until_keys_are_known() {
     let issuer = Issuer::new().await;
@@ -297,7 +297,7 @@ async fn replies_inside_are_asked_too() {
     assert!(!dispatcher.logged(&["Event lost", lost]).is_empty(), "{}", dispatcher.log());
 }
 
-/// AU-1, A-24, A-25: the role `ingress`; what wants a token that is not to be had is not sent.
+/// Contract AU-1, A-24, A-25: the role `ingress`; what wants a token that is not to be had is not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_ingress_asks() {
     let issuer = Issuer::new().await;
@@ -337,7 +337,7 @@ async fn the_role_ingress_asks() {
     assert_eq!(received[0].header("authorization"), None, "a sender's token is nobody else's");
 }
 
-/// AU-13, A-32, A-33: the role `filter` takes events from the Subscription of the Trigger only.
+/// Contract AU-13, A-32, A-33: the role `filter` takes events from the Subscription of the Trigger only.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_filter_asks() {
     let issuer = Issuer::new().await;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod contract;
+
 /// Modules in the order of the data, each with what it may import. A row names rows above it only, so a cycle cannot be
 /// written down.
 const IMPORTS: &[(&str, &[&str])] = &[

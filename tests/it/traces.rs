@@ -75,7 +75,7 @@ fn check_buried(spans: &[Span], subscriber: &Subscriber, dead: &Subscriber) {
     }
 }
 
-/// data-plane.md OB-12, OB-14; gaps.md G-68.
+/// Contract OB-12, OB-14, G-68, OB-13.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_from_the_sender_to_the_dead_letter_sink() {
     for protocol in ["http/protobuf", "grpc"] {
@@ -145,7 +145,7 @@ async fn replies_stay_in_their_trace() {
     assert!(named(&spans, "deliver").iter().any(|deliver| is_below(deliver, publish)));
 }
 
-/// data-plane.md OB-14, OB-15: what is not recorded is passed on; a sender that says not to record is heard.
+/// Contract OB-14, OB-15: what is not recorded is passed on; a sender that says not to record is heard.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_recorded_is_passed_on() {
     let (collector, sink) = (Collector::start().await, Subscriber::ok().await);
@@ -200,7 +200,7 @@ async fn metrics_leave_by_otlp() {
         let duration = collector.metric("kn.eventing.dispatch.duration").await;
         let Some(Data::Histogram(histogram)) = duration.data else { panic!("a histogram") };
         let point = &histogram.data_points[0];
-        assert_eq!((point.count, point.explicit_bounds.len(), point.bucket_counts.len()), (1, 14, 15), "OB-6");
+        assert_eq!((point.count, point.explicit_bounds.len(), point.bucket_counts.len()), (1, 14, 15), "contract OB-6");
         assert_eq!((duration.unit.as_str(), histogram.aggregation_temporality), ("s", 2));
         assert!(point.attributes.iter().any(|label| label.key == "messaging.destination.name"));
         let Some(Data::Sum(sum)) = collector.metric("sealpost_events_accepted").await.data else { panic!("a sum") };
@@ -208,7 +208,7 @@ async fn metrics_leave_by_otlp() {
     }
 }
 
-/// control-plane.md 3.7: the ConfigMap switches traces on and off while the process runs.
+/// Contract 3.7: the ConfigMap switches traces on and off while the process runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_config_map_is_followed() {
     let (collector, sink) = (Collector::start().await, Subscriber::ok().await);

@@ -1,4 +1,4 @@
-//! Each subscriber is trusted by its own certificates (data-plane.md TL-1 to TL-4, gaps.md G-59).
+//! Each subscriber is trusted by its own certificates (contract TL-1 to TL-4, G-59).
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ fn trusting(url: &str, ca: &str, sink: &Subscriber) -> String {
 }
 
 /// Two subscriptions to one URL with different CACerts: the right one is delivered, the other dead-lettered, in every
-/// order and after swapping them.
+/// order and after swapping them (contract 2.25, G-59).
 #[tokio::test(flavor = "multi_thread")]
 async fn one_url_with_two_trusts() {
     let (right, wrong) = (Ca::new("right"), Ca::new("wrong"));
@@ -65,7 +65,7 @@ async fn equal_trust_shares_connections() {
     assert!(used.len() >= 2, "different trust, another connection");
 }
 
-/// TL-1, control-plane.md 3.9, 3.10, C21, C22: trust bundles of the system namespace count, others do not, and what is
+/// Contract TL-1, 3.9, 3.10, C21, C22: trust bundles of the system namespace count, others do not, and what is
 /// no PEM is skipped; a change takes effect on the next delivery.
 #[tokio::test(flavor = "multi_thread")]
 async fn trust_bundles() {

@@ -1,4 +1,4 @@
-//! What a request may carry as proof (data-plane.md AU-6).
+//! What a request may carry as proof (contract AU-6).
 
 use http::HeaderValue;
 
@@ -10,6 +10,7 @@ fn access() -> Access {
     Access { oidc, audience: "a".to_owned(), rule: Rule::Policies(Vec::new()) }
 }
 
+/// Contract AU-6.
 #[test]
 fn credentials_are_one_token() {
     let latin = HeaderValue::from_bytes(b"Bearer \xe9").expect("a value");
@@ -42,7 +43,7 @@ fn credentials_are_one_token() {
     }
 }
 
-/// A-10, AU-7: without a token it is 401 whether keys are known or not; with one, it is 503 until they are.
+/// Contract A-10, AU-7: without a token it is 401 whether keys are known or not; with one, it is 503 until they are.
 #[tokio::test]
 async fn nobody_comes_in_before_keys_are_known() {
     let counters = Arc::new(Counters::default());

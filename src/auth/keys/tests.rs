@@ -47,7 +47,7 @@ async fn pass(seconds: u64) {
 
 const DOWN: Result<Published, String> = Err(String::new());
 
-/// gaps.md G-53: keys that cannot be had are tried for ever, and until then nobody is told that a token is wrong.
+/// Contract G-53: keys that cannot be had are tried for ever, and until then nobody is told that a token is wrong.
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_away_is_asked_again_and_again() {
     let (signer, oidc) = (Signer::elliptic("a"), cluster());

@@ -1,4 +1,4 @@
-//! Who may send what (control-plane.md 7.8; data-plane.md AU-9 to AU-13).
+//! Who may send what (contract 7.8, AU-9 to AU-13).
 
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ fn status(rule: Rule, subject: &str, events: &[Event]) -> u16 {
     authorize(&access(rule), subject, events).map_or_else(|denial| denial.status().as_u16(), |()| 202)
 }
 
-/// AU-11.
+/// Contract AU-11.
 #[test]
 fn the_default_decides_where_no_policy_is() {
     use AuthorizationMode::{AllowAll, AllowSameNamespace, DenyAll};
@@ -50,7 +50,7 @@ fn the_default_decides_where_no_policy_is() {
     }
 }
 
-/// 7.8, AU-9, AU-10; one policy is enough, in whatever order they are (contrast gaps.md G-52).
+/// Contract 7.8, AU-9, AU-10; one policy is enough, in whatever order they are (unlike contract G-52).
 #[test]
 fn policies_allow_together() {
     let invoices = || policy(&[WRITER], prefix("com.example.invoice."));
@@ -78,7 +78,7 @@ fn policies_allow_together() {
     assert_eq!(status(Rule::Policies(vec![nobody()]), WRITER, &[other]), 403);
 }
 
-/// AU-12, AU-13.
+/// Contract A-12, AU-12, AU-13.
 #[test]
 fn what_is_not_known_lets_nobody_in() {
     let rule = |text: &str| Rule::Unknown(text.to_owned());

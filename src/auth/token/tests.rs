@@ -75,7 +75,7 @@ async fn pass(seconds: u64) {
     tokio::time::advance(Duration::from_secs(seconds)).await;
 }
 
-/// 7.2, 7.3; gaps.md G-59: one request for all who wait, and none as long as the token is good.
+/// Contract 7.2, 7.3, G-59: one request for all who wait, and none as long as the token is good.
 #[tokio::test(start_paused = true)]
 async fn a_token_is_asked_for_once() {
     let (issuer, tokens, counters) = tokens();
@@ -194,7 +194,7 @@ async fn short_lives_are_used_by_half() {
     assert!(text(&header).ends_with("|2"));
 }
 
-/// AU-1: no token without ServiceAccount or audience, and then no header either.
+/// Contract AU-1: no token without ServiceAccount or audience, and then no header either.
 #[tokio::test(start_paused = true)]
 async fn only_who_is_asked_proves_who_sends() {
     let (issuer, tokens, _) = tokens();

@@ -1,4 +1,4 @@
-//! Tokens, good and bad (control-plane.md 7.5; data-plane.md AU-7).
+//! Tokens, good and bad (contract 7.5, AU-7).
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;

@@ -84,7 +84,7 @@ async fn a_full_queue_takes_nothing_anywhere() {
     assert_eq!(opened.publisher.publish(&events(3..4)).await, Ok(()), "the places were given back");
 }
 
-/// FO-4, FO-5.
+/// Contract FO-4, FO-5.
 #[tokio::test]
 async fn a_sync_channel_answers_when_all_have_ended() {
     let (backend, counters) = backend(10);

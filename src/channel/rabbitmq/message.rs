@@ -1,6 +1,6 @@
 //! An event as an AMQP 0-9-1 message: its attributes are headers with the prefix that the AMQP binding of CloudEvents
-//! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (RQ-8 to
-//! RQ-10).
+//! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (contract
+//! RQ-8 to RQ-10).
 
 mod note;
 
@@ -62,7 +62,7 @@ pub fn message_of(event: &Event) -> (BasicProperties, Bytes) {
     (properties, body)
 }
 
-/// The event in a message, whoever wrote it (RQ-8 to RQ-10).
+/// The event in a message, whoever wrote it (contract RQ-8 to RQ-10).
 ///
 /// # Errors
 /// If it is none, or not a valid one.
@@ -137,7 +137,7 @@ pub(super) fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
     }
 }
 
-/// Adds the trace of an event, under the names that upstream uses (RQ-8).
+/// Adds the trace of an event, under the names that upstream uses (contract RQ-8).
 fn tell_trace(headers: &mut FieldTable, trace: &TraceContext) {
     let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
     if let Some(span) = trace.span {
@@ -309,7 +309,7 @@ fn without<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str>> {
     start.eq_ignore_ascii_case(prefix).then(lower)
 }
 
-/// Without a prefix, other headers stand beside the attributes (RQ-9).
+/// Without a prefix, other headers stand beside the attributes (contract RQ-9).
 fn is_attribute(name: &str, prefix: &str) -> bool {
     let beside =
         prefix.is_empty() && (name.starts_with("x-") || matches!(name, "content-type" | "traceparent" | "tracestate"));
@@ -432,7 +432,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost in translation: types, empty values, strange texts, long names, data of any kind.
+        /// Nothing is lost in translation: types, empty values, strange texts, long names, data of any kind (contract
+        /// DP-9).
         #[test]
         fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60, left in prop::option::of(0u64..1 << 40)) {
             let note = if attempts == 0 && not_before == 0 { Note::default() } else { Note { attempts, not_before, left } };

@@ -1,5 +1,5 @@
 //! Names of queues: of what they belong to, so that they stay the same across restarts, and when an object
-//! is made anew (gaps.md G-75). Names of Kubernetes hold no colon.
+//! is made anew (contract G-75). Names of Kubernetes hold no colon.
 
 use sha2::{Digest, Sha256};
 
@@ -79,6 +79,7 @@ mod tests {
     use super::*;
     use crate::model::ChannelKind;
 
+    /// Contract G-75.
     #[test]
     fn names_are_readable_and_fit() {
         let broker = |name: &str| ChannelKey {

@@ -1,5 +1,5 @@
 //! What happens to a message when its delivery has ended: it is acknowledged only after whatever follows from that is
-//! confirmed (gaps.md G-15).
+//! confirmed (contract G-15).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

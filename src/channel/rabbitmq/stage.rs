@@ -1,5 +1,5 @@
 //! A message that waits on the way to a reply address or a dead letter sink: its body is a batch of two events, the one
-//! itself and the one that goes there (RQ-8; CloudEvents JSON batch format).
+//! itself and the one that goes there (contract RQ-8; CloudEvents JSON batch format).
 
 use std::sync::Arc;
 

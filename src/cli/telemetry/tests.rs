@@ -32,7 +32,7 @@ fn nothing_leaves_unless_it_is_said_where() {
     assert_eq!((settings.traces, settings.metrics), (None, None));
 }
 
-/// OB-3, OB-15.
+/// Contract OB-3, OB-15.
 #[test]
 fn flags_go_before_variables_and_those_before_the_config_map() {
     let none = Observability::default();
@@ -51,7 +51,11 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
     }
     let grpc = config_map("grpc", "http://map:4317", None);
     let settings = traces(&[], &[], &grpc).expect("traces");
-    assert_eq!((settings.endpoint.url.as_str(), settings.sampler), ("http://map:4317/", Sampler::Never), "OB-1");
+    assert_eq!(
+        (settings.endpoint.url.as_str(), settings.sampler),
+        ("http://map:4317/", Sampler::Never),
+        "contract OB-1"
+    );
     for (arguments, variables, sampler) in [
         (
             &["--tracing-sampling-rate", "0.25"][..],
@@ -100,7 +104,7 @@ fn what_cannot_be_used_is_named() {
     }
 }
 
-/// OB-5.
+/// Contract OB-5.
 #[test]
 fn who_sends() {
     let variables = [("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=x"), ("OTEL_SERVICE_NAME", "y")];

@@ -1,4 +1,4 @@
-//! Where an answer ends (RFC 9112, 6.3), and whether its connection can be used again after that (9.3).
+//! Where an answer ends (RFC 9112, 6.3), and whether its connection can be used again after that (RFC 9112, 9.3).
 
 use std::time::Duration;
 

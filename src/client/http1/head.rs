@@ -138,7 +138,7 @@ fn parse_into<'b>(received: &'b [u8], fields: &mut [MaybeUninit<Header<'b>>]) ->
     Ok(Some(Parsed { length, response, bytewise }))
 }
 
-/// Adds a field. A value in several lines is read as one, with a blank for each end of a line (5.2).
+/// Adds a field. A value in several lines is read as one, with a blank for each end of a line (RFC 9112, 5.2).
 fn append(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> Result<Bytewise, Malformed> {
     let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_error| Malformed("invalid name of a field"))?;
     let value = match field.value.contains(&b'\n') {

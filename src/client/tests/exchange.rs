@@ -91,7 +91,7 @@ fn the_future_of_an_attempt_is_small() {
     assert!(size <= 2048, "{size} bytes");
 }
 
-/// data-plane.md A-42: ten redirects, then one is the answer.
+/// Contract A-42: ten redirects, then one is the answer.
 #[tokio::test]
 async fn redirects_end() {
     let (port, log, _peer) = recorder(&["308 Again\r\nlocation: /"]).await;

@@ -119,6 +119,7 @@ async fn a_head_that_does_not_end_is_given_up() {
     assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
 }
 
+/// Contract DP-20.
 #[tokio::test]
 async fn a_connection_is_used_again_if_all_was_whole() {
     for (first, again) in [

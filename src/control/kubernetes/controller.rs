@@ -1,5 +1,5 @@
 //! The role `controller`: what Knative's imc-controller does for InMemoryChannels, for the kind RabbitmqChannel
-//! (control-plane.md 1.16, 11.8). It takes no events, and starts no pods.
+//! (contract 1.16, 11.8). It takes no events, and starts no pods.
 //!
 //! In reading order: [`Connected::control`] watches; [`Controller`] begins what is to be done whenever something has
 //! changed, on the one process that has the Lease; [`work`] does it for one channel; [`desired`] is what the status should
@@ -201,7 +201,7 @@ fn name_of(object: &Value) -> Name {
     (text("/metadata/namespace"), text("/metadata/name"))
 }
 
-/// An endpoint is ready unless it says that it is not (1.16).
+/// An endpoint is ready unless it says that it is not (contract 1.16).
 fn endpoints(slices: &[Arc<Value>]) -> Endpoints {
     let of = |slice: &Arc<Value>| slice.get("endpoints").and_then(Value::as_array).cloned().unwrap_or_default();
     let is_ready = |endpoint: Value| endpoint.pointer("/conditions/ready").and_then(Value::as_bool).unwrap_or(true);

@@ -1,8 +1,9 @@
-//! Which process writes: the one that holds the Lease (control-plane.md 2.21). All serve.
+//! Which process writes: the one that holds the Lease (contract 2.21). All serve.
 //!
 //! Where upstream has a Lease it is that one, so that there is one writer in a mixed rollout, too. Unless `config-leader-election` says
-//! otherwise its holder renews it every second, and another takes over within five seconds of a crash (2.22). Times are
-//! compared by the clock of whoever looks: a Lease is free when it has not been seen to change for as long as it says.
+//! otherwise its holder renews it every second, and another takes over within five seconds of a crash (contract 2.22).
+//! Times are compared by the clock of whoever looks: a Lease is free when it has not been seen to change for as long as
+//! it says.
 
 mod timings;
 
@@ -100,7 +101,7 @@ impl Candidate {
         }
     }
 
-    /// Read once, at the start (3.8).
+    /// Read once, at the start (contract 3.8).
     async fn timings(&self) -> Timings {
         let read = tokio::time::timeout(FAREWELL, self.config_maps.get_opt(&self.config)).await;
         let found = read.ok().and_then(Result::ok).flatten().and_then(|config_map| config_map.data);
@@ -184,7 +185,7 @@ impl Candidate {
 mod tests {
     use super::*;
 
-    /// control-plane.md 2.21, 2.22.
+    /// Contract 2.21, 2.22.
     #[test]
     fn a_lease_is_taken_when_its_holder_has_not_been_heard_of() {
         let spec = |holder: &str| LeaseSpec {

@@ -1,5 +1,5 @@
 //! Tells the cluster what is served: the duties of each configuration, once it is served, if this process is the one that
-//! writes (control-plane.md 2.9 to 2.14, 2.17, 2.21).
+//! writes (contract 2.9 to 2.14, 2.17, 2.21).
 //!
 //! Level-triggered: every version of an object is compared, whatever changed in it, and what is right is left alone.
 
@@ -75,7 +75,7 @@ impl Task {
     fn covers(&self, other: &Self) -> bool {
         let uid = |task: &Self| task.document.get("metadata").and_then(|metadata| metadata.get("uid")).cloned();
         match (&self.duty, &other.duty) {
-            // A new version that is still not right has to be written again: somebody has undone it (2.11).
+            // A new version that is still not right has to be written again: somebody has undone it (contract 2.11).
             (Duty::Subscribers(_), _) => Arc::ptr_eq(&self.document, &other.document),
             // A Warning is said once.
             (Duty::Warning(_), _) => self.duty == other.duty && uid(self) == uid(other),
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// control-plane.md 2.11, 2.12, 2.17.
+    /// Contract 2.11, 2.12, 2.17.
     #[test]
     fn what_is_done_is_done_for_one_version_and_warnings_once() {
         let document = |uid: &str| Arc::new(json!({"metadata": {"uid": uid}}));

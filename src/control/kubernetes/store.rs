@@ -191,7 +191,7 @@ mod tests {
         store.files().iter().map(text).collect()
     }
 
-    /// control-plane.md 2.22a: a new list replaces the one before as a whole, and only then.
+    /// Contract 2.22a: a new list replaces the one before as a whole, and only then.
     #[test]
     fn lists_are_taken_whole_and_unchanged_objects_stay() {
         let store = Store::new([Needed::Always].into_iter());

@@ -1,5 +1,5 @@
-//! What is written into the cluster, one request each: `status.subscribers` of a channel and nothing else on it (2.9,
-//! 2.10, 2.14), and a Warning about one that is not applied (2.17, 2.18).
+//! What is written into the cluster, one request each: `status.subscribers` of a channel and nothing else on it
+//! (contract 2.9, 2.10, 2.14), and a Warning about one that is not applied (contract 2.17, 2.18).
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ pub(super) fn parameters() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// By core/v1, since the role of the pod grants no `events.k8s.io` (1.15).
+/// By core/v1, since the role of the pod grants no `events.k8s.io` (contract 1.15).
 async fn warning(
     (client, channels): (Client, Channels),
     key: &ChannelKey,
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::model::ChannelKind;
 
-    /// control-plane.md 2.17, 2.18.
+    /// Contract 2.17, 2.18, 1.15.
     #[test]
     fn a_warning_is_an_event_of_the_core_group() {
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".into(), name: "c".into() };

@@ -1,6 +1,6 @@
 //! Keeps one list of objects in step with the API server, whatever happens to it: a broken connection, a version that is
 //! gone (410), a right that is missing for now (401, 403), a kind that is not installed (404). What is known meanwhile
-//! stays (control-plane.md 3.12a).
+//! stays (contract 3.12a).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use crate::telemetry::sparing::Sparing;
 /// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
 /// so that a connection which has died unnoticed is.
 const WATCH_SECONDS: std::ops::Range<u32> = 100..120;
-/// How often everything is listed anew, so that an event that was missed heals (2.22a); a tenth of it is left to chance.
+/// How often everything is listed anew, so that an event that was missed heals (contract 2.22a); a tenth of it is left
+/// to chance.
 const RESYNC: Duration = Duration::from_secs(9 * 3600);
 
 /// Trouble that is longer ago is over.

@@ -1,5 +1,4 @@
-//! What each role watches: one table, which is all that a role needs to know of the API (control-plane.md 1A, 5.11,
-//! 5.12).
+//! What each role watches: one table, which is all that a role needs to know of the API (contract 1A, 5.11, 5.12).
 
 use std::fmt;
 
@@ -15,7 +14,7 @@ use crate::model::Role;
 
 /// Of the Services of RabbitmqChannels, as key and value.
 pub(super) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
-/// Of the Service of the dispatcher (1.16).
+/// Of the Service of the dispatcher (contract 1.16).
 const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
 const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
 
@@ -24,9 +23,9 @@ const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
 pub(super) enum Needed {
     /// For as long as it takes.
     Always,
-    /// For a while: without it something is missing, but not everything (3.12a).
+    /// For a while: without it something is missing, but not everything (contract 3.12a).
     Soon,
-    /// Not at all: it is watched only while `authentication-oidc` is on (1A).
+    /// Not at all: it is watched only while `authentication-oidc` is on (contract 1A).
     WithOidc,
 }
 
@@ -85,7 +84,7 @@ pub(super) fn rows(settings: &Settings, namespace: Option<&str>) -> Vec<Row> {
     rows
 }
 
-/// The lists of the role `controller` (11.8), in the order of their rows.
+/// The lists of the role `controller` (contract 11.8), in the order of their rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Controlled {
     Channels,
@@ -180,7 +179,7 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
 mod tests {
     use super::*;
 
-    /// control-plane.md 1A: what is listed and watched, and nothing else.
+    /// Contract 1A: what is listed and watched, and nothing else.
     #[test]
     fn the_table_is_that_of_the_contract() {
         let settings = Settings { system_namespace: "ke".to_owned(), ..Settings::default() };
@@ -200,7 +199,7 @@ mod tests {
             "v1 ke configmaps metadata.name=config-observability",
             "v1 ke configmaps networking.knative.dev/trust-bundle=true",
             "v1 ke secrets metadata.name=imc-dispatcher-server-tls",
-            // Ours: what keeps the events of channels (11.4).
+            // Ours: what keeps the events of channels (contract 11.4).
             "v1 ke configmaps metadata.name=config-imc-backend",
         ];
         let all = paths(None);

@@ -139,7 +139,8 @@ impl<W: Work> Writer<W> {
     }
 }
 
-/// Does the newest of what is wanted until that is done: the way leads through webhooks that may be away for long (2.12).
+/// Does the newest of what is wanted until that is done: the way leads through webhooks that may be away for long
+/// (contract 2.12).
 async fn until_done<W: Work>(
     work: &W,
     permits: &Semaphore,

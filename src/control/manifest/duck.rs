@@ -49,7 +49,7 @@ pub(crate) struct Destination {
     pub(crate) audience: Option<String>,
 }
 
-/// How delivery is tried (control-plane.md 2.1).
+/// How delivery is tried (contract 2.1).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeliverySpec {

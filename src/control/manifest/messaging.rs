@@ -19,7 +19,7 @@ pub(crate) struct ChannelSpec {
     /// Of a `Channel` only.
     pub(crate) channel_template: Option<ChannelTemplate>,
     pub(crate) delivery: Option<DeliverySpec>,
-    /// Who gets events besides the `Subscription`s (control-plane.md 2.2).
+    /// Who gets events besides the `Subscription`s (contract 2.2).
     pub(crate) subscribers: Option<Vec<Subscriber>>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Subscriber {
     pub(crate) auth: Option<Auth>,
 }
 
-/// As whom a subscriber's events are sent (control-plane.md 7.1).
+/// As whom a subscriber's events are sent (contract 7.1).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Auth {

@@ -1,4 +1,4 @@
-//! What channels and Brokers ask of senders, and as whom subscriptions send (control-plane.md 4.1, 7.1 to 7.8).
+//! What channels and Brokers ask of senders, and as whom subscriptions send (contract 4.1, 7.1 to 7.8).
 //!
 //! In a cluster its controllers have decided which policies are for which channel, and whom they name; that stands in
 //! `status`. Where there is no cluster, `spec` is followed.
@@ -26,9 +26,9 @@ use crate::model::{
     ServiceAccount, Target,
 };
 
-/// As whom the role `ingress` sends (control-plane.md 5.11).
+/// As whom the role `ingress` sends (contract 5.11).
 const INGRESS: &str = "mt-broker-ingress-oidc";
-/// For whom tokens are that the role `filter` takes (AU-5).
+/// For whom tokens are that the role `filter` takes (contract AU-5).
 const FILTER_AUDIENCE: &str = "mt-broker-filter";
 
 /// What the documents say about senders.
@@ -176,7 +176,7 @@ impl Rules {
         Some(Access { oidc, audience: asked.audience.clone(), rule })
     }
 
-    /// One that is missing makes it unknown who may send (7.8).
+    /// One that is missing makes it unknown who may send (contract 7.8).
     fn by_policies(&self, names: &[String], own: Option<&Arc<Policy>>, key: &ChannelKey) -> Rule {
         let mut policies: Vec<_> = own.into_iter().cloned().collect();
         for name in names {
@@ -225,7 +225,8 @@ impl Rules {
         self.oidc.as_ref().map(|_| Arc::clone(&self.ingress))
     }
 
-    /// What the filter asks of whoever sends events for a Trigger: to be the Subscription that was made of it (AU-13).
+    /// What the filter asks of whoever sends events for a Trigger: to be the Subscription that was made of it (contract
+    /// AU-13).
     pub(super) fn of_trigger(&self, uid: Option<&str>, collected: &Subscribers) -> Option<Access> {
         let oidc = Arc::clone(self.oidc.as_ref()?);
         let rule = match uid.map(|uid| collected.0.get(uid)) {
@@ -238,7 +239,7 @@ impl Rules {
         Some(Access { oidc, audience: FILTER_AUDIENCE.to_owned(), rule })
     }
 
-    /// As whom an object sends: as `status` says; where there is no cluster, as it would be named there (7.1).
+    /// As whom an object sends: as `status` says; where there is no cluster, as it would be named there (contract 7.1).
     pub(super) fn sender(&self, kind: Kind, report: &mut Report<'_>) -> Option<Arc<ServiceAccount>> {
         self.oidc.as_ref()?;
         let document = report.document();
@@ -256,7 +257,7 @@ impl Rules {
         Some(Arc::new(ServiceAccount { namespace: namespace.to_owned(), name }))
     }
 
-    /// The ServiceAccount of this name in the namespace of the object (7.2), unless nobody asks.
+    /// The ServiceAccount of this name in the namespace of the object (contract 7.2), unless nobody asks.
     pub(super) fn account(&self, name: &str, field: &str, report: &mut Report<'_>) -> Option<Arc<ServiceAccount>> {
         self.oidc.as_ref()?;
         if !is_dns_name(name, 253) {
@@ -320,7 +321,7 @@ fn discovery(flags: &Flags, settings: &Settings, trust: &Trust) -> Discovery {
     Discovery::At(Addressable { url: url.into(), target, trust, audience: None })
 }
 
-/// 4.1, 5.8: all lower case. The channel that a `Channel` is made of has its name.
+/// Contract 4.1, 5.8: all lower case. The channel that a `Channel` is made of has its name.
 fn computed_audience(kind: Kind, namespace: &str, name: &str) -> String {
     let kind = match kind {
         Kind::Broker => "eventing.knative.dev/broker",
@@ -331,7 +332,7 @@ fn computed_audience(kind: Kind, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}").to_ascii_lowercase()
 }
 
-/// The names in `status.policies` (7.7).
+/// The names in `status.policies` (contract 7.7).
 fn listed(document: &Document) -> Option<Vec<String>> {
     match document.value.get("status").and_then(|status| status.get("policies")) {
         None | Some(Value::Null) => Some(Vec::new()),
@@ -343,7 +344,7 @@ fn listed(document: &Document) -> Option<Vec<String>> {
 }
 
 /// An object as `EventType`s refer to it; `None` if it has no uid, or belongs to a Broker, whose events are described
-/// already (8.1).
+/// already (contract 8.1).
 fn owner(kind: Kind, (namespace, name): (&str, &str), document: &Document) -> Option<EventTypeOwner> {
     let owners = document.value.get("metadata").and_then(|metadata| metadata.get("ownerReferences"));
     if owners.and_then(|owners| owners.get(0)?.get("kind")?.as_str()) == Some("Broker") {

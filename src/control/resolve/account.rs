@@ -1,4 +1,4 @@
-//! Names of the ServiceAccounts that Knative makes to send as (control-plane.md 7.1), and of no others: whoever may edit a
+//! Names of the ServiceAccounts that Knative makes to send as (contract 7.1), and of no others: whoever may edit a
 //! channel is not given the tokens of every account of its namespace.
 
 /// What stands behind the name of the Subscription, Trigger or source, in lower case, as the name of an account is.
@@ -39,6 +39,7 @@ fn is_shortened(name: &str, suffix: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Contract 7.1.
     #[test]
     fn only_names_that_knative_makes() {
         let checksum = "0123456789abcdef0123456789abcdef";

@@ -1,5 +1,5 @@
 //! The addresses of the channels and brokers of this process: host names, advertised URLs, and which URLs mean one
-//! (interface.md §3; control-plane.md 4, 5.8).
+//! (contract IF-3, 4, 5.8).
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl<'s> Addresses<'s> {
         self.ca_certs.clone().filter(|_| self.mode != TransportEncryption::Disabled)
     }
 
-    /// The address that references resolve to: the first one (data-plane.md TL-8).
+    /// The address that references resolve to: the first one (contract TL-8).
     pub(super) fn url(&self, key: &ChannelKey) -> Option<Url> {
         self.urls(key).into_iter().flatten().next().map(|(_, url)| url)
     }

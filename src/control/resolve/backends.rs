@@ -1,5 +1,5 @@
 //! What keeps the events of a cluster's InMemoryChannels: the ConfigMap `config-imc-backend` of the system namespace, and
-//! an annotation (control-plane.md 11.4).
+//! an annotation (contract 11.4).
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl Default for Backends {
 }
 
 impl Backends {
-    /// What `config-imc-backend` says, else what it said until now (as 3.12a), else memory for all.
+    /// What `config-imc-backend` says, else what it said until now (as contract 3.12a), else memory for all.
     pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
         let name = (settings.system_namespace.clone(), CONFIG_IMC_BACKEND.to_owned());
         let item = collected.config_maps.get_mut(&name);

@@ -1,4 +1,4 @@
-//! The server certificate from TLS Secrets (control-plane.md 3.11 to 3.13). A Secret that is gone or broken leaves the
+//! The server certificate from TLS Secrets (contract 3.11 to 3.13). A Secret that is gone or broken leaves the
 //! last certificate in place.
 
 use std::fmt;

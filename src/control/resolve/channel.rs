@@ -205,7 +205,7 @@ fn on_rabbitmq(field: &str, resolver: &Resolver<'_>, report: &mut Report<'_>) ->
     Storage::Rabbitmq
 }
 
-/// `made` says where a channel is kept, and the delivery spec of its template, which wins (control-plane.md 5.2a).
+/// `made` says where a channel is kept, and the delivery spec of its template, which wins (contract 5.2a).
 fn of_channels<'i, 'd>(
     items: &'i mut Items<'d, Channel>,
     shadowing: &BTreeSet<Name>,

@@ -1,4 +1,4 @@
-//! Delivery specs: from the texts of a manifest to values (control-plane.md 2.1; gaps.md §4).
+//! Delivery specs: from the texts of a manifest to values (contract 2.1, G-30, G-34, G-35).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Destinations: from `ref`, `uri` and CACerts to where events go (control-plane.md 5.2; data-plane.md TL-8, TL-9).
+//! Destinations: from `ref`, `uri` and CACerts to where events go (contract 5.2, TL-8, TL-9).
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

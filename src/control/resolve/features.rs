@@ -1,4 +1,4 @@
-//! Flags and annotations: `config-features` (control-plane.md 3.1 to 3.3), and texts that Go reads as booleans.
+//! Flags and annotations: `config-features` (contract 3.1 to 3.3), and texts that Go reads as booleans.
 
 use serde_json::Value;
 
@@ -14,10 +14,10 @@ use crate::model::{Acknowledge, HttpVersions, Order, TransportEncryption};
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 
-/// The mode that `config-features` says, else the one until now (control-plane.md 3.12a), else `disabled`.
+/// The mode that `config-features` says, else the one until now (contract 3.12a), else `disabled`.
 ///
 /// The latter is said by a note, since nothing in the manifests explains it then. What is written and not understood
-/// opens nothing (interface.md §6, unlike upstream and control-plane.md 3.3): the mode until now stays, and where there was
+/// opens nothing (contract IF-6, unlike contract 3.3): the mode until now stays, and where there was
 /// none, nothing is taken by plain HTTP. So it is where an object that is not understood may be `config-features`. In a
 /// cluster that is so, too, though controllers go on advertising http: senders are refused, and try again.
 pub(super) fn transport_encryption(
@@ -108,7 +108,7 @@ fn written(config_map: &ConfigMap, safe: TransportEncryption, report: &mut Repor
     })
 }
 
-/// When senders to a channel or broker get their answer (data-plane.md FO-1).
+/// When senders to a channel or broker get their answer (contract FO-1).
 pub(super) fn acknowledge(metadata: &Metadata, report: &mut Report<'_>) -> Acknowledge {
     let Some(text) = metadata.annotation(ASYNC_HANDLER) else {
         return Acknowledge::AfterDelivery;

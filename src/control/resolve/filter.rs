@@ -1,6 +1,6 @@
-//! The filter of a Trigger: `filters` in every dialect, else `filter.attributes` (data-plane.md TF-1 to TF-9).
+//! The filter of a Trigger: `filters` in every dialect, else `filter.attributes` (contract TF-1 to TF-9).
 //!
-//! What is not understood is an error of the Trigger, which then gets nothing: filters fail closed (gaps.md G-48).
+//! What is not understood is an error of the Trigger, which then gets nothing: filters fail closed (contract G-48).
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ pub fn trigger_filters(
     (filters, problems)
 }
 
-/// The filter of a Trigger. `filters` alone decides if it has an entry (TF-1).
+/// The filter of a Trigger. `filters` alone decides if it has an entry (contract TF-1).
 pub(super) fn compiled(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
@@ -197,7 +197,7 @@ fn pairs(written: &Value, field: &str, report: &mut Report<'_>) -> Pairs {
     pairs
 }
 
-/// `^[a-z][a-z0-9]*$` (TF-9).
+/// `^[a-z][a-z0-9]*$` (contract TF-9).
 fn check_name(name: &str, field: &str, report: &mut Report<'_>) {
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !crate::event::is_name(name) {
         let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";

@@ -1,4 +1,4 @@
-//! The flags of `config-features` that are about senders and `EventType`s (control-plane.md 3.2, 3.3, 3.12a).
+//! The flags of `config-features` that are about senders and `EventType`s (contract 3.2, 3.3, 3.12a).
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ fn reply_timeout(config_map: &ConfigMap, last: Option<&Flags>, report: &mut Repo
     last.and_then(|last| last.reply_timeout)
 }
 
-/// A mode that is none closes (contrast 3.3).
+/// A mode that is none closes (unlike contract 3.3).
 fn authorization(config_map: &ConfigMap, report: &mut Report<'_>) -> AuthorizationMode {
     let Some((key, text)) = value(config_map, AUTHORIZATION) else { return AuthorizationMode::default() };
     AuthorizationMode::parse(text).unwrap_or_else(|| {

@@ -1,5 +1,5 @@
 //! Sequences and Parallels: each becomes channels and subscriptions between them, as upstream's controllers make them of
-//! it (control-plane.md 5.2b). Whatever is wrong is said of the flow that somebody wrote, not of what is made of it.
+//! it (contract 5.2b). Whatever is wrong is said of the flow that somebody wrote, not of what is made of it.
 //!
 //! A flow is served as a whole: with an error in it, or a step that leads nowhere, it keeps its last good form; without one,
 //! what leads nowhere fails, for the reason that was reported.

@@ -1,4 +1,4 @@
-//! The level of logs from `config-logging` (control-plane.md 3.6).
+//! The level of logs from `config-logging` (contract 3.6).
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Where traces and numbers go, from `config-observability` (control-plane.md 3.7; data-plane.md OB-1). A mistake switches
+//! Where traces and numbers go, from `config-observability` (contract 3.7, OB-1). A mistake switches
 //! off what it is about; upstream does not start with one.
 
 use std::collections::BTreeMap;

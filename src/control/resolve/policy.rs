@@ -1,4 +1,4 @@
-//! EventPolicies: whom they allow, and what (control-plane.md 7.6). One that is not understood allows nobody.
+//! EventPolicies: whom they allow, and what (contract 7.6). One that is not understood allows nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

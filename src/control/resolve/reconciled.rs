@@ -1,11 +1,11 @@
 //! Channels as a cluster's control plane has reconciled them: each stands for itself, with its subscribers in its own
-//! spec (control-plane.md 2).
+//! spec (contract 2.6 to 2.18).
 //!
 //! An entry of `spec.subscribers` that is wrong in any way harms itself alone, unlike upstream, where it keeps the whole
-//! channel as it was (2.17): it keeps its own last good form, else it is not served, and the status says why. What is wrong
-//! beside the entries keeps the channel as it was. A channel's form is remembered with the value that it was made from: in
-//! a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the subscribers already and
-//! means nothing here (2.1).
+//! channel as it was (contract 2.17): it keeps its own last good form, else it is not served, and the status says why.
+//! What is wrong beside the entries keeps the channel as it was. A channel's form is remembered with the value that it
+//! was made from: in a cluster of thousands, a change costs what has changed. `spec.delivery` is folded into the
+//! subscribers already and means nothing here (contract 2.1).
 
 mod entry;
 mod subscribers;
@@ -81,9 +81,9 @@ struct Form {
 /// What the cluster should be told of a channel once it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Duty {
-    /// `status.subscribers` is not what it should be: this is, or null if there should be none (2.9).
+    /// `status.subscribers` is not what it should be: this is, or null if there should be none (contract 2.9).
     Subscribers(Value),
-    /// The spec, or an entry of it, is not applied, and why (2.17).
+    /// The spec, or an entry of it, is not applied, and why (contract 2.17).
     Warning(String),
 }
 
@@ -199,7 +199,7 @@ pub(super) fn problems(reconciled: &Reconciled) -> impl Iterator<Item = Problem>
     reconciled.values().flat_map(|made| made.problems.iter().cloned())
 }
 
-/// Serves channels of the cluster's scope, or of its namespace's (2.6, 1.6).
+/// Serves channels of the cluster's scope, or of its namespace's (contract 2.6, 1.6).
 fn is_ours(report: &Report<'_>, objects: Objects) -> bool {
     let written = report.document().text(&["metadata", "annotations", SCOPE]);
     match objects {
@@ -218,7 +218,7 @@ fn make(
 ) -> Made {
     let document = Arc::clone(&report.document().value);
     let uid = report.document().text(&["metadata", "uid"]).unwrap_or_default().to_owned();
-    // One that was deleted and made again has nothing to do with the one before (2.15b).
+    // One that was deleted and made again has nothing to do with the one before (contract 2.15b).
     let before = before.filter(|form| form.uid == uid);
     let (kind, reading) = (resolver.settings.channels.kind(), Reading::of(resolver.settings));
     let written: Option<Written> = manifest::decode(&mut report, kind, reading);
@@ -270,7 +270,7 @@ fn channel(
         let made = made.or_else(|| last_form(&subscriber_key(key, id), before)).filter(|_| ids.insert(id));
         subscriptions.extend(made.map(|made| (made, entry::shown(entry, id))));
     }
-    // The order in the spec means nothing, and concurrent writers change it (2.20).
+    // The order in the spec means nothing, and concurrent writers change it (contract 2.20).
     subscriptions.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
     let (subscriptions, shown) = subscriptions.into_iter().unzip();
     // What it asks of senders is added later.
@@ -280,9 +280,9 @@ fn channel(
     (channel, shown)
 }
 
-/// What keeps the events of a channel: what its annotation says, else what is configured for its namespace (11.4). Where
-/// that is no backend, it stays what it was. Without a RabbitMQ, a channel that is to be on it is not served: what was
-/// promised to be durable is not kept in memory by mistake.
+/// What keeps the events of a channel: what its annotation says, else what is configured for its namespace (contract
+/// 11.4). Where that is no backend, it stays what it was. Without a RabbitMQ, a channel that is to be on it is not
+/// served: what was promised to be durable is not kept in memory by mistake.
 fn storage(configured: Choice, before: Option<&Form>, settings: &Settings, report: &mut Report<'_>) -> Storage {
     let by_kind = Some(Some(Storage::Rabbitmq)).filter(|_| settings.channels == Channels::Rabbitmq);
     let annotated = by_kind.or_else(|| backends::annotated(report.document(), report));
@@ -314,8 +314,8 @@ fn shared(channel: Channel, before: Option<&Form>) -> Arc<Channel> {
     same.map_or_else(|| Arc::new(channel), |form| Arc::clone(&form.channel))
 }
 
-/// The host names of the channel: those of its status as they stand there (4.4, 4.5), and those before it, which senders
-/// may hold while modes flip (4.6). An address with a path names the dispatcher, and no channel.
+/// The host names of the channel: those of its status as they stand there (contract 4.4, 4.5), and those before it,
+/// which senders may hold while modes flip (contract 4.6). An address with a path names the dispatcher, and no channel.
 fn hosts(document: &Value, before: Option<&Form>) -> Vec<String> {
     let status = document.get("status");
     let others = status.and_then(|status| status.get("addresses")?.as_array()).into_iter().flatten();

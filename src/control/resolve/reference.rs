@@ -1,4 +1,5 @@
-//! References: which kind one means, and where one leads that is no channel or Broker of this process (interface.md §2, §6).
+//! References: which kind one means, and where one leads that is no channel or Broker of this process (contract IF-2,
+//! IF-6).
 
 use url::Url;
 

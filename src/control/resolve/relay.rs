@@ -1,5 +1,5 @@
 //! The roles `ingress` and `filter`: Brokers and Triggers as the upstream control plane has reconciled them, since their
-//! channels and subscribers are elsewhere (control-plane.md 5.7, 5.9, 5.11, 5.12).
+//! channels and subscribers are elsewhere (contract 5.7, 5.9, 5.11, 5.12).
 //!
 //! What `status` says counts. Where there is no cluster, a Trigger without it is resolved by its `spec`, so that manifests
 //! as users write them can be tried, too.
@@ -119,7 +119,7 @@ fn triggers(
     triggers
 }
 
-/// The Broker of a Trigger; of another namespace only where the flag allows that (3.2).
+/// The Broker of a Trigger; of another namespace only where the flag allows that (contract 3.2).
 fn broker_of(report: &Report<'_>, cross_namespace: Switch) -> Option<Name> {
     let (document, own) = (report.document(), &report.object().namespace);
     let referred = |field| document.text(&["spec", "brokerRef", field]);
@@ -130,7 +130,7 @@ fn broker_of(report: &Report<'_>, cross_namespace: Switch) -> Option<Name> {
     Some((own.clone(), name.to_owned()))
 }
 
-/// `status.annotations` name the channel (5.7); its class does not matter (BI-4).
+/// `status.annotations` name the channel (contract 5.7); its class does not matter (contract BI-4).
 fn broker(report: &mut Report<'_>, resolver: &mut Resolver<'_>) -> BrokerRelay {
     let annotation = |key| ["status", "annotations", key];
     let [url, ca_certs, audience] =
@@ -198,7 +198,7 @@ fn trigger(
     }
 }
 
-/// In a cluster, `status` alone says who the subscriber is: until it does, there is none (BF-7).
+/// In a cluster, `status` alone says who the subscriber is: until it does, there is none (contract BF-7).
 fn subscriber(spec: &TriggerSpec, resolver: &mut Resolver<'_>, report: &mut Report<'_>) -> Option<Addressable> {
     let fields = Fields {
         url: &["status", "subscriberUri"],

@@ -1,5 +1,5 @@
 //! Where a reference to a Service leads, or to another object with a manifest that says so: to its cluster host name, to
-//! where an annotation says, or to the built-in display (interface.md §2, §6).
+//! where an annotation says, or to the built-in display (contract IF-2, IF-6).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The inventory: every object as written, with the status that Knative would show (control-plane.md 2.4, 4, 5.3).
+//! The inventory: every object as written, with the status that Knative would show (contract 2.4, 4, 5.3).
 
 use std::sync::Arc;
 

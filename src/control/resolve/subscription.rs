@@ -48,7 +48,7 @@ impl Maker<'_, '_> {
         let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
         let (delivery, dead_letter_sink) = delivery(self.resolver, own, parent, report);
         let key = key_of(SubscriptionKind::Subscription, report);
-        // The channel's, which need not be the Subscription's (data-plane.md DP-5).
+        // The channel's, which need not be the Subscription's (contract DP-5).
         let namespace = channel.as_ref().map_or_else(|| key.namespace.clone(), |channel| channel.namespace.clone());
         let filter = Filter::Pass;
         let sender = self.resolver.rules.sender(Kind::Subscription, report);
@@ -59,7 +59,7 @@ impl Maker<'_, '_> {
         placed(channel, made, report)
     }
 
-    /// A `Trigger`: a subscription of its broker, whose replies go back to it (data-plane.md BF-1, BF-3).
+    /// A `Trigger`: a subscription of its broker, whose replies go back to it (contract BF-1, BF-3).
     pub(super) fn trigger(&mut self, spec: Option<&TriggerSpec>, report: &mut Report<'_>) -> Option<Placed> {
         let Some(spec) = spec else {
             report.error("spec", "is missing: give broker and subscriber");
@@ -85,7 +85,7 @@ impl Maker<'_, '_> {
         placed(broker, made, report)
     }
 
-    /// One of a channel's `spec.subscribers`, which has inherited already what it inherits (control-plane.md 2.1).
+    /// One of a channel's `spec.subscribers`, which has inherited already what it inherits (contract 2.1).
     /// `id` is what names it within its channel, `field` where it stands.
     pub(super) fn subscriber(
         &mut self,
@@ -126,7 +126,7 @@ impl Maker<'_, '_> {
         (report.errors() == before).then(|| (channel.clone(), made))
     }
 
-    /// As what the replies of a channel's subscriber are described, if the channel's events are (control-plane.md 8.3).
+    /// As what the replies of a channel's subscriber are described, if the channel's events are (contract 8.3).
     fn described(&self, written: &Subscriber, channel: &ChannelKey) -> Option<Arc<EventTypeOwner>> {
         self.resolver.rules.owner(channel)?;
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -262,7 +262,7 @@ fn left_alone(kind: &str, remedy: &str, report: &Report<'_>) -> String {
 }
 
 /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, which stands at this field,
-/// else its parent's; and its own sink if it has one, else its parent's (BF-3; control-plane.md 5.4). Field by field if
+/// else its parent's; and its own sink if it has one, else its parent's (contract BF-3, 5.4). Field by field if
 /// that is wanted.
 pub(super) fn delivery(
     resolver: &mut Resolver<'_>,
@@ -289,7 +289,8 @@ pub(super) fn delivery(
     (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)
 }
 
-/// A spec of its own replaces the parent's as a whole, which surprises whoever only wants to add a field (G-34).
+/// A spec of its own replaces the parent's as a whole, which surprises whoever only wants to add a field (contract
+/// G-34).
 fn warn_of_missing(missing: &[&str], field: &str, report: &mut Report<'_>) {
     if !missing.is_empty() {
         let fields = missing.join(", ");

@@ -139,7 +139,7 @@ fn the_default_broker_example() {
     assert_eq!(uri, "http://event-display.default.svc.cluster.local");
 }
 
-/// control-plane.md 5.2; data-plane.md TL-8, TL-9; interface.md §2.
+/// Contract 5.2, TL-8, TL-9, IF-2.
 #[test]
 fn destinations() {
     let sink = service("sink", "");
@@ -239,7 +239,7 @@ fn overrides_say_where_a_host_is_and_stand_in_for_a_service() {
     assert_eq!(found.expect("destination").target, connect("[::1]:9"));
 }
 
-/// BF-3; control-plane.md 5.4.
+/// Contract BF-3, 5.4.
 #[test]
 fn delivery_is_inherited_whole_and_the_dead_letter_sink_by_itself() {
     let text = |child: &str| {
@@ -294,7 +294,7 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
     }
 }
 
-/// control-plane.md 2.2; an entry made from a Subscription that is configured, too, is not served twice.
+/// Contract 2.2; an entry made from a Subscription that is configured, too, is not served twice.
 #[test]
 fn subscribers_of_a_channel_are_served_once() {
     let subscribers = "spec:\n  subscribers:\n  - {uid: u1, subscriberUri: 'http://one', replyUri: 'http://reply'}\n  \
@@ -315,7 +315,7 @@ fn subscribers_of_a_channel_are_served_once() {
     assert_eq!(*shown, expected);
 }
 
-/// interface.md §3.
+/// Contract IF-3.
 #[test]
 fn addresses_in_every_mode() {
     let text = format!("{CHANNEL}---\n{{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {{name: b}}}}");

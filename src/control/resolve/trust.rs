@@ -1,5 +1,5 @@
 //! What destinations are verified against: trust bundles of the system namespace, and each destination's CACerts
-//! (data-plane.md TL-1, TL-4; control-plane.md 3.9, 3.10).
+//! (contract TL-1, TL-4, 3.9, 3.10).
 //!
 //! Every distinct PEM text is read once, and equal sets of certificates are one shared value, since thousands of
 //! destinations usually name the same few authorities.
@@ -97,7 +97,7 @@ impl Trust {
     }
 
     /// The trust of an https destination with CACerts that nobody has checked: what of it can be read counts, and
-    /// nothing readable means nobody, so that connections fail and not the channel (control-plane.md 3.10, 5.2).
+    /// nothing readable means nobody, so that connections fail and not the channel (contract 3.10, 5.2).
     pub(super) fn as_reconciled(&mut self, text: &str) -> Arc<TrustBundle> {
         let digest = Sha256::digest(text).into();
         if let Some(found) = self.texts.get(&digest).and_then(|found| found.trust.clone()) {
@@ -191,7 +191,7 @@ fn bundle(config_map: &ConfigMap, now: i64, report: &mut Report<'_>) -> TrustBun
         certificates.extend(readable(value.as_deref().unwrap_or_default(), &format!("data.{key}"), report));
     }
     for (key, value) in config_map.binary_data.iter().flatten() {
-        // Keystores stand here too, so what is no text is skipped silently (control-plane.md 3.10).
+        // Keystores stand here too, so what is no text is skipped silently (contract 3.10).
         let decoded = decode_base64(value.as_deref().unwrap_or_default());
         if let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
             certificates.extend(readable(&text, &format!("binaryData.{key}"), report));

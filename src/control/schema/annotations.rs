@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::near;
 use crate::model::annotation::{DELIVERY_ORDER, HTTP_VERSION};
 
-/// Where a Service is reached (interface.md §2).
+/// Where a Service is reached (contract IF-2).
 pub(crate) const ENDPOINT: &str = "sealpost.dev/endpoint";
 /// How all of ours begin.
 const OURS: &str = "sealpost.dev/";

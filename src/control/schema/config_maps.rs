@@ -74,7 +74,7 @@ impl Keys {
     }
 
     /// Whether a key, without the blanks around it, is one of them. What begins with `_` is for people
-    /// (control-plane.md 3.2).
+    /// (contract 3.2).
     pub(crate) fn has(&self, key: &str) -> bool {
         let key = key.trim();
         key.starts_with('_')

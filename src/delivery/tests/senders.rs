@@ -1,5 +1,5 @@
-//! Who sends: tokens on every leg, and what happens where there is none (control-plane.md 7.2; data-plane.md AU-1 to
-//! AU-4); events that stay inside are asked for as much.
+//! Who sends: tokens on every leg, and what happens where there is none (contract 7.2, AU-1 to AU-4); events that stay
+//! inside are asked for as much.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -61,7 +61,7 @@ async fn deliver_by(issuer: &Arc<Issuer>, transport: &Scripted, subscription: Su
     delivery.deliver(&event(), &lane, permit, Progress::default()).await
 }
 
-/// 7.2: subscriber, reply and dead letter sink, each with a token of its own.
+/// Contract 7.2: subscriber, reply and dead letter sink, each with a token of its own.
 #[tokio::test(start_paused = true)]
 async fn every_leg_has_its_own_token() {
     let issuer = Arc::new(Issuer::default());
@@ -77,7 +77,8 @@ async fn every_leg_has_its_own_token() {
     }
 }
 
-/// AU-1: no audience, no header; no ServiceAccount (which is there only with `authentication-oidc`), no header.
+/// Contract AU-1: no audience, no header; no ServiceAccount (which is there only with `authentication-oidc`), no
+/// header.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_proved_where_nobody_asks() {
     let issuer = Arc::new(Issuer::default());
@@ -92,7 +93,8 @@ async fn nothing_is_proved_where_nobody_asks() {
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 0);
 }
 
-/// A token that is not to be had fails the attempt, which is made again; nothing is sent without it (contrast AU-4).
+/// A token that is not to be had fails the attempt, which is made again; nothing is sent without it (unlike contract
+/// AU-4).
 #[tokio::test(start_paused = true)]
 async fn without_a_token_nothing_is_sent() {
     let issuer = Arc::new(Issuer::default());
@@ -101,9 +103,9 @@ async fn without_a_token_nothing_is_sent() {
     let sink = Subscription { dead_letter_sink: Some(addressable(SINK)), ..proving(2) };
     assert_eq!(deliver_by(&issuer, &transport, sink).await, Outcome::DeadLettered);
     assert!(transport.seen(SUBSCRIBER).is_empty());
-    assert_eq!(issuer.asked.load(Ordering::SeqCst), 3, "DP-16: each attempt asks");
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 3, "contract DP-16: each attempt asks");
     let (headers, _) = transport.last(SINK);
-    assert_eq!(header(&headers, "ce-knativeerrorcode"), Some("-1"), "DP-30");
+    assert_eq!(header(&headers, "ce-knativeerrorcode"), Some("-1"), "contract DP-30");
     let data = base64::Engine::decode(
         &base64::engine::general_purpose::STANDARD,
         header(&headers, "ce-knativeerrordata").expect("data"),
@@ -149,7 +151,7 @@ fn asking(rule: Rule) -> (Arc<Router>, Consumer, Arc<Counters>) {
 }
 
 /// A reply into a channel of this process is authorized as the subscription's ServiceAccount, as its token would have been
-/// (7.8); no key and no token is needed for it.
+/// (contract 7.8); no key and no token is needed for it.
 #[tokio::test(start_paused = true)]
 async fn replies_inside_are_authorized() {
     let same = || Rule::Default(AuthorizationMode::AllowSameNamespace, "ns".to_owned());

@@ -52,7 +52,7 @@ fn a_detached_event_is_the_same_event() {
     }
 }
 
-/// CR-16 to CR-20.
+/// Contract CR-16 to CR-20.
 #[test]
 fn binary_requests_accepted_and_refused() {
     let accepted: &[&[(&str, &str)]] = &[
@@ -93,7 +93,7 @@ fn binary_requests_accepted_and_refused() {
     }
 }
 
-/// CR-14: a batch is accepted (G-43), formats other than JSON are not.
+/// Contract CR-14: a batch is accepted (contract G-43), formats other than JSON are not.
 #[test]
 fn formats_other_than_json_are_named() {
     let error = decode(
@@ -105,7 +105,7 @@ fn formats_other_than_json_are_named() {
     assert_eq!(error, DecodeError::UnknownFormat(WireText::of("application/cloudevents+protobuf")));
 }
 
-/// G-42, W-9: what comes in binary leaves as the same bytes.
+/// Contract G-42, W-9: what comes in binary leaves as the same bytes.
 #[test]
 fn binary_values_are_kept_byte_for_byte() {
     let sent = [
@@ -123,11 +123,11 @@ fn binary_values_are_kept_byte_for_byte() {
     for (name, value) in sent {
         assert_eq!(out.get(name).map(HeaderValue::as_bytes), Some(value.as_bytes()), "{name}");
     }
-    assert_eq!(out.get_all("ce-dup").iter().collect::<Vec<_>>(), ["1"], "CR-20");
+    assert_eq!(out.get_all("ce-dup").iter().collect::<Vec<_>>(), ["1"], "contract CR-20");
     assert_eq!(event.get("subject").as_deref(), Some("é x"));
 }
 
-/// CR-29, CR-31: which headers travel beside the event.
+/// Contract CR-29, CR-31: which headers travel beside the event.
 #[test]
 fn only_knatives_headers_are_forwarded() {
     let event = binary_event(&[
@@ -150,7 +150,7 @@ fn only_knatives_headers_are_forwarded() {
     assert_eq!(names, ["knative-a", "knative-a", "retry-after", "x-b3-traceid", "x-request-id"]);
 }
 
-/// CR-15, CR-18, CR-19.
+/// Contract CR-15, CR-18, CR-19.
 #[test]
 fn structured_requests_accepted_and_refused() {
     let with = |rest: &str| format!(r#"{{"specversion":"1.0","id":"i","source":"/s","type":"t"{rest}}}"#);
@@ -218,7 +218,7 @@ fn a_batch_is_taken_whole_or_not_at_all() {
     assert_eq!(error, "event 1 of the batch: attribute type is missing or empty: it is required");
 }
 
-/// DP-21 to DP-24.
+/// Contract DP-21 to DP-24.
 #[test]
 fn replies() {
     assert_eq!(
@@ -228,7 +228,7 @@ fn replies() {
     let without_id = headers(&[("ce-specversion", "1.0"), ("ce-type", "rt")]);
     assert!(
         decode_reply(without_id, &Bytes::new(), AttributeLimit::default()).is_ok_and(|reply| reply.is_some()),
-        "DP-23"
+        "contract DP-23"
     );
     for content_type in [STRUCTURED, BATCHED] {
         assert!(
@@ -238,12 +238,12 @@ fn replies() {
                 AttributeLimit::default()
             )
             .is_err(),
-            "DP-24"
+            "contract DP-24"
         );
     }
 }
 
-/// W-6.
+/// Contract W-6.
 #[test]
 fn structured_out() {
     let mut event = binary_event(&[("content-type", "application/json")]).expect("an event");

@@ -44,7 +44,8 @@ pub enum Function {
     /// `SUBSTRING(x, pos)` and `SUBSTRING(x, pos, len)`
     Substring,
     /// `KN_VERIFY_CORRELATION_ID(replyid, name, namespace, secret, index, replicas)`, which Knative adds to the
-    /// specification's (data-plane.md TF-17). What it says depends on keys, so that [`Attributes`](super::Attributes) are asked.
+    /// specification's (contract TF-17). What it says depends on keys, so that [`Attributes`](super::Attributes) are
+    /// asked.
     VerifyCorrelationId,
     /// None of them, or not with so many arguments.
     Unknown(String),

@@ -50,7 +50,7 @@ fn evaluate(text: &str) -> (String, Option<Error>) {
     (value, error)
 }
 
-/// cesql §3, and where the Go engine differs (data-plane.md TF-19, TF-20).
+/// cesql §3, and where the Go engine differs (contract TF-19, TF-20).
 #[test]
 fn expressions_have_values() {
     for (text, value) in [

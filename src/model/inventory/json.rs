@@ -1,4 +1,4 @@
-//! An object of the inventory as JSON (control-plane.md 2.4, 4, 5.3).
+//! An object of the inventory as JSON (contract 2.4, 4, 5.3).
 
 use serde_json::{Map, Value, json};
 
@@ -116,7 +116,7 @@ impl Conditions {
 
 impl Entrance {
     fn describe(&self, status: &mut Map<String, Value>) {
-        // The http address where there are both, as upstream (interface.md §3).
+        // The http address where there are both, as upstream (contract IF-3).
         if let Some(main) = self.addresses.last() {
             insert(status, "address", self.address(main));
         }

@@ -1,4 +1,4 @@
-//! Spans on standard output, each a line of JSON (data-plane.md OB-1): for a look, where there is no collector.
+//! Spans on standard output, each a line of JSON (contract OB-1): for a look, where there is no collector.
 
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;

@@ -60,7 +60,7 @@ impl Series {
         ]
     }
 
-    /// data-plane.md OB-9.
+    /// Contract OB-9.
     fn of_requests(&self) -> [Family<'static>; 3] {
         let mut took = Family::new("http.server.request.duration", "Requests for events, probes apart");
         let mut request = Family::new("http.server.request.body.size", "Bodies of requests for events");
@@ -179,7 +179,7 @@ fn of_subscriptions(all: &[Arc<SubscriptionSeries>]) -> Vec<Family<'static>> {
     vec![enqueued, ends, drops, attempts, retries, filtered, undecided, refused, in_flight, depth, age]
 }
 
-/// Upstream's durations (data-plane.md OB-6, OB-7).
+/// Upstream's durations (contract OB-6, OB-7).
 fn of_hops(channels: &[Arc<ChannelSeries>], subscriptions: &[Arc<SubscriptionSeries>]) -> [Family<'static>; 2] {
     let mut dispatched =
         Family::new("kn.eventing.dispatch.duration", "The last hop of each delivery, with its retries");
@@ -216,7 +216,7 @@ fn push_relayed(
     }
 }
 
-/// data-plane.md OB-8, without what senders write.
+/// Contract OB-8, without what senders write.
 fn upstreams(destination: &str) -> [Owned; 3] {
     [
         ("messaging.system", "knative".into()),

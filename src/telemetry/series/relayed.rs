@@ -14,8 +14,8 @@ pub struct Relayed {
 /// Of one scheme.
 #[derive(Debug, Default)]
 pub struct OfScheme {
-    /// From the request to the answer (data-plane.md OB-6).
+    /// From the request to the answer (contract OB-6).
     pub dispatched: ByStatus,
-    /// From the arrival of an event to just before that (OB-7).
+    /// From the arrival of an event to just before that (contract OB-7).
     pub processed: Histogram,
 }

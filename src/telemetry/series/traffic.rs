@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Counter, Gauge};
 use crate::telemetry::histogram::{ByStatus, Histogram, Sizes};
 
-/// Requests that were answered in one way (data-plane.md OB-9).
+/// Requests that were answered in one way (contract OB-9).
 #[derive(Debug, Default)]
 pub struct Exchange {
     /// How long they took.
@@ -25,7 +25,7 @@ impl Exchange {
     }
 }
 
-/// Requests to destinations that were answered in one way (OB-9).
+/// Requests to destinations that were answered in one way (contract OB-9).
 #[derive(Debug, Default)]
 pub struct Sent {
     /// How long they took.

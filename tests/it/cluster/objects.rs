@@ -93,7 +93,7 @@ async fn a_finalizer_delays_a_deletion() {
     assert_eq!(cluster.get("InMemoryChannel", "t/c").await, None);
 }
 
-/// control-plane.md 3.12a: the definitions of EventPolicies and EventTypes can be missing.
+/// Contract 3.12a: the definitions of EventPolicies and EventTypes can be missing.
 #[tokio::test]
 async fn a_kind_is_there_as_long_as_its_definition_is() {
     let cluster = cluster().await;
@@ -127,7 +127,7 @@ async fn a_lease_is_taken_by_one() {
     assert_eq!(code(leases.patch("l", &PatchParams::default(), &short).await), 422);
 }
 
-/// control-plane.md 4, 4.1, 4.8.
+/// Contract 4, 4.1, 4.8.
 #[tokio::test]
 async fn a_channel_gets_its_addresses_as_imc_controller_gives_them() {
     let cluster = cluster().await;
@@ -159,7 +159,7 @@ async fn a_channel_gets_its_addresses_as_imc_controller_gives_them() {
     assert_eq!((url(&addresses[0]).as_str(), url(&addresses[1]).as_str()), (https, http));
 }
 
-/// control-plane.md 2.7, 3.4: each change of a channel, and of what its addresses depend on, is followed.
+/// Contract 2.7, 3.4: each change of a channel, and of what its addresses depend on, is followed.
 #[tokio::test]
 async fn imc_controller_follows_what_happens() {
     let cluster = cluster().await;

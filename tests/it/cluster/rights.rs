@@ -27,7 +27,7 @@ async fn asks(client: &Client, method: &str, path: &str, body: Value) -> u16 {
     }
 }
 
-/// control-plane.md 1.14, 5.11, 5.12.
+/// Contract 1.14, 5.11, 5.12.
 #[tokio::test]
 async fn each_process_may_do_what_its_roles_say() {
     let cluster = cluster().await;
@@ -118,7 +118,7 @@ async fn verify(cluster: &Cluster, token: &str, audience: &str) -> Result<Value,
     claims.map(|token| token.claims).map_err(|error| error.to_string())
 }
 
-/// control-plane.md 7.2, 7.5.
+/// Contract 7.2, 7.5.
 #[tokio::test]
 async fn a_token_for_an_audience_is_verified_by_the_keys_of_the_server() {
     let cluster = cluster().await;
@@ -159,7 +159,7 @@ async fn what_is_asked_is_written_down() {
     assert_eq!((log[0].code, &log[0].body), (200, &patch));
 }
 
-/// control-plane.md 2.12: a webhook that is away.
+/// Contract 2.12: a webhook that is away.
 #[tokio::test]
 async fn refusals_are_ordered() {
     let cluster = cluster().await;

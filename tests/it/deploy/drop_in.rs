@@ -1,4 +1,4 @@
-//! The objects that stand in for upstream's, by statements of control-plane.md.
+//! The objects that stand in for upstream's, by statements of the contract.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ struct Identity {
     metrics: u16,
 }
 
-/// control-plane.md 1.1, 1.2, 1.3, 1.7, 1.13, 5.11, 5.12.
+/// Contract 1.1, 1.2, 1.3, 1.7, 1.13, 5.11, 5.12.
 fn identities() -> [Identity; 3] {
     let broker = |deployment, role, service| Identity {
         deployment,
@@ -45,7 +45,7 @@ fn identities() -> [Identity; 3] {
     ]
 }
 
-/// control-plane.md 1.1, 1.2, 1.3, 1.7, 1.14, 1.20, 5.11, 5.12.
+/// Contract 1.1, 1.2, 1.3, 1.7, 1.14, 1.20, 5.11, 5.12.
 #[test]
 fn deployments_are_upstreams() {
     for identity in identities() {
@@ -67,7 +67,7 @@ fn deployments_are_upstreams() {
     }
 }
 
-/// control-plane.md 1.5, 5.11, 5.12: exactly these variables, and no other.
+/// Contract 1.5, 5.11, 5.12: exactly these variables, and no other.
 #[test]
 fn variables_are_upstreams() {
     let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
@@ -112,7 +112,7 @@ fn variables_are_upstreams() {
     }
 }
 
-/// control-plane.md 1.13, 5.11, 5.12.
+/// Contract 1.13, 5.11, 5.12.
 #[test]
 fn services_are_upstreams() {
     for identity in identities() {
@@ -129,7 +129,7 @@ fn services_are_upstreams() {
     }
 }
 
-/// control-plane.md 5.13: the HorizontalPodAutoscalers of upstream need requests; 1.11: imc-dispatcher has none.
+/// Contract 5.13: the HorizontalPodAutoscalers of upstream need requests; contract 1.11: imc-dispatcher has none.
 #[test]
 fn requests_are_kept() {
     let requests = json!({"requests": {"cpu": "100m", "memory": "100Mi"}});
@@ -143,7 +143,7 @@ fn requests_are_kept() {
     );
 }
 
-/// control-plane.md 1.14, row by row: these rights and no more.
+/// Contract 1.14, row by row: these rights and no more.
 #[test]
 fn rights_of_the_dispatcher() {
     let expected = table(&[
@@ -164,7 +164,7 @@ fn rights_of_the_dispatcher() {
     binds(COMPLETE, "RoleBinding", "imc-dispatcher-tls-role-binding", "imc-dispatcher-tls-role", "imc-dispatcher");
 }
 
-/// control-plane.md 5.11.
+/// Contract 5.11.
 #[test]
 fn rights_of_the_ingress() {
     let name = "knative-eventing-mt-broker-ingress";
@@ -182,7 +182,7 @@ fn rights_of_the_ingress() {
     one(COMPLETE, "ServiceAccount", "mt-broker-ingress-oidc");
 }
 
-/// control-plane.md 5.12.
+/// Contract 5.12.
 #[test]
 fn rights_of_the_filter() {
     let name = "knative-eventing-mt-broker-filter";
@@ -203,7 +203,7 @@ fn rights_of_the_filter() {
     binds(COMPLETE, "RoleBinding", "mt-broker-filter", "mt-broker-filter", "mt-broker-filter");
 }
 
-/// control-plane.md 1.3: the patches over upstream's Deployments change the image, and nothing else.
+/// Contract 1.3: the patches over upstream's Deployments change the image, and nothing else.
 #[test]
 fn patches_change_the_image_only() {
     let image = concat!("sealpost:", env!("CARGO_PKG_VERSION"));
@@ -223,7 +223,7 @@ fn patches_change_the_image_only() {
     }
 }
 
-/// control-plane.md 11.4: InMemoryChannels on RabbitMQ need a ConfigMap and a connection, and no other right; and a
+/// Contract 11.4: InMemoryChannels on RabbitMQ need a ConfigMap and a connection, and no other right; and a
 /// place for the admin socket, for who looks after parked events.
 #[test]
 fn the_backend_is_a_config_map_and_a_connection() {

@@ -36,7 +36,7 @@ fn last_stage(all: &[String]) -> &[String] {
     &all[at..]
 }
 
-/// control-plane.md 1.3, 1.4: a numeric user that is not root, and an entrypoint that needs no arguments and no shell.
+/// Contract 1.3, 1.4: a numeric user that is not root, and an entrypoint that needs no arguments and no shell.
 #[test]
 fn the_image_has_a_number_for_a_user_and_no_shell() {
     let all = instructions();

@@ -78,7 +78,7 @@ fn kustomize_takes_every_directory() {
     }
 }
 
-/// control-plane.md 1.3, C3: over upstream's Deployments (here: ours, with upstream's images), the components change the
+/// Contract 1.3, C3: over upstream's Deployments (here: ours, with upstream's images), the components change the
 /// image; that of RabbitMQ adds its variables.
 #[test]
 fn components_change_what_they_say() {

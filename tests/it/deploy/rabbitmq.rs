@@ -1,4 +1,4 @@
-//! The kind `RabbitmqChannel`, and what serves it, by statements of control-plane.md.
+//! The kind `RabbitmqChannel`, and what serves it, by statements of the contract.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn definition() -> Value {
     one(PART, "CustomResourceDefinition", "rabbitmqchannels.messaging.knative.dev")
 }
 
-/// control-plane.md 11.6: what upstream's controllers and conformance tests look for.
+/// Contract 11.6: what upstream's controllers and conformance tests look for.
 #[test]
 fn the_kind_is_a_channel() {
     let definition = definition();
@@ -66,7 +66,7 @@ fn fields(path: &str, schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// control-plane.md 2.2, 2.3, 2.4, 11.6: what is not in the schema is pruned before anybody sees it.
+/// Contract 2.2, 2.3, 2.4, 11.6: what is not in the schema is pruned before anybody sees it.
 #[test]
 fn the_schema_keeps_what_knative_writes() {
     let definition = definition();
@@ -120,7 +120,7 @@ fn the_schema_keeps_what_knative_writes() {
     assert_eq!(found, expected);
 }
 
-/// control-plane.md 11.7: aggregated into roles that Knative's own controllers have.
+/// Contract 11.7: aggregated into roles that Knative's own controllers have.
 #[test]
 fn knative_gets_its_rights_by_aggregation() {
     let (all, read) = ("create get list watch update patch delete", "get list watch");
@@ -140,7 +140,7 @@ fn knative_gets_its_rights_by_aggregation() {
     }
 }
 
-/// The table 1A of control-plane.md for this kind, and no more. Secrets and ConfigMaps of the system namespace only, and
+/// The table of contract 1A for this kind, and no more. Secrets and ConfigMaps of the system namespace only, and
 /// of the Secrets only the certificate.
 #[test]
 fn rights_of_the_dispatcher() {
@@ -178,7 +178,7 @@ fn tokens_are_a_component() {
     assert!(!below("kubernetes").iter().any(named), "nothing includes it");
 }
 
-/// control-plane.md 11.8: what imc-controller does for InMemoryChannels. It starts no pods, and sees no Secret but one.
+/// Contract 11.8: what imc-controller does for InMemoryChannels. It starts no pods, and sees no Secret but one.
 #[test]
 fn rights_of_the_controller() {
     let expected = table(&[
@@ -202,7 +202,7 @@ fn rights_of_the_controller() {
     binds(PART, "ClusterRoleBinding", "sealpost-rabbitmq-controller-resolver", "addressable-resolver", CONTROLLER);
 }
 
-/// The same ports as upstream's dispatcher (control-plane.md 1.7, 1.13), under names that are nobody else's.
+/// The same ports as upstream's dispatcher (contract 1.7, 1.13), under names that are nobody else's.
 #[test]
 fn the_service_leads_to_the_dispatcher() {
     let service = one(PART, "Service", DISPATCHER);

@@ -7,7 +7,7 @@ use super::objects::{Object, below, container, keys, list, one, text, texts};
 const ISSUER: &str = "kubernetes/certificates/issuer";
 const SERVERS: &str = "kubernetes/certificates/servers";
 
-/// control-plane.md 6.1, and that a renewal of the root keeps its key.
+/// Contract 6.1, and that a renewal of the root keeps its key.
 #[test]
 fn the_issuer_is_the_one_that_knative_names() {
     let root = one(ISSUER, "Certificate", "knative-eventing-selfsigned-ca");
@@ -21,7 +21,7 @@ fn the_issuer_is_the_one_that_knative_names() {
     assert_eq!(bootstrap["spec"], json!({"selfSigned": {}}));
 }
 
-/// control-plane.md 6.2, 6.3: each Secret is of the name that its server watches, and its names are its Service's.
+/// Contract 6.2, 6.3: each Secret is of the name that its server watches, and its names are its Service's.
 #[test]
 fn server_certificates() {
     let rows = [
@@ -54,7 +54,7 @@ fn server_certificates() {
     }
 }
 
-/// control-plane.md 3.9: ConfigMaps with the label, in the system namespace.
+/// Contract 3.9: ConfigMaps with the label, in the system namespace.
 #[test]
 fn the_trust_bundle_is_where_it_counts() {
     let bundle = one("kubernetes/certificates/trust-bundle", "Bundle", "knative-eventing-bundle");
@@ -100,7 +100,7 @@ fn service_monitors_find_their_services() {
     }
 }
 
-/// A Deployment with one replica can still be moved to another node (control-plane.md 1.11: upstream runs one).
+/// A Deployment with one replica can still be moved to another node (contract 1.11: upstream runs one).
 #[test]
 fn disruption_budgets_let_nodes_be_drained() {
     let budgets = named("kubernetes/policies", "PodDisruptionBudget");
@@ -113,7 +113,7 @@ fn disruption_budgets_let_nodes_be_drained() {
 }
 
 /// The ports for events are open from anywhere, the admin port from where Prometheus is; no other is. Nothing is said of what
-/// goes out. Probes come from the pod's own node, which is always let through (control-plane.md 1.8).
+/// goes out. Probes come from the pod's own node, which is always let through (contract 1.8).
 #[test]
 fn network_policies_open_what_is_served() {
     let policies = named("kubernetes/policies", "NetworkPolicy");

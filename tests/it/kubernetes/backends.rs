@@ -1,4 +1,4 @@
-//! InMemoryChannels on RabbitMQ (control-plane.md 11.4, 11.5).
+//! InMemoryChannels on RabbitMQ (contract 11.4, 11.5).
 
 use std::time::Instant;
 
@@ -158,8 +158,8 @@ async fn parked_events_are_looked_after() {
     assert_eq!(by_url.run(&["list", &format!("{at}/s")]).await.stdout, format!("subscriber {at}/s: 0\n"));
 }
 
-/// 5.10, 11.5: a Trigger's Subscription is deleted and made anew, with another uid, under the same name; a process is
-/// killed meanwhile. What was published before and after arrives, in order.
+/// Contract 5.10, 11.5: a Trigger's Subscription is deleted and made anew, with another uid, under the same name; a
+/// process is killed meanwhile. What was published before and after arrives, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_is_made_anew_finds_its_queue() {
     let cluster = super::cluster().await;

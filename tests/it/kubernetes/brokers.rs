@@ -1,4 +1,4 @@
-//! A Broker of three pods, each with nothing but upstream's environment, image and rights (control-plane.md 5, C26).
+//! A Broker of three pods, each with nothing but upstream's environment, image and rights (contract 5.7 to 5.9, C26).
 
 use std::collections::BTreeSet;
 
@@ -87,9 +87,9 @@ impl Sinks {
     }
 }
 
-/// C23, C25, C26; 5.7 to 5.9, 7.2, 7.9, AU-1, AU-13: events reach the Trigger that they are for, its reply comes back to
-/// the Broker and reaches the other one; in each mode, without tokens and with them, each switched live. What the API
-/// server is asked by the two roles is what 5.11 and 5.12 have, and no right is missing.
+/// Contract C23, C25, C26, 5.7 to 5.9, 7.2, 7.9, AU-1, AU-13: events reach the Trigger that they are for, its reply
+/// comes back to the Broker and reaches the other one; in each mode, without tokens and with them, each switched live.
+/// What the API server is asked by the two roles is what contract 5.11, 5.12 have, and no right is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_pods_make_a_broker_in_every_mode() {
     let cluster = cluster().await;
@@ -128,16 +128,16 @@ async fn round(pods: &Pods, sinks: &Sinks, flags: Flags<'_>, token: &str) {
     eventually("the reply has come round", || of(&sinks.second, &format!("r-{id}")).len() == 1).await;
     let (got, reply) = (of(&sinks.first, &id), of(&sinks.second, &format!("r-{id}")));
     assert_eq!((got.len(), reply.len()), (1, 1), "{id}");
-    assert_eq!(reply[0].header("ce-knativebrokerttl"), None, "BF-9");
-    assert_eq!(reply[0].header("authorization"), None, "AU-1: nobody asked for a token");
+    assert_eq!(reply[0].header("ce-knativebrokerttl"), None, "contract BF-9");
+    assert_eq!(reply[0].header("authorization"), None, "contract AU-1: nobody asked for a token");
     if !flags.oidc {
         assert_eq!(got[0].header("authorization"), None);
         return;
     }
     let subject = format!("system:serviceaccount:t:{}", account("one", "Trigger"));
-    assert_eq!(claims(got[0].header("authorization")), (subject, json!(["of-first"])), "C25");
+    assert_eq!(claims(got[0].header("authorization")), (subject, json!(["of-first"])), "contract C25");
     let nobody = event(&client, &url, "x").send().await.expect("an answer");
-    assert_eq!(nobody.status(), 401, "C23");
+    assert_eq!(nobody.status(), 401, "contract C23");
 }
 
 /// What a pod has asked for: these objects, the configuration, tokens, keys; with success.

@@ -1,4 +1,4 @@
-//! Channels and their subscribers: what is served when, and what the status says (control-plane.md 2).
+//! Channels and their subscribers: what is served when, and what the status says (contract 2.6 to 2.18).
 
 use std::time::Instant;
 
@@ -11,7 +11,8 @@ use crate::support::sender::{event, plain, send};
 use crate::support::subscriber::Subscriber;
 use crate::support::{SOON, eventually};
 
-/// C4, C5, C6, C7, C8, C12; 2.8, 2.9, 2.14, 2.15, 4.4: from the first event after the mark on, nothing is missed.
+/// Contract C4, C5, C6, C7, C8, C12, 2.8, 2.9, 2.14, 2.15, 4.4, C10: from the first event after the mark on, nothing is
+/// missed.
 #[tokio::test]
 async fn subscribers_are_served_and_then_marked() {
     let cluster = cluster().await;
@@ -41,7 +42,7 @@ async fn subscribers_are_served_and_then_marked() {
     assert_eq!((first.count(), second.count()), (3, 1));
 }
 
-/// C14; 2.15b, 2.16.
+/// Contract C14, 2.15b, 2.16, G-19.
 #[tokio::test]
 async fn a_deleted_channel_is_gone_at_once_and_one_made_again_begins_anew() {
     let cluster = cluster().await;
@@ -64,7 +65,7 @@ async fn a_deleted_channel_is_gone_at_once_and_one_made_again_begins_anew() {
     assert_eq!((old.count(), new.count()), (1, 0));
 }
 
-/// C9; 2.11: what another writer has erased is written again, whatever the generation.
+/// Contract C9, 2.11: what another writer has erased is written again, whatever the generation.
 #[tokio::test]
 async fn a_status_that_was_erased_is_written_again() {
     let cluster = cluster().await;
@@ -81,8 +82,8 @@ async fn a_status_that_was_erased_is_written_again() {
     until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
 }
 
-/// C11; 2.17, 2.18, unlike upstream: an entry that is wrong in any way harms itself alone. The others are applied and
-/// served, the status of the wrong one says why, and one Warning does.
+/// Contract C11, 2.17, 2.18, unlike upstream: an entry that is wrong in any way harms itself alone. The others are
+/// applied and served, the status of the wrong one says why, and one Warning does.
 #[tokio::test]
 async fn a_bad_subscriber_harms_itself_alone_and_is_told() {
     let cluster = cluster().await;
@@ -147,7 +148,7 @@ async fn a_bad_subscriber_harms_itself_alone_and_is_told() {
     assert_eq!(events[0]["source"]["component"], "inmemorychannel-controller");
 }
 
-/// 2.17: what is wrong beside the entries keeps the channel as it was.
+/// Contract 2.17: what is wrong beside the entries keeps the channel as it was.
 #[tokio::test]
 async fn a_list_of_subscribers_that_is_none_changes_nothing() {
     let cluster = cluster().await;
@@ -163,7 +164,8 @@ async fn a_list_of_subscribers_that_is_none_changes_nothing() {
     assert_eq!(shown, json!([{"uid": "uid-of-s", "ready": "True"}]));
 }
 
-/// 1.20a, 2.7, 2.8: a channel that is not Ready yet, or not any more, takes events; 2.6: one of another scope does not.
+/// Contract 1.20a, 2.7, 2.8: a channel that is not Ready yet, or not any more, takes events; contract 2.6: one of
+/// another scope does not.
 #[tokio::test]
 async fn channels_do_not_wait_for_ready() {
     let cluster = cluster().await;
@@ -187,7 +189,7 @@ async fn channels_do_not_wait_for_ready() {
     assert_eq!(send(&plain(), pod.http_url("/t/foreign"), "3").await, 404);
 }
 
-/// 1.6: with `NAMESPACE`, the channels of that namespace and scope, and no others.
+/// Contract 1.6: with `NAMESPACE`, the channels of that namespace and scope, and no others.
 #[tokio::test]
 async fn a_dispatcher_of_one_namespace() {
     let cluster = cluster().await;
@@ -205,7 +207,7 @@ async fn a_dispatcher_of_one_namespace() {
     assert!(of_pod().all(|entry| entry.resource != "inmemorychannels" || entry.namespace == "t"));
 }
 
-/// 2.13: the first event after the mark is delivered, every time, to channels and to subscribers that are new.
+/// Contract 2.13: the first event after the mark is delivered, every time, to channels and to subscribers that are new.
 #[tokio::test]
 async fn the_first_event_after_the_mark_is_delivered() {
     let cluster = cluster().await;

@@ -1,5 +1,5 @@
 //! The role `filter` where Triggers of RequestReplies verify correlation ids, by the Secret that upstream keeps their keys in
-//! (data-plane.md TF-17).
+//! (contract TF-17).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -30,6 +30,7 @@ async fn send(pod: &Dispatcher, trigger: &Value, id: &str) -> u16 {
     request.header("ce-knativebrokerttl", "7").send().await.expect("an answer").status().as_u16()
 }
 
+/// Contract TF-17.
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_verify_by_the_secret() {
     let cluster = cluster().await;

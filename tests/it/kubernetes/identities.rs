@@ -1,5 +1,5 @@
 //! Identities at the roles `ingress` and `filter`: who may send to a Broker and for a Trigger, and what is described of it
-//! (control-plane.md 5.11, 5.12, 7, 8.3; data-plane.md AU-13).
+//! (contract 5.11, 5.12, 7.1 to 7.10, 8.3, AU-13).
 
 use serde_json::{Value, json};
 
@@ -31,8 +31,8 @@ async fn reconciled(flags: Flags<'_>, triggers: &[Wanted]) -> Cluster {
     cluster
 }
 
-/// C23, C24 for Brokers; 5.11, 7.5 to 7.8: tokens, defaults and policies at the ingress, all live; what it sends bears the
-/// token of `mt-broker-ingress-oidc`.
+/// Contract C23, C24 for Brokers, and contract 5.11, 7.5 to 7.8: tokens, defaults and policies at the ingress, all
+/// live; what it sends bears the token of `mt-broker-ingress-oidc`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ingress_asks_who_sends() {
     let cluster = reconciled(WITH_OIDC, &[]).await;
@@ -69,7 +69,7 @@ async fn the_ingress_asks_who_sends() {
     until_answer(202, async || ask(&pod, "/t/b", None).await).await;
 }
 
-/// AU-13, 5.12, 7.2: events for a Trigger come from its Subscription, and go on as the Trigger.
+/// Contract AU-13, 5.12, 7.2: events for a Trigger come from its Subscription, and go on as the Trigger.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_filter_takes_events_of_its_subscription() {
     let subscriber = Subscriber::ok().await;
@@ -106,8 +106,8 @@ async fn the_filter_takes_events_of_its_subscription() {
     until_answer(404, async || ask(&pod, &path, Some(&right)).await).await;
 }
 
-/// AU-1, 7.2, BF-16: whatever is wrong with a Trigger, from when it is there or later, its reply and dead letter go on with
-/// its token; it was seen before its controller had written anything of it.
+/// Contract AU-1, 7.2, BF-16: whatever is wrong with a Trigger, from when it is there or later, its reply and dead
+/// letter go on with its token; it was seen before its controller had written anything of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_with_a_fault_proves_who_it_is() {
     let (reply, sink) = (Subscriber::replying(&[202]).await, Subscriber::ok().await);
@@ -165,7 +165,7 @@ async fn a_trigger_with_a_fault_proves_who_it_is() {
     assert!(!pod.log().contains("u:p@"), "what is wrong is told without passwords");
 }
 
-/// C27, 8.3: the ingress describes events of a Broker, the filter replies of a Trigger, by upstream's rights.
+/// Contract C27, 8.3: the ingress describes events of a Broker, the filter replies of a Trigger, by upstream's rights.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_brokers_and_triggers_are_described() {
     let channel = Subscriber::replying(&[202]).await;

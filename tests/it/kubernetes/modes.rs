@@ -1,4 +1,4 @@
-//! Flags, certificates and trust, live (control-plane.md 3, 4).
+//! Flags, certificates and trust, live (contract 3.1 to 3.13, 4).
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,8 @@ async fn until_answers(pod: &Dispatcher, ca: &str, wanted: (u16, u16)) {
     }
 }
 
-/// C15, C16, C17, C18; 3.1 to 3.4, 3.12a, 4.6, 1.8a: every mode on the next request, missing and odd ones, too.
+/// Contract C15, C16, C17, C18, 3.1 to 3.4, 3.12a, 4.6, 1.8a: every mode on the next request, missing and odd ones,
+/// too.
 #[tokio::test]
 async fn modes_change_live() {
     let cluster = cluster().await;
@@ -78,8 +79,8 @@ async fn modes_change_live() {
     until_answers(&pod, &ca.pem, (202, 404)).await;
 }
 
-/// C18, unlike upstream (3.3): a mode that is none lets nothing more pass. Where there was none before it, nothing is taken by
-/// plain HTTP until it is mended; probes are answered.
+/// Contract C18, unlike upstream (contract 3.3): a mode that is none lets nothing more pass. Where there was none
+/// before it, nothing is taken by plain HTTP until it is mended; probes are answered.
 #[tokio::test]
 async fn a_mode_that_is_none_at_the_start_takes_nothing_by_plain_http() {
     for written in ["bogus", ""] {
@@ -98,7 +99,7 @@ async fn a_mode_that_is_none_at_the_start_takes_nothing_by_plain_http() {
     }
 }
 
-/// 4.6: a sender that still has the address of another mode gets an answer, and the host name stays known.
+/// Contract 4.6: a sender that still has the address of another mode gets an answer, and the host name stays known.
 #[tokio::test]
 async fn host_names_stay_while_modes_flip() {
     let cluster = cluster().await;
@@ -113,7 +114,7 @@ async fn host_names_stay_while_modes_flip() {
     assert_eq!(by_host.send().await.expect("an answer").status(), 202);
 }
 
-/// 3.11, 3.12, C20: no Secret, a good one, a bad one, none again.
+/// Contract 3.11, 3.12, C20: no Secret, a good one, a bad one, none again.
 #[tokio::test]
 async fn certificates_come_from_the_secret() {
     let cluster = cluster().await;
@@ -147,7 +148,7 @@ async fn certificates_come_from_the_secret() {
     assert_eq!(std::fs::read_dir(pod.path("root")).expect("a directory").count(), 0, "nothing is written (1.4)");
 }
 
-/// C15 to C17, C19: rotation and flags under load, without one failed request.
+/// Contract C15 to C17, C19: rotation and flags under load, without one failed request.
 #[tokio::test]
 async fn nothing_fails_while_certificates_rotate_and_flags_switch() {
     let cluster = cluster().await;
@@ -178,7 +179,7 @@ async fn nothing_fails_while_certificates_rotate_and_flags_switch() {
     assert_eq!(secure_load.stop().await, [""; 0]);
 }
 
-/// C21, C22; 3.9, 3.10, 5.2: CACerts, trust bundles while running, and neither; keystores and broken PEM.
+/// Contract C21, C22, 3.9, 3.10, 5.2: CACerts, trust bundles while running, and neither; keystores and broken PEM.
 #[tokio::test]
 async fn subscribers_are_trusted_by_their_certificates_or_by_bundles() {
     let cluster = cluster().await;

@@ -1,5 +1,5 @@
 //! Identities in a cluster, for channels: tokens of the API server, EventPolicies, EventTypes, all switched live
-//! (control-plane.md 7, 8; C23 to C27).
+//! (contract 7.1 to 7.10, 8.1 to 8.3, C23 to C27).
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,8 @@ async fn ask(pod: &Dispatcher, token: Option<&str>) -> u16 {
     request.send().await.expect("an answer").status().as_u16()
 }
 
-/// C23; 4.1, 7.5: switched on and off while running; until then nobody is asked, and nothing of OIDC is watched.
+/// Contract C23, 4.1, 7.5: switched on and off while running; until then nobody is asked, and nothing of OIDC is
+/// watched.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_asked_for_as_the_flag_says() {
     let cluster = with_channel(&[]).await;
@@ -60,7 +61,7 @@ async fn tokens_are_asked_for_as_the_flag_says() {
     assert!(of_pod("eventpolicies") > 0);
     cluster.apply(&features(&[("authentication-oidc", "disabled")])).await;
     until_answer(202, async || ask(&pod, None).await).await;
-    assert!(pod.logged(&["forbidden"]).is_empty(), "C28");
+    assert!(pod.logged(&["forbidden"]).is_empty(), "contract C28");
 }
 
 /// An EventPolicy for `t/a`, as eventing-controller has resolved it.
@@ -75,7 +76,7 @@ async fn policy(cluster: &Cluster, name: &str, from: &str, filters: Value) {
     cluster.reconcile("t/a").await;
 }
 
-/// C24; 7.6 to 7.8: every default, then policies, then one that is away; each live.
+/// Contract C24, 7.6 to 7.8: every default, then policies, then one that is away; each live.
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_decide_who_may_send() {
     let cluster = with_channel(&[ON]).await;
@@ -108,7 +109,7 @@ async fn policies_decide_who_may_send() {
     assert_eq!(ask(&pod, Some(&same)).await, 202);
 }
 
-/// A restart with OIDC on: as soon as the pod is ready it knows who may send (1.9, 7.8).
+/// A restart with OIDC on: as soon as the pod is ready it knows who may send (contract 1.9, 7.8).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ready_pod_knows_the_policies() {
     let cluster = with_channel(&[ON]).await;
@@ -132,8 +133,8 @@ fn claims(sink: &Subscriber) -> (Value, Value) {
     (claims["sub"].clone(), claims["aud"].clone())
 }
 
-/// C25, C27; 7.2, 8.1 to 8.3: subscriber, reply and dead letter sink get a token of the Subscription's account each, for
-/// their own audience; EventTypes of what is sent and answered.
+/// Contract C25, C27, 7.2, 8.1 to 8.3: subscriber, reply and dead letter sink get a token of the Subscription's account
+/// each, for their own audience; EventTypes of what is sent and answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn destinations_get_tokens_and_events_are_described() {
     let cluster = with_channel(&[ON, ("eventtype-auto-create", "enabled")]).await;
@@ -158,7 +159,7 @@ async fn destinations_get_tokens_and_events_are_described() {
     for (sink, audience) in [(&good, "of-good"), (&reply, "of-reply"), (&sink, "of-sink")] {
         assert_eq!(claims(sink), (subject.clone(), json!([audience])));
     }
-    assert!(bad.received().iter().all(|request| request.header("authorization").is_none()), "AU-1");
+    assert!(bad.received().iter().all(|request| request.header("authorization").is_none()), "contract AU-1");
     assert!(!pod.log().contains(right.split('.').nth(2).expect("a signature")), "no token in the log");
 
     let two = || async { cluster.list("EventType", "t").await.len() == 2 };
@@ -170,5 +171,5 @@ async fn destinations_get_tokens_and_events_are_described() {
     assert_eq!(cluster.list("EventType", "t").await.len(), 2, "one of each type and source");
     let tokens = cluster.log().into_iter().filter(|entry| entry.subresource == "token" && entry.user.contains(SYSTEM));
     assert_eq!(tokens.count(), 3, "7.3: one of each audience");
-    assert!(pod.logged(&["forbidden"]).is_empty(), "C28");
+    assert!(pod.logged(&["forbidden"]).is_empty(), "contract C28");
 }

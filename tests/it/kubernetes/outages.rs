@@ -1,4 +1,4 @@
-//! The API server is away, forgets, or refuses (control-plane.md 2.12, 2.22a, 3.12a).
+//! The API server is away, forgets, or refuses (contract 2.12, 2.22a, 3.12a).
 
 use serde_json::json;
 
@@ -15,8 +15,8 @@ fn probe(pod: &crate::support::dispatcher::Dispatcher) -> reqwest::RequestBuilde
     plain().get(pod.http_url("/healthz")).header("user-agent", "kube-probe/1.34")
 }
 
-/// 3.12a: what is known is served while the API server is away, the pod stays ready, and what has changed meanwhile is
-/// caught up with. `SEALPOST_TEST_OUTAGE` makes it longer, in seconds.
+/// Contract 3.12a: what is known is served while the API server is away, the pod stays ready, and what has changed
+/// meanwhile is caught up with. `SEALPOST_TEST_OUTAGE` makes it longer, in seconds.
 #[tokio::test]
 async fn serving_goes_on_while_the_api_server_is_away() {
     let cluster = cluster().await;
@@ -118,7 +118,7 @@ async fn a_forgotten_version_leads_to_a_new_list() {
     assert_eq!(traffic.stop().await, [""; 0]);
 }
 
-/// Watches that end, and rights that are missing for a while (1.14): tried again until it works.
+/// Watches that end, and rights that are missing for a while (contract 1.14): tried again until it works.
 #[tokio::test]
 async fn watches_go_on_after_their_end_and_after_refusals() {
     let cluster = cluster().await;
@@ -140,7 +140,7 @@ async fn watches_go_on_after_their_end_and_after_refusals() {
     assert_eq!(probe(&pod).send().await.expect("an answer").status(), 204);
 }
 
-/// C29; 2.12: the patch is refused for a while, as by a webhook that is away, and served meanwhile.
+/// Contract C29, 2.12: the patch is refused for a while, as by a webhook that is away, and served meanwhile.
 #[tokio::test]
 async fn status_is_written_when_the_webhook_is_back() {
     let cluster = cluster().await;
@@ -156,7 +156,8 @@ async fn status_is_written_when_the_webhook_is_back() {
     until_marked(&cluster, "a", &[("uid-of-s", 1)]).await;
 }
 
-/// 3.12, 3.12a, 1.9: with an API server that does not answer at first the pod listens and is not ready; then it is.
+/// Contract 3.12, 3.12a, 1.9: with an API server that does not answer at first the pod listens and is not ready; then
+/// it is.
 #[tokio::test]
 async fn a_start_waits_for_the_api_server() {
     let cluster = cluster().await;

@@ -1,4 +1,4 @@
-//! The pod: probes, readiness, its stop, its log, and what it needs to start (control-plane.md 1).
+//! The pod: probes, readiness, its stop, its log, and what it needs to start (contract 1.5 to 1.12).
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ use crate::support::sender::{plain, trusting};
 use crate::support::subscriber::{Reply, Subscriber};
 use crate::support::{binary, eventually};
 
-/// 1.8, 1.8a, 1.8b, 1.9, C1: on any path, before any look at the mode, on both ports; also with many Ready channels in
-/// `strict`, and with none at all.
+/// Contract 1.8, 1.8a, 1.8b, 1.9, C1, 1.10, C2, G-8: on any path, before any look at the mode, on both ports; also with
+/// many Ready channels in `strict`, and with none at all.
 #[tokio::test]
 async fn probes_are_answered_whatever_the_mode() {
     let cluster = cluster().await;
@@ -53,8 +53,8 @@ async fn probes_are_answered_whatever_the_mode() {
     }
 }
 
-/// 1.12, C32: probes fail at once, events are taken until it is quiet, deliveries are finished, all within the grace
-/// period of 30 s.
+/// Contract 1.12, C32, G-9: probes fail at once, events are taken until it is quiet, deliveries are finished, all
+/// within the grace period of 30 s.
 #[tokio::test]
 async fn a_stop_fails_probes_first_and_loses_nothing() {
     let cluster = cluster().await;
@@ -84,7 +84,7 @@ async fn a_stop_fails_probes_first_and_loses_nothing() {
     assert!(!pod.logged(&["Stopped", "\"left\":0"]).is_empty());
 }
 
-/// 3.6: the level of logs, live; a bad one changes nothing; the component's own goes first.
+/// Contract 3.6: the level of logs, live; a bad one changes nothing; the component's own goes first.
 #[tokio::test]
 async fn the_level_of_logs_follows_its_config_map() {
     let cluster = cluster().await;
@@ -109,7 +109,7 @@ async fn the_level_of_logs_follows_its_config_map() {
     eventually("the level is set", || levels().len() == 2 && levels()[1].starts_with("info")).await;
 }
 
-/// 1.5: a missing system namespace is said clearly, and nothing is tried.
+/// Contract 1.5: a missing system namespace is said clearly, and nothing is tried.
 #[test]
 fn the_system_namespace_is_needed() {
     let output = Command::new(binary())

@@ -1,5 +1,5 @@
 //! The kind RabbitmqChannel: its dispatcher and its controller, with the rights of `deploy/kubernetes/rabbitmq-channel`
-//! (control-plane.md 11.6 to 11.8).
+//! (contract 11.6 to 11.8).
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

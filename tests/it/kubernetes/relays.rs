@@ -1,5 +1,5 @@
-//! The pods mt-broker-ingress and mt-broker-filter: what they follow, and what they are as pods (control-plane.md 5.7 to
-//! 5.14, 3.11, 1.8).
+//! The pods mt-broker-ingress and mt-broker-filter: what they follow, and what they are as pods (contract 5.7 to 5.14,
+//! 3.11, 1.8).
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -25,8 +25,8 @@ async fn send(url: String, id: &str) -> u16 {
     request.send().await.expect("an answer").status().as_u16()
 }
 
-/// 5.7, 5.11, BI-4, 1.6: Brokers of all namespaces, whatever class and `NAMESPACE` say, as their status changes; other
-/// pods' Leases are left alone and nothing is written (5.13).
+/// Contract 5.7, 5.11, BI-4, 1.6: Brokers of all namespaces, whatever class and `NAMESPACE` say, as their status
+/// changes; other pods' Leases are left alone and nothing is written (contract 5.13).
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ingress_follows_brokers() {
     let cluster = cluster().await;
@@ -38,7 +38,7 @@ async fn the_ingress_follows_brokers() {
     let pod = Pod::ingress(&cluster).await.env("MAX_TTL", "3").start().await;
     let to = |path: &str| pod.http_url(path);
     assert_eq!(send(to("/t/b"), "0").await, 404);
-    assert_eq!(send(to("/u/early"), "0").await, 500, "BI-4");
+    assert_eq!(send(to("/u/early"), "0").await, 500, "contract BI-4");
     let shown = ready(&pod.object("brokers", "early").await).clone();
     assert_eq!((&shown["status"], &shown["reason"]), (&json!("Unknown"), &json!("ReferenceNotResolved")));
     assert!(pod.logged(&["has an error"]).is_empty(), "what is not reconciled yet is no error");
@@ -79,7 +79,7 @@ pub(super) async fn trigger(cluster: &Cluster, at: &str, more: Value) -> Value {
     cluster.create(&trigger).await
 }
 
-/// 5.9, 5.12, 5.14, BF-5 to BF-8, BF-16: Triggers and Brokers of all namespaces, as they change.
+/// Contract 5.9, 5.12, 5.14, BF-5 to BF-8, BF-16: Triggers and Brokers of all namespaces, as they change.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_filter_follows_triggers() {
     let cluster = cluster().await;
@@ -94,7 +94,7 @@ async fn the_filter_follows_triggers() {
     assert_eq!(subscriber.count(), 1);
     assert_eq!(send(to("/triggers/t/a/other".to_owned()), "2").await, 400, "5.14");
 
-    assert_eq!(send(to(path(&made, "/reply")), "3").await, 404, "BF-16: there is no Broker");
+    assert_eq!(send(to(path(&made, "/reply")), "3").await, 404, "contract BF-16: there is no Broker");
     cluster.create(&object("Broker", "t/b")).await;
     cluster.merge_status("Broker", "t/b", &json!({"address": {"name": "http", "url": broker.url()}})).await;
     until_answer(202, async || send(to(path(&made, "/reply")), "4").await).await;
@@ -104,8 +104,8 @@ async fn the_filter_follows_triggers() {
     let other = trigger(&cluster, "t/z", json!({"filters": [{"cesql": "type ="}]})).await;
     eventually("the mistake is told", || !pod.logged(&["has an error", "cesql"]).is_empty()).await;
     let before = subscriber.count();
-    assert_eq!(send(to(path(&made, "")), "5").await, 200, "BF-8");
-    assert_eq!(send(to(path(&other, "")), "6").await, 404, "G-48");
+    assert_eq!(send(to(path(&made, "")), "5").await, 200, "contract BF-8");
+    assert_eq!(send(to(path(&other, "")), "6").await, 404, "contract G-48");
     assert_eq!(subscriber.count(), before);
 
     cluster.merge_status("Trigger", "t/a", &json!({"subscriberUri": null})).await;
@@ -117,8 +117,8 @@ async fn the_filter_follows_triggers() {
     assert_eq!(send(to(path(&made, "")), "9").await, 400, "another uid");
 }
 
-/// 3.12a; the Must of a rotation under load: while certificates and modes change and the API server is away, nothing of what
-/// is taken fails; then it catches up.
+/// Contract 3.12a: a rotation under load. While certificates and modes change and the API server is away,
+/// nothing of what is taken fails; then it catches up.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ingress_serves_while_the_cluster_changes() {
     let cluster = cluster().await;
@@ -160,7 +160,8 @@ async fn on_both(pod: &Dispatcher, ca: &str) -> (u16, u16) {
     (send(pod.http_url("/t/none"), "i").await, secure.map_or(0, |answer| answer.status().as_u16()))
 }
 
-/// C15 to C20 for the two roles; 1.8a, 3.4, 3.11, 3.12: modes and certificates live, probes always.
+/// Contract C15 to C20, A-20 for the two roles, and contract 1.8a, 3.4, 3.11, 3.12: modes and certificates live, probes
+/// always.
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_follow_modes_and_secrets_and_answer_probes() {
     let cluster = cluster().await;
@@ -176,7 +177,7 @@ async fn roles_follow_modes_and_secrets_and_answer_probes() {
         cluster.create(&secret(&name)).await;
         let used = || pod.logged(&["Server certificate in use"]).len();
         eventually("the certificate is used", || used() == 1).await;
-        assert_eq!(on_both(&pod, &ca.pem).await, (taken, 404), "C17");
+        assert_eq!(on_both(&pod, &ca.pem).await, (taken, 404), "contract C17");
         cluster.apply(&secret(&name)).await;
         eventually("the next one is used", || used() == 2).await;
         let mut mismatched = secret(&name);

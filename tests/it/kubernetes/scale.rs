@@ -1,4 +1,4 @@
-//! Thousands of channels, and of Triggers (control-plane.md 1.9, 2.11, 5.12).
+//! Thousands of channels, and of Triggers (contract 1.9, 2.11, 5.12).
 
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,9 @@ async fn until_patched(cluster: &Cluster, count: usize) {
     }
 }
 
-/// 2.9, 2.12: two hundred Subscriptions on one channel, while each patch of its status takes as long as webhooks do: none
-/// is given up once it is under way, what comes meanwhile goes with the next, and the last is marked right after it came.
+/// Contract 2.9, 2.12: two hundred Subscriptions on one channel, while each patch of its status takes as long as
+/// webhooks do: none is given up once it is under way, what comes meanwhile goes with the next, and the last is marked
+/// right after it came.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_subscriptions_on_one_channel() {
     const COUNT: usize = 200;

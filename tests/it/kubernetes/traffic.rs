@@ -1,4 +1,4 @@
-//! The requests that the API server gets (control-plane.md 1A, 1.14, 1.15).
+//! The requests that the API server gets (contract 1A, 1.14, 1.15).
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::support::cluster::objects::{features, subscriber};
 use crate::support::pod::Pod;
 use rustix::process::Signal;
 
-/// C28, C31: the table of the contract and nothing else, all of it with upstream's rights; nothing is left behind but
-/// `status.subscribers` and a Lease that nobody holds.
+/// Contract C28, C31, C2, 2.10: the table of the contract and nothing else, all of it with upstream's rights; nothing
+/// is left behind but `status.subscribers` and a Lease that nobody holds.
 #[tokio::test]
 async fn the_api_server_is_asked_what_the_contract_says() {
     let cluster = cluster().await;
@@ -70,7 +70,7 @@ async fn the_api_server_is_asked_what_the_contract_says() {
     assert_eq!(lease["spec"]["holderIdentity"].as_str().unwrap_or_default(), "");
 }
 
-/// 2.12: what is right is left alone, whoever starts.
+/// Contract 2.12: what is right is left alone, whoever starts.
 #[tokio::test]
 async fn a_status_that_is_right_is_not_written() {
     let cluster = cluster().await;

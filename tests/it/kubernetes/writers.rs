@@ -1,4 +1,4 @@
-//! Who writes: one at a time, and soon another one (control-plane.md 2.21, 2.22, 1.12).
+//! Who writes: one at a time, and soon another one (contract 2.21, 2.22, 1.12).
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ fn leads(pod: &Dispatcher) -> bool {
     pod.logged(&["Who writes status has changed"]).last().is_some_and(|line| line.contains("\"leading\":true"))
 }
 
-/// C13, C30: both serve, one writes; after kill -9 the other one does within five seconds, after an orderly stop sooner.
+/// Contract C13, C30: both serve, one writes; after kill -9 the other one does within five seconds, after an orderly
+/// stop sooner.
 #[tokio::test]
 async fn another_one_writes_after_a_crash() {
     let cluster = cluster().await;
@@ -57,7 +58,7 @@ async fn another_one_writes_after_a_crash() {
     assert!(stopped.elapsed() < Duration::from_secs(3), "{:?}", stopped.elapsed());
 }
 
-/// 2.21, 3.8: explicit timings are honoured, as they stand in the Lease.
+/// Contract 2.21, 3.8: explicit timings are honoured, as they stand in the Lease.
 #[tokio::test]
 async fn explicit_timings_count() {
     let cluster = cluster().await;

@@ -131,7 +131,8 @@ async fn a_queue_that_was_deleted_is_made_again() {
     eventually("the last one is delivered", || subscriber.received().iter().any(|event| event.id() == "after-4")).await;
 }
 
-/// G-70: a consumer that is connected and gets nothing although its queue grows is begun again, with a warning.
+/// Contract G-70: a consumer that is connected and gets nothing although its queue grows is begun again, with a
+/// warning.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_consumer_is_begun_again() {
     let (namespace, subscriber, proxy) = (namespace(), Subscriber::ok().await, Proxy::start(&shared()).await);

@@ -104,7 +104,7 @@ const LINES: &[&str] = &[
     "x-original-url:/admin",
 ];
 
-/// CR-29, and nothing else.
+/// Contract CR-29, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_make_no_headers() {
     let (namespace, subscriber) = (namespace(), RawSubscriber::start().await);

@@ -23,7 +23,7 @@ POST [Server] http.response.status_code=202
         POST [Client] http.response.status_code=200
 ";
 
-/// data-plane.md OB-14, RQ-8; gaps.md G-68. The retry is put off in a queue, and so belongs to another delivery.
+/// Contract OB-14, RQ-8, G-68. The retry is put off in a queue, and so belongs to another delivery.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_through_queues() {
     let (namespace, collector) = (namespace(), Collector::start().await);

@@ -1,5 +1,5 @@
 //! With an API server: its tokens, its keys, its EventTypes, by the rights of Knative's own installation and no more
-//! (control-plane.md 1A, 1.14, 7, 8). Everything but the watching of objects is the product's.
+//! (contract 1A, 1.14, 7.1 to 7.10, 8.1 to 8.3). Everything but the watching of objects is the product's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,8 +194,8 @@ fn claims(authorization: &str) -> Value {
     jsonwebtoken::dangerous::insecure_decode::<Value>(token).expect("a token").claims
 }
 
-/// C23, 7.2, 7.3, 7.5, 8.1 to 8.3: from the API server's own token to the subscriber's, by the upstream ServiceAccount's
-/// rights; the API is asked for nothing but what table 1A has.
+/// Contract C23, 7.2, 7.3, 7.5, 8.1 to 8.3: from the API server's own token to the subscriber's, by the upstream
+/// ServiceAccount's rights; the API is asked for nothing but what contract 1A has.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_and_event_types_of_a_cluster() {
     let cluster = cluster().await;
@@ -216,7 +216,7 @@ async fn tokens_and_event_types_of_a_cluster() {
     assert_eq!(of_first["sub"], "system:serviceaccount:t:s-oidc-messaging.knative.dev-subscription");
     assert_eq!(of_first["aud"], json!(["of-subscriber"]), "7.2: for the subscriber and nobody else");
     assert!(received.iter().all(|request| request.header("authorization") != Some(&format!("Bearer {writer}"))));
-    assert!(reply.received().iter().all(|request| request.header("authorization").is_none()), "AU-1");
+    assert!(reply.received().iter().all(|request| request.header("authorization").is_none()), "contract AU-1");
     assert_eq!(inside.counters.token_requests.get(), 1, "7.3");
 
     eventually("both types are made", || inside.counters.event_types_created.get() == 2).await;
@@ -242,7 +242,8 @@ async fn tokens_and_event_types_of_a_cluster() {
     }
 }
 
-/// 7.2: a ServiceAccount that is not there has no token: nothing is sent, and the event is not lost for want of retries.
+/// Contract 7.2: a ServiceAccount that is not there has no token: nothing is sent, and the event is not lost for want
+/// of retries.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_account_no_delivery() {
     let cluster = cluster().await;
@@ -260,7 +261,7 @@ async fn no_account_no_delivery() {
     assert_eq!((status, subscriber.count()), (202, 1));
 }
 
-/// A subscriber that sends its callers elsewhere does not get their tokens there (gaps.md G-58).
+/// A subscriber that sends its callers elsewhere does not get their tokens there (contract G-58).
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_stay_at_their_origin() {
     let cluster = cluster().await;
@@ -296,7 +297,7 @@ async fn keys_are_rotated() {
     }
 }
 
-/// 5.11: the role `ingress` may have tokens of one ServiceAccount only, and asks for no other.
+/// Contract 5.11: the role `ingress` may have tokens of one ServiceAccount only, and asks for no other.
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_are_those_of_the_role() {
     let cluster = cluster().await;
@@ -356,7 +357,7 @@ async fn ask(url: &str, token: &str) -> u16 {
     request.send().await.expect("an answer").status().as_u16()
 }
 
-/// 5.11, AU-1, BI-11: the role `ingress` hands on as itself, whoever sent.
+/// Contract 5.11, AU-1, BI-11: the role `ingress` hands on as itself, whoever sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_ingress_proves_who_it_is() {
     let cluster = cluster().await;
@@ -380,7 +381,8 @@ async fn the_role_ingress_proves_who_it_is() {
     assert_eq!(made["spec"]["reference"]["kind"], "Broker");
 }
 
-/// 5.12, AU-1, AU-13, gaps.md G-51: the role `filter` hands on as the Trigger, on every way, and never the channel's token.
+/// Contract 5.12, AU-1, AU-13, G-51: the role `filter` hands on as the Trigger, on every way, and never the channel's
+/// token.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_role_filter_proves_who_it_is() {
     let cluster = cluster().await;

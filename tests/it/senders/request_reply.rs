@@ -1,4 +1,4 @@
-//! Who may make requests to a RequestReply, and what its Broker asks of it (control-plane.md 7.5 to 7.8).
+//! Who may make requests to a RequestReply, and what its Broker asks of it (contract 7.5 to 7.8).
 
 use super::{Issuer, with_token};
 use crate::support::dispatcher::Dispatcher;

@@ -1,4 +1,4 @@
-//! A dispatcher as a pod of a cluster: upstream's environment and no argument (control-plane.md 1.3, 1.5, 5.11, 5.12).
+//! A dispatcher as a pod of a cluster: upstream's environment and no argument (contract 1.3, 1.5, 5.11, 5.12).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use super::binary;
 use super::cluster::{Cluster, SYSTEM};
 use super::dispatcher::Dispatcher;
 
-/// What all of upstream's manifests set, but for the API server's address (1.5).
+/// What all of upstream's manifests set, but for the API server's address (contract 1.5).
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("SYSTEM_NAMESPACE", SYSTEM),
     ("CONFIG_LOGGING_NAME", "config-logging"),

@@ -110,7 +110,7 @@ async fn that_are_silent() {
     until_counted(&dispatcher, "spans_dropped_total").await;
 }
 
-/// data-plane.md OB-1: a line of JSON for each span. Metrics are not written there.
+/// Contract OB-1: a line of JSON for each span. Metrics are not written there.
 #[tokio::test(flavor = "multi_thread")]
 async fn none_but_standard_output() {
     let sink = Subscriber::ok().await;

@@ -83,7 +83,7 @@ async fn what_is_consumed_is_bounded_in_bytes() {
     stands(&bench.server, 0, 0).await;
 }
 
-/// What nobody took is acknowledged when the parking queue has confirmed it.
+/// What nobody took is acknowledged when the parking queue has confirmed it (contract G-15).
 #[tokio::test]
 async fn what_nobody_took_is_parked_first() {
     let mut bench = Bench::start(&["a"]).await;

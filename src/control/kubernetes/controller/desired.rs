@@ -1,4 +1,4 @@
-//! What the status of a RabbitmqChannel should be (control-plane.md 1.16, 4, 11.8): pure, and apart from the writing.
+//! What the status of a RabbitmqChannel should be (contract 1.16, 4, 11.8): pure, and apart from the writing.
 //! `status.subscribers` is the dispatcher's, and never stands in it.
 
 use serde_json::{Map, Value, json};
@@ -26,7 +26,7 @@ pub(super) struct World {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Certificate {
     Missing,
-    /// With its `ca.crt`, if it has one (4.8).
+    /// With its `ca.crt`, if it has one (contract 4.8).
     Known(Option<String>),
 }
 

@@ -1,4 +1,4 @@
-//! Which EventPolicies are for a channel, and whether they are ready (control-plane.md 7.6, 7.7).
+//! Which EventPolicies are for a channel, and whether they are ready (contract 7.6, 7.7).
 
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ fn selects(selector: &Value, channel: &Value) -> bool {
 mod tests {
     use super::*;
 
-    /// control-plane.md 7.6, 7.7.
+    /// Contract 7.6, 7.7.
     #[test]
     fn policies_are_for_what_they_name() {
         let channel = json!({"metadata": {"namespace": "t", "name": "a", "labels": {"x": "1"}}});

@@ -1,5 +1,4 @@
-//! The Service of a channel: the host name that senders use, an alias of the dispatcher's Service (control-plane.md 4.3,
-//! 11.8).
+//! The Service of a channel: the host name that senders use, an alias of the dispatcher's Service (contract 4.3, 11.8).
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
@@ -80,7 +79,7 @@ pub(super) fn step(there: Option<&Value>, wanted: &Value) -> Step {
 mod tests {
     use super::*;
 
-    /// control-plane.md 4.3, 11.8.
+    /// Contract 4.3, 11.8.
     #[test]
     fn long_names_are_hashed() {
         assert_eq!(name("invoice-feed"), "invoice-feed-rmq-kn-channel");

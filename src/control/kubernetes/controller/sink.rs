@@ -1,5 +1,4 @@
-//! Where a channel's dead letters go: `spec.delivery.deadLetterSink` as Knative resolves destinations (control-plane.md
-//! 5.2).
+//! Where a channel's dead letters go: `spec.delivery.deadLetterSink` as Knative resolves destinations (contract 5.2).
 
 use kube::core::{ApiResource, DynamicObject, GroupVersion};
 use kube::{Api, Client};

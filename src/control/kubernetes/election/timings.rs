@@ -1,5 +1,5 @@
-//! How often the Lease is renewed and how long it lasts: ours, or what `config-leader-election` says (control-plane.md
-//! 2.21, 3.8), in the notation of Go.
+//! How often the Lease is renewed and how long it lasts: ours, or what `config-leader-election` says (contract 2.21,
+//! 3.8), in the notation of Go.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Timings {
 mod tests {
     use super::*;
 
-    /// control-plane.md 2.21, 2.22, 3.8.
+    /// Contract 2.21, 2.22, 3.8.
     #[test]
     fn explicit_times_count_if_they_go_together() {
         let read = |entries: &[(&str, &str)]| {

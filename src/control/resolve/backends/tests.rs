@@ -1,4 +1,4 @@
-//! Which channels of a cluster are on RabbitMQ (control-plane.md 11.4).
+//! Which channels of a cluster are on RabbitMQ (contract 11.4).
 
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn without_rabbitmq_a_channel_that_wants_it_is_not_served() {
     assert_eq!((storage(&after, "a"), after.problems.len()), (Some(Storage::Memory), 1));
 }
 
-/// control-plane.md 11.8: the kind says it, and InMemoryChannels are somebody else's.
+/// Contract 11.8: the kind says it, and InMemoryChannels are somebody else's.
 #[test]
 fn a_rabbitmq_channel_is_on_rabbitmq() {
     let settings = Settings { channels: Channels::Rabbitmq, ..settings() };

@@ -1,7 +1,7 @@
 //! What names an entry of `spec.subscribers` within its channel.
 //!
 //! A Trigger's Subscription is deleted and made anew under the same name whenever something about it changes
-//! (control-plane.md 5.10), so that a queue which is to be found again is named by the entry's name, and not by its uid.
+//! (contract 5.10), so that a queue which is to be found again is named by the entry's name, and not by its uid.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,8 +9,8 @@ use crate::control::manifest::messaging::Subscriber;
 use crate::model::SubscriptionKey;
 
 /// A name for each entry: its name; its uid where several entries have that name, as Subscriptions of different
-/// namespaces may (11.5); its place where it has no uid, and no name that no other one has, since every field is optional
-/// (2.3). One without a uid is a mistake, and so changes no other one's name.
+/// namespaces may (contract 11.5); its place where it has no uid, and no name that no other one has, since every field
+/// is optional (contract 2.3). One without a uid is a mistake, and so changes no other one's name.
 ///
 /// No name of Kubernetes holds one of the signs that the other two begin with.
 pub(super) fn ids(entries: &[&Subscriber]) -> Vec<String> {
@@ -55,7 +55,7 @@ fn given(text: Option<&String>) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// control-plane.md 2.3, 5.10, 11.5.
+    /// Contract 2.3, 5.10, 11.5.
     #[test]
     fn entries_are_named_by_name_and_else_by_uid() {
         for (entries, expected) in [

@@ -1,4 +1,4 @@
-//! `status.subscribers` of a channel: which entries of its spec are served, and why others are not (control-plane.md 2.9).
+//! `status.subscribers` of a channel: which entries of its spec are served, and why others are not (contract 2.9).
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ pub(super) fn entry_of(field: &str) -> Option<(usize, &str)> {
     Some((index.parse().ok()?, rest.strip_prefix('.').unwrap_or(rest)))
 }
 
-/// `status.subscribers` as it should be, if it is not (2.9, 2.12). A channel that is being deleted is left alone.
+/// `status.subscribers` as it should be, if it is not (contract 2.9, 2.12). A channel that is being deleted is left
+/// alone.
 pub(super) fn outdated(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
     let list = |part: &str| document.get(part)?.get("subscribers")?.as_array();
     let deleted = document.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());

@@ -49,7 +49,7 @@ fn uids(resolution: &Resolution) -> Vec<String> {
     subscriptions.into_iter().flatten().map(|subscription| subscription.key.name.clone()).collect()
 }
 
-/// control-plane.md 4.4, 4.5, 4.6: `status` after `status`, and the host names then.
+/// Contract 4.4, 4.5, 4.6: `status` after `status`, and the host names then.
 #[test]
 fn hosts_are_those_of_the_status_and_those_before() {
     let http = |host: &str| json!({"name": "http", "url": format!("http://{host}")});
@@ -84,7 +84,7 @@ impl Channel {
     }
 }
 
-/// control-plane.md 2.9, 2.12.
+/// Contract 2.9, 2.12.
 #[test]
 fn status_is_written_where_it_differs() {
     let spec = json!([{"uid": "a", "generation": 2, "name": "x"}, {"uid": "b"}]);
@@ -116,7 +116,7 @@ fn status_is_written_where_it_differs() {
     }
 }
 
-/// control-plane.md 2.1, 2.8, 4.4, 4.5: what stands in the spec, for everybody who asks by path or by host.
+/// Contract 2.1, 2.8, 4.4, 4.5: what stands in the spec, for everybody who asks by path or by host.
 #[test]
 fn subscribers_are_served_as_they_stand() {
     let mut written = channel("1", &json!([subscriber("b"), subscriber("a")]));
@@ -162,7 +162,7 @@ fn warning(resolution: &Resolution) -> Option<&str> {
     })
 }
 
-/// control-plane.md 2.17: what is wrong beside the entries keeps the channel as it was; a Warning is wanted, and no status.
+/// Contract 2.17: what is wrong beside the entries keeps the channel as it was; a Warning is wanted, and no status.
 #[test]
 fn what_is_wrong_beside_the_entries_keeps_the_channel_as_it_was() {
     let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
@@ -302,7 +302,7 @@ fn channel_of(subscribers: &[Value]) -> Value {
     channel("1", &json!(subscribers))
 }
 
-/// control-plane.md 2.15b.
+/// Contract 2.15b.
 #[test]
 fn a_channel_that_was_made_again_keeps_nothing() {
     let good = resolved(&[channel("1", &json!([subscriber("a")]))], None);
@@ -313,7 +313,7 @@ fn a_channel_that_was_made_again_keeps_nothing() {
     assert_eq!(again.table.find(Some(HOST), "/"), Find::NotFound);
 }
 
-/// control-plane.md 2.6, 1.6.
+/// Contract 2.6, 1.6, 1.19, 2.5.
 #[test]
 fn the_scope_says_whose_a_channel_is() {
     for (written, of_cluster) in
@@ -333,7 +333,7 @@ fn the_scope_says_whose_a_channel_is() {
     }
 }
 
-/// control-plane.md 2.24.
+/// Contract 2.24, 2.5, G-61.
 #[test]
 fn annotations_are_applied_live() {
     let mut object = channel("1", &json!([]));
@@ -345,8 +345,8 @@ fn annotations_are_applied_live() {
     assert_eq!(acknowledge(&after), Acknowledge::AfterEnqueue);
 }
 
-/// control-plane.md 2.3: every field is optional, so that what has no uid is served, though nobody can be told; 2.20: the
-/// order means nothing.
+/// Contract 2.3: every field is optional, so that what has no uid is served, though nobody can be told; contract 2.20:
+/// the order means nothing.
 #[test]
 fn entries_need_no_name_and_may_be_there_twice() {
     let uri = "http://x.t.svc.cluster.local";
@@ -360,7 +360,7 @@ fn entries_need_no_name_and_may_be_there_twice() {
     assert!(Arc::ptr_eq(&turned.table, &back.table));
 }
 
-/// control-plane.md 3.10, 5.2: broken CACerts break connections, and nothing else.
+/// Contract 3.10, 5.2, TL-4: broken CACerts break connections, and nothing else.
 #[test]
 fn certificates_that_cannot_be_read_trust_nobody() {
     let mut broken = subscriber("a");

@@ -152,7 +152,7 @@ fn channels_on_rabbitmq() {
     }
 }
 
-/// control-plane.md 5.2a: what a template says of its channel counts, its own or the default one.
+/// Contract 5.2a: what a template says of its channel counts, its own or the default one.
 #[test]
 fn the_delivery_of_a_template_wins() {
     let kind = "apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel";
@@ -169,6 +169,7 @@ fn the_delivery_of_a_template_wins() {
     assert!(lines(&one(&wrong))[0].contains("spec.channelTemplate.spec.delivery.retry"), "{:#?}", lines(&one(&wrong)));
 }
 
+/// Contract G-34.
 #[test]
 fn delivery_specs_merge_field_by_field_where_wanted() {
     let text = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: b}, spec: {delivery: {retry: 3, \

@@ -48,6 +48,7 @@ fn history(texts: &[&str]) -> Resolution {
     last.expect("a text")
 }
 
+/// Contract 5.2b.
 #[test]
 fn a_sequence_is_channels_and_subscriptions() {
     let resolution = good(&sequence(TWO));
@@ -84,6 +85,7 @@ fn a_sequence_is_channels_and_subscriptions() {
     assert_eq!(of_second["physicalSubscription"]["replyUri"], "http://r");
 }
 
+/// Contract 5.2b.
 #[test]
 fn a_parallel_is_channels_and_subscriptions() {
     let resolution = good(&parallel(
@@ -269,7 +271,7 @@ fn told(text: &str, expected: &[&str]) {
     }
 }
 
-/// interface.md §6: what leads nowhere fails, and says which step; the other steps are served.
+/// Contract IF-6: what leads nowhere fails, and says which step; the other steps are served.
 #[test]
 fn a_step_that_leads_nowhere_fails() {
     let broken = "  steps:\n  - {uri: 'http://a'}\n  - {ref: {apiVersion: v1, kind: Service, name: nobody}}\n";

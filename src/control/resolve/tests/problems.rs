@@ -153,7 +153,7 @@ fn of_triggers() {
     }
 }
 
-/// Filters fail closed, and say where (gaps.md G-48).
+/// Filters fail closed, and say where (contract G-48) (contract TF-9).
 #[test]
 fn of_filters() {
     for (text, line) in [
@@ -343,7 +343,7 @@ fn of_channels() {
     }
 }
 
-/// A broker of another implementation is left alone, with its triggers, and so is no error.
+/// A broker of another implementation is left alone, with its triggers, and so is no error (contract 5.6).
 #[test]
 fn other_classes_are_left_alone() {
     let other = "{name: b, annotations: {eventing.knative.dev/broker.class: RabbitMQBroker}}";
@@ -437,7 +437,7 @@ fn has_hole(filter: &Filter) -> bool {
 
 proptest! {
     /// Whatever stands in `filters`: it is understood whole, or the Trigger is not served and the reason is said
-    /// (G-48).
+    /// (contract G-48).
     #[test]
     fn filters_are_understood_whole_or_closed(filters in prop::collection::vec(any_json(), 1..3)) {
         let resolution = one(&trigger(&format!("filters: {}", serde_json::Value::from(filters))));

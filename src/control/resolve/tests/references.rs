@@ -241,7 +241,7 @@ fn links_between_namespaces_need_the_flag() {
         let broken = world(flag).replace("uri: 'http://x'", "uri: 5").replace("spec:\n  channel", "spe:\n  channel");
         assert_eq!(count(&again(&broken)), 0, "{flag}");
     }
-    // A ConfigMap that is gone, or not understood as a whole, changes nothing (control-plane.md 3.12a).
+    // A ConfigMap that is gone, or not understood as a whole, changes nothing (contract 3.12a).
     let gone =
         resolve(&manifests(&[("a.yaml", &world(enabled).replace("config-features", "x"))]), Some(&open), &settings());
     assert_eq!(count(&gone), 2);

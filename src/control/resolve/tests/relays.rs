@@ -1,4 +1,4 @@
-//! The roles `ingress` and `filter` in a cluster: what is made again, and what stays (control-plane.md 5.7 to 5.12).
+//! The roles `ingress` and `filter` in a cluster: what is made again, and what stays (contract 5.7 to 5.12).
 
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ fn only_what_has_changed_is_made_again() {
 
     let moved = resolve(&objects.with_object(4, subscription_of("x", "b")), Some(&first), &settings);
     let only = |name: &str| of_trigger(&moved, name).access.as_ref().map(|access| access.rule.clone());
-    assert_eq!(only("x"), Some(Rule::Only("system:serviceaccount:t:b".to_owned())), "AU-13");
+    assert_eq!(only("x"), Some(Rule::Only("system:serviceaccount:t:b".to_owned())), "contract AU-13");
     assert_eq!(only("y"), Some(Rule::Only("system:serviceaccount:t:a".to_owned())));
     assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
 }
@@ -138,7 +138,7 @@ fn a_fault_takes_nothing_away_that_is_right() {
     }
 }
 
-/// control-plane.md 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as it does.
+/// Contract 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as it does.
 #[test]
 fn brokers_of_other_namespaces_need_the_flag() {
     let settings = in_role(Role::Filter);

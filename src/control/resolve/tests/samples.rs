@@ -23,6 +23,7 @@ fn services() -> String {
     orders + &service("analytics", "warehouse")
 }
 
+/// Contract 5.3.
 #[test]
 fn channels_and_subscriptions_as_users_write_them() {
     let broker = "{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {name: default, namespace: orders}}";
@@ -83,7 +84,7 @@ fn triggers_with_filters_of_every_kind() {
     let triggers = of(&resolution, &broker);
     assert_eq!(triggers.len(), 2);
     let mailer = triggers.iter().find(|trigger| trigger.key.name == "to-mailer").expect("to-mailer");
-    assert_eq!(mailer.delivery.retry, 1, "BF-3");
+    assert_eq!(mailer.delivery.retry, 1, "contract BF-3");
     for (ty, source, tenant, passes) in [
         ("com.example.invoice.created", "/live", Some("a"), true),
         ("com.example.refund.started", "/live", Some("a"), true),

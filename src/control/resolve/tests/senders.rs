@@ -1,4 +1,4 @@
-//! What channels ask of senders, and as whom subscriptions send (control-plane.md 3.2, 3.3, 4.1, 5.11, 5.12, 7).
+//! What channels ask of senders, and as whom subscriptions send (contract 3.2, 3.3, 4.1, 5.11, 5.12, 7.1 to 7.10).
 
 use super::*;
 use crate::control::ApiServer;
@@ -36,9 +36,9 @@ fn access(resolution: &Resolution, key: &ChannelKey) -> Option<Access> {
     resolution.table.get(key).expect("a channel").1.access.clone()
 }
 
-/// samples 22 and 40: everything that is written for senders, by the controllers of a cluster.
+/// Everything that is written for senders, by the controllers of a cluster.
 #[test]
-fn the_samples_of_the_contract() {
+fn everything_that_controllers_write_for_senders() {
     let text = format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{}", features("authentication-oidc: Enabled"));
     let resolution = in_cluster(&text);
     let asked = access(&resolution, &feed()).expect("it asks");
@@ -76,7 +76,7 @@ fn the_samples_of_the_contract() {
     assert_eq!(audience(&mailer.reply).as_deref(), Some("mt-broker-filter"));
 }
 
-/// 3.4, 7.2: without the flag, nothing is asked and nothing proved.
+/// Contract 3.4, 7.2: without the flag, nothing is asked and nothing proved.
 #[test]
 fn nothing_is_asked_without_the_flag() {
     for flags in ["", "authentication-oidc: disabled", "_authentication-oidc: enabled"] {
@@ -86,7 +86,7 @@ fn nothing_is_asked_without_the_flag() {
     }
 }
 
-/// 3.2, 3.3: flags in any case; what is no mode or no switch closes, and either is reported.
+/// Contract 3.2, 3.3: flags in any case; what is no mode or no switch closes, and either is reported.
 #[test]
 fn flags() {
     use AuthorizationMode::{AllowAll, AllowSameNamespace, DenyAll};
@@ -108,7 +108,7 @@ fn flags() {
     }
 }
 
-/// 3.2: an issuer elsewhere is asked there, trusting the trust bundles; one that cannot be is none.
+/// Contract 3.2: an issuer elsewhere is asked there, trusting the trust bundles; one that cannot be is none.
 #[test]
 fn discovery() {
     for (url, place, words) in [
@@ -132,7 +132,8 @@ fn discovery() {
     }
 }
 
-/// 7.8, AU-12: a policy that is listed and not there closes the channel, and so does a list that cannot be read.
+/// Contract 7.8, AU-12: a policy that is listed and not there closes the channel, and so does a list that cannot be
+/// read.
 #[test]
 fn what_is_not_known_closes() {
     let on = features("authentication-oidc: enabled");
@@ -206,7 +207,7 @@ fn names_of_accounts_are_names() {
     }
 }
 
-/// 3.12a: the flags stay when `config-features` goes away; what is asked is never older than the flags.
+/// Contract 3.12a: the flags stay when `config-features` goes away; what is asked is never older than the flags.
 #[test]
 fn flags_stay() {
     let on = features("authentication-oidc: enabled, default-authorization-mode: deny-all");
@@ -282,7 +283,7 @@ fn without_a_cluster_and_an_issuer_nothing_is_open() {
     assert!(lines(&noted).join("\n").contains("note: has no effect"), "{:?}", lines(&noted));
 }
 
-/// 8.1 to 8.3: channels that no Broker owns are described, and the replies of their subscribers.
+/// Contract 8.1 to 8.3: channels that no Broker owns are described, and the replies of their subscribers.
 #[test]
 fn owners_of_event_types() {
     let on = features("eventtype-auto-create: enabled, authentication-oidc: enabled");
@@ -315,7 +316,7 @@ fn owners_of_event_types() {
     assert_eq!(channel_of(&off), None);
 }
 
-/// 5.11, 5.12, AU-1, AU-13: the roles of upstream's broker.
+/// Contract 5.11, 5.12, AU-1, AU-13: the roles of upstream's broker.
 #[test]
 fn roles() {
     let on = features("authentication-oidc: enabled, eventtype-auto-create: enabled");
@@ -349,7 +350,7 @@ fn roles() {
         let resolution = as_role(Role::Filter, &format!("{broker}{trigger}{subscription}{on}"));
         let relay = &resolution.table.relays().triggers["/default/t"];
         let asked = relay.access.as_ref().expect("it asks");
-        assert_eq!(asked.audience, "mt-broker-filter", "AU-5");
+        assert_eq!(asked.audience, "mt-broker-filter", "contract AU-5");
         assert!(format!("{:?}", asked.rule).starts_with(rule), "{:?}", asked.rule);
         let sender = relay.sender.as_ref().map(ToString::to_string);
         assert_eq!(sender.as_deref(), Some("system:serviceaccount:default:t-oidc-eventing.knative.dev-trigger"));

@@ -110,7 +110,7 @@ fn ca_certs_without_tls_are_a_warning() {
     );
 }
 
-/// TL-9: CACerts make https out of a reference to a Service.
+/// Contract TL-9: CACerts make https out of a reference to a Service.
 #[test]
 fn ca_certs_turn_a_service_to_https() {
     let root = ca("root");
@@ -132,7 +132,7 @@ fn bundle(namespace: &str, label: &str, data: &str) -> String {
     )
 }
 
-/// control-plane.md 3.9, 3.10.
+/// Contract 3.9, 3.10.
 #[test]
 fn trust_bundles_join_the_trust_of_every_https_destination() {
     let (a, b, own) = (ca("a"), ca("b"), ca("own"));
@@ -243,7 +243,7 @@ fn secret(name: &str, field: &str, entries: &[(&str, &str)]) -> String {
     text
 }
 
-/// control-plane.md 3.11, 3.12.
+/// Contract 3.11, 3.12, 3.13.
 #[test]
 fn server_certificates_come_from_secrets_and_stay() {
     let (server, root) = (made("server", IsCa::NoCa, -1..1), ca("root"));

@@ -1,5 +1,5 @@
-//! What mt-broker-controller and eventing-controller make of a Broker `t/b` and its Triggers (control-plane.md 5.2 to 5.9,
-//! 7.1, 7.9).
+//! What mt-broker-controller and eventing-controller make of a Broker `t/b` and its Triggers (contract 5.2 to 5.9, 7.1,
+//! 7.9).
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub(crate) struct Wanted {
     pub(crate) audience: Option<&'static str>,
 }
 
-/// The ServiceAccount of an object of the namespace `t` (7.1).
+/// The ServiceAccount of an object of the namespace `t` (contract 7.1).
 pub(crate) fn account(name: &str, kind: &str) -> String {
     let group = if kind == "Subscription" { "messaging.knative.dev" } else { "eventing.knative.dev" };
     format!("{name}-oidc-{group}-{kind}").to_lowercase()
@@ -47,7 +47,7 @@ impl Flags<'_> {
         })
     }
 
-    /// `status.address` and `status.addresses` of the Broker (5.8).
+    /// `status.address` and `status.addresses` of the Broker (contract 5.8).
     fn of_broker(self) -> (Value, Value) {
         let of = |scheme| self.address(scheme, "broker-ingress", "/t/b", AUDIENCE);
         match self.mode {
@@ -57,7 +57,7 @@ impl Flags<'_> {
         }
     }
 
-    /// The filter, at the path of a Trigger (5.9).
+    /// The filter, at the path of a Trigger (contract 5.9).
     fn of_filter(self, trigger: &Value, more: &str) -> Value {
         let text = |field: &str| trigger["metadata"][field].as_str().expect("text");
         let path = format!("/triggers/t/{}/{}{more}", text("name"), text("uid"));
@@ -87,7 +87,7 @@ impl Admin {
         self.reconcile(&format!("t/{CHANNEL}")).await;
     }
 
-    /// 7.9: only the ingress sends to the channel.
+    /// Contract 7.9: only the ingress sends to the channel.
     async fn policy_of_the_channel(&self, flags: Flags<'_>) {
         let subject = format!("system:serviceaccount:{SYSTEM}:mt-broker-ingress-oidc");
         let mut policy = object("EventPolicy", &format!("t/b-ep-{CHANNEL}"));
@@ -135,7 +135,8 @@ impl Admin {
         json!({"serviceAccountName": account})
     }
 
-    /// The Subscription of a Trigger, and what stands of it in the channel; made anew, as any change does (5.10).
+    /// The Subscription of a Trigger, and what stands of it in the channel; made anew, as any change does (contract
+    /// 5.10).
     async fn subscription(&self, flags: Flags<'_>, trigger: &Value) -> Value {
         let text = |field: &str| trigger["metadata"][field].as_str().expect("text");
         let name = format!("b-{}-{}", text("name"), text("uid"));

@@ -1,4 +1,4 @@
-//! What Knative's imc-controller does to a channel: its addresses and conditions (control-plane.md 1.16, 4, 7.7).
+//! What Knative's imc-controller does to a channel: its addresses and conditions (contract 1.16, 4, 7.7).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;

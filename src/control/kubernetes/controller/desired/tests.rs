@@ -32,7 +32,7 @@ fn condition<'v>(status: &'v Value, ty: &str) -> &'v Value {
     conditions.iter().find(|condition| condition["type"] == ty).expect(ty)
 }
 
-/// control-plane.md 4, 4.1, 4.8, 11.8.
+/// Contract 4, 4.1, 4.8, 11.8.
 #[test]
 fn addresses_follow_the_mode() {
     let http = json!({"name": "http", "url": "http://feed-rmq-kn-channel.Billing.svc.cluster.local"});
@@ -61,7 +61,7 @@ fn addresses_follow_the_mode() {
     assert_eq!(resolved(&without_ca, &found())["address"].get("CACerts"), None);
 }
 
-/// control-plane.md 1.16: each failure has its condition and reason, and `Ready` has the first of them.
+/// Contract 1.16: each failure has its condition and reason, and `Ready` has the first of them.
 #[test]
 fn what_is_wrong_stands_in_the_conditions() {
     let disabled = || world(TransportEncryption::Disabled);
@@ -148,7 +148,7 @@ fn only_what_differs_is_written() {
     assert!(first["status"].get("policies").is_none() && first["status"].get("deadLetterSinkUri").is_none());
 }
 
-/// control-plane.md 5.2.
+/// Contract 5.2.
 #[test]
 fn dead_letter_sinks_are_resolved_as_destinations() {
     let world = world(TransportEncryption::Disabled);
