@@ -26,7 +26,7 @@ pub use file::{of_text, read};
 pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
 pub use manifest::Manifests;
 pub(crate) use manifest::spelling::meant;
-pub use problem::{ObjectName, Problem, Severity};
+pub use problem::{ObjectName, Problem, Severity, short};
 pub use resolve::{Resolution, ServerCertificate, Sink, SinkName, resolve, resolve_sink, trigger_filters};
 pub use schema::{json_schema, schema_names};
 pub use settings::{

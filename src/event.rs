@@ -9,6 +9,7 @@ pub mod http;
 mod json;
 pub mod knative;
 mod limit;
+mod near;
 mod trace;
 mod validate;
 
@@ -21,6 +22,7 @@ use bytes::Bytes;
 pub use attribute::{Attribute, Kind, PREFIX, is_name};
 pub use decode_error::DecodeError;
 pub use limit::AttributeLimit;
+pub use near::{differs_little, nearly};
 pub use trace::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// The version of the CloudEvents specification that an event follows.

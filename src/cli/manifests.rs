@@ -49,7 +49,7 @@ pub struct ManifestOptions {
 pub enum UnknownFields {
     /// The object is not served.
     Error,
-    /// They are ignored, but not in filters and policies.
+    /// They are ignored, but not in filters, policies and flags.
     Warn,
 }
 

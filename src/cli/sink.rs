@@ -61,7 +61,7 @@ pub struct SinkOptions {
     pub sink: SinkName,
 
     /// Extension attribute that the command is to add to its events, name=value; repeatable
-    #[arg(long, value_name = "K=V", env = "SEALPOST_CE_OVERRIDE", value_parser = value::extension)]
+    #[arg(long, value_name = "K=V", env = "SEALPOST_CE_OVERRIDE", value_parser = value::overriding)]
     pub ce_override: Vec<(String, String)>,
 
     /// What the configuration is.

@@ -134,11 +134,20 @@ const NO_EXTENSIONS: [(&str, &str); 9] = [
 
 /// `name=value` of an extension.
 pub(super) fn extension(text: &str) -> Result<(String, String), String> {
+    named(text, |remedy| remedy)
+}
+
+/// The same, for a command that makes its events itself.
+pub(super) fn overriding(text: &str) -> Result<(String, String), String> {
+    named(text, |_remedy| "the command sets it, or nobody")
+}
+
+fn named(text: &str, remedy: impl Fn(&'static str) -> &'static str) -> Result<(String, String), String> {
     let Some((name, value)) = text.split_once('=').filter(|(name, _)| crate::event::is_name(name)) else {
         return Err("write name=value, the name of a-z and 0-9 only".to_owned());
     };
     match NO_EXTENSIONS.iter().find(|(attribute, _)| *attribute == name) {
-        Some((_, remedy)) => Err(format!("{name} is not an extension: {remedy}")),
+        Some((_, of_send)) => Err(format!("{name} is not an extension: {}", remedy(of_send))),
         None => Ok((name.to_owned(), value.to_owned())),
     }
 }
@@ -146,6 +155,16 @@ pub(super) fn extension(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What the one command has flags for, the other one has none for.
+    #[test]
+    fn remedies_name_flags_of_their_own_command() {
+        assert!(extension("id=x").is_err_and(|error| error.contains("use --id")));
+        assert!(
+            overriding("id=x").is_err_and(|error| error == "id is not an extension: the command sets it, or nobody")
+        );
+        assert_eq!(overriding("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
+    }
 
     #[test]
     fn addresses_are_whole_or_told() {

@@ -78,7 +78,8 @@ fn one_as_json(problem: &Problem) -> Value {
         Severity::Note => "note",
     };
     let object = problem.object.as_ref();
-    let text = |text: Option<&String>| text.filter(|text| !text.is_empty()).map(|text| Value::from(text.as_str()));
+    let text =
+        |text: Option<&String>| text.filter(|text| !text.is_empty()).map(|text| Value::from(control::short(text)));
     let known = [
         ("severity", Some(severity.into())),
         ("file", text(problem.file.as_ref())),

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::kind::{Kind, Recognized};
 use super::manifest::{Document, File, Manifests};
+use super::resolve::is_identified;
 use super::yaml;
 use super::{Problem, Severity};
 
@@ -120,23 +120,6 @@ fn retain(documents: &mut Vec<Document>, before: Option<&Arc<File>>) {
     let missing = before.documents.iter().filter(|document| !known.contains(&document.identity()));
     let missing: Vec<Document> = missing.filter(|document| is_identified(document)).cloned().collect();
     documents.extend(missing);
-}
-
-/// Whether a document says which object it is.
-fn is_identified(document: &Document) -> bool {
-    let [api_version, kind] = ["apiVersion", "kind"].map(|key| document.text(&[key]).unwrap_or_default());
-    let is_text = |key: &str| {
-        let written = document.value.get("metadata").and_then(|metadata| metadata.get(key));
-        written.is_none_or(|written| written.is_null() || written.is_string())
-    };
-    let is_named = document.text(&["metadata", "name"]).is_some() && is_text("namespace");
-    !kind.is_empty()
-        && !api_version.is_empty()
-        && match Kind::recognize(api_version, kind) {
-            Recognized::Known(_) => is_named,
-            Recognized::Foreign => true,
-            Recognized::Mistaken { .. } => false,
-        }
 }
 
 /// Makes what has not changed the same value as before.

@@ -1,5 +1,7 @@
 //! The kinds of objects that are read, and how an object's kind is told from its `apiVersion` and `kind`.
 
+use std::borrow::Cow;
+
 use super::manifest::spelling;
 use super::schema;
 
@@ -108,18 +110,29 @@ impl Kind {
             Some(known) if known.api_versions().contains(&api_version) => Recognized::Known(known),
             Some(known) if known.is_foreign(api_version) => Recognized::Foreign,
             Some(known) => Recognized::Mistaken { field: "apiVersion", message: known.rewritten(api_version) },
-            None => match spelling::meant(kind, Self::ALL.map(Self::as_str)) {
-                Some(meant)
-                    if Self::ALL.iter().any(|known| known.as_str() == meant && !known.is_foreign(api_version)) =>
-                {
-                    Recognized::Mistaken {
-                        field: "kind",
-                        message: format!("{kind:?} is unknown; did you mean {meant}?"),
-                    }
-                }
-                _ => Recognized::Foreign,
+            None if is_like_policy(kind) && group_of(api_version).ends_with("knative.dev") => Recognized::Mistaken {
+                field: "kind",
+                message: format!("{kind:?} is unknown; did you mean {}?", Self::EventPolicy.as_str()),
             },
+            None => {
+                match spelling::meant(&singular(kind), Self::ALL.map(Self::as_str)).or_else(|| Self::of_plural(kind)) {
+                    Some(meant)
+                        if Self::ALL.iter().any(|known| known.as_str() == meant && !known.is_foreign(api_version)) =>
+                    {
+                        Recognized::Mistaken {
+                            field: "kind",
+                            message: format!("{kind:?} is unknown; did you mean {meant}?"),
+                        }
+                    }
+                    _ => Recognized::Foreign,
+                }
+            }
         }
+    }
+
+    /// The kind of which this is the plural, whose end is more than a letter.
+    fn of_plural(kind: &str) -> Option<&'static str> {
+        Self::ALL.map(Self::as_str).into_iter().find(|known| kind != *known && singular(kind) == *known)
     }
 
     /// What to write instead of this `apiVersion`, and of the fields that only older ones have.
@@ -142,6 +155,20 @@ impl Kind {
         let knative = group.ends_with("knative.dev") && group != "serving.knative.dev";
         !group.is_empty() && !knative && spelling::distance(&a, &b) > 3
     }
+}
+
+/// `RequestReply` for `RequestReplies`.
+fn singular(kind: &str) -> Cow<'_, str> {
+    kind.strip_suffix("ies").map_or(kind.into(), |stem| format!("{stem}y").into())
+}
+
+fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _version)| group)
+}
+
+/// Whether this is called as a policy is. Knative has one kind of them, and without it more would pass.
+pub(crate) fn is_like_policy(kind: &str) -> bool {
+    kind.to_lowercase().contains("polic")
 }
 
 #[cfg(test)]
@@ -171,6 +198,11 @@ mod tests {
             ("eventing.knative.dev/v1", "trigger", "did you mean Trigger?"),
             ("messaging.knative.dev/v1", "RabbitMQChannel", "did you mean RabbitmqChannel?"),
             ("v1", "Configmap", "did you mean ConfigMap?"),
+            ("eventing.knative.dev/v1alpha1", "EventPolicies", "did you mean EventPolicy?"),
+            ("eventing.knative.dev/v1alpha1", "AuthorizationPolicy", "did you mean EventPolicy?"),
+            ("security.knative.dev/v1", "policy", "did you mean EventPolicy?"),
+            ("eventing.knative.dev/v1alpha1", "RequestReplies", "did you mean RequestReply?"),
+            ("eventing.knative.dev/v1alpha1", "RequestRepliys", "did you mean RequestReply?"),
         ] {
             let Recognized::Mistaken { message, .. } = Kind::recognize(api_version, kind) else {
                 panic!("{api_version} {kind} is not recognised as a mistake");
@@ -188,6 +220,8 @@ mod tests {
             ("triggers.tekton.dev/v1beta1", "Trigger"),
             ("example.com/v1", "Brokers"),
             ("v1", "Namespace"),
+            ("networking.k8s.io/v1", "NetworkPolicy"),
+            ("security.istio.io/v1", "AuthorizationPolicy"),
             ("v1", "Node"),
             ("example.com/v1", "Sequence"),
         ] {

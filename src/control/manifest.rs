@@ -208,8 +208,9 @@ pub(crate) fn understood<'v>(
         let field = at(&finding.at);
         match &finding.what {
             What::Misread { message } => report.misread(&field, message.as_str()),
-            What::Nothing { message } if reading != Reading::Admitted => report.misread(&field, *message),
-            What::Nothing { .. } => {}
+            What::Nothing { .. } if reading == Reading::Admitted => {}
+            What::Nothing { message, is_harmless: true } => report.warning(&field, *message),
+            What::Nothing { message, is_harmless: false } => report.misread(&field, *message),
             What::Unknown { message, meant, strictness } => {
                 if unknown(report, &field, message, *strictness, reading) {
                     let inside = finding.at.split_last().map_or(&[][..], |(_, inside)| inside);

@@ -1,5 +1,6 @@
 //! What is wrong with the configuration: one line a problem, naming place, object, field and remedy.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::scrub;
@@ -61,7 +62,7 @@ impl Problem {
             line,
             object: None,
             field: String::new(),
-            message: scrub::owned(message.into()),
+            message: told(message.into()),
         }
     }
 
@@ -73,7 +74,7 @@ impl Problem {
 
     /// A problem of more objects than one.
     pub(super) fn of_all(severity: Severity, message: impl Into<String>) -> Self {
-        let message = scrub::owned(message.into());
+        let message = told(message.into());
         Self { severity, file: None, line: None, object: None, field: String::new(), message }
     }
 
@@ -94,9 +95,9 @@ impl fmt::Display for Problem {
             line.extend(self.line.map(|line| format!(":{line}")));
             line.push_str(": ");
         }
-        line.extend(self.object.as_ref().map(|object| format!("{object}: ")));
+        line.extend(self.object.as_ref().map(|object| format!("{}: ", short(&object.to_string()))));
         if !self.field.is_empty() {
-            line.push_str(&self.field);
+            line.push_str(&short(&self.field));
             line.push_str(": ");
         }
         line.push_str(match self.severity {
@@ -111,9 +112,84 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Bytes of a name or a path that are shown at most: twice what Kubernetes lets names have.
+const LONGEST_NAME: usize = 512;
+/// Bytes of a message at most.
+const LONGEST_MESSAGE: usize = 4096;
+
+/// A name or a path as it is shown: of a huge one the start, and how much more there is.
+#[must_use]
+pub fn short(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_NAME { text.into() } else { wire_text::excerpt(text, LONGEST_NAME).into() }
+}
+
+/// A message as people are told it: without secrets, and with the start only of what is huge in it and was written by
+/// others, so that what to do about it is seen.
+pub(super) fn told(message: String) -> String {
+    let message = scrub::owned(message);
+    if message.len() <= LONGEST_NAME {
+        return message;
+    }
+    let mut shown = String::new();
+    let mut rest = message.as_str();
+    while !rest.is_empty() {
+        let (word, behind) = rest.split_at(word_end(rest));
+        let (quote, inside) = match word.strip_prefix('"').and_then(|word| word.strip_suffix('"')) {
+            Some(inside) => ("\"", inside),
+            None => ("", word),
+        };
+        if inside.len() > wire_text::LONGEST {
+            shown.extend([quote, &wire_text::excerpt(inside, wire_text::LONGEST), quote]);
+        } else {
+            shown.push_str(word);
+        }
+        rest = behind;
+    }
+    if shown.len() <= LONGEST_MESSAGE { shown } else { wire_text::excerpt(shown, LONGEST_MESSAGE) }
+}
+
+/// Where the first word ends, or what stands in quotes, or the blank between two of them.
+fn word_end(text: &str) -> usize {
+    let mut is_escaped = false;
+    let quoted = text.strip_prefix('"').and_then(|inside| {
+        inside.find(|c: char| {
+            let ends = c == '"' && !is_escaped;
+            is_escaped = c == '\\' && !is_escaped;
+            ends
+        })
+    });
+    let word = || text.find(char::is_whitespace).filter(|end| *end > 0);
+    let blank = || text.find(|c: char| !c.is_whitespace()).filter(|end| *end > 0);
+    quoted
+        .map(|end| end + 2)
+        .or_else(|| if text.starts_with(char::is_whitespace) { blank() } else { word() })
+        .unwrap_or(text.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_huge_is_cut_and_its_length_told() {
+        let huge = "x y\"".repeat(10_000);
+        let message = told(format!("{huge:?} is no mode: write strict"));
+        assert!(message.starts_with("\"x y\\\"x y"), "{message}");
+        assert!(message.ends_with(" bytes more)\" is no mode: write strict") && message.len() < 400, "{message}");
+        let name = "k".repeat(100_000);
+        let message = told(format!("is no key that {name} has; did you mean x?"));
+        assert!(message.ends_with(" bytes more) has; did you mean x?") && message.len() < 400, "{message}");
+        assert!(told(format!("is {}", "no ".repeat(10_000))).len() <= LONGEST_MESSAGE);
+        let usual = format!("there are {}", "a, b, c, ".repeat(100));
+        assert_eq!(told(usual.clone()), usual);
+        let object = ObjectName { kind: "Trigger".into(), namespace: "ns".into(), name: name.clone() };
+        let problem = Problem { object: Some(object), field: format!("spec.{name}"), ..Problem::of_flags("is odd") };
+        let line = problem.to_string();
+        assert!(
+            line.starts_with("Trigger ns/kk") && line.ends_with(" bytes more): is odd") && line.len() < 1100,
+            "{line}"
+        );
+    }
 
     #[test]
     fn is_one_line_without_the_parts_that_are_not_known() {

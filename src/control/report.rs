@@ -1,8 +1,8 @@
 //! What is found out about one object while it is resolved.
 
 use super::manifest::Document;
+use super::problem::{short, told};
 use super::{ObjectName, Problem, Severity};
-use crate::scrub;
 
 /// Reason of a condition: a field has a wrong value.
 pub(crate) const INVALID: &str = "InvalidConfiguration";
@@ -201,7 +201,7 @@ impl<'d> Report<'d> {
             line: self.document.line(field),
             object: Some(self.object.clone()).filter(|object| !object.kind.is_empty() || !object.name.is_empty()),
             field: field.to_owned(),
-            message: scrub::owned(message),
+            message: told(message),
         });
     }
 }
@@ -210,7 +210,7 @@ impl<'d> Report<'d> {
 fn said(problem: &Problem) -> String {
     match problem.field.as_str() {
         "" => problem.message.clone(),
-        field => format!("{field}: {}", problem.message),
+        field => format!("{}: {}", short(field), problem.message),
     }
 }
 

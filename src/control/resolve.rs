@@ -62,6 +62,7 @@ use service::Reaches;
 use trust::{Bundles, Shared, Trust};
 
 pub use certificate::ServerCertificate;
+pub(super) use collect::is_identified;
 pub use filter::trigger_filters;
 pub use sink::{Sink, SinkName, resolve_sink};
 
@@ -193,6 +194,7 @@ impl Own {
         let request_replies = request_reply::resolve(collected, resolver, &parents, table);
         let flows = flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.written.1));
         let mut routes = Routes::build(collected, resolver, (&parents, &flows), table);
+        flow::rounds::tell(collected, &flows, &routes);
         let request_replies = request_replies.placed(&mut routes, &parents);
         Self { parents, flows, routes, request_replies }
     }

@@ -14,10 +14,11 @@ mod knative;
 mod near;
 
 pub(crate) use annotations::{ENDPOINT, examine as examine_annotations};
-pub(crate) use config_maps::{CONFIG_FEATURES, Keys, Place};
-pub(crate) use examine::{Finding, Step, What, examine, path, without};
+pub(crate) use config_maps::{CONFIG_FEATURES, DEFAULT_TEMPLATE, Keys, Place};
+pub(crate) use core::{OBJECT_META, POD_TEMPLATE, REVISION_TEMPLATE, SERVICE_TYPES};
+pub(crate) use examine::{Finding, Step, What, examine, path, template, without};
 pub use json::{json_schema, schema_names};
-pub(crate) use knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS, TEMPLATE, legacy};
+pub(crate) use knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS, legacy};
 
 use super::kind::Kind;
 
@@ -38,6 +39,9 @@ pub(crate) enum Shape {
     Any,
     /// Values under names that their author chooses.
     Map(&'static Shape),
+    /// Texts under names that their author chooses, all of which something has to have. A name without a text is a mistake:
+    /// an API server drops it, and with it the condition.
+    Conditions,
     /// A list.
     List(&'static Shape),
     /// An object with these fields and no others.

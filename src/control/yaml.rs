@@ -17,6 +17,8 @@ use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 const MAX_DEPTH: usize = 128;
 /// What anchors may repeat of a document: as much again as it took to be a large one before lists of any length were read.
 const MAX_REPEATED: usize = 250_000;
+/// Up to here, every whole number is a floating point number of its own (2^53).
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 /// Each level of nesting takes up to 40 KiB of stack in a build without optimisation, so the 2 MiB of a usual thread are
 /// not enough for [`MAX_DEPTH`].
 const STACK: usize = 16 << 20;
@@ -274,7 +276,12 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Scalar(value.into()))
     }
 
+    /// A whole number is an integer, whether it is written as `3` or as `3.0`: so it is for an API server.
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+        let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
+        if let Some(whole) = is_whole.then(|| format!("{value:.0}").parse::<i64>().ok()).flatten() {
+            return self.visit_i64(whole);
+        }
         Ok(Node::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
     }
 

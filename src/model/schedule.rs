@@ -1,5 +1,7 @@
 //! When a source sends: a cron schedule in a time zone.
 
+mod fields;
+
 use std::fmt;
 
 use croner::Cron;
@@ -16,17 +18,26 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Reads a schedule of five fields, of six with seconds first, or such as `@hourly`. Without a zone of the IANA
-    /// database (`Europe/Berlin`), that of the system counts.
+    /// Reads a schedule of five fields, of six with seconds first, or such as `@hourly`, as Knative's parser does. A zone of
+    /// the IANA database (`Europe/Berlin`) may stand before it as `CRON_TZ=` or `TZ=`; without one, that of the system
+    /// counts.
     ///
     /// # Errors
     /// What is wrong with the schedule ([`ScheduleError::Schedule`]) or with the zone.
     pub fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| ScheduleError::Schedule(text.to_owned(), error.to_string()))?;
-        let zone = match zone {
+        let wrong = |why: String| ScheduleError::Schedule(text.to_owned(), why);
+        let (own, fields) = with_zone(text);
+        if own.is_some() && zone.is_some() {
+            return Err(wrong("it names a time zone, and timezone another one".to_owned()));
+        }
+        let plain = fields::plain(fields).map_err(wrong)?;
+        let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
+        let cron = parser.parse(&plain).map_err(|error| wrong(error.to_string()))?;
+        let zone = match own.or(zone) {
+            None | Some("Local") => TimeZone::system(),
+            // As Go reads it.
+            Some("") => TimeZone::UTC,
             Some(name) => TimeZone::get(name).map_err(|_cause| ScheduleError::Zone(name.to_owned()))?,
-            None => TimeZone::system(),
         };
         Ok(Self { text: text.to_owned(), cron, zone })
     }
@@ -36,6 +47,19 @@ impl Schedule {
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let next = self.cron.find_next_occurrence(&time.to_zoned(self.zone.clone()), false);
         next.ok().map(|next| next.timestamp())
+    }
+}
+
+/// The time zone that stands before a schedule, and the schedule.
+fn with_zone(text: &str) -> (Option<&str>, &str) {
+    let text = text.trim();
+    let rest = ["CRON_TZ=", "TZ="].iter().find_map(|prefix| text.strip_prefix(prefix));
+    match rest {
+        Some(rest) => {
+            let (zone, fields) = rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len()));
+            (Some(zone), fields.trim())
+        }
+        None => (None, text),
     }
 }
 
@@ -69,7 +93,8 @@ mod tests {
     use super::*;
 
     fn next(schedule: &str, zone: &str, after: &str) -> Option<String> {
-        let schedule = Schedule::parse(schedule, Some(zone)).expect("a schedule");
+        let zone = Some(zone).filter(|zone| !zone.is_empty());
+        let schedule = Schedule::parse(schedule, zone).expect("a schedule");
         schedule.next_after(after.parse().expect("a time")).map(|time| time.to_string())
     }
 
@@ -87,6 +112,21 @@ mod tests {
             ("0 9 * * *", "Europe/Berlin", "2026-07-01T00:00:00Z", "2026-07-01T07:00:00Z"),
             ("0 9 * * *", "Europe/Berlin", "2026-01-01T00:00:00Z", "2026-01-01T08:00:00Z"),
             ("0 9 * * *", "America/New_York", "2026-01-01T00:00:00Z", "2026-01-01T14:00:00Z"),
+            ("CRON_TZ=America/New_York 0 9 * * *", "", "2026-01-01T00:00:00Z", "2026-01-01T14:00:00Z"),
+            ("TZ=Europe/Berlin  @daily", "", "2026-01-01T00:00:00Z", "2026-01-01T23:00:00Z"),
+            ("TZ= 0 9 * * *", "", "2026-01-01T00:00:00Z", "2026-01-01T09:00:00Z"),
+            ("? ? ? ? ?", "UTC", "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"),
+            ("0 0 ? * MON", "UTC", "2026-01-01T00:00:00Z", "2026-01-05T00:00:00Z"),
+            ("0 0 15 * ?", "UTC", "2026-01-01T00:00:00Z", "2026-01-15T00:00:00Z"),
+            ("5/20 * * * *", "UTC", "2026-01-01T00:05:00Z", "2026-01-01T00:25:00Z"),
+            ("1-10/4 * * * *", "UTC", "2026-01-01T00:05:00Z", "2026-01-01T00:09:00Z"),
+            ("0 0 1 jan,Jul *", "UTC", "2026-01-01T00:00:00Z", "2026-07-01T00:00:00Z"),
+            // Days of the month in steps are an alternative to those of the week; all of them are not.
+            ("0 0 */20 * SUN", "UTC", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"),
+            ("0 0 */1 * SUN", "UTC", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"),
+            ("0 0 1-31 * SUN", "UTC", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"),
+            ("@weekly", "UTC", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"),
+            ("@annually", "UTC", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
         ] {
             assert_eq!(next(schedule, zone, after).as_deref(), Some(expected), "{schedule} {zone}");
         }
@@ -99,6 +139,23 @@ mod tests {
             let error = Schedule::parse(schedule, None).expect_err(schedule);
             assert!(error.to_string().contains("no cron schedule"), "{error}");
         }
+        for (schedule, why) in [
+            ("* * * * 7", "day of the week: 7 is no day: Sunday is 0"),
+            ("* * L * *", "day of the month: \"L\" is no number"),
+            ("* * * * MON#2", "day of the week: \"MON#2\" is no number"),
+            ("0 0 31-1 * *", "day of the month: 31-1 ends before it begins"),
+            ("* 24 * * *", "hour: 24 is not from 0 to 23"),
+            (", * * * *", "minute: it names nothing"),
+            ("@every 5s", "Knative knows no @every"),
+            ("TZ=UTC", "it has 0 fields"),
+        ] {
+            let error = Schedule::parse(schedule, None).expect_err(schedule);
+            assert!(error.to_string().contains(&format!("({why})")), "{error}");
+        }
+        let error = Schedule::parse("TZ=UTC * * * * *", Some("UTC")).expect_err("two zones");
+        assert!(error.to_string().contains("timezone another one"), "{error}");
+        let error = Schedule::parse("TZ=Mars/Base * * * * *", None).expect_err("a zone");
+        assert!(error.to_string().contains("\"Mars/Base\" is no time zone"), "{error}");
         let error = Schedule::parse("* * * * *", Some("Mars/Base")).expect_err("a zone");
         assert!(error.to_string().contains("no time zone"));
     }

@@ -109,7 +109,7 @@ fn streams_of_json_are_documents() {
     let file = parsed("a.json", text, [0; 32], None);
     assert_eq!(file.problems, []);
     let said: Vec<_> = file.documents.iter().map(|d| (d.text(&["kind"]), d.line("x"), d.value["x"].clone())).collect();
-    let expected = [("A", 2, json!("😀/\0")), ("B", 2, json!(1e3)), ("C", 5, json!("---"))];
+    let expected = [("A", 2, json!("😀/\0")), ("B", 2, json!(1000)), ("C", 5, json!("---"))];
     assert_eq!(said, expected.map(|(kind, line, x)| (Some(kind), Some(line), x)));
     let file = parsed("a.json", "{\"kind\": \"A\"}\n{\"kind\": \"B\"\n{\"kind\": \"C\"}\n", [0; 32], None);
     let [problem] = &file.problems[..] else { panic!("not one problem: {:?}", file.problems) };

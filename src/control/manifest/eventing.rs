@@ -91,7 +91,15 @@ pub(crate) struct PolicySelector {
     pub(crate) api_version: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) match_labels: Texts,
-    pub(crate) match_expressions: Option<Vec<Value>>,
+    pub(crate) match_expressions: Option<Vec<MatchExpression>>,
+}
+
+/// One of `matchExpressions`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct MatchExpression {
+    pub(crate) key: Option<String>,
+    pub(crate) operator: Option<String>,
+    pub(crate) values: Option<Vec<String>>,
 }
 
 /// One of `spec.from`.

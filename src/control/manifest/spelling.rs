@@ -9,8 +9,13 @@ pub(crate) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
         if candidate == word {
             return None;
         }
+        // Known words are ASCII, and so have this length; most are of another one, and not worth a closer look.
+        let length = candidate.bytes().filter(|byte| !matches!(byte, b'-' | b'_')).count();
+        let allowed = if plain.len().min(length) < 5 { 1 } else { 2 };
+        if plain.len().abs_diff(length) > allowed {
+            continue;
+        }
         let other = simplified(candidate);
-        let allowed = if plain.len().min(other.len()) < 5 { 1 } else { 2 };
         let edits = distance(&plain, &other);
         if edits <= allowed && best.is_none_or(|(least, _)| edits < least) {
             best = Some((edits, candidate));
@@ -24,19 +29,24 @@ pub(crate) fn simplified(word: &str) -> Vec<char> {
     word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein's distance.
+/// How many edits make one word of the other: a letter that is missing, added or wrong, or two neighbours that have changed
+/// places (optimal string alignment).
 pub(crate) fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    // The rows of the letters before the last one, and before that.
+    let (mut before, mut row): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
+    let mut last = None;
     for (i, from) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (to, above) in b.iter().zip(row.iter().skip(1)) {
+        let mut next = vec![i + 1];
+        let (mut diagonal, mut left, mut beside) = (i, i + 1, None);
+        for (j, (to, above)) in b.iter().zip(row.iter().skip(1)).enumerate() {
             left = (diagonal + usize::from(from != to)).min(above + 1).min(left + 1);
-            diagonal = *above;
+            let swapped = (last == Some(to) && beside == Some(from)).then(|| before.get(j.wrapping_sub(1))).flatten();
+            left = swapped.map_or(left, |swapped| left.min(swapped + 1));
+            (diagonal, beside) = (*above, Some(to));
             next.push(left);
         }
-        row = next;
+        before = std::mem::replace(&mut row, next);
+        last = Some(from);
     }
     row.last().copied().unwrap_or(a.len())
 }
@@ -58,6 +68,10 @@ mod tests {
             ("url", Some("uri")),
             ("retries", None),
             ("retrys", Some("retry")),
+            ("rtery", Some("retry")),
+            ("rerty", Some("retry")),
+            ("nmae", Some("name")),
+            ("deadLteterSnik", Some("deadLetterSink")),
             ("CACerts", None),
             ("ports", None),
             ("", None),
@@ -66,14 +80,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn letters_that_have_changed_places_are_one_edit() {
+        for (a, b, edits) in
+            [("type", "tpye", 1), ("ab", "ba", 1), ("retry", "ertyr", 2), ("kitten", "sitting", 3), ("", "ab", 2)]
+        {
+            let [from, to] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
+            assert_eq!(distance(&from, &to), edits, "{a} {b}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn distance_is_a_metric(a in "[ab]{0,6}", b in "[ab]{0,6}", c in "[ab]{0,6}") {
-            let [a, b, c] = [a, b, c].map(|text| text.chars().collect::<Vec<_>>());
+        fn distance_counts_edits(a in "[abc]{0,6}", b in "[abc]{0,6}", at in 0..6_usize) {
+            let [a, b] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
             prop_assert_eq!(distance(&a, &b) == 0, a == b);
             prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert!(distance(&a, &c) <= distance(&a, &b) + distance(&b, &c));
             prop_assert!(distance(&a, &b) >= a.len().abs_diff(b.len()));
+            prop_assert!(distance(&a, &b) <= a.len().max(b.len()));
+            if at + 1 < a.len() {
+                let mut swapped = a.clone();
+                swapped.swap(at, at + 1);
+                prop_assert_eq!(distance(&a, &swapped), usize::from(a != swapped));
+            }
         }
     }
 }

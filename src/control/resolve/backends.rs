@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::collect::Collected;
+use super::collect::{Collected, Item};
 use crate::control::manifest::Document;
 use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::duck;
@@ -39,7 +39,10 @@ impl Backends {
     pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
         let name = (settings.system_namespace.clone(), CONFIG_IMC_BACKEND.to_owned());
         let item = collected.config_maps.get_mut(&name);
-        let written = item.and_then(|item| Some(written(item.object.as_ref()?, last, &mut item.report)));
+        let written = item.and_then(|Item { object, partly, report }| {
+            let written = written(object.as_ref().or(partly.as_ref())?, last, report);
+            Some(written).filter(|_| object.is_some())
+        });
         written.or_else(|| last.cloned()).unwrap_or_default()
     }
 

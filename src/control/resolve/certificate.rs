@@ -63,11 +63,11 @@ pub(super) fn resolve(
 }
 
 fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
-    let Item { object, report } = item;
-    let secret = object.as_ref()?;
+    let Item { object, partly, report } = item;
+    let secret = object.as_ref().or(partly.as_ref())?;
     let chain = value(secret, "tls.crt", report);
     let key = value(secret, "tls.key", report);
-    let ca = value(secret, "ca.crt", report);
+    let ca = value(secret, "ca.crt", report).ok().flatten();
     let chain = required(chain, "tls.crt", report);
     let key = required(key, "tls.key", report);
     if let Some((field, chain)) = &chain {
@@ -109,28 +109,33 @@ fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
     Some(ServerCertificate { certificate_chain_pem: chain?.1, private_key_pem: key?.1, ca_pem, origin })
 }
 
-/// The field and the text of a key, from `stringData` or else `data`, as Kubernetes prefers them.
-fn value(secret: &Secret, key: &str, report: &mut Report<'_>) -> Option<(String, String)> {
+/// The field and the text of a key.
+type Value = (String, String);
+
+/// A value that is there and cannot be read, which is reported.
+struct Unreadable;
+
+/// That of a key, from `stringData` or else `data`, as Kubernetes prefers them.
+fn value(secret: &Secret, key: &str, report: &mut Report<'_>) -> Result<Option<Value>, Unreadable> {
     if let Some(text) = duck::text(&secret.string_data, key) {
-        return Some((format!("stringData.{key}"), text.to_owned()));
+        return Ok(Some((format!("stringData.{key}"), text.to_owned())));
     }
     let field = format!("data.{key}");
-    let encoded = duck::text(&secret.data, key)?;
-    match trust::decode_base64(encoded).map(String::from_utf8) {
-        Some(Ok(text)) => Some((field, text)),
-        Some(Err(_)) => {
-            report.error(&field, "is not PEM: encode the PEM text as base64, once");
-            None
-        }
-        None => {
-            report.error(&field, "is not base64: encode the PEM text, or write it as it is into stringData");
-            None
-        }
-    }
+    let Some(encoded) = duck::text(&secret.data, key) else { return Ok(None) };
+    let problem = match trust::decode_base64(encoded).map(String::from_utf8) {
+        Some(Ok(text)) => return Ok(Some((field, text))),
+        Some(Err(_)) => "is not PEM: encode the PEM text as base64, once",
+        None => "is not base64: encode the PEM text, or write it as it is into stringData",
+    };
+    report.error(&field, problem);
+    Err(Unreadable)
 }
 
-fn required(value: Option<(String, String)>, key: &str, report: &mut Report<'_>) -> Option<(String, String)> {
-    if value.is_none() && !report.is_bad() {
+fn required(value: Result<Option<Value>, Unreadable>, key: &str, report: &mut Report<'_>) -> Option<Value> {
+    let value = value.ok()?;
+    // One that is there and no text is told already.
+    let is_misread = ["data", "stringData"].iter().any(|part| report.is_misread(&format!("{part}.{key}")));
+    if value.is_none() && !is_misread {
         report.error("data", format!("has no key {key}: a TLS Secret has tls.crt, tls.key and ca.crt"));
     }
     value

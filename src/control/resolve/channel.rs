@@ -8,19 +8,19 @@ use super::delivery::{self, Fields};
 use super::destination::{Place, Resolver, Wanted};
 use super::features;
 use super::flow::{self, plan::Written};
-use crate::control::kind::Kind;
+use super::reference::{group_of, instead};
+use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::duck::{self, Metadata};
 use crate::control::manifest::eventing::Broker;
 use crate::control::manifest::messaging::{Channel, ChannelTemplate};
 use crate::control::report::Report;
+use crate::control::schema::DEFAULT_TEMPLATE;
 use crate::control::{ObjectName, Rabbitmq};
 use crate::model::annotation::BROKER_CLASS;
 use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, Storage};
 
 /// The class that is served under upstream's name, and the one of our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
-/// What Brokers refer to in an installation that nobody has changed.
-const DEFAULT_CONFIG: &str = "config-br-default-channel";
 const DEFAULT_DELIVERY: &str = "spec.delivery (default of ConfigMap config-br-defaults)";
 const SINK_FIELD: &str = "spec.delivery.deadLetterSink";
 /// The same in a template.
@@ -124,7 +124,7 @@ fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults:
     }
     flow::declare(collected, resolver);
     for (name, item) in &mut collected.brokers {
-        let ours = is_ours(item, defaults.broker_class(&name.0));
+        let ours = is_ours(item, defaults.broker_class(&name.0)) && is_made_here(item, &name.0, defaults);
         let place = if ours { Place::Served } else { Place::NotServed };
         if ours && resolver.places.contains_key(&key(ChannelKind::Channel, name)) {
             warn_of_path(&mut item.report, "channel");
@@ -152,6 +152,41 @@ fn is_ours(item: &mut Item<'_, Broker>, default: Option<&str>) -> bool {
     let message = format!("{class}{by_default} {rule} {}, or nothing", OUR_CLASSES.join(" or "));
     item.report.note(&format!("metadata.annotations.{BROKER_CLASS}"), message);
     false
+}
+
+/// The template of a Broker's channel, if it has one.
+fn broker_template<'t>(broker: &Broker, namespace: &str, defaults: &'t Defaults) -> Option<&'t ChannelTemplate> {
+    defaults.broker_template((namespace, broker_class(broker, namespace, defaults)), config_of(broker))
+}
+
+fn broker_class<'b>(broker: &'b Broker, namespace: &str, defaults: &'b Defaults) -> &'b str {
+    let [upstream, _] = OUR_CLASSES;
+    broker.metadata.annotation(BROKER_CLASS).or(defaults.broker_class(namespace)).unwrap_or(upstream)
+}
+
+fn config_of(broker: &Broker) -> Option<&duck::KReference> {
+    broker.spec.as_ref()?.config.as_ref()
+}
+
+/// Whether a Broker's channel is of a kind that is made here, or of nobody's; reports one that is another implementation's.
+fn is_made_here(item: &mut Item<'_, Broker>, namespace: &str, defaults: &Defaults) -> bool {
+    let template = item.object.as_ref().and_then(|broker| broker_template(broker, namespace, defaults));
+    let Some((kind, remedy)) = template.and_then(|template| Some((template.kind.as_deref()?, left_alone(template)?)))
+    else {
+        return true;
+    };
+    let rule = format!("which is left alone here, and so is this Broker: {remedy}");
+    item.report.leave_alone("spec.config", format!("leads to a template of a {kind}, {rule}"));
+    false
+}
+
+/// What to write instead of a template of another implementation's kind; `None` for our kinds, and for what is a mistake.
+pub(super) fn left_alone(template: &ChannelTemplate) -> Option<&'static str> {
+    let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
+    let is_foreign = Kind::recognize(api_version, kind) == Recognized::Foreign;
+    instead(group_of(api_version), kind)
+        .filter(|_| is_foreign)
+        .map(|_| "write InMemoryChannel or RabbitmqChannel there")
 }
 
 /// What a `Channel` or a flow is made of: its template, else the default one, each with the field where it stands.
@@ -213,14 +248,16 @@ fn of_channels<'i, 'd>(
     made: impl Fn(&Channel, &str, &mut Report<'_>, &Resolver<'_>) -> (Storage, Option<(String, duck::DeliverySpec)>),
 ) -> Vec<Candidate<'i, 'd>> {
     let mut candidates = Vec::new();
-    for ((namespace, name), Item { object, report }) in items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
+    for ((namespace, name), Item { object, report, .. }) in
+        items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
     {
         let mut sink_field = SINK_FIELD;
         let parent = object.as_ref().and_then(|channel| {
             let own = channel.spec.as_ref().and_then(|spec| spec.delivery.as_ref());
             let (storage, of_template) = made(channel, namespace, report, resolver);
-            if of_template.is_some() {
+            if let Some((field, _)) = &of_template {
                 sink_field = TEMPLATE_SINK_FIELD;
+                tell_overridden(own, field, resolver, report);
             }
             let delivery = of_template.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
             let delivery = delivery.or_else(|| own.map(|delivery| ("spec.delivery", delivery)));
@@ -230,6 +267,18 @@ fn of_channels<'i, 'd>(
         candidates.push(Candidate { key, report, parent, sink_field });
     }
     candidates
+}
+
+/// Reports a channel's own delivery spec, if there is one, as what does not count beside that of its template, and what is
+/// wrong with it.
+fn tell_overridden(own: Option<&duck::DeliverySpec>, by: &str, resolver: &mut Resolver<'_>, report: &mut Report<'_>) {
+    let Some(own) = own else { return };
+    delivery::resolve(own, "spec.delivery", report);
+    if let Some(sink) = &own.dead_letter_sink {
+        resolver.resolve(&Wanted::at(SINK_FIELD.to_owned(), sink), report);
+    }
+    report
+        .warning("spec.delivery", format!("does not count, since {by} replaces it as a whole: write all of it there"));
 }
 
 fn of_brokers<'i, 'd>(
@@ -243,16 +292,12 @@ fn of_brokers<'i, 'd>(
         if resolver.places.get(&key) != Some(&Place::Served) {
             continue;
         }
-        let Item { object, report } = item;
+        let Item { object, report, .. } = item;
         let parent = object.as_ref().and_then(|broker| {
             let spec = broker.spec.as_ref();
-            let config = spec.and_then(|spec| spec.config.as_ref());
-            let [upstream, _] = OUR_CLASSES;
-            let class = broker.metadata.annotation(BROKER_CLASS).or(defaults.broker_class(namespace));
-            let class = class.unwrap_or(upstream);
-            let template =
-                defaults.broker_template((namespace, class), config).map(|template| (template, "spec.config"));
-            if let Some(config) = config.filter(|_| template.is_none()) {
+            let class = broker_class(broker, namespace, defaults);
+            let template = broker_template(broker, namespace, defaults).map(|template| (template, "spec.config"));
+            if let Some(config) = config_of(broker).filter(|_| template.is_none()) {
                 check_config(config, (namespace, &resolver.settings.system_namespace), report);
             }
             let storage = of_template(template, "spec.config", resolver, report);
@@ -277,7 +322,7 @@ fn check_config(config: &duck::KReference, (namespace, system): (&str, &str), re
     if config.kind.as_deref() != Some("ConfigMap") {
         let rule = "is read from a ConfigMap only: write kind: ConfigMap";
         report.error("spec.config.kind", format!("the template of a Broker's channel {rule}"));
-    } else if name != DEFAULT_CONFIG || referred != system {
+    } else if name != DEFAULT_TEMPLATE || referred != system {
         let rule = "with channel-template-spec: add its manifest, or leave config out";
         report.unresolved("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
     }

@@ -1,5 +1,7 @@
 //! Sorts documents by kind, namespace and name, and reports those that are not an object of ours, or one twice.
 
+mod config_maps;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -7,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::others::{self, Others};
-use crate::control::kind::{Kind, Recognized};
+use crate::control::kind::{self, Kind, Recognized};
 use crate::control::manifest::config::{ConfigMap, Pod, Secret, Service};
 use crate::control::manifest::eventing::{Broker, EventPolicy, RequestReply, Trigger};
 use crate::control::manifest::flows::{Parallel, Sequence};
@@ -15,9 +17,10 @@ use crate::control::manifest::messaging::{Channel, Subscription};
 use crate::control::manifest::sources::PingSource;
 use crate::control::manifest::{self, Document, Reading};
 use crate::control::report::Report;
-use crate::control::schema::{self, CONFIG_FEATURES, Keys, Place, Strictness};
+use crate::control::schema::{self, Keys, Strictness};
 use crate::control::settings::Objects;
-use crate::control::{ObjectName, Problem, Settings, meant};
+use crate::control::{ObjectName, Problem, Settings, Severity, meant};
+use config_maps::{check_keys, tell_missing_namespace, tell_near_name};
 
 /// Namespace and name.
 pub(super) type Name = (String, String);
@@ -30,7 +33,16 @@ pub(super) struct Item<'d, T> {
     /// As decoded; `None` if it has the wrong shape, which is reported, or is not decoded yet.
     /// On the heap, since a map has room for nearly twice as many as are in it.
     pub(super) object: Option<Box<T>>,
+    /// What there is of one of Kubernetes' own kinds that is not understood as a whole: it is looked at, so that every
+    /// problem is told, and counts for nothing.
+    pub(super) partly: Option<Box<T>>,
     pub(super) report: Report<'d>,
+}
+
+impl<'d, T> Item<'d, T> {
+    fn unread(report: Report<'d>) -> Self {
+        Self { object: None, partly: None, report }
+    }
 }
 
 /// Every object that is read, by kind.
@@ -86,6 +98,7 @@ impl<'d> Collected<'d> {
                 }
                 Header::Of(kind) => collected.insert(kind, report, settings),
                 Header::Bad => {
+                    tell_near_name(&mut report, settings);
                     collected.unidentified.extend(Some(document).filter(|_| report.is_bad()));
                     collected.problems.extend(report.into_problems());
                 }
@@ -99,9 +112,9 @@ impl<'d> Collected<'d> {
         let ObjectName { namespace, name, .. } = report.object().clone();
         let name = (namespace, name);
         match kind {
-            Kind::Broker => drop(self.brokers.insert(name, Item { object: None, report })),
-            Kind::Trigger => drop(self.triggers.insert(name, Item { object: None, report })),
-            Kind::Subscription => drop(self.subscriptions.insert(name, Item { object: None, report })),
+            Kind::Broker => drop(self.brokers.insert(name, Item::unread(report))),
+            Kind::Trigger => drop(self.triggers.insert(name, Item::unread(report))),
+            Kind::Subscription => drop(self.subscriptions.insert(name, Item::unread(report))),
             _ => {}
         }
     }
@@ -114,11 +127,8 @@ impl<'d> Collected<'d> {
         let is_doubtful = is_doubtful && settings.objects == Objects::Written;
         self.unidentified.extend(Some(report.document()).filter(|_| is_doubtful));
         let mut report = report;
-        if kind == Kind::ConfigMap
-            && settings.objects == Objects::Written
-            && is_nearly_features(report.object(), settings)
-        {
-            report.error("metadata.name", format!("is no ConfigMap that is read; did you mean {CONFIG_FEATURES}?"));
+        let is_astray = kind == Kind::ConfigMap && tell_missing_namespace(&mut report, settings);
+        if is_astray || tell_near_name(&mut report, settings) == Some(Severity::Error) {
             self.unidentified.push(report.document());
         }
         let twice = match kind {
@@ -148,10 +158,13 @@ impl<'d> Collected<'d> {
         fn members(value: &Value) -> impl Iterator<Item = &Value> {
             value.as_object().into_iter().flat_map(serde_json::Map::values)
         }
-        let is_it =
-            |member: &Value| member.as_str().is_some_and(|text| text == word || meant(text, [word]) == Some(word));
+        let is_word =
+            |text: &str| text == word || meant(text, [word]) == Some(word) || Keys::named_nearly(text) == Some(word);
+        let is_it = |member: &Value| member.as_str().is_some_and(is_word);
         let is_suspect = |value: &Value| members(value).any(|member| is_it(member) || members(member).any(is_it));
-        let may_be_policy = |value: &Value| word == Kind::EventPolicy.as_str() && is_like_a_policy(value);
+        let may_be_policy = |value: &Value| {
+            word == Kind::EventPolicy.as_str() && (is_like_a_policy(value) || is_called_a_policy(value))
+        };
         let is_suspect = |value: &Value| is_suspect(value) || may_be_policy(value);
         self.unidentified.iter().copied().filter(|document| is_suspect(&document.value)).collect()
     }
@@ -200,8 +213,10 @@ fn insert<'d, T: DeserializeOwned>(
             Some(report)
         }
         Entry::Vacant(entry) => {
-            let object = read(&mut report, kind, settings);
-            entry.insert(Item { object, report });
+            let read = read(&mut report, kind, settings);
+            let counts = !(is_read_whole(kind) && report.is_bad());
+            let (object, partly) = if counts { (read, None) } else { (None, read) };
+            entry.insert(Item { object, partly, report });
             None
         }
     }
@@ -213,8 +228,13 @@ pub(super) fn taken(report: &mut Report<'_>, by: &Document) {
     report.error("metadata.name", format!("is taken{place}, which stays: rename or remove one of the two"));
 }
 
-/// Reads an object. One of Kubernetes' own kinds that is not understood as a whole is not read at all: nothing says what
-/// is missing then, and what is there might mean something else without it.
+/// Whether an object that is not understood as a whole counts for nothing, as those of Kubernetes' own kinds: nothing says
+/// what is missing then, and what is there might mean something else without it.
+fn is_read_whole(kind: Kind) -> bool {
+    matches!(kind, Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Pod)
+}
+
+/// Reads an object.
 fn read<T: DeserializeOwned>(report: &mut Report<'_>, kind: Kind, settings: &Settings) -> Option<Box<T>> {
     let reading = Reading::of(settings);
     let object = manifest::decode(report, kind, reading);
@@ -225,36 +245,12 @@ fn read<T: DeserializeOwned>(report: &mut Report<'_>, kind: Kind, settings: &Set
     if kind == Kind::ConfigMap {
         check_keys(report, settings);
     }
-    let whole = matches!(kind, Kind::ConfigMap | Kind::Secret | Kind::Service | Kind::Pod);
-    object.filter(|_| !(whole && report.is_bad()))
+    object
 }
 
-/// Whether a ConfigMap is probably meant to be `config-features`.
-fn is_nearly_features(object: &ObjectName, settings: &Settings) -> bool {
-    object.namespace == settings.system_namespace && meant(&object.name, [CONFIG_FEATURES]) == Some(CONFIG_FEATURES)
-}
-
-/// Reports keys that a ConfigMap of ours does not have.
-fn check_keys(report: &mut Report<'_>, settings: &Settings) {
-    let document = report.document();
-    let is_features = report.object().name == CONFIG_FEATURES;
-    if is_features
-        && document.value.get("binaryData").is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()))
-    {
-        report.error("binaryData", "is not read: write its keys into data");
-    }
-    let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
-    let ObjectName { namespace, name, .. } = report.object().clone();
-    let place = if namespace == settings.system_namespace { Place::System } else { Place::Elsewhere };
-    let Some(keys) = Keys::of(&name, place, |key| data.contains_key(key)) else { return };
-    let reading = Reading::of(settings);
-    for key in data.keys().filter(|key| !keys.has(key)) {
-        let message = match keys.meant(key) {
-            Some(meant) => format!("is no key that {name} has; did you mean {meant}?"),
-            None => format!("is no key that {name} has: remove it"),
-        };
-        manifest::unknown(report, &format!("data.{key}"), &message, Strictness::Usual, reading);
-    }
+/// Whether the kind of an object sounds as if it was an EventPolicy.
+fn is_called_a_policy(value: &Value) -> bool {
+    value.get("kind").and_then(Value::as_str).is_some_and(kind::is_like_policy)
 }
 
 /// Whether an object that does not say its kind has the fields of an EventPolicy.
@@ -307,6 +303,13 @@ fn header(document: &Document, report: &mut Report<'_>, reading: Reading) -> Hea
             Header::Bad
         }
     }
+}
+
+/// Whether a document says which object it is, as far as that is asked of its kind.
+pub(in crate::control) fn is_identified(document: &Document) -> bool {
+    let namespace = Settings::default().default_namespace;
+    let mut report = Report::new(document, name_of(document, &namespace));
+    !matches!(header(document, &mut report, Reading::Admitted), Header::Bad)
 }
 
 fn missing(document: &Document, field: &str, example: &str) -> String {

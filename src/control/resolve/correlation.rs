@@ -31,9 +31,9 @@ pub(super) fn ring(collected: &mut Collected<'_>, settings: &Settings) -> KeyRin
 
 /// The entries of a Secret that are named as keys are. Others are none, and mean something else.
 fn read(name: &str, item: &mut Item<'_, Secret>, ring: &mut KeyRing) {
-    let Item { object, report } = item;
+    let Item { object, partly, report } = item;
     ring.learn(name);
-    let Some(secret) = object else { return };
+    let Some(secret) = object.as_ref().or(partly.as_ref()) else { return };
     for (entry, field, bytes) in entries(secret) {
         let key = match bytes {
             Some(bytes) => Key::new(&bytes).ok_or_else(|| {
@@ -45,7 +45,8 @@ fn read(name: &str, item: &mut Item<'_, Secret>, ring: &mut KeyRing) {
             None => Err("is not base64: encode the key, or write it as it is into stringData".to_owned()),
         };
         match key {
-            Ok(key) => ring.add(name, entry, key),
+            Ok(key) if object.is_some() => ring.add(name, entry, key),
+            Ok(_unused) => {}
             Err(message) => report.error(&field, message),
         }
     }

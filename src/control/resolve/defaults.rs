@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
-use super::collect::{Collected, Item, Name};
+use super::channel;
+use super::collect::{Collected, Item, Name, is_dns_name};
 use super::delivery;
 use crate::control::Settings;
+use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::config::ConfigMap;
 use crate::control::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
 use crate::control::manifest::duck;
@@ -38,33 +41,49 @@ impl Defaults {
     /// Reads the ConfigMaps; `last` are the defaults in use until now.
     pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
         let (mut defaults, reading) = (Self::default(), Reading::of(settings));
-        for ((namespace, name), Item { object, report }) in &mut collected.config_maps {
-            let Some(config_map) = object else {
-                defaults.keep(namespace, name, settings, last);
-                continue;
-            };
-            let system = *namespace == settings.system_namespace;
-            match name.as_str() {
-                CONFIG_BR_DEFAULTS if system => {
-                    defaults.brokers = brokers(config_map, reading, report).unwrap_or_default();
-                }
-                DEFAULT_CH_WEBHOOK if system => {
-                    let inside = (DEFAULT_CH_CONFIG, &schema::CHANNEL_DEFAULTS);
-                    defaults.channels = parsed(config_map, inside, reading, report).unwrap_or_default();
-                }
-                _ => {
-                    let keys = [CHANNEL_TEMPLATE_SPEC, FORMER_TEMPLATE_SPEC];
-                    let key = keys.into_iter().find(|key| duck::text(&config_map.data, key).is_some());
-                    let Some(key) = key else { continue };
-                    let template = parsed(config_map, (key, &schema::TEMPLATE), reading, report);
-                    defaults.templates.extend(template.map(|template| ((namespace.clone(), name.clone()), template)));
-                }
+        for (name, Item { object, partly, report }) in &mut collected.config_maps {
+            if let Some(config_map) = object {
+                defaults.take(name, config_map, (settings, reading), report);
+            } else if let Some(config_map) = partly {
+                Self::default().take(name, config_map, (settings, reading), report);
             }
             if report.is_bad() {
-                defaults.keep(namespace, name, settings, last);
+                defaults.keep(&name.0, &name.1, settings, last);
             }
         }
         defaults
+    }
+
+    /// Reads one of the ConfigMaps.
+    fn take(
+        &mut self,
+        (namespace, name): &Name,
+        config_map: &ConfigMap,
+        (settings, reading): (&Settings, Reading),
+        report: &mut Report<'_>,
+    ) {
+        let system = *namespace == settings.system_namespace;
+        match name.as_str() {
+            CONFIG_BR_DEFAULTS if system => {
+                self.brokers = brokers(config_map, reading, report).unwrap_or_default();
+            }
+            DEFAULT_CH_WEBHOOK if system => {
+                let inside = (DEFAULT_CH_CONFIG, |_: &Value| &schema::CHANNEL_DEFAULTS);
+                self.channels = parsed(config_map, inside, reading, report).unwrap_or_default();
+                check_templates(&self.channels, report);
+            }
+            _ => {
+                let keys = [CHANNEL_TEMPLATE_SPEC, FORMER_TEMPLATE_SPEC];
+                let key = keys.into_iter().find(|key| duck::text(&config_map.data, key).is_some());
+                let Some(key) = key else { return };
+                let template = parsed(config_map, (key, schema::template), reading, report);
+                if let Some(template) = &template {
+                    check_template(template, &format!("data.{key}"), report);
+                    tell_left_alone(template, &format!("data.{key}.kind"), report);
+                }
+                self.templates.extend(template.map(|template| ((namespace.clone(), name.clone()), template)));
+            }
+        }
     }
 
     /// What a ConfigMap said until now.
@@ -126,8 +145,10 @@ impl Defaults {
 
 /// `default-br-config`, with every delivery spec in order.
 fn brokers(config_map: &ConfigMap, reading: Reading, report: &mut Report<'_>) -> Option<BrokerDefaults> {
-    let inside = (DEFAULT_BR_CONFIG, &schema::BROKER_DEFAULTS);
+    let inside = (DEFAULT_BR_CONFIG, |_: &Value| &schema::BROKER_DEFAULTS);
     let defaults: BrokerDefaults = parsed(config_map, inside, reading, report)?;
+    let names = defaults.namespace_defaults.iter().flatten().map(|(name, _)| name);
+    check_namespaces(names, DEFAULT_BR_CONFIG, report);
     let namespaces = defaults.namespace_defaults.iter().flatten();
     let namespaces =
         namespaces.filter_map(|(name, default)| Some((format!("namespaceDefaults.{name}"), default.as_ref()?)));
@@ -145,10 +166,63 @@ fn brokers(config_map: &ConfigMap, reading: Reading, report: &mut Report<'_>) ->
     Some(defaults)
 }
 
+/// Reports names that no namespace can have: what stands there was meant for another place.
+fn check_namespaces<'n>(names: impl Iterator<Item = &'n String>, key: &str, report: &mut Report<'_>) {
+    for name in names.filter(|name| !is_dns_name(name, 63) || name.contains('.')) {
+        let message = match name.as_str() {
+            "clusterDefault" => "is no namespace: it belongs beside namespaceDefaults, and not below it".to_owned(),
+            _ => format!("{name:?} is not a namespace of Kubernetes: use at most 63 of a-z, 0-9 and '-'"),
+        };
+        report.error(&format!("data.{key}.namespaceDefaults.{name}"), message);
+    }
+}
+
+/// Reports what is wrong with default templates where they stand.
+fn check_templates(defaults: &ChannelDefaults, report: &mut Report<'_>) {
+    let names = defaults.namespace_defaults.iter().flatten().map(|(name, _)| name);
+    check_namespaces(names, DEFAULT_CH_CONFIG, report);
+    let of_cluster = defaults.cluster_default.iter().map(|template| ("clusterDefault".to_owned(), template));
+    let of_namespaces = defaults.namespace_defaults.iter().flatten();
+    let of_namespaces =
+        of_namespaces.filter_map(|(name, template)| Some((format!("namespaceDefaults.{name}"), template.as_ref()?)));
+    for (place, template) in of_cluster.chain(of_namespaces) {
+        check_template(template, &format!("data.{DEFAULT_CH_CONFIG}.{place}"), report);
+    }
+}
+
+fn check_template(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+    check_kind(template, field, report);
+    if let Some(written) = template.spec.as_ref().and_then(|spec| spec.delivery.as_ref()) {
+        delivery::resolve(written, &format!("{field}.spec.delivery"), report);
+    }
+}
+
+/// Reports a template of a kind that there is not, whether something is made of it or not.
+fn check_kind(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+    let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
+    let kind_field = format!("{field}.kind");
+    match Kind::recognize(api_version, kind) {
+        _ if kind.is_empty() => report.error(&kind_field, "is missing: write InMemoryChannel or RabbitmqChannel"),
+        Recognized::Known(Kind::InMemoryChannel | Kind::RabbitmqChannel) => {}
+        Recognized::Foreign if channel::left_alone(template).is_some() => {}
+        Recognized::Mistaken { field: wrong, message } => report.error(&format!("{field}.{wrong}"), message),
+        Recognized::Known(_) | Recognized::Foreign => {
+            report
+                .error(&kind_field, format!("{kind:?} cannot be made here: write InMemoryChannel or RabbitmqChannel"));
+        }
+    }
+}
+
+fn tell_left_alone(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+    if let (Some(kind), Some(_remedy)) = (&template.kind, channel::left_alone(template)) {
+        report.note(field, format!("{kind} is not made here, and Brokers with this template are left alone"));
+    }
+}
+
 /// The YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is reported.
 fn parsed<T: DeserializeOwned>(
     config_map: &ConfigMap,
-    (key, fields): (&str, &'static Fields),
+    (key, fields): (&str, impl Fn(&Value) -> &'static Fields),
     reading: Reading,
     report: &mut Report<'_>,
 ) -> Option<T> {
@@ -163,9 +237,9 @@ fn parsed<T: DeserializeOwned>(
             report.error(&field, format!("is no YAML: line {} of the text {}", broken.line, broken.message));
             return None;
         }
-        None => serde_json::Value::Object(serde_json::Map::new()),
+        None => Value::Object(Map::new()),
     };
-    let value = manifest::understood(report, fields, &field, reading, &value);
+    let value = manifest::understood(report, fields(&value), &field, reading, &value);
     serde_path_to_error::deserialize(value.as_ref())
         .map_err(|error| report.error(&format!("{field}.{}", error.path()), error.inner().to_string()))
         .ok()

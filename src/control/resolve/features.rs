@@ -37,13 +37,21 @@ pub(super) fn transport_encryption(
     }
     let config_maps = &mut collected.config_maps;
     for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
-        if *namespace != settings.system_namespace {
+        if *namespace != settings.system_namespace && item.report.is_bad() {
+            // It is told already that this is not where it was meant to be.
+        } else if *namespace != settings.system_namespace {
             let system = &settings.system_namespace;
             item.report.warning("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
         } else if let Some(config_map) = &item.object {
             let safe = last.unwrap_or(TransportEncryption::Strict);
             mode = written(config_map, safe, &mut item.report);
-        } else if last.is_none() {
+        } else {
+            if let Some(config_map) = &item.partly {
+                written(config_map, last.unwrap_or(TransportEncryption::Strict), &mut item.report);
+            }
+            if last.is_some() {
+                continue;
+            }
             mode = match Written::of(item.report.document(), TRANSPORT_ENCRYPTION) {
                 Written::Nothing => TransportEncryption::default(),
                 Written::Unclear => TransportEncryption::Strict,

@@ -13,6 +13,7 @@ use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
 use crate::control::report::Report;
 use crate::control::{ObjectName, Problem, Settings};
 use crate::correlation::KeyRing;
+use crate::event::{is_name, nearly};
 use crate::filter::cesql::{Doubt, Expression, Finding};
 use crate::filter::{Filter, Pairs};
 
@@ -35,7 +36,7 @@ pub fn trigger_filters(
     let keys = Arc::new(correlation::ring(&mut collected, settings));
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
-    for Item { object, mut report } in collected.triggers.into_values() {
+    for Item { object, mut report, .. } in collected.triggers.into_values() {
         let spec = object.and_then(|trigger| trigger.spec);
         let filter = spec.map(|spec| compiled(&spec, &keys, &mut report)).filter(|_| !report.is_bad());
         filters.push((report.object().clone(), filter));
@@ -48,6 +49,8 @@ pub fn trigger_filters(
 pub(super) fn compiled(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
+            // What does not count is looked at, too.
+            legacy(spec.filter.as_ref(), report);
             if is_too_long(filters, report) {
                 return Filter::Pass;
             }
@@ -95,10 +98,7 @@ fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
     for (name, value) in attributes {
         let field = format!("spec.filter.attributes.{name}");
         check_name(name, &field, report);
-        if value.is_none() {
-            let rule = "has no value, so that every event passes which has the attribute: write its value, or \"\" if that is meant";
-            report.warning(&field, rule);
-        }
+        check_value(value.as_deref().unwrap_or_default(), &field, report);
     }
     let length: usize = attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
     tell_length(length, "spec.filter.attributes", report);
@@ -165,7 +165,9 @@ fn cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Report<'_>) 
             for Finding { doubt, error } in expression.check(text) {
                 match doubt {
                     Doubt::Never | Doubt::Mistake if is_written => report.error(field, error.to_string()),
-                    Doubt::Never | Doubt::Mistake | Doubt::Part => report.warning(field, error.to_string()),
+                    Doubt::Never | Doubt::Mistake | Doubt::Part | Doubt::Name => {
+                        report.warning(field, error.to_string());
+                    }
                 }
             }
             correlation::check(&expression, keys, field, report);
@@ -190,17 +192,30 @@ fn pairs(written: &Value, field: &str, report: &mut Report<'_>) -> Pairs {
         check_name(name, &field, report);
         match wanted.as_str() {
             Some("") => report.error(&field, "must not be empty: for an attribute that exists, use cesql: EXISTS"),
-            Some(wanted) => pairs.push((name.clone(), wanted.to_owned())),
+            Some(wanted) => {
+                check_value(wanted, &field, report);
+                pairs.push((name.clone(), wanted.to_owned()));
+            }
             None => report.error(&field, "must be text: write it in quotes"),
         }
     }
     pairs
 }
 
-/// `^[a-z][a-z0-9]*$` (contract TF-9).
+/// Warns of a text that no event has, since nobody has filled it in.
+fn check_value(wanted: &str, field: &str, report: &mut Report<'_>) {
+    if wanted.contains("${") || wanted.contains("{{") {
+        report.warning(field, format!("is {wanted:?}: is this a template that was not rendered? Render it first"));
+    }
+}
+
+/// `^[a-z][a-z0-9]*$` (contract TF-9). What is nearly the name of one of CloudEvents' own attributes is a name all the same, and no
+/// event has it: a `not` around it would let everything pass.
 fn check_name(name: &str, field: &str, report: &mut Report<'_>) {
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !crate::event::is_name(name) {
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !is_name(name) {
         let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";
         report.error(field, format!("{name:?} {rule}"));
+    } else if let Some(meant) = nearly(name) {
+        report.warning(field, format!("is an extension; did you mean {meant}?"));
     }
 }

@@ -55,7 +55,12 @@ pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: 
     };
     match &item.object {
         Some(config_map) => written(config_map, (settings, last), &mut item.report),
-        None => last.cloned().unwrap_or_else(|| unread(item.report.document())),
+        None => {
+            if let Some(config_map) = &item.partly {
+                written(config_map, (settings, last), &mut item.report);
+            }
+            last.cloned().unwrap_or_else(|| unread(item.report.document()))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod object;
 pub(super) mod plan;
 mod reference;
+pub(super) mod rounds;
 pub(super) mod status;
 
 use std::collections::BTreeMap;
@@ -78,7 +79,7 @@ fn key(namespace: &str, name: &str) -> ChannelKey {
 /// What is made of an object; of one that could not be read at all, there is the name of its address.
 fn plan_of<T: Written>(object: Option<&T>, name: &str) -> Plan {
     object.map_or_else(
-        || Plan { channels: plan::entrance(T::KIND, name).into_iter().collect(), legs: Vec::new() },
+        || Plan { channels: plan::entrance(T::KIND, name).into_iter().collect(), legs: Vec::new(), unused: None },
         |object| object.plan(name),
     )
 }
@@ -86,7 +87,7 @@ fn plan_of<T: Written>(object: Option<&T>, name: &str) -> Plan {
 /// What is made of every flow that is written: of which kind it is, its name, and the document.
 pub(super) fn plans<'d>(collected: &Collected<'d>) -> Vec<(Kind, Name, Plan, &'d Document)> {
     fn of<'d, T: Written>(items: &Items<'d, T>) -> impl Iterator<Item = (Kind, Name, Plan, &'d Document)> {
-        items.iter().map(|(name, Item { object, report })| {
+        items.iter().map(|(name, Item { object, report, .. })| {
             (T::KIND, name.clone(), plan_of(object.as_deref(), &name.1), report.document())
         })
     }
@@ -146,7 +147,7 @@ pub(super) fn candidates<'i, 'd, T: Written>(
     resolver: &mut Resolver<'_>,
 ) -> Vec<Candidate<'i, 'd>> {
     let mut candidates = Vec::with_capacity(items.len());
-    for ((namespace, name), Item { object, report }) in items {
+    for ((namespace, name), Item { object, report, .. }) in items {
         let Some(entrance) = plan::entrance(T::KIND, name).map(|channel| key(namespace, &channel)) else { continue };
         let parent = object.as_deref().and_then(|object| {
             check(object, &object.plan(name), report);
@@ -199,7 +200,7 @@ struct Making<'m, 's> {
 
 impl Making<'_, '_> {
     fn all<T: Written>(&mut self, items: &mut Items<'_, T>) {
-        for ((_, name), Item { object, report }) in items {
+        for ((_, name), Item { object, report, .. }) in items {
             let plan = plan_of(object.as_deref(), name);
             self.one(&plan, report);
         }
@@ -210,7 +211,11 @@ impl Making<'_, '_> {
         let keys: Vec<ChannelKey> = plan.channels.iter().map(|name| key(&namespace, name)).collect();
         let Some(entrance) = keys.first().cloned() else { return };
         let parent = self.parents.get(&entrance).cloned();
-        let ways = Ways { keys: &keys, known: BTreeMap::new() };
+        let mut ways = Ways { keys: &keys, known: BTreeMap::new() };
+        if let Some(unused @ Way::To(field, _)) = &plan.unused {
+            ways.find(unused, self.resolver, report);
+            report.warning(field, "is for branches without a reply of their own, and there is none: remove it");
+        }
         let made = match parent.filter(|_| !report.is_bad()) {
             Some(parent) => Some(self.flow(plan, parent, ways, report)),
             None => {

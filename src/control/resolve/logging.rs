@@ -19,15 +19,25 @@ pub(super) fn level(
 ) -> Option<&'static str> {
     let logging = (settings.system_namespace.clone(), settings.config_logging.clone());
     let Some(item) = config_maps.get_mut(&logging) else { return last };
-    let Some(config_map) = &item.object else { return last };
+    let wanted = item.object.as_deref().or(item.partly.as_deref());
+    let wanted = wanted.and_then(|config_map| written(config_map, settings, last, &mut item.report));
+    if item.object.is_some() { wanted } else { last }
+}
+
+fn written(
+    config_map: &ConfigMap,
+    settings: &Settings,
+    last: Option<&'static str>,
+    report: &mut Report<'_>,
+) -> Option<&'static str> {
     let component = format!("loglevel.{}", component(settings.role));
     let zap = duck::text(&config_map.data, ZAP).map(zap_level);
     match (duck::text(&config_map.data, &component), zap) {
-        (Some(text), _) => known(text, &component, &mut item.report).or(last),
-        (None, Some(Ok(Some(text)))) => known(&text, ZAP, &mut item.report).or(last),
+        (Some(text), _) => known(text, &component, report).or(last),
+        (None, Some(Ok(Some(text)))) => known(&text, ZAP, report).or(last),
         (None, Some(Ok(None)) | None) => Some("info"),
         (None, Some(Err(reason))) => {
-            item.report.warning(&format!("data.{ZAP}"), format!("is no JSON, so that the level stays: {reason}"));
+            report.warning(&format!("data.{ZAP}"), format!("is no JSON, so that the level stays: {reason}"));
             last
         }
     }

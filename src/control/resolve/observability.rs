@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::collect::Items;
+use super::collect::{Item, Items};
 use crate::control::Settings;
 use crate::control::go_duration::go_duration;
 use crate::control::manifest::config::ConfigMap;
@@ -19,14 +19,16 @@ type Data = Option<BTreeMap<String, Option<String>>>;
 pub(super) fn resolve(config_maps: &mut Items<'_, ConfigMap>, settings: &Settings) -> Observability {
     let name = (settings.system_namespace.clone(), settings.config_observability.clone());
     let Some(item) = config_maps.get_mut(&name) else { return Observability::default() };
-    let Some(config_map) = &item.object else { return Observability::default() };
+    let Item { object, partly, report } = item;
+    let Some(config_map) = object.as_ref().or(partly.as_ref()) else { return Observability::default() };
     let data = &config_map.data;
-    Observability {
-        traces: export(data, "tracing", &["none"], &mut item.report),
-        sampling_rate: rate(data, &mut item.report),
-        metrics: export(data, "metrics", &["none", "prometheus"], &mut item.report),
-        interval: interval(data, &mut item.report),
-    }
+    let wanted = Observability {
+        traces: export(data, "tracing", &["none"], report),
+        sampling_rate: rate(data, report),
+        metrics: export(data, "metrics", &["none", "prometheus"], report),
+        interval: interval(data, report),
+    };
+    if object.is_some() { wanted } else { Observability::default() }
 }
 
 /// The collector of one kind; `here` are the protocols that need none.

@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::collect::{names_are_valid, taken};
 use super::reference::{group_of, instead};
 use super::service::{self, Display, Reach, Referent, SERVING, is_event_display};
-use crate::control::ObjectName;
 use crate::control::manifest::duck::Texts;
 use crate::control::manifest::{self, Document, Reading};
 use crate::control::report::Report;
 use crate::control::schema::{self, ENDPOINT, Strictness};
+use crate::control::{ObjectName, meant};
 
 /// The objects of other kinds.
 pub(super) type Others<'d> = BTreeMap<Referent, Report<'d>>;
@@ -33,13 +33,19 @@ const WITH_TEMPLATE: [(&str, &str); 7] = [
 pub(super) fn insert<'d>(others: &mut Others<'d>, mut report: Report<'d>, reading: Reading) -> Option<Report<'d>> {
     let (document, referent) = (report.document(), referent(&report));
     let is_referred_to = referent.is_service() || annotated(document).is_some();
-    if is_referred_to && !names_are_valid(&mut report) {
+    let has_names = !is_referred_to || names_are_valid(&mut report);
+    if let Some(metadata) = document.value.get("metadata") {
+        manifest::understood(&mut report, &schema::OBJECT_META, "metadata", reading, metadata);
+    }
+    if !has_names {
         return Some(report);
     }
     for (field, message) in schema::examine_annotations(&document.value) {
         manifest::unknown(&mut report, &field, &message, Strictness::Usual, reading);
     }
-    if !is_referred_to && !has_template(&referent) {
+    if has_template(&referent) {
+        check_template(&referent, &mut report, reading);
+    } else if !is_referred_to {
         note(&referent, &mut report);
     }
     match others.entry(referent) {
@@ -87,10 +93,36 @@ fn has_template(referent: &Referent) -> bool {
     WITH_TEMPLATE.contains(&(&referent.group, &referent.kind))
 }
 
+/// Reports what a template has of which no Pod is made. kubectl refuses it, and here the Pods might be told from others by
+/// it. What stands beside the template is not read.
+fn check_template(referent: &Referent, report: &mut Report<'_>, reading: Reading) {
+    let fields = if referent.group == SERVING { &schema::REVISION_TEMPLATE } else { &schema::POD_TEMPLATE };
+    let Some(spec) = report.document().value.get("spec").and_then(Value::as_object) else { return };
+    match spec.get("template") {
+        Some(template) => drop(manifest::understood(report, fields, "spec.template", reading, template)),
+        None => {
+            let near = spec.keys().find(|key| meant(key, ["template"]).is_some());
+            if let Some(near) = near {
+                let message = "is not a field that is known here; did you mean template?";
+                manifest::unknown(report, &format!("spec.{near}"), message, Strictness::Usual, reading);
+            }
+        }
+    }
+}
+
 fn referent(report: &Report<'_>) -> Referent {
     let group = group_of(report.document().text(&["apiVersion"]).unwrap_or_default()).to_owned();
     let ObjectName { kind, namespace, name } = report.object().clone();
     Referent { group, kind, namespace, name }
+}
+
+/// Whether a kind is of a group all of whose kinds are known, and is none of them.
+fn is_nobodys(Referent { group, kind, .. }: &Referent) -> bool {
+    match group.as_str() {
+        "eventing.knative.dev" => !["EventType", "RabbitmqBrokerConfig"].contains(&kind.as_str()),
+        "messaging.knative.dev" | "flows.knative.dev" => true,
+        _ => false,
+    }
 }
 
 fn note(referent: &Referent, report: &mut Report<'_>) {
@@ -98,6 +130,10 @@ fn note(referent: &Referent, report: &mut Report<'_>) {
     let kind = &referent.kind;
     let message = match instead(&referent.group, kind) {
         Some(remedy) => format!("{kind} of {api_version} is not served here, and left alone: {remedy}"),
+        None if is_nobodys(referent) => {
+            let rule = "is no kind that Knative is known to have, and ignored: correct it";
+            return report.warning("kind", format!("{kind} of {api_version} {rule}"));
+        }
         None => format!("{kind} of {api_version} is not read here: ignored"),
     };
     report.note("kind", message);

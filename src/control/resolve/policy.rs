@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::collect::{Collected, Items, Name};
 use super::filter;
-use crate::control::ApiServer;
 use crate::control::kind::{Kind, Recognized};
 use crate::control::manifest::Document;
-use crate::control::manifest::eventing::{EventPolicy, PolicyFrom, PolicySelector, PolicyTo};
+use crate::control::manifest::eventing::{EventPolicy, MatchExpression, PolicyFrom, PolicySelector, PolicyTo};
 use crate::control::report::Report;
+use crate::control::{ApiServer, meant};
 use crate::correlation::KeyRing;
 use crate::model::{Policy, Subject};
 
@@ -55,13 +55,23 @@ pub(super) fn resolve(
         let spec = item.object.as_ref().and_then(|policy| policy.spec.clone()).unwrap_or_default();
         let filter = filter::all(spec.filters.as_deref().unwrap_or_default(), keys, report);
         let subjects = match listed(report.document()) {
-            Some(subjects) => subjects,
+            Some(subjects) => {
+                if api_server == ApiServer::Missing {
+                    tell_stale(&subjects, spec.from.as_deref().unwrap_or_default(), report);
+                }
+                subjects
+            }
             None if api_server == ApiServer::Missing => written(spec.from.as_deref().unwrap_or_default(), report),
             None => Vec::new(),
         };
         let mut to = spec.to.unwrap_or_default();
         if api_server == ApiServer::Missing {
             check(&to, (&name.0, targets), report);
+            for namespace in perhaps_meant(&to, targets, report) {
+                let policy = Policy { subjects: Vec::new(), filter: filter.clone() };
+                let closed = Known { policy: Arc::new(policy), to: Vec::new() };
+                policies.insert((namespace, format!("{}/{}", name.0, name.1)), closed);
+            }
         }
         let mut policy = Policy { subjects, filter };
         if report.is_bad() || item.object.is_none() {
@@ -77,6 +87,15 @@ pub(super) fn resolve(
 fn listed(document: &Document) -> Option<Vec<Subject>> {
     let from = document.value.get("status")?.get("from")?.as_array()?;
     Some(from.iter().filter_map(|subject| subject.as_str()).map(Subject::parse).collect())
+}
+
+/// Warns of a `status.from` that was not made of `spec.from` as it is: that of an export which somebody has edited.
+fn tell_stale(listed: &[Subject], from: &[PolicyFrom], report: &mut Report<'_>) {
+    let mut subs = from.iter().filter_map(|from| from.sub.as_deref()).map(Subject::parse);
+    if listed.len() != from.len() || !subs.all(|sub| listed.contains(&sub)) {
+        let rule = "and is what counts: remove status, so that spec.from does";
+        report.warning("status.from", format!("names others than spec.from, {rule}"));
+    }
 }
 
 /// `spec.from`, as far as it needs no controller.
@@ -101,6 +120,30 @@ fn written(from: &[PolicyFrom], report: &mut Report<'_>) -> Vec<Subject> {
     subjects
 }
 
+/// The namespaces that a policy was perhaps meant for whose own one holds nothing that takes events, which is reported:
+/// those whose name is nearly the same, and where it names none, those that hold what it is for. Nobody may send there.
+fn perhaps_meant(to: &[PolicyTo], targets: &[Target<'_>], report: &mut Report<'_>) -> Vec<String> {
+    let own = report.object().namespace.clone();
+    if targets.iter().any(|target| target.name.0 == own) {
+        return Vec::new();
+    }
+    let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
+    let is_meant = |target: &&Target<'_>| {
+        let Target { kind, name: (namespace, name), document } = target;
+        meant(&own, [namespace.as_str()]).is_some()
+            || (is_missing && to.iter().any(|to| means(to, *kind, name, document)))
+    };
+    let mut namespaces: Vec<String> = targets.iter().filter(is_meant).map(|target| target.name.0.clone()).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    if !namespaces.is_empty() {
+        let near = namespaces.join(" or ");
+        let rule = "Until that is said, nobody may send to what is there";
+        report.error("metadata.namespace", format!("nothing in {own} takes events; did you mean {near}? {rule}"));
+    }
+    namespaces
+}
+
 /// Reports what is not understood without a cluster, and what is for nothing.
 fn check(to: &[PolicyTo], (namespace, targets): (&str, &[Target<'_>]), report: &mut Report<'_>) {
     for (index, to) in to.iter().enumerate() {
@@ -123,19 +166,42 @@ fn check(to: &[PolicyTo], (namespace, targets): (&str, &[Target<'_>]), report: &
             }
             (None, Some(selector)) => {
                 let field = format!("{field}.selector");
-                if selector.match_expressions.is_some() {
-                    let rule = "is not read without a cluster: write matchLabels";
-                    report.error(&format!("{field}.matchExpressions"), rule);
-                    continue;
-                }
+                let expressions = selector.match_expressions.iter().flatten().enumerate();
+                let are_right = expressions.fold(true, |right, (index, expression)| {
+                    check_expression(expression, &format!("{field}.matchExpressions[{index}]"), report) && right
+                });
                 let written = (selector.api_version.as_deref(), selector.kind.as_deref());
-                if is_ours(written, &field, report) && !is_for_any(to, namespace, targets) {
+                if is_ours(written, &field, report) && are_right && !is_for_any(to, namespace, targets) {
                     let rule = "so that nobody may send to what is in this namespace: correct kind and labels";
                     report.unresolved(&field, format!("selects nothing, {rule}"));
                 }
             }
         }
     }
+}
+
+/// Reports an expression that an API server would not take; gives whether it is right.
+fn check_expression(expression: &MatchExpression, field: &str, report: &mut Report<'_>) -> bool {
+    let MatchExpression { key, operator, values } = expression;
+    let (errors, has_values) = (report.errors(), values.as_ref().is_some_and(|values| !values.is_empty()));
+    if key.as_deref().unwrap_or_default().is_empty() {
+        report.error(&format!("{field}.key"), "is missing: name the label");
+    }
+    match (operator.as_deref().unwrap_or_default(), has_values) {
+        ("In" | "NotIn", true) | ("Exists" | "DoesNotExist", false) => {}
+        ("In" | "NotIn", false) => report.error(&format!("{field}.values"), "is missing: list values of the label"),
+        (operator @ ("Exists" | "DoesNotExist"), true) => {
+            report.error(
+                &format!("{field}.values"),
+                format!("is not for {operator}: leave it out, or write In or NotIn"),
+            );
+        }
+        (other, _) => {
+            let remedy = "is no operator: write In, NotIn, Exists or DoesNotExist";
+            report.error(&format!("{field}.operator"), format!("{other:?} {remedy}"));
+        }
+    }
+    report.errors() == errors && !report.is_misread_inside(field)
 }
 
 /// Whether this is a kind that is served here. Somebody else's is told, and is for nothing here.
@@ -208,8 +274,19 @@ fn means(to: &PolicyTo, kind: Kind, name: &str, document: &Document) -> bool {
 }
 
 fn has_labels(selector: &PolicySelector, document: &Document) -> bool {
-    selector.match_labels.iter().flatten().all(|(label, wanted)| {
-        let value = document.value.get("metadata").and_then(|metadata| metadata.get("labels")?.get(label)?.as_str());
-        value == Some(wanted.as_deref().unwrap_or_default())
-    })
+    let value_of =
+        |label: &str| document.value.get("metadata").and_then(|metadata| metadata.get("labels")?.get(label)?.as_str());
+    let mut labels = selector.match_labels.iter().flatten();
+    labels.all(|(label, wanted)| value_of(label) == Some(wanted.as_deref().unwrap_or_default()))
+        && selector.match_expressions.iter().flatten().all(|expression| {
+            let value = expression.key.as_deref().and_then(value_of);
+            let is_listed = || expression.values.iter().flatten().any(|listed| Some(listed.as_str()) == value);
+            match expression.operator.as_deref() {
+                Some("In") => is_listed(),
+                Some("NotIn") => !is_listed(),
+                Some("Exists") => value.is_some(),
+                Some("DoesNotExist") => value.is_none(),
+                _ => false,
+            }
+        })
 }

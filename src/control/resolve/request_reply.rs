@@ -84,7 +84,7 @@ pub(super) fn resolve(
         .collect();
     let mut made = RequestReplies::default();
     let Collected { request_replies, triggers, .. } = collected;
-    for (name, Item { object, report }) in request_replies {
+    for (name, Item { object, report, .. }) in request_replies {
         let (key, trigger) = (key_of(name), trigger_key(name));
         let written = triggers.get(&(trigger.namespace.clone(), trigger.name.clone()));
         if let Some(written) = written.filter(|written| made_for(&written.report) != Some(name.1.as_str())) {

@@ -65,11 +65,11 @@ impl Routes {
             routes.before.extend(entries);
         }
         let mut maker = Maker { resolver, parents };
-        for (name, Item { object, report }) in &mut collected.subscriptions {
+        for (name, Item { object, report, .. }) in &mut collected.subscriptions {
             let made = object.as_ref().and_then(|object| maker.subscription(object.spec.as_ref(), report));
             routes.place(key(SubscriptionKind::Subscription, name), made, Fallback::of(report), parents);
         }
-        for (name, Item { object, report }) in &mut collected.triggers {
+        for (name, Item { object, report, .. }) in &mut collected.triggers {
             if request_reply::stands_for(report, &collected.request_replies) {
                 continue;
             }
@@ -172,7 +172,7 @@ impl Routes {
         made_from: &HashSet<(ChannelKey, String)>,
         maker: &mut Maker<'_, '_>,
     ) {
-        let Item { object, report } = item;
+        let Item { object, report, .. } = item;
         let Some(written) = object.as_ref().filter(|_| !report.is_misread("spec.subscribers")) else {
             self.keep_subscribers(channel);
             return;

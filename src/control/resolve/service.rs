@@ -10,7 +10,7 @@ use super::uri;
 use crate::control::manifest::config::{Pod, Service};
 use crate::control::manifest::duck::Texts;
 use crate::control::report::Report;
-use crate::control::schema::ENDPOINT;
+use crate::control::schema::{ENDPOINT, SERVICE_TYPES};
 use crate::model::{Endpoint, TransportEncryption};
 
 /// The group of Knative Serving, whose Services are found as Kubernetes' own are.
@@ -85,8 +85,10 @@ pub(super) fn resolve(collected: &mut Collected<'_>, last: &Reaches) -> Reaches 
     };
     displays.extend(pods.iter().filter_map(of_pod));
     let mut reaches = Reaches::new();
-    for ((namespace, name), Item { object, report }) in services {
-        let reach = object.as_ref().and_then(|service| reach(service, namespace, &displays, report));
+    for ((namespace, name), Item { object, partly, report }) in services {
+        let service = object.as_ref().or(partly.as_ref());
+        let reach = service.and_then(|service| reach(service, namespace, &displays, report));
+        let reach = reach.filter(|_| object.is_some());
         reaches.insert(Referent::service(namespace.clone(), name.clone()), reach);
     }
     for (referent, report) in others.iter_mut() {
@@ -112,6 +114,12 @@ fn reach(service: &Service, namespace: &str, displays: &[Display], report: &mut 
         return endpoint(text, report);
     }
     let spec = service.spec.as_ref();
+    if let Some(other) = spec.and_then(|spec| spec.of_type.as_deref()).filter(|of| !SERVICE_TYPES.contains(of))
+        && !other.is_empty()
+    {
+        report.error("spec.type", format!("{other:?} is no type of a Service: write {}", SERVICE_TYPES.join(" or ")));
+        return None;
+    }
     if spec.and_then(|spec| spec.of_type.as_deref()) == Some("ExternalName") {
         let host = spec.and_then(|spec| spec.external_name.clone()).unwrap_or_default();
         let is_address = host.parse::<std::net::IpAddr>().is_ok();

@@ -38,7 +38,7 @@ pub(super) fn resolve(
     let before: HashMap<&SubscriptionKey, &Arc<Source>> =
         last.iter().map(|source| (&source.subscription.key, source)).collect();
     let mut sources = Vec::with_capacity(items.len());
-    for ((namespace, name), Item { object, report }) in items {
+    for ((namespace, name), Item { object, report, .. }) in items {
         let key = SubscriptionKey { kind: SubscriptionKind::Source, namespace: namespace.clone(), name: name.clone() };
         let before = before.get(&key).copied();
         let spec = object.as_ref().map(|source| source.spec.clone().unwrap_or_default());
@@ -104,7 +104,8 @@ fn schedule(spec: &PingSourceSpec, now: i64, report: &mut Report<'_>) -> Option<
             Some(schedule)
         }
         Err(error) => {
-            let field = if matches!(error, ScheduleError::Zone(_)) { "spec.timezone" } else { "spec.schedule" };
+            let is_zone = matches!(error, ScheduleError::Zone(_)) && written(&spec.timezone).is_some();
+            let field = if is_zone { "spec.timezone" } else { "spec.schedule" };
             report.error(field, error.to_string());
             None
         }

@@ -163,26 +163,37 @@ pub(super) fn bundles(config_maps: &mut Items<'_, ConfigMap>, settings: &Setting
         let Some(config_map) = &item.object else {
             let kept = last.and_then(|last| last.get(name));
             bundles.extend(kept.map(|kept| (name.clone(), Arc::clone(kept))));
+            if let Some(config_map) = &item.partly {
+                labelled(name, config_map, settings, &mut item.report);
+            }
             continue;
         };
-        match duck::text(&config_map.metadata.labels, LABEL) {
-            Some("true") => {}
-            Some(other) if !other.eq_ignore_ascii_case("false") => {
-                let message = "must be \"true\", in lower case: this trust bundle is ignored".to_owned();
-                item.report.warning(LABEL_FIELD, message);
-                continue;
-            }
-            _ => continue,
-        }
-        if name.0 == settings.system_namespace {
-            bundles.insert(name.clone(), Arc::new(bundle(config_map, settings.now, &mut item.report)));
-        } else {
-            let namespace = &settings.system_namespace;
-            let message = format!("counts in the namespace {namespace} only: this trust bundle is ignored");
-            item.report.note(LABEL_FIELD, message);
-        }
+        let bundle = labelled(name, config_map, settings, &mut item.report);
+        bundles.extend(bundle.map(|bundle| (name.clone(), Arc::new(bundle))));
     }
     bundles
+}
+
+/// What is in a ConfigMap that is labelled as a trust bundle.
+fn labelled(
+    (namespace, _): &Name,
+    config_map: &ConfigMap,
+    settings: &Settings,
+    report: &mut Report<'_>,
+) -> Option<TrustBundle> {
+    match duck::text(&config_map.metadata.labels, LABEL)? {
+        "true" if *namespace == settings.system_namespace => Some(bundle(config_map, settings.now, report)),
+        "true" => {
+            let namespace = &settings.system_namespace;
+            report.note(LABEL_FIELD, format!("counts in the namespace {namespace} only: this trust bundle is ignored"));
+            None
+        }
+        other if !other.eq_ignore_ascii_case("false") => {
+            report.warning(LABEL_FIELD, "must be \"true\", in lower case: this trust bundle is ignored");
+            None
+        }
+        _ => None,
+    }
 }
 
 fn bundle(config_map: &ConfigMap, now: i64, report: &mut Report<'_>) -> TrustBundle {

@@ -33,12 +33,31 @@ pub(super) fn absolute(text: &str) -> Result<Url, String> {
     }
     plain(&url)?;
     carried(&url)?;
+    let (_scheme, rest) = text.split_once("://").unwrap_or_default();
+    filled(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
     Ok(url)
 }
 
-/// Whether a request can carry its host: no name of a host has anything else in it.
+/// Whether nothing in a path is left for somebody to fill in. In a URI, braces stand encoded (RFC 3986 §2).
+fn filled(path: &str) -> Result<(), String> {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let Some(from) = path.find(['{', '}']) else { return Ok(()) };
+    let rest = path.get(from..).unwrap_or_default();
+    let end = rest.find('}').map_or(rest.len(), |end| end + 1);
+    let found = rest.get(..end).unwrap_or_default();
+    let remedy = "which nothing fills in: write the path itself, or %7B and %7D if braces are meant";
+    Err(format!("has {found} in its path, {remedy}"))
+}
+
+/// Whether a request can carry its host and port: no name of a host has anything else in it.
 fn carried(url: &Url) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
+    if url.port() == Some(0) {
+        return Err("has the port 0, at which nobody can be reached: write the port of the server".to_owned());
+    }
+    if host.starts_with("__") && host.ends_with("__") {
+        return Err(format!("has the host {host}: is this a template that was not rendered? Render it first"));
+    }
     let odd = host.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')));
     match odd {
         Some(odd) => Err(format!("has {odd:?} in its host, which no request can carry{}", template(host))),
@@ -88,6 +107,7 @@ pub(super) fn relative(base: &Url, text: &str) -> Result<Endpoint, String> {
     }
     let url = base.join(text).map_err(|error| format!("is not a URI ({error}): write a path such as /events"))?;
     plain(&url)?;
+    filled(text)?;
     if url.origin() != base.origin() {
         return Err("names another host than its ref: write only a path such as /events".to_owned());
     }
@@ -125,7 +145,13 @@ mod tests {
             ("http://${SINK_HOST}/x", Err("has '$' in its host, which no request can carry: is this a template")),
             ("http://{{host}}/x", Err("has '{' in its host, which no request can carry: is this a template")),
             ("http://<host>/x", Err("is not a URI (invalid international domain name): is this a template")),
-            ("http://my_service:8080/${x}", Ok("http://my_service:8080/$%7Bx%7D")),
+            ("http://my_service:8080/$%7Bx%7D?q={x}", Ok("http://my_service:8080/$%7Bx%7D?q={x}")),
+            ("http://my_service:8080/${x}/y", Err("has {x} in its path, which nothing fills in")),
+            ("http://sink/{tenant}", Err("has {tenant} in its path, which nothing fills in")),
+            ("http://sink/a}b", Err("has } in its path")),
+            ("http://sink:0/", Err("has the port 0")),
+            ("https://__HOST__:80/x", Err("has the host __host__: is this a template")),
+            ("http://_a__/x", Ok("http://_a__/x")),
         ] {
             match (absolute(text), expected) {
                 (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
@@ -148,6 +174,7 @@ mod tests {
             ("../events?q=1", Ok("http://sink.ns/events?q=1")),
             ("", Ok("http://sink.ns/base/x")),
             ("?q", Ok("http://sink.ns/base/x?q")),
+            ("/a/{b}", Err("has {b} in its path")),
             ("http://other/", Err("is absolute")),
             ("//other/events", Err("names another host")),
             ("//u:p@sink.ns/events", Err("contains a user name")),

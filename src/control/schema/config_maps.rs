@@ -1,7 +1,10 @@
 //! The keys that the data of Knative's ConfigMaps may have. Other people's ConfigMaps may have any.
 
 use super::near;
+use crate::control::manifest::spelling;
 
+/// What Brokers refer to in an installation that nobody has changed.
+pub(crate) const DEFAULT_TEMPLATE: &str = "config-br-default-channel";
 /// The ConfigMap of flags.
 pub(crate) const CONFIG_FEATURES: &str = "config-features";
 
@@ -87,10 +90,31 @@ impl Keys {
         near::meant(key, self.keys.iter().copied())
     }
 
+    /// The ConfigMap of the system namespace that is probably meant by this name, which is none of theirs: nearly theirs, or
+    /// with its words in another order.
+    pub(crate) fn named_nearly(name: &str) -> Option<&'static str> {
+        let known = SYSTEM.iter().map(|keys| keys.name).chain([DEFAULT_TEMPLATE]);
+        if known.clone().any(|known| known == name) {
+            return None;
+        }
+        let is_same = |known: &&str| {
+            let (words, other) = (in_order(known), in_order(name));
+            words == other || spelling::meant(&other, [words.as_str()]).is_some()
+        };
+        spelling::meant(name, known.clone()).or_else(|| known.into_iter().find(is_same))
+    }
+
     /// All that have a name.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         self.keys.iter().copied()
     }
+}
+
+/// The words of a name in the order of the alphabet.
+fn in_order(name: &str) -> String {
+    let mut words: Vec<&str> = name.split(['-', '_', '.']).collect();
+    words.sort_unstable();
+    words.join("-")
 }
 
 /// Where a ConfigMap stands.

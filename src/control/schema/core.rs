@@ -3,7 +3,7 @@
 use super::{Fields, LIST_OF_TEXTS, Shape, TEXTS, field, usual};
 
 /// `metadata`.
-pub(super) static OBJECT_META: Fields = usual(
+pub(crate) static OBJECT_META: Fields = usual(
     "ObjectMeta",
     &[
         field("name", Shape::Text),
@@ -73,12 +73,15 @@ pub(super) static SECRET: Fields = usual(
 pub(super) static SERVICE: Fields =
     usual("Service", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&SERVICE_SPEC)), STATUS]);
 
+/// What `spec.type` of a Service may be.
+pub(crate) const SERVICE_TYPES: [&str; 4] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
+
 static SERVICE_SPEC: Fields = usual(
     "ServiceSpec",
     &[
         field("selector", TEXTS),
         field("ports", Shape::List(&Shape::Object(&SERVICE_PORT))),
-        field("type", Shape::Choice(&["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"])),
+        field("type", Shape::Choice(&SERVICE_TYPES)),
         field("externalName", Shape::Text),
         field("clusterIP", Shape::Text),
         field("clusterIPs", LIST_OF_TEXTS),
@@ -114,52 +117,74 @@ static SERVICE_PORT: Fields = usual(
 pub(super) static POD: Fields =
     usual("Pod", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&POD_SPEC)), STATUS]);
 
-static POD_SPEC: Fields = usual(
-    "PodSpec",
-    &[
-        field("containers", Shape::List(&Shape::Object(&CONTAINER))),
-        field("initContainers", Shape::List(&Shape::Object(&CONTAINER))),
-        field("ephemeralContainers", Shape::Any),
-        field("volumes", Shape::Any),
-        field("restartPolicy", Shape::Text),
-        field("terminationGracePeriodSeconds", Shape::Integer),
-        field("activeDeadlineSeconds", Shape::Integer),
-        field("dnsPolicy", Shape::Text),
-        field("dnsConfig", Shape::Any),
-        field("nodeSelector", TEXTS),
-        field("nodeName", Shape::Text),
-        field("serviceAccountName", Shape::Text),
-        field("serviceAccount", Shape::Text),
-        field("automountServiceAccountToken", Shape::Boolean),
-        field("hostNetwork", Shape::Boolean),
-        field("hostPID", Shape::Boolean),
-        field("hostIPC", Shape::Boolean),
-        field("hostUsers", Shape::Boolean),
-        field("hostname", Shape::Text),
-        field("hostnameOverride", Shape::Text),
-        field("hostAliases", Shape::Any),
-        field("subdomain", Shape::Text),
-        field("setHostnameAsFQDN", Shape::Boolean),
-        field("shareProcessNamespace", Shape::Boolean),
-        field("securityContext", Shape::Any),
-        field("imagePullSecrets", Shape::Any),
-        field("affinity", Shape::Any),
-        field("tolerations", Shape::Any),
-        field("topologySpreadConstraints", Shape::Any),
-        field("schedulerName", Shape::Text),
-        field("schedulingGates", Shape::Any),
-        field("priorityClassName", Shape::Text),
-        field("priority", Shape::Integer),
-        field("preemptionPolicy", Shape::Text),
-        field("readinessGates", Shape::Any),
-        field("runtimeClassName", Shape::Text),
-        field("enableServiceLinks", Shape::Boolean),
-        field("overhead", Shape::Any),
-        field("os", Shape::Any),
-        field("resources", Shape::Any),
-        field("resourceClaims", Shape::Any),
-    ],
+/// What says which containers run, with the fields that one kind has besides.
+macro_rules! pod_spec {
+    ($name:ident, $text:literal, $($more:expr),*) => {
+        static $name: Fields = usual(
+            $text,
+            &[$($more,)*
+            field("containers", Shape::List(&Shape::Object(&CONTAINER))),
+            field("initContainers", Shape::List(&Shape::Object(&CONTAINER))),
+            field("ephemeralContainers", Shape::Any),
+            field("volumes", Shape::Any),
+            field("restartPolicy", Shape::Text),
+            field("terminationGracePeriodSeconds", Shape::Integer),
+            field("activeDeadlineSeconds", Shape::Integer),
+            field("dnsPolicy", Shape::Text),
+            field("dnsConfig", Shape::Any),
+            field("nodeSelector", TEXTS),
+            field("nodeName", Shape::Text),
+            field("serviceAccountName", Shape::Text),
+            field("serviceAccount", Shape::Text),
+            field("automountServiceAccountToken", Shape::Boolean),
+            field("hostNetwork", Shape::Boolean),
+            field("hostPID", Shape::Boolean),
+            field("hostIPC", Shape::Boolean),
+            field("hostUsers", Shape::Boolean),
+            field("hostname", Shape::Text),
+            field("hostnameOverride", Shape::Text),
+            field("hostAliases", Shape::Any),
+            field("subdomain", Shape::Text),
+            field("setHostnameAsFQDN", Shape::Boolean),
+            field("shareProcessNamespace", Shape::Boolean),
+            field("securityContext", Shape::Any),
+            field("imagePullSecrets", Shape::Any),
+            field("affinity", Shape::Any),
+            field("tolerations", Shape::Any),
+            field("topologySpreadConstraints", Shape::Any),
+            field("schedulerName", Shape::Text),
+            field("schedulingGates", Shape::Any),
+            field("priorityClassName", Shape::Text),
+            field("priority", Shape::Integer),
+            field("preemptionPolicy", Shape::Text),
+            field("readinessGates", Shape::Any),
+            field("runtimeClassName", Shape::Text),
+            field("enableServiceLinks", Shape::Boolean),
+            field("overhead", Shape::Any),
+            field("os", Shape::Any),
+            field("resources", Shape::Any),
+            field("resourceClaims", Shape::Any),
+            ],
+        );
+    };
+}
+
+pod_spec!(POD_SPEC, "PodSpec",);
+pod_spec!(
+    REVISION_SPEC,
+    "RevisionSpec",
+    field("containerConcurrency", Shape::Integer),
+    field("timeoutSeconds", Shape::Integer),
+    field("responseStartTimeoutSeconds", Shape::Integer),
+    field("idleTimeoutSeconds", Shape::Integer)
 );
+
+/// What Deployments and their like make Pods of.
+pub(crate) static POD_TEMPLATE: Fields = usual("PodTemplateSpec", &[METADATA, field("spec", Shape::Object(&POD_SPEC))]);
+/// What Services and Configurations of Knative make them of.
+pub(crate) static REVISION_TEMPLATE: Fields =
+    usual("RevisionTemplateSpec", &[METADATA, field("spec", Shape::Object(&REVISION_SPEC))]);
+
 static CONTAINER: Fields = usual(
     "Container",
     &[

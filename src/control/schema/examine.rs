@@ -9,7 +9,9 @@ use crate::control::kind::Kind;
 use crate::control::manifest::spelling;
 
 /// Fields that let less pass than without them.
-const NARROWING: [&str; 3] = ["filter", "filters", "attributes"];
+const NARROWING: [&str; 5] = ["filter", "filters", "attributes", "to", "matchLabels"];
+/// Fields that nobody begins to write and means to leave out.
+const MEANT: [&str; 3] = ["deadLetterSink", "reply", "channelTemplate"];
 
 /// A part of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub(crate) enum What {
     /// The value is of a type that the field does not have.
     Misread { message: String },
     /// There is no value, where somebody probably meant one. An API server lets it pass as no field at all.
-    Nothing { message: &'static str },
+    Nothing { message: &'static str, is_harmless: bool },
 }
 
 /// Everything that is wrong with an object of these fields.
@@ -72,8 +74,13 @@ impl Examiner {
                     self.inside(Step::Key(key.clone()), value, *shape);
                 }
             }
+            (Shape::Conditions, Value::Object(map)) => {
+                for (key, value) in map {
+                    self.condition(key, value);
+                }
+            }
             (Shape::Object(fields), Value::Object(map)) => self.object(map, fields),
-            (Shape::Template, Value::Object(map)) => self.object(map, template(map)),
+            (Shape::Template, Value::Object(map)) => self.object(map, template(value)),
             (expected, found) => self.misread(found, expected),
         }
     }
@@ -81,6 +88,15 @@ impl Examiner {
     fn inside(&mut self, step: Step, value: &Value, shape: Shape) {
         self.at.push(step);
         self.visit(value, shape);
+        self.at.pop();
+    }
+
+    fn condition(&mut self, key: &str, value: &Value) {
+        self.at.push(Step::Key(key.to_owned()));
+        match value {
+            Value::Null => self.misread(value, Shape::Conditions),
+            value => self.visit(value, Shape::Text),
+        }
         self.at.pop();
     }
 
@@ -98,7 +114,9 @@ impl Examiner {
     fn object(&mut self, map: &Map<String, Value>, fields: &'static Fields) {
         for (key, value) in map {
             match fields.get(key) {
-                Some(field) if value.is_null() && NARROWING.contains(&field.name) => self.nothing(key),
+                Some(field) if value.is_null() && [&NARROWING[..], &MEANT].concat().contains(&field.name) => {
+                    self.nothing(key);
+                }
                 Some(field) => self.inside(Step::Key(key.clone()), value, field.shape),
                 None => self.unknown(key, fields),
             }
@@ -106,15 +124,26 @@ impl Examiner {
     }
 
     /// A filter that is null is not as good as absent: it would let everything pass, which nobody means who writes one, and
-    /// upstream's schemas refuse it.
+    /// upstream's schemas refuse it. What lets nothing more pass is as good as absent, and told.
     fn nothing(&mut self, key: &str) {
-        let message = "is nothing, so that everything would pass: write what passes, or remove the field";
-        self.found.push(Finding { at: self.below(key), what: What::Nothing { message } });
+        let is_harmless = !NARROWING.contains(&key);
+        let message = match is_harmless {
+            true => "is nothing, and so as good as not there: write it, or remove the field",
+            false => "is nothing, so that everything would pass: write what passes, or remove the field",
+        };
+        self.found.push(Finding { at: self.below(key), what: What::Nothing { message, is_harmless } });
     }
 
     fn unknown(&mut self, key: &str, fields: &'static Fields) {
+        let is_like = |near: &Near| match near {
+            Near::Here(meant) | Near::Like(meant, _) => NARROWING.contains(meant),
+            Near::Below(_) | Near::Nothing => NARROWING.contains(&key) || spelling::meant(key, NARROWING).is_some(),
+        };
         let former = fields.former.iter().find(|(name, _)| *name == key).map(|(_, remedy)| *remedy);
         let near = near::find(key, fields, self.root, &self.at);
+        // Whoever ignored what is nearly a filter would let everything pass.
+        let is_like_a_filter =
+            is_like(&near) || spelling::simplified(key).iter().collect::<String>().contains("filter");
         let (message, meant) = match (former, near) {
             (Some(remedy), _) => (format!("is a field of older releases: {remedy}"), None),
             (None, Near::Here(meant)) => {
@@ -133,8 +162,6 @@ impl Examiner {
                 (format!("is not a field that is known here: there are {known}"), None)
             }
         };
-        // Whoever ignored what is nearly a filter would let everything pass.
-        let is_like_a_filter = spelling::simplified(key).iter().collect::<String>().contains("filter");
         let strictness = if is_like_a_filter { Strictness::Always } else { fields.strictness };
         self.found.push(Finding { at: self.below(key), what: What::Unknown { message, meant, strictness } });
     }
@@ -151,9 +178,9 @@ impl Examiner {
 }
 
 /// The fields of a template: strict where its kind is one of ours.
-fn template(map: &Map<String, Value>) -> &'static Fields {
+pub(crate) fn template(template: &Value) -> &'static Fields {
     let ours = [Kind::InMemoryChannel, Kind::RabbitmqChannel].map(Kind::as_str);
-    match map.get("kind").and_then(Value::as_str) {
+    match template.get("kind").and_then(Value::as_str) {
         Some(kind) if !ours.contains(&kind) => &FOREIGN_TEMPLATE,
         _ => &TEMPLATE,
     }
@@ -184,10 +211,11 @@ fn wanted(found: &Value, expected: Shape) -> &'static str {
         Shape::Boolean => "true or false",
         Shape::List(_) if found.is_object() => "a list: write - before its first field, and indent the others like it",
         Shape::List(_) => "a list: write each element on a line of its own, behind -",
-        Shape::Map(_) | Shape::Object(_) | Shape::Template if found.is_array() => {
+        Shape::Conditions if found.is_null() => "text: write what it has to be",
+        Shape::Map(_) | Shape::Conditions | Shape::Object(_) | Shape::Template if found.is_array() => {
             "an object: write its fields without - before them"
         }
-        Shape::Map(_) | Shape::Object(_) | Shape::Template => {
+        Shape::Map(_) | Shape::Conditions | Shape::Object(_) | Shape::Template => {
             "an object: write its fields on lines of their own, indented"
         }
         Shape::Any => "anything",

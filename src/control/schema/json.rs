@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::config_maps::{Keys, SYSTEM};
 use super::knative::TEMPLATE;
-use super::{Fields, Shape, of};
+use super::{Fields, Shape, TEXTS, of};
 use crate::control::kind::Kind;
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
@@ -77,6 +77,7 @@ fn schema(shape: Shape, definitions: &mut Map<String, Value>) -> Value {
         Shape::Boolean => json!({ "type": "boolean" }),
         Shape::IntegerOrText => json!({ "type": ["integer", "string"] }),
         Shape::Any => json!({}),
+        Shape::Conditions => schema(TEXTS, definitions),
         Shape::Map(inner) => json!({ "type": "object", "additionalProperties": schema(*inner, definitions) }),
         Shape::List(inner) => json!({ "type": "array", "items": schema(*inner, definitions) }),
         Shape::Object(fields) => reference(fields, definitions),

@@ -86,7 +86,7 @@ static TRIGGER_SPEC: Fields = usual(
 
 static TRIGGER_FILTER: Fields = Fields {
     name: "TriggerFilter",
-    fields: &[field("attributes", TEXTS)],
+    fields: &[field("attributes", Shape::Conditions)],
     former: &[("sourceAndType", "write source and type into attributes")],
     strictness: Strictness::Always,
 };
@@ -94,9 +94,9 @@ static TRIGGER_FILTER: Fields = Fields {
 static FILTER: Fields = Fields {
     name: "SubscriptionsAPIFilter",
     fields: &[
-        field("exact", TEXTS),
-        field("prefix", TEXTS),
-        field("suffix", TEXTS),
+        field("exact", Shape::Conditions),
+        field("prefix", Shape::Conditions),
+        field("suffix", Shape::Conditions),
         field("all", Shape::List(&Shape::Object(&FILTER))),
         field("any", Shape::List(&Shape::Object(&FILTER))),
         field("not", Shape::Object(&FILTER)),
@@ -132,7 +132,7 @@ static POLICY_SELECTOR: Fields = closed(
     &[
         API_VERSION,
         KIND,
-        field("matchLabels", TEXTS),
+        field("matchLabels", Shape::Conditions),
         field("matchExpressions", Shape::List(&Shape::Object(&MATCH_EXPRESSION))),
     ],
 );

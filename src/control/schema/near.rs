@@ -5,9 +5,6 @@ use super::knative::TEMPLATE;
 use super::{Fields, Shape};
 use crate::control::manifest::spelling;
 
-/// Deepest place that is looked at; nothing that people write is deeper, and filters have no end.
-const MAX_DEPTH: usize = 6;
-
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Near {
@@ -43,7 +40,7 @@ pub(super) fn find(key: &str, fields: &'static Fields, root: &'static Fields, at
     if let Some(meant) = spelling::meant(key, fields.names()) {
         return Near::Here(meant);
     }
-    if let Some(place) = below(fields, key, MAX_DEPTH) {
+    if let Some(place) = below(fields, key) {
         return Near::Below(place);
     }
     if let Some(place) = above(root, key, at) {
@@ -53,7 +50,7 @@ pub(super) fn find(key: &str, fields: &'static Fields, root: &'static Fields, at
         return Near::Here(meant);
     }
     // Attributes have the names that their author gives them.
-    let free = fields.fields.iter().find(|field| matches!(field.shape, Shape::Map(Shape::Text)));
+    let free = fields.fields.iter().find(|field| matches!(field.shape, Shape::Conditions));
     if let Some(free) = free.filter(|_| fields.name == "TriggerFilter") {
         return Near::Below(free.name.to_owned());
     }
@@ -61,8 +58,8 @@ pub(super) fn find(key: &str, fields: &'static Fields, root: &'static Fields, at
 }
 
 /// The path from here to the nearest object that has a field of this name.
-fn below(fields: &'static Fields, key: &str, depth: usize) -> Option<String> {
-    nearest(fields, depth, &|fields| fields.get(key).map(|field| field.name)).map(|(_, place)| place)
+fn below(fields: &'static Fields, key: &str) -> Option<String> {
+    nearest(fields, &|fields| fields.get(key).map(|field| field.name)).map(|(_, place)| place)
 }
 
 /// The path of the nearest object around `at` that has a field of this name.
@@ -77,37 +74,50 @@ fn above(root: &'static Fields, key: &str, at: &[Step]) -> Option<String> {
         }
     }
     // What every object has at its top is the object itself, and no place that a field could be meant for.
-    found.or_else(|| below(root, key, MAX_DEPTH))
+    found.or_else(|| below(root, key))
 }
 
 fn like(root: &'static Fields, key: &str) -> Option<Near> {
-    let (meant, place) = nearest(root, MAX_DEPTH, &|fields| meant(key, fields.names()))?;
+    let (meant, place) = nearest(root, &|fields| meant(key, fields.names()))?;
     Some(Near::Like(meant, place))
 }
 
-/// The first object below these fields, by depth, of which `wanted` finds something.
+/// The first object below these fields, by depth, of which `wanted` finds something. Each definition is looked at where it
+/// stands first, and once: filters stand in filters without end, and destinations in many places.
 fn nearest(
     fields: &'static Fields,
-    depth: usize,
     wanted: &impl Fn(&'static Fields) -> Option<&'static str>,
 ) -> Option<(&'static str, String)> {
-    let mut level: Vec<(String, &'static Fields)> = vec![(String::new(), fields)];
-    for _ in 0..depth {
-        let mut next = Vec::new();
-        for (place, fields) in level {
-            for field in fields.fields.iter().filter(|field| field.name != "metadata") {
-                let Some(inner) = object(field.shape) else { continue };
-                let dot = if place.is_empty() { "" } else { "." };
-                let place = format!("{place}{dot}{}", field.name);
-                if let Some(found) = wanted(inner) {
-                    return Some((found, place));
-                }
-                next.push((place, inner));
+    /// A definition, and how it was come to: the place of what holds it among those that were found, and its field there.
+    type Found = (&'static Fields, usize, &'static str);
+    let mut found: Vec<Found> = vec![(fields, 0, "")];
+    let mut next = 0;
+    while let Some((holder, ..)) = found.get(next).copied() {
+        for field in holder.fields.iter().filter(|field| field.name != "metadata") {
+            let Some(inner) = object(field.shape) else { continue };
+            if found.iter().skip(1).any(|(known, ..)| std::ptr::eq(*known, inner)) {
+                continue;
+            }
+            found.push((inner, next, field.name));
+            if let Some(name) = wanted(inner) {
+                return Some((name, place(&found)));
             }
         }
-        level = next;
+        next += 1;
     }
     None
+}
+
+/// The path of what was found last.
+fn place(found: &[(&'static Fields, usize, &'static str)]) -> String {
+    let mut names = Vec::new();
+    let mut at = found.len().saturating_sub(1);
+    while let Some((_, holder, name)) = found.get(at).filter(|_| at > 0) {
+        names.push(*name);
+        at = *holder;
+    }
+    names.reverse();
+    names.join(".")
 }
 
 /// The fields of an object, or of the elements of a list, or of the values of a map.
@@ -116,6 +126,12 @@ fn object(shape: Shape) -> Option<&'static Fields> {
         Shape::Object(fields) => Some(fields),
         Shape::List(inner) | Shape::Map(inner) => object(*inner),
         Shape::Template => Some(&TEMPLATE),
-        Shape::Text | Shape::Choice(_) | Shape::Integer | Shape::Boolean | Shape::IntegerOrText | Shape::Any => None,
+        Shape::Text
+        | Shape::Choice(_)
+        | Shape::Integer
+        | Shape::Boolean
+        | Shape::IntegerOrText
+        | Shape::Conditions
+        | Shape::Any => None,
     }
 }

@@ -9,7 +9,7 @@ fn found(kind: Kind, value: &Value) -> Vec<String> {
     let line = |finding: &Finding| {
         let message = match &finding.what {
             What::Unknown { message, .. } | What::Misread { message } => message.as_str(),
-            What::Nothing { message } => message,
+            What::Nothing { message, .. } => message,
         };
         format!("{}: {message}", path(&finding.at))
     };
@@ -20,7 +20,7 @@ fn found(kind: Kind, value: &Value) -> Vec<String> {
 fn the_right_name_is_of_the_same_place_else_of_another_one() {
     let unknown = |text: &str| format!("is not a field that is known here{text}");
     for (kind, value, line) in [
-        (Kind::Trigger, json!({"spec": {"filtres": []}}), "spec.filtres; did you mean filter?"),
+        (Kind::Trigger, json!({"spec": {"filtres": []}}), "spec.filtres; did you mean filters?"),
         (
             Kind::Trigger,
             json!({"spec": {"deadLetterSink": {}}}),
@@ -87,6 +87,12 @@ fn every_problem_is_found_with_its_place() {
             "spec.delivery.retry: is text, but must be a whole number: write it without quotes",
             "spec.delivery.timeout: is a number, but must be text: write it in quotes",
         ]
+    );
+    let nothing = "is nothing, and so as good as not there: write it, or remove the field";
+    let value = json!({"spec": {"channelTemplate": null, "delivery": {"deadLetterSink": null, "timeout": null}}});
+    assert_eq!(
+        found(Kind::Channel, &value),
+        [format!("spec.channelTemplate: {nothing}"), format!("spec.delivery.deadLetterSink: {nothing}")]
     );
     let value = json!({"spec": {"subscribers": [{"uid": 1}, "x", null]}});
     let findings = examine(&value, of(Kind::InMemoryChannel));

@@ -11,6 +11,7 @@ use super::ast::{Expr, Operator};
 use super::function::Function;
 use super::lexer::{Token, tokens};
 use super::parser::ParseError;
+use crate::event::nearly;
 
 pub(super) use foreign::explained;
 use possible::{Possible, Type, equal, in_order, like, type_of};
@@ -25,6 +26,8 @@ pub enum Doubt {
     Mistake,
     /// A part of it can never hold; the rest may.
     Part,
+    /// An extension is called nearly as one of CloudEvents' own attributes is.
+    Name,
 }
 
 /// What is wrong with an expression that is understood.
@@ -39,7 +42,8 @@ pub struct Finding {
 /// Everything that can be shown to be wrong with the expression that this text was parsed to.
 pub(super) fn check(text: &str, root: &Expr) -> Vec<Finding> {
     let leaves = tokens(text).unwrap_or_default().into_iter().filter(|(_, token)| is_leaf(token));
-    let mut checker = Checker { text, leaves: leaves.map(|(at, _)| at).collect(), next: 0, found: Vec::new() };
+    let leaves = leaves.map(|(at, _)| at).collect();
+    let mut checker = Checker { text, leaves, next: 0, found: Vec::new(), names: Vec::new() };
     let result = checker.judge(root);
     let found = std::mem::take(&mut checker.found);
     let mut found: Vec<Finding> = found.into_iter().map(|(doubt, error)| Finding { doubt, error }).collect();
@@ -58,6 +62,7 @@ pub(super) fn check(text: &str, root: &Expr) -> Vec<Finding> {
             found.push(Finding { doubt: Doubt::Never, error });
         }
     }
+    found.extend(checker.names.into_iter().map(|error| Finding { doubt: Doubt::Name, error }));
     found
 }
 
@@ -81,6 +86,8 @@ struct Checker<'t> {
     leaves: Vec<usize>,
     next: usize,
     found: Vec<(Doubt, ParseError)>,
+    /// Names that are told, whatever becomes of what they stand in.
+    names: Vec<ParseError>,
 }
 
 impl Checker<'_> {
@@ -222,7 +229,10 @@ impl Checker<'_> {
         match name {
             "data" => self.say(Doubt::Part, at, foreign::DATA),
             "null" => self.say(Doubt::Part, at, "there is no null: write EXISTS x, or NOT EXISTS x"),
-            _ => {}
+            name => {
+                let told = nearly(name).map(|meant| format!("{name} is an extension; did you mean {meant}?"));
+                self.names.extend(told.map(|message| ParseError::new(self.text, at, message)));
+            }
         }
     }
 

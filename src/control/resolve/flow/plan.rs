@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     pub(crate) channels: Vec<String>,
     /// Its Subscriptions.
     pub(crate) legs: Vec<Leg>,
+    /// A destination that nothing is sent to, since all that could be goes elsewhere.
+    pub(crate) unused: Option<Way>,
 }
 
 /// A Subscription of one of the channels.
@@ -64,6 +66,9 @@ pub(crate) fn entrance(kind: Kind, name: &str) -> Option<String> {
     }
 }
 
+/// Where the reply stands of branches without one.
+const COMMON_REPLY: &str = "spec.reply";
+
 impl Written for Sequence {
     const KIND: Kind = Kind::Sequence;
 
@@ -85,7 +90,7 @@ impl Written for Sequence {
         };
         // Of one without steps, which is an error, there is still the name of its address.
         let channels = (0..count.max(1)).map(|index| format!("{name}-kn-sequence-{index}")).collect();
-        Plan { channels, legs: steps.into_iter().enumerate().map(leg).collect() }
+        Plan { channels, legs: steps.into_iter().enumerate().map(leg).collect(), unused: None }
     }
 
     fn missing(&self) -> Vec<(String, &'static str)> {
@@ -131,7 +136,7 @@ impl Written for Parallel {
                 reply: passed,
                 delivery: None,
             });
-            let common = || Some(Way::To("spec.reply".to_owned(), Box::new(spec.reply.clone()?)));
+            let common = || Some(Way::To(COMMON_REPLY.to_owned(), Box::new(spec.reply.clone()?)));
             legs.push(Leg {
                 name: format!("{name}-kn-parallel-{index}"),
                 channel: own,
@@ -140,7 +145,9 @@ impl Written for Parallel {
                 delivery: delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
             });
         }
-        Plan { channels, legs }
+        let is_used = |leg: &Leg| matches!(&leg.reply, Some(Way::To(field, _)) if field == COMMON_REPLY);
+        let unused = spec.reply.clone().filter(|_| !legs.is_empty() && !legs.iter().any(is_used));
+        Plan { channels, legs, unused: unused.map(|reply| Way::To(COMMON_REPLY.to_owned(), Box::new(reply))) }
     }
 
     fn missing(&self) -> Vec<(String, &'static str)> {

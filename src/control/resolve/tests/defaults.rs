@@ -118,7 +118,107 @@ fn default_channels_come_from_config_maps() {
     assert!(lines(&one(&broker(reference)))[0].contains(missing));
     good(&broker(&reference.replace("mine", "config-br-default-channel")));
     good(&(config_map("mine", "channelTemplateSpec", memory) + &broker(reference)));
-    assert!(lines(&one(&with(other)))[0].contains("spec.config.kind: \"KafkaChannel\" cannot be made here"));
+}
+
+/// A template stands in a ConfigMap of its own: what is wrong with it is told there, and what is another implementation's
+/// is left alone with the Brokers that are made of it.
+#[test]
+fn kinds_of_templates_are_told_where_they_stand() {
+    let world = |template: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: mine}}\ndata:\n  channel-template-spec: '{template}'\n---\n\
+             apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {{name: b}}\nspec: {{config: {{apiVersion: v1, kind: \
+             ConfigMap, name: mine}}}}\n---\napiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {{name: t}}\nspec: \
+             {{broker: b, subscriber: {{uri: 'http://x'}}}}\n"
+        )
+    };
+    let kafka =
+        one(&world("{apiVersion: messaging.knative.dev/v1beta1, kind: KafkaChannel, spec: {numPartitions: 3}}"));
+    assert_eq!(
+        lines(&kafka),
+        [
+            "a.yaml:5: ConfigMap default/mine: data.channel-template-spec.kind: note: KafkaChannel is not made here, and \
+             Brokers with this template are left alone",
+            "a.yaml:10: Broker default/b: spec.config: warning: leads to a template of a KafkaChannel, which is left alone \
+             here, and so is this Broker: write InMemoryChannel or RabbitmqChannel there",
+            "a.yaml:15: Trigger default/t: spec.broker: warning: broker default/b is not served here: this Trigger is left \
+             alone, too",
+        ]
+    );
+    assert!(kafka.table.channels().is_empty());
+    for kind in [ObjectKind::Broker, ObjectKind::Trigger] {
+        let name = if kind == ObjectKind::Broker { "b" } else { "t" };
+        assert_ne!(ready(&kafka, kind, name).0, "True");
+    }
+    for (template, place, message) in [
+        ("{apiVersion: messaging.knative.dev/v1, kind: InMemoryChanel}", "kind", "did you mean InMemoryChannel?"),
+        (
+            "{apiVersion: messaging.knative.dev/v2, kind: InMemoryChannel}",
+            "apiVersion",
+            "write messaging.knative.dev/v1",
+        ),
+        ("{apiVersion: messaging.knative.dev/v1}", "kind", "is missing: write InMemoryChannel or RabbitmqChannel"),
+        ("{apiVersion: messaging.knative.dev/v1, kind: Channel}", "kind", "write InMemoryChannel or RabbitmqChannel"),
+        ("{apiVersion: example.com/v1, kind: Pipe}", "kind", "write InMemoryChannel or RabbitmqChannel"),
+    ] {
+        let found = lines(&one(&world(template)));
+        let start = format!("a.yaml:5: ConfigMap default/mine: data.channel-template-spec.{place}: ");
+        assert!(found[0].starts_with(&start) && found[0].contains(message), "{found:#?}");
+    }
+    let default = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: default-ch-webhook, namespace: knative-eventing}\ndata:\n  \
+                   default-ch-config: '{namespaceDefaults: {a: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChanel}}}'\n";
+    assert_eq!(
+        lines(&one(default)),
+        ["a.yaml:5: ConfigMap knative-eventing/default-ch-webhook: data.default-ch-config.namespaceDefaults.a.kind: \
+          \"InMemoryChanel\" is unknown; did you mean InMemoryChannel?"]
+    );
+}
+
+/// The YAML inside ConfigMaps is judged as a whole: what stands one level too deep, and delivery specs of templates.
+#[test]
+fn what_stands_inside_is_in_its_place() {
+    let config_map = |name: &str, key: &str, yaml: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: knative-eventing}}\ndata: {{{key}: '{yaml}'}}\n"
+        )
+    };
+    let template = "{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, spec: {delivery: {retry: -1}}}";
+    let deeper = "is no namespace: it belongs beside namespaceDefaults, and not below it";
+    for (name, key, yaml, place, message) in [
+        (
+            "default-ch-webhook",
+            "default-ch-config",
+            "{namespaceDefaults: {clusterDefault: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel}}}",
+            "namespaceDefaults.clusterDefault",
+            deeper,
+        ),
+        (
+            "config-br-defaults",
+            "default-br-config",
+            "{namespaceDefaults: {clusterDefault: {delivery: {retry: 1}}}}",
+            "namespaceDefaults.clusterDefault",
+            deeper,
+        ),
+        (
+            "config-br-defaults",
+            "default-br-config",
+            "{namespaceDefaults: {Ns1: {delivery: {retry: 1}}}}",
+            "namespaceDefaults.Ns1",
+            "\"Ns1\" is not a namespace of Kubernetes",
+        ),
+        ("mine", "channel-template-spec", template, "spec.delivery.retry", "-1 is negative"),
+        (
+            "default-ch-webhook",
+            "default-ch-config",
+            &format!("{{clusterDefault: {template}}}"),
+            "clusterDefault.spec.delivery.retry",
+            "-1 is negative",
+        ),
+    ] {
+        let found = lines(&one(&config_map(name, key, yaml)));
+        let start = format!("a.yaml:4: ConfigMap knative-eventing/{name}: data.{key}.{place}: {message}");
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:#?}");
+    }
 }
 
 /// Without a RabbitMQ, whatever asks for one is an error that says what to do.
@@ -163,7 +263,8 @@ fn the_delivery_of_a_template_wins() {
     let retries = |text: &str| only(&good(text)).delivery.retry;
     let template = format!("  channelTemplate: {{{kind}, spec: {{delivery: {{retry: 3}}}}}}\n");
     assert_eq!(retries(&channel(&template)), 3);
-    assert_eq!(retries(&channel(&format!("{template}  delivery: {{retry: 7}}\n"))), 3);
+    let both = one(&channel(&format!("{template}  delivery: {{retry: 7}}\n")));
+    assert_eq!((only(&both).delivery.retry, lines(&both).len()), (3, 1), "{:#?}", lines(&both));
     assert_eq!(retries(&channel(&format!("  channelTemplate: {{{kind}}}\n  delivery: {{retry: 7}}\n"))), 7);
     let wrong = channel(&template.replace("retry: 3", "retry: -1"));
     assert!(lines(&one(&wrong))[0].contains("spec.channelTemplate.spec.delivery.retry"), "{:#?}", lines(&one(&wrong)));

@@ -133,7 +133,9 @@ fn flows_are_referred_to_by_name() {
         to("Sequence", "s"),
         to("Sequence", "s"),
     );
-    let resolution = good(&text);
+    let resolution = one(&text);
+    let problems = lines(&resolution);
+    assert!(problems.len() == 2 && problems.iter().all(|line| line.contains("leads back into")), "{problems:#?}");
     let routes = routes(&resolution);
     for expected in [
         "c: s > [p-kn-parallel] > -",
@@ -409,4 +411,50 @@ fn senders_within_a_flow_are_known() {
     );
     let for_nothing = with(&format!("{parallel}{policy}{features}"));
     assert!(lines(&for_nothing)[0].contains("there is no Sequence default/s"), "{:?}", lines(&for_nothing));
+}
+
+/// What leads back into itself is told at the destination that does, through whatever it leads.
+#[test]
+fn flows_that_lead_into_themselves_are_told() {
+    let told = |text: &str| {
+        let found = lines(&one(text));
+        found.iter().map(|line| line.split(", so that").next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let itself =
+        |kind: &str, name: &str| format!("{{ref: {{apiVersion: flows.knative.dev/v1, kind: {kind}, name: {name}}}}}");
+    let back = |line: usize, kind: &str, name: &str, field: &str| {
+        format!("a.yaml:{line}: {kind} default/{name}: {field}: warning: leads back into this {kind}")
+    };
+    let a_step = sequence(&format!("  steps:\n  - {{uri: 'http://a'}}\n  - {}\n", itself("Sequence", "s")));
+    assert_eq!(told(&a_step), [back(8, "Sequence", "s", "spec.steps[1]")]);
+    let a_reply = sequence(&format!("  steps:\n  - {{uri: 'http://a'}}\n  reply: {}\n", itself("Sequence", "s")));
+    assert_eq!(told(&a_reply), [back(8, "Sequence", "s", "spec.reply")]);
+    let a_branch = parallel(&format!("  branches:\n  - subscriber: {}\n", itself("Parallel", "p")));
+    assert_eq!(told(&a_branch), [back(7, "Parallel", "p", "spec.branches[0].subscriber")]);
+    let a_common_reply = parallel(&format!(
+        "  branches:\n  - subscriber: {{uri: 'http://a'}}\n  - subscriber: {{uri: 'http://b'}}\n  reply: {}\n",
+        itself("Parallel", "p")
+    ));
+    assert_eq!(told(&a_common_reply), [back(9, "Parallel", "p", "spec.reply")]);
+    // Through a channel and another flow.
+    let to_channel = "{ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}";
+    let through = format!(
+        "{CHANNEL}{}{}{}",
+        subscription(&itself("Parallel", "p")),
+        sequence(&format!("  steps:\n  - {{uri: 'http://a'}}\n  reply: {to_channel}\n")),
+        parallel(&format!(
+            "  branches:\n  - subscriber: {{uri: 'http://a'}}\n    reply: {}\n",
+            itself("Sequence", "s")
+        ))
+    );
+    assert_eq!(
+        told(&through),
+        [back(18, "Sequence", "s", "spec.reply"), back(26, "Parallel", "p", "spec.branches[0].reply")]
+    );
+    // One after the other is no round.
+    let two = sequence(&format!("  steps:\n  - {{uri: 'http://a'}}\n  reply: {}\n", itself("Parallel", "p")));
+    good(&format!(
+        "{two}{}",
+        parallel("  branches:\n  - subscriber: {uri: 'http://a'}\n    reply: {uri: 'http://b'}\n")
+    ));
 }

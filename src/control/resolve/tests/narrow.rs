@@ -180,6 +180,33 @@ fn no_mistyped_name_lets_more_pass() {
     assert!(tried > 1000);
 }
 
+/// Also where unknown fields are ignored, those are not that could be meant to narrow.
+#[test]
+fn no_mistyped_filter_is_ignored() {
+    let settings = Settings { unknown_fields: crate::control::UnknownFields::Warn, ..without_a_cluster() };
+    let open = |text: &str| passing(&resolve(&manifests(&[("a.yaml", text)]), None, &settings));
+    let meant = open(WORLD);
+    let wrong = |names: &[&'static str], from: &'static str| names.iter().map(|to| (from, *to)).collect::<Vec<_>>();
+    let filters = ["fliter:", "flter:", "filtre:", "filtres:", "fillter:", "flters:", "ilters:", "filterz:"];
+    let mut tried = wrong(&filters, "  filters:\n  - any")
+        .into_iter()
+        .map(|(from, to)| (from, format!("  {to}\n  - any")))
+        .collect::<Vec<_>>();
+    tried.extend(filters.map(|to| ("  filter:\n    attributes", format!("  {to}\n    attributes"))));
+    tried
+        .push(("  filter:\n    attributes:\n      'type': wanted\n", "  attributes:\n    'type': wanted\n".to_owned()));
+    for flag in ["transport-encrption", "transport_encryption", "trasnport-encryption"] {
+        tried.push(("transport-encryption:", format!("{flag}:")));
+    }
+    tried.push(("authentication-oidc:", "authentication-odc:".to_owned()));
+    tried.push(("default-authorization-mode:", "default-authorisation-mode:".to_owned()));
+    for (from, to) in tried {
+        assert!(WORLD.contains(from), "{from}");
+        let more: Vec<_> = open(&WORLD.replacen(from, &to, 1)).difference(&meant).cloned().collect();
+        assert!(more.is_empty(), "{to}: {more:?}");
+    }
+}
+
 /// Where nobody knows which object one is, none counts as taken out of its file.
 #[test]
 fn a_mistake_in_the_head_of_an_object_removes_nothing() {
@@ -194,6 +221,8 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
         ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadat:\n  name: one"),
         ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadata:\n  nmae: one"),
         ("kind: Trigger\nmetadata:\n  name: one", "kind: Trigger\nmetadata:\n  name: 1"),
+        ("kind: EventPolicy", "kind: EventPolicies"),
+        ("kind: EventPolicy", "kind: Policy"),
         ("kind: EventPolicy", "kind: EventPolcy"),
         ("kind: EventPolicy", "kin: EventPolicy"),
         ("kind: EventPolicy\n", ""),
@@ -202,6 +231,8 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
         ("kind: Broker\nmetadata", "kind: Brokr\nmetadata"),
     ] {
         assert!(WORLD.contains(from), "{from}");
+        let new = open(&WORLD.replacen(from, to, 1));
+        assert!(new.is_subset(&meant), "{to} at the start: {:?}", new.difference(&meant));
         let text = WORLD.replacen(from, to, 1);
         let after = parsed("a.yaml", &text, [1; 32], Some(&before));
         let after = resolve(&file(&after), Some(&first), &without_a_cluster());
@@ -242,9 +273,30 @@ fn nothing_is_no_filter() {
     for (from, to) in [
         ("  filter:\n    attributes:\n      'type': wanted\n", "  filter:\n"),
         ("    attributes:\n      'type': wanted\n", "    attributes:\n"),
+        ("    attributes:\n      'type': wanted\n", "    attributes:\n      'type':\n"),
+        ("  - exact:\n      'type': wanted\n", "  - exact:\n      'type':\n"),
+        ("    - prefix:\n        'type': wan\n", "    - prefix:\n        'type':\n"),
+        ("  - not:\n      suffix:\n        'type': x\n", "  - not:\n      suffix:\n        'type':\n"),
+        (
+            "  to:\n  - ref:\n      apiVersion: eventing.knative.dev/v1\n      kind: Broker\n      name: b\n  - ref:\n      \
+             apiVersion: flows.knative.dev/v1\n      kind: Parallel\n      name: f\n",
+            "  to:\n",
+        ),
+        (
+            "  - ref:\n      apiVersion: eventing.knative.dev/v1\n      kind: Broker\n      name: b\n",
+            "  - selector:\n      apiVersion: eventing.knative.dev/v1\n      kind: Broker\n      matchLabels:\n",
+        ),
     ] {
         assert!(WORLD.contains(from), "{from}");
-        let more: Vec<_> = open(&WORLD.replacen(from, to, 1)).difference(&open(WORLD)).cloned().collect();
+        let (text, meant) = (WORLD.replacen(from, to, 1), open(WORLD));
+        let more: Vec<_> = open(&text).difference(&meant).cloned().collect();
         assert!(more.is_empty(), "{to}: {more:?}");
+        // By an edit, what was there goes on.
+        let before = resolve(&manifests(&[("a.yaml", WORLD)]), None, &without_a_cluster());
+        let after = resolve(&manifests(&[("a.yaml", &text)]), Some(&before), &without_a_cluster());
+        let policies = |open: BTreeSet<String>| open.into_iter().filter(|word| word.contains("alice")).count();
+        let open = passing(&after);
+        assert!(open.is_subset(&meant), "{to}: {:?}", open.difference(&meant));
+        assert!(open.len() == meant.len() || policies(open) < policies(meant), "{to}");
     }
 }

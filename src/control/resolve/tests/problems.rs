@@ -47,6 +47,19 @@ fn of_headers() {
              its program by `sealpost exec --sink SINK -- COMMAND`",
         ),
         (
+            "apiVersion: eventing.knative.dev/v1\nkind: EventTrigger\nmetadata: {name: d, namespace: x}",
+            "2: EventTrigger x/d: kind: warning: EventTrigger of eventing.knative.dev/v1 is no kind that Knative is known to \
+             have, and ignored: correct it",
+        ),
+        (
+            "apiVersion: eventing.knative.dev/v1beta3\nkind: EventType\nmetadata: {name: d, namespace: x}",
+            "2: EventType x/d: kind: note: EventType of eventing.knative.dev/v1beta3 is not read here: ignored",
+        ),
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, anotations: {a: b}}",
+            "3: Deployment default/d: metadata.anotations: is not a field that is known here; did you mean annotations?",
+        ),
+        (
             "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {}",
             "3: Broker default/: metadata.name: is missing: give the object a name",
         ),
@@ -106,6 +119,11 @@ fn of_delivery_specs() {
     ] {
         assert_eq!(problem(&text), line, "{text}");
     }
+    // As for an API server.
+    assert_eq!(only(&good(&delivery("retry: 3.0"))).delivery.retry, 3);
+    assert_eq!(only(&good(&delivery("retry: 1e1"))).delivery.retry, 10);
+    let [line] = &lines(&one(&delivery("retry: 3.5")))[..] else { panic!("one problem") };
+    assert!(line.ends_with("spec.delivery.retry: is a number, but must be a whole number"), "{line}");
 }
 
 #[test]
@@ -118,8 +136,7 @@ fn of_triggers() {
         ),
         (
             trigger("filter: {attributes: {type: }}"),
-            "9: Trigger default/t: spec.filter.attributes.type: warning: has no value, so that every event passes which has \
-             the attribute: write its value, or \"\" if that is meant",
+            "9: Trigger default/t: spec.filter.attributes.type: is nothing, but must be text: write what it has to be",
         ),
         (
             trigger("filter: {attributes: {type: 5}}"),
@@ -214,6 +231,46 @@ fn of_filters() {
         assert_eq!(problem(&text), line, "{text}");
         assert!(one(&text).table.channels().iter().all(|channel| channel.subscriptions.is_empty()), "{text}");
     }
+}
+
+/// An extension may be called nearly as an attribute is, but hardly ever is meant to be.
+#[test]
+fn of_names_in_filters() {
+    let [near, doubled] =
+        ["warning: is an extension; did you mean type?", "warning: is an extension; did you mean id?"];
+    for (filter, place, message) in [
+        ("filters: [{not: {exact: {tpye: x}}}]", "filters[0].not.exact.tpye", near),
+        ("filters: [{any: [{prefix: {typ: x}}]}]", "filters[0].any[0].prefix.typ", near),
+        ("filters: [{all: [{suffix: {types: x}}]}]", "filters[0].all[0].suffix.types", near),
+        ("filter: {attributes: {idd: x}}", "filter.attributes.idd", doubled),
+        (
+            "filters: [{cesql: \"NOT (type = 'a' OR soruce = 'b')\"}]",
+            "filters[0].cesql",
+            "warning: line 1, column 20: soruce is an extension; did you mean source?",
+        ),
+    ] {
+        let text = trigger(filter);
+        assert_eq!(problem(&text), format!("9: Trigger default/t: spec.{place}: {message}"), "{filter}");
+        assert_eq!(of(&one(&text), &broker("b")).len(), 1, "it is served");
+    }
+    let policy = "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {name: p}\nspec:\n  \
+                  filters: [{not: {exact: {suorce: x}}}]\n";
+    let nothing = problem(&trigger("filters: [{not: {prefix: {type: }}}]"));
+    let rule = "is nothing, but must be text: write what it has to be";
+    assert_eq!(nothing, format!("9: Trigger default/t: spec.filters[0].not.prefix.type: {rule}"));
+    // What nobody has filled in.
+    for (filter, place, value) in [
+        ("filter: {attributes: {type: '${TYPE}'}}", "filter.attributes.type", "${TYPE}"),
+        ("filters: [{exact: {type: '{{ .t }}'}}]", "filters[0].exact.type", "{{ .t }}"),
+    ] {
+        let rule = "is this a template that was not rendered? Render it first";
+        let line = format!("9: Trigger default/t: spec.{place}: warning: is {value:?}: {rule}");
+        assert_eq!(problem(&trigger(filter)), line);
+    }
+    assert_eq!(
+        problem(policy),
+        "5: EventPolicy default/p: spec.filters[0].not.exact.suorce: warning: is an extension; did you mean source?"
+    );
 }
 
 /// A channel with a subscriber.
@@ -399,9 +456,181 @@ fn of_config_features() {
          it is ignored"
     );
     assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Disabled);
+    for (written, what, line) in [("", "is missing", 3), ("\n  namespace: knative-eventng", "is misspelt", 5)] {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-features{written}\ndata: {{transport-encryption: strict}}"
+        );
+        let found = problem(&text);
+        let namespace = if written.is_empty() { "default" } else { "knative-eventng" };
+        let rule = "config-features counts in knative-eventing only; write that";
+        let rest = format!("ConfigMap {namespace}/config-features: metadata.namespace: {what}: {rule}");
+        assert_eq!(found, format!("{line}: {rest}"));
+        assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
+        let open = resolve(&Manifests::default(), None, &settings());
+        let after = resolve(&manifests(&[("a.yaml", &text)]), Some(&open), &settings());
+        assert_eq!(after.table.transport_encryption(), TransportEncryption::Disabled, "the mode before stays");
+    }
     let settings = Settings { transport_encryption: Some(TransportEncryption::Strict), ..settings() };
     let permissive = manifests(&[("a.yaml", &features("knative-eventing", "{transport-encryption: permissive}"))]);
     assert_eq!(resolve(&permissive, None, &settings).table.transport_encryption(), TransportEncryption::Strict);
+}
+
+/// One mistake hides no other one, also where nothing of the object counts with it.
+#[test]
+fn of_objects_with_several() {
+    let core = |kind: &str, name: &str, rest: &str| {
+        format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: knative-eventing}}\n{rest}")
+    };
+    let unknown = "is no key that";
+    for (text, messages) in [
+        (
+            core(
+                "ConfigMap",
+                "config-features",
+                "data: {transport_encryption: strict, transport-encryption: x, authentication-oidc: maybe, \
+                 requestreply-default-timeout: soon}",
+            ),
+            &[unknown, "\"x\" is no mode", "\"maybe\" is neither", "\"soon\" is not an ISO 8601"][..],
+        ),
+        (
+            core(
+                "ConfigMap",
+                "config-br-defaults",
+                "data: {default-br-confg: x, default-br-config: '{clusterDefault: {delivery: {retry: -1}}}'}",
+            ),
+            &[unknown, "-1 is negative"],
+        ),
+        (
+            core("ConfigMap", "mine", "immutble: true\ndata: {channel-template-spec: '{kind: InMemoryChanel}'}"),
+            &["did you mean immutable?", "did you mean InMemoryChannel?"],
+        ),
+        (
+            core("ConfigMap", "config-logging", "data: {zap-loger-config: x, zap-logger-config: '{'}"),
+            &[unknown, "warning: is no JSON"],
+        ),
+        (
+            core("ConfigMap", "config-observability", "data: {tracing_protocol: x, tracing-sampling-rate: '2'}"),
+            &[unknown, "warning: \"2\" is no number"],
+        ),
+        (
+            core("ConfigMap", "config-imc-backend", "data: {default_backend: memory, namespaces: 'a: disk'}"),
+            &[unknown, "\"disk\" is no backend"],
+        ),
+        (
+            core("Secret", "imc-dispatcher-server-tls", "typ: x\ndata: {tls.crt: '?'}"),
+            &["did you mean type?", "data: has no key tls.key", "data.tls.crt: is not base64"],
+        ),
+        (
+            core("Secret", "request-reply-keys", "typ: x\ndata: {default.r.key: '?'}"),
+            &["did you mean type?", "is not base64: encode the key"],
+        ),
+        (
+            core("Service", "s", "spec: {type: externalName, externalName: x.example}"),
+            &["spec.type: \"externalName\" is no type of a Service: write ClusterIP or"],
+        ),
+        (
+            core("Service", "s", "spec: {slector: {a: b}, type: ExternalName, externalName: 'http://x'}"),
+            &["did you mean selector?", "\"http://x\" is no DNS name"],
+        ),
+    ] {
+        let found = lines(&one(&text));
+        let is_told = |message: &&str| found.iter().any(|line| line.contains(*message));
+        assert!(found.len() == messages.len() && messages.iter().all(is_told), "{text}: {found:#?}");
+    }
+}
+
+/// What does not count is told, and looked at all the same.
+#[test]
+fn of_what_is_overridden() {
+    let channel = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\nspec:\n  channelTemplate: \
+                   {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, spec: {delivery: {retry: 1}}}\n";
+    let warning = "warning: does not count, since spec.channelTemplate.spec.delivery replaces it as a whole";
+    let told = |text: &str| lines(&one(text));
+    let found = told(&format!("{channel}  delivery: {{deadLetterSink: {{uri: 'http://x'}}}}\n"));
+    assert!(found.len() == 1 && found[0].contains(warning), "{found:#?}");
+    let found = told(&format!("{channel}  delivery: {{retry: -1, backoffDelay: soon, deadLetterSink: {{uri: x}}}}\n"));
+    let words = ["retry: -1 is negative", "\"soon\" is not", "deadLetterSink.uri: is relative", warning];
+    assert!(found.len() == 4 && words.iter().all(|word| found.iter().any(|line| line.contains(word))), "{found:#?}");
+    let found = problem(&trigger("filters: [{exact: {type: a}}]\n  filter: {attributes: {Type: a}}"));
+    assert!(found.contains("spec.filter.attributes.Type: \"Type\" is not the name"), "{found}");
+    let parallel = "apiVersion: flows.knative.dev/v1\nkind: Parallel\nmetadata: {name: p}\nspec:\n  branches: [{subscriber: \
+                    {uri: 'http://x'}, reply: {uri: 'http://y'}}]\n  reply: ";
+    let unused = "spec.reply: warning: is for branches without a reply of their own, and there is none: remove it";
+    assert!(problem(&format!("{parallel}{{uri: 'http://z'}}")).ends_with(unused));
+    let found = told(&format!("{parallel}{{}}"));
+    assert!(found.len() == 2 && found.iter().any(|line| line.contains("names no destination")), "{found:#?}");
+}
+
+/// Of what makes Pods, the template is read, as strictly as kubectl reads it; what is beside it is free.
+#[test]
+fn of_templates_of_pods() {
+    let with = |version: &str, kind: &str, spec: &str| {
+        format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: d}}\nspec: {spec}")
+    };
+    for (version, kind, spec, line) in [
+        (
+            "apps/v1",
+            "Deployment",
+            "{template: {spec: {contaniers: []}}}",
+            "spec.template.spec.contaniers: … containers?",
+        ),
+        (
+            "batch/v1",
+            "Job",
+            "{template: {metadata: {lables: {}}, spec: {containers: [{name: a}]}}}",
+            "spec.template.metadata.lables: … labels?",
+        ),
+        ("apps/v1", "StatefulSet", "{templte: {}}", "spec.templte: … template?"),
+        (
+            "serving.knative.dev/v1",
+            "Service",
+            "{template: {spec: {containers: [{imgae: x}]}}}",
+            "spec.template.spec.containers[0].imgae: … image?",
+        ),
+    ] {
+        let line = line.replace('…', "is not a field that is known here; did you mean");
+        assert_eq!(problem(&with(version, kind, spec)), format!("4: {kind} default/d: {line}"));
+    }
+    good(&with("apps/v1", "Deployment", "{replica: 1, template: {spec: {containers: [{image: x, env: [{nme: a}]}]}}}"));
+    good(&with(
+        "serving.knative.dev/v1",
+        "Service",
+        "{traffic: [], template: {spec: {containerConcurrency: 1, timeoutSeconds: 2, containers: [{image: x}]}}}",
+    ));
+}
+
+/// What is nearly the name of a ConfigMap that is read, where it would be read. Flags that nobody reads would open.
+#[test]
+fn of_names_of_config_maps() {
+    let config_map = |namespace: &str, name: &str, data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {data}")
+    };
+    let system = "knative-eventing";
+    for (name, data, severity, meant) in [
+        ("features-config", "{a: b}", "warning: ", "config-features"),
+        ("features-config", "{transport-encryption: strict}", "", "config-features"),
+        ("config-feature", "{a: b}", "", "config-features"),
+        ("feature-config", "{a: b}", "warning: ", "config-features"),
+        ("config-loging", "{a: b}", "warning: ", "config-logging"),
+        ("observability-config", "{a: b}", "warning: ", "config-observability"),
+        ("config-br-default", "{a: b}", "warning: ", "config-br-defaults"),
+        ("default-ch-webhok", "{a: b}", "warning: ", "default-ch-webhook"),
+        ("config-br-default-channels", "{a: b}", "warning: ", "config-br-default-channel"),
+    ] {
+        let line = format!(
+            "3: ConfigMap {system}/{name}: metadata.name: {severity}is no ConfigMap that is read; did you mean {meant}?"
+        );
+        assert_eq!(problem(&config_map(system, name, data)), line);
+        good(&config_map("default", name, data));
+    }
+    let closed = one(&config_map(system, "features-config", "{transport-encryption: strict}"));
+    assert_eq!(closed.table.transport_encryption(), TransportEncryption::Strict);
+    for name in ["config-tracing", "config-leader-election", "config-sugar", "config-ping-defaults", "my-features"] {
+        good(&config_map(system, name, "{a: b}"));
+    }
+    let other = lines(&one(&config_map(system, "config_features", "{a: b}")));
+    assert_eq!(other.len(), 2, "{other:#?}");
+    assert!(other[0].contains("is not a name of Kubernetes") && other[1].ends_with("did you mean config-features?"));
 }
 
 fn any_json() -> impl Strategy<Value = serde_json::Value> {

@@ -224,44 +224,52 @@ fn flags_stay() {
     assert_eq!(rule, Some(expected), "a channel in its last good form asks as the flags say");
 }
 
-/// Without a cluster, policies are followed by their `spec`, and local destinations know their audience.
-#[test]
-fn without_a_cluster_the_spec_is_followed() {
-    let policy = |name: &str, spec: &str| {
-        format!(
-            "---\napiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
-        )
-    };
-    let c = "ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
-    let labelled = "selector: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, matchLabels: {team: a}}";
-    let flags = features("authentication-oidc: enabled, oidc-discovery-base-url: 'https://issuer'");
-    let others = "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: d, labels: {team: a}}\n---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: e, namespace: other}\n";
-    let allowed = |resolution: &Resolution, key: &ChannelKey| match access(resolution, key).expect("it asks").rule {
+const C: &str = "ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}";
+const ISSUER: &str = "authentication-oidc: enabled, oidc-discovery-base-url: 'https://issuer'";
+/// A channel of the same namespace with a label, and one of another one.
+const OTHERS: &str = "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: d, labels: {team: a}}\n---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: e, namespace: other}\n";
+
+fn policy(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+/// How many subjects each policy allows that is for `c`, `d` and `e`.
+fn allowed(resolution: &Resolution) -> [Vec<usize>; 3] {
+    let e = ChannelKey { namespace: "other".to_owned(), ..channel("e") };
+    [channel("c"), channel("d"), e].map(|key| match access(resolution, &key).expect("it asks").rule {
         Rule::Policies(policies) => policies.iter().map(|policy| policy.subjects.len()).collect(),
         Rule::Default(..) => vec![],
         rule => panic!("{rule:?}"),
-    };
-    let e = ChannelKey { namespace: "other".to_owned(), ..channel("e") };
+    })
+}
+
+/// Without a cluster, policies are followed by their `spec`, and local destinations know their audience.
+#[test]
+fn without_a_cluster_the_spec_is_followed() {
+    let labelled = "selector: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, matchLabels: {team: a}}";
+    let flags = features(ISSUER);
     for (spec, of_c, of_d, of_e, words) in [
-        (format!("to: [{{{c}}}], from: [{{sub: a}}, {{sub: b}}]"), vec![2], vec![], vec![], ""),
+        (format!("to: [{{{C}}}], from: [{{sub: a}}, {{sub: b}}]"), vec![2], vec![], vec![], ""),
         (format!("to: [{{{labelled}}}], from: [{{sub: a}}]"), vec![], vec![1], vec![], ""),
         ("from: [{sub: a}]".to_owned(), vec![1], vec![1], vec![], ""),
         (
-            format!("to: [{{{c}}}], from: [{{ref: {{kind: PingSource}}}}]"),
+            format!("to: [{{{C}}}], from: [{{ref: {{kind: PingSource}}}}]"),
             vec![0],
             vec![0],
             vec![],
             "spec.from[0].ref: cannot be followed without a cluster",
         ),
     ] {
-        let resolution = alone(&format!("{CHANNEL}{others}{}{flags}", policy("p", &spec)));
-        let found = [&channel("c"), &channel("d"), &e].map(|key| allowed(&resolution, key));
+        let resolution = alone(&format!("{CHANNEL}{OTHERS}{}{flags}", policy("p", &spec)));
+        let found = allowed(&resolution);
         assert_eq!(found, [of_c, of_d, of_e], "{spec}");
         let text = lines(&resolution).join("\n");
         assert!(text.contains(words), "{spec}: {text}");
     }
     let channel_d = "{ref: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: d}}";
-    let resolution = alone(&format!("{CHANNEL}{}{others}{flags}", subscription(channel_d)));
+    let resolution = alone(&format!("{CHANNEL}{}{OTHERS}{flags}", subscription(channel_d)));
     let [made] = &of(&resolution, &channel("c"))[..] else { panic!("one subscription") };
     let to = made.subscriber.as_ref().expect("a subscriber");
     assert_eq!(to.audience.as_deref(), Some("messaging.knative.dev/inmemorychannel/default/d"));
@@ -269,6 +277,73 @@ fn without_a_cluster_the_spec_is_followed() {
     assert_eq!(account.as_deref(), Some("system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription"));
     let address = &status(&resolution, ObjectKind::Channel, "d")["address"]["audience"];
     assert_eq!(address, "messaging.knative.dev/inmemorychannel/default/d");
+}
+
+/// Labels as an API server selects by them.
+#[test]
+fn without_a_cluster_expressions_select() {
+    let by = |expressions: &str| {
+        let kind = "apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel";
+        format!("to: [{{selector: {{{kind}, matchExpressions: [{expressions}]}}}}], from: [{{sub: a}}]")
+    };
+    let flags = features(ISSUER);
+    for (spec, of_c, of_d, of_e, words) in [
+        (by(r"{key: team, operator: In, values: [a, b]}"), vec![], vec![1], vec![], ""),
+        (by(r"{key: team, operator: NotIn, values: [b]}"), vec![1], vec![1], vec![], ""),
+        (by(r"{key: team, operator: Exists}, {key: tier, operator: DoesNotExist}"), vec![], vec![1], vec![], ""),
+        (by(r"{key: team, operator: DoesNotExist}"), vec![1], vec![], vec![], ""),
+        (
+            by(r"{key: team, operator: in, values: [a]}"),
+            vec![0],
+            vec![0],
+            vec![],
+            r#"spec.to[0].selector.matchExpressions[0].operator: "in" is no operator: write In, NotIn, Exists or DoesNotExist"#,
+        ),
+        (
+            by(r"{key: team, operator: In}"),
+            vec![0],
+            vec![0],
+            vec![],
+            "[0].values: is missing: list values of the label",
+        ),
+        (by(r"{operator: Exists, values: [a]}"), vec![0], vec![0], vec![], "[0].key: is missing: name the label"),
+        (by(r"{key: team, operator: Exists, values: [a]}"), vec![0], vec![0], vec![], "[0].values: is not for Exists"),
+        (by(r"{key: tier, operator: Exists}"), vec![0], vec![0], vec![], "spec.to[0].selector: selects nothing"),
+    ] {
+        let resolution = alone(&format!("{CHANNEL}{OTHERS}{}{flags}", policy("p", &spec)));
+        let found = allowed(&resolution);
+        assert_eq!(found, [of_c, of_d, of_e], "{spec}");
+        let text = lines(&resolution).join("\n");
+        assert!(text.contains(words), "{spec}: {text}");
+    }
+}
+
+#[test]
+fn without_a_cluster_what_is_stale_or_astray_is_told() {
+    let flags = features(ISSUER);
+    // What an export says of its cluster is followed, and told where it is not what is written.
+    let exported = |from: &str, listed: &str| {
+        let policy = policy("p", &format!("from: [{from}]"));
+        alone(&format!("{CHANNEL}{policy}status: {{from: [{listed}]}}\n{flags}"))
+    };
+    let same =
+        exported("{sub: a}, {ref: {apiVersion: v1, kind: ServiceAccount, name: s}}", "a, 'system:serviceaccount:x:s'");
+    assert_eq!(lines(&same).iter().filter(|line| line.contains("status")).count(), 0);
+    for (from, listed) in [("{sub: a}", "'*'"), ("{sub: a}", "b, a"), ("{sub: a}, {sub: b}", "a, c")] {
+        let text = lines(&exported(from, listed)).join("\n");
+        assert!(text.contains("status.from: warning: names others than spec.from, and is what counts"), "{text}");
+    }
+    // A namespace that holds nothing may be meant to be another one.
+    for namespace in ["defualt", "default2"] {
+        let elsewhere = format!("to: [{{{C}}}], from: [{{sub: a}}]");
+        let elsewhere = policy(&format!("p, namespace: {namespace}"), &elsewhere);
+        let resolution = alone(&format!("{CHANNEL}{OTHERS}{elsewhere}{flags}"));
+        let found = allowed(&resolution);
+        assert_eq!(found, [vec![0], vec![0], vec![]], "{namespace}");
+        let text = lines(&resolution).join("\n");
+        let told = format!("metadata.namespace: nothing in {namespace} takes events; did you mean default?");
+        assert!(text.contains(&told), "{text}");
+    }
 }
 
 /// Without a cluster and without another issuer, it is said that nothing can be verified; the channel stays closed.

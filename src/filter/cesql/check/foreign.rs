@@ -1,5 +1,6 @@
 //! What people write who come from other languages, and what it is called here.
 
+use crate::event::differs_little;
 use crate::filter::cesql::ast::Expr;
 use crate::filter::cesql::function::{arguments_of, names};
 use crate::filter::cesql::parser::ParseError;
@@ -61,6 +62,8 @@ pub(in crate::filter::cesql) fn explained(text: &str, error: ParseError) -> Pars
     let at = offset(text, &error);
     let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
     let told = equality(before, rest)
+        .or_else(|| exists(before, rest))
+        .or_else(|| decimal(before, rest))
         .or_else(|| dot(before, rest))
         .or_else(|| SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)).map(|(_, remedy)| (*remedy).to_owned()))
         .or_else(|| word(rest));
@@ -80,6 +83,26 @@ fn offset(text: &str, error: &ParseError) -> usize {
 fn equality(before: &str, rest: &str) -> Option<String> {
     let doubled = before.trim_end().ends_with('=') && rest.starts_with('=');
     doubled.then(|| "CESQL writes = for equality".to_owned())
+}
+
+/// `EXISTS(x)`, as if it was a function.
+fn exists(before: &str, rest: &str) -> Option<String> {
+    const EXISTS: &str = "EXISTS";
+    let (start, word) = before.trim_end().split_at_checked(before.trim_end().len().checked_sub(EXISTS.len())?)?;
+    let is_it = word.eq_ignore_ascii_case(EXISTS) && !start.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let name: String = rest.strip_prefix('(')?.trim_start().chars().take_while(char::is_ascii_alphanumeric).collect();
+    let name = if name.is_empty() { "x" } else { &name };
+    is_it.then(|| format!("EXISTS takes a name without parentheses: write EXISTS {name}"))
+}
+
+/// `1.5` and `.5`.
+fn decimal(before: &str, rest: &str) -> Option<String> {
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let behind = digits(rest.strip_prefix('.')?);
+    let owner: String = before.chars().rev().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let is_number = owner.chars().all(|c| c.is_ascii_digit()) && (!owner.is_empty() || !behind.is_empty());
+    let number = format!("{}.{behind}", owner.chars().rev().collect::<String>());
+    is_number.then(|| format!("{number} is a decimal, and CESQL has integers only: write a whole number"))
 }
 
 /// `data.x`, `event.type` and `ce.type`.
@@ -131,19 +154,5 @@ fn plain(argument: &Expr) -> String {
     match argument {
         Expr::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// Whether one name becomes the other by one letter that is missing, added or wrong, or two that have changed places.
-fn differs_little(a: &str, b: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-    let (a, b) = (a.get(same..).unwrap_or_default(), b.get(same..).unwrap_or_default());
-    match (a, b) {
-        ([x, y, a @ ..], [v, w, b @ ..]) if x == w && y == v && a == b => true,
-        ([_, rest_a @ ..], [_, rest_b @ ..]) if rest_a == rest_b => true,
-        ([_, rest @ ..], b) if rest == b => true,
-        (a, [_, rest @ ..]) => a == rest,
-        _ => false,
     }
 }

@@ -45,6 +45,11 @@ fn other_languages_are_translated() {
         ),
         ("TRUE AND\n  id == 'a'", "line 2, column 7: CESQL writes = for equality"),
         ("type =", "line 1, column 7: the expression ends too early"),
+        ("EXISTS(subject)", "line 1, column 7: EXISTS takes a name without parentheses: write EXISTS subject"),
+        ("NOT exists ( x )", "line 1, column 12: EXISTS takes a name without parentheses: write EXISTS x"),
+        ("level > 1.5", "line 1, column 10: 1.5 is a decimal, and CESQL has integers only: write a whole number"),
+        ("level > .5", "line 1, column 9: .5 is a decimal, and CESQL has integers only: write a whole number"),
+        ("level > 1.", "line 1, column 10: 1. is a decimal, and CESQL has integers only: write a whole number"),
     ] {
         assert_eq!(said(text), [(None, line.to_owned())], "{text}");
     }
@@ -98,6 +103,25 @@ fn parts_that_can_never_hold_are_told() {
         let said = said(text);
         assert!(matches!(said[..], [(Some(said), _)] if said == doubt), "{text}: {said:?}");
     }
+}
+
+/// A name that is nearly one of CloudEvents' own is told wherever it stands, and changes no other judgement.
+#[test]
+fn names_that_are_nearly_those_of_attributes_are_told() {
+    for (text, lines) in [
+        ("tpye = 'a'", &["1: tpye is an extension; did you mean type?"][..]),
+        ("type = 'a' AND NOT (Soruce LIKE '/a%')", &["21: soruce is an extension; did you mean source?"]),
+        ("EXISTS subjct", &["8: subjct is an extension; did you mean subject?"]),
+        (
+            "LOWER(tpye) IN ('a', CONCAT(souce, 'b'))",
+            &["7: tpye is an extension; did you mean type?", "29: souce is an extension; did you mean source?"],
+        ),
+    ] {
+        let expected = lines.iter().map(|line| (Some(Doubt::Name), format!("line 1, column {line}")));
+        assert_eq!(said(text), expected.collect::<Vec<_>>(), "{text}");
+    }
+    let both = said("LENGTH(tpye) < 0");
+    assert_eq!(both.iter().map(|(doubt, _)| *doubt).collect::<Vec<_>>(), [Some(Doubt::Never), Some(Doubt::Name)]);
 }
 
 #[test]

@@ -1,0 +1,68 @@
+//! ConfigMaps by their names and keys: those that are nearly what is read, and those that nobody reads.
+
+use serde_json::Value;
+
+use crate::control::kind::Kind;
+use crate::control::manifest::{self, Reading};
+use crate::control::report::Report;
+use crate::control::schema::{CONFIG_FEATURES, Keys, Place, Strictness};
+use crate::control::settings::Objects;
+use crate::control::{ObjectName, Settings, Severity, meant};
+
+/// Reports a `config-features` whose namespace was forgotten or is misspelt: the flags in it may close. Those of other
+/// namespaces are other people's, such as Knative Serving's.
+pub(super) fn tell_missing_namespace(report: &mut Report<'_>, settings: &Settings) -> bool {
+    let (system, ObjectName { namespace, name, .. }) = (&settings.system_namespace, report.object());
+    let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
+    let is_meant = is_missing || meant(namespace, [system.as_str()]).is_some();
+    if name != CONFIG_FEATURES || namespace == system || !is_meant || settings.objects != Objects::Written {
+        return false;
+    }
+    let what = if is_missing { "is missing" } else { "is misspelt" };
+    report.error("metadata.namespace", format!("{what}: {CONFIG_FEATURES} counts in {system} only; write that"));
+    true
+}
+
+/// Reports a ConfigMap that is probably meant to be another one, which is read. What is nearly `config-features` is an error:
+/// without the flags in it more would pass than was meant.
+pub(super) fn tell_near_name(report: &mut Report<'_>, settings: &Settings) -> Option<Severity> {
+    let ObjectName { kind, namespace, name } = report.object();
+    let is_read = kind == Kind::ConfigMap.as_str() && *namespace == settings.system_namespace;
+    let near = Keys::named_nearly(name).filter(|_| is_read && settings.objects == Objects::Written)?;
+    let message = format!("is no ConfigMap that is read; did you mean {near}?");
+    let flags = Keys::of(CONFIG_FEATURES, Place::System, |_| false).filter(|_| near == CONFIG_FEATURES);
+    let data = report.document().value.get("data").and_then(Value::as_object);
+    let has_flag = flags.zip(data).is_some_and(|(flags, data)| data.keys().any(|key| flags.has(key)));
+    if has_flag || (near == CONFIG_FEATURES && meant(name, [near]).is_some()) {
+        report.error("metadata.name", message);
+        return Some(Severity::Error);
+    }
+    report.warning("metadata.name", message);
+    Some(Severity::Warning)
+}
+
+/// Reports keys that a ConfigMap of ours does not have.
+pub(super) fn check_keys(report: &mut Report<'_>, settings: &Settings) {
+    let document = report.document();
+    let is_features = report.object().name == CONFIG_FEATURES;
+    if is_features
+        && document.value.get("binaryData").is_some_and(|data| data.as_object().is_some_and(|data| !data.is_empty()))
+    {
+        report.error("binaryData", "is not read: write its keys into data");
+    }
+    let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
+    let ObjectName { namespace, name, .. } = report.object().clone();
+    let place = if namespace == settings.system_namespace { Place::System } else { Place::Elsewhere };
+    let Some(keys) = Keys::of(&name, place, |key| data.contains_key(key)) else { return };
+    let reading = Reading::of(settings);
+    for key in data.keys().filter(|key| !keys.has(key)) {
+        let message = match keys.meant(key) {
+            Some(meant) => format!("is no key that {name} has; did you mean {meant}?"),
+            None => format!("is no key that {name} has: remove it"),
+        };
+        // Whoever ignored a flag that is misspelt would open what it closes.
+        let is_flag = is_features && keys.meant(key).is_some();
+        let strictness = if is_flag { Strictness::Always } else { Strictness::Usual };
+        manifest::unknown(report, &format!("data.{key}"), &message, strictness, reading);
+    }
+}
