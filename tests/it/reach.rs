@@ -1,4 +1,4 @@
-//! What whoever reaches a port gets there without any right: each cell of the table in docs/SECURITY.md, asked for.
+//! What whoever reaches a port gets there without any right: each cell of the table in docs/SECURITY_MODEL.md, asked for.
 
 use reqwest::{Client, Method};
 
@@ -72,7 +72,7 @@ async fn status(dispatcher: &Dispatcher, row: &Row, (method, path): &(Method, St
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_tells_what_is_answered() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SECURITY.md")).expect("a page");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SECURITY_MODEL.md")).expect("a page");
     let rows = rows(&page);
     for port in ["8080", "8443", "9090"] {
         assert!(rows.iter().filter(|row| row.port == port).count() > 2, "{port}");
@@ -94,13 +94,13 @@ async fn the_table_tells_what_is_answered() {
             }
         }
     }
-    assert!(wrong.is_empty(), "docs/SECURITY.md:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "docs/SECURITY_MODEL.md:\n{}", wrong.join("\n"));
 }
 
 /// Every path that the admin port knows is in the table, whatever is added later.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_has_every_path_of_the_admin_port() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SECURITY.md")).expect("a page");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SECURITY_MODEL.md")).expect("a page");
     let asked: Vec<String> = rows(&page)
         .into_iter()
         .filter(|row| row.port == "9090")
@@ -113,7 +113,7 @@ async fn the_table_has_every_path_of_the_admin_port() {
     let plain = plain.split([',', ' ']).filter(|word| word.starts_with('/')).map(str::to_owned);
     let kinds = kinds.trim_end_matches('}').split(',').map(|kind| format!("/api/v1/{kind}"));
     for path in plain.chain(kinds) {
-        assert!(asked.contains(&path), "{path} is not in docs/SECURITY.md");
+        assert!(asked.contains(&path), "{path} is not in docs/SECURITY_MODEL.md");
     }
 }
 

@@ -72,6 +72,7 @@ mod on_rabbitmq {
         const STORAGE: Storage = Storage::Rabbitmq;
         const IS_DURABLE: bool = true;
 
+        #[expect(clippy::disallowed_methods, reason = "whoever runs the tests says where RabbitMQ is")]
         async fn start() -> Self {
             let uri = std::env::var("SEALPOST_TEST_RABBITMQ").expect(
                 "no RabbitMQ to test with: run .ci/run, or start one with tests/rabbitmq/node start DIR and set \
