@@ -14,23 +14,24 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use sealpost::auth::keys::{Keeper, KeySource, Keys, Published};
-use sealpost::auth::{Credentials, Gate};
-use sealpost::client::{ClientCache, Limits};
-use sealpost::control::{Manifests, Objects, Scope, Settings, resolve};
+use sealpost::auth::issuer_keys::{IssuerKeyRefresher, IssuerKeySource, IssuerKeyStore, PublishedKeys};
+use sealpost::auth::{RequestCredentials, SenderAuthorizer};
+use sealpost::client::{ClientCache, ClientLimits};
+use sealpost::control::{ChannelScope, ControlSettings, ManifestSet, ObjectSource, resolve};
 use sealpost::event::{AttributeLimit, Event, http as binding};
 use sealpost::filter::Filter;
-use sealpost::filter::cesql::Expression;
-use sealpost::filter::index::Index;
+use sealpost::filter::cesql::CesqlExpression;
+use sealpost::filter::index::FilterIndex;
 use sealpost::model::{
-    Access, Acknowledge, Addressable, AuthorizationMode, Channel, ChannelKey, ChannelKind, Discovery, Hosts, Oidc,
-    Role, RoutingTable, Rule, Storage, Target, TransportEncryption, TrustBundle,
+    AcknowledgeMode, Addressable, AuthorizationMode, AuthorizationRule, BackendKind, Channel, ChannelKey, ChannelKind,
+    DestinationRoute, OidcAuthentication, OidcDiscovery, ProcessRole, RoutingTable, SenderAuthorization, ServiceHosts,
+    TransportEncryption, TrustBundle,
 };
-use sealpost::telemetry::counters::Counters;
-use sealpost::telemetry::series::{Destination, End, Name};
-use sealpost::telemetry::trace::{Kind, Sampler, Tracer};
-use sealpost::telemetry::traced;
-use sealpost::tls::{MinVersion, SystemRoots};
+use sealpost::telemetry::counters::ProcessCounters;
+use sealpost::telemetry::series::{DeliveryEnd, DestinationRole, SeriesKey};
+use sealpost::telemetry::span_attributes;
+use sealpost::telemetry::tracer::{Sampler, SpanKind, Tracer};
+use sealpost::tls::{MinTlsVersion, SystemRoots};
 use serde_json::{Value, json};
 
 fn main() {
@@ -76,7 +77,7 @@ fn encode_binary(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn decode_structured(bencher: Bencher<'_, '_>) {
-    let (headers, body) = binding::structured(&event());
+    let (headers, body) = binding::encode_structured(&event());
     bencher
         .with_inputs(|| (headers.clone(), body.clone()))
         .bench_values(|(headers, body)| binding::decode(headers, body, AttributeLimit::default()));
@@ -85,7 +86,7 @@ fn decode_structured(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn encode_structured(bencher: Bencher<'_, '_>) {
     let event = event();
-    bencher.bench(|| binding::structured(black_box(&event)));
+    bencher.bench(|| binding::encode_structured(black_box(&event)));
 }
 
 #[divan::bench]
@@ -104,14 +105,14 @@ fn filter_index(bencher: Bencher<'_, '_>, triggers: usize) {
         Filter::Exact(vec![("type".to_owned(), ty)])
     };
     let filters: Vec<Filter> = (0..triggers).map(exact).collect();
-    let (index, event) = (Index::new(&filters), event());
+    let (index, event) = (FilterIndex::new(&filters), event());
     bencher.bench(|| index.candidates(black_box(&event)).filter(|place| filters[*place].matches(&event)).count());
 }
 
 /// Evaluating one expression, as each of many Triggers would that all have one on a shared attribute.
 #[divan::bench]
 fn cesql(bencher: Bencher<'_, '_>) {
-    let expression = Expression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
+    let expression = CesqlExpression::parse("type LIKE 'dev.%' AND source = '/bench'").expect("an expression");
     let (filter, event) = (Filter::from(expression), event());
     bencher.bench(|| filter.matches(black_box(&event)));
 }
@@ -121,7 +122,7 @@ fn cesql(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = ["a LIKE '%A_b%'", "a LIKE '%a_a_a_a_b%'", "LENGTH(CONCAT(a, a, a, a, a, a)) > 0", "UPPER(a) = e"])]
 fn cesql_at_the_limit(bencher: Bencher<'_, '_>, piece: &str) {
     let piece = piece.replace('A', &"a".repeat(150));
-    let expression = Expression::parse(&vec![&*piece; 98].join(" XOR ")).expect("an expression");
+    let expression = CesqlExpression::parse(&vec![&*piece; 98].join(" XOR ")).expect("an expression");
     let (filter, mut event) = (Filter::from(expression), event());
     event.set("a", &"a".repeat(60 * 1024));
     event.set("e", "an encoded value");
@@ -139,26 +140,26 @@ fn table_lookup(bencher: Bencher<'_, '_>, channels: usize) {
     let channel = |number| {
         Arc::new(Channel {
             key: key(number),
-            storage: Storage::Memory,
-            acknowledge: Acknowledge::AfterDelivery,
-            access: None,
+            backend: BackendKind::Memory,
+            acknowledge: AcknowledgeMode::AfterDelivery,
+            authorization: None,
             event_types: None,
             subscriptions: Vec::new(),
         })
     };
-    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
     let table = RoutingTable::new(TransportEncryption::Strict, hosts, (0..channels).map(channel).collect(), []);
-    bencher.bench(|| black_box(table.find(black_box(Some("localhost:8443")), black_box("/default/c0"))));
+    bencher.bench(|| black_box(table.look_up(black_box(Some("localhost:8443")), black_box("/default/c0"))));
 }
 
 /// What finding the client of a destination costs.
 #[divan::bench]
 fn client_cache(bencher: Bencher<'_, '_>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let clients = ClientCache::new(SystemRoots::load(), MinVersion::Tls12, Limits::default());
+    let clients = ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, ClientLimits::default());
     let to = Addressable {
         url: "http://127.0.0.1:1/".parse().expect("a URL"),
-        target: Target::Remote { connect: None },
+        route: DestinationRoute::Remote { connect: None },
         trust: Arc::new(TrustBundle::default()),
         audience: None,
     };
@@ -186,8 +187,8 @@ fn cluster_channel(number: usize, subscribers: usize) -> Value {
     })
 }
 
-fn cluster_settings() -> Settings {
-    Settings { objects: Objects::Reconciled(Scope::Cluster), ..Settings::default() }
+fn cluster_settings() -> ControlSettings {
+    ControlSettings { object_source: ObjectSource::Reconciled(ChannelScope::Cluster), ..ControlSettings::default() }
 }
 
 /// A Trigger of a cluster; `revision` is what changes in it.
@@ -208,7 +209,7 @@ fn cluster_trigger(number: usize, revision: usize) -> Value {
     })
 }
 
-fn cluster_of_triggers(count: usize) -> Manifests {
+fn cluster_of_triggers(count: usize) -> ManifestSet {
     let broker = |number: usize| {
         let namespace = format!("team-{number}");
         let url = format!("http://broker-ingress.knative-eventing.svc.cluster.local/{namespace}/default");
@@ -235,14 +236,14 @@ fn cluster_of_triggers(count: usize) -> Manifests {
         "data": {"authentication-oidc": "enabled"},
     });
     let triggers = (0..count).map(|number| cluster_trigger(number, 0));
-    Manifests::of_objects(triggers.chain((0..50).map(broker)).chain((0..count).map(subscription)).chain([features]))
+    ManifestSet::from_objects(triggers.chain((0..50).map(broker)).chain((0..count).map(subscription)).chain([features]))
 }
 
 /// The role `filter` in a cluster of 2,000 Triggers with their Subscriptions, from nothing.
 #[divan::bench(sample_count = 10)]
 fn resolve_triggers(bencher: Bencher<'_, '_>) {
     let objects = cluster_of_triggers(2000);
-    let settings = Settings { role: Role::Filter, ..cluster_settings() };
+    let settings = ControlSettings { role: ProcessRole::Filter, ..cluster_settings() };
     bencher.bench(|| resolve(black_box(&objects), None, &settings));
 }
 
@@ -250,7 +251,7 @@ fn resolve_triggers(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 50)]
 fn resolve_one_more_trigger(bencher: Bencher<'_, '_>) {
     let objects = cluster_of_triggers(2000);
-    let settings = Settings { role: Role::Filter, ..cluster_settings() };
+    let settings = ControlSettings { role: ProcessRole::Filter, ..cluster_settings() };
     let last = resolve(&objects, None, &settings);
     let changed = objects.with_object(1000, cluster_trigger(1000, 1));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &settings));
@@ -259,14 +260,14 @@ fn resolve_one_more_trigger(bencher: Bencher<'_, '_>) {
 /// A cluster of 5,000 channels with two subscribers each, from nothing.
 #[divan::bench(sample_count = 10)]
 fn resolve_cluster(bencher: Bencher<'_, '_>) {
-    let objects = Manifests::of_objects((0..5000).map(|number| cluster_channel(number, 2)));
+    let objects = ManifestSet::from_objects((0..5000).map(|number| cluster_channel(number, 2)));
     bencher.bench(|| resolve(black_box(&objects), None, &cluster_settings()));
 }
 
 /// The same cluster, after one channel has got one more subscriber.
 #[divan::bench(sample_count = 50)]
 fn resolve_one_more_subscriber(bencher: Bencher<'_, '_>) {
-    let objects = Manifests::of_objects((0..5000).map(|number| cluster_channel(number, 2)));
+    let objects = ManifestSet::from_objects((0..5000).map(|number| cluster_channel(number, 2)));
     let last = resolve(&objects, None, &cluster_settings());
     let changed = objects.with_object(2500, cluster_channel(2500, 3));
     bencher.bench(|| resolve(black_box(&changed), Some(&last), &cluster_settings()));
@@ -280,21 +281,21 @@ fn trace(bencher: Bencher<'_, '_>, mode: &str) {
     let tracer = Tracer::default();
     match mode {
         "off" => {}
-        "not_recorded" => tracer.record(Sampler::Never, spans, Arc::default()),
-        _ => tracer.record(Sampler::Always, spans, Arc::default()),
+        "not_recorded" => tracer.start_recording(Sampler::AlwaysOff, spans, Arc::default()),
+        _ => tracer.start_recording(Sampler::AlwaysOn, spans, Arc::default()),
     }
     let event = event();
     bencher.bench_local(|| {
-        let publish = tracer.start("publish", Kind::Producer, event.trace());
-        let mut deliver = tracer.start("deliver", Kind::Consumer, publish.context());
-        traced::describe(&mut deliver, &event);
-        let hop = deliver.child("send subscriber", Kind::Internal);
-        let mut attempt = hop.child("POST", Kind::Client);
+        let publish = tracer.start("publish", SpanKind::Producer, event.trace());
+        let mut deliver = tracer.start("deliver", SpanKind::Consumer, publish.context());
+        span_attributes::set_event_attributes(&mut deliver, &event);
+        let hop = deliver.child("send subscriber", SpanKind::Internal);
+        let mut attempt = hop.child("POST", SpanKind::Client);
         let mut headers = HeaderMap::new();
         if let Some(context) = attempt.context() {
-            context.write(&mut headers);
+            context.write_headers(&mut headers);
         }
-        attempt.tell(|| [("http.response.status_code", 200.into())]);
+        attempt.set_attributes(|| [("http.response.status_code", 200.into())]);
         drop((attempt, hop, deliver, publish));
         while finished.try_recv().is_ok() {}
         black_box(headers);
@@ -304,35 +305,35 @@ fn trace(bencher: Bencher<'_, '_>, mode: &str) {
 /// What a delivery of one attempt costs in numbers.
 #[divan::bench]
 fn count(bencher: Bencher<'_, '_>) {
-    let counters = Counters::default();
-    let name = Name { kind: "subscription", namespace: "default".into(), name: "s".into() };
+    let counters = ProcessCounters::default();
+    let name = SeriesKey { kind: "subscription", namespace: "default".into(), name: "s".into() };
     let series = counters.series.subscription(&name);
     bencher.bench(|| {
-        counters.enqueue(&series);
-        series.begin();
+        counters.count_enqueued(&series);
+        series.start_delivery();
         let in_flight = series.in_flight.enter();
-        series.attempt(Destination::Subscriber, Ok(200));
+        series.count_attempt(DestinationRole::Subscriber, Ok(200));
         drop(in_flight);
-        series.dispatched(Some(200), std::time::Duration::from_micros(80));
-        counters.end(&series, End::Delivered);
+        series.record_dispatch(Some(200), std::time::Duration::from_micros(80));
+        counters.count_end(&series, DeliveryEnd::Delivered);
     });
 }
 
 /// Reading all numbers of so many subscriptions, as a scrape does.
 #[divan::bench(args = [1, 1000])]
 fn scrape(bencher: Bencher<'_, '_>, subscriptions: usize) {
-    let counters = Counters::default();
-    let name = |number: usize| Name { kind: "trigger", namespace: "ns".into(), name: format!("t{number}").into() };
+    let counters = ProcessCounters::default();
+    let name = |number: usize| SeriesKey { kind: "trigger", namespace: "ns".into(), name: format!("t{number}").into() };
     let all: Vec<_> = (0..subscriptions).map(|number| counters.series.subscription(&name(number))).collect();
-    all.iter().for_each(|series| series.dispatched(Some(200), std::time::Duration::from_micros(80)));
+    all.iter().for_each(|series| series.record_dispatch(Some(200), std::time::Duration::from_micros(80)));
     bencher.bench(|| counters.render());
 }
 
 /// Tells one key.
-struct OneKey(Published);
+struct OneKey(PublishedKeys);
 
-impl KeySource for OneKey {
-    fn fetch<'a>(&'a self, _: &'a Oidc) -> BoxFuture<'a, Result<Published, String>> {
+impl IssuerKeySource for OneKey {
+    fn fetch<'a>(&'a self, _: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         Box::pin(std::future::ready(Ok(self.0.clone())))
     }
 }
@@ -357,18 +358,18 @@ fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
     let algorithm: Algorithm = algorithm.parse().expect("an algorithm");
     let key = signer(algorithm);
     let published = JwkSet { keys: vec![Jwk::from_encoding_key(&key, algorithm).expect("a key")] };
-    let oidc = Arc::new(Oidc { discovery: Discovery::Nowhere });
-    let rule = Rule::Default(AuthorizationMode::AllowSameNamespace, "default".to_owned());
-    let access = Access { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
+    let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Unavailable });
+    let rule = AuthorizationRule::Default(AuthorizationMode::AllowSameNamespace, "default".to_owned());
+    let access = SenderAuthorization { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
     let asked = (token != "none").then_some(&access);
 
-    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
     let table = RoutingTable::new(TransportEncryption::Strict, hosts, Vec::new(), []).with_oidc(Some(oidc.clone()));
     let (_tables, receiver) = tokio::sync::watch::channel(Arc::new(table));
-    let keys = Arc::new(Keys::default());
-    let source = Arc::new(OneKey(Published { issuer: "i".to_owned(), keys: published }));
-    let keeper = Keeper::new(Arc::clone(&keys), source, Arc::default());
-    let gate = Gate::new(Arc::clone(&keys), Arc::default());
+    let keys = Arc::new(IssuerKeyStore::default());
+    let source = Arc::new(OneKey(PublishedKeys { issuer: "i".to_owned(), keys: published }));
+    let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), source, Arc::default());
+    let gate = SenderAuthorizer::new(Arc::clone(&keys), Arc::default());
     runtime.block_on(async {
         let kept = keeper.run(receiver, tokio_util::sync::CancellationToken::new());
         let known = async {
@@ -389,10 +390,10 @@ fn proof(bencher: Bencher<'_, '_>, (token, algorithm): (&str, &str)) {
         });
         let token = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).expect("a token");
         let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a value");
-        Credentials::of(&HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]), asked)
+        RequestCredentials::of_headers(&HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]), asked)
     };
     bencher.with_inputs(credentials).bench_local_values(|credentials| {
-        let sender = runtime.block_on(gate.identify(asked, black_box(&credentials))).expect("known");
+        let sender = runtime.block_on(gate.authenticate(asked, black_box(&credentials))).expect("known");
         gate.authorize(asked, &sender, &events).expect("admitted");
     });
 }

@@ -3,13 +3,13 @@
 //! happens there under `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at
 //! `/`. The admin socket is the same for whoever owns it.
 
-mod browser;
-mod errands;
+mod authorizer;
+mod cross_site;
 mod metrics;
+mod objects;
+mod operations;
 mod page;
 mod parked;
-mod present;
-mod rights;
 mod status;
 mod token;
 
@@ -23,17 +23,17 @@ use http::header::{
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::model::{ObjectKind, Scheme};
+use crate::model::{ObjectKind, UriScheme};
 use crate::scrub;
-use crate::server::{Handler, Incoming};
+use crate::server::{RequestBody, RequestHandler};
 use crate::supervisor::Readiness;
-use crate::telemetry::counters::Counters;
-use errands::Errands;
-use page::Page;
-use parked::{ParkedDesk, ParkedRequest};
-use rights::{Door, Intent, Rights};
+use crate::telemetry::counters::ProcessCounters;
+use authorizer::{AdminAction, AdminAuthorizer, AdminListener};
+use operations::AdminOperations;
+use page::StatusPage;
+use parked::{ParkedHandler, ParkedRequest};
 
-pub use status::{Process, View};
+pub use status::{ProcessInfo, StatusSource};
 pub use token::AdminToken;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -41,71 +41,71 @@ const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Answers operators.
-pub struct Admin {
-    view: View,
-    page: Page,
-    parked: ParkedDesk,
-    rights: Rights,
+pub struct AdminApi {
+    status_source: StatusSource,
+    page: StatusPage,
+    parked: ParkedHandler,
+    authorizer: AdminAuthorizer,
 }
 
-impl Admin {
+impl AdminApi {
     /// What shows this, and lets whoever has this token change something. Without a token, that is who has the socket.
     #[must_use]
-    pub fn new(view: View, token: Option<AdminToken>) -> Arc<Self> {
-        let parked = ParkedDesk { store: Arc::clone(&view.storages) as _, errands: Errands::default() };
-        Arc::new(Self { view, page: Page::new(), parked, rights: Rights { token } })
+    pub fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
+        let parked = ParkedHandler { store: Arc::clone(&view.storages) as _, operations: AdminOperations::default() };
+        Arc::new(Self { status_source: view, page: StatusPage::new(), parked, authorizer: AdminAuthorizer { token } })
     }
 
     /// The same, for requests that come by the port that listens on this address.
     #[must_use]
-    pub fn port(self: &Arc<Self>, address: SocketAddr) -> AdminDoor {
-        AdminDoor { admin: Arc::clone(self), door: Door::of(address) }
+    pub fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
+        AdminHandler { api: Arc::clone(self), listener: AdminListener::of_address(address) }
     }
 
     /// The same, for requests that come by the socket.
     #[must_use]
-    pub fn socket(self: &Arc<Self>) -> AdminDoor {
-        AdminDoor { admin: Arc::clone(self), door: Door::Socket }
+    pub fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
+        AdminHandler { api: Arc::clone(self), listener: AdminListener::Socket }
     }
 
     /// Brings what it does to an end.
-    pub async fn end(&self) {
-        self.parked.errands.end().await;
+    pub async fn end_operations(&self) {
+        self.parked.operations.end_all().await;
     }
 
-    async fn serve(&self, request: &Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: &Request<RequestBody>, door: AdminListener) -> Response<Full<Bytes>> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::at);
+        let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::of_path);
         let intent = match parked {
-            Some(parked) if parked.is_change() => Intent::Change,
-            None if is_public(path) => Intent::Probe,
-            _ => Intent::Read,
+            Some(parked) if parked.is_change() => AdminAction::Change,
+            None if is_public(path) => AdminAction::Probe,
+            _ => AdminAction::Read,
         };
-        if let Some(refusal) = refused(request.method(), intent) {
+        if let Some(refusal) = method_not_allowed(request.method(), intent) {
             return refusal;
         }
-        if let Some(refusal) = self.rights.refuse(request, door, intent).await {
+        if let Some(refusal) = self.authorizer.deny(request, door, intent).await {
             return refusal;
         }
-        if let Some(response) = health(request, &self.view.readiness, &self.view.counters) {
+        if let Some(response) = health_response(request, &self.status_source.readiness, &self.status_source.counters) {
             return response;
         }
         match parked {
             Some(parked) => {
-                let table = Arc::clone(&self.view.shown.borrow().table);
-                self.parked.answer(&table, parked, query).await
+                let table = Arc::clone(&self.status_source.served.borrow().table);
+                self.parked.respond(&table, parked, query).await
             }
-            None => self.answer(path, query),
+            None => self.respond_to_read(path, query),
         }
     }
 
-    fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
+    fn respond_to_read(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         match path {
-            "/" => self.page(),
-            "/api/v1/status" => respond(StatusCode::OK, JSON, self.view.render()),
-            _ => match path.strip_prefix("/api/v1/").and_then(kind) {
-                Some(kind) => respond(StatusCode::OK, JSON, self.list(kind, namespace(query))),
-                None => respond(
+            "/" => self.page_response(),
+            "/api/v1/status" => build_response(StatusCode::OK, JSON, self.status_source.render_json()),
+            _ => match path.strip_prefix("/api/v1/").and_then(object_kind) {
+                Some(kind) => build_response(StatusCode::OK, JSON, self.list_objects(kind, namespace_of_query(query))),
+                None => build_response(
                     StatusCode::NOT_FOUND,
                     TEXT,
                     "try /, /healthz, /readyz, /metrics or /api/v1/{status,channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies,parked}\n",
@@ -114,55 +114,55 @@ impl Admin {
         }
     }
 
-    fn page(&self) -> Response<Full<Bytes>> {
-        let mut response = respond(StatusCode::OK, HTML, self.page.html.clone());
-        response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.page.policy.clone());
+    fn page_response(&self) -> Response<Full<Bytes>> {
+        let mut response = build_response(StatusCode::OK, HTML, self.page.html.clone());
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.page.content_security_policy.clone());
         response
     }
 
-    fn list(&self, kind: ObjectKind, namespace: Option<&str>) -> String {
-        present::list(&self.view, kind, namespace)
+    fn list_objects(&self, kind: ObjectKind, namespace: Option<&str>) -> String {
+        objects::list_objects(&self.status_source, kind, namespace)
     }
 }
 
-/// A way to an [`Admin`].
-pub struct AdminDoor {
-    admin: Arc<Admin>,
-    door: Door,
+/// A way to an [`AdminApi`].
+pub struct AdminHandler {
+    api: Arc<AdminApi>,
+    listener: AdminListener,
 }
 
-impl Handler for AdminDoor {
-    async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
+impl RequestHandler for AdminHandler {
+    async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
         // Boxed, since a request to change something holds much more than one that reads.
-        Box::pin(self.admin.serve(&request, self.door)).await
+        Box::pin(self.api.respond(&request, self.listener)).await
     }
 }
 
 /// The admin port of a role that serves nothing: health and metrics, which are public.
-pub struct Health {
-    door: Door,
+pub struct HealthHandler {
+    listener: AdminListener,
     readiness: Readiness,
-    counters: Arc<Counters>,
+    counters: Arc<ProcessCounters>,
 }
 
-impl Health {
+impl HealthHandler {
     /// That of a process, for requests that come by the port that listens on this address.
     #[must_use]
-    pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<Counters>) -> Self {
-        Self { door: Door::of(address), readiness, counters }
+    pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<ProcessCounters>) -> Self {
+        Self { listener: AdminListener::of_address(address), readiness, counters }
     }
 }
 
-impl Handler for Health {
-    async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
-        if let Some(refusal) = refused(request.method(), Intent::Probe) {
+impl RequestHandler for HealthHandler {
+    async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
+        if let Some(refusal) = method_not_allowed(request.method(), AdminAction::Probe) {
             return refusal;
         }
-        if let Some(refusal) = Rights::default().refuse(&request, self.door, Intent::Probe).await {
+        if let Some(refusal) = AdminAuthorizer::default().deny(&request, self.listener, AdminAction::Probe).await {
             return refusal;
         }
-        let unknown = || respond(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
-        health(&request, &self.readiness, &self.counters).unwrap_or_else(unknown)
+        let unknown = || build_response(StatusCode::NOT_FOUND, TEXT, "try /healthz, /readyz or /metrics\n");
+        health_response(&request, &self.readiness, &self.counters).unwrap_or_else(unknown)
     }
 }
 
@@ -171,29 +171,37 @@ fn is_public(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
 
-fn health(request: &Request<Incoming>, readiness: &Readiness, counters: &Counters) -> Option<Response<Full<Bytes>>> {
+fn health_response(
+    request: &Request<RequestBody>,
+    readiness: &Readiness,
+    counters: &ProcessCounters,
+) -> Option<Response<Full<Bytes>>> {
     match request.uri().path() {
-        "/healthz" => Some(respond(StatusCode::OK, TEXT, "ok\n")),
+        "/healthz" => Some(build_response(StatusCode::OK, TEXT, "ok\n")),
         "/readyz" => Some(match readiness.missing() {
-            None => respond(StatusCode::OK, TEXT, present::ready(readiness.remark())),
-            Some(missing) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{}\n", scrub::text(&missing))),
+            None => build_response(StatusCode::OK, TEXT, objects::readyz_text(readiness.remark())),
+            Some(missing) => {
+                build_response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{}\n", scrub::text(&missing)))
+            }
         }),
-        "/metrics" => Some(metrics::answer(request.headers(), counters)),
+        "/metrics" => Some(metrics::metrics_response(request.headers(), counters)),
         _ => None,
     }
 }
 
-fn refused(method: &Method, intent: Intent) -> Option<Response<Full<Bytes>>> {
+fn method_not_allowed(method: &Method, intent: AdminAction) -> Option<Response<Full<Bytes>>> {
     let (is_fine, allowed, remedy) = match intent {
-        Intent::Probe | Intent::Read => (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n"),
-        Intent::Change => (*method == Method::POST, "POST", "use POST\n"),
+        AdminAction::Probe | AdminAction::Read => {
+            (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD", "use GET\n")
+        }
+        AdminAction::Change => (*method == Method::POST, "POST", "use POST\n"),
     };
-    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, remedy);
+    let mut response = build_response(StatusCode::METHOD_NOT_ALLOWED, TEXT, remedy);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     (!is_fine).then_some(response)
 }
 
-fn kind(name: &str) -> Option<ObjectKind> {
+fn object_kind(name: &str) -> Option<ObjectKind> {
     match name {
         "channels" => Some(ObjectKind::Channel),
         "brokers" => Some(ObjectKind::Broker),
@@ -207,11 +215,11 @@ fn kind(name: &str) -> Option<ObjectKind> {
 }
 
 /// The `namespace` of a query; namespaces need no decoding.
-fn namespace(query: &str) -> Option<&str> {
+fn namespace_of_query(query: &str) -> Option<&str> {
     query.split('&').find_map(|pair| pair.strip_prefix("namespace=")).filter(|namespace| !namespace.is_empty())
 }
 
-fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn build_response(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -7,16 +7,16 @@
 
 pub mod audience;
 pub mod discovery;
-pub mod gate;
-pub mod keys;
+pub mod issuer_keys;
 pub mod kubernetes;
 pub mod policy;
-pub mod token;
-pub mod verifier;
+pub mod sender_authorizer;
+pub mod token_cache;
+pub mod token_verifier;
 
-pub use gate::{Credentials, Gate, Sender};
-pub use policy::Denial;
-pub use token::{TokenTransport, Tokens};
+pub use policy::AccessDenial;
+pub use sender_authorizer::{RequestCredentials, SenderAuthorizer, SenderIdentity};
+pub use token_cache::{TokenCache, TokenTransport};
 
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,11 @@ pub const PER_ONE_OF_MANY: usize = 3 * PER_EVENT;
 
 /// There is no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exhausted;
+pub struct BudgetExhausted;
 
 /// Memory that events may hold together.
 #[derive(Debug)]
-pub struct Budget {
+pub struct MemoryBudget {
     limit: usize,
     /// Of both kinds.
     used: AtomicUsize,
@@ -28,7 +28,7 @@ pub struct Budget {
     released: Notify,
 }
 
-impl Budget {
+impl MemoryBudget {
     /// A budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
@@ -38,15 +38,15 @@ impl Budget {
 
     /// A share that holds nothing yet.
     #[must_use]
-    pub fn share(self: &Arc<Self>) -> Share {
-        Share { budget: Arc::clone(self), bytes: 0 }
+    pub fn share(self: &Arc<Self>) -> BudgetShare {
+        BudgetShare { budget: Arc::clone(self), bytes: 0 }
     }
 
     /// A share of so many bytes that have come out of a queue.
     #[must_use]
-    pub fn consume(self: &Arc<Self>, bytes: usize) -> Consumed {
+    pub fn consumed_share(self: &Arc<Self>, bytes: usize) -> ConsumedShare {
         self.consumed.fetch_add(bytes, Ordering::Relaxed);
-        Consumed { share: self.share().and(bytes) }
+        ConsumedShare { share: self.share().increased_by(bytes) }
     }
 
     /// Bytes that may be held.
@@ -63,7 +63,7 @@ impl Budget {
 
     /// What may come out of queues together: half, so that senders are not refused for what waits for slow subscribers.
     #[must_use]
-    pub fn for_queues(&self) -> usize {
+    pub fn queue_limit(&self) -> usize {
         self.limit / 2
     }
 
@@ -71,7 +71,7 @@ impl Budget {
     #[must_use]
     pub fn has_room_for_queues(&self) -> bool {
         let consumed = self.consumed.load(Ordering::Relaxed);
-        consumed < self.for_queues() && (consumed < self.for_queues() / 4 || self.used() < self.limit)
+        consumed < self.queue_limit() && (consumed < self.queue_limit() / 4 || self.used() < self.limit)
     }
 
     /// Whether there is room for a message of a queue of which none is held, so that no queue has to wait for another one
@@ -82,35 +82,35 @@ impl Budget {
     }
 
     /// Returns when a share of what came out of queues was given back, which one that waits is told.
-    pub async fn released(&self) {
+    pub async fn until_released(&self) {
         self.released.notified().await;
     }
 }
 
 /// A part of a budget, given back when it is dropped.
 #[derive(Debug)]
-pub struct Share {
-    budget: Arc<Budget>,
+pub struct BudgetShare {
+    budget: Arc<MemoryBudget>,
     bytes: usize,
 }
 
-impl Share {
+impl BudgetShare {
     /// Holds so many bytes from now on, if that is more than before.
     ///
     /// # Errors
     /// If there is no room for them. They are counted nevertheless, until the share is dropped.
-    pub fn grow_to(&mut self, bytes: usize) -> Result<(), Exhausted> {
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         let more = bytes.saturating_sub(self.bytes);
         let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
-        if used.saturating_add(more) > self.budget.limit { Err(Exhausted) } else { Ok(()) }
+        if used.saturating_add(more) > self.budget.limit { Err(BudgetExhausted) } else { Ok(()) }
     }
 }
 
-impl Share {
+impl BudgetShare {
     /// Holds so many bytes more, whether there is room for them or not: they are there already.
     #[must_use]
-    pub fn and(mut self, bytes: usize) -> Self {
+    pub fn increased_by(mut self, bytes: usize) -> Self {
         self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         self
@@ -123,7 +123,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -131,13 +131,13 @@ impl Drop for Share {
 
 /// A part of a budget that something holds which came out of a queue; given back when it is dropped.
 #[derive(Debug)]
-pub struct Consumed {
-    share: Share,
+pub struct ConsumedShare {
+    share: BudgetShare,
 }
 
-impl Drop for Consumed {
+impl Drop for ConsumedShare {
     fn drop(&mut self) {
-        let Share { budget, bytes } = &self.share;
+        let BudgetShare { budget, bytes } = &self.share;
         budget.consumed.fetch_sub(*bytes, Ordering::Relaxed);
         budget.released.notify_one();
     }
@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn shares_are_bounded_and_given_back() {
-        let budget = Budget::new(100);
+        let budget = MemoryBudget::new(100);
         let (mut one, mut other) = (budget.share(), budget.share());
         assert_eq!((one.grow_to(60), one.grow_to(50), other.grow_to(40)), (Ok(()), Ok(()), Ok(())));
-        assert_eq!(other.grow_to(41), Err(Exhausted));
+        assert_eq!(other.grow_to(41), Err(BudgetExhausted));
         drop(other);
         assert_eq!((budget.used(), one.grow_to(100)), (60, Ok(())));
         drop(one);
@@ -161,15 +161,15 @@ mod tests {
 
     #[test]
     fn queues_have_half_and_some_of_it_always() {
-        let budget = Budget::new(80);
+        let budget = MemoryBudget::new(80);
         let mut senders = budget.share();
         assert_eq!(senders.grow_to(80), Ok(()));
         assert!(budget.has_room_for_queues(), "what senders hold does not starve queues");
-        let some = budget.consume(10);
+        let some = budget.consumed_share(10);
         assert!(!budget.has_room_for_queues());
         drop(senders);
         assert!(budget.has_room_for_queues());
-        let rest = budget.consume(30);
+        let rest = budget.consumed_share(30);
         assert!(!budget.has_room_for_queues() && budget.has_room_for_one());
         drop((some, rest));
         assert_eq!((budget.used(), budget.has_room_for_queues()), (0, true));
@@ -177,8 +177,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_waits_is_told_of_room() {
-        let budget = Budget::new(10);
-        drop(budget.consume(10));
-        tokio::time::timeout(std::time::Duration::from_secs(5), budget.released()).await.expect("told");
+        let budget = MemoryBudget::new(10);
+        drop(budget.consumed_share(10));
+        tokio::time::timeout(std::time::Duration::from_secs(5), budget.until_released()).await.expect("told");
     }
 }

@@ -1,14 +1,14 @@
 //! Where events rest between the sender and the subscribers: the seam between what publishes, what consumes, and the
 //! backend that keeps the queues.
 
+pub mod backends;
 #[cfg(test)]
 pub(crate) mod conformance;
-pub mod counted;
+mod cooperative_yield;
 pub mod memory;
+pub mod metrics;
 pub mod parked;
 pub mod rabbitmq;
-mod shift;
-pub mod storages;
 pub mod trouble;
 
 use std::fmt;
@@ -23,7 +23,7 @@ use trouble::TroubleReason;
 
 use crate::event::Event;
 use crate::model::{Channel, Subscription, SubscriptionKey};
-use crate::telemetry::series::{Destination, Dropped, SubscriptionSeries, Why};
+use crate::telemetry::series::{DestinationRole, DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
 
 /// When a sender that met a full queue should try again.
@@ -52,7 +52,7 @@ pub enum PublishError {
 }
 
 /// Puts events into the queues of a channel's subscriptions.
-pub trait Publisher: Send + Sync {
+pub trait ChannelPublisher: Send + Sync {
     /// Publishes all of `events` or none. Returns when they are as safe as the channel can make them.
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>>;
 }
@@ -60,24 +60,24 @@ pub trait Publisher: Send + Sync {
 /// Takes one subscription's events out of its queue. Ends when the subscription is retired and the queue is empty.
 ///
 /// Messages are boxed, since a queue has room for 32 of them even while it is empty.
-pub type Consumer = mpsc::Receiver<Box<Message>>;
+pub type QueueConsumer = mpsc::Receiver<Box<EventDelivery>>;
 
 /// How the delivery of an event ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// The subscriber has it, and the reply destination has the reply.
     Delivered,
     /// The dead letter sink has it.
     DeadLettered,
     /// Nobody took it.
-    Lost(Box<Loss>),
-    /// It is to be tried again, later than [`Progress::patience`] allows to wait for here.
-    Deferred(Deferral),
+    Lost(Box<LostDelivery>),
+    /// It is to be tried again, later than [`DeliveryProgress::patience`] allows to wait for here.
+    Deferred(DeferredDelivery),
 }
 
 /// What is known of an event that nobody took.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct LostDelivery {
     /// Whose event it was.
     pub subscription: SubscriptionKey,
     /// The destination that failed last, without what may be a secret of its URL.
@@ -89,30 +89,30 @@ pub struct Loss {
     /// What happened.
     pub reason: String,
     /// The destination that failed last, and why, as they are counted.
-    pub counted: (Destination, Why),
+    pub counted_as: (DestinationRole, DropReason),
 }
 
-impl Loss {
+impl LostDelivery {
     /// Counts it by its reason.
-    pub fn count(&self, series: &SubscriptionSeries, drop: Dropped) {
-        let (destination, why) = self.counted;
-        series.dropped(drop, destination, why);
+    pub fn count_dropped(&self, series: &SubscriptionSeries, drop: Dropped) {
+        let (destination, why) = self.counted_as;
+        series.count_drop(drop, destination, why);
     }
 
     /// Says that nobody has the event: of several within a minute, in full of the first one only.
-    pub fn report(&self, event: &Event, series: &SubscriptionSeries) {
+    pub fn log_lost(&self, event: &Event, series: &SubscriptionSeries) {
         let Self { subscription, destination, attempts, reason, .. } = self;
         if series.is_first_loss() {
-            tracing::error!(%subscription, event.id = %WireText::of(event.id()), destination, attempts, reason, "Event lost: delivery failed");
+            tracing::error!(%subscription, event.id = %WireText::new(event.id()), destination, attempts, reason, "Event lost: delivery failed");
         } else {
-            tracing::debug!(%subscription, event.id = %WireText::of(event.id()), destination, attempts, reason, "Another event lost");
+            tracing::debug!(%subscription, event.id = %WireText::new(event.id()), destination, attempts, reason, "Another event lost");
         }
     }
 }
 
 /// Which of its destinations an event is on the way to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
+pub enum DeliveryStage {
     /// The subscriber.
     #[default]
     Subscriber,
@@ -124,9 +124,9 @@ pub enum Stage {
 
 /// When an event is to be tried again, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deferral {
+pub struct DeferredDelivery {
     /// The destination.
-    pub stage: Stage,
+    pub stage: DeliveryStage,
     /// Attempts made there until now.
     pub attempts: u32,
     /// How long to wait before the next one.
@@ -135,18 +135,18 @@ pub struct Deferral {
 
 /// How far the delivery of an event got before, and how it may go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct DeliveryProgress {
     /// The destination that it got to.
-    pub stage: Stage,
+    pub stage: DeliveryStage,
     /// Attempts made there.
     pub attempts: u32,
     /// What is left to wait before the next one.
     pub wait: Duration,
     /// The longest wait between two attempts that its queue allows; a longer one ends in [`Outcome::Deferred`]. `None`
     /// allows any.
-    pub patience: Option<Duration>,
+    pub max_wait: Option<Duration>,
     /// How long its queue lets the event be held; `None` lets it for ever.
-    pub held: Option<HoldTime>,
+    pub hold_time: Option<HoldTime>,
 }
 
 /// How long an event may be held by who delivers it. What would take longer ends in [`Outcome::Deferred`].
@@ -162,7 +162,7 @@ impl HoldTime {
     /// How long an attempt may take that begins now and would like to take `timeout`; `None` if there is not enough time
     /// left for it, but would be if the event came anew.
     #[must_use]
-    pub fn allows(&self, timeout: Duration) -> Option<Duration> {
+    pub fn attempt_timeout(&self, timeout: Duration) -> Option<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         let fresh = self.longest.mul_f64(0.9);
         (left >= timeout.min(fresh)).then_some(timeout.min(left))
@@ -170,64 +170,64 @@ impl HoldTime {
 }
 
 /// How a backend is told what became of a message. One that is dropped before was abandoned: its queue decides what follows.
-pub trait Settlement: fmt::Debug + Send + Sync {
+pub trait DeliverySettlement: fmt::Debug + Send + Sync {
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot. Called once.
-    fn settle<'a>(&'a mut self, event: &'a Event, outcome: Outcome) -> BoxFuture<'a, ()>;
+    fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()>;
 
     /// Returns when the queue has given the event to somebody else; never, if that cannot happen.
-    fn revoked(&self) -> BoxFuture<'_, ()> {
+    fn until_revoked(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
     }
 }
 
 /// An event on its way to one subscription. Whoever takes it must settle it.
 #[derive(Debug)]
-pub struct Message<S: ?Sized = dyn Settlement> {
+pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
     /// The event.
     pub event: Arc<Event>,
     /// What was tried before.
-    pub progress: Progress,
+    pub progress: DeliveryProgress,
     /// When it came into its queue; of RabbitMQ's, when it came from there.
-    pub came: Instant,
+    pub received_at: Instant,
     /// The last field, so that one box holds a message of any backend.
     settlement: S,
 }
 
-impl<S: Settlement + 'static> Message<S> {
-    fn new(event: Arc<Event>, progress: Progress, settlement: S) -> Box<Message> {
-        Box::new(Self { event, progress, came: Instant::now(), settlement })
+impl<S: DeliverySettlement + 'static> EventDelivery<S> {
+    fn new(event: Arc<Event>, progress: DeliveryProgress, settlement: S) -> Box<EventDelivery> {
+        Box::new(Self { event, progress, received_at: Instant::now(), settlement })
     }
 }
 
-impl Message {
+impl EventDelivery {
     /// Returns when the queue has given the event to somebody else, so that what is done with it here should end; never,
     /// if that cannot happen.
-    pub async fn revoked(&self) {
-        self.settlement.revoked().await;
+    pub async fn until_revoked(&self) {
+        self.settlement.until_revoked().await;
     }
 
     /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
-    pub async fn settle(mut self: Box<Self>, outcome: Outcome) {
+    pub async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
         let Self { event, settlement, .. } = &mut *self;
         settlement.settle(event, outcome).await;
     }
 }
 
 /// A channel that is ready to take events.
-pub struct Opened {
+pub struct OpenedChannel {
     /// Where to put them.
-    pub publisher: Arc<dyn Publisher>,
+    pub publisher: Arc<dyn ChannelPublisher>,
     /// The queues that are new, and whose they are.
-    pub consumers: Vec<(Arc<Subscription>, Consumer)>,
+    pub consumers: Vec<(Arc<Subscription>, QueueConsumer)>,
 }
 
 /// A kind of channel. Queues are named by subscription and outlive changes of everything but that name.
 pub trait ChannelBackend: Send + Sync + 'static {
     /// Makes sure that every subscription of the channel has its queue. Never deletes one.
-    fn open(&self, channel: &Channel) -> Opened;
+    fn open(&self, channel: &Channel) -> OpenedChannel;
 
     /// Gives up the queue of a subscription that is no longer configured.
-    fn retire(&self, subscription: &SubscriptionKey);
+    fn retire_subscription(&self, subscription: &SubscriptionKey);
 
     /// Events of a subscription that this process holds and has not finished: waiting, in flight or between retries.
     /// What waits outside of the process does not count. `None` if the subscription has no queue here.

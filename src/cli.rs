@@ -6,7 +6,7 @@ mod cluster;
 mod display;
 mod filter;
 mod get;
-mod log;
+mod log_level;
 mod manifests;
 mod parked;
 mod pod;
@@ -24,19 +24,19 @@ use clap::{Parser, Subcommand};
 
 pub use admin::AdminOptions;
 pub use check::{CheckOptions, CheckOutput};
-pub use cluster::{ChannelKind, ClusterOptions};
+pub use cluster::{ChannelKindArg, ClusterOptions};
 pub use display::DisplayOptions;
 pub use filter::{FilterCommand, FilterTestOptions};
-pub use get::{GetOptions, Output, Resource};
-pub use manifests::{DeliveryMerge, ManifestOptions, UnknownFields};
-pub use parked::{DropOptions, ParkedCommand, ParkedOptions};
-pub use pod::Addresses;
-pub use rabbitmq::{GivenRabbitmq, QueueType, RabbitmqAccess, RabbitmqOptions};
+pub use get::{GetOptions, GetOutput, GetResource};
+pub use manifests::{DeliveryMergeArg, ManifestOptions, UnknownFieldsArg};
+pub use parked::{ParkedCommand, ParkedDropOptions, ParkedOptions};
+pub use pod::ListenAddresses;
+pub use rabbitmq::{QueueTypeArg, RabbitmqConnectionArgs, RabbitmqConnectionOptions, RabbitmqOptions};
 pub use run::{LimitOptions, LogFormat, RunOptions};
 pub use schema::SchemaOptions;
-pub use send::{Mode, SendOptions};
-pub use served::{DefaultChannel, Role, ServedOptions};
-pub use sink::{EnvOptions, ExecOptions, NoSink, SinkOptions};
+pub use send::{ContentModeArg, SendOptions};
+pub use served::{DefaultChannelArg, RoleArg, ServedOptions};
+pub use sink::{EnvOptions, ExecOptions, SinkNameError, SinkOptions};
 pub use telemetry::TelemetryOptions;
 pub use variables::{UnreadVariable, unread_variables};
 
@@ -46,12 +46,12 @@ pub use variables::{UnreadVariable, unread_variables};
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// A command.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the dispatcher on Knative manifests, or on a cluster
     Run(Box<RunOptions>),
     /// Read manifests as `run` would and print every problem
@@ -83,10 +83,10 @@ impl Cli {
     pub fn read() -> Self {
         let bare = std::env::args_os().len() < 2 && cluster::is_pod();
         let mut cli = if bare { Self::parse_from(["sealpost", "run", "--kubernetes"]) } else { Self::parse() };
-        if let Command::Run(options) = &mut cli.command
+        if let CliCommand::Run(options) = &mut cli.command
             && options.kubernetes
         {
-            cluster::complete(options);
+            cluster::complete_from_environment(options);
         }
         cli
     }
@@ -94,7 +94,7 @@ impl Cli {
 
 /// A variable that is not a flag's own: Knative's names for what a flag says too.
 #[expect(clippy::disallowed_methods, reason = "the command line is what may read the environment")]
-fn environment(name: &str) -> Option<String> {
+fn environment_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -3,19 +3,19 @@
 //! Destinations that trust the same certificates share a client and its connections; those that do not never do
 //! (contract G-59). The client knows destinations and answers, not subscriptions.
 
-mod answer;
 mod collector;
+mod connection_permits;
 mod connector;
-mod counted;
-mod descriptors;
+mod counted_stream;
+mod dns_resolver;
 mod error;
-mod exchange;
-mod fields;
+mod header_fields;
 mod http1;
 mod http2;
-mod lookup;
+mod http_client;
 mod pool;
 mod redirect;
+mod response;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,17 +29,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, http as binding};
-use crate::model::{Addressable, Fingerprint, Format, HttpVersions, Target, TrustBundle};
-use crate::telemetry::series::Traffic;
-use crate::tls::{self, MinVersion, SystemRoots};
-pub use answer::ReplyError;
-pub use collector::Collectors;
-use connector::{Connector, Elsewhere};
-use descriptors::Descriptors;
+use crate::model::{Addressable, DeliveryFormat, DestinationRoute, HttpVersions, TrustBundle, TrustFingerprint};
+use crate::telemetry::series::ConnectionMetrics;
+use crate::tls::{self, MinTlsVersion, SystemRoots};
+pub use collector::CollectorClients;
+use connection_permits::ConnectionPermits;
+use connector::{ClientConnector, ConnectOverride};
+use dns_resolver::DnsResolver;
 pub use error::TransportError;
-pub use exchange::Client;
-pub use fields::PassedOn;
-use lookup::Lookup;
+pub use header_fields::ForwardAllFields;
+pub use http_client::HttpClient;
+pub use response::ReplyError;
 
 /// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -49,7 +49,7 @@ const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 const TEND: Duration = Duration::from_secs(5);
 
 /// Sends requests to destinations.
-pub trait Transport: Send + Sync + 'static {
+pub trait HttpTransport: Send + Sync + 'static {
     /// Posts headers and body of what `request` makes to the destination's URL; makes it anew where it has to be repeated.
     /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`. What a status says does not
     /// depend on the body after it: where that breaks off, the answer is what came of it, and [`ReplyError::of`] it tells
@@ -64,16 +64,16 @@ pub trait Transport: Send + Sync + 'static {
 
 /// A request with an event in this format, what is forwarded beside it, and its trace.
 #[must_use]
-pub fn request(event: &Event, format: Format) -> Request<Bytes> {
+pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     let (mut headers, body) = match format {
-        Format::Binary => (binding::binary_headers(event), event.data().clone()),
-        Format::Json => binding::structured(event),
+        DeliveryFormat::Binary => (binding::binary_headers(event), event.data().clone()),
+        DeliveryFormat::Json => binding::encode_structured(event),
     };
     for (name, value) in event.forwarded() {
         headers.append(name.clone(), value.clone());
     }
     if let Some(trace) = event.trace() {
-        trace.write(&mut headers);
+        trace.write_headers(&mut headers);
     }
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
@@ -83,7 +83,7 @@ pub fn request(event: &Event, format: Format) -> Request<Bytes> {
 
 /// What clients and their answers may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ClientLimits {
     /// From the start of an attempt to an open connection.
     pub connect_timeout: Duration,
     /// Idle connections kept for each host of a client.
@@ -91,7 +91,7 @@ pub struct Limits {
     /// How long a connection may be idle.
     pub pool_idle_timeout: Duration,
     /// How long a client may be idle.
-    pub client_idle: Duration,
+    pub client_idle_timeout: Duration,
     /// Clients kept at most.
     pub max_clients: u64,
     /// Bytes of an answer that carries an event.
@@ -102,13 +102,13 @@ pub struct Limits {
     pub max_lookups: usize,
 }
 
-impl Default for Limits {
+impl Default for ClientLimits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
             pool_idle_per_host: 256,
             pool_idle_timeout: Duration::from_secs(90),
-            client_idle: Duration::from_secs(600),
+            client_idle_timeout: Duration::from_secs(600),
             max_clients: 10_000,
             max_reply_bytes: 10 * 1024 * 1024,
             max_connections: usize::MAX,
@@ -120,45 +120,47 @@ impl Default for Limits {
 /// Everything that makes one client differ from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ClientKey {
-    trust: Fingerprint,
-    elsewhere: Option<Elsewhere>,
+    trust: TrustFingerprint,
+    connect_override: Option<ConnectOverride>,
     versions: HttpVersions,
 }
 
 /// The clients in use, by what they trust.
 pub struct ClientCache {
-    clients: Cache<ClientKey, Arc<Client>>,
+    clients: Cache<ClientKey, Arc<HttpClient>>,
     roots: SystemRoots,
-    min_version: MinVersion,
-    limits: Limits,
-    lookup: Lookup,
-    descriptors: Descriptors,
-    traffic: Arc<Traffic>,
+    min_version: MinTlsVersion,
+    limits: ClientLimits,
+    resolver: DnsResolver,
+    permits: ConnectionPermits,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 impl ClientCache {
     /// A cache without clients.
     #[must_use]
-    pub fn new(roots: SystemRoots, min_version: MinVersion, limits: Limits) -> Self {
-        let clients = Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle).build();
-        let (lookup, descriptors) = (Lookup::new(limits.max_lookups), Descriptors::new(limits.max_connections));
-        Self { clients, roots, min_version, limits, lookup, descriptors, traffic: Arc::default() }
+    pub fn new(roots: SystemRoots, min_version: MinTlsVersion, limits: ClientLimits) -> Self {
+        let clients =
+            Cache::builder().max_capacity(limits.max_clients).time_to_idle(limits.client_idle_timeout).build();
+        let (resolver, permits) =
+            (DnsResolver::new(limits.max_lookups), ConnectionPermits::new(limits.max_connections));
+        Self { clients, roots, min_version, limits, resolver, permits, metrics: Arc::default() }
     }
 
     /// The same cache; connections and handshakes with destinations are counted here.
     #[must_use]
-    pub fn counted(self, traffic: Arc<Traffic>) -> Self {
-        Self { traffic, ..self }
+    pub fn with_metrics(self, traffic: Arc<ConnectionMetrics>) -> Self {
+        Self { metrics: traffic, ..self }
     }
 
     /// Closes connections that the peer has closed, or that are idle for too long, until told to stop.
-    pub async fn tend(self: Arc<Self>, stop: CancellationToken) {
+    pub async fn close_unused_connections(self: Arc<Self>, stop: CancellationToken) {
         let mut often = tokio::time::interval(TEND);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = often.tick() => self.sweep(),
-                () = self.descriptors.wanted() => self.close_idle(),
+                _ = often.tick() => self.close_expired(),
+                () = self.permits.wait_for_demand() => self.close_idle(),
             }
         }
     }
@@ -169,9 +171,9 @@ impl ClientCache {
         }
     }
 
-    fn sweep(&self) {
+    fn close_expired(&self) {
         for (_, client) in &self.clients {
-            client.sweep();
+            client.close_expired();
         }
     }
 
@@ -185,24 +187,27 @@ impl ClientCache {
     ///
     /// # Errors
     /// If the destination is not reached by HTTP, or none of its certificates can be used.
-    pub async fn client(&self, to: &Addressable) -> Result<Arc<Client>, TransportError> {
-        let connect = match &to.target {
-            Target::Remote { connect } => *connect,
-            Target::Nowhere(reason) => return Err(TransportError::Unreachable(reason.to_string())),
-            Target::Local(_) | Target::Waiting(_) | Target::Display => return Err(TransportError::NotRemote),
+    pub async fn client(&self, to: &Addressable) -> Result<Arc<HttpClient>, TransportError> {
+        let connect = match &to.route {
+            DestinationRoute::Remote { connect } => *connect,
+            DestinationRoute::Unresolved(reason) => return Err(TransportError::Unreachable(reason.to_string())),
+            DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_) | DestinationRoute::EventDisplay => {
+                return Err(TransportError::NotRemote);
+            }
         };
         let trust = valid_trust(to)?;
         let authority = || to.url.uri()?.authority().cloned();
-        let elsewhere = connect.and_then(|address| Some(Elsewhere { authority: authority()?, address }));
-        let key = ClientKey { trust: trust.fingerprint(), elsewhere, versions: to.url.versions() };
+        let elsewhere = connect.and_then(|address| Some(ConnectOverride { authority: authority()?, address }));
+        let key =
+            ClientKey { trust: trust.fingerprint(), connect_override: elsewhere, versions: to.url.http_versions() };
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
         // On the heap, as is every future that is rare and large: a delivery's future is moved when its task is made.
-        Box::pin(self.make(key, &trust)).await
+        Box::pin(self.get_or_build(key, &trust)).await
     }
 
-    async fn make(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<Client>, TransportError> {
+    async fn get_or_build(&self, key: ClientKey, trust: &TrustBundle) -> Result<Arc<HttpClient>, TransportError> {
         let of = key.clone();
         let client = self.clients.try_get_with(key, async { self.build(trust, of) });
         client.await.map_err(|error| TransportError::clone(&error))
@@ -212,11 +217,16 @@ impl ClientCache {
     ///
     /// # Errors
     /// If there is no answer, or one that is no success or too large.
-    pub async fn get(&self, from: &Addressable, max: usize, timeout: Duration) -> Result<Bytes, TransportError> {
+    pub async fn get_document(
+        &self,
+        from: &Addressable,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<Bytes, TransportError> {
         let document = async {
             let client = self.client(from).await?;
             let response = client.send(Request::default, &from.url).await?;
-            answer::document(response, max).await
+            response::read_document(response, max).await
         };
         match tokio::time::timeout(timeout, document).await {
             Ok(document) => document,
@@ -224,22 +234,22 @@ impl ClientCache {
         }
     }
 
-    fn build(&self, trust: &TrustBundle, key: ClientKey) -> Result<Arc<Client>, TransportError> {
+    fn build(&self, trust: &TrustBundle, key: ClientKey) -> Result<Arc<HttpClient>, TransportError> {
         let mut tls = tls::client_config(trust, &self.roots, self.min_version)
             .map_err(|error| TransportError::Trust(format!("a certificate cannot be trusted: {error}")))?;
         if key.versions == HttpVersions::OnlyHttp1 {
             tls = tls::only_http1(&tls);
         }
-        let shared = (&self.lookup, &self.descriptors, &self.traffic);
-        let connector = Connector::new(tls, key.elsewhere, self.limits.connect_timeout, shared);
-        Ok(Arc::new(Client::new(connector, &self.limits)))
+        let shared = (&self.resolver, &self.permits, &self.metrics);
+        let connector = ClientConnector::new(tls, key.connect_override, self.limits.connect_timeout, shared);
+        Ok(Arc::new(HttpClient::new(connector, &self.limits)))
     }
 
     async fn post(
         &self,
         mut request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
-    ) -> Result<Response<answer::Body>, TransportError> {
+    ) -> Result<Response<response::ResponseBody>, TransportError> {
         let client = self.client(to).await?;
         let post = || {
             let mut request = request();
@@ -252,15 +262,15 @@ impl ClientCache {
 
 /// How long an exchange may take.
 #[derive(Clone, Copy)]
-struct Attempt {
-    end: Instant,
+struct RequestDeadline {
+    at: Instant,
     timeout: Duration,
 }
 
-impl Attempt {
+impl RequestDeadline {
     fn within(timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { end: now.checked_add(timeout).unwrap_or(now + FAR), timeout }
+        Self { at: now.checked_add(timeout).unwrap_or(now + FAR), timeout }
     }
 
     fn timed_out(self) -> TransportError {
@@ -268,16 +278,16 @@ impl Attempt {
     }
 }
 
-impl Transport for ClientCache {
+impl HttpTransport for ClientCache {
     async fn send(
         &self,
         request: impl FnMut() -> Request<Bytes> + Send,
         to: &Addressable,
         timeout: Duration,
     ) -> Result<Response<Bytes>, TransportError> {
-        let attempt = Attempt::within(timeout);
-        match tokio::time::timeout_at(attempt.end, self.post(request, to)).await {
-            Ok(response) => answer::read(response?, self.limits.max_reply_bytes, attempt).await,
+        let attempt = RequestDeadline::within(timeout);
+        match tokio::time::timeout_at(attempt.at, self.post(request, to)).await {
+            Ok(response) => response::read_response(response?, self.limits.max_reply_bytes, attempt).await,
             Err(_elapsed) => Err(attempt.timed_out()),
         }
     }
@@ -285,15 +295,16 @@ impl Transport for ClientCache {
 
 /// The destination's trust without what is not valid now. Where nothing is left of it, nothing is sent.
 fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
-    if to.trust.is_nobody() {
+    if to.trust.trusts_nobody() {
         return Err(TransportError::Trust("CACerts hold no certificate that can be read".to_owned()));
     }
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let valid = to.trust.valid_at(now);
     match to.trust.invalid_at(now).next() {
-        Some(invalid) if valid.certificates().is_empty() => {
-            Err(TransportError::Trust(format!("no certificate of CACerts is valid now: {}", invalid.validity())))
-        }
+        Some(invalid) if valid.certificates().is_empty() => Err(TransportError::Trust(format!(
+            "no certificate of CACerts is valid now: {}",
+            invalid.describe_validity()
+        ))),
         _ => Ok(valid),
     }
 }

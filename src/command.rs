@@ -34,13 +34,13 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Says something to whoever typed the command that is no part of its result.
 #[expect(clippy::print_stderr, reason = "standard output is for the result alone, which programs read")]
-fn remark(text: &str) {
+fn print_remark(text: &str) {
     eprintln!("{text}");
 }
 
 /// Why there is no answer: the cause at the end of the chain, in words.
-fn why(error: &reqwest::Error) -> String {
-    if let Some(told) = refusal::told(error) {
+fn request_failure_reason(error: &reqwest::Error) -> String {
+    if let Some(told) = refusal::describe_tls_error(error) {
         return told;
     }
     let mut cause: &(dyn Error + 'static) = error;

@@ -4,39 +4,39 @@
 //! into a [`Resolution`], [`watch`] does both again whenever something changes. [`Connected::follow`] does the same with the
 //! objects of a cluster (`kubernetes`). Nothing here receives or sends events.
 
-mod channels;
+mod channel_kind;
 mod file;
+mod file_watch;
 mod go_duration;
-mod journal;
 mod kind;
 mod kubernetes;
 mod manifest;
 mod problem;
+mod problem_log;
 mod report;
 mod resolve;
 mod schema;
 mod settings;
-mod watch;
 mod yaml;
 
 use std::path::PathBuf;
 
-pub use channels::Channels;
-pub use file::{of_text, read};
-pub use kubernetes::{Access, Cluster, Connected, Latest, Stops};
-pub use manifest::Manifests;
-pub(crate) use manifest::spelling::meant;
+pub use channel_kind::ServedChannelKind;
+pub use file::{parse_manifests, read_manifests};
+pub use file_watch::watch_files;
+pub use kubernetes::{ApiServerAccess, ClusterConnection, ClusterSettings, LatestResolution, StopSignals};
+pub use manifest::ManifestSet;
+pub(crate) use manifest::spelling::suggest_word;
 pub use problem::{ObjectName, Problem, Severity, short};
-pub use resolve::{Resolution, ServerCertificate, Sink, SinkName, resolve, resolve_sink, trigger_filters};
+pub use resolve::{Resolution, ResolvedSink, ServerCertificate, SinkName, resolve, resolve_sink, trigger_filters};
 pub use schema::{json_schema, schema_names};
 pub use settings::{
-    ApiServer, CaCerts, ClusterNames, DeliveryMerge, Objects, Rabbitmq, ResolveOverride, ResolveOverrideError, Scope,
-    Settings, UnknownFields, Urls,
+    AdvertisedCaCerts, ApiServerAvailability, ChannelScope, ClusterNameLookup, ControlSettings, DeliveryMerge,
+    ListenerUrls, ObjectSource, RabbitmqAvailability, ResolveOverride, ResolveOverrideError, UnknownFields,
 };
-pub use watch::watch;
 
 /// Every problem of the manifests at these paths, as if they were applied for the first time.
 #[must_use]
-pub fn check(paths: &[PathBuf], settings: &Settings) -> Vec<Problem> {
-    resolve(&read(paths), None, settings).problems
+pub fn check_manifests(paths: &[PathBuf], settings: &ControlSettings) -> Vec<Problem> {
+    resolve(&read_manifests(paths), None, settings).problems
 }

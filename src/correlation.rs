@@ -5,7 +5,7 @@
 //! padding, of a nonce of 12 bytes and the same id encrypted with AES-GCM under it; INDEX tells which of several processes
 //! waits. Who does not have the key can make none that is verified. INDEX is not sealed: it is for finding the way only.
 
-mod ring;
+mod key_ring;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 
-pub use ring::{Entry, Holder, KeyRing};
+pub use key_ring::{KeyHolder, KeyRing, KeyRingEntry};
 
 /// The Secret of the system namespace that upstream keeps the keys of all RequestReplies in.
 pub const SECRET: &str = "request-reply-keys";
 
 /// A key of AES: 16, 24 or 32 bytes.
 #[derive(Clone)]
-pub struct Key {
+pub struct CorrelationKey {
     bytes: Box<[u8]>,
     sealing: Arc<LessSafeKey>,
 }
 
-impl Key {
+impl CorrelationKey {
     /// A key of these bytes; `None` if they are not 16, 24 or 32.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
@@ -44,13 +44,13 @@ impl Key {
     /// A new id for the event of this id, which the process of this index waits for; `None` if there is no chance to be
     /// had from the system.
     #[must_use]
-    pub fn seal(&self, event: &str, index: u32) -> Option<String> {
+    pub fn create_id(&self, event: &str, index: u32) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
-        self.seal_with(nonce, event, index)
+        self.create_id_with(nonce, event, index)
     }
 
-    fn seal_with(&self, nonce: [u8; NONCE_LEN], event: &str, index: u32) -> Option<String> {
+    fn create_id_with(&self, nonce: [u8; NONCE_LEN], event: &str, index: u32) -> Option<String> {
         let mut text = event.as_bytes().to_vec();
         self.sealing.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut text).ok()?;
         let sealed = BASE64_URL_SAFE.encode([&nonce[..], &text].concat());
@@ -59,7 +59,7 @@ impl Key {
 
     /// Whether an id was made with this key.
     #[must_use]
-    pub fn verifies(&self, id: &Id<'_>) -> bool {
+    pub fn verifies(&self, id: &CorrelationId<'_>) -> bool {
         let Some((nonce, sealed)) = id.sealed.split_first_chunk::<NONCE_LEN>() else { return false };
         let mut sealed = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
@@ -68,15 +68,15 @@ impl Key {
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for CorrelationKey {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes
     }
 }
 
-impl Eq for Key {}
+impl Eq for CorrelationKey {}
 
-impl fmt::Debug for Key {
+impl fmt::Debug for CorrelationKey {
     /// Its bytes are never shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
@@ -85,9 +85,9 @@ impl fmt::Debug for Key {
 
 /// What a process makes keys of for RequestReplies that have none: 32 bytes of chance, made when it starts and kept nowhere.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Seed([u8; 32]);
+pub struct CorrelationSeed([u8; 32]);
 
-impl Seed {
+impl CorrelationSeed {
     /// A new one; `None` if there is no chance to be had from the system.
     #[must_use]
     pub fn random() -> Option<Self> {
@@ -98,14 +98,14 @@ impl Seed {
 
     /// The key of a RequestReply: always the same one, and nothing about it is told by the key of another.
     #[must_use]
-    pub fn key(&self, namespace: &str, name: &str) -> Option<Key> {
+    pub fn derive_key(&self, namespace: &str, name: &str) -> Option<CorrelationKey> {
         let seed = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         // No namespace and no name has a slash.
-        Key::new(hmac::sign(&seed, format!("{namespace}/{name}").as_bytes()).as_ref())
+        CorrelationKey::new(hmac::sign(&seed, format!("{namespace}/{name}").as_bytes()).as_ref())
     }
 }
 
-impl fmt::Debug for Seed {
+impl fmt::Debug for CorrelationSeed {
     /// Its bytes are never shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed")
@@ -114,7 +114,7 @@ impl fmt::Debug for Seed {
 
 /// An id, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Id<'t> {
+pub struct CorrelationId<'t> {
     /// The id of the event that a reply is waited for.
     event: &'t str,
     sealed: Vec<u8>,
@@ -122,7 +122,7 @@ pub struct Id<'t> {
     index: i32,
 }
 
-impl<'t> Id<'t> {
+impl<'t> CorrelationId<'t> {
     /// Takes an id apart, from behind: unlike upstream, which takes none whose event's id has a colon, as URNs have.
     /// `None` if it is no id, whoever made it.
     #[must_use]

@@ -4,12 +4,12 @@
 //! Delivery does not know where the event came from or which queue it waits in; it tells how it ended.
 
 mod attempt;
+mod attempt_progress;
 mod dead_letter;
-mod lane;
-mod lanes;
 mod reply;
 mod retry;
-mod tries;
+mod worker_state;
+mod worker_states;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,32 +20,32 @@ use http::Response;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::auth::Tokens;
-use crate::auth::token::NoIssuer;
-use crate::channel::{Deferral, Loss, Outcome, Progress, Stage, counted};
-use crate::client::Transport;
-use crate::display::Display;
+use crate::auth::TokenCache;
+use crate::auth::token_cache::NoTokenIssuer;
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryProgress, DeliveryStage, LostDelivery, metrics};
+use crate::client::HttpTransport;
+use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event};
-use crate::event_type::EventTypes;
+use crate::event_type::EventTypeObserver;
 use crate::model::{Addressable, Subscription};
 use crate::router::Router;
-use crate::telemetry::counters::Counters;
-use crate::telemetry::series::Destination;
-use crate::telemetry::trace::{Kind, Span};
-use crate::telemetry::traced;
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::DestinationRole;
+use crate::telemetry::span_attributes;
+use crate::telemetry::tracer::{Span, SpanKind};
 use crate::wire_text::WireText;
-use dead_letter::Failure;
-pub use lane::Lane;
-use lane::Story;
-use reply::{reply_of, restore_ttl};
-use retry::Schedule;
-use tries::Tries;
+use attempt_progress::AttemptProgress;
+use dead_letter::DeliveryFailure;
+use reply::{read_reply, restore_broker_ttl};
+use retry::RetrySchedule;
+use worker_state::DeliveryRecord;
+pub use worker_state::SubscriptionWorkerState;
 
-pub use lanes::Lanes;
+pub use worker_states::SubscriptionWorkerStates;
 
 /// What holds for every delivery.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
+pub struct DeliveryOptions {
     /// Bounds an attempt whose delivery spec has no timeout.
     pub default_timeout: Duration,
     /// The part of each wait that is left to chance, from 0 (none) to 1 (all of it).
@@ -57,25 +57,25 @@ pub struct Options {
 }
 
 /// Delivers events. One for the process.
-pub struct Delivery<T> {
+pub struct EventDeliverer<T> {
     transport: Arc<T>,
     router: Arc<Router>,
-    display: Display,
-    options: Options,
-    counters: Arc<Counters>,
-    tokens: Arc<Tokens>,
-    event_types: EventTypes,
+    display: EventDisplay,
+    options: DeliveryOptions,
+    counters: Arc<ProcessCounters>,
+    tokens: Arc<TokenCache>,
+    event_types: EventTypeObserver,
 }
 
 /// Which of the three destinations a hop is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leg {
+enum DeliveryDestinationRole {
     Subscriber,
     Reply,
     DeadLetterSink,
 }
 
-impl Leg {
+impl DeliveryDestinationRole {
     /// Where this leg goes. A subscription with a reply address only sends the events themselves there.
     fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
         match self {
@@ -86,21 +86,21 @@ impl Leg {
     }
 
     /// What an attempt needs; only those at the subscriber are bounded.
-    async fn permit(self, lane: &Lane) -> Option<OwnedSemaphorePermit> {
-        if self == Self::Subscriber { lane.permit().await } else { None }
+    async fn acquire_permit(self, lane: &SubscriptionWorkerState) -> Option<OwnedSemaphorePermit> {
+        if self == Self::Subscriber { lane.acquire_permit().await } else { None }
     }
 
     /// As what it is counted.
-    fn counted(self) -> Destination {
+    fn series_destination(self) -> DestinationRole {
         match self {
-            Self::Subscriber => Destination::Subscriber,
-            Self::Reply => Destination::Reply,
-            Self::DeadLetterSink => Destination::DeadLetterSink,
+            Self::Subscriber => DestinationRole::Subscriber,
+            Self::Reply => DestinationRole::Reply,
+            Self::DeadLetterSink => DestinationRole::DeadLetterSink,
         }
     }
 
     /// What its span is called.
-    fn step(self) -> &'static str {
+    fn span_name(self) -> &'static str {
         match self {
             Self::Subscriber => "send subscriber",
             Self::Reply => "send reply",
@@ -111,56 +111,56 @@ impl Leg {
 
 /// One event on one leg.
 #[derive(Clone, Copy)]
-struct Hop<'a> {
-    leg: Leg,
+struct OutgoingEvent<'a> {
+    role: DeliveryDestinationRole,
     event: &'a Event,
 }
 
 /// Why an event was not sent.
-enum Stop {
+enum SendFailure {
     /// All attempts are used up.
-    Failed(Failure),
+    Failed(DeliveryFailure),
     /// After so many attempts, the next one is too far away to wait for.
     Deferred { attempts: u32, wait: Duration },
     /// There is no such destination any more.
-    Gone,
+    NoDestination,
 }
 
 /// How one attempt ended: an answer of success, or a failure that is final or may be retried, perhaps not before some
 /// time.
-type Attempted = Result<Response<Bytes>, backoff::Error<Failure>>;
+type DeliveryAttemptResult = Result<Response<Bytes>, backoff::Error<DeliveryFailure>>;
 
-impl<T: Transport> Delivery<T> {
+impl<T: HttpTransport> EventDeliverer<T> {
     /// A delivery that sends by `transport`, or by `router` to channels and brokers of this process, or to `display`.
     #[must_use]
     pub fn new(
         transport: Arc<T>,
         router: Arc<Router>,
-        display: Display,
-        options: Options,
-        counters: Arc<Counters>,
+        display: EventDisplay,
+        options: DeliveryOptions,
+        counters: Arc<ProcessCounters>,
     ) -> Self {
-        let tokens = Arc::new(Tokens::new(Arc::new(NoIssuer), Arc::clone(&counters)));
-        Self { transport, router, display, options, counters, tokens, event_types: EventTypes::default() }
+        let tokens = Arc::new(TokenCache::new(Arc::new(NoTokenIssuer), Arc::clone(&counters)));
+        Self { transport, router, display, options, counters, tokens, event_types: EventTypeObserver::default() }
     }
 
     /// The same delivery; where a destination wants proof of who sends, it gets one of these tokens.
     #[must_use]
-    pub fn with_tokens(self, tokens: Arc<Tokens>) -> Self {
+    pub fn with_tokens(self, tokens: Arc<TokenCache>) -> Self {
         Self { tokens, ..self }
     }
 
     /// The same delivery; `EventType`s are made of replies, where that is wanted.
     #[must_use]
-    pub fn with_event_types(self, event_types: EventTypes) -> Self {
+    pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
         Self { event_types, ..self }
     }
 
     /// A lane for this subscription, counted under its name.
     #[must_use]
-    pub fn lane(&self, subscription: Arc<Subscription>, concurrency: usize) -> Lane {
-        let series = counted::subscription(&self.counters, &subscription.key);
-        Lane::new(subscription, concurrency).counted(series)
+    pub fn worker_state(&self, subscription: Arc<Subscription>, concurrency: usize) -> SubscriptionWorkerState {
+        let series = metrics::subscription_series(&self.counters, &subscription.key);
+        SubscriptionWorkerState::new(subscription, concurrency).with_series(series)
     }
 
     /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt at the
@@ -168,49 +168,49 @@ impl<T: Transport> Delivery<T> {
     pub async fn deliver(
         &self,
         event: &Arc<Event>,
-        lane: &Lane,
+        lane: &SubscriptionWorkerState,
         permit: OwnedSemaphorePermit,
-        progress: Progress,
-    ) -> Outcome {
-        let story = Story::new(lane, self.begin(event, lane));
-        let outcome = self.tell(event, &story, permit, progress).await;
-        story.ended(&outcome);
+        progress: DeliveryProgress,
+    ) -> DeliveryOutcome {
+        let story = DeliveryRecord::new(lane, self.start_delivery_span(event, lane));
+        let outcome = self.resume_delivery(event, &story, permit, progress).await;
+        story.finish(&outcome);
         outcome
     }
 
     /// The span of a delivery.
-    fn begin(&self, event: &Event, lane: &Lane) -> Span {
-        let mut span = self.router.tracer().start("deliver", Kind::Consumer, event.trace());
-        span.tell(|| {
+    fn start_delivery_span(&self, event: &Event, lane: &SubscriptionWorkerState) -> Span {
+        let mut span = self.router.tracer().start("deliver", SpanKind::Consumer, event.trace());
+        span.set_attributes(|| {
             [
                 ("messaging.system", "knative".into()),
                 ("messaging.operation.name", "deliver".into()),
                 ("messaging.operation.type", "process".into()),
-                ("messaging.destination.name", lane.series().destination().to_owned().into()),
+                ("messaging.destination.name", lane.series().messaging_destination().to_owned().into()),
             ]
         });
-        traced::describe(&mut span, event);
+        span_attributes::set_event_attributes(&mut span, event);
         span
     }
 
-    async fn tell(
+    async fn resume_delivery(
         &self,
         event: &Arc<Event>,
-        story: &Story<'_>,
+        story: &DeliveryRecord<'_>,
         permit: OwnedSemaphorePermit,
-        progress: Progress,
-    ) -> Outcome {
-        let tries = Tries::from(&progress);
+        progress: DeliveryProgress,
+    ) -> DeliveryOutcome {
+        let tries = AttemptProgress::from(&progress);
         match progress.stage {
-            Stage::Subscriber => self.send_to_subscriber(event, story, permit, tries).await,
-            Stage::Reply(reply) => {
+            DeliveryStage::Subscriber => self.send_to_subscriber(event, story, permit, tries).await,
+            DeliveryStage::Reply(reply) => {
                 drop(permit);
                 Box::pin(self.send_reply(event, story, reply, tries)).await
             }
-            Stage::DeadLetterSink(dead) => {
+            DeliveryStage::DeadLetterSink(dead) => {
                 drop(permit);
-                let failure = Failure::noted(&dead);
-                Box::pin(self.send_dead_letter(story, dead, failure, tries)).await
+                let failure = DeliveryFailure::from_dead_letter(&dead);
+                Box::pin(self.send_annotated_event(story, dead, failure, tries)).await
             }
         }
     }
@@ -218,169 +218,216 @@ impl<T: Transport> Delivery<T> {
     async fn send_to_subscriber(
         &self,
         event: &Arc<Event>,
-        story: &Story<'_>,
+        story: &DeliveryRecord<'_>,
         permit: OwnedSemaphorePermit,
-        tries: Tries,
-    ) -> Outcome {
-        match self.send(Hop { leg: Leg::Subscriber, event }, story, Some(permit), tries).await {
-            Ok(answer) => self.follow_up(event, story, answer, tries.anew()).await,
-            Err(Stop::Deferred { attempts, wait }) => {
-                Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts, wait })
+        tries: AttemptProgress,
+    ) -> DeliveryOutcome {
+        match self
+            .send(OutgoingEvent { role: DeliveryDestinationRole::Subscriber, event }, story, Some(permit), tries)
+            .await
+        {
+            Ok(answer) => self.handle_reply(event, story, answer, tries.for_next_destination()).await,
+            Err(SendFailure::Deferred { attempts, wait }) => {
+                DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts, wait })
             }
-            Err(Stop::Failed(failure)) => Box::pin(self.bury(event, story, failure, tries.anew())).await,
-            Err(Stop::Gone) => Outcome::Delivered,
+            Err(SendFailure::Failed(failure)) => {
+                Box::pin(self.send_to_dead_letter_sink(event, story, failure, tries.for_next_destination())).await
+            }
+            Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
         }
     }
 
     /// Sends the event that the subscriber answered with, if it did and somebody wants it (contract DP-21, DP-22).
-    async fn follow_up(&self, event: &Arc<Event>, story: &Story<'_>, answer: Response<Bytes>, tries: Tries) -> Outcome {
-        let subscription = story.lane.current();
-        let Some(destination) = Leg::Reply.destination(&subscription) else { return Outcome::Delivered };
-        let answered = reply_of(answer, self.options.attributes);
+    async fn handle_reply(
+        &self,
+        event: &Arc<Event>,
+        story: &DeliveryRecord<'_>,
+        answer: Response<Bytes>,
+        tries: AttemptProgress,
+    ) -> DeliveryOutcome {
+        let subscription = story.worker.subscription();
+        let Some(destination) = DeliveryDestinationRole::Reply.destination(&subscription) else {
+            return DeliveryOutcome::Delivered;
+        };
+        let answered = read_reply(answer, self.options.attributes);
         if answered.is_ok() {
-            story.lane.series().readable(Instant::now());
+            story.worker.series().record_readable_reply(Instant::now());
         }
         match answered {
-            Ok(None) => Outcome::Delivered,
+            Ok(None) => DeliveryOutcome::Delivered,
             Ok(Some(reply)) => {
                 self.event_types.observe(subscription.event_types.as_ref(), &reply);
-                let reply = restore_ttl(reply, event, &subscription);
-                let reply = Arc::new(self.router.counted(reply));
+                let reply = restore_broker_ttl(reply, event, &subscription);
+                let reply = Arc::new(self.router.charge_to_budget(reply));
                 Box::pin(self.send_reply(event, story, reply, tries)).await
             }
             Err(error) => {
-                let failure = Failure::unsendable(destination, &*error);
-                story.lane.series().unreadable(&failure.place(), failure.reason());
-                Box::pin(self.bury(event, story, failure, tries)).await
+                let failure = DeliveryFailure::from_unreadable_reply(destination, &*error);
+                story.worker.series().record_unreadable_reply(&failure.scrubbed_destination(), failure.reason());
+                Box::pin(self.send_to_dead_letter_sink(event, story, failure, tries)).await
             }
         }
     }
 
-    async fn send_reply(&self, event: &Arc<Event>, story: &Story<'_>, reply: Arc<Event>, tries: Tries) -> Outcome {
-        match self.send(Hop { leg: Leg::Reply, event: &reply }, story, None, tries).await {
-            Ok(_) | Err(Stop::Gone) => Outcome::Delivered,
-            Err(Stop::Deferred { attempts, wait }) => {
-                Outcome::Deferred(Deferral { stage: Stage::Reply(reply), attempts, wait })
+    async fn send_reply(
+        &self,
+        event: &Arc<Event>,
+        story: &DeliveryRecord<'_>,
+        reply: Arc<Event>,
+        tries: AttemptProgress,
+    ) -> DeliveryOutcome {
+        match self.send(OutgoingEvent { role: DeliveryDestinationRole::Reply, event: &reply }, story, None, tries).await
+        {
+            Ok(_) | Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
+            Err(SendFailure::Deferred { attempts, wait }) => {
+                DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Reply(reply), attempts, wait })
             }
-            Err(Stop::Failed(failure)) => {
+            Err(SendFailure::Failed(failure)) => {
                 let failure = failure.with_forwarded(reply.forwarded().to_vec());
-                self.bury(event, story, failure, tries.anew()).await
+                self.send_to_dead_letter_sink(event, story, failure, tries.for_next_destination()).await
             }
         }
     }
 
     /// Sends the event to the dead letter sink; without one, nobody has it (contract DP-27, DP-28).
-    async fn bury(&self, event: &Event, story: &Story<'_>, failure: Failure, tries: Tries) -> Outcome {
-        let subscription = story.lane.current();
+    async fn send_to_dead_letter_sink(
+        &self,
+        event: &Event,
+        story: &DeliveryRecord<'_>,
+        failure: DeliveryFailure,
+        tries: AttemptProgress,
+    ) -> DeliveryOutcome {
+        let subscription = story.worker.subscription();
         if subscription.dead_letter_sink.is_none() {
-            return homeless(failure, story);
+            return lost_outcome(failure, story);
         }
-        let dead = Arc::new(failure.annotate(event.clone()));
-        self.send_dead_letter(story, dead, failure, tries).await
+        let dead = Arc::new(failure.add_error_attributes(event.clone()));
+        self.send_annotated_event(story, dead, failure, tries).await
     }
 
-    async fn send_dead_letter(&self, story: &Story<'_>, dead: Arc<Event>, failure: Failure, tries: Tries) -> Outcome {
-        match self.send(Hop { leg: Leg::DeadLetterSink, event: &dead }, story, None, tries).await {
-            Ok(_answer) => Outcome::DeadLettered,
-            Err(Stop::Deferred { attempts, wait }) => {
-                Outcome::Deferred(Deferral { stage: Stage::DeadLetterSink(dead), attempts, wait })
-            }
-            Err(Stop::Failed(second)) => {
+    async fn send_annotated_event(
+        &self,
+        story: &DeliveryRecord<'_>,
+        dead: Arc<Event>,
+        failure: DeliveryFailure,
+        tries: AttemptProgress,
+    ) -> DeliveryOutcome {
+        match self
+            .send(OutgoingEvent { role: DeliveryDestinationRole::DeadLetterSink, event: &dead }, story, None, tries)
+            .await
+        {
+            Ok(_answer) => DeliveryOutcome::DeadLettered,
+            Err(SendFailure::Deferred { attempts, wait }) => DeliveryOutcome::Deferred(DeferredDelivery {
+                stage: DeliveryStage::DeadLetterSink(dead),
+                attempts,
+                wait,
+            }),
+            Err(SendFailure::Failed(second)) => {
                 let end = format!("the dead letter sink failed too: {second}");
-                let loss = failure.into_loss(&story.lane.current(), &end);
-                Outcome::Lost(Box::new(Loss { counted: second.counted(), ..*loss }))
+                let loss = failure.into_lost_delivery(&story.worker.subscription(), &end);
+                DeliveryOutcome::Lost(Box::new(LostDelivery { counted_as: second.counted_as(), ..*loss }))
             }
-            Err(Stop::Gone) => homeless(failure, story),
+            Err(SendFailure::NoDestination) => lost_outcome(failure, story),
         }
     }
 
     /// Sends an event until it is taken or the delivery spec's attempts are used up.
     async fn send(
         &self,
-        hop: Hop<'_>,
-        story: &Story<'_>,
+        hop: OutgoingEvent<'_>,
+        story: &DeliveryRecord<'_>,
         permit: Option<OwnedSemaphorePermit>,
-        tries: Tries,
-    ) -> Result<Response<Bytes>, Stop> {
+        tries: AttemptProgress,
+    ) -> Result<Response<Bytes>, SendFailure> {
         let started = Instant::now();
-        let mut span = story.span.child(hop.leg.step(), Kind::Internal);
-        let sent = self.try_to_send(hop, (story, &mut span), permit, tries).await;
-        story.hopped(started.elapsed());
-        if let Err(Stop::Failed(failure)) = &sent {
-            span.failed(|| failure.to_string().into());
+        let mut span = story.span.child(hop.role.span_name(), SpanKind::Internal);
+        let sent = self.send_with_retries(hop, (story, &mut span), permit, tries).await;
+        story.record_duration(started.elapsed());
+        if let Err(SendFailure::Failed(failure)) = &sent {
+            span.set_error(|| failure.to_string().into());
         }
         sent
     }
 
     /// How long an attempt may take.
-    fn timeout(&self, subscription: &Subscription) -> Duration {
+    fn attempt_timeout(&self, subscription: &Subscription) -> Duration {
         let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
         timeout.unwrap_or(self.options.default_timeout)
     }
 
     /// Between attempts no permit is held, so that waiting delays nobody.
-    async fn try_to_send(
+    async fn send_with_retries(
         &self,
-        hop: Hop<'_>,
-        (story, span): (&Story<'_>, &mut Span),
+        hop: OutgoingEvent<'_>,
+        (story, span): (&DeliveryRecord<'_>, &mut Span),
         mut permit: Option<OwnedSemaphorePermit>,
-        tries: Tries,
-    ) -> Result<Response<Bytes>, Stop> {
+        tries: AttemptProgress,
+    ) -> Result<Response<Bytes>, SendFailure> {
         if !tries.wait.is_zero() {
             drop(permit.take());
-            let pause = tries.pause(self.timeout(&story.lane.current()));
+            let pause = tries.wait_here(self.attempt_timeout(&story.worker.subscription()));
             tokio::time::sleep(pause).await;
             let wait = tries.wait.saturating_sub(pause);
             if !wait.is_zero() {
-                return Err(Stop::Deferred { attempts: tries.attempts, wait });
+                return Err(SendFailure::Deferred { attempts: tries.attempts, wait });
             }
-            permit = hop.leg.permit(story.lane).await;
+            permit = hop.role.acquire_permit(story.worker).await;
         }
-        let mut schedule = Schedule::new(&story.lane.current().delivery, self.options.jitter).after(tries.attempts);
+        let mut schedule = RetrySchedule::new(&story.worker.subscription().delivery, self.options.jitter)
+            .after_attempts(tries.attempts);
         loop {
-            let subscription = story.lane.current();
-            let Some(destination) = hop.leg.destination(&subscription) else { return Err(Stop::Gone) };
-            let timeout = self.timeout(&subscription);
-            let Some(limit) = tries.time_for(timeout) else {
-                return Err(Stop::Deferred { attempts: schedule.done(), wait: Duration::ZERO });
+            let subscription = story.worker.subscription();
+            let Some(destination) = hop.role.destination(&subscription) else { return Err(SendFailure::NoDestination) };
+            let timeout = self.attempt_timeout(&subscription);
+            let Some(limit) = tries.attempt_timeout(timeout) else {
+                return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait: Duration::ZERO });
             };
             let to = (&*subscription, destination, limit);
             let began = Instant::now();
-            let (failure, retry_after) = match self.attempt(hop, (story, span, schedule.done()), to, permit).await {
-                Ok(answer) => {
-                    story.lane.succeeded(hop.leg, began);
-                    return Ok(answer);
-                }
-                Err(backoff::Error::Permanent(failure)) => {
-                    story.lane.failed(hop.leg, &failure);
-                    return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
-                }
-                Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
-            };
-            story.lane.failed(hop.leg, &failure);
+            let (failure, retry_after) =
+                match self.send_attempt(hop, (story, span, schedule.attempts_made()), to, permit).await {
+                    Ok(answer) => {
+                        story.worker.record_success(hop.role, began);
+                        return Ok(answer);
+                    }
+                    Err(backoff::Error::Permanent(failure)) => {
+                        story.worker.record_failure(hop.role, &failure);
+                        return Err(SendFailure::Failed(
+                            failure
+                                .with_attempts(schedule.attempts_after_wait())
+                                .with_destination_role(hop.role.series_destination()),
+                        ));
+                    }
+                    Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
+                };
+            story.worker.record_failure(hop.role, &failure);
             let Some(wait) = schedule.next_backoff() else {
-                return Err(Stop::Failed(failure.after(schedule.attempts()).at(hop.leg.counted())));
+                return Err(SendFailure::Failed(
+                    failure
+                        .with_attempts(schedule.attempts_after_wait())
+                        .with_destination_role(hop.role.series_destination()),
+                ));
             };
             let wait = wait.max(retry_after.unwrap_or_default());
-            let attempts = i64::from(schedule.done());
-            span.happened("retry", || {
+            let attempts = i64::from(schedule.attempts_made());
+            span.add_event("retry", || {
                 let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
                 [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
             });
-            if tries.is_too_long(wait, timeout) {
-                self.counters.retry(story.lane.series());
-                return Err(Stop::Deferred { attempts: schedule.done(), wait });
+            if tries.exceeds_hold_time(wait, timeout) {
+                self.counters.count_retry(story.worker.series());
+                return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait });
             }
-            tracing::debug!(subscription = %subscription.key, event.id = %WireText::of(hop.event.id()), to = hop.leg.counted().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tracing::debug!(subscription = %subscription.key, event.id = %WireText::new(hop.event.id()), to = hop.role.series_destination().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
-            self.counters.retry(story.lane.series());
-            permit = hop.leg.permit(story.lane).await;
+            self.counters.count_retry(story.worker.series());
+            permit = hop.role.acquire_permit(story.worker).await;
         }
     }
 }
 
-fn homeless(failure: Failure, story: &Story<'_>) -> Outcome {
-    Outcome::Lost(failure.into_loss(&story.lane.current(), "there is no dead letter sink"))
+fn lost_outcome(failure: DeliveryFailure, story: &DeliveryRecord<'_>) -> DeliveryOutcome {
+    DeliveryOutcome::Lost(failure.into_lost_delivery(&story.worker.subscription(), "there is no dead letter sink"))
 }
 
 #[cfg(test)]

@@ -15,21 +15,21 @@ const CORE: [&str; 8] = ["specversion", "type", "source", "subject", "id", "time
 
 /// Standard output, one whole event at a time.
 #[derive(Debug)]
-pub struct Display(Mutex<tokio::io::Stdout>);
+pub struct EventDisplay(Mutex<tokio::io::Stdout>);
 
-impl Default for Display {
+impl Default for EventDisplay {
     fn default() -> Self {
         Self(Mutex::new(tokio::io::stdout()))
     }
 }
 
-impl Display {
+impl EventDisplay {
     /// Shows an event; returns when it has been written.
     ///
     /// # Errors
     /// If standard output is closed.
     pub async fn show(&self, event: &Event) -> io::Result<()> {
-        let text = layout(event);
+        let text = format_event(event);
         let mut stdout = self.0.lock().await;
         stdout.write_all(text.as_bytes()).await?;
         stdout.flush().await
@@ -38,11 +38,11 @@ impl Display {
 
 /// The text for an event, ending in a line break. What would be hidden in values, such as control characters, is escaped.
 #[must_use]
-pub fn layout(event: &Event) -> String {
+pub fn format_event(event: &Event) -> String {
     let mut text = String::from("☁️  cloudevents.Event\nContext Attributes,\n");
     for name in CORE {
         if let Some(value) = event.get(name) {
-            line(&mut text, &format!("{name}: {value}"));
+            push_line(&mut text, &format!("{name}: {value}"));
         }
     }
     let mut extensions: Vec<_> =
@@ -50,16 +50,18 @@ pub fn layout(event: &Event) -> String {
     extensions.sort_by_key(|attribute| attribute.name());
     if !extensions.is_empty() {
         text.push_str("Extensions,\n");
-        extensions.iter().for_each(|attribute| line(&mut text, &format!("{}: {}", attribute.name(), attribute.text())));
+        extensions
+            .iter()
+            .for_each(|attribute| push_line(&mut text, &format!("{}: {}", attribute.name(), attribute.text())));
     }
     if !event.data().is_empty() {
         text.push_str("Data,\n");
-        data(event).lines().for_each(|data| line(&mut text, data));
+        format_data(event).lines().for_each(|data| push_line(&mut text, data));
     }
     text
 }
 
-fn data(event: &Event) -> String {
+fn format_data(event: &Event) -> String {
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(event.data()) {
         return serde_json::to_string_pretty(&json).unwrap_or_default();
     }
@@ -70,7 +72,7 @@ fn data(event: &Event) -> String {
 }
 
 /// One indented line, safe for a terminal.
-fn line(text: &mut String, content: &str) {
+fn push_line(text: &mut String, content: &str) {
     text.push_str("  ");
     for (at, part) in content.split('\t').enumerate() {
         if at > 0 {
@@ -109,13 +111,13 @@ Data,
     \"name\": \"Knative Demo\"
   }
 ";
-        assert_eq!(layout(&event), expected);
+        assert_eq!(format_event(&event), expected);
     }
 
     #[test]
     fn data_that_is_no_text_is_shown_as_base64() {
         let binary = HeaderValue::from_static("application/octet-stream");
         let event = Event::new("1", "/s", "t").with_data(binary, Bytes::from_static(&[0xff, 0x00]));
-        assert!(layout(&event).ends_with("Data,\n  /wA=\n"));
+        assert!(format_event(&event).ends_with("Data,\n  /wA=\n"));
     }
 }

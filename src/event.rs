@@ -4,13 +4,13 @@
 //! (percent-decoding, JSON) is computed where something asks for it. Nothing here does I/O.
 
 mod attribute;
+mod attribute_limit;
 mod decode_error;
 pub mod http;
 mod json;
 pub mod knative;
-mod limit;
 mod near;
-mod trace;
+mod trace_context;
 mod validate;
 
 use std::borrow::Cow;
@@ -19,11 +19,11 @@ use std::sync::Arc;
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
-pub use attribute::{Attribute, Kind, PREFIX, is_name};
+pub use attribute::{AttributeType, ContextAttribute, PREFIX, is_attribute_name};
+pub use attribute_limit::AttributeLimit;
 pub use decode_error::DecodeError;
-pub use limit::AttributeLimit;
 pub use near::{differs_little, nearly};
-pub use trace::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
+pub use trace_context::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
 
 /// The version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl SpecVersion {
 }
 
 /// Something that lives as long as an event does: a share of a memory budget, given back when the event is gone.
-pub type Lease = Arc<dyn Send + Sync>;
+pub type EventGuard = Arc<dyn Send + Sync>;
 
 /// Attributes that there is room for from the beginning.
 const PLACES: usize = 12;
@@ -65,7 +65,7 @@ const PLACES: usize = 12;
 const COPIED: usize = 16 * 1024;
 
 /// The same value in memory of its own.
-fn copied(value: &HeaderValue) -> HeaderValue {
+fn copy_header_value(value: &HeaderValue) -> HeaderValue {
     let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else { return value.clone() };
     copy.set_sensitive(value.is_sensitive());
     copy
@@ -76,12 +76,12 @@ fn copied(value: &HeaderValue) -> HeaderValue {
 pub struct Event {
     spec_version: SpecVersion,
     /// Every attribute but `specversion` and `datacontenttype`, in the order of arrival, each name once.
-    attributes: Vec<Attribute>,
+    attributes: Vec<ContextAttribute>,
     /// `datacontenttype`, the one attribute that travels as another header.
     content_type: Option<HeaderValue>,
     data: Bytes,
     forwarded: Vec<(HeaderName, HeaderValue)>,
-    lease: Option<Lease>,
+    guard: Option<EventGuard>,
     trace: Option<Arc<TraceContext>>,
 }
 
@@ -105,7 +105,7 @@ impl Event {
             content_type: None,
             data: Bytes::new(),
             forwarded: Vec::new(),
-            lease: None,
+            guard: None,
             trace: None,
         }
     }
@@ -121,11 +121,11 @@ impl Event {
     /// The same event in memory of its own. One that was read from a request holds the buffer that it was read into,
     /// 8 KiB at least, however small it is: too much for one that waits. Large data stay where they are.
     #[must_use]
-    pub fn detached(mut self) -> Self {
-        self.attributes.iter_mut().for_each(Attribute::detach);
-        self.content_type = self.content_type.as_ref().map(copied);
-        self.forwarded.iter_mut().for_each(|(_, value)| *value = copied(value));
-        self.trace = self.trace.as_deref().map(|trace| Arc::new(trace.detached()));
+    pub fn into_own_memory(mut self) -> Self {
+        self.attributes.iter_mut().for_each(ContextAttribute::own_memory);
+        self.content_type = self.content_type.as_ref().map(copy_header_value);
+        self.forwarded.iter_mut().for_each(|(_, value)| *value = copy_header_value(value));
+        self.trace = self.trace.as_deref().map(|trace| Arc::new(trace.into_own_memory()));
         if self.data.len() <= COPIED {
             self.data = Bytes::copy_from_slice(&self.data);
         }
@@ -134,29 +134,29 @@ impl Event {
 
     /// The same event, keeping `lease` alive as long as itself and its clones.
     #[must_use]
-    pub fn with_lease(mut self, lease: Lease) -> Self {
-        self.lease = Some(lease);
+    pub fn with_guard(mut self, lease: EventGuard) -> Self {
+        self.guard = Some(lease);
         self
     }
 
     /// Whether something is kept alive by it.
     #[must_use]
-    pub fn has_lease(&self) -> bool {
-        self.lease.is_some()
+    pub fn has_guard(&self) -> bool {
+        self.guard.is_some()
     }
 
     /// About how many bytes it has: its data, and what stands beside them.
     #[must_use]
     pub fn length(&self) -> usize {
-        self.data.len() + self.beside()
+        self.data.len() + self.metadata_length()
     }
 
     /// About how many bytes stand beside its data: its attributes, and what is forwarded with it.
     #[must_use]
-    pub fn beside(&self) -> usize {
+    pub fn metadata_length(&self) -> usize {
         // Most events have no more attributes than what is reckoned for every event has room for.
-        let places = self.attributes.len().saturating_sub(PLACES) * size_of::<Attribute>();
-        let attributes: usize = self.attributes.iter().map(Attribute::bytes).sum();
+        let places = self.attributes.len().saturating_sub(PLACES) * size_of::<ContextAttribute>();
+        let attributes: usize = self.attributes.iter().map(ContextAttribute::length).sum();
         places + attributes + self.forwarded.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 
@@ -186,7 +186,7 @@ impl Event {
 
     /// The attributes but `specversion` and `datacontenttype`, in wire form.
     #[must_use]
-    pub fn attributes(&self) -> &[Attribute] {
+    pub fn attributes(&self) -> &[ContextAttribute] {
         &self.attributes
     }
 
@@ -196,13 +196,13 @@ impl Event {
         match name {
             "specversion" => Some(Cow::Borrowed(self.spec_version.as_str())),
             "datacontenttype" => self.content_type.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes())),
-            _ => self.find(name).map(Attribute::text),
+            _ => self.attribute(name).map(ContextAttribute::text),
         }
     }
 
     /// The attribute of that name in wire form, unless it is `specversion` or `datacontenttype`.
     #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Attribute> {
+    pub fn attribute(&self, name: &str) -> Option<&ContextAttribute> {
         self.attributes.iter().find(|attribute| attribute.name() == name)
     }
 
@@ -232,12 +232,12 @@ impl Event {
 
     /// Sets an attribute to a string; a `name` that is not valid changes nothing.
     pub fn set(&mut self, name: &str, text: &str) {
-        self.set_typed(name, text, Kind::String);
+        self.set_typed(name, text, AttributeType::String);
     }
 
     /// Sets an attribute to an integer; a `name` that is not valid changes nothing.
     pub fn set_integer(&mut self, name: &str, value: i32) {
-        self.set_typed(name, &value.to_string(), Kind::Integer);
+        self.set_typed(name, &value.to_string(), AttributeType::Integer);
     }
 
     /// The same event, with those of these headers beside it, instead of its own, that Knative forwards (contract
@@ -255,10 +255,10 @@ impl Event {
     }
 
     /// Sets an attribute to a value of this kind, as text; a `name` that is not valid changes nothing.
-    pub fn set_typed(&mut self, name: &str, text: &str, kind: Kind) {
+    pub fn set_typed(&mut self, name: &str, text: &str, kind: AttributeType) {
         if let Some(attribute) = self.attributes.iter_mut().find(|attribute| attribute.name() == name) {
             attribute.set_text(text, kind);
-        } else if let Some(attribute) = Attribute::from_text(name, text, kind) {
+        } else if let Some(attribute) = ContextAttribute::from_text(name, text, kind) {
             self.attributes.push(attribute);
         }
     }
@@ -291,7 +291,7 @@ impl PartialEq for Event {
             && self.data == other.data
             && self.forwarded == other.forwarded
             && self.attributes.len() == other.attributes.len()
-            && self.attributes.iter().all(|attribute| other.find(attribute.name()) == Some(attribute))
+            && self.attributes.iter().all(|attribute| other.attribute(attribute.name()) == Some(attribute))
     }
 }
 

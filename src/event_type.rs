@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::Event;
 use crate::model::EventTypeOwner;
-use crate::telemetry::counters::Counters;
+use crate::telemetry::counters::ProcessCounters;
 use crate::wire_text::WireText;
 
 /// Types that wait to be made.
@@ -37,7 +37,7 @@ const LONGEST_TEXT: usize = 2048;
 /// The longest name of an object.
 const LONGEST_NAME: usize = 253;
 
-type Fingerprint = [u8; 16];
+type EventTypeFingerprint = [u8; 16];
 
 /// A type of events that was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,61 +57,61 @@ pub struct EventType {
 }
 
 /// Makes `EventType`s.
-pub trait Creator: Send + Sync + 'static {
+pub trait EventTypeCreator: Send + Sync + 'static {
     /// Makes one; one that exists is left as it is.
-    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<Created, String>>;
+    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>>;
 }
 
 /// What came of making one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Created {
+pub enum CreationOutcome {
     /// It is new.
-    New,
+    Created,
     /// There was one of its name.
-    Existed,
+    AlreadyExists,
 }
 
 /// What has been done already.
 #[derive(Clone)]
-struct Memory {
-    made: Cache<Fingerprint, ()>,
-    failed: Cache<Fingerprint, ()>,
+struct SeenEventTypes {
+    created: Cache<EventTypeFingerprint, ()>,
+    failed: Cache<EventTypeFingerprint, ()>,
 }
 
-impl Memory {
-    fn holds(&self, fingerprint: &Fingerprint) -> bool {
-        self.made.contains_key(fingerprint) || self.failed.contains_key(fingerprint)
+impl SeenEventTypes {
+    fn holds(&self, fingerprint: &EventTypeFingerprint) -> bool {
+        self.created.contains_key(fingerprint) || self.failed.contains_key(fingerprint)
     }
 }
 
 /// Where events are shown. The default looks at none.
 #[derive(Clone, Default)]
-pub struct EventTypes(Option<Looking>);
+pub struct EventTypeObserver(Option<ObserverState>);
 
 #[derive(Clone)]
-struct Looking {
+struct ObserverState {
     queue: mpsc::Sender<EventType>,
-    memory: Memory,
-    counters: Arc<Counters>,
+    memory: SeenEventTypes,
+    counters: Arc<ProcessCounters>,
     /// Whether it was told that some events have attributes that are too long.
-    told_long: Arc<AtomicBool>,
+    too_long_logged: Arc<AtomicBool>,
 }
 
-impl EventTypes {
+impl EventTypeObserver {
     /// Has the type of an event made, if it is wanted and new. Never waits; free where it is not wanted.
     pub fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
         let (Some(owner), Some(looking)) = (owner, &self.0) else { return };
         let text = |name| event.get(name).unwrap_or_default();
         let (ty, source, schema) = (text("type"), text("source"), text("dataschema"));
         if [&ty, &source, &schema].iter().any(|text| text.len() > LONGEST_TEXT) {
-            return looking.leave_out(owner, event);
+            return looking.log_too_long(owner, event);
         }
         let fingerprint = fingerprint(owner, &ty, &source);
         if looking.memory.holds(&fingerprint) {
             return;
         }
         let wanted = EventType {
-            name: name(owner, &fingerprint),
+            name: object_name(owner, &fingerprint),
             owner: Arc::clone(owner),
             ty: ty.into_owned(),
             source: source.into_owned(),
@@ -124,13 +124,13 @@ impl EventTypes {
     }
 }
 
-impl Looking {
+impl ObserverState {
     /// No `EventType` is made of this event. That is told once, since nobody has to mend it soon.
-    fn leave_out(&self, owner: &EventTypeOwner, event: &Event) {
-        if !self.told_long.swap(true, Ordering::Relaxed) {
+    fn log_too_long(&self, owner: &EventTypeOwner, event: &Event) {
+        if !self.too_long_logged.swap(true, Ordering::Relaxed) {
             let (kind, namespace, name) = (owner.kind, &owner.namespace, &owner.name);
             tracing::warn!(
-                kind, namespace, name, event.id = %WireText::of(event.id()), longest = LONGEST_TEXT,
+                kind, namespace, name, event.id = %WireText::new(event.id()), longest = LONGEST_TEXT,
                 "No EventType is made of events whose type, source or dataschema is longer: use shorter ones; this is told once"
             );
         }
@@ -138,35 +138,42 @@ impl Looking {
 }
 
 /// The task that makes them.
-pub struct Maker {
+pub struct EventTypeWorker {
     queue: mpsc::Receiver<EventType>,
-    memory: Memory,
-    creator: Arc<dyn Creator>,
-    counters: Arc<Counters>,
+    memory: SeenEventTypes,
+    creator: Arc<dyn EventTypeCreator>,
+    counters: Arc<ProcessCounters>,
 }
 
 /// Where events are shown, and the task that has `creator` make their types.
 #[must_use]
-pub fn maker(creator: Arc<dyn Creator>, counters: Arc<Counters>) -> (EventTypes, Maker) {
+pub fn observer_and_worker(
+    creator: Arc<dyn EventTypeCreator>,
+    counters: Arc<ProcessCounters>,
+) -> (EventTypeObserver, EventTypeWorker) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let remember = |time| Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
-    let memory = Memory { made: remember(REMEMBERED), failed: remember(PAUSE) };
-    let looking =
-        Looking { queue: sender, memory: memory.clone(), counters: Arc::clone(&counters), told_long: Arc::default() };
-    (EventTypes(Some(looking)), Maker { queue, memory, creator, counters })
+    let memory = SeenEventTypes { created: remember(REMEMBERED), failed: remember(PAUSE) };
+    let looking = ObserverState {
+        queue: sender,
+        memory: memory.clone(),
+        counters: Arc::clone(&counters),
+        too_long_logged: Arc::default(),
+    };
+    (EventTypeObserver(Some(looking)), EventTypeWorker { queue, memory, creator, counters })
 }
 
-impl Maker {
+impl EventTypeWorker {
     /// Makes types until `stop`. What is in the queue then is left to other processes.
     pub async fn run(mut self, stop: CancellationToken) {
         while let Some(Some(wanted)) = stop.run_until_cancelled(self.queue.recv()).await {
-            if stop.run_until_cancelled(self.make(&wanted)).await.is_none() {
+            if stop.run_until_cancelled(self.create_event_type(&wanted)).await.is_none() {
                 return;
             }
         }
     }
 
-    async fn make(&self, wanted: &EventType) {
+    async fn create_event_type(&self, wanted: &EventType) {
         let fingerprint = fingerprint(&wanted.owner, &wanted.ty, &wanted.source);
         if self.memory.holds(&fingerprint) {
             return;
@@ -174,11 +181,11 @@ impl Maker {
         let created = tokio::time::timeout(TIMEOUT, self.creator.create(wanted)).await;
         let failed = match created {
             Ok(Ok(created)) => {
-                if created == Created::New {
+                if created == CreationOutcome::Created {
                     self.counters.event_types_created.increment();
                     tracing::info!(namespace = wanted.owner.namespace, name = wanted.name, "EventType made");
                 }
-                self.memory.made.insert(fingerprint, ()).await;
+                self.memory.created.insert(fingerprint, ()).await;
                 return;
             }
             Ok(Err(reason)) => reason,
@@ -196,13 +203,13 @@ impl Maker {
 }
 
 /// Contract 8.2: `type`, `source`, namespace and name, one behind the other.
-fn fingerprint(owner: &EventTypeOwner, ty: &str, source: &str) -> Fingerprint {
+fn fingerprint(owner: &EventTypeOwner, ty: &str, source: &str) -> EventTypeFingerprint {
     let parts = [ty, source, &owner.namespace, &owner.name];
     parts.iter().fold(Md5::new(), Digest::chain_update).finalize().into()
 }
 
 /// `et-<name>-<md5>`; the name gives way where that is too long.
-fn name(owner: &EventTypeOwner, fingerprint: &Fingerprint) -> String {
+fn object_name(owner: &EventTypeOwner, fingerprint: &EventTypeFingerprint) -> String {
     let kept = LONGEST_NAME - "et-".len() - "-".len() - 2 * fingerprint.len();
     let mut name = format!("et-{}-", owner.name.get(..kept).unwrap_or(&owner.name).to_ascii_lowercase());
     for byte in fingerprint {

@@ -3,8 +3,8 @@
 //! The handler runs on the sender's connection. A sender that hangs up changes nothing for an event that was
 //! published: its delivery belongs to the workers (unlike contract FO-8).
 
-pub mod entrance;
-pub mod gate;
+pub mod event_port;
+pub mod request_reader;
 mod response;
 
 use std::sync::Arc;
@@ -14,103 +14,114 @@ use http::header::HOST;
 use http::{Method, Request, Response};
 use http_body_util::Full;
 
-use crate::auth::policy::Denial;
-use crate::auth::{Credentials, Gate};
+use crate::auth::policy::AccessDenial;
+use crate::auth::{RequestCredentials, SenderAuthorizer};
 use crate::budget::PER_ONE_OF_MANY;
-use crate::event::http::Mode;
-use crate::event::{Event, Lease, http as binding};
-use crate::model::{Access, Channel, Find, RequestReply, Scheme};
-use crate::router::{Refusal, Router, Serving};
+use crate::event::http::ContentMode;
+use crate::event::{Event, EventGuard, http as binding};
+use crate::model::{AddressLookup, Channel, RequestReply, SenderAuthorization, UriScheme};
+use crate::router::{AcceptError, Router, ServedTable};
 use crate::server::body::BodyError;
-use crate::server::{Handler, Incoming};
-use entrance::{Entrance, Message};
-use response::Answer;
+use crate::server::{RequestBody, RequestHandler};
+use request_reader::{ReceivedRequest, RequestReader};
+use response::IngressResponse;
 
 /// Takes events from requests.
 pub struct Ingress {
     router: Arc<Router>,
-    entrance: Entrance,
-    gate: Arc<Gate>,
+    request_reader: RequestReader,
+    sender_authorizer: Arc<SenderAuthorizer>,
 }
 
 impl Ingress {
     /// An ingress in front of `router`, behind `gate`.
     #[must_use]
-    pub fn new(router: Arc<Router>, entrance: Entrance, gate: Arc<Gate>) -> Self {
-        Self { router, entrance, gate }
+    pub fn new(router: Arc<Router>, request_reader: RequestReader, sender_authorizer: Arc<SenderAuthorizer>) -> Self {
+        Self { router, request_reader, sender_authorizer }
     }
 
     /// The steps of contract CR-10, in that order, but that nothing large is read of who may not send.
-    async fn accept(&self, request: Request<Incoming>, scheme: Scheme) -> Result<Answer, Answer> {
-        let serving = self.router.serving();
-        self.entrance.admit(serving.table.transport_encryption(), scheme).map_err(Answer::WrongScheme)?;
-        let place = find(&serving, &request)?;
+    async fn accept(
+        &self,
+        request: Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> Result<IngressResponse, IngressResponse> {
+        let serving = self.router.served_table();
+        self.request_reader
+            .check_scheme(serving.table.transport_encryption(), scheme)
+            .map_err(IngressResponse::WrongScheme)?;
+        let place = find_target(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
-            Method::OPTIONS => return Ok(Answer::Options),
-            _ => return Err(Answer::MethodNotAllowed),
+            Method::OPTIONS => return Ok(IngressResponse::Options),
+            _ => return Err(IngressResponse::MethodNotAllowed),
         }
         let access = place.access();
-        let credentials = Credentials::of(request.headers(), access);
-        let refused = |denial| Answer::Refused(self.refuse(&serving, &place, denial));
-        let sender = match self.gate.identify(access, &credentials).await {
+        let credentials = RequestCredentials::of_headers(request.headers(), access);
+        let refused = |denial| IngressResponse::Refused(self.count_denied(&serving, &place, denial));
+        let sender = match self.sender_authorizer.authenticate(access, &credentials).await {
             Ok(sender) => sender,
             Err(denial) => {
                 let refused = || {
-                    self.gate.count(&denial);
+                    self.sender_authorizer.count_denial(&denial);
                     refused(denial)
                 };
-                return Err(self.malformed(request).await.unwrap_or_else(refused));
+                return Err(self.decode_error_response(request).await.unwrap_or_else(refused));
             }
         };
-        let is_batch = place.is_one_at_a_time() && binding::mode(request.headers()) == Ok(Mode::Batched);
-        let mut events = self.read(request).await?;
-        self.gate.authorize(access, &sender, &events).map_err(refused)?;
+        let is_batch = place.refuses_batches() && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
+        let mut events = self.read_events(request).await?;
+        self.sender_authorizer.authorize(access, &sender, &events).map_err(refused)?;
         match place {
-            Place::Channel(index, _) => {
-                self.router.accept(&serving, index, events).await.map_err(Answer::Refused)?;
-                Ok(Answer::Accepted)
+            IngressTarget::Channel(index, _) => {
+                self.router.accept(&serving, index, events).await.map_err(IngressResponse::Refused)?;
+                Ok(IngressResponse::Accepted)
             }
-            Place::RequestReply(request_reply) => {
-                let Some(event) = events.pop().filter(|_| !is_batch) else { return Err(Answer::Batch) };
+            IngressTarget::RequestReply(request_reply) => {
+                let Some(event) = events.pop().filter(|_| !is_batch) else {
+                    return Err(IngressResponse::BatchNotAllowed);
+                };
                 let replied = Box::pin(self.router.request(&serving, request_reply, event)).await;
-                replied.map(|reply| Answer::Replied(Box::new(reply))).map_err(Answer::Refused)
+                replied.map(|reply| IngressResponse::Reply(Box::new(reply))).map_err(IngressResponse::Refused)
             }
         }
     }
 
     /// Refuses events whose sender may not send them there.
-    fn refuse(&self, serving: &Serving, place: &Place<'_>, denial: Denial) -> Refusal {
+    fn count_denied(&self, serving: &ServedTable, place: &IngressTarget<'_>, denial: AccessDenial) -> AcceptError {
         match place {
-            Place::Channel(index, _) => self.router.refuse(serving, *index, denial),
-            Place::RequestReply(request_reply) => self.router.refuse_request(serving, request_reply, denial),
+            IngressTarget::Channel(index, _) => self.router.count_denied(serving, *index, denial),
+            IngressTarget::RequestReply(request_reply) => {
+                self.router.count_denied_request(serving, request_reply, denial)
+            }
         }
     }
 
     /// What is wrong with a request that is refused anyway, if that can be told at no cost.
-    async fn malformed(&self, request: Request<Incoming>) -> Option<Answer> {
-        let Message { headers, body, attributes, .. } = Box::pin(self.entrance.glance(request)).await?;
-        binding::decode(headers, body, attributes).err().map(Answer::NotAnEvent)
+    async fn decode_error_response(&self, request: Request<RequestBody>) -> Option<IngressResponse> {
+        let ReceivedRequest { headers, body, attribute_limit: attributes, .. } =
+            Box::pin(self.request_reader.read_refused(request)).await?;
+        binding::decode(headers, body, attributes).err().map(IngressResponse::NotAnEvent)
     }
 
     /// Reads the request's events. Their share of the memory budget lasts as long as they do.
-    async fn read(&self, request: Request<Incoming>) -> Result<Vec<Event>, Answer> {
-        let Message { headers, body, mut share, attributes } =
-            self.entrance.read(request).await.map_err(Answer::Body)?;
+    async fn read_events(&self, request: Request<RequestBody>) -> Result<Vec<Event>, IngressResponse> {
+        let ReceivedRequest { headers, body, memory_share: mut share, attribute_limit: attributes } =
+            self.request_reader.read_request(request).await.map_err(IngressResponse::BodyUnreadable)?;
         let (counted, data) = (share.bytes(), body.len());
-        let events = binding::decode(headers, body, attributes).map_err(Answer::NotAnEvent)?;
+        let events = binding::decode(headers, body, attributes).map_err(IngressResponse::NotAnEvent)?;
         // Attributes that came in headers are counted with those; others are copies of what stands in the body.
-        let beside: usize = events.iter().map(Event::beside).sum();
+        let beside: usize = events.iter().map(Event::metadata_length).sum();
         let copied = beside.saturating_sub(counted.saturating_sub(data));
         let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
-        share.grow_to(many).map_err(|_exhausted| Answer::Body(BodyError::OverBudget))?;
-        let lease: Lease = Arc::new(share);
-        Ok(events.into_iter().map(|event| event.with_lease(Arc::clone(&lease))).collect())
+        share.grow_to(many).map_err(|_exhausted| IngressResponse::BodyUnreadable(BodyError::OverBudget))?;
+        let lease: EventGuard = Arc::new(share);
+        Ok(events.into_iter().map(|event| event.with_guard(Arc::clone(&lease))).collect())
     }
 }
 
-impl Handler for Ingress {
-    async fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> Response<Full<Bytes>> {
+impl RequestHandler for Ingress {
+    async fn handle(&self, request: Request<RequestBody>, scheme: UriScheme) -> Response<Full<Bytes>> {
         let answer = self.accept(request, scheme).await.unwrap_or_else(|answer| {
             tracing::debug!(%answer, "Request refused");
             answer
@@ -120,36 +131,39 @@ impl Handler for Ingress {
 }
 
 /// What a request means.
-enum Place<'s> {
+enum IngressTarget<'s> {
     /// A channel or broker, at this index of the table.
     Channel(usize, &'s Channel),
     RequestReply(&'s RequestReply),
 }
 
-impl<'s> Place<'s> {
+impl<'s> IngressTarget<'s> {
     /// Whether it takes no batches.
-    fn is_one_at_a_time(&self) -> bool {
+    fn refuses_batches(&self) -> bool {
         matches!(self, Self::RequestReply(_))
     }
 
     /// What it asks of senders.
-    fn access(&self) -> Option<&'s Access> {
+    fn access(&self) -> Option<&'s SenderAuthorization> {
         match self {
-            Self::Channel(_, channel) => channel.access.as_ref(),
-            Self::RequestReply(request_reply) => request_reply.access.as_ref(),
+            Self::Channel(_, channel) => channel.authorization.as_ref(),
+            Self::RequestReply(request_reply) => request_reply.authorization.as_ref(),
         }
     }
 }
 
 /// What a request means.
-fn find<'s>(serving: &'s Serving, request: &Request<Incoming>) -> Result<Place<'s>, Answer> {
+fn find_target<'s>(
+    serving: &'s ServedTable,
+    request: &Request<RequestBody>,
+) -> Result<IngressTarget<'s>, IngressResponse> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
-    match serving.table.find(host, request.uri().path()) {
-        Find::Found(index, channel) => Ok(Place::Channel(index, channel)),
-        Find::RequestReply(request_reply) => Ok(Place::RequestReply(request_reply)),
-        Find::NotFound => Err(Answer::NotFound),
-        Find::BadPath => Err(Answer::BadPath),
-        Find::Ambiguous => Err(Answer::Ambiguous),
+    match serving.table.look_up(host, request.uri().path()) {
+        AddressLookup::Channel(index, channel) => Ok(IngressTarget::Channel(index, channel)),
+        AddressLookup::RequestReply(request_reply) => Ok(IngressTarget::RequestReply(request_reply)),
+        AddressLookup::NotFound => Err(IngressResponse::NotFound),
+        AddressLookup::BadPath => Err(IngressResponse::BadPath),
+        AddressLookup::Ambiguous => Err(IngressResponse::Ambiguous),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sealpost::cli::{Cli, Command, FilterCommand, LogFormat, RunOptions, unread_variables};
+use sealpost::cli::{Cli, CliCommand, FilterCommand, LogFormat, RunOptions, unread_variables};
 use sealpost::telemetry::{LogLevel, LogStyle, start_logging};
 use sealpost::{app, command, wire_text};
 use tokio::task::JoinSet;
@@ -21,24 +21,24 @@ fn main() -> ExitCode {
     // Only the first provider of a process counts, and there is no other.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let (style, level) = match &cli.command {
-        Command::Run(options) if options.kubernetes => {
-            (style(options.log_format.or(Some(LogFormat::Json))), level(options))
+        CliCommand::Run(options) if options.kubernetes => {
+            (log_style(options.log_format.or(Some(LogFormat::Json))), log_level(options))
         }
-        Command::Run(options) => (style(options.log_format), level(options)),
+        CliCommand::Run(options) => (log_style(options.log_format), log_level(options)),
         _ => (LogStyle::Text, INFO),
     };
     let usage = match &cli.command {
-        Command::Run(options) => options.validate(),
-        Command::Check(options) => options.validate(),
-        Command::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
-        Command::Parked(parked) => parked.options().validate(),
+        CliCommand::Run(options) => options.validate(),
+        CliCommand::Check(options) => options.validate(),
+        CliCommand::Filter(FilterCommand::Test(options)) => options.manifests.validate(),
+        CliCommand::Parked(parked) => parked.options().validate(),
         _ => Ok(()),
     };
     let log = match usage.and_then(|()| start_logging(style, level)) {
         Ok(log) => log,
-        Err(error) => return fail(&error, ExitCode::from(USAGE)),
+        Err(error) => return print_error(&error, ExitCode::from(USAGE)),
     };
-    greet(&cli.command);
+    log_start(&cli.command);
     match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build() {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli.command, log));
@@ -46,43 +46,45 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             code
         }
-        Err(error) => fail(&format!("no runtime: {error}"), ExitCode::FAILURE),
+        Err(error) => print_error(&format!("no runtime: {error}"), ExitCode::FAILURE),
     }
 }
 
-async fn run(command: Command, log: LogLevel) -> ExitCode {
+async fn run(command: CliCommand, log: LogLevel) -> ExitCode {
     let ended = match command {
-        Command::Run(options) => on_a_worker(app::run(*options, log)).await,
-        Command::Check(options) => command::check::run(&options),
-        Command::Schema(options) => command::schema::run(&options),
-        Command::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
-        Command::Parked(parked) => command::parked::run(&parked).await,
-        Command::Get(options) => command::get::run(&options).await,
-        Command::Send(options) => command::send::run(*options).await,
-        Command::Display(options) => command::display::run(options).await,
-        Command::Exec(options) => command::exec::run(&options).await,
-        Command::Env(options) => command::env::run(&options),
+        CliCommand::Run(options) => run_on_worker_thread(app::run(*options, log)).await,
+        CliCommand::Check(options) => command::check::run(&options),
+        CliCommand::Schema(options) => command::schema::run(&options),
+        CliCommand::Filter(FilterCommand::Test(options)) => command::filter::test(&options),
+        CliCommand::Parked(parked) => command::parked::run(&parked).await,
+        CliCommand::Get(options) => command::get::run(&options).await,
+        CliCommand::Send(options) => command::send::run(*options).await,
+        CliCommand::Display(options) => command::display::run(options).await,
+        CliCommand::Exec(options) => command::exec::run(&options).await,
+        CliCommand::Env(options) => command::env::run(&options),
     };
-    ended.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
+    ended.unwrap_or_else(|error| print_error(&format!("{error:#}"), ExitCode::FAILURE))
 }
 
 /// Runs it on a thread of the runtime instead of on the main one: the memory of what is only needed at the start is used
 /// again by the same thread alone, and there is more to come there.
-async fn on_a_worker(app: impl Future<Output = anyhow::Result<ExitCode>> + Send + 'static) -> anyhow::Result<ExitCode> {
+async fn run_on_worker_thread(
+    app: impl Future<Output = anyhow::Result<ExitCode>> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
     let ended = JoinSet::from_iter([app]).join_next().await;
     ended.unwrap_or_else(|| Ok(Ok(ExitCode::SUCCESS)))?
 }
 
 /// The first line of a process that stays says what it is; then comes what its author may believe to have set.
-fn greet(command: &Command) {
-    if let Command::Run(options) = command {
+fn log_start(command: &CliCommand) {
+    if let CliCommand::Run(options) = command {
         let configuration = if options.kubernetes { "cluster" } else { "files" };
         let role = if options.is_controller() { "controller" } else { options.role().as_str() };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), role, configuration, "sealpost starts");
     }
     for variable in unread_variables() {
         let name = variable.name;
-        match variable.meant {
+        match variable.suggestion {
             Some(meant) => tracing::warn!(name, "Nothing reads this variable, did you mean {meant}?"),
             None => {
                 tracing::warn!(name, "Nothing reads this variable: every flag is one, as `sealpost run --help` shows")
@@ -91,20 +93,20 @@ fn greet(command: &Command) {
     }
 }
 
-fn level(options: &RunOptions) -> &str {
+fn log_level(options: &RunOptions) -> &str {
     options.log_level.as_deref().unwrap_or(INFO)
 }
 
-fn style(format: Option<LogFormat>) -> LogStyle {
+fn log_style(format: Option<LogFormat>) -> LogStyle {
     match format {
         Some(LogFormat::Text) => LogStyle::Text,
         Some(LogFormat::Json) => LogStyle::Json,
-        None => LogStyle::Automatic,
+        None => LogStyle::Auto,
     }
 }
 
 #[expect(clippy::print_stderr, reason = "logging may not have started, and this line is for whoever typed the command")]
-fn fail(error: &str, code: ExitCode) -> ExitCode {
-    eprintln!("sealpost: {}", wire_text::excerpt(error, LONGEST_ERROR));
+fn print_error(error: &str, code: ExitCode) -> ExitCode {
+    eprintln!("sealpost: {}", wire_text::escaped_excerpt(error, LONGEST_ERROR));
     code
 }

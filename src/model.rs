@@ -3,9 +3,9 @@
 //! The control plane builds one immutable [`RoutingTable`]; ingress, dispatcher and delivery read it. Policies are
 //! data that can be compared, so that "did it change?" is `==`.
 
-mod access;
 mod addressable;
 pub mod annotation;
+mod authorization;
 mod channel;
 mod delivery_spec;
 mod duration;
@@ -21,22 +21,25 @@ mod subscription;
 mod transport_encryption;
 mod trust_bundle;
 
-pub use access::{Access, AuthorizationMode, Discovery, Oidc, Policy, Rule, SUBJECT_PREFIX, ServiceAccount, Subject};
-pub use addressable::{Addressable, Endpoint, HttpVersions, Target};
-pub use channel::{Acknowledge, Channel, ChannelKey, ChannelKind, Storage};
-pub use delivery_spec::{BackoffPolicy, DeliverySpec, Format, Order};
+pub use addressable::{Addressable, DestinationRoute, DestinationUrl, HttpVersions};
+pub use authorization::{
+    AuthorizationMode, AuthorizationRule, EventPolicy, OidcAuthentication, OidcDiscovery, SUBJECT_PREFIX,
+    SenderAuthorization, ServiceAccount, SubjectPattern,
+};
+pub use channel::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind};
+pub use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec};
 pub use duration::parse_duration;
 pub use event_types::EventTypeOwner;
 pub use inventory::{
-    Address, Condition, Conditions, Entrance, FilterErrors, FlowForm, FlowSubscription, Form, Inventory, Object,
-    ObjectKind, ObjectTrouble, Present, Subscriber, Unready,
+    AddressStatus, Condition, FilterErrors, FlowStatus, FlowSubscription, Inventory, InventoryObject, LiveStatus,
+    NotReadyReason, ObjectConditions, ObjectKind, ObjectStatus, ObjectTrouble, StatusAddress, SubscriberId,
 };
-pub use observability::{Export, Observability};
-pub use relay::{BrokerRelay, Relays, Role, TriggerRelay};
+pub use observability::{ExporterEndpoint, ObservabilityConfig};
+pub use relay::{BrokerRelay, ProcessRole, RelayTable, TriggerRelay};
 pub use request_reply::{INDEX, REPLICAS, RequestReply};
-pub use routing_table::{Find, Hosts, RoutingTable};
-pub use schedule::{Schedule, ScheduleError};
-pub use source::Source;
+pub use routing_table::{AddressLookup, RoutingTable, ServiceHosts};
+pub use schedule::{CronSchedule, ScheduleError};
+pub use source::PingSource;
 pub use subscription::{Subscription, SubscriptionKey, SubscriptionKind};
-pub use transport_encryption::{Scheme, TransportEncryption};
-pub use trust_bundle::{Certificate, Fingerprint, TrustBundle, TrustError};
+pub use transport_encryption::{TransportEncryption, UriScheme};
+pub use trust_bundle::{TrustBundle, TrustError, TrustFingerprint, TrustedCertificate};

@@ -4,11 +4,11 @@
 //!
 //! Nothing is kept here: the sender waits, and tries again if it must.
 
-mod answer;
-mod broker;
-mod call;
+mod broker_filter;
+mod broker_ingress;
+mod response;
 mod trace;
-mod trigger;
+mod trigger_request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,58 +19,58 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::time::Instant;
 
-use crate::auth::token::TokenError;
-use crate::auth::{Credentials, Denial, Gate, Sender, Tokens};
+use crate::auth::token_cache::TokenError;
+use crate::auth::{AccessDenial, RequestCredentials, SenderAuthorizer, SenderIdentity, TokenCache};
 use crate::channel;
-use crate::client::{self, Transport, TransportError};
+use crate::client::{self, HttpTransport, TransportError};
 use crate::event::{Event, knative};
-use crate::event_type::EventTypes;
-use crate::ingress::entrance::{Entrance, Message};
-use crate::model::{Access, Addressable, Format, Scheme, ServiceAccount};
+use crate::event_type::EventTypeObserver;
+use crate::ingress::request_reader::{ReceivedRequest, RequestReader};
+use crate::model::{Addressable, DeliveryFormat, SenderAuthorization, ServiceAccount, UriScheme};
 use crate::router::Router;
-use crate::server::Incoming;
-use crate::telemetry::counters::Counters;
-use crate::telemetry::series::{OfScheme, Relayed};
-use crate::telemetry::traced;
+use crate::server::RequestBody;
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::{RelayDurations, SchemeDurations};
+use crate::telemetry::span_attributes;
 
-use answer::Answer;
+use response::RelayResponse;
 
-pub use broker::BrokerIngress;
-pub use trigger::TriggerFilter;
+pub use broker_filter::BrokerFilter;
+pub use broker_ingress::BrokerIngress;
 
 /// What both roles work with.
-pub struct Relay<T> {
+pub struct RelayDependencies<T> {
     /// Sends.
     pub transport: Arc<T>,
     /// Knows the table.
     pub router: Arc<Router>,
     /// Reads requests.
-    pub entrance: Entrance,
+    pub request_reader: RequestReader,
     /// Bounds the way there and back. Upstream knows no limit but the sender's patience (contract BI-8, BF-9).
     pub timeout: Duration,
     /// Knows who sends.
-    pub gate: Arc<Gate>,
+    pub sender_authorizer: Arc<SenderAuthorizer>,
     /// Proves who sends.
-    pub tokens: Arc<Tokens>,
+    pub tokens: Arc<TokenCache>,
     /// Sees events.
-    pub event_types: EventTypes,
+    pub event_types: EventTypeObserver,
     /// Counts.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<ProcessCounters>,
 }
 
-impl<T: Transport> Relay<T> {
+impl<T: HttpTransport> RelayDependencies<T> {
     /// The response to a request, which is accepted only if the mode takes events by its scheme. `allow` are the methods
     /// of the endpoint.
     async fn respond(
         &self,
-        scheme: Scheme,
+        scheme: UriScheme,
         allow: &'static str,
-        accepted: impl Future<Output = Result<Answer, Answer>>,
+        accepted: impl Future<Output = Result<RelayResponse, RelayResponse>>,
     ) -> Response<Full<Bytes>> {
-        let mode = self.router.serving().table.transport_encryption();
-        let answer = match self.entrance.admit(mode, scheme) {
+        let mode = self.router.served_table().table.transport_encryption();
+        let answer = match self.request_reader.check_scheme(mode, scheme) {
             Ok(()) => accepted.await,
-            Err(wrong) => Err(Answer::text(StatusCode::NOT_FOUND, wrong)),
+            Err(wrong) => Err(RelayResponse::from_text(StatusCode::NOT_FOUND, wrong)),
         };
         answer
             .unwrap_or_else(|refused| {
@@ -81,26 +81,39 @@ impl<T: Transport> Relay<T> {
     }
 
     /// Who sends, if there is anything that they may send. It is asked before a request is read.
-    async fn identify(&self, access: Option<&Access>, headers: &HeaderMap) -> Result<Sender, Denial> {
-        let credentials = Credentials::of(headers, access);
-        self.gate.identify(access, &credentials).await
+    async fn identify_sender(
+        &self,
+        access: Option<&SenderAuthorization>,
+        headers: &HeaderMap,
+    ) -> Result<SenderIdentity, AccessDenial> {
+        let credentials = RequestCredentials::of_headers(headers, access);
+        self.sender_authorizer.authenticate(access, &credentials).await
     }
 
     /// Refuses who may not send.
-    fn refuse(&self, denial: &Denial) -> Answer {
-        self.gate.count(denial);
-        denied(denial)
+    fn refuse_sender(&self, denial: &AccessDenial) -> RelayResponse {
+        self.sender_authorizer.count_denial(denial);
+        denied_response(denial)
     }
 
     /// Lets in an event whose sender may send it.
-    fn authorize(&self, access: Option<&Access>, sender: &Sender, event: &Event) -> Result<(), Answer> {
-        let authorized = self.gate.authorize(access, sender, std::slice::from_ref(event));
-        authorized.map_err(|denial| denied(&denial))
+    fn authorize(
+        &self,
+        access: Option<&SenderAuthorization>,
+        sender: &SenderIdentity,
+        event: &Event,
+    ) -> Result<(), RelayResponse> {
+        let authorized = self.sender_authorizer.authorize(access, sender, std::slice::from_ref(event));
+        authorized.map_err(|denial| denied_response(&denial))
     }
 
     /// What is wrong with a request that is refused anyway, if that can be told at no cost.
-    async fn malformed(&self, request: Request<Incoming>, decode: Decode) -> Option<Answer> {
-        decode(Box::pin(self.entrance.glance(request)).await?).err()
+    async fn decode_error_response(
+        &self,
+        request: Request<RequestBody>,
+        decode: EventDecoder,
+    ) -> Option<RelayResponse> {
+        decode(Box::pin(self.request_reader.read_refused(request)).await?).err()
     }
 
     /// Sends an event once, with a token if the destination wants one. Without one that is to be had, it is not sent.
@@ -109,35 +122,35 @@ impl<T: Transport> Relay<T> {
         mut request: Request<Bytes>,
         sender: Option<&Arc<ServiceAccount>>,
         to: &Addressable,
-    ) -> Result<Response<Bytes>, Unsent> {
-        let mut span = trace::begin(self.router.tracer(), request.headers_mut());
-        if let Some(proof) = self.tokens.proof(sender, to).await? {
+    ) -> Result<Response<Bytes>, RelaySendError> {
+        let mut span = trace::start_client_span(self.router.tracer(), request.headers_mut());
+        if let Some(proof) = self.tokens.authorization_for(sender, to).await? {
             request.headers_mut().insert(AUTHORIZATION, proof);
         }
         let started = Instant::now();
         let sent = self.transport.send(|| request.clone(), to, self.timeout).await;
         let bytes = request.body().len();
         let result = sent.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
-        self.counters.series.sent(result.ok(), started.elapsed(), bytes);
-        traced::answered(&mut span, result);
+        self.counters.series.record_sent(result.ok(), started.elapsed(), bytes);
+        span_attributes::set_response_attributes(&mut span, result);
         Ok(sent?)
     }
 }
 
 /// How a request is read as an event.
-type Decode = fn(Message) -> Result<Event, Answer>;
+type EventDecoder = fn(ReceivedRequest) -> Result<Event, RelayResponse>;
 
 /// What is counted of the events that came by this scheme.
-fn of_scheme(relayed: &Relayed, scheme: Scheme) -> &OfScheme {
+fn scheme_series(relayed: &RelayDurations, scheme: UriScheme) -> &SchemeDurations {
     match scheme {
-        Scheme::Http => &relayed.http,
-        Scheme::Https => &relayed.https,
+        UriScheme::Http => &relayed.http,
+        UriScheme::Https => &relayed.https,
     }
 }
 
 /// Why an event has no answer.
 #[derive(Debug, thiserror::Error)]
-enum Unsent {
+enum RelaySendError {
     /// It could not be proved who sends.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -146,10 +159,10 @@ enum Unsent {
     Transport(#[from] TransportError),
 }
 
-fn denied(denial: &Denial) -> Answer {
-    let answer = Answer::text(denial.status(), denial);
+fn denied_response(denial: &AccessDenial) -> RelayResponse {
+    let answer = RelayResponse::from_text(denial.status(), denial);
     match denial {
-        Denial::Unavailable(_) => {
+        AccessDenial::KeysUnavailable(_) => {
             let seconds = HeaderValue::from(channel::RETRY_AFTER.as_secs());
             answer.with_headers(HeaderMap::from_iter([(RETRY_AFTER, seconds)]))
         }
@@ -158,14 +171,14 @@ fn denied(denial: &Denial) -> Answer {
 }
 
 /// A request with this event, what is forwarded beside it, and `Prefer: reply`.
-fn request(event: &Event, format: Format) -> Request<Bytes> {
-    let mut request = client::request(event, format);
+fn build_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
+    let mut request = client::event_request(event, format);
     request.headers_mut().insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
     request
 }
 
 /// The headers of an answer that are passed on: those that are forwarded with an event, too (contract CR-29).
-fn passed_through(headers: &HeaderMap) -> HeaderMap {
+fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| knative::is_forwarded(name)) {
         kept.append(name.clone(), value.clone());

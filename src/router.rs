@@ -3,8 +3,8 @@
 //!
 //! It serves from one immutable value that the dispatcher replaces as a whole.
 
+mod pending_replies;
 mod request_reply;
-mod waiting;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,41 +15,42 @@ use http::StatusCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::auth::policy::{self, Denial, Inside};
-use crate::budget::{Budget, PER_EVENT};
-use crate::channel::{PublishError, Publisher, counted};
+use crate::auth::policy::{self, AccessDenial, InternalSender};
+use crate::budget::{MemoryBudget, PER_EVENT};
+use crate::channel::{ChannelPublisher, PublishError, metrics};
 use crate::event::{DecodeError, Event, http as binding, knative};
-use crate::event_type::EventTypes;
+use crate::event_type::EventTypeObserver;
 use crate::model::{
-    Acknowledge, Channel, ChannelKey, ChannelKind, Relays, RoutingTable, Storage, SubscriptionKey, SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RelayTable, RoutingTable, SubscriptionKey,
+    SubscriptionKind,
 };
-use crate::telemetry::counters::Counters;
-use crate::telemetry::series::{Arrival, ChannelSeries, SubscriptionSeries};
-use crate::telemetry::trace::{Kind, Span, Tracer};
-use crate::telemetry::traced;
-pub use request_reply::{RequestLimits, Rooms, Unanswered};
-pub use waiting::WaitingRoom;
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::{ArrivalOutcome, ChannelSeries, SubscriptionSeries};
+use crate::telemetry::span_attributes;
+use crate::telemetry::tracer::{Span, SpanKind, Tracer};
+pub use pending_replies::PendingReplies;
+pub use request_reply::{PendingRepliesMap, RequestLimits, RequestReplyError};
 
 /// A routing table with a publisher for each of its channels.
-pub struct Serving {
+pub struct ServedTable {
     /// Who is at which address.
     pub table: Arc<RoutingTable>,
     /// In the order of [`RoutingTable::channels`].
-    pub publishers: Vec<Arc<dyn Publisher>>,
+    pub publishers: Vec<Arc<dyn ChannelPublisher>>,
     /// What is counted for each, in the same order.
-    pub series: Vec<Arc<ChannelSeries>>,
+    pub channel_series: Vec<Arc<ChannelSeries>>,
     /// What is counted for what is relayed.
-    pub relayed: RelayedSeries,
+    pub relayed_series: RelayedSeries,
     /// Who waits at RequestReplies.
-    pub rooms: Rooms,
+    pub pending_replies: PendingRepliesMap,
 }
 
 /// A channel with its publisher.
-pub struct Door {
+pub struct RoutedChannel {
     /// The channel.
     pub channel: Arc<Channel>,
     /// Puts events into its queues, which go on being consumed as long as this is there.
-    pub publisher: Arc<dyn Publisher>,
+    pub publisher: Arc<dyn ChannelPublisher>,
     /// What is counted for it.
     pub series: Arc<ChannelSeries>,
 }
@@ -63,24 +64,24 @@ pub struct RelayedSeries {
     pub triggers: HashMap<String, Arc<SubscriptionSeries>>,
 }
 
-impl Serving {
+impl ServedTable {
     /// Counts what became of events for the channel at `index`.
-    fn arrived(&self, index: usize, arrival: Arrival, events: usize) {
-        if let Some(series) = self.series.get(index) {
-            series.arrived(arrival, events as u64);
+    fn count_arrival(&self, index: usize, arrival: ArrivalOutcome, events: usize) {
+        if let Some(series) = self.channel_series.get(index) {
+            series.count_arrivals(arrival, events as u64);
         }
     }
 }
 
 /// Namespace and name of `/namespace/name`.
-fn named(path: &str) -> Option<(String, String)> {
+fn parse_namespaced_name(path: &str) -> Option<(String, String)> {
     let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
     Some((namespace.to_owned(), name.to_owned()))
 }
 
 /// Why events were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AcceptError {
     /// There is no such channel or broker.
     #[error("{0} does not exist")]
     NotFound(ChannelKey),
@@ -94,26 +95,26 @@ pub enum Refusal {
     TtlExhausted,
     /// Its sender may not send it.
     #[error(transparent)]
-    Denied(Denial),
+    Denied(AccessDenial),
     /// It could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
     /// It was sent to a RequestReply, and there is no reply.
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    Unanswered(#[from] RequestReplyError),
 }
 
-impl Refusal {
+impl AcceptError {
     /// What it counts as.
     #[must_use]
-    pub fn arrival(&self) -> Arrival {
+    pub fn arrival(&self) -> ArrivalOutcome {
         match self {
-            Self::NotFound(_) | Self::Invalid(_) => Arrival::Invalid,
-            Self::TtlExhausted => Arrival::TtlExhausted,
-            Self::Denied(_) => Arrival::Denied,
-            Self::Publish(PublishError::Full { .. }) => Arrival::Full,
-            Self::Publish(PublishError::Unavailable(_)) => Arrival::Unavailable,
-            Self::Publish(PublishError::Undelivered { .. }) => Arrival::Undelivered,
+            Self::NotFound(_) | Self::Invalid(_) => ArrivalOutcome::Invalid,
+            Self::TtlExhausted => ArrivalOutcome::TtlExhausted,
+            Self::Denied(_) => ArrivalOutcome::Denied,
+            Self::Publish(PublishError::Full { .. }) => ArrivalOutcome::Full,
+            Self::Publish(PublishError::Unavailable(_)) => ArrivalOutcome::Unavailable,
+            Self::Publish(PublishError::Undelivered { .. }) => ArrivalOutcome::Undelivered,
             Self::Unanswered(unanswered) => unanswered.arrival(),
         }
     }
@@ -135,39 +136,39 @@ impl Refusal {
 
 /// Accepts events into channels and brokers.
 pub struct Router {
-    serving: ArcSwap<Serving>,
+    served_table: ArcSwap<ServedTable>,
     /// Channels that are not served any more, as long as somebody may be on the way there.
-    gone: ArcSwap<HashMap<ChannelKey, Weak<Door>>>,
+    removed_channels: ArcSwap<HashMap<ChannelKey, Weak<RoutedChannel>>>,
     max_ttl: i32,
-    counters: Arc<Counters>,
-    event_types: EventTypes,
+    counters: Arc<ProcessCounters>,
+    event_types: EventTypeObserver,
     tracer: Tracer,
     /// What replies hold in memory is counted here.
-    budget: Option<Arc<Budget>>,
-    requests: Option<RequestLimits>,
+    budget: Option<Arc<MemoryBudget>>,
+    request_limits: Option<RequestLimits>,
 }
 
 impl Router {
     /// A router that serves this. `max_ttl` is the number of brokers that an event may pass (contract BI-6; 255 by
     /// default).
     #[must_use]
-    pub fn new(serving: Serving, max_ttl: i32, counters: Arc<Counters>) -> Self {
-        let event_types = EventTypes::default();
+    pub fn new(serving: ServedTable, max_ttl: i32, counters: Arc<ProcessCounters>) -> Self {
+        let event_types = EventTypeObserver::default();
         Self {
-            serving: ArcSwap::from_pointee(serving),
-            gone: ArcSwap::default(),
+            served_table: ArcSwap::from_pointee(serving),
+            removed_channels: ArcSwap::default(),
             max_ttl,
             counters,
             event_types,
             tracer: Tracer::default(),
             budget: None,
-            requests: None,
+            request_limits: None,
         }
     }
 
     /// The same router; `EventType`s are made of what it accepts, where that is wanted.
     #[must_use]
-    pub fn with_event_types(self, event_types: EventTypes) -> Self {
+    pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
         Self { event_types, ..self }
     }
 
@@ -179,7 +180,7 @@ impl Router {
 
     /// The same router; what replies hold in memory that it takes is counted there.
     #[must_use]
-    pub fn with_budget(self, budget: Arc<Budget>) -> Self {
+    pub fn with_budget(self, budget: Arc<MemoryBudget>) -> Self {
         Self { budget: Some(budget), ..self }
     }
 
@@ -191,27 +192,27 @@ impl Router {
 
     /// What is counted for a channel; for configuring, not for each event.
     #[must_use]
-    pub fn series(&self, key: &ChannelKey) -> Arc<ChannelSeries> {
-        counted::channel(&self.counters, key)
+    pub fn channel_series(&self, key: &ChannelKey) -> Arc<ChannelSeries> {
+        metrics::channel_series(&self.counters, key)
     }
 
     /// What is counted for these; for configuring, not for each event. What was served before is not looked up again.
     #[must_use]
-    pub fn relayed(&self, relays: &Relays) -> RelayedSeries {
-        let before = self.serving.load();
-        let RelayedSeries { brokers, triggers } = &before.relayed;
+    pub fn relayed_series(&self, relays: &RelayTable) -> RelayedSeries {
+        let before = self.served_table.load();
+        let RelayedSeries { brokers, triggers } = &before.relayed_series;
         let broker = |path: &String| {
             let series = brokers.get(path).cloned().or_else(|| {
-                let (namespace, name) = named(path)?;
-                Some(self.series(&ChannelKey { kind: ChannelKind::Broker, namespace, name }))
+                let (namespace, name) = parse_namespaced_name(path)?;
+                Some(self.channel_series(&ChannelKey { kind: ChannelKind::Broker, namespace, name }))
             });
             Some((path.clone(), series?))
         };
         let trigger = |path: &String| {
             let series = triggers.get(path).cloned().or_else(|| {
-                let (namespace, name) = named(path)?;
+                let (namespace, name) = parse_namespaced_name(path)?;
                 let key = SubscriptionKey { kind: SubscriptionKind::Trigger, namespace, name };
-                Some(counted::subscription(&self.counters, &key))
+                Some(metrics::subscription_series(&self.counters, &key))
             });
             Some((path.clone(), series?))
         };
@@ -223,26 +224,26 @@ impl Router {
 
     /// What is served now.
     #[must_use]
-    pub fn serving(&self) -> Arc<Serving> {
-        self.serving.load_full()
+    pub fn served_table(&self) -> Arc<ServedTable> {
+        self.served_table.load_full()
     }
 
     /// Serves something else from now on. Events that are being accepted end where they began; who waits at a RequestReply
     /// that is gone is told.
-    pub fn serve(&self, serving: Serving) {
-        let before = self.serving.swap(Arc::new(serving));
-        let serving = self.serving.load();
-        let gone = before.rooms.iter().filter(|(key, _)| !serving.rooms.contains_key(*key));
+    pub fn serve(&self, serving: ServedTable) {
+        let before = self.served_table.swap(Arc::new(serving));
+        let serving = self.served_table.load();
+        let gone = before.pending_replies.iter().filter(|(key, _)| !serving.pending_replies.contains_key(*key));
         gone.for_each(|(_, room)| room.close());
     }
 
     /// The same; these channels are not in it any more, and take what comes from inside as long as they are there.
-    pub fn serve_without(&self, serving: Serving, gone: &[Arc<Door>]) {
-        let before = self.gone.load_full();
+    pub fn serve_and_remove(&self, serving: ServedTable, gone: &[Arc<RoutedChannel>]) {
+        let before = self.removed_channels.load_full();
         let left = before.iter().filter(|(_, door)| door.strong_count() > 0);
         let left = left.map(|(key, door)| (key.clone(), Weak::clone(door)));
         let now = gone.iter().map(|door| (door.channel.key.clone(), Arc::downgrade(door)));
-        self.gone.store(Arc::new(left.chain(now).collect()));
+        self.removed_channels.store(Arc::new(left.chain(now).collect()));
         self.serve(serving);
     }
 
@@ -251,15 +252,15 @@ impl Router {
     ///
     /// # Errors
     /// If the channel refuses them.
-    pub async fn accept(&self, serving: &Serving, index: usize, events: Vec<Event>) -> Result<(), Refusal> {
+    pub async fn accept(&self, serving: &ServedTable, index: usize, events: Vec<Event>) -> Result<(), AcceptError> {
         let (Some(channel), Some(publisher)) = (serving.table.channels().get(index), serving.publishers.get(index))
         else {
             return Ok(());
         };
         let count = events.len();
         let accepted = self.publish(channel, publisher.as_ref(), events).await;
-        let arrival = accepted.as_ref().map_or_else(Refusal::arrival, |()| Arrival::Accepted);
-        serving.arrived(index, arrival, count);
+        let arrival = accepted.as_ref().map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted);
+        serving.count_arrival(index, arrival, count);
         if accepted.is_err() {
             self.counters.refused.increment();
         }
@@ -271,25 +272,41 @@ impl Router {
     ///
     /// # Errors
     /// If there is no such channel, or the event is not valid, or the channel refuses it or its sender.
-    pub async fn accept_local(&self, key: &ChannelKey, event: Event, inside: Inside<'_>) -> Result<(), Refusal> {
+    pub async fn accept_local(
+        &self,
+        key: &ChannelKey,
+        event: Event,
+        inside: InternalSender<'_>,
+    ) -> Result<(), AcceptError> {
         binding::validate(&event)?;
-        let serving = self.serving();
-        let Some((index, channel)) = serving.table.get(key) else {
-            return Box::pin(self.accept_late(key, event, inside)).await;
+        let serving = self.served_table();
+        let Some((index, channel)) = serving.table.channel(key) else {
+            return Box::pin(self.accept_removed(key, event, inside)).await;
         };
-        policy::admit_inside(channel.access.as_ref(), inside, &event)
-            .map_err(|denial| self.refuse(&serving, index, denial))?;
-        self.accept(&serving, index, vec![self.counted(event)]).await
+        policy::authorize_internal(channel.authorization.as_ref(), inside, &event)
+            .map_err(|denial| self.count_denied(&serving, index, denial))?;
+        self.accept(&serving, index, vec![self.charge_to_budget(event)]).await
     }
 
     /// The same for a channel that is not served any more.
-    async fn accept_late(&self, key: &ChannelKey, event: Event, inside: Inside<'_>) -> Result<(), Refusal> {
-        let door = self.gone.load().get(key).and_then(Weak::upgrade).ok_or_else(|| Refusal::NotFound(key.clone()))?;
-        let accepted = match policy::admit_inside(door.channel.access.as_ref(), inside, &event) {
-            Ok(()) => self.publish(&door.channel, door.publisher.as_ref(), vec![self.counted(event)]).await,
-            Err(denial) => Err(Refusal::Denied(denial)),
+    async fn accept_removed(
+        &self,
+        key: &ChannelKey,
+        event: Event,
+        inside: InternalSender<'_>,
+    ) -> Result<(), AcceptError> {
+        let door = self
+            .removed_channels
+            .load()
+            .get(key)
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| AcceptError::NotFound(key.clone()))?;
+        let accepted = match policy::authorize_internal(door.channel.authorization.as_ref(), inside, &event) {
+            Ok(()) => self.publish(&door.channel, door.publisher.as_ref(), vec![self.charge_to_budget(event)]).await,
+            Err(denial) => Err(AcceptError::Denied(denial)),
         };
-        door.series.arrived(accepted.as_ref().map_or_else(Refusal::arrival, |()| Arrival::Accepted), 1);
+        door.series
+            .count_arrivals(accepted.as_ref().map_or_else(AcceptError::arrival, |()| ArrivalOutcome::Accepted), 1);
         if accepted.is_err() {
             self.counters.refused.increment();
         }
@@ -299,11 +316,11 @@ impl Router {
     /// An event that came from inside, such as a reply, counted: it is there already and would be lost if it were refused, so
     /// that senders are, who can send again.
     #[must_use]
-    pub fn counted(&self, event: Event) -> Event {
+    pub fn charge_to_budget(&self, event: Event) -> Event {
         match &self.budget {
-            Some(budget) if !event.has_lease() => {
-                let share = budget.share().and(PER_EVENT + event.length());
-                event.with_lease(Arc::new(share))
+            Some(budget) if !event.has_guard() => {
+                let share = budget.share().increased_by(PER_EVENT + event.length());
+                event.with_guard(Arc::new(share))
             }
             _ => event,
         }
@@ -311,20 +328,20 @@ impl Router {
 
     /// Refuses events for the channel at `index`, whose sender may not send them.
     #[must_use]
-    pub fn refuse(&self, serving: &Serving, index: usize, denial: Denial) -> Refusal {
-        serving.arrived(index, Arrival::Denied, 1);
+    pub fn count_denied(&self, serving: &ServedTable, index: usize, denial: AccessDenial) -> AcceptError {
+        serving.count_arrival(index, ArrivalOutcome::Denied, 1);
         self.counters.refused.increment();
-        Refusal::Denied(denial)
+        AcceptError::Denied(denial)
     }
 
     /// A span for each event, which belongs to it from now on; none while nothing is traced.
-    fn trace(&self, channel: &Channel, events: &mut [Event]) -> Vec<Span> {
-        if !self.tracer.is_on() {
+    fn start_publish_spans(&self, channel: &Channel, events: &mut [Event]) -> Vec<Span> {
+        if !self.tracer.is_enabled() {
             return Vec::new();
         }
         let begin = |event: &mut Event| {
-            let mut span = self.tracer.start("publish", Kind::Producer, event.trace());
-            describe(&mut span, &channel.key, event);
+            let mut span = self.tracer.start("publish", SpanKind::Producer, event.trace());
+            set_publish_attributes(&mut span, &channel.key, event);
             event.set_trace(span.context().cloned());
             span
         };
@@ -334,23 +351,23 @@ impl Router {
     async fn publish(
         &self,
         channel: &Channel,
-        publisher: &dyn Publisher,
+        publisher: &dyn ChannelPublisher,
         mut events: Vec<Event>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), AcceptError> {
         if channel.key.kind == ChannelKind::Broker {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
-        let mut spans = self.trace(channel, &mut events);
+        let mut spans = self.start_publish_spans(channel, &mut events);
         // Those that the sender does not wait for may wait long, and be many.
-        let waits = channel.storage == Storage::Memory && channel.acknowledge == Acknowledge::AfterEnqueue;
-        let kept = |event: Event| if waits { event.detached() } else { event };
+        let waits = channel.backend == BackendKind::Memory && channel.acknowledge == AcknowledgeMode::AfterEnqueue;
+        let kept = |event: Event| if waits { event.into_own_memory() } else { event };
         let events: Vec<Arc<Event>> = events.into_iter().map(|event| Arc::new(kept(event))).collect();
         for event in &events {
             self.event_types.observe(channel.event_types.as_ref(), event);
         }
         let published = publisher.publish(&events).await;
         if let Err(error) = &published {
-            spans.iter_mut().for_each(|span| span.failed(|| error.to_string().into()));
+            spans.iter_mut().for_each(|span| span.set_error(|| error.to_string().into()));
         }
         published?;
         self.counters.accepted.add(events.len() as u64);
@@ -359,13 +376,13 @@ impl Router {
 }
 
 /// What is told of an event that is published (contract OB-8, OB-13).
-fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
+fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
     let (kind, name, namespace) = match key.kind {
         ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
         ChannelKind::Broker => ("broker", "kn.broker.name", "kn.broker.namespace"),
         ChannelKind::RequestReply => ("requestreply", "kn.requestreply.name", "kn.requestreply.namespace"),
     };
-    span.tell(|| {
+    span.set_attributes(|| {
         [
             ("messaging.system", "knative".into()),
             ("messaging.operation.name", "publish".into()),
@@ -375,7 +392,7 @@ fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
             (namespace, key.namespace.clone().into()),
         ]
     });
-    traced::describe(span, event);
+    span_attributes::set_event_attributes(span, event);
 }
 
 /// Counts the hop into a broker and notes the arrival (contract BI-5, BI-6; a TTL above `max_ttl` is not believed,
@@ -383,13 +400,13 @@ fn describe(span: &mut Span, key: &ChannelKey, event: &Event) {
 ///
 /// # Errors
 /// If the event has no hop left.
-pub fn enter_broker(event: &mut Event, max_ttl: i32) -> Result<(), Refusal> {
+pub fn enter_broker(event: &mut Event, max_ttl: i32) -> Result<(), AcceptError> {
     let left = match event.get(knative::BROKER_TTL).as_deref().map(str::parse::<i64>) {
         Some(Ok(ttl)) => i32::try_from(ttl.saturating_sub(1).clamp(0, max_ttl.into())).unwrap_or(0),
         Some(Err(_)) | None => max_ttl,
     };
     if left <= 0 {
-        return Err(Refusal::TtlExhausted);
+        return Err(AcceptError::TtlExhausted);
     }
     event.set_integer(knative::BROKER_TTL, left);
     let now = OffsetDateTime::now_utc().format(&Rfc3339).map_or(Cow::Borrowed(""), Cow::Owned);

@@ -23,14 +23,14 @@ pub fn text(text: &str) -> Cow<'_, str> {
     while let Some((before, after)) = rest.split_once("://") {
         clean.extend([before, "://"]);
         let (url, behind) = after.split_at(after.find(ends_url).unwrap_or(after.len()));
-        let (_user, url) = url.split_at(user(url));
+        let (_user, url) = url.split_at(userinfo_length(url));
         // A URL in the path has secrets of its own.
         let nested = url.find("://").unwrap_or(url.len());
         rest = match url.find(['?', '#']).filter(|hidden| *hidden < nested) {
             Some(hidden) => {
                 let (shown, hidden) = url.split_at(hidden);
                 clean.push_str(shown);
-                clean.extend(hidden.chars().next_back().filter(|last| closes(*last)));
+                clean.extend(hidden.chars().next_back().filter(|last| is_closing_punctuation(*last)));
                 behind
             }
             None => after.get(after.len() - url.len() - behind.len()..).unwrap_or_default(),
@@ -42,7 +42,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
 
 /// The same of a sentence that nobody else needs as it is.
 #[must_use]
-pub fn owned(sentence: String) -> String {
+pub fn string(sentence: String) -> String {
     match text(&sentence) {
         Cow::Owned(clean) => clean,
         Cow::Borrowed(_) => sentence,
@@ -54,7 +54,7 @@ pub fn owned(sentence: String) -> String {
 #[must_use]
 pub fn url(written: &str) -> Cow<'_, str> {
     match Url::parse(written).ok().filter(Url::has_host) {
-        Some(url) if is_bare(&url) => text(written),
+        Some(url) if has_no_secret_part(&url) => text(written),
         Some(url) => {
             let bare = [&url[..Position::BeforeUsername], &url[Position::BeforeHost..Position::AfterPath]].concat();
             text(&bare).into_owned().into()
@@ -88,7 +88,7 @@ pub fn certificates(text: &str) -> String {
 }
 
 /// Whether a URL has none of the parts that may be secrets.
-fn is_bare(url: &Url) -> bool {
+fn has_no_secret_part(url: &Url) -> bool {
     let has_user = !url.username().is_empty() || url.password().is_some();
     !has_user && url.query().is_none() && url.fragment().is_none()
 }
@@ -97,7 +97,7 @@ fn is_bare(url: &Url) -> bool {
 ///
 /// A port is a number: where something else stands in its place, it may be a password that has a `/` in it, and ends at the
 /// last `@`.
-fn user(url: &str) -> usize {
+fn userinfo_length(url: &str) -> usize {
     let behind = |text: &str| {
         let encoded = text.rfind("%40").map_or(0, |at| at + 3);
         text.rfind('@').map_or(0, |at| at + 1).max(encoded)
@@ -115,7 +115,7 @@ fn ends_url(c: char) -> bool {
 }
 
 /// What closes a sentence or a quotation, and stays when the end of a URL is cut off before it.
-fn closes(c: char) -> bool {
+fn is_closing_punctuation(c: char) -> bool {
     matches!(c, '\'' | '`' | ')' | ']' | ',' | '.' | ';' | ':')
 }
 

@@ -3,12 +3,12 @@
 //! HTTP/1.1 and HTTP/2 on both: by prior knowledge on a plain connection, by ALPN under TLS.
 
 pub mod body;
-mod connection;
-mod handshake;
-mod incoming;
-mod linger;
+mod connection_activity;
+mod handshake_log;
+mod lingering_close;
+mod request_body;
+mod request_target;
 pub mod socket;
-mod target;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,11 +32,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::Scheme;
-use crate::telemetry::series::Traffic;
-use connection::{Activity, Expired, Left, Watched};
-use handshake::Handshakes;
-pub use incoming::Incoming;
+use crate::model::UriScheme;
+use crate::telemetry::series::ConnectionMetrics;
+use connection_activity::{ConnectionActivity, ConnectionTimeout, ReleasedStream, WatchedStream};
+use handshake_log::HandshakeLog;
+pub use request_body::RequestBody;
 
 /// How long accepting pauses when the system has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -48,14 +48,18 @@ const STOP_GRACE: Duration = Duration::from_millis(400);
 const LEFT_OVER: u64 = 64 * 1024;
 
 /// Answers requests. It is called on the connection's task: when the peer hangs up, the future is dropped.
-pub trait Handler: Send + Sync + 'static {
+pub trait RequestHandler: Send + Sync + 'static {
     /// Answers one request that came by `scheme`.
-    fn handle(&self, request: Request<Incoming>, scheme: Scheme) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn handle(
+        &self,
+        request: Request<RequestBody>,
+        scheme: UriScheme,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
 /// What a peer may cost, and where that is counted.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Connections open at once on one listener; further ones wait in the system's backlog.
     pub max_connections: usize,
     /// Size of a request's head; more is answered 431.
@@ -67,10 +71,10 @@ pub struct Limits {
     /// From accepting to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// Where connections are counted.
-    pub traffic: Arc<Traffic>,
+    pub metrics: Arc<ConnectionMetrics>,
 }
 
-impl Default for Limits {
+impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
@@ -78,47 +82,47 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
             handshake_timeout: Duration::from_secs(10),
-            traffic: Arc::default(),
+            metrics: Arc::default(),
         }
     }
 }
 
 /// What every connection of a listener shares.
-struct Listener<H> {
+struct ListenerContext<H> {
     handler: Arc<H>,
-    limits: Limits,
+    limits: ListenerLimits,
     tls: Option<TlsAcceptor>,
-    handshakes: Handshakes,
+    handshake_log: HandshakeLog,
     http: Builder<TokioExecutor>,
     /// What is left of the connections that may be open; `None` on a socket of the file system, which has no limit.
     slots: Option<Arc<Semaphore>>,
     stop: CancellationToken,
 }
 
-impl<H> Listener<H> {
+impl<H> ListenerContext<H> {
     /// Whether others may be waiting for a connection.
-    fn is_crowded(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)
     }
 }
 
 /// Accepts connections until `stop`, then closes the listener, lets running requests finish and returns when the last
 /// connection is closed. Dropping the future closes all connections at once.
-pub async fn serve<H: Handler>(
+pub async fn serve<H: RequestHandler>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
-    limits: Limits,
+    limits: ListenerLimits,
     handler: Arc<H>,
     stop: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let http = protocol(&limits);
+    let http = http_builder(&limits);
     let tls = tls.map(TlsAcceptor::from);
-    let shared = Arc::new(Listener {
+    let shared = Arc::new(ListenerContext {
         handler,
         limits,
         tls,
-        handshakes: Handshakes::default(),
+        handshake_log: HandshakeLog::default(),
         http,
         slots: Some(Arc::clone(&slots)),
         stop,
@@ -129,18 +133,18 @@ pub async fn serve<H: Handler>(
         if slots.available_permits() == 0 {
             tracing::debug!("As many connections are open as --max-connections allows, further ones wait");
         }
-        connections.spawn(connect(stream, slot, Arc::clone(&shared)));
+        connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
     // Whoever was connected by the system before now has sent a request, perhaps, and would be reset.
     while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
-        connections.spawn(connect(stream, slot, Arc::clone(&shared)));
+        connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-fn protocol(limits: &Limits) -> Builder<TokioExecutor> {
+fn http_builder(limits: &ListenerLimits) -> Builder<TokioExecutor> {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(8192));
     http.http2()
@@ -177,66 +181,75 @@ async fn accept(
     }
 }
 
-async fn connect<H: Handler>(stream: TcpStream, _slot: OwnedSemaphorePermit, listener: Arc<Listener<H>>) {
+async fn accept_tls<H: RequestHandler>(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    listener: Arc<ListenerContext<H>>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
-    let traffic = Arc::clone(&listener.limits.traffic);
-    traffic.accepted.increment();
+    let traffic = Arc::clone(&listener.limits.metrics);
+    traffic.opened.increment();
     let _open = traffic.open.enter();
     let Some(acceptor) = &listener.tls else {
-        return converse(stream, Scheme::Http, Activity::new(), listener).await;
+        return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener).await;
     };
     let peer = stream.peer_addr().ok();
     match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             traffic.handshakes.increment();
             let activity = match stream.get_ref().1.alpn_protocol() {
-                Some(b"h2") => Activity::new().multiplexed(),
-                _ => Activity::new(),
+                Some(b"h2") => ConnectionActivity::new().with_http2(),
+                _ => ConnectionActivity::new(),
             };
-            converse(stream, Scheme::Https, activity, listener).await;
+            serve_connection(stream, UriScheme::Https, activity, listener).await;
         }
         Ok(Err(error)) => {
             traffic.handshakes_failed.increment();
-            listener.handshakes.failed(peer, &error);
+            listener.handshake_log.log_failure(peer, &error);
         }
         Err(_elapsed) => {
-            traffic.handshakes_late.increment();
-            listener.handshakes.late(peer, listener.limits.handshake_timeout);
+            traffic.handshakes_timed_out.increment();
+            listener.handshake_log.log_timeout(peer, listener.limits.handshake_timeout);
         }
     }
 }
 
 /// Serves one connection to its end.
-async fn converse<H: Handler, S>(stream: S, scheme: Scheme, activity: Activity, listener: Arc<Listener<H>>)
-where
+async fn serve_connection<H: RequestHandler, S>(
+    stream: S,
+    scheme: UriScheme,
+    activity: ConnectionActivity,
+    listener: Arc<ListenerContext<H>>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (activity, left) = (Arc::new(activity), Left::default());
-    exchange(Watched::new(stream, Arc::clone(&activity), Arc::clone(&left)), scheme, &activity, &listener).await;
-    if let Some(stream) = connection::take(&left) {
-        Box::pin(linger::linger(stream, &listener.stop)).await;
+    let (activity, left) = (Arc::new(activity), ReleasedStream::default());
+    serve_requests(WatchedStream::new(stream, Arc::clone(&activity), Arc::clone(&left)), scheme, &activity, &listener)
+        .await;
+    if let Some(stream) = connection_activity::take_released(&left) {
+        Box::pin(lingering_close::close_lingering(stream, &listener.stop)).await;
     }
 }
 
 /// Answers one request.
-async fn respond<H: Handler>(
+async fn handle_request<H: RequestHandler>(
     request: Request<hyper::body::Incoming>,
-    scheme: Scheme,
-    activity: Arc<Activity>,
-    listener: Arc<Listener<H>>,
+    scheme: UriScheme,
+    activity: Arc<ConnectionActivity>,
+    listener: Arc<ListenerContext<H>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let version = request.version();
-    let busy = Activity::begin(&activity, version);
+    let busy = ConnectionActivity::start_request(&activity, version);
     let is_long = request.body().size_hint().exact().is_none_or(|bytes| bytes > LEFT_OVER);
-    let request = request.map(|body| Incoming::new(body, version, &activity));
-    let mut response = match target::answer(&request) {
+    let request = request.map(|body| RequestBody::new(body, version, &activity));
+    let mut response = match request_target::respond_without_handler(&request) {
         Some(response) => response,
         None => listener.handler.handle(request, scheme).await,
     };
     // Whoever keeps a connection while others wait for one gives it up with an answer, so that all have their turn.
-    let is_last = listener.stop.is_cancelled() || listener.is_crowded() || (is_long && activity.is_unread());
+    let is_last = listener.stop.is_cancelled() || listener.is_full() || (is_long && activity.is_body_unread());
     if version < Version::HTTP_2 && is_last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -245,17 +258,17 @@ async fn respond<H: Handler>(
 }
 
 /// Answers the requests of one connection.
-async fn exchange<H: Handler, S>(
-    stream: Watched<S>,
-    scheme: Scheme,
-    activity: &Arc<Activity>,
-    listener: &Arc<Listener<H>>,
+async fn serve_requests<H: RequestHandler, S>(
+    stream: WatchedStream<S>,
+    scheme: UriScheme,
+    activity: &Arc<ConnectionActivity>,
+    listener: &Arc<ListenerContext<H>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request| respond(request, scheme, Arc::clone(activity), Arc::clone(listener)));
+    let service = service_fn(|request| handle_request(request, scheme, Arc::clone(activity), Arc::clone(listener)));
     let mut connection = std::pin::pin!(listener.http.serve_connection(TokioIo::new(stream), service));
-    let interruption = |stop| interruption(stop, activity, &listener.limits);
+    let interruption = |stop| next_close_reason(stop, activity, &listener.limits);
     // Polled when it has woken, not whenever the connection has: what it waits for is shared by all connections.
     let mut interruptions = FuturesUnordered::from_iter([interruption(Some(&listener.stop))]);
     let (mut is_told, mut is_stopping) = (false, false);
@@ -265,28 +278,28 @@ async fn exchange<H: Handler, S>(
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(error, "Connection ended");
-                    if !activity.is_multiplexed() {
+                    if !activity.is_http2() {
                         // It may still be sending what was not understood.
-                        activity.set_unread();
+                        activity.set_body_unread();
                     }
                 }
                 return;
             }
             Some(interrupted) = interruptions.next() => {
                 match interrupted {
-                    Interruption::Expired(Expired::Head) => return,
-                    Interruption::Expired(Expired::Idle) if is_told => return,
-                    Interruption::Expired(Expired::Idle) => {
+                    ConnectionCloseReason::TimedOut(ConnectionTimeout::HeaderRead) => return,
+                    ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) if is_told => return,
+                    ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) => {
                         activity.close_by(if is_stopping { STOP_GRACE } else { CLOSE_LIMIT });
                         is_told = true;
                     }
-                    Interruption::Stop => {
-                        activity.stop();
+                    ConnectionCloseReason::Stop => {
+                        activity.start_stopping();
                         if is_told {
                             activity.close_by(STOP_GRACE);
                         }
                         // Over HTTP/1.1 the next answer says so.
-                        (is_told, is_stopping) = (is_told || activity.is_multiplexed(), true);
+                        (is_told, is_stopping) = (is_told || activity.is_http2(), true);
                     }
                 }
                 if is_told {
@@ -299,15 +312,19 @@ async fn exchange<H: Handler, S>(
 }
 
 /// Why a connection is closed from this side.
-enum Interruption {
+enum ConnectionCloseReason {
     /// The listener stops.
     Stop,
     /// A time limit has passed.
-    Expired(Expired),
+    TimedOut(ConnectionTimeout),
 }
 
 /// The next reason to close a connection. One that has been told of a stop does not ask for it again.
-async fn interruption(stop: Option<&CancellationToken>, activity: &Activity, limits: &Limits) -> Interruption {
+async fn next_close_reason(
+    stop: Option<&CancellationToken>,
+    activity: &ConnectionActivity,
+    limits: &ListenerLimits,
+) -> ConnectionCloseReason {
     let stopped = async {
         match stop {
             Some(stop) => stop.cancelled().await,
@@ -316,7 +333,7 @@ async fn interruption(stop: Option<&CancellationToken>, activity: &Activity, lim
     };
     tokio::select! {
         biased;
-        () = stopped => Interruption::Stop,
-        expired = activity.expired(limits) => Interruption::Expired(expired),
+        () = stopped => ConnectionCloseReason::Stop,
+        expired = activity.wait_for_timeout(limits) => ConnectionCloseReason::TimedOut(expired),
     }
 }

@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::channel::{Outcome, Progress};
-use crate::client::Transport;
-use crate::delivery::{Delivery, Lane};
-use crate::model::{RoutingTable, Source, SubscriptionKey};
-use crate::telemetry::counters::Counters;
-use crate::telemetry::series::{Dropped, End};
+use crate::channel::{DeliveryOutcome, DeliveryProgress};
+use crate::client::HttpTransport;
+use crate::delivery::{EventDeliverer, SubscriptionWorkerState};
+use crate::model::{PingSource, RoutingTable, SubscriptionKey};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::{DeliveryEnd, Dropped};
 
 /// Events of one source that may be unfinished at once; what comes due meanwhile is left out.
 const MAX_UNFINISHED: usize = 16;
@@ -27,23 +27,23 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const MOST_SET_BACK: Duration = Duration::from_secs(90);
 
 /// Runs the sources of a routing table.
-pub struct Sources<T> {
-    delivery: Arc<Delivery<T>>,
-    counters: Arc<Counters>,
-    running: HashMap<SubscriptionKey, Running>,
+pub struct SourceRunner<T> {
+    delivery: Arc<EventDeliverer<T>>,
+    counters: Arc<ProcessCounters>,
+    running: HashMap<SubscriptionKey, RunningSource>,
     tasks: JoinSet<()>,
 }
 
 /// A source with a task of its own.
-struct Running {
-    source: Arc<Source>,
+struct RunningSource {
+    source: Arc<PingSource>,
     stop: CancellationToken,
 }
 
-impl<T: Transport> Sources<T> {
-    /// Nothing is sent before [`Sources::run`].
+impl<T: HttpTransport> SourceRunner<T> {
+    /// Nothing is sent before [`SourceRunner::run`].
     #[must_use]
-    pub fn new(delivery: Arc<Delivery<T>>, counters: Arc<Counters>) -> Self {
+    pub fn new(delivery: Arc<EventDeliverer<T>>, counters: Arc<ProcessCounters>) -> Self {
         Self { delivery, counters, running: HashMap::new(), tasks: JoinSet::new() }
     }
 
@@ -73,7 +73,7 @@ impl<T: Transport> Sources<T> {
                 Some(running) if running.source == *source => running,
                 changed => {
                     changed.inspect(|running| running.stop.cancel());
-                    self.start(Arc::clone(source), stop)
+                    self.start_source(Arc::clone(source), stop)
                 }
             };
             self.running.insert(key.clone(), running);
@@ -81,29 +81,29 @@ impl<T: Transport> Sources<T> {
         before.into_values().for_each(|gone| gone.stop.cancel());
     }
 
-    fn start(&mut self, source: Arc<Source>, stop: &CancellationToken) -> Running {
+    fn start_source(&mut self, source: Arc<PingSource>, stop: &CancellationToken) -> RunningSource {
         let stop = stop.child_token();
         let (delivery, counters) = (Arc::clone(&self.delivery), Arc::clone(&self.counters));
-        self.tasks.spawn(send(Arc::clone(&source), delivery, counters, stop.clone()));
-        Running { source, stop }
+        self.tasks.spawn(run_source(Arc::clone(&source), delivery, counters, stop.clone()));
+        RunningSource { source, stop }
     }
 }
 
 /// Sends a source's events until it is told to stop, and waits for the end of their delivery.
-async fn send<T: Transport>(
-    source: Arc<Source>,
-    delivery: Arc<Delivery<T>>,
-    counters: Arc<Counters>,
+async fn run_source<T: HttpTransport>(
+    source: Arc<PingSource>,
+    delivery: Arc<EventDeliverer<T>>,
+    counters: Arc<ProcessCounters>,
     stop: CancellationToken,
 ) {
-    let lane = Arc::new(delivery.lane(Arc::clone(&source.subscription), MAX_UNFINISHED));
+    let lane = Arc::new(delivery.worker_state(Arc::clone(&source.subscription), MAX_UNFINISHED));
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
-    while let Some(next) = source.schedule.next_after(after(last, Timestamp::now())) {
+    while let Some(next) = source.schedule.next_after(next_search_start(last, Timestamp::now())) {
         match stop.run_until_cancelled(sleep_until(next)).await {
             None => break,
-            Some(Slept::ClockSetBack) => continue,
-            Some(Slept::UntilThen) => {}
+            Some(SleepEnd::ClockSetBack) => continue,
+            Some(SleepEnd::TimeReached) => {}
         }
         last = next;
         while unfinished.try_join_next().is_some() {}
@@ -111,14 +111,19 @@ async fn send<T: Transport>(
             tracing::warn!(source = %source.subscription.key, "The sink is slower than the schedule: an event is left out");
             continue;
         }
-        unfinished.spawn(deliver(Arc::clone(&source), Arc::clone(&lane), Arc::clone(&delivery), Arc::clone(&counters)));
+        unfinished.spawn(deliver_event(
+            Arc::clone(&source),
+            Arc::clone(&lane),
+            Arc::clone(&delivery),
+            Arc::clone(&counters),
+        ));
     }
     while unfinished.join_next().await.is_some() {}
 }
 
 /// From when on the next time is looked for: not before the last one, since clocks are set back a little now and then; but
 /// a clock that was set back by more than a while would silence the source for as long.
-fn after(last: Timestamp, now: Timestamp) -> Timestamp {
+fn next_search_start(last: Timestamp, now: Timestamp) -> Timestamp {
     if is_set_back(last.duration_since(now)) { now } else { last.max(now) }
 }
 
@@ -127,54 +132,54 @@ fn is_set_back(by: SignedDuration) -> bool {
 }
 
 /// Why a sleep ended.
-enum Slept {
+enum SleepEnd {
     /// It is time.
-    UntilThen,
+    TimeReached,
     /// The clock says that there is more to wait than there was.
     ClockSetBack,
 }
 
-async fn sleep_until(time: Timestamp) -> Slept {
+async fn sleep_until(time: Timestamp) -> SleepEnd {
     let mut left = SignedDuration::MAX;
     loop {
         let wait = time.duration_since(Timestamp::now());
         if left < SignedDuration::MAX && is_set_back(wait - left) {
-            return Slept::ClockSetBack;
+            return SleepEnd::ClockSetBack;
         }
         left = wait;
         match Duration::try_from(wait) {
             Ok(wait) if !wait.is_zero() => tokio::time::sleep(wait.min(LONGEST_SLEEP)).await,
-            _ => return Slept::UntilThen,
+            _ => return SleepEnd::TimeReached,
         }
     }
 }
 
-async fn deliver<T: Transport>(
-    source: Arc<Source>,
-    lane: Arc<Lane>,
-    delivery: Arc<Delivery<T>>,
-    counters: Arc<Counters>,
+async fn deliver_event<T: HttpTransport>(
+    source: Arc<PingSource>,
+    lane: Arc<SubscriptionWorkerState>,
+    delivery: Arc<EventDeliverer<T>>,
+    counters: Arc<ProcessCounters>,
 ) {
     let mut event = source.event.clone();
     event.set("id", &Uuid::new_v4().to_string());
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
-    counters.enqueue(lane.series());
-    let permit = lane.permit().await;
-    lane.series().begin();
-    let Some(permit) = permit else { return counters.end(lane.series(), End::Abandoned) };
-    let end = match delivery.deliver(&event, &lane, permit, Progress::default()).await {
-        Outcome::Delivered => End::Delivered,
-        Outcome::DeadLettered => End::DeadLettered,
-        Outcome::Lost(loss) => {
-            loss.report(&event, lane.series());
-            loss.count(lane.series(), Dropped::Lost);
-            End::Lost
+    counters.count_enqueued(lane.series());
+    let permit = lane.acquire_permit().await;
+    lane.series().start_delivery();
+    let Some(permit) = permit else { return counters.count_end(lane.series(), DeliveryEnd::Abandoned) };
+    let end = match delivery.deliver(&event, &lane, permit, DeliveryProgress::default()).await {
+        DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
+        DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
+        DeliveryOutcome::Lost(loss) => {
+            loss.log_lost(&event, lane.series());
+            loss.count_dropped(lane.series(), Dropped::Lost);
+            DeliveryEnd::Lost
         }
         // Nothing sets a limit to its patience.
-        Outcome::Deferred(_) => End::Lost,
+        DeliveryOutcome::Deferred(_) => DeliveryEnd::Lost,
     };
-    counters.end(lane.series(), end);
+    counters.count_end(lane.series(), end);
 }
 
 #[cfg(test)]
@@ -186,7 +191,7 @@ mod tests {
         let now: Timestamp = "2026-11-29T12:00:00Z".parse().expect("a time");
         let minutes = |minutes| now + SignedDuration::from_mins(minutes);
         for (last, from) in [(-1, 0), (0, 0), (1, 1), (2, 0), (60, 0)] {
-            assert_eq!(after(minutes(last), now), minutes(from), "{last} minutes");
+            assert_eq!(next_search_start(minutes(last), now), minutes(from), "{last} minutes");
         }
     }
 }

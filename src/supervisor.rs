@@ -11,21 +11,21 @@ use tracing::Instrument;
 
 /// Owns tasks. Dropping it aborts them.
 #[derive(Debug, Default)]
-pub struct Supervisor {
+pub struct TaskSupervisor {
     tasks: JoinSet<()>,
     names: HashMap<Id, &'static str>,
 }
 
 /// A task that came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedTask {
     /// Its name.
     pub name: &'static str,
     /// Whether it panicked.
     pub panicked: bool,
 }
 
-impl Supervisor {
+impl TaskSupervisor {
     /// Starts a task. Its name is the name of its span.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let span = tracing::debug_span!("task", name);
@@ -34,13 +34,13 @@ impl Supervisor {
     }
 
     /// Waits for the next task to end; `None` if there is none.
-    pub async fn next_ended(&mut self) -> Option<Ended> {
+    pub async fn next_ended(&mut self) -> Option<EndedTask> {
         let (id, panicked) = match self.tasks.join_next_with_id().await? {
             Ok((id, ())) => (id, false),
             Err(error) => (error.id(), error.is_panic()),
         };
         let name = self.names.remove(&id).unwrap_or("unknown");
-        Some(Ended { name, panicked })
+        Some(EndedTask { name, panicked })
     }
 
     /// Waits for all tasks to end.
@@ -57,20 +57,20 @@ impl Supervisor {
 
 /// Whether the process should get traffic: not before everything is up, not from the first moment of a stop.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<State>);
+pub struct Readiness(Arc<ReadinessState>);
 
 #[derive(Default)]
-struct State {
+struct ReadinessState {
     started: AtomicBool,
     was_ready: AtomicBool,
     stopping: AtomicBool,
-    is_over: AtomicBool,
-    needs: RwLock<Vec<Question>>,
-    remarks: RwLock<Vec<Question>>,
+    is_ended: AtomicBool,
+    requirements: RwLock<Vec<ReadinessQuestion>>,
+    remarks: RwLock<Vec<ReadinessQuestion>>,
 }
 
 /// Asked whenever somebody wants to know; the answer is in words, and `None` if there is nothing to say.
-type Question = Box<dyn Fn() -> Option<String> + Send + Sync>;
+type ReadinessQuestion = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -80,34 +80,34 @@ impl std::fmt::Debug for Readiness {
 
 impl Readiness {
     /// Listeners are bound and the configuration has been applied. Gives whether that is new.
-    pub fn started(&self) -> bool {
+    pub fn set_started(&self) -> bool {
         !self.0.started.swap(true, Ordering::AcqRel)
     }
 
     /// Adds something that has to be there all the time: the closure says what is missing. Each need counts.
-    pub fn needs(&self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) {
-        add(&self.0.needs, missing);
+    pub fn add_requirement(&self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        push_question(&self.0.requirements, missing);
     }
 
     /// Adds something that a ready process has to say of what it does not serve.
-    pub fn remarks(&self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) {
-        add(&self.0.remarks, remark);
+    pub fn add_remark(&self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        push_question(&self.0.remarks, remark);
     }
 
     /// The process is about to stop.
-    pub fn stopping(&self) {
+    pub fn set_stopping(&self) {
         self.0.stopping.store(true, Ordering::Release);
     }
 
     /// The process ends now: nobody is there any more for what would come.
-    pub fn over(&self) {
-        self.0.is_over.store(true, Ordering::Release);
+    pub fn set_ended(&self) {
+        self.0.is_ended.store(true, Ordering::Release);
     }
 
     /// Whether the process ends now.
     #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.0.is_over.load(Ordering::Acquire)
+    pub fn is_ended(&self) -> bool {
+        self.0.is_ended.load(Ordering::Acquire)
     }
 
     /// Whether there is no configuration yet.
@@ -130,7 +130,7 @@ impl Readiness {
         } else if self.is_starting() {
             Some("starting".to_owned())
         } else {
-            answers(&self.0.needs)
+            join_answers(&self.0.requirements)
         }
     }
 
@@ -143,15 +143,18 @@ impl Readiness {
     /// What is not served although the process is ready; `None` if everything is.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
-        answers(&self.0.remarks)
+        join_answers(&self.0.remarks)
     }
 }
 
-fn add(questions: &RwLock<Vec<Question>>, question: impl Fn() -> Option<String> + Send + Sync + 'static) {
+fn push_question(
+    questions: &RwLock<Vec<ReadinessQuestion>>,
+    question: impl Fn() -> Option<String> + Send + Sync + 'static,
+) {
     questions.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(question));
 }
 
-fn answers(questions: &RwLock<Vec<Question>>) -> Option<String> {
+fn join_answers(questions: &RwLock<Vec<ReadinessQuestion>>) -> Option<String> {
     let questions = questions.read().unwrap_or_else(PoisonError::into_inner);
     let answers: Vec<String> = questions.iter().filter_map(|question| question()).collect();
     Some(answers.join("; ")).filter(|text| !text.is_empty())
@@ -163,11 +166,11 @@ mod tests {
 
     #[tokio::test]
     async fn ends_are_reported_by_name() {
-        let mut supervisor = Supervisor::default();
+        let mut supervisor = TaskSupervisor::default();
         supervisor.spawn("orderly", async {});
-        assert_eq!(supervisor.next_ended().await, Some(Ended { name: "orderly", panicked: false }));
+        assert_eq!(supervisor.next_ended().await, Some(EndedTask { name: "orderly", panicked: false }));
         supervisor.spawn("panicking", async { panic!("as the test wants") });
-        assert_eq!(supervisor.next_ended().await, Some(Ended { name: "panicking", panicked: true }));
+        assert_eq!(supervisor.next_ended().await, Some(EndedTask { name: "panicking", panicked: true }));
         supervisor.spawn("endless", std::future::pending());
         supervisor.abort().await;
         assert_eq!(supervisor.next_ended().await, None);
@@ -177,10 +180,10 @@ mod tests {
     fn readiness_ends_at_the_stop() {
         let readiness = Readiness::default();
         assert_eq!(readiness.missing().as_deref(), Some("starting"));
-        assert!(readiness.started() && !readiness.started());
+        assert!(readiness.set_started() && !readiness.set_started());
         assert_eq!(readiness.missing(), None);
         assert!(readiness.is_newly_ready() && !readiness.is_newly_ready());
-        readiness.stopping();
+        readiness.set_stopping();
         assert_eq!(readiness.missing().as_deref(), Some("stopping"));
     }
 
@@ -189,12 +192,12 @@ mod tests {
     fn each_need_counts() {
         let (readiness, away) = (Readiness::default(), Arc::new(AtomicBool::new(true)));
         let asked = Arc::clone(&away);
-        readiness.needs(|| None);
-        readiness.needs(move || asked.load(Ordering::Relaxed).then(|| "RabbitMQ is away".to_owned()));
-        readiness.needs(|| Some("the disk is full".to_owned()));
-        readiness.remarks(|| Some("1 of 2 channels is not served".to_owned()));
+        readiness.add_requirement(|| None);
+        readiness.add_requirement(move || asked.load(Ordering::Relaxed).then(|| "RabbitMQ is away".to_owned()));
+        readiness.add_requirement(|| Some("the disk is full".to_owned()));
+        readiness.add_remark(|| Some("1 of 2 channels is not served".to_owned()));
         assert_eq!(readiness.missing().as_deref(), Some("starting"), "needs are asked once there is a configuration");
-        readiness.started();
+        readiness.set_started();
         assert_eq!(readiness.missing().as_deref(), Some("RabbitMQ is away; the disk is full"));
         away.store(false, Ordering::Relaxed);
         assert_eq!(readiness.missing().as_deref(), Some("the disk is full"));

@@ -1,17 +1,17 @@
 //! What operators see: logs, numbers, traces.
 
+pub mod configuration_metrics;
 pub mod counters;
-pub mod facts;
-pub mod family;
 pub mod histogram;
-pub mod link;
-mod log;
+mod log_format;
+pub mod log_rate_limit;
+pub mod metric_family;
 pub mod otlp;
 pub mod process;
+pub mod rabbitmq_link;
 pub mod series;
-pub mod sparing;
-pub mod trace;
-pub mod traced;
+pub mod span_attributes;
+pub mod tracer;
 
 use std::io::IsTerminal;
 
@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use log::{JsonOutput, TextFields};
+use log_format::{JsonStderr, TextFieldFormat};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum LogStyle {
     /// One JSON object a line.
     Json,
     /// Text on a terminal, else JSON.
-    Automatic,
+    Auto,
 }
 
 /// The level of a log that is running. Clones share it.
@@ -41,7 +41,8 @@ impl LogLevel {
     /// `debug` than at `info`.
     pub fn set(&self, level: &str) {
         let directives = if level == "debug" { "info,sealpost=debug" } else { level };
-        let changed = filter(directives).and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
+        let changed =
+            log_filter(directives).and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()));
         match changed {
             Ok(()) => tracing::info!(log_level = level, "Level of logs"),
             Err(error) => tracing::warn!(log_level = level, error, "The level of logs stays"),
@@ -66,7 +67,7 @@ const SILENT: [&str; 11] = [
 
 /// What is logged by these directives. Of clients that are silent only what is asked for by their names, or by `trace`,
 /// which is none of our levels.
-fn filter(directives: &str) -> Result<EnvFilter, String> {
+fn log_filter(directives: &str) -> Result<EnvFilter, String> {
     let silent = if directives.eq_ignore_ascii_case("trace") { 1 } else { SILENT.len() };
     let silent: String = SILENT.iter().take(silent).map(|name| format!("{name}=off,")).collect();
     EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
@@ -77,20 +78,20 @@ fn filter(directives: &str) -> Result<EnvFilter, String> {
 /// # Errors
 /// If the directives cannot be read, or logging has been started before.
 pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, String> {
-    let filter = filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
+    let filter = log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::stderr().is_terminal();
     let json = |filter| {
         let layer = tracing_subscriber::fmt::layer().json().flatten_event(true);
-        let layer = layer.with_writer(JsonOutput).with_target(false);
+        let layer = layer.with_writer(JsonStderr).with_target(false);
         tracing_subscriber::registry().with(filter).with(layer).try_init()
     };
     let started = match style {
         LogStyle::Json => json(filter),
-        LogStyle::Automatic if !terminal => json(filter),
-        LogStyle::Text | LogStyle::Automatic => {
+        LogStyle::Auto if !terminal => json(filter),
+        LogStyle::Text | LogStyle::Auto => {
             let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
-            let layer = layer.fmt_fields(TextFields).with_target(false);
+            let layer = layer.fmt_fields(TextFieldFormat).with_target(false);
             tracing_subscriber::registry().with(filter).with(layer).try_init()
         }
     };

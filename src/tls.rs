@@ -2,11 +2,11 @@
 //!
 //! It makes rustls configurations out of trust and identities; it opens no connection.
 
-pub mod development;
+mod certificate_verifier;
+pub mod development_ca;
 pub mod refusal;
-pub mod server;
-mod sessions;
-mod verifier;
+pub mod server_identity;
+mod session_cache;
 
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
@@ -15,8 +15,8 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-use self::sessions::Sessions;
-use self::verifier::Union;
+use self::certificate_verifier::ServerCertificateVerifier;
+use self::session_cache::TlsSessionCache;
 use crate::model::TrustBundle;
 
 /// What is offered by ALPN, the preferred first.
@@ -28,7 +28,7 @@ const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, contract TL-5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MinVersion {
+pub enum MinTlsVersion {
     /// TLS 1.2 and 1.3.
     #[default]
     Tls12,
@@ -36,8 +36,8 @@ pub enum MinVersion {
     Tls13,
 }
 
-impl MinVersion {
-    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+impl MinTlsVersion {
+    fn protocol_versions(self) -> &'static [&'static SupportedProtocolVersion] {
         match self {
             Self::Tls12 => TLS_1_2_AND_1_3,
             Self::Tls13 => TLS_1_3,
@@ -45,7 +45,7 @@ impl MinVersion {
     }
 }
 
-impl FromStr for MinVersion {
+impl FromStr for MinTlsVersion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -62,7 +62,7 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> =
 
 /// The cryptography of the process.
 #[must_use]
-pub fn provider() -> Arc<CryptoProvider> {
+pub fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
@@ -86,7 +86,7 @@ impl SystemRoots {
         if roots.is_empty() {
             tracing::warn!("The system trusts no root: only CACerts and trust bundles are");
         }
-        Self(verifier::verifier(roots))
+        Self(certificate_verifier::root_verifier(roots))
     }
 }
 
@@ -107,16 +107,16 @@ pub fn only_http1(config: &ClientConfig) -> ClientConfig {
 pub fn client_config(
     trust: &TrustBundle,
     roots: &SystemRoots,
-    min_version: MinVersion,
+    min_version: MinTlsVersion,
 ) -> Result<ClientConfig, rustls::Error> {
     let mut own = RootCertStore::empty();
     for certificate in trust.certificates().iter().filter(|certificate| certificate.is_ca) {
         own.add(certificate.der.clone())?;
     }
-    let sessions = Arc::new(Sessions::new());
-    let verifier = Union::new(own, roots.0.clone()).with(trust, Arc::clone(&sessions));
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(min_version.versions())?
+    let sessions = Arc::new(TlsSessionCache::new());
+    let verifier = ServerCertificateVerifier::new(own, roots.0.clone()).with_bundle(trust, Arc::clone(&sessions));
+    let mut config = ClientConfig::builder_with_provider(crypto_provider())
+        .with_protocol_versions(min_version.protocol_versions())?
         .dangerous() // as is every verifier that is not rustls' own; this one asks two of those
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();

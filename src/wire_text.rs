@@ -22,18 +22,18 @@ pub struct WireText(Box<str>);
 impl WireText {
     /// The start of what is displayed, escaped. Nothing else of it is kept.
     #[must_use]
-    pub fn of(text: impl fmt::Display) -> Self {
-        Self(excerpt(text, LONGEST).into())
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self(escaped_excerpt(text, LONGEST).into())
     }
 
     /// The start of bytes that should be UTF-8; what is not becomes U+FFFD.
     #[must_use]
-    pub fn of_bytes(bytes: &[u8]) -> Self {
+    pub fn from_bytes(bytes: &[u8]) -> Self {
         // More than is shown is looked at only to be counted.
         let Some((start, rest)) = bytes.split_at_checked(4 * LONGEST) else {
-            return Self::of(String::from_utf8_lossy(bytes));
+            return Self::new(String::from_utf8_lossy(bytes));
         };
-        let shown = excerpt_of(String::from_utf8_lossy(start), LONGEST, rest.len());
+        let shown = escaped_excerpt_of(String::from_utf8_lossy(start), LONGEST, rest.len());
         Self(shown.into())
     }
 
@@ -94,7 +94,7 @@ pub fn escape(to: &mut String, text: &str) {
 /// JSON in which nothing is hidden. What stands outside of its strings is ASCII, and no control character but the end of
 /// the line. It means the same.
 #[must_use]
-pub fn visible(json: &str) -> String {
+pub fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         if is_hidden(c) && c != '\n' {
@@ -112,13 +112,13 @@ pub fn visible(json: &str) -> String {
 /// The start of what is displayed, escaped, in at most `most` bytes, with a note if that is not all of it. `most` is at
 /// least the length of that note.
 #[must_use]
-pub fn excerpt(text: impl fmt::Display, most: usize) -> String {
-    excerpt_of(text, most, 0)
+pub fn escaped_excerpt(text: impl fmt::Display, most: usize) -> String {
+    escaped_excerpt_of(text, most, 0)
 }
 
 /// The same of a text after which so many bytes follow that are not shown.
-fn excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> String {
-    let mut excerpt = Excerpt { most, ..Excerpt::default() };
+fn escaped_excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> String {
+    let mut excerpt = TextExcerpt { most, ..TextExcerpt::default() };
     let displayed = write!(excerpt, "{text}");
     debug_assert!(displayed.is_ok(), "what is displayed here cannot fail, and an excerpt takes everything");
     excerpt.finish(beyond)
@@ -126,23 +126,23 @@ fn excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> String {
 
 /// The start of a text: at most `most` bytes of it, up to the end of a character.
 #[must_use]
-pub fn start(text: &str, most: usize) -> &str {
+pub fn truncate(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
 /// A text as it is cut: what comes after the end is counted, not kept.
 #[derive(Default)]
-struct Excerpt {
+struct TextExcerpt {
     most: usize,
     text: String,
     /// Bytes that came.
-    came: usize,
+    total_bytes: usize,
     /// Where the text ends if there is to be a note, and how much had come by then.
-    end: (usize, usize),
+    end_before_note: (usize, usize),
     is_full: bool,
 }
 
-impl Excerpt {
+impl TextExcerpt {
     fn push(&mut self, c: char, came: usize) {
         let before = self.text.len();
         if is_hidden(c) {
@@ -154,14 +154,14 @@ impl Excerpt {
             self.text.truncate(before);
             self.is_full = true;
         } else if self.text.len() + NOTE <= self.most {
-            self.end = (self.text.len(), came);
+            self.end_before_note = (self.text.len(), came);
         }
     }
 
     fn finish(mut self, beyond: usize) -> String {
-        let came = self.came.saturating_add(beyond);
+        let came = self.total_bytes.saturating_add(beyond);
         if self.is_full || beyond > 0 {
-            let (end, shown) = self.end;
+            let (end, shown) = self.end_before_note;
             self.text.truncate(end);
             self.text.push_str(&format!("… ({} bytes more)", came.saturating_sub(shown)));
         }
@@ -170,15 +170,15 @@ impl Excerpt {
     }
 }
 
-impl Write for Excerpt {
+impl Write for TextExcerpt {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         for (at, c) in piece.char_indices() {
             if self.is_full {
                 break;
             }
-            self.push(c, self.came + at + c.len_utf8());
+            self.push(c, self.total_bytes + at + c.len_utf8());
         }
-        self.came += piece.len();
+        self.total_bytes += piece.len();
         Ok(())
     }
 }
@@ -201,7 +201,7 @@ mod tests {
             ("in\u{200b}vis\u{feff}ible\u{2060}", "in\\u{200b}vis\\u{feff}ible\\u{2060}"),
             ("tag\u{e0041}", "tag\\u{e0041}"),
         ] {
-            assert_eq!(WireText::of(text).as_str(), shown);
+            assert_eq!(WireText::new(text).as_str(), shown);
             let mut whole = String::new();
             escape(&mut whole, text);
             assert_eq!(whole, shown);
@@ -210,17 +210,17 @@ mod tests {
 
     #[test]
     fn what_is_long_says_how_long() {
-        assert_eq!(WireText::of("x".repeat(LONGEST)).as_str(), "x".repeat(LONGEST));
-        let long = WireText::of("x".repeat(9_000_000));
+        assert_eq!(WireText::new("x".repeat(LONGEST)).as_str(), "x".repeat(LONGEST));
+        let long = WireText::new("x".repeat(9_000_000));
         assert_eq!(long.as_str(), format!("{}… (8999784 bytes more)", "x".repeat(LONGEST - NOTE)));
-        assert!(WireText::of("é".repeat(300)).as_str().starts_with("éé"), "cut at a character");
+        assert!(WireText::new("é".repeat(300)).as_str().starts_with("éé"), "cut at a character");
         assert!(
-            WireText::of("\u{1b}".repeat(300)).as_str().ends_with("\\u{1b}… (264 bytes more)"),
+            WireText::new("\u{1b}".repeat(300)).as_str().ends_with("\\u{1b}… (264 bytes more)"),
             "and not in an escape"
         );
-        let bytes = WireText::of_bytes(&[b'x'; 9_000_000]);
+        let bytes = WireText::from_bytes(&[b'x'; 9_000_000]);
         assert_eq!(bytes, long);
-        assert_eq!(WireText::of_bytes(b"\xffa").as_str(), "\u{fffd}a");
+        assert_eq!(WireText::from_bytes(b"\xffa").as_str(), "\u{fffd}a");
     }
 
     proptest! {
@@ -234,8 +234,8 @@ mod tests {
                 }
             }
             let whole = pieces.concat();
-            let shown = excerpt(Pieces(pieces), most);
-            prop_assert_eq!(&shown, &excerpt(&whole, most));
+            let shown = escaped_excerpt(Pieces(pieces), most);
+            prop_assert_eq!(&shown, &escaped_excerpt(&whole, most));
             prop_assert!(shown.len() <= most && shown.capacity() <= most.next_power_of_two());
             prop_assert!(!shown.chars().any(is_hidden));
             let mut escaped = String::new();

@@ -19,9 +19,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use sealpost::client::{ClientCache, Limits, Transport};
-use sealpost::model::{Addressable, Target, TrustBundle};
-use sealpost::tls::{MinVersion, SystemRoots};
+use sealpost::client::{ClientCache, ClientLimits, HttpTransport};
+use sealpost::model::{Addressable, DestinationRoute, TrustBundle};
+use sealpost::tls::{MinTlsVersion, SystemRoots};
 
 use crate::Wire;
 use crate::process::{Process, cpu_of};
@@ -108,7 +108,7 @@ impl AnyClient {
                 let url = url.parse().expect("a URL");
                 let to = Addressable {
                     url,
-                    target: Target::Remote { connect: None },
+                    route: DestinationRoute::Remote { connect: None },
                     trust: Arc::new(trust),
                     audience: None,
                 };
@@ -145,8 +145,8 @@ fn event(url: &str) -> Request<Bytes> {
 /// The measurement of one client, a process of its own; prints processor time and requests a second of a closed loop, and
 /// the memory of a thousand clients.
 pub(crate) async fn measure(kind: Kind, url: &str, ca: Option<&str>, time: Duration) {
-    let limits = Limits { max_connections: usize::MAX, ..Limits::default() };
-    let cache = Arc::new(ClientCache::new(SystemRoots::load(), MinVersion::Tls12, limits));
+    let limits = ClientLimits { max_connections: usize::MAX, ..ClientLimits::default() };
+    let cache = Arc::new(ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, limits));
     let (client, event) = (AnyClient::new(kind, url, ca, &cache), event(url));
     let (cpu, sent, elapsed) = closed_loop(&client, &event, time).await;
     drop(client);

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use sealpost::client::{ClientCache, Limits, ReplyError, Transport, TransportError};
-use sealpost::model::{Addressable, Target};
-use sealpost::tls::{MinVersion, SystemRoots};
+use sealpost::client::{ClientCache, ClientLimits, HttpTransport, ReplyError, TransportError};
+use sealpost::model::{Addressable, DestinationRoute};
+use sealpost::tls::{MinTlsVersion, SystemRoots};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -43,7 +43,7 @@ fn on_stage(play: impl AsyncFnOnce(&SystemRoots)) {
 }
 
 fn clients(roots: &SystemRoots) -> ClientCache {
-    ClientCache::new(roots.clone(), MinVersion::Tls12, Limits::default())
+    ClientCache::new(roots.clone(), MinTlsVersion::Tls12, ClientLimits::default())
 }
 
 /// A peer that says these bytes to the requests on a connection, in turn, and then closes it. Of connections, the last
@@ -59,7 +59,10 @@ async fn peer(scripts: Vec<Vec<Vec<u8>>>) -> (Addressable, JoinSet<()>) {
             number += 1;
         }
     });
-    (Addressable { url, target: Target::Remote { connect: None }, trust: Arc::default(), audience: None }, server)
+    (
+        Addressable { url, route: DestinationRoute::Remote { connect: None }, trust: Arc::default(), audience: None },
+        server,
+    )
 }
 
 /// Another address of loopback each time: ports that were used rest for a minute, and one address has too few of them.
@@ -126,8 +129,8 @@ pub(crate) fn differential(data: &[u8]) {
         assert_eq!(answer.status(), status);
         assert_eq!(answer.headers(), &headers);
         let is_event = sealpost::event::http::is_event(&headers) && answer.status().is_success();
-        match ReplyError::of(&answer) {
-            Some(ReplyError::Coded(_)) => {
+        match ReplyError::of_response(&answer) {
+            Some(ReplyError::ContentEncoded(_)) => {
                 assert!(headers.contains_key("content-encoding") || headers.contains_key("transfer-encoding"));
             }
             Some(error) => panic!("hyper has read it: {error}"),

@@ -1,7 +1,10 @@
 //! What holds for every manifest that somebody may write: it is read, or told what is wrong with it in words, and what was
 //! resolved once is resolved again to the same.
 
-use sealpost::control::{Manifests, Objects, Problem, Resolution, Scope, Settings, UnknownFields, of_text, resolve};
+use sealpost::control::{
+    ChannelScope, ControlSettings, ManifestSet, ObjectSource, Problem, Resolution, UnknownFields, parse_manifests,
+    resolve,
+};
 use serde_json::{Value, json};
 
 /// Keys of ConfigMaps whose values are documents themselves, or words.
@@ -20,15 +23,15 @@ const KEYS: [(&str, &str); 9] = [
 /// Each text is a file of manifests, and the value of each key of a ConfigMap.
 pub(crate) fn manifest(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let written = of_text("a.yaml", &text);
-    let maps = Manifests::of_objects(KEYS.iter().map(|(name, key)| config_map(name, key, &text)));
-    let mut settings = Settings::default();
+    let written = parse_manifests("a.yaml", &text);
+    let maps = ManifestSet::from_objects(KEYS.iter().map(|(name, key)| config_map(name, key, &text)));
+    let mut settings = ControlSettings::default();
     for unknown_fields in [UnknownFields::Error, UnknownFields::Warn] {
         settings.unknown_fields = unknown_fields;
         same_again(&written, &settings);
         same_again(&maps, &settings);
     }
-    settings.objects = Objects::Reconciled(Scope::default());
+    settings.object_source = ObjectSource::Reconciled(ChannelScope::default());
     same_again(&written, &settings);
     same_again(&maps, &settings);
 }
@@ -38,7 +41,7 @@ fn config_map(name: &str, key: &str, text: &str) -> Value {
     json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { key: text } })
 }
 
-fn same_again(manifests: &Manifests, settings: &Settings) {
+fn same_again(manifests: &ManifestSet, settings: &ControlSettings) {
     let first = resolve(manifests, None, settings);
     assert!(first.problems.iter().all(is_told));
     let again = resolve(manifests, Some(&first), settings);

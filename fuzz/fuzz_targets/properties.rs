@@ -5,10 +5,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use sealpost::channel::rabbitmq::message::{event_of, message_of};
+use sealpost::channel::rabbitmq::message::{event_from_amqp, event_to_amqp};
 use sealpost::event::{AttributeLimit, Event, http as binding};
-use sealpost::filter::cesql::{Expression, MAX_STEPS};
-use sealpost::filter::{Filter, Undecided};
+use sealpost::filter::cesql::{CesqlExpression, MAX_STEPS};
+use sealpost::filter::{Filter, UndecidedReason};
 use sealpost::model::TrustBundle;
 
 /// A request of these bytes is an event or is not; an event is the same after it has been sent in either mode. The
@@ -28,7 +28,7 @@ pub(crate) fn event(data: &[u8]) {
     assert!(reply.is_err() || events.len() == 1, "what is an event to a sender is one to a subscriber");
     for event in events {
         let binary = again(binding::binary_headers(&event), event.data().clone());
-        let (headers, body) = binding::structured(&event);
+        let (headers, body) = binding::encode_structured(&event);
         let structured = again(headers, body);
         assert_eq!(binary.data(), event.data());
         // Blanks around a JSON value mean nothing.
@@ -86,9 +86,9 @@ pub(crate) fn message(data: &[u8]) {
         Some(content_type) => properties.with_content_type(content_type),
         None => properties,
     };
-    let Ok(event) = event_of(&properties, Bytes::copy_from_slice(body)) else { return };
-    let (properties, body) = message_of(&event);
-    let again = event_of(&properties, body).expect("what was published is an event");
+    let Ok(event) = event_from_amqp(&properties, Bytes::copy_from_slice(body)) else { return };
+    let (properties, body) = event_to_amqp(&event);
+    let again = event_from_amqp(&properties, body).expect("what was published is an event");
     assert_eq!(again.data().trim_ascii(), event.data().trim_ascii());
     for attribute in event.attributes() {
         assert_eq!(again.get(attribute.name()), event.get(attribute.name()), "{}", attribute.name());
@@ -128,12 +128,12 @@ pub(crate) fn pem(data: &[u8]) {
 pub(crate) fn cesql(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.lines();
-    let Ok(expression) = Expression::parse(lines.next().unwrap_or_default()) else { return };
+    let Ok(expression) = CesqlExpression::parse(lines.next().unwrap_or_default()) else { return };
     let mut event = Event::new("1", "/s", "t");
     lines.filter_map(|line| line.split_once('=')).take(64).for_each(|(name, value)| event.set(name, value));
     let printed = expression.to_string();
     // Parentheses make it longer and deeper, perhaps beyond what is read.
-    if let Ok(again) = Expression::parse(&printed) {
+    if let Ok(again) = CesqlExpression::parse(&printed) {
         assert_eq!(again, expression, "{printed}");
     }
     let filter = Filter::from(expression);
@@ -141,7 +141,7 @@ pub(crate) fn cesql(data: &[u8]) {
     assert!(decision.steps <= MAX_STEPS);
     let negated = Filter::Not(Box::new(filter)).decide(&event).passes;
     // To ask for the opposite is a step more, which may be one too many.
-    assert!(negated == decision.passes.map(|passes| !passes) || negated == Err(Undecided::Limit), "{printed}");
+    assert!(negated == decision.passes.map(|passes| !passes) || negated == Err(UndecidedReason::Limit), "{printed}");
 }
 
 fn split<'d>(data: &'d [u8], separator: &[u8]) -> (&'d [u8], &'d [u8]) {

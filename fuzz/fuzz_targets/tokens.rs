@@ -10,16 +10,19 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use sealpost::auth::keys::{Keeper, KeySource, Keys, Published};
-use sealpost::auth::{Credentials, Gate};
-use sealpost::model::{Access, AuthorizationMode, Discovery, Hosts, Oidc, RoutingTable, Rule, TransportEncryption};
+use sealpost::auth::issuer_keys::{IssuerKeyRefresher, IssuerKeySource, IssuerKeyStore, PublishedKeys};
+use sealpost::auth::{RequestCredentials, SenderAuthorizer};
+use sealpost::model::{
+    AuthorizationMode, AuthorizationRule, OidcAuthentication, OidcDiscovery, RoutingTable, SenderAuthorization,
+    ServiceHosts, TransportEncryption,
+};
 use tokio::runtime::Runtime;
 
 /// Tells one key.
-struct OneKey(Published);
+struct OneKey(PublishedKeys);
 
-impl KeySource for OneKey {
-    fn fetch<'a>(&'a self, _: &'a Oidc) -> BoxFuture<'a, Result<Published, String>> {
+impl IssuerKeySource for OneKey {
+    fn fetch<'a>(&'a self, _: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         Box::pin(std::future::ready(Ok(self.0.clone())))
     }
 }
@@ -27,8 +30,8 @@ impl KeySource for OneKey {
 /// A gate that believes the owner of a key which was made a moment ago, and is nowhere else.
 struct Stage {
     runtime: Runtime,
-    gate: Gate,
-    access: Access,
+    gate: SenderAuthorizer,
+    access: SenderAuthorization,
     key: EncodingKey,
 }
 
@@ -38,16 +41,16 @@ impl Stage {
         let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
         let key = EncodingKey::from_ec_pem(pem.as_bytes()).expect("a key");
         let keys = JwkSet { keys: vec![Jwk::from_encoding_key(&key, Algorithm::ES256).expect("a key")] };
-        let oidc = Arc::new(Oidc { discovery: Discovery::Nowhere });
-        let rule = Rule::Default(AuthorizationMode::AllowAll, "default".to_owned());
-        let access = Access { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
-        let hosts = Hosts::new("knative-eventing", "cluster.local");
+        let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Unavailable });
+        let rule = AuthorizationRule::Default(AuthorizationMode::AllowAll, "default".to_owned());
+        let access = SenderAuthorization { oidc: Arc::clone(&oidc), audience: "a".to_owned(), rule };
+        let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
         let table = RoutingTable::new(TransportEncryption::Strict, hosts, Vec::new(), []).with_oidc(Some(oidc.clone()));
         let (_tables, receiver) = tokio::sync::watch::channel(Arc::new(table));
-        let known = Arc::new(Keys::default());
-        let source = Arc::new(OneKey(Published { issuer: "i".to_owned(), keys }));
-        let keeper = Keeper::new(Arc::clone(&known), source, Arc::default());
-        let gate = Gate::new(Arc::clone(&known), Arc::default());
+        let known = Arc::new(IssuerKeyStore::default());
+        let source = Arc::new(OneKey(PublishedKeys { issuer: "i".to_owned(), keys }));
+        let keeper = IssuerKeyRefresher::new(Arc::clone(&known), source, Arc::default());
+        let gate = SenderAuthorizer::new(Arc::clone(&known), Arc::default());
         runtime.block_on(async {
             let kept = keeper.run(receiver, tokio_util::sync::CancellationToken::new());
             let until_known = async {
@@ -63,8 +66,8 @@ impl Stage {
     fn believes(&self, token: &[u8]) -> bool {
         let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", token].concat()) else { return false };
         let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
-        let credentials = Credentials::of(&headers, Some(&self.access));
-        self.runtime.block_on(self.gate.identify(Some(&self.access), &credentials)).is_ok()
+        let credentials = RequestCredentials::of_headers(&headers, Some(&self.access));
+        self.runtime.block_on(self.gate.authenticate(Some(&self.access), &credentials)).is_ok()
     }
 
     /// A token of the owner of the key, for this audience.

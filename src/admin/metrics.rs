@@ -10,22 +10,22 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use super::respond;
-use crate::telemetry::counters::Counters;
-use crate::telemetry::family::Form;
+use super::build_response;
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::metric_family::ExpositionFormat;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// All numbers, in the form that these headers of a request ask for.
-pub(super) fn answer(headers: &HeaderMap, counters: &Counters) -> Response<Full<Bytes>> {
-    let form = form(headers);
-    let content_type = if form == Form::OpenMetrics { OPEN_METRICS } else { TEXT };
+pub(super) fn metrics_response(headers: &HeaderMap, counters: &ProcessCounters) -> Response<Full<Bytes>> {
+    let form = negotiate_format(headers);
+    let content_type = if form == ExpositionFormat::OpenMetrics { OPEN_METRICS } else { TEXT };
     let text = counters.render_as(form);
-    let compressed = if takes_gzip(headers) { gzip(text.as_bytes()) } else { None };
+    let compressed = if accepts_gzip(headers) { gzip(text.as_bytes()) } else { None };
     let is_compressed = compressed.is_some();
-    let mut response = respond(StatusCode::OK, content_type, compressed.unwrap_or_else(|| text.into()));
+    let mut response = build_response(StatusCode::OK, content_type, compressed.unwrap_or_else(|| text.into()));
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     if is_compressed {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -41,9 +41,9 @@ fn gzip(text: &[u8]) -> Option<Bytes> {
 }
 
 /// OpenMetrics if it is named, in version 1, and not liked less than plain text is.
-fn form(headers: &HeaderMap) -> Form {
+fn negotiate_format(headers: &HeaderMap) -> ExpositionFormat {
     let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
-    for (name, quality) in choices(headers, &ACCEPT) {
+    for (name, quality) in weighted_choices(headers, &ACCEPT) {
         let mut parts = name.split(';').map(str::trim);
         match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
             "application/openmetrics-text" => {
@@ -56,13 +56,17 @@ fn form(headers: &HeaderMap) -> Form {
             _ => {}
         }
     }
-    if open_metrics > 0.0 && open_metrics >= text { Form::OpenMetrics } else { Form::Text }
+    if open_metrics > 0.0 && open_metrics >= text {
+        ExpositionFormat::OpenMetrics
+    } else {
+        ExpositionFormat::PrometheusText
+    }
 }
 
 /// Whether a compressed answer is taken.
-fn takes_gzip(headers: &HeaderMap) -> bool {
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = None;
-    for (name, quality) in choices(headers, &ACCEPT_ENCODING) {
+    for (name, quality) in weighted_choices(headers, &ACCEPT_ENCODING) {
         match name.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => return quality > 0.0,
             "*" => any = Some(quality),
@@ -73,7 +77,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// What is listed in a field, each with how much it is liked.
-fn choices<'h>(headers: &'h HeaderMap, field: &HeaderName) -> impl Iterator<Item = (String, f32)> + use<'h> {
+fn weighted_choices<'h>(headers: &'h HeaderMap, field: &HeaderName) -> impl Iterator<Item = (String, f32)> + use<'h> {
     let lines = headers.get_all(field).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(|choice| {
         let (weights, names): (Vec<&str>, Vec<&str>) = choice
@@ -95,22 +99,22 @@ mod tests {
     #[test]
     fn open_metrics_for_whoever_likes_it_as_much() {
         for (accept, wanted) in [
-            ("", Form::Text),
-            ("*/*", Form::Text),
-            ("text/plain", Form::Text),
-            ("application/openmetrics-text", Form::OpenMetrics),
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8", Form::OpenMetrics),
-            ("application/openmetrics-text;version=0.0.1", Form::Text),
-            ("application/openmetrics-text;q=0", Form::Text),
-            ("application/openmetrics-text;q=0.3,text/plain;q=0.7", Form::Text),
+            ("", ExpositionFormat::PrometheusText),
+            ("*/*", ExpositionFormat::PrometheusText),
+            ("text/plain", ExpositionFormat::PrometheusText),
+            ("application/openmetrics-text", ExpositionFormat::OpenMetrics),
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", ExpositionFormat::OpenMetrics),
+            ("application/openmetrics-text;version=0.0.1", ExpositionFormat::PrometheusText),
+            ("application/openmetrics-text;q=0", ExpositionFormat::PrometheusText),
+            ("application/openmetrics-text;q=0.3,text/plain;q=0.7", ExpositionFormat::PrometheusText),
             (
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-                Form::OpenMetrics,
+                ExpositionFormat::OpenMetrics,
             ),
         ] {
-            assert_eq!(form(&headers(ACCEPT, accept)), wanted, "{accept}");
+            assert_eq!(negotiate_format(&headers(ACCEPT, accept)), wanted, "{accept}");
         }
-        assert_eq!(form(&HeaderMap::new()), Form::Text);
+        assert_eq!(negotiate_format(&HeaderMap::new()), ExpositionFormat::PrometheusText);
     }
 
     #[test]
@@ -124,8 +128,8 @@ mod tests {
             ("identity", false),
             ("", false),
         ] {
-            assert_eq!(takes_gzip(&headers(ACCEPT_ENCODING, accept)), wanted, "{accept}");
+            assert_eq!(accepts_gzip(&headers(ACCEPT_ENCODING, accept)), wanted, "{accept}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

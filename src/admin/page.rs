@@ -9,28 +9,29 @@ use sha2::{Digest, Sha256};
 const HTML: &str = include_str!("page/status.html");
 
 /// The page as it is served.
-pub(super) struct Page {
+pub(super) struct StatusPage {
     /// Its text.
     pub(super) html: Bytes,
     /// `Content-Security-Policy`: its own script and style by their hashes, and requests to where it came from.
-    pub(super) policy: HeaderValue,
+    pub(super) content_security_policy: HeaderValue,
 }
 
-impl Page {
+impl StatusPage {
     pub(super) fn new() -> Self {
-        let (script, style) = (hash(HTML, "<script>", "</script>"), hash(HTML, "<style>", "</style>"));
+        let (script, style) = (csp_hash(HTML, "<script>", "</script>"), csp_hash(HTML, "<style>", "</style>"));
         let policy = format!(
             "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         // Hashes are ASCII. Without a policy that can be read, nothing at all is allowed.
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { html: Bytes::from_static(HTML.as_bytes()), policy }
+        let content_security_policy =
+            HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        Self { html: Bytes::from_static(HTML.as_bytes()), content_security_policy }
     }
 }
 
 /// How a policy names the text between two tags.
-fn hash(html: &str, begin: &str, end: &str) -> String {
+fn csp_hash(html: &str, begin: &str, end: &str) -> String {
     let inner = html.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(inner, _)| inner);
     format!("sha256-{}", STANDARD.encode(Sha256::digest(inner)))
 }

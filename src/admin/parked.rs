@@ -10,16 +10,18 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::errands::Errands;
-use super::{JSON, TEXT, respond};
-use crate::channel::parked::{ParkedChange, ParkedErrand, ParkedError, ParkedOwner, ParkedStore, owners};
-use crate::model::{RoutingTable, Storage, SubscriptionKind, parse_duration};
+use super::operations::AdminOperations;
+use super::{JSON, TEXT, build_response};
+use crate::channel::parked::{
+    ParkedChange, ParkedError, ParkedOperation, ParkedStore, ParkingSubscription, parking_subscriptions,
+};
+use crate::model::{BackendKind, RoutingTable, SubscriptionKind, parse_duration};
 use crate::wire_text::WireText;
 
 /// Events that one answer shows at most.
 const MOST: usize = 1_000;
 
-type Answer = Response<Full<Bytes>>;
+type AdminResponse = Response<Full<Bytes>>;
 
 /// What is asked about parked events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub(super) enum ParkedRequest<'p> {
 
 impl<'p> ParkedRequest<'p> {
     /// What a path below `/api/v1/` asks for; `None` if it is about something else.
-    pub(super) fn at(path: &'p str) -> Option<Self> {
+    pub(super) fn of_path(path: &'p str) -> Option<Self> {
         let rest = path.strip_prefix("parked")?;
         match rest.strip_prefix('/') {
             None if rest.is_empty() => Some(Self::List),
@@ -57,12 +59,12 @@ impl<'p> ParkedRequest<'p> {
 
 /// What becomes of parked events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ParkedFate {
+enum ParkedOutcome {
     Replayed,
     Dropped,
 }
 
-impl ParkedFate {
+impl ParkedOutcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Replayed => "replayed",
@@ -73,14 +75,14 @@ impl ParkedFate {
 
 /// What is asked for besides the path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Query {
+struct ParkedQuery {
     namespace: Option<String>,
     kind: Option<String>,
     older_than: Duration,
     limit: Option<usize>,
 }
 
-impl Query {
+impl ParkedQuery {
     fn parse(text: &str) -> Result<Self, String> {
         let mut query = Self::default();
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
@@ -96,7 +98,7 @@ impl Query {
                 (name, _) => {
                     return Err(format!(
                         "{} is not known: use namespace, kind, olderThan or limit",
-                        WireText::of(name)
+                        WireText::new(name)
                     ));
                 }
             }
@@ -106,77 +108,77 @@ impl Query {
 }
 
 /// Answers what is asked about parked events.
-pub(super) struct ParkedDesk {
+pub(super) struct ParkedHandler {
     pub(super) store: Arc<dyn ParkedStore>,
-    pub(super) errands: Errands,
+    pub(super) operations: AdminOperations,
 }
 
-impl ParkedDesk {
+impl ParkedHandler {
     /// The answer, by the subscriptions of this table.
-    pub(super) async fn answer(&self, table: &RoutingTable, request: ParkedRequest<'_>, query: &str) -> Answer {
-        match self.try_answer(table, request, query).await {
-            Ok(value) => respond(StatusCode::OK, JSON, value.to_string()),
-            Err((status, text)) => respond(status, TEXT, format!("{text}\n")),
+    pub(super) async fn respond(&self, table: &RoutingTable, request: ParkedRequest<'_>, query: &str) -> AdminResponse {
+        match self.try_respond(table, request, query).await {
+            Ok(value) => build_response(StatusCode::OK, JSON, value.to_string()),
+            Err((status, text)) => build_response(status, TEXT, format!("{text}\n")),
         }
     }
 
-    async fn try_answer(
+    async fn try_respond(
         &self,
         table: &RoutingTable,
         request: ParkedRequest<'_>,
         query: &str,
     ) -> Result<Value, (StatusCode, String)> {
-        let query = Query::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+        let query = ParkedQuery::parse(query).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
         let (ParkedRequest::Show(name) | ParkedRequest::Replay(name) | ParkedRequest::Drop(name)) = request else {
             return self.list(table, &query).await;
         };
         let name = percent_decode_str(name).decode_utf8_lossy();
         let mut items = Vec::new();
-        for owner in named(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))? {
+        for owner in find_owners(table, &name, &query).map_err(|text| (StatusCode::NOT_FOUND, text))? {
             items.push(match request {
-                ParkedRequest::Replay(_) => self.change(owner, ParkedFate::Replayed, query.older_than).await?,
-                ParkedRequest::Drop(_) => self.change(owner, ParkedFate::Dropped, query.older_than).await?,
+                ParkedRequest::Replay(_) => self.change(owner, ParkedOutcome::Replayed, query.older_than).await?,
+                ParkedRequest::Drop(_) => self.change(owner, ParkedOutcome::Dropped, query.older_than).await?,
                 ParkedRequest::Show(_) | ParkedRequest::List => self.show(owner, &query).await?,
             });
         }
         Ok(json!({ "items": items }))
     }
 
-    async fn list(&self, table: &RoutingTable, query: &Query) -> Result<Value, (StatusCode, String)> {
-        let mut owners = kept(table);
+    async fn list(&self, table: &RoutingTable, query: &ParkedQuery) -> Result<Value, (StatusCode, String)> {
+        let mut owners = parking_owners(table);
         owners.retain(|owner| query.namespace.as_ref().is_none_or(|wanted| owner.subscription.namespace == *wanted));
-        let counts = self.run(|store, _stop| {
+        let counts = self.run_operation(|store, _stop| {
             let owners = owners.clone();
-            async move { store.list(&owners).await }
+            async move { store.count(&owners).await }
         });
         let counts = counts.await?;
-        let items = owners.iter().zip(counts).map(|(owner, count)| item(owner, [("parked", count.into())]));
+        let items = owners.iter().zip(counts).map(|(owner, count)| owner_json(owner, [("parked", count.into())]));
         Ok(json!({ "items": items.collect::<Vec<_>>() }))
     }
 
-    async fn show(&self, owner: ParkedOwner, query: &Query) -> Result<Value, (StatusCode, String)> {
+    async fn show(&self, owner: ParkingSubscription, query: &ParkedQuery) -> Result<Value, (StatusCode, String)> {
         let (older_than, limit) = (query.older_than, query.limit.unwrap_or(MOST).min(MOST));
-        let found = self.run(|store, stop| {
+        let found = self.run_operation(|store, stop| {
             let owner = owner.clone();
-            async move { store.show(&owner, limit, &ParkedErrand { older_than, stop }).await }
+            async move { store.show(&owner, limit, &ParkedOperation { older_than, stop }).await }
         });
         let found = found.await?;
         let events = json!(found.events);
-        Ok(item(&owner, [("parked", found.parked.into()), ("looked", found.looked.into()), ("events", events)]))
+        Ok(owner_json(&owner, [("parked", found.parked.into()), ("looked", found.examined.into()), ("events", events)]))
     }
 
     async fn change(
         &self,
-        owner: ParkedOwner,
-        fate: ParkedFate,
+        owner: ParkingSubscription,
+        fate: ParkedOutcome,
         older_than: Duration,
     ) -> Result<Value, (StatusCode, String)> {
-        let changed = self.run(|store, stop| {
-            let (owner, errand) = (owner.clone(), ParkedErrand { older_than, stop });
+        let changed = self.run_operation(|store, stop| {
+            let (owner, errand) = (owner.clone(), ParkedOperation { older_than, stop });
             async move {
                 let change = match fate {
-                    ParkedFate::Replayed => store.replay(&owner, &errand).await,
-                    ParkedFate::Dropped => store.discard(&owner, &errand).await,
+                    ParkedOutcome::Replayed => store.replay(&owner, &errand).await,
+                    ParkedOutcome::Dropped => store.discard(&owner, &errand).await,
                 };
                 let fate = fate.as_str();
                 tracing::info!(subscription = %owner.subscription, fate, ?change, "An operator changed parked events");
@@ -184,11 +186,11 @@ impl ParkedDesk {
             }
         });
         let ParkedChange { done, stopped } = changed.await?;
-        Ok(item(&owner, [(fate.as_str(), done.into()), ("stopped", stopped.into())]))
+        Ok(owner_json(&owner, [(fate.as_str(), done.into()), ("stopped", stopped.into())]))
     }
 
     /// Does an errand to the store.
-    async fn run<T, F>(
+    async fn run_operation<T, F>(
         &self,
         work: impl FnOnce(Arc<dyn ParkedStore>, tokio_util::sync::CancellationToken) -> F,
     ) -> Result<T, (StatusCode, String)>
@@ -197,7 +199,7 @@ impl ParkedDesk {
         F: Future<Output = Result<T, ParkedError>> + Send + 'static,
     {
         let store = Arc::clone(&self.store);
-        let ended = self.errands.run(|stop| work(store, stop)).await;
+        let ended = self.operations.run(|stop| work(store, stop)).await;
         let ended = ended.ok_or_else(|| {
             (StatusCode::SERVICE_UNAVAILABLE, "too many look after parked events now: try again".to_owned())
         })?;
@@ -212,25 +214,25 @@ impl ParkedDesk {
 }
 
 /// The subscriptions that can have parked events.
-fn kept(table: &RoutingTable) -> Vec<ParkedOwner> {
-    let mut owners = owners(table);
-    owners.retain(|owner| owner.storage != Storage::Memory);
+fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
+    let mut owners = parking_subscriptions(table);
+    owners.retain(|owner| owner.storage != BackendKind::Memory);
     owners
 }
 
 /// The subscriptions of this name, `NAMESPACE/NAME`. What a channel of a cluster has written down as its subscriber is
 /// also found without the channel's name.
-fn named(table: &RoutingTable, name: &str, query: &Query) -> Result<Vec<ParkedOwner>, String> {
-    let mut found = owners(table);
+fn find_owners(table: &RoutingTable, name: &str, query: &ParkedQuery) -> Result<Vec<ParkingSubscription>, String> {
+    let mut found = parking_subscriptions(table);
     found.retain(|owner| {
         let key = &owner.subscription;
         let is_kind = query.kind.as_ref().is_none_or(|kind| key.kind.as_str() == kind);
-        is_kind && names_of(owner).iter().any(|of| *of == name)
+        is_kind && owner_names(owner).iter().any(|of| *of == name)
     });
     let Some(first) = found.first().cloned() else {
-        return Err(format!("{} is no subscription or Trigger that this process serves", WireText::of(name)));
+        return Err(format!("{} is no subscription or Trigger that this process serves", WireText::new(name)));
     };
-    found.retain(|owner| owner.storage != Storage::Memory);
+    found.retain(|owner| owner.storage != BackendKind::Memory);
     if found.is_empty() {
         return Err(format!(
             "{} is of {}, which is in memory, and channels in memory park nothing",
@@ -240,7 +242,7 @@ fn named(table: &RoutingTable, name: &str, query: &Query) -> Result<Vec<ParkedOw
     Ok(found)
 }
 
-fn names_of(owner: &ParkedOwner) -> Vec<String> {
+fn owner_names(owner: &ParkingSubscription) -> Vec<String> {
     let key = &owner.subscription;
     let whole = format!("{}/{}", key.namespace, key.name);
     let entry = (key.kind == SubscriptionKind::Subscriber).then(|| key.name.split_once('/')).flatten();
@@ -249,7 +251,7 @@ fn names_of(owner: &ParkedOwner) -> Vec<String> {
 }
 
 /// What is told of a subscription, with its name.
-fn item<const N: usize>(owner: &ParkedOwner, told: [(&str, Value); N]) -> Value {
+fn owner_json<const N: usize>(owner: &ParkingSubscription, told: [(&str, Value); N]) -> Value {
     let key = &owner.subscription;
     let channel = owner.channel.to_string();
     let named =
@@ -277,23 +279,23 @@ mod tests {
             ("parkedx", None),
             ("channels", None),
         ] {
-            assert_eq!(ParkedRequest::at(path), request, "{path}");
+            assert_eq!(ParkedRequest::of_path(path), request, "{path}");
         }
     }
 
     #[test]
     fn queries_are_read_or_refused() {
-        let query = Query::parse("namespace=n&kind=Trigger&olderThan=PT1H&limit=7").expect("a query");
-        let expected = Query {
+        let query = ParkedQuery::parse("namespace=n&kind=Trigger&olderThan=PT1H&limit=7").expect("a query");
+        let expected = ParkedQuery {
             namespace: Some("n".to_owned()),
             kind: Some("trigger".to_owned()),
             older_than: Duration::from_hours(1),
             limit: Some(7),
         };
         assert_eq!(query, expected);
-        assert_eq!(Query::parse(""), Ok(Query::default()));
+        assert_eq!(ParkedQuery::parse(""), Ok(ParkedQuery::default()));
         for wrong in ["olderThan=1h", "limit=x", "older-than=PT1H"] {
-            assert!(Query::parse(wrong).is_err(), "{wrong}: nothing more than was meant is dropped");
+            assert!(ParkedQuery::parse(wrong).is_err(), "{wrong}: nothing more than was meant is dropped");
         }
     }
 }

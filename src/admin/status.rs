@@ -11,42 +11,42 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
-use super::present;
-use crate::channel::storages::Storages;
+use super::objects;
+use crate::channel::backends::ChannelBackends;
 use crate::control::{Problem, Resolution, Severity};
-use crate::delivery::Lanes;
-use crate::model::Role;
+use crate::delivery::SubscriptionWorkerStates;
+use crate::model::ProcessRole;
 use crate::supervisor::Readiness;
-use crate::telemetry::counters::Counters;
-use crate::tls::server::ServerIdentity;
-use groups::Group;
-use trust::{Trusted, Use};
+use crate::telemetry::counters::ProcessCounters;
+use crate::tls::server_identity::ServerIdentity;
+use groups::StatusGroup;
+use trust::{CertificateUse, TrustedCertificates};
 
 /// Where the status is read from.
-pub struct View {
+pub struct StatusSource {
     /// What the process is.
-    pub process: Process,
+    pub process: ProcessInfo,
     /// Whether it should get traffic.
     pub readiness: Readiness,
     /// What it counts as a whole.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<ProcessCounters>,
     /// The configuration that is served.
-    pub shown: watch::Receiver<Arc<Resolution>>,
+    pub served: watch::Receiver<Arc<Resolution>>,
     /// What is counted of each subscription.
-    pub lanes: Lanes,
+    pub subscription_workers: SubscriptionWorkerStates,
     /// Where events rest.
-    pub storages: Arc<Storages>,
+    pub storages: Arc<ChannelBackends>,
     /// Whether this process tells the cluster what it serves; `None` where nobody is elected for that.
-    pub leads: Option<watch::Receiver<bool>>,
+    pub is_leader: Option<watch::Receiver<bool>>,
     /// The certificate of the HTTPS listener.
-    pub identity: ServerIdentity,
+    pub server_identity: ServerIdentity,
 }
 
 /// What does not change while a process runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Process {
+pub struct ProcessInfo {
     /// What it is.
-    pub role: Role,
+    pub role: ProcessRole,
     /// Whether the configuration is a cluster's; else it is from files.
     pub in_cluster: bool,
     /// When it was started.
@@ -55,18 +55,18 @@ pub struct Process {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status<'s> {
+struct StatusDocument<'s> {
     time: String,
-    process: Facts,
-    totals: Totals,
-    groups: Vec<Group<'s>>,
-    certificates: Vec<Use<'s>>,
-    problems: Vec<Shown<'s>>,
+    process: ProcessStatus,
+    totals: ProcessTotals,
+    groups: Vec<StatusGroup<'s>>,
+    certificates: Vec<CertificateUse<'s>>,
+    problems: Vec<StatusProblem<'s>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Facts {
+struct ProcessStatus {
     version: &'static str,
     started: String,
     role: &'static str,
@@ -86,7 +86,7 @@ struct Facts {
 /// Counters of the process as a whole; they go on when subscriptions come and go.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Totals {
+struct ProcessTotals {
     accepted: u64,
     refused: u64,
     unrouted: u64,
@@ -101,46 +101,46 @@ struct Totals {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'s> {
+struct StatusProblem<'s> {
     severity: &'static str,
     file: Option<&'s str>,
     line: Option<usize>,
-    object: Option<Named<'s>>,
+    object: Option<StatusObjectName<'s>>,
     field: &'s str,
     message: &'s str,
 }
 
 /// An object by its name.
 #[derive(Serialize)]
-struct Named<'s> {
+struct StatusObjectName<'s> {
     kind: &'s str,
     namespace: &'s str,
     name: &'s str,
 }
 
-impl View {
+impl StatusSource {
     /// The status now, as JSON.
-    pub(super) fn render(&self) -> String {
-        let shown = Arc::clone(&self.shown.borrow());
-        let mut trusted = Trusted::of(&shown);
-        let groups = groups::of(self, &shown, &mut trusted);
-        let status = Status {
-            time: rfc3339(SystemTime::now().into()),
-            process: self.facts(&shown),
+    pub(super) fn render_json(&self) -> String {
+        let shown = Arc::clone(&self.served.borrow());
+        let mut trusted = TrustedCertificates::of_resolution(&shown);
+        let groups = groups::collect_groups(self, &shown, &mut trusted);
+        let status = StatusDocument {
+            time: format_time(SystemTime::now().into()),
+            process: self.process_status(&shown),
             totals: self.totals(),
             groups,
-            certificates: trusted.certificates(&self.identity),
-            problems: shown.problems.iter().map(problem).collect(),
+            certificates: trusted.certificates(&self.server_identity),
+            problems: shown.problems.iter().map(status_problem).collect(),
         };
         // Strings, numbers and lists of them: there is nothing that JSON does not know.
         serde_json::to_string(&status).unwrap_or_default()
     }
 
-    fn facts(&self, shown: &Resolution) -> Facts {
+    fn process_status(&self, shown: &Resolution) -> ProcessStatus {
         let missing = self.readiness.missing();
-        Facts {
+        ProcessStatus {
             version: env!("CARGO_PKG_VERSION"),
-            started: rfc3339(self.process.started.into()),
+            started: format_time(self.process.started.into()),
             role: self.process.role.as_str(),
             configuration: if self.process.in_cluster { "cluster" } else { "files" },
             transport_encryption: shown.table.transport_encryption().as_str(),
@@ -148,13 +148,13 @@ impl View {
             unserved: self.readiness.remark().filter(|_| missing.is_none()),
             missing,
             rabbitmq_connected: self.storages.is_rabbitmq_connected(),
-            leads: self.leads.as_ref().map(|leads| *leads.borrow()),
+            leads: self.is_leader.as_ref().map(|leads| *leads.borrow()),
         }
     }
 
-    fn totals(&self) -> Totals {
+    fn totals(&self) -> ProcessTotals {
         let counters = &self.counters;
-        Totals {
+        ProcessTotals {
             accepted: counters.accepted.get(),
             refused: counters.refused.get(),
             unrouted: counters.unrouted.get(),
@@ -169,8 +169,8 @@ impl View {
     }
 }
 
-fn problem(problem: &Problem) -> Shown<'_> {
-    Shown {
+fn status_problem(problem: &Problem) -> StatusProblem<'_> {
+    StatusProblem {
         severity: match problem.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -178,7 +178,7 @@ fn problem(problem: &Problem) -> Shown<'_> {
         },
         file: problem.file.as_deref(),
         line: problem.line,
-        object: problem.object.as_ref().map(|object| Named {
+        object: problem.object.as_ref().map(|object| StatusObjectName {
             kind: &object.kind,
             namespace: &object.namespace,
             name: &object.name,
@@ -189,11 +189,11 @@ fn problem(problem: &Problem) -> Shown<'_> {
 }
 
 /// A time in seconds since the epoch.
-fn at(timestamp: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(timestamp).map_or_else(|_| timestamp.to_string(), rfc3339)
+fn format_timestamp(timestamp: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(timestamp).map_or_else(|_| timestamp.to_string(), format_time)
 }
 
-fn rfc3339(time: OffsetDateTime) -> String {
+fn format_time(time: OffsetDateTime) -> String {
     let time = time.replace_millisecond(time.millisecond()).unwrap_or(time);
     time.format(&Rfc3339).unwrap_or_default()
 }

@@ -20,7 +20,7 @@ impl AdminToken {
     /// If there is none, or none that would be taken.
     pub fn new(file: &Path) -> anyhow::Result<Self> {
         let read = std::fs::read_to_string(file).map_err(anyhow::Error::from);
-        read.and_then(|text| check(&text).map(drop)).with_context(|| flag(file))?;
+        read.and_then(|text| parse_token(&text).map(drop)).with_context(|| flag_text(file))?;
         Ok(Self(file.to_owned()))
     }
 
@@ -28,20 +28,20 @@ impl AdminToken {
     ///
     /// # Errors
     /// If the file holds none any more.
-    pub(super) async fn is(&self, shown: &str) -> anyhow::Result<bool> {
+    pub(super) async fn matches(&self, shown: &str) -> anyhow::Result<bool> {
         let read = tokio::fs::read_to_string(&self.0).await.map_err(anyhow::Error::from);
-        let text = read.with_context(|| flag(&self.0))?;
-        let token = check(&text).with_context(|| flag(&self.0))?;
-        Ok(is_same(&digest(token), &digest(shown)))
+        let text = read.with_context(|| flag_text(&self.0))?;
+        let token = parse_token(&text).with_context(|| flag_text(&self.0))?;
+        Ok(is_equal_in_constant_time(&token_digest(token), &token_digest(shown)))
     }
 }
 
-fn flag(file: &Path) -> String {
+fn flag_text(file: &Path) -> String {
     format!("--admin-token-file {}", file.display())
 }
 
 /// The token in a file's text.
-fn check(text: &str) -> anyhow::Result<&str> {
+fn parse_token(text: &str) -> anyhow::Result<&str> {
     let token = text.trim();
     anyhow::ensure!(
         token.len() >= SHORTEST,
@@ -51,12 +51,12 @@ fn check(text: &str) -> anyhow::Result<&str> {
     Ok(token)
 }
 
-fn digest(text: &str) -> [u8; 32] {
+fn token_digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
 /// Looks at every byte, wherever the first difference is.
-fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+fn is_equal_in_constant_time(one: &[u8; 32], other: &[u8; 32]) -> bool {
     one.iter().zip(other).fold(0, |differences, (one, other)| differences | (one ^ other)) == 0
 }
 
@@ -76,7 +76,7 @@ mod tests {
         }
         write(" 0123456789abcdef\n");
         let token = AdminToken::new(file.path()).expect("a token");
-        let is = async |shown| token.is(shown).await.ok();
+        let is = async |shown| token.matches(shown).await.ok();
         assert_eq!((is("0123456789abcdef").await, is("0123456789abcdeg").await), (Some(true), Some(false)));
         assert_eq!((is("").await, is("0123456789abcdef0").await), (Some(false), Some(false)));
         write("fedcba9876543210");

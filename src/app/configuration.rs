@@ -5,99 +5,106 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::watch;
 
-use super::certificate::Certificates;
-use super::listeners::Listeners;
+use super::certificate::ServerCertificateKeeper;
+use super::listeners::BoundListeners;
 use super::senders::ApiClient;
-use super::shutdown::Stage;
+use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
-use crate::control::{self, ApiServer, Latest, Manifests, Objects, Resolution, Scope, Settings, Stops};
-use crate::model::Role;
+use crate::control::{
+    self, ApiServerAvailability, ChannelScope, ControlSettings, LatestResolution, ManifestSet, ObjectSource,
+    Resolution, StopSignals,
+};
+use crate::model::ProcessRole;
 
 /// The configuration to begin with, and those after it.
-pub(super) struct Configuration {
-    pub(super) first: Arc<Resolution>,
+pub(super) struct ConfigurationSource {
+    pub(super) first_resolution: Arc<Resolution>,
     /// Whether the first one is the real one; else the process starts with nothing.
     pub(super) is_complete: bool,
-    pub(super) newest: watch::Receiver<Latest>,
+    pub(super) newest: watch::Receiver<LatestResolution>,
     /// The API server, if there is one.
     pub(super) api_server: Option<ApiClient>,
     /// Whether this process tells the cluster; `None` where nobody does.
-    pub(super) leads: Option<watch::Receiver<bool>>,
+    pub(super) is_leader: Option<watch::Receiver<bool>>,
 }
 
-impl Configuration {
+impl ConfigurationSource {
     /// Starts following files or a cluster, which is told of what appears in `served`.
     pub(super) async fn start(
         options: &RunOptions,
-        settings: Settings,
-        served: watch::Receiver<Latest>,
-        stages: &mut Stage,
+        settings: ControlSettings,
+        served: watch::Receiver<LatestResolution>,
+        stages: &mut ShutdownStages,
     ) -> anyhow::Result<Self> {
         if options.kubernetes {
-            of_cluster(options, settings, served, stages).await
+            follow_cluster(options, settings, served, stages).await
         } else {
-            of_files(options, settings, stages).await
+            follow_files(options, settings, stages).await
         }
     }
 }
 
 /// Everything is read before anything is served.
-async fn of_files(options: &RunOptions, settings: Settings, stages: &mut Stage) -> anyhow::Result<Configuration> {
+async fn follow_files(
+    options: &RunOptions,
+    settings: ControlSettings,
+    stages: &mut ShutdownStages,
+) -> anyhow::Result<ConfigurationSource> {
     require_paths(options)?;
     let (resolved, mut newest) = watch::channel(None);
-    let (paths, stop) = (options.manifests.filename.clone(), stages.stop.clone());
+    let (paths, stop) = (options.manifests.filename.clone(), stages.stop_accepting.clone());
     stages.accepting.spawn("configuration", async move {
         // Settings do not change while running; their sender lives as long as the watcher.
         let (_settings, settings) = watch::channel(settings);
         // Nothing waits yet, and what reading needs is memory that this thread uses again.
-        let first = control::read(&paths);
+        let first = control::read_manifests(&paths);
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
-        control::watch(paths, settings, first, publish, stop).await;
+        control::watch_files(paths, settings, first, publish, stop).await;
     });
     newest.changed().await.context("the manifests could not be read")?;
     let first = newest.borrow_and_update().clone().context("the manifests could not be read")?;
-    Ok(Configuration { first, is_complete: true, newest, api_server: None, leads: None })
+    Ok(ConfigurationSource { first_resolution: first, is_complete: true, newest, api_server: None, is_leader: None })
 }
 
 /// Ports are opened at once, so that probes are answered however long the API server takes.
-async fn of_cluster(
+async fn follow_cluster(
     options: &RunOptions,
-    settings: Settings,
-    served: watch::Receiver<Latest>,
-    stages: &mut Stage,
-) -> anyhow::Result<Configuration> {
-    let connected = options.cluster().map_err(anyhow::Error::msg)?.connect().await?;
+    settings: ControlSettings,
+    served: watch::Receiver<LatestResolution>,
+    stages: &mut ShutdownStages,
+) -> anyhow::Result<ConfigurationSource> {
+    let connected = options.cluster_settings().map_err(anyhow::Error::msg)?.connect().await?;
     let api_server = Some(ApiClient { client: connected.client(), token_file: connected.token_file() });
-    let first = Arc::new(control::resolve(&Manifests::default(), None, &settings));
+    let first = Arc::new(control::resolve(&ManifestSet::default(), None, &settings));
     let (resolved, newest) = watch::channel(None);
     let (leader, leads) = watch::channel(false);
-    let leads = Some(leads).filter(|_| settings.role == Role::Channel);
-    let stops = Stops { leaving: stages.leaving.clone(), stop: stages.stop.clone() };
-    stages.accepting.spawn("configuration", connected.follow(settings, resolved, (served, leader), stops));
-    Ok(Configuration { first, is_complete: false, newest, api_server, leads })
+    let leads = Some(leads).filter(|_| settings.role == ProcessRole::Channel);
+    let stops = StopSignals { stop_writing: stages.stop_announced.clone(), stop_all: stages.stop_accepting.clone() };
+    stages.accepting.spawn("configuration", connected.follow_cluster(settings, resolved, (served, leader), stops));
+    Ok(ConfigurationSource { first_resolution: first, is_complete: false, newest, api_server, is_leader: leads })
 }
 
 /// What is not in the objects. Only the role `channel` has addresses of its own, and only without a cluster; the others
 /// speak of the cluster's.
-pub(super) fn settings(
+pub(super) fn control_settings(
     options: &RunOptions,
-    listeners: &Listeners,
-    certificates: &Certificates,
-) -> anyhow::Result<Settings> {
+    listeners: &BoundListeners,
+    certificates: &ServerCertificateKeeper,
+) -> anyhow::Result<ControlSettings> {
     let role = options.role();
-    let urls = if role == Role::Channel && !options.kubernetes { Some(listeners.urls()?) } else { None };
+    let urls = if role == ProcessRole::Channel && !options.kubernetes { Some(listeners.urls()?) } else { None };
     let access = &options.rabbitmq.access;
-    let settings = options.served.settings(&options.manifests, access, urls, certificates.ca_certs());
+    let settings = options.served.control_settings(&options.manifests, access, urls, certificates.ca_certs());
     if !options.kubernetes {
         return Ok(settings);
     }
-    let cluster = options.cluster().map_err(anyhow::Error::msg)?;
-    let scope = if cluster.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
-    Ok(Settings {
+    let cluster = options.cluster_settings().map_err(anyhow::Error::msg)?;
+    let scope = if cluster.namespace.is_some() { ChannelScope::Namespace } else { ChannelScope::Cluster };
+    Ok(ControlSettings {
         role,
-        api_server: ApiServer::Given,
-        objects: Objects::Reconciled(scope),
-        channels: options.cluster.channel_kind.into(),
+        api_server: ApiServerAvailability::Given,
+        object_source: ObjectSource::Reconciled(scope),
+        channel_kind: options.cluster.channel_kind.into(),
         config_logging: cluster.config_logging,
         config_observability: cluster.config_observability,
         ..settings

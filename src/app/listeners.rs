@@ -8,19 +8,19 @@ use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::cli::{Addresses, RunOptions};
-use crate::control::Urls;
+use crate::cli::{ListenAddresses, RunOptions};
+use crate::control::ListenerUrls;
 
 /// The three listeners.
-pub(super) struct Listeners {
+pub(super) struct BoundListeners {
     pub(super) http: TcpListener,
     pub(super) https: TcpListener,
     pub(super) admin: TcpListener,
 }
 
-impl Listeners {
+impl BoundListeners {
     pub(super) async fn bind(options: &RunOptions) -> anyhow::Result<Self> {
-        let Addresses { http, https, admin } = options.addresses().map_err(anyhow::Error::msg)?;
+        let ListenAddresses { http, https, admin } = options.listen_addresses().map_err(anyhow::Error::msg)?;
         Ok(Self {
             http: bind("--http-addr", &http).await?,
             https: bind("--https-addr", &https).await?,
@@ -29,29 +29,32 @@ impl Listeners {
     }
 
     /// Base URLs for the addresses of channels and brokers.
-    pub(super) fn urls(&self) -> anyhow::Result<Urls> {
-        Ok(Urls { http: url("http", self.http.local_addr()?)?, https: url("https", self.https.local_addr()?)? })
+    pub(super) fn urls(&self) -> anyhow::Result<ListenerUrls> {
+        Ok(ListenerUrls {
+            http: base_url("http", self.http.local_addr()?)?,
+            https: base_url("https", self.https.local_addr()?)?,
+        })
     }
 
     /// Tells where the listeners are: in the log, and in a file, whole or not at all (contract IF-1).
-    pub(super) fn announce(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
+    pub(super) fn publish_ports(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
         let (http, https, admin) = (self.http.local_addr()?, self.https.local_addr()?, self.admin.local_addr()?);
         tracing::info!(%http, %https, %admin, "Listening");
-        write(ports_file, &serde_json::json!({ "http": http, "https": https, "admin": admin }))
+        write_ports_file(ports_file, &serde_json::json!({ "http": http, "https": https, "admin": admin }))
     }
 }
 
 /// The admin port, for a process that takes no events; told as the others are.
-pub(super) async fn admin(options: &RunOptions) -> anyhow::Result<TcpListener> {
-    let Addresses { admin, .. } = options.addresses().map_err(anyhow::Error::msg)?;
+pub(super) async fn bind_admin(options: &RunOptions) -> anyhow::Result<TcpListener> {
+    let ListenAddresses { admin, .. } = options.listen_addresses().map_err(anyhow::Error::msg)?;
     let listener = bind("--admin-addr", &admin).await?;
     let admin = listener.local_addr()?;
     tracing::info!(%admin, "Listening");
-    write(options.ports_file.as_deref(), &serde_json::json!({ "admin": admin }))?;
+    write_ports_file(options.ports_file.as_deref(), &serde_json::json!({ "admin": admin }))?;
     Ok(listener)
 }
 
-fn write(ports_file: Option<&Path>, ports: &serde_json::Value) -> anyhow::Result<()> {
+fn write_ports_file(ports_file: Option<&Path>, ports: &serde_json::Value) -> anyhow::Result<()> {
     let Some(path) = ports_file else { return Ok(()) };
     let unfinished = path.with_extension("unfinished");
     let failed = || format!("--ports-file {}", path.display());
@@ -74,7 +77,7 @@ async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// A listener on every address is reached as localhost.
-fn url(scheme: &str, address: SocketAddr) -> anyhow::Result<Url> {
+fn base_url(scheme: &str, address: SocketAddr) -> anyhow::Result<Url> {
     let text = if address.ip().is_unspecified() {
         format!("{scheme}://localhost:{}", address.port())
     } else {

@@ -4,42 +4,42 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::shutdown::Stage;
+use super::shutdown::ShutdownStages;
 use crate::cli::RunOptions;
-use crate::client::Collectors;
+use crate::client::CollectorClients;
 use crate::control::Resolution;
-use crate::telemetry::counters::Counters;
-use crate::telemetry::otlp::{Exporter, Settings};
-use crate::telemetry::trace::Tracer;
-use crate::tls::{MinVersion, SystemRoots};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::otlp::{OtlpExporter, OtlpSettings};
+use crate::telemetry::tracer::Tracer;
+use crate::tls::{MinTlsVersion, SystemRoots};
 
 /// Decides where traces and numbers go, as configurations come.
-pub(super) struct Observer {
+pub(super) struct TelemetryConfigurator {
     options: Arc<RunOptions>,
-    settings: watch::Sender<Arc<Settings>>,
+    settings: watch::Sender<Arc<OtlpSettings>>,
 }
 
-impl Observer {
+impl TelemetryConfigurator {
     /// Starts the exporter. It ends at the very end, so that the last deliveries are told of, too.
     pub(super) fn start(
         options: &RunOptions,
-        (tracer, counters): (Tracer, &Arc<Counters>),
-        (roots, min_version): (SystemRoots, MinVersion),
+        (tracer, counters): (Tracer, &Arc<ProcessCounters>),
+        (roots, min_version): (SystemRoots, MinTlsVersion),
         first: &Resolution,
-        stages: &mut Stage,
+        stages: &mut ShutdownStages,
     ) -> Self {
         let (settings, newest) = watch::channel(Arc::default());
         let observer = Self { options: Arc::new(options.clone()), settings };
-        observer.follow(first);
-        let wire = Arc::new(Collectors::new(roots, min_version));
-        let exporter = Exporter::new(wire, tracer, Arc::clone(counters), newest);
+        observer.apply_resolution(first);
+        let wire = Arc::new(CollectorClients::new(roots, min_version));
+        let exporter = OtlpExporter::new(wire, tracer, Arc::clone(counters), newest);
         stages.answering.spawn("telemetry", exporter.run(stages.answering_stop.clone()));
         observer
     }
 
     /// Uses what a configuration says. What cannot be used changes nothing.
-    pub(super) fn follow(&self, resolution: &Resolution) {
-        match self.options.telemetry(&resolution.observability) {
+    pub(super) fn apply_resolution(&self, resolution: &Resolution) {
+        match self.options.telemetry_settings(&resolution.observability) {
             Ok(wanted) => {
                 self.settings.send_if_modified(|settings| {
                     let differs = **settings != wanted;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::shutdown::Stage;
-use crate::auth::discovery::{ClusterDocuments, Fetcher};
-use crate::auth::keys::{Keeper, Keys};
-use crate::auth::token::{NoIssuer, TokenIssuer};
-use crate::auth::{Gate, TokenTransport, Tokens, kubernetes};
+use super::shutdown::ShutdownStages;
+use crate::auth::discovery::{ApiServerDocuments, IssuerFetcher};
+use crate::auth::issuer_keys::{IssuerKeyRefresher, IssuerKeyStore};
+use crate::auth::token_cache::{NoTokenIssuer, TokenIssuer};
+use crate::auth::{SenderAuthorizer, TokenCache, TokenTransport, kubernetes};
 use crate::client::ClientCache;
-use crate::event_type::{self, EventTypes};
+use crate::event_type::{self, EventTypeObserver};
 use crate::model::RoutingTable;
-use crate::telemetry::counters::Counters;
+use crate::telemetry::counters::ProcessCounters;
 
 /// The API server of a cluster.
 #[derive(Clone)]
@@ -24,60 +24,63 @@ pub(super) struct ApiClient {
 }
 
 /// What channels, deliveries and relays share.
-pub(super) struct Senders {
+pub(super) struct SenderServices {
     /// Lets in whoever may send.
-    pub(super) gate: Arc<Gate>,
+    pub(super) authorizer: Arc<SenderAuthorizer>,
     /// Proves who sends.
-    pub(super) tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<TokenCache>,
     /// Sees events.
-    pub(super) event_types: EventTypes,
+    pub(super) event_types: EventTypeObserver,
 }
 
 /// What runs for them.
-pub(super) struct Tasks {
-    keeper: Keeper,
-    maker: Option<event_type::Maker>,
+pub(super) struct SenderTasks {
+    key_refresher: IssuerKeyRefresher,
+    event_type_creator: Option<event_type::EventTypeWorker>,
 }
 
-impl Senders {
+impl SenderServices {
     /// Everything; without an API server, no tokens are issued and no `EventType`s made.
     pub(super) fn new(
         clients: &Arc<ClientCache>,
-        counters: &Arc<Counters>,
+        counters: &Arc<ProcessCounters>,
         api_server: Option<ApiClient>,
         transport: TokenTransport,
-    ) -> (Self, Tasks) {
+    ) -> (Self, SenderTasks) {
         let cluster = api_server.clone().map(|ApiClient { client, token_file }| {
-            Arc::new(kubernetes::Cluster::new(client).with_token_file(token_file))
+            Arc::new(kubernetes::ApiServerIssuer::new(client).with_token_file(token_file))
         });
         let issuer: Arc<dyn TokenIssuer> = match &cluster {
             Some(cluster) => Arc::clone(cluster) as Arc<dyn TokenIssuer>,
-            None => Arc::new(NoIssuer),
+            None => Arc::new(NoTokenIssuer),
         };
-        let documents = cluster.map(|cluster| cluster as Arc<dyn ClusterDocuments>);
-        let fetcher = Arc::new(Fetcher::new(Arc::clone(clients), documents));
-        let keys = Arc::new(Keys::default());
-        let keeper = Keeper::new(Arc::clone(&keys), fetcher, Arc::clone(counters));
+        let documents = cluster.map(|cluster| cluster as Arc<dyn ApiServerDocuments>);
+        let fetcher = Arc::new(IssuerFetcher::new(Arc::clone(clients), documents));
+        let keys = Arc::new(IssuerKeyStore::default());
+        let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), fetcher, Arc::clone(counters));
         let (event_types, maker) = match api_server {
             Some(ApiClient { client, .. }) => {
-                let creator = Arc::new(event_type::kubernetes::Cluster::new(client));
-                let (event_types, maker) = event_type::maker(creator, Arc::clone(counters));
+                let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
+                let (event_types, maker) = event_type::observer_and_worker(creator, Arc::clone(counters));
                 (event_types, Some(maker))
             }
-            None => (EventTypes::default(), None),
+            None => (EventTypeObserver::default(), None),
         };
-        let gate = Arc::new(Gate::new(keys, Arc::clone(counters)));
-        let tokens = Arc::new(Tokens::new(issuer, Arc::clone(counters)).over(transport));
-        (Self { gate, tokens, event_types }, Tasks { keeper, maker })
+        let gate = Arc::new(SenderAuthorizer::new(keys, Arc::clone(counters)));
+        let tokens = Arc::new(TokenCache::new(issuer, Arc::clone(counters)).with_transport(transport));
+        (
+            Self { authorizer: gate, tokens, event_types },
+            SenderTasks { key_refresher: keeper, event_type_creator: maker },
+        )
     }
 }
 
-impl Tasks {
+impl SenderTasks {
     /// Starts them. They follow the table that is served.
-    pub(super) fn start(self, tables: watch::Receiver<Arc<RoutingTable>>, stages: &mut Stage) {
-        stages.accepting.spawn("token keys", self.keeper.run(tables, stages.stop.clone()));
-        if let Some(maker) = self.maker {
-            stages.accepting.spawn("event types", maker.run(stages.stop.clone()));
+    pub(super) fn start(self, tables: watch::Receiver<Arc<RoutingTable>>, stages: &mut ShutdownStages) {
+        stages.accepting.spawn("token keys", self.key_refresher.run(tables, stages.stop_accepting.clone()));
+        if let Some(maker) = self.event_type_creator {
+            stages.accepting.spawn("event types", maker.run(stages.stop_accepting.clone()));
         }
     }
 }

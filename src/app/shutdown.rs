@@ -8,9 +8,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ingress::gate::Served;
-use crate::supervisor::{Readiness, Supervisor};
-use crate::telemetry::counters::Counters;
+use crate::ingress::event_port::ServedRequests;
+use crate::supervisor::{Readiness, TaskSupervisor};
+use crate::telemetry::counters::ProcessCounters;
 
 /// How long senders may take to be told that their events were not delivered, when time is up.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -23,12 +23,12 @@ const QUIET: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What ends the process.
-pub(super) struct Signals {
+pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl ShutdownSignals {
     pub(super) fn listen() -> anyhow::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -43,38 +43,38 @@ impl Signals {
 
 /// The tasks of the process, in the order in which they are taken down, and what tells each group to stop.
 #[derive(Default)]
-pub(super) struct Stage {
+pub(super) struct ShutdownStages {
     /// Told first, while everything is still served.
-    pub(super) leaving: CancellationToken,
+    pub(super) stop_announced: CancellationToken,
     /// What tells when nobody sends any more, if that is to be waited for before listeners are closed.
-    pub(super) lingering: Option<Served>,
+    pub(super) served_until_quiet: Option<ServedRequests>,
     /// Listeners and whoever changes what they serve.
-    pub(super) accepting: Supervisor,
-    pub(super) stop: CancellationToken,
+    pub(super) accepting: TaskSupervisor,
+    pub(super) stop_accepting: CancellationToken,
     /// Workers.
-    pub(super) delivering: Supervisor,
+    pub(super) delivering: TaskSupervisor,
     pub(super) drained: CancellationToken,
     /// The admin port.
-    pub(super) answering: Supervisor,
+    pub(super) answering: TaskSupervisor,
     pub(super) answering_stop: CancellationToken,
 }
 
-impl Stage {
+impl ShutdownStages {
     /// Runs until a signal or the end of a task that should not end, then stops.
     pub(super) async fn run(
         mut self,
-        mut signals: Signals,
+        mut signals: ShutdownSignals,
         limit: Duration,
         readiness: &Readiness,
-        counters: &Counters,
+        counters: &ProcessCounters,
     ) -> ExitCode {
-        let failed = self.until_told(&mut signals, limit, counters).await;
-        readiness.stopping();
-        self.leaving.cancel();
+        let failed = self.wait_for_stop(&mut signals, limit, counters).await;
+        readiness.set_stopping();
+        self.stop_announced.cancel();
         let in_time = self.drain(&mut signals, limit).await;
-        readiness.over();
-        self.end(counters).await;
-        counters.series.tell_losses(None);
+        readiness.set_ended();
+        self.end_remaining_tasks(counters).await;
+        counters.series.log_losses(None);
         let left = counters.abandoned.get() + counters.unfinished();
         if left > 0 {
             tracing::error!(left, "Stopped with deliveries left: those that were acknowledged are lost");
@@ -85,7 +85,12 @@ impl Stage {
     }
 
     /// Whether a task failed.
-    async fn until_told(&mut self, signals: &mut Signals, limit: Duration, counters: &Counters) -> bool {
+    async fn wait_for_stop(
+        &mut self,
+        signals: &mut ShutdownSignals,
+        limit: Duration,
+        counters: &ProcessCounters,
+    ) -> bool {
         let ended = tokio::select! {
             signal = signals.next() => {
                 let deliveries = counters.unfinished();
@@ -102,14 +107,14 @@ impl Stage {
 
     /// Stops accepting, then delivers what was accepted. Whether that ended by itself, before the limit and before
     /// another signal.
-    async fn drain(&mut self, signals: &mut Signals, limit: Duration) -> bool {
+    async fn drain(&mut self, signals: &mut ShutdownSignals, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let (accepting, delivering, drained) = (&mut self.accepting, &mut self.delivering, &self.drained);
         let orderly = async {
-            if let Some(served) = &self.lingering {
-                until_quiet(served, limit / 2).await;
+            if let Some(served) = &self.served_until_quiet {
+                wait_until_quiet(served, limit / 2).await;
             }
-            self.stop.cancel();
+            self.stop_accepting.cancel();
             accepting.all_ended().await;
             drained.cancel();
             delivering.all_ended().await;
@@ -118,19 +123,19 @@ impl Stage {
             () = orderly => true,
             () = tokio::time::sleep_until(deadline) => {
                 tracing::warn!(?limit, "Time to drain is up");
-                self.stop.cancel();
+                self.stop_accepting.cancel();
                 false
             }
             signal = signals.next() => {
                 tracing::warn!(signal, "Told again, stopping at once");
-                self.stop.cancel();
+                self.stop_accepting.cancel();
                 false
             }
         }
     }
 
     /// Ends what is left. Deliveries first, so that senders that wait for them can be told.
-    async fn end(&mut self, counters: &Counters) {
+    async fn end_remaining_tasks(&mut self, counters: &ProcessCounters) {
         self.delivering.abort().await;
         // Aborted deliveries let go of their events one after the other.
         let let_go = async {
@@ -155,7 +160,7 @@ impl Stage {
 
 /// Waits until nobody sends any more, since a cluster goes on sending until everybody in it knows (contract 1.12);
 /// not longer than `limit`.
-async fn until_quiet(served: &Served, limit: Duration) {
+async fn wait_until_quiet(served: &ServedRequests, limit: Duration) {
     let started = Instant::now();
     let (mut count, mut since) = (served.count(), started);
     let is_over = |since: Instant| started.elapsed() >= LINGER && since.elapsed() >= QUIET;

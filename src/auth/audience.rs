@@ -11,7 +11,7 @@ const NAMES: [&str; 2] = ["kubernetes", "kubernetes.default"];
 
 /// The claims of a token that say for whom it is. Its signature does not matter: it is our own.
 #[derive(Deserialize)]
-struct Claims {
+struct AudienceClaims {
     #[serde(default)]
     iss: String,
     #[serde(default)]
@@ -21,17 +21,18 @@ struct Claims {
 /// Whether an audience is the API server's, by its usual names or by the token with which this process asks it: that is for
 /// its audiences, of which its issuer is the default.
 #[must_use]
-pub fn is_of_api_server(audience: &str, own_token: Option<&str>) -> bool {
-    let wanted = normal(audience);
-    is_usual(&wanted) || own_token.is_some_and(|token| of_token(token).iter().any(|own| normal(own) == wanted))
+pub fn is_api_server_audience(audience: &str, own_token: Option<&str>) -> bool {
+    let wanted = normalize(audience);
+    is_well_known_audience(&wanted)
+        || own_token.is_some_and(|token| audiences_of_token(token).iter().any(|own| normalize(own) == wanted))
 }
 
 /// Without what does not tell two audiences apart to a reader.
-fn normal(audience: &str) -> String {
+fn normalize(audience: &str) -> String {
     audience.trim().trim_end_matches('/').to_ascii_lowercase()
 }
 
-fn is_usual(audience: &str) -> bool {
+fn is_well_known_audience(audience: &str) -> bool {
     let host = audience.split_once("://").map_or(audience, |(_scheme, rest)| rest);
     let host = host.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.');
     audience.is_empty()
@@ -41,10 +42,10 @@ fn is_usual(audience: &str) -> bool {
 }
 
 /// The audiences and the issuer of a token; none of one that is no JSON web token.
-fn of_token(token: &str) -> Vec<String> {
+fn audiences_of_token(token: &str) -> Vec<String> {
     let claims = token.trim().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
-    let claims = claims.and_then(|json| serde_json::from_slice::<Claims>(&json).ok());
-    let Some(Claims { iss, aud }) = claims else { return Vec::new() };
+    let claims = claims.and_then(|json| serde_json::from_slice::<AudienceClaims>(&json).ok());
+    let Some(AudienceClaims { iss, aud }) = claims else { return Vec::new() };
     let audiences = match aud {
         Value::String(audience) => vec![audience],
         Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -87,7 +88,7 @@ mod tests {
             ("x", Some(&"opaque".to_owned()), false),
             ("x", Some(&"a.b.c".to_owned()), false),
         ] {
-            assert_eq!(is_of_api_server(audience, token.map(String::as_str)), is_its, "{audience:?} {token:?}");
+            assert_eq!(is_api_server_audience(audience, token.map(String::as_str)), is_its, "{audience:?} {token:?}");
         }
     }
 }

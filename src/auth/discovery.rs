@@ -10,9 +10,9 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use url::Url;
 
-use super::keys::{KeySource, Published};
+use super::issuer_keys::{IssuerKeySource, PublishedKeys};
 use crate::client::ClientCache;
-use crate::model::{Addressable, Discovery, Oidc, Target, TrustBundle};
+use crate::model::{Addressable, DestinationRoute, OidcAuthentication, OidcDiscovery, TrustBundle};
 use crate::scrub;
 
 /// Where the description of an issuer stands, below its base URL.
@@ -25,73 +25,83 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Documents of the API server, which is asked as the ServiceAccount of this process.
-pub trait ClusterDocuments: Send + Sync + 'static {
+pub trait ApiServerDocuments: Send + Sync + 'static {
     /// The document at a path.
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Bytes, String>>;
 }
 
 /// The description of an issuer, as far as it is read.
 #[derive(Deserialize)]
-struct Configuration {
+struct OpenIdConfiguration {
     issuer: String,
     jwks_uri: String,
 }
 
 /// Fetches what issuers publish.
-pub struct Fetcher {
+pub struct IssuerFetcher {
     clients: Arc<ClientCache>,
     /// `None` where there is no cluster.
-    cluster: Option<Arc<dyn ClusterDocuments>>,
+    api_server: Option<Arc<dyn ApiServerDocuments>>,
 }
 
-impl Fetcher {
+impl IssuerFetcher {
     /// A fetcher for issuers by HTTP, and for that of the cluster, if there is one.
     #[must_use]
-    pub fn new(clients: Arc<ClientCache>, cluster: Option<Arc<dyn ClusterDocuments>>) -> Self {
-        Self { clients, cluster }
+    pub fn new(clients: Arc<ClientCache>, api_server: Option<Arc<dyn ApiServerDocuments>>) -> Self {
+        Self { clients, api_server }
     }
 
-    async fn published(&self, oidc: &Oidc) -> Result<Published, String> {
+    async fn fetch_keys(&self, oidc: &OidcAuthentication) -> Result<PublishedKeys, String> {
         match &oidc.discovery {
-            Discovery::Nowhere => Err("oidc-discovery-base-url is no URL".to_owned()),
-            Discovery::Cluster(trust) => self.of_cluster(trust).await,
-            Discovery::At(base) => {
-                let Configuration { issuer, jwks_uri } = read(&self.http(&below(base)).await?)?;
-                Ok(Published { issuer, keys: read(&self.http(&keys_beside(base, &jwks_uri)?).await?)? })
+            OidcDiscovery::Unavailable => Err("oidc-discovery-base-url is no URL".to_owned()),
+            OidcDiscovery::Cluster(trust) => self.fetch_keys_of_cluster(trust).await,
+            OidcDiscovery::BaseUrl(base) => {
+                let OpenIdConfiguration { issuer, jwks_uri } =
+                    parse_document(&self.fetch_document(&configuration_address(base)).await?)?;
+                Ok(PublishedKeys {
+                    issuer,
+                    keys: parse_document(&self.fetch_document(&jwks_address(base, &jwks_uri)?).await?)?,
+                })
             }
         }
     }
 
     /// Keys that the API server has itself are asked of it, whatever host it thinks it has. Those elsewhere are asked
     /// for without its credentials.
-    async fn of_cluster(&self, trust: &Arc<TrustBundle>) -> Result<Published, String> {
-        let Some(cluster) = &self.cluster else { return Err("there is no API server to ask".to_owned()) };
-        let Configuration { issuer, jwks_uri } = read(&cluster.get(WELL_KNOWN).await?)?;
-        let url = parsed(&jwks_uri)?;
+    async fn fetch_keys_of_cluster(&self, trust: &Arc<TrustBundle>) -> Result<PublishedKeys, String> {
+        let Some(cluster) = &self.api_server else { return Err("there is no API server to ask".to_owned()) };
+        let OpenIdConfiguration { issuer, jwks_uri } = parse_document(&cluster.get(WELL_KNOWN).await?)?;
+        let url = parse_url(&jwks_uri)?;
         let keys = if url.path() == CLUSTER_KEYS {
             cluster.get(CLUSTER_KEYS).await?
         } else if url.scheme() == "https" {
-            let target = Target::Remote { connect: None };
-            self.http(&Addressable { url: url.into(), target, trust: Arc::clone(trust), audience: None }).await?
+            let target = DestinationRoute::Remote { connect: None };
+            self.fetch_document(&Addressable {
+                url: url.into(),
+                route: target,
+                trust: Arc::clone(trust),
+                audience: None,
+            })
+            .await?
         } else {
             return Err(format!("the API server names keys that are not to be had by https: {url}"));
         };
-        Ok(Published { issuer, keys: read(&keys)? })
+        Ok(PublishedKeys { issuer, keys: parse_document(&keys)? })
     }
 
-    async fn http(&self, from: &Addressable) -> Result<Bytes, String> {
-        let document = self.clients.get(from, MAX_DOCUMENT, TIMEOUT).await;
+    async fn fetch_document(&self, from: &Addressable) -> Result<Bytes, String> {
+        let document = self.clients.get_document(from, MAX_DOCUMENT, TIMEOUT).await;
         document.map_err(|error| format!("{}: {error}", from.url))
     }
 }
 
-impl KeySource for Fetcher {
-    fn fetch<'a>(&'a self, oidc: &'a Oidc) -> BoxFuture<'a, Result<Published, String>> {
+impl IssuerKeySource for IssuerFetcher {
+    fn fetch<'a>(&'a self, oidc: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         async move {
             // Two documents, and a little for what is between them.
             let limit = TIMEOUT * 3;
-            match tokio::time::timeout(limit, self.published(oidc)).await {
-                Ok(published) => published.map_err(scrub::owned),
+            match tokio::time::timeout(limit, self.fetch_keys(oidc)).await {
+                Ok(published) => published.map_err(scrub::string),
                 Err(_elapsed) => Err(format!("no answer within {} s", limit.as_secs())),
             }
         }
@@ -100,7 +110,7 @@ impl KeySource for Fetcher {
 }
 
 /// The description below a base URL.
-fn below(base: &Addressable) -> Addressable {
+fn configuration_address(base: &Addressable) -> Addressable {
     let mut url = Url::clone(&base.url);
     let path = format!("{}{WELL_KNOWN}", url.path().trim_end_matches('/'));
     url.set_path(&path);
@@ -109,21 +119,21 @@ fn below(base: &Addressable) -> Addressable {
 
 /// The keys that a description names. Where it was had by https, they are, too. The place where its host really is counts
 /// for them, if they are at the same one.
-fn keys_beside(base: &Addressable, jwks_uri: &str) -> Result<Addressable, String> {
-    let url = parsed(jwks_uri)?;
+fn jwks_address(base: &Addressable, jwks_uri: &str) -> Result<Addressable, String> {
+    let url = parse_url(jwks_uri)?;
     if url.scheme() != "https" && url.scheme() != base.url.scheme() {
         return Err(format!("the issuer names keys that are not to be had by https: {url}"));
     }
     let same = url.origin() == base.url.origin();
-    let target = if same { base.target.clone() } else { Target::Remote { connect: None } };
-    Ok(Addressable { url: url.into(), target, ..base.clone() })
+    let target = if same { base.route.clone() } else { DestinationRoute::Remote { connect: None } };
+    Ok(Addressable { url: url.into(), route: target, ..base.clone() })
 }
 
-fn parsed(url: &str) -> Result<Url, String> {
+fn parse_url(url: &str) -> Result<Url, String> {
     Url::parse(url).map_err(|error| format!("jwks_uri of the issuer is no URL: {error}"))
 }
 
-fn read<'d, T: Deserialize<'d>>(document: &'d [u8]) -> Result<T, String> {
+fn parse_document<'d, T: Deserialize<'d>>(document: &'d [u8]) -> Result<T, String> {
     serde_json::from_slice(document).map_err(|error| format!("the issuer tells something else than expected: {error}"))
 }
 
@@ -132,8 +142,8 @@ mod tests {
     use super::*;
 
     fn at(url: &str) -> Addressable {
-        let target = Target::Remote { connect: Some(([127, 0, 0, 1], 1).into()) };
-        Addressable { url: url.parse().expect("a URL"), target, trust: Arc::default(), audience: None }
+        let target = DestinationRoute::Remote { connect: Some(([127, 0, 0, 1], 1).into()) };
+        Addressable { url: url.parse().expect("a URL"), route: target, trust: Arc::default(), audience: None }
     }
 
     #[test]
@@ -143,15 +153,15 @@ mod tests {
             ("https://issuer/", "https://issuer/.well-known/openid-configuration"),
             ("https://issuer/id/EKS/", "https://issuer/id/EKS/.well-known/openid-configuration"),
         ] {
-            assert_eq!(below(&at(base)).url.as_str(), url);
+            assert_eq!(configuration_address(&at(base)).url.as_str(), url);
         }
     }
 
     /// Keys decide who is believed: nobody on the way may change them where the description was safe.
     #[test]
     fn keys_are_had_as_safely_as_their_description() {
-        let keys = |base: &str, uri: &str| keys_beside(&at(base), uri).map(|keys| keys.target);
-        let (there, anywhere) = (at("https://issuer").target, Target::Remote { connect: None });
+        let keys = |base: &str, uri: &str| jwks_address(&at(base), uri).map(|keys| keys.route);
+        let (there, anywhere) = (at("https://issuer").route, DestinationRoute::Remote { connect: None });
         assert_eq!(keys("https://issuer", "https://issuer/keys"), Ok(there.clone()));
         assert_eq!(keys("https://issuer", "https://other/keys"), Ok(anywhere));
         assert_eq!(keys("http://issuer", "http://issuer/keys"), Ok(there));

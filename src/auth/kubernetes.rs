@@ -14,19 +14,19 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::PostParams;
 
-use super::audience::is_of_api_server;
-use super::discovery::ClusterDocuments;
-use super::token::{Issued, LIFETIME, TokenError, TokenIssuer};
+use super::audience::is_api_server_audience;
+use super::discovery::ApiServerDocuments;
+use super::token_cache::{IssuedToken, LIFETIME, TokenError, TokenIssuer};
 use crate::model::ServiceAccount;
 
 /// The API server of the cluster.
 #[derive(Clone)]
-pub struct Cluster {
+pub struct ApiServerIssuer {
     client: kube::Client,
     token_file: Option<PathBuf>,
 }
 
-impl Cluster {
+impl ApiServerIssuer {
     /// The API server that this client is for.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
@@ -51,14 +51,14 @@ impl Cluster {
             },
             None => None,
         };
-        if is_of_api_server(audience, own.as_deref()) {
+        if is_api_server_audience(audience, own.as_deref()) {
             let remedy = "give the destination an audience of its own";
             return Err(format!("this audience is the API server's, for which nobody gets a token here: {remedy}"));
         }
         Ok(())
     }
 
-    async fn request(&self, account: &ServiceAccount, audience: &str) -> Result<Issued, String> {
+    async fn request_token(&self, account: &ServiceAccount, audience: &str) -> Result<IssuedToken, String> {
         self.check_audience(audience).await?;
         let spec = TokenRequestSpec {
             audiences: vec![audience.to_owned()],
@@ -68,38 +68,38 @@ impl Cluster {
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let accounts: Api<Object> = Api::namespaced(self.client.clone(), &account.namespace);
         let answer = accounts.create_token_request(&account.name, &PostParams::default(), &request).await;
-        let status = answer.map_err(|error| told(&error))?.status.ok_or("the API server gave no token")?;
+        let status = answer.map_err(|error| api_error_text(&error))?.status.ok_or("the API server gave no token")?;
         let left = status.expiration_timestamp.0.duration_since(Timestamp::now());
         let lifetime = left.try_into().map_err(|_past| "the API server gave a token that has expired".to_owned())?;
-        Ok(Issued { token: status.token, lifetime })
+        Ok(IssuedToken { token: status.token, lifetime })
     }
 }
 
-impl TokenIssuer for Cluster {
+impl TokenIssuer for ApiServerIssuer {
     fn issue<'a>(
         &'a self,
         account: &'a ServiceAccount,
         audience: &'a str,
-    ) -> BoxFuture<'a, Result<Issued, TokenError>> {
-        self.request(account, audience)
+    ) -> BoxFuture<'a, Result<IssuedToken, TokenError>> {
+        self.request_token(account, audience)
             .map(move |issued| issued.map_err(|reason| TokenError::new(account, audience, reason)))
             .boxed()
     }
 }
 
-impl ClusterDocuments for Cluster {
+impl ApiServerDocuments for ApiServerIssuer {
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Bytes, String>> {
         async move {
             let request = Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
             let text = self.client.request_text(request).await;
-            text.map(Bytes::from).map_err(|error| format!("{path}: {}", told(&error)))
+            text.map(Bytes::from).map_err(|error| format!("{path}: {}", api_error_text(&error)))
         }
         .boxed()
     }
 }
 
 /// What the API server says, or what happened instead, in one line.
-fn told(error: &kube::Error) -> String {
+fn api_error_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),
         other => other.to_string(),

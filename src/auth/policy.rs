@@ -6,13 +6,15 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::event::Event;
-use crate::filter::cesql::Meter;
-use crate::model::{Access, AuthorizationMode, Policy, Rule, SUBJECT_PREFIX, ServiceAccount};
+use crate::filter::cesql::WorkMeter;
+use crate::model::{
+    AuthorizationMode, AuthorizationRule, EventPolicy, SUBJECT_PREFIX, SenderAuthorization, ServiceAccount,
+};
 use crate::wire_text::WireText;
 
 /// Why an event is not taken from its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denial {
+pub enum AccessDenial {
     /// The sender proves nothing, or nothing that counts (contract A-10).
     #[error("{0}")]
     Unauthenticated(String),
@@ -26,25 +28,25 @@ pub enum Denial {
     },
     /// It is not known who may send (contract A-12).
     #[error("{0}")]
-    Unknown(String),
+    PolicyUnknown(String),
     /// Nobody may, since there is nothing to send to (contract A-32).
     #[error("{0}")]
-    Absent(String),
+    DestinationMissing(String),
     /// Nobody can be verified now.
     #[error("tokens cannot be verified now ({0}): try again later")]
-    Unavailable(&'static str),
+    KeysUnavailable(&'static str),
 }
 
-impl Denial {
+impl AccessDenial {
     /// The status that says so by HTTP.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Self::Unknown(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Absent(_) => StatusCode::NOT_FOUND,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PolicyUnknown(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::DestinationMissing(_) => StatusCode::NOT_FOUND,
+            Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -53,49 +55,55 @@ impl Denial {
 ///
 /// # Errors
 /// If it may not, or the rule is not known.
-pub fn authorize(access: &Access, subject: &str, events: &[Event]) -> Result<(), Denial> {
+pub fn authorize(access: &SenderAuthorization, subject: &str, events: &[Event]) -> Result<(), AccessDenial> {
     let (allowed, remedy) = match &access.rule {
-        Rule::Default(mode, namespace) => by_mode(*mode, namespace, subject),
-        Rule::Policies(policies) => {
-            let allowed = events.iter().all(|event| any_allows(policies, subject, event));
-            return if allowed { Ok(()) } else { Err(by_policies(subject)) };
+        AuthorizationRule::Default(mode, namespace) => allowed_by_mode(*mode, namespace, subject),
+        AuthorizationRule::Policies(policies) => {
+            let allowed = events.iter().all(|event| any_policy_allows(policies, subject, event));
+            return if allowed { Ok(()) } else { Err(denied_by_policies(subject)) };
         }
-        Rule::Only(expected) => (subject == expected, "only the channel of this trigger may"),
-        Rule::Unknown(reason) => return Err(Denial::Unknown(reason.clone())),
-        Rule::Absent(reason) => return Err(Denial::Absent(reason.clone())),
+        AuthorizationRule::OnlySubject(expected) => (subject == expected, "only the channel of this trigger may"),
+        AuthorizationRule::Unknown(reason) => return Err(AccessDenial::PolicyUnknown(reason.clone())),
+        AuthorizationRule::ObjectMissing(reason) => return Err(AccessDenial::DestinationMissing(reason.clone())),
     };
-    if allowed { Ok(()) } else { Err(Denial::Forbidden { subject: WireText::of(subject), remedy }) }
+    if allowed { Ok(()) } else { Err(AccessDenial::Forbidden { subject: WireText::new(subject), remedy }) }
 }
 
 /// Whether there is any event that a subject may send whose token is good.
 ///
 /// # Errors
 /// If there is none, whatever it sends, or the rule is not known.
-pub fn authorize_any(access: &Access, subject: &str) -> Result<(), Denial> {
-    let Rule::Policies(policies) = &access.rule else { return authorize(access, subject, &[]) };
-    if policies.iter().any(|policy| is_for(policy, subject)) { Ok(()) } else { Err(by_policies(subject)) }
+pub fn authorize_any(access: &SenderAuthorization, subject: &str) -> Result<(), AccessDenial> {
+    let AuthorizationRule::Policies(policies) = &access.rule else { return authorize(access, subject, &[]) };
+    if policies.iter().any(|policy| is_for_subject(policy, subject)) {
+        Ok(())
+    } else {
+        Err(denied_by_policies(subject))
+    }
 }
 
-fn by_policies(subject: &str) -> Denial {
-    Denial::Forbidden {
-        subject: WireText::of(subject),
+fn denied_by_policies(subject: &str) -> AccessDenial {
+    AccessDenial::Forbidden {
+        subject: WireText::new(subject),
         remedy: "add it to an EventPolicy of this address, or check the filters there",
     }
 }
 
-fn is_for(policy: &Policy, subject: &str) -> bool {
+fn is_for_subject(policy: &EventPolicy, subject: &str) -> bool {
     policy.subjects.iter().any(|allowed| allowed.matches(subject))
 }
 
 /// Whether one policy allows it: all are asked, so that their names do not matter (unlike contract G-52). All of
 /// them together may be as much work as one.
-fn any_allows(policies: &[Arc<Policy>], subject: &str, event: &Event) -> bool {
-    let mut meter = Meter::default();
-    policies.iter().any(|policy| is_for(policy, subject) && policy.filter.decide_within(event, &mut meter) == Ok(true))
+fn any_policy_allows(policies: &[Arc<EventPolicy>], subject: &str, event: &Event) -> bool {
+    let mut meter = WorkMeter::default();
+    policies
+        .iter()
+        .any(|policy| is_for_subject(policy, subject) && policy.filter.decide_within(event, &mut meter) == Ok(true))
 }
 
 /// Contract AU-11.
-fn by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (bool, &'static str) {
+fn allowed_by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (bool, &'static str) {
     match mode {
         AuthorizationMode::AllowAll => (true, ""),
         AuthorizationMode::AllowSameNamespace => {
@@ -111,7 +119,7 @@ fn by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (bool, &'
 
 /// What an event from inside the process would prove by a token, had it come over the wire.
 #[derive(Clone, Copy, Debug)]
-pub struct Inside<'s> {
+pub struct InternalSender<'s> {
     /// As whom it is sent.
     pub sender: Option<&'s ServiceAccount>,
     /// The audience that its token would be for.
@@ -122,21 +130,25 @@ pub struct Inside<'s> {
 ///
 /// # Errors
 /// As for a request with the token that would have been sent.
-pub fn admit_inside(access: Option<&Access>, inside: Inside<'_>, event: &Event) -> Result<(), Denial> {
+pub fn authorize_internal(
+    access: Option<&SenderAuthorization>,
+    inside: InternalSender<'_>,
+    event: &Event,
+) -> Result<(), AccessDenial> {
     let Some(access) = access else { return Ok(()) };
     let wanted = access.audience.as_str();
     match inside {
-        Inside { sender: Some(sender), audience: Some(audience) } if audience == wanted => {
+        InternalSender { sender: Some(sender), audience: Some(audience) } if audience == wanted => {
             authorize(access, &sender.to_string(), std::slice::from_ref(event))
         }
-        Inside { sender: Some(_), audience: Some(_) } => {
-            Err(Denial::Unauthenticated(format!("the destination is given with another audience than {wanted}")))
+        InternalSender { sender: Some(_), audience: Some(_) } => {
+            Err(AccessDenial::Unauthenticated(format!("the destination is given with another audience than {wanted}")))
         }
-        Inside { sender: None, .. } => {
-            Err(Denial::Unauthenticated("the subscription has no ServiceAccount to send as".to_owned()))
+        InternalSender { sender: None, .. } => {
+            Err(AccessDenial::Unauthenticated("the subscription has no ServiceAccount to send as".to_owned()))
         }
-        Inside { audience: None, .. } => {
-            Err(Denial::Unauthenticated(format!("the destination is given without its audience {wanted}")))
+        InternalSender { audience: None, .. } => {
+            Err(AccessDenial::Unauthenticated(format!("the destination is given without its audience {wanted}")))
         }
     }
 }

@@ -11,8 +11,8 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::keys::{KeySource, Published};
-use crate::model::Oidc;
+use super::issuer_keys::{IssuerKeySource, PublishedKeys};
+use crate::model::OidcAuthentication;
 
 pub(super) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub(super) const AUDIENCE: &str = "messaging.knative.dev/inmemorychannel/orders/invoice-feed";
@@ -73,8 +73,8 @@ pub(super) fn claims(changes: &Value) -> Value {
 }
 
 /// What signers publish.
-pub(super) fn published(signers: &[&Signer]) -> Published {
-    Published {
+pub(super) fn published(signers: &[&Signer]) -> PublishedKeys {
+    PublishedKeys {
         issuer: ISSUER.to_owned(),
         keys: JwkSet { keys: signers.iter().map(|signer| signer.public()).collect() },
     }
@@ -82,12 +82,12 @@ pub(super) fn published(signers: &[&Signer]) -> Published {
 
 /// Tells keys by script: one step for each fetch, and the last one from then on.
 pub(super) struct Scripted {
-    steps: Mutex<VecDeque<Result<Published, String>>>,
+    steps: Mutex<VecDeque<Result<PublishedKeys, String>>>,
     pub(super) fetches: AtomicUsize,
 }
 
 impl Scripted {
-    pub(super) fn new(steps: impl IntoIterator<Item = Result<Published, String>>) -> Self {
+    pub(super) fn new(steps: impl IntoIterator<Item = Result<PublishedKeys, String>>) -> Self {
         Self { steps: Mutex::new(steps.into_iter().collect()), fetches: AtomicUsize::new(0) }
     }
 
@@ -96,8 +96,8 @@ impl Scripted {
     }
 }
 
-impl KeySource for Scripted {
-    fn fetch<'a>(&'a self, _: &'a Oidc) -> BoxFuture<'a, Result<Published, String>> {
+impl IssuerKeySource for Scripted {
+    fn fetch<'a>(&'a self, _: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         let mut steps = self.steps.lock().expect("lock");
         let step = if steps.len() > 1 { steps.pop_front() } else { steps.front().cloned() };

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::parked::ParkedStore;
-use super::{ChannelBackend, Consumer, Message, Opened, Outcome};
+use super::{ChannelBackend, DeliveryOutcome, EventDelivery, OpenedChannel, QueueConsumer};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{
-    Acknowledge, Channel, ChannelKey, ChannelKind, DeliverySpec, Order, Storage, Subscription, SubscriptionKey,
-    SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, DeliveryOrder, DeliverySpec, Subscription,
+    SubscriptionKey, SubscriptionKind,
 };
 
 /// How long a test waits for what is to come.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A backend under test.
 pub(crate) trait BackendUnderTest: Sized {
     /// Which of the backends it is.
-    const STORAGE: Storage;
+    const STORAGE: BackendKind;
     /// Whether events outlive the process, so that none is lost with it.
     const IS_DURABLE: bool;
 
@@ -70,15 +70,15 @@ pub(crate) use conformance;
 /// A channel that is open on a backend.
 struct Bench<B> {
     under_test: B,
-    opened: Opened,
+    opened: OpenedChannel,
 }
 
 impl<B: BackendUnderTest> Bench<B> {
     async fn start(subscriptions: &[SubscriptionWish]) -> Self {
-        Self::on(B::start().await, subscriptions, Acknowledge::AfterEnqueue).await
+        Self::on(B::start().await, subscriptions, AcknowledgeMode::AfterEnqueue).await
     }
 
-    async fn on(under_test: B, subscriptions: &[SubscriptionWish], acknowledge: Acknowledge) -> Self {
+    async fn on(under_test: B, subscriptions: &[SubscriptionWish], acknowledge: AcknowledgeMode) -> Self {
         let channel = channel(&under_test, subscriptions, acknowledge);
         let opened = under_test.backend().open(&channel);
         until_served(&under_test, &channel).await;
@@ -89,7 +89,7 @@ impl<B: BackendUnderTest> Bench<B> {
     async fn restart(self, subscriptions: &[SubscriptionWish]) -> Self {
         let Self { under_test, opened } = self;
         drop(opened);
-        Self::on(under_test.restart().await, subscriptions, Acknowledge::AfterEnqueue).await
+        Self::on(under_test.restart().await, subscriptions, AcknowledgeMode::AfterEnqueue).await
     }
 
     async fn publish(&self, event: &Event) {
@@ -102,7 +102,7 @@ impl<B: BackendUnderTest> Bench<B> {
         }
     }
 
-    async fn next(&mut self, name: &str) -> Box<Message> {
+    async fn next(&mut self, name: &str) -> Box<EventDelivery> {
         next(self.consumer(name)).await
     }
 
@@ -110,11 +110,11 @@ impl<B: BackendUnderTest> Bench<B> {
     async fn deliver(&mut self, name: &str) -> String {
         let message = self.next(name).await;
         let id = message.event.id().into_owned();
-        message.settle(Outcome::Delivered).await;
+        message.settle(DeliveryOutcome::Delivered).await;
         id
     }
 
-    fn consumer(&mut self, name: &str) -> &mut Consumer {
+    fn consumer(&mut self, name: &str) -> &mut QueueConsumer {
         let mut consumers = self.opened.consumers.iter_mut();
         let (_, consumer) = consumers.find(|(subscription, _)| subscription.key.name == name).expect("a consumer");
         consumer
@@ -134,15 +134,15 @@ impl<B: BackendUnderTest> Bench<B> {
 struct SubscriptionWish {
     name: &'static str,
     filter: Filter,
-    order: Order,
+    order: DeliveryOrder,
 }
 
 fn of_everything(name: &'static str) -> SubscriptionWish {
-    SubscriptionWish { name, filter: Filter::Pass, order: Order::Unordered }
+    SubscriptionWish { name, filter: Filter::MatchAll, order: DeliveryOrder::Unordered }
 }
 
 fn in_order(name: &'static str) -> SubscriptionWish {
-    SubscriptionWish { order: Order::Ordered, ..of_everything(name) }
+    SubscriptionWish { order: DeliveryOrder::Ordered, ..of_everything(name) }
 }
 
 fn key(namespace: &str, name: &str) -> SubscriptionKey {
@@ -153,7 +153,7 @@ fn channel_key(namespace: &str) -> ChannelKey {
     ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name: "c".to_owned() }
 }
 
-fn channel<B: BackendUnderTest>(under_test: &B, wishes: &[SubscriptionWish], acknowledge: Acknowledge) -> Channel {
+fn channel<B: BackendUnderTest>(under_test: &B, wishes: &[SubscriptionWish], acknowledge: AcknowledgeMode) -> Channel {
     let namespace = under_test.namespace();
     let subscription = |wish: &SubscriptionWish| {
         Arc::new(Subscription {
@@ -170,9 +170,9 @@ fn channel<B: BackendUnderTest>(under_test: &B, wishes: &[SubscriptionWish], ack
     };
     Channel {
         key: channel_key(namespace),
-        storage: B::STORAGE,
+        backend: B::STORAGE,
         acknowledge,
-        access: None,
+        authorization: None,
         event_types: None,
         subscriptions: wishes.iter().map(subscription).collect(),
     }
@@ -197,17 +197,17 @@ async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_elapsed| panic!("not within {PATIENCE:?}: {what}"));
 }
 
-async fn next(consumer: &mut Consumer) -> Box<Message> {
+async fn next(consumer: &mut QueueConsumer) -> Box<EventDelivery> {
     let next = tokio::time::timeout(PATIENCE, consumer.recv()).await;
     next.expect("in time").expect("a message")
 }
 
 /// What is left in a queue whose consumer ends.
-async fn rest(consumer: &mut Consumer) -> Vec<String> {
+async fn rest(consumer: &mut QueueConsumer) -> Vec<String> {
     let mut ids = Vec::new();
     while let Some(message) = tokio::time::timeout(PATIENCE, consumer.recv()).await.expect("it ends in time") {
         ids.push(message.event.id().into_owned());
-        message.settle(Outcome::Delivered).await;
+        message.settle(DeliveryOutcome::Delivered).await;
     }
     ids
 }

@@ -3,7 +3,7 @@
 //! Promise: an event answered 202 has been delivered to every subscription or its dead letter sink; on a channel that
 //! acknowledges at once it is in every queue, and lost if the process ends before it is delivered.
 
-mod receipt;
+mod delivery_countdown;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,57 +13,61 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use super::shift::Shift;
+use super::cooperative_yield::CooperativeYield;
 use super::trouble::TroubleReason;
-use super::{ChannelBackend, Message, Opened, Outcome, Progress, PublishError, Publisher, Settlement, counted};
+use super::{
+    ChannelBackend, ChannelPublisher, DeliveryOutcome, DeliveryProgress, DeliverySettlement, EventDelivery,
+    OpenedChannel, PublishError, metrics,
+};
 use crate::event::Event;
-use crate::filter::index::Index;
-use crate::model::{Acknowledge, Channel, Subscription, SubscriptionKey};
-use crate::telemetry::counters::Counters;
-use crate::telemetry::series::{Dropped, End, SubscriptionSeries};
-use receipt::Receipt;
+use crate::filter::index::FilterIndex;
+use crate::model::{AcknowledgeMode, Channel, Subscription, SubscriptionKey};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
+use delivery_countdown::DeliveryCountdown;
 
 /// The queues of all channels in memory.
 pub struct MemoryBackend {
-    queues: Mutex<HashMap<SubscriptionKey, Arc<Queue>>>,
+    queues: Mutex<HashMap<SubscriptionKey, Arc<MemoryQueue>>>,
     capacity: usize,
-    counters: Arc<Counters>,
+    counters: Arc<ProcessCounters>,
 }
 
 impl MemoryBackend {
     /// A backend whose queues hold at most `capacity` unfinished events each: waiting, in flight or between retries.
     #[must_use]
-    pub fn new(capacity: usize, counters: Arc<Counters>) -> Self {
+    pub fn new(capacity: usize, counters: Arc<ProcessCounters>) -> Self {
         Self { queues: Mutex::default(), capacity: capacity.max(1), counters }
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<Queue>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<SubscriptionKey, Arc<MemoryQueue>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ChannelBackend for MemoryBackend {
-    fn open(&self, channel: &Channel) -> Opened {
+    fn open(&self, channel: &Channel) -> OpenedChannel {
         let mut queues = self.queues();
         let mut consumers = Vec::new();
         let mut lanes = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
             let queue = queues.entry(subscription.key.clone()).or_insert_with(|| {
-                let series = counted::subscription(&self.counters, &subscription.key);
-                let (queue, consumer) = Queue::new(subscription.key.clone(), self.capacity, series);
+                let series = metrics::subscription_series(&self.counters, &subscription.key);
+                let (queue, consumer) = MemoryQueue::new(subscription.key.clone(), self.capacity, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 Arc::new(queue)
             });
-            lanes.push(Lane { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
+            lanes.push(MemorySubscriptionQueue { subscription: Arc::clone(subscription), queue: Arc::clone(queue) });
         }
-        let index = Index::new(lanes.iter().map(|lane| &lane.subscription.filter));
+        let index = FilterIndex::new(lanes.iter().map(|lane| &lane.subscription.filter));
         let counters = Arc::clone(&self.counters);
-        let publisher = MemoryPublisher { acknowledge: channel.acknowledge, index, lanes, counters };
-        Opened { publisher: Arc::new(publisher), consumers }
+        let publisher =
+            MemoryPublisher { acknowledge: channel.acknowledge, filter_index: index, queues: lanes, counters };
+        OpenedChannel { publisher: Arc::new(publisher), consumers }
     }
 
     /// What is in the queue can still be consumed.
-    fn retire(&self, subscription: &SubscriptionKey) {
+    fn retire_subscription(&self, subscription: &SubscriptionKey) {
         self.queues().remove(subscription);
     }
 
@@ -82,32 +86,32 @@ impl ChannelBackend for MemoryBackend {
 
 /// How much a queue holds, and what is counted of it.
 #[derive(Debug)]
-struct Load {
+struct MemoryQueueLoad {
     unfinished: AtomicUsize,
     series: Arc<SubscriptionSeries>,
 }
 
 /// One subscription's queue. Its consumer ends when the last publisher that knows the queue is gone.
-struct Queue {
+struct MemoryQueue {
     key: SubscriptionKey,
     capacity: usize,
-    load: Arc<Load>,
-    messages: mpsc::Sender<Box<Message>>,
+    load: Arc<MemoryQueueLoad>,
+    messages: mpsc::Sender<Box<EventDelivery>>,
 }
 
-impl Queue {
-    fn new(key: SubscriptionKey, capacity: usize, series: Arc<SubscriptionSeries>) -> (Self, super::Consumer) {
+impl MemoryQueue {
+    fn new(key: SubscriptionKey, capacity: usize, series: Arc<SubscriptionSeries>) -> (Self, super::QueueConsumer) {
         let (messages, consumer) = mpsc::channel(capacity);
-        let load = Arc::new(Load { unfinished: AtomicUsize::new(0), series });
+        let load = Arc::new(MemoryQueueLoad { unfinished: AtomicUsize::new(0), series });
         (Self { key, capacity, load, messages }, consumer)
     }
 
     /// Takes a place, or tells that there is none, or that nobody would take what is put there.
-    fn reserve(&self) -> Result<Place, PublishError> {
+    fn reserve_slot(&self) -> Result<MemoryQueueSlot, PublishError> {
         if self.messages.is_closed() {
-            return Err(no_worker());
+            return Err(worker_stopped_error());
         }
-        let place = Place(Arc::clone(&self.load));
+        let place = MemoryQueueSlot(Arc::clone(&self.load));
         if self.load.unfinished.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             return Err(PublishError::Full { subscription: self.key.clone() });
         }
@@ -116,70 +120,74 @@ impl Queue {
 }
 
 /// The worker of a queue has been stopped.
-fn no_worker() -> PublishError {
+fn worker_stopped_error() -> PublishError {
     PublishError::Unavailable("this process is stopping".to_owned())
 }
 
 /// A place in a queue, given back when it is dropped.
 #[derive(Debug)]
-struct Place(Arc<Load>);
+struct MemoryQueueSlot(Arc<MemoryQueueLoad>);
 
-impl Drop for Place {
+impl Drop for MemoryQueueSlot {
     fn drop(&mut self) {
         self.0.unfinished.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A subscription as a publisher sees it.
-struct Lane {
+struct MemorySubscriptionQueue {
     subscription: Arc<Subscription>,
-    queue: Arc<Queue>,
+    queue: Arc<MemoryQueue>,
 }
 
 struct MemoryPublisher {
-    acknowledge: Acknowledge,
+    acknowledge: AcknowledgeMode,
     /// Of the lanes' filters, by their places.
-    index: Index,
-    lanes: Vec<Lane>,
-    counters: Arc<Counters>,
+    filter_index: FilterIndex,
+    queues: Vec<MemorySubscriptionQueue>,
+    counters: Arc<ProcessCounters>,
 }
 
 /// An event that has its place in a queue but is not in it yet.
-struct Reserved<'a> {
-    queue: &'a Queue,
+struct ReservedEvent<'a> {
+    queue: &'a MemoryQueue,
     event: &'a Arc<Event>,
-    place: Place,
+    slot: MemoryQueueSlot,
 }
 
 impl MemoryPublisher {
     /// A place for each event in each queue whose subscription wants it, or no place at all.
-    async fn reserve<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<Reserved<'a>>, PublishError> {
-        let (mut reserved, mut shift) = (Vec::new(), Shift::default());
+    async fn reserve_slots<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<ReservedEvent<'a>>, PublishError> {
+        let (mut reserved, mut shift) = (Vec::new(), CooperativeYield::default());
         for event in events {
-            for lane in self.index.candidates(event).filter_map(|place| self.lanes.get(place)) {
-                let queue: &Queue = &lane.queue;
+            for lane in self.filter_index.candidates(event).filter_map(|place| self.queues.get(place)) {
+                let queue: &MemoryQueue = &lane.queue;
                 let decision = lane.subscription.filter.decide(event);
-                if self.counters.filter_of(&queue.load.series, decision) {
-                    reserved.push(Reserved { queue, event, place: queue.reserve()? });
+                if self.counters.count_filter_decision(&queue.load.series, decision) {
+                    reserved.push(ReservedEvent { queue, event, slot: queue.reserve_slot()? });
                 }
-                shift.worked(decision).await;
+                shift.yield_if_due(decision).await;
             }
         }
         Ok(reserved)
     }
 
     /// Enqueues what has a place; the receipt tells how it ends, if the channel waits for that.
-    fn enqueue(&self, reserved: Vec<Reserved<'_>>) -> Result<Option<Arc<Receipt>>, PublishError> {
+    fn enqueue(&self, reserved: Vec<ReservedEvent<'_>>) -> Result<Option<Arc<DeliveryCountdown>>, PublishError> {
         let mut enqueued = Ok(());
-        let receipt = (self.acknowledge == Acknowledge::AfterDelivery).then(|| Receipt::new(reserved.len()));
-        for Reserved { queue, event, place } in reserved {
-            self.counters.enqueue(&place.0.series);
-            let settlement =
-                MemorySettlement { receipt: receipt.clone(), counters: Some(Arc::clone(&self.counters)), place };
-            let message = Message::new(Arc::clone(event), Progress::default(), settlement);
+        let receipt =
+            (self.acknowledge == AcknowledgeMode::AfterDelivery).then(|| DeliveryCountdown::new(reserved.len()));
+        for ReservedEvent { queue, event, slot: place } in reserved {
+            self.counters.count_enqueued(&place.0.series);
+            let settlement = MemorySettlement {
+                countdown: receipt.clone(),
+                counters: Some(Arc::clone(&self.counters)),
+                slot: place,
+            };
+            let message = EventDelivery::new(Arc::clone(event), DeliveryProgress::default(), settlement);
             // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
             if queue.messages.try_send(message).is_err() {
-                enqueued = Err(no_worker());
+                enqueued = Err(worker_stopped_error());
             }
         }
         match receipt {
@@ -190,10 +198,10 @@ impl MemoryPublisher {
     }
 }
 
-impl Publisher for MemoryPublisher {
+impl ChannelPublisher for MemoryPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            let reserved = self.reserve(events).await?;
+            let reserved = self.reserve_slots(events).await?;
             if reserved.is_empty() {
                 self.counters.unrouted.add(events.len() as u64);
                 return Ok(());
@@ -210,35 +218,35 @@ impl Publisher for MemoryPublisher {
 /// Counts how a delivery ended, and tells the sender who waits for it.
 #[derive(Debug)]
 struct MemorySettlement {
-    receipt: Option<Arc<Receipt>>,
+    countdown: Option<Arc<DeliveryCountdown>>,
     /// Taken when the message is settled.
-    counters: Option<Arc<Counters>>,
-    place: Place,
+    counters: Option<Arc<ProcessCounters>>,
+    slot: MemoryQueueSlot,
 }
 
 impl MemorySettlement {
-    fn end(&mut self, event: &Event, outcome: &Outcome) {
+    fn apply_outcome(&mut self, event: &Event, outcome: &DeliveryOutcome) {
         let Some(counters) = self.counters.take() else { return };
         let end = match outcome {
-            Outcome::Delivered => End::Delivered,
-            Outcome::DeadLettered => End::DeadLettered,
+            DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
+            DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
             // A queue without limits on patience has nothing deferred.
-            Outcome::Lost(_) | Outcome::Deferred(_) => End::Lost,
+            DeliveryOutcome::Lost(_) | DeliveryOutcome::Deferred(_) => DeliveryEnd::Lost,
         };
-        counters.end(&self.place.0.series, end);
-        if let Outcome::Lost(loss) = outcome {
-            loss.report(event, &self.place.0.series);
-            loss.count(&self.place.0.series, Dropped::Lost);
+        counters.count_end(&self.slot.0.series, end);
+        if let DeliveryOutcome::Lost(loss) = outcome {
+            loss.log_lost(event, &self.slot.0.series);
+            loss.count_dropped(&self.slot.0.series, Dropped::Lost);
         }
-        if let Some(receipt) = self.receipt.take() {
-            if end == End::Lost { receipt.fail() } else { receipt.end() }
+        if let Some(receipt) = self.countdown.take() {
+            if end == DeliveryEnd::Lost { receipt.count_failed() } else { receipt.count_ended() }
         }
     }
 }
 
-impl Settlement for MemorySettlement {
-    fn settle<'a>(&'a mut self, event: &'a Event, outcome: Outcome) -> BoxFuture<'a, ()> {
-        self.end(event, &outcome);
+impl DeliverySettlement for MemorySettlement {
+    fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
+        self.apply_outcome(event, &outcome);
         std::future::ready(()).boxed()
     }
 }
@@ -246,10 +254,10 @@ impl Settlement for MemorySettlement {
 impl Drop for MemorySettlement {
     fn drop(&mut self) {
         if let Some(counters) = self.counters.take() {
-            counters.end(&self.place.0.series, End::Abandoned);
+            counters.count_end(&self.slot.0.series, DeliveryEnd::Abandoned);
         }
-        if let Some(receipt) = self.receipt.take() {
-            receipt.fail();
+        if let Some(receipt) = self.countdown.take() {
+            receipt.count_failed();
         }
     }
 }

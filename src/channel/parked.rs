@@ -10,13 +10,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{ChannelKey, RoutingTable, Storage, SubscriptionKey};
+use crate::model::{BackendKind, ChannelKey, RoutingTable, SubscriptionKey};
 
 /// A subscription whose events may be parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParkedOwner {
+pub struct ParkingSubscription {
     /// What keeps its events.
-    pub storage: Storage,
+    pub storage: BackendKind,
     /// The channel or Broker that it belongs to.
     pub channel: ChannelKey,
     /// Its name.
@@ -25,11 +25,11 @@ pub struct ParkedOwner {
 
 /// Every subscription of a table, those in memory included, which park nothing.
 #[must_use]
-pub fn owners(table: &RoutingTable) -> Vec<ParkedOwner> {
+pub fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let channels = table.channels().iter();
     let each = channels.flat_map(|channel| channel.subscriptions.iter().map(move |each| (channel, each)));
-    each.map(|(channel, subscription)| ParkedOwner {
-        storage: channel.storage,
+    each.map(|(channel, subscription)| ParkingSubscription {
+        storage: channel.backend,
         channel: channel.key.clone(),
         subscription: subscription.key.clone(),
     })
@@ -82,11 +82,11 @@ pub(super) fn rfc3339(seconds: u64) -> String {
 
 /// What a look at the parked events of one subscription has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ParkedLook {
+pub struct ParkedListing {
     /// How many there are.
     pub parked: u64,
     /// How many were looked at, the oldest first.
-    pub looked: u64,
+    pub examined: u64,
     /// Those of them that have been parked for long enough.
     pub events: Vec<ParkedEvent>,
 }
@@ -102,16 +102,16 @@ pub struct ParkedChange {
 
 /// What is asked for besides the subscription.
 #[derive(Clone, Debug, Default)]
-pub struct ParkedErrand {
+pub struct ParkedOperation {
     /// How long an event must have been parked; others stay as they are.
     pub older_than: Duration,
     /// Tells the errand to come to an orderly end soon.
     pub stop: CancellationToken,
 }
 
-impl ParkedErrand {
+impl ParkedOperation {
     /// Whether an event that was parked then, in seconds since the epoch, is meant.
-    pub(super) fn is_meant(&self, parked_at: u64) -> bool {
+    pub(super) fn selects(&self, parked_at: u64) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Duration::from_secs(now.saturating_sub(parked_at)) >= self.older_than
     }
@@ -134,24 +134,32 @@ pub enum ParkedError {
 }
 
 /// The answer of a backend about parked events.
-pub type ParkedAnswer<'a, T> = BoxFuture<'a, Result<T, ParkedError>>;
+pub type ParkedFuture<'a, T> = BoxFuture<'a, Result<T, ParkedError>>;
 
 /// A backend that parks events. An errand that is cut off loses no event; it may leave one twice.
 pub trait ParkedStore: Send + Sync {
     /// The number of parked events of each subscription, in the same order.
-    fn list<'a>(&'a self, owners: &'a [ParkedOwner]) -> ParkedAnswer<'a, Vec<u64>>;
+    fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>>;
 
     /// Looks at parked events, at `limit` of them at most. Leaves all of them as they are, in their order.
     fn show<'a>(
         &'a self,
-        owner: &'a ParkedOwner,
+        owner: &'a ParkingSubscription,
         limit: usize,
-        errand: &'a ParkedErrand,
-    ) -> ParkedAnswer<'a, ParkedLook>;
+        errand: &'a ParkedOperation,
+    ) -> ParkedFuture<'a, ParkedListing>;
 
     /// Puts parked events back into the queue of their subscription. Each leaves only when its queue has it.
-    fn replay<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange>;
+    fn replay<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        errand: &'a ParkedOperation,
+    ) -> ParkedFuture<'a, ParkedChange>;
 
     /// Deletes parked events.
-    fn discard<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange>;
+    fn discard<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        errand: &'a ParkedOperation,
+    ) -> ParkedFuture<'a, ParkedChange>;
 }

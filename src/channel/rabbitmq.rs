@@ -6,34 +6,34 @@
 
 mod acknowledger;
 mod address;
+mod confirming_publisher;
 mod connection;
 mod consumer;
-mod farewell;
+mod consumer_watchdog;
+mod context;
+mod dead_lettered;
+mod dead_lettered_message;
+mod deferred_message;
 mod health;
-mod hold;
-mod intake;
+mod hold_limit;
 pub mod message;
-mod names;
-mod outbox;
-mod pace;
+mod misdirected_returns;
 pub mod parking;
+mod prefetch_buffer;
+mod prefetch_control;
 mod publication;
+mod publish_route;
 mod publisher;
-mod publishing;
+mod publishing_connection;
 mod queue;
-mod queue_watch;
-mod queue_way;
+mod queue_names;
+mod queue_retirement;
 mod receiver;
-mod returned;
-mod returned_message;
 mod settlement;
-mod shared;
-mod stage;
-mod strays;
 #[cfg(test)]
 pub(crate) mod tests;
-mod to_its_end;
 mod topology;
+mod uncancelled_future;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
@@ -45,24 +45,24 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::trouble::TroubleReason;
-use super::{ChannelBackend, Opened, counted};
-use crate::budget::Budget;
+use super::{ChannelBackend, OpenedChannel, metrics};
+use crate::budget::MemoryBudget;
 use crate::event::AttributeLimit;
-use crate::filter::index::Index;
-use crate::model::{Channel, Order, Subscription, SubscriptionKey};
-use crate::telemetry::counters::Counters;
+use crate::filter::index::FilterIndex;
+use crate::model::{Channel, DeliveryOrder, Subscription, SubscriptionKey};
+use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::SubscriptionSeries;
-pub use address::Address;
-use connection::{ConnectionKeeper, ConnectionPool, Current, Start};
-use consumer::Consumer;
-use health::{LastFailure, QueueHealth, QueueState, TellLimit, TrialLimit};
-use outbox::Outbox;
-use publisher::{RabbitmqPublisher, SubscriptionQueue};
-use queue::Queue;
-use queue_way::QueueWay;
-use shared::Shared;
-use topology::Place;
-pub use topology::QueueType;
+pub use address::RabbitmqAddress;
+use confirming_publisher::ConfirmingPublisher;
+use connection::{AmqpConnectionKeeper, AmqpConnectionPool, AmqpConnectionWatch, ConnectionStart};
+use consumer::RabbitmqConsumer;
+use context::RabbitmqContext;
+use health::{LastFailure, OncePerMinute, OncePerSecond, QueueHealth, QueueState};
+use publish_route::PublishRoute;
+use publisher::{RabbitmqPublisher, RabbitmqSubscriptionQueue};
+use queue::RabbitmqQueue;
+use topology::RabbitmqQueueNames;
+pub use topology::RabbitmqQueueType;
 
 /// Messages that wait for a worker; at a stop they are delivered first.
 const HANDED_OVER: usize = 32;
@@ -74,39 +74,39 @@ const ORDERED_PREFETCH: u16 = 2;
 
 /// How RabbitMQ is used.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RabbitmqBackendOptions {
     /// Where it is.
-    pub address: Address,
+    pub address: RabbitmqAddress,
     /// How queues are stored.
-    pub queue_type: QueueType,
+    pub queue_type: RabbitmqQueueType,
     /// Messages that a consumer holds unacknowledged at most.
     pub prefetch: u16,
     /// Requests to one subscriber at once: twice as many messages are held at most.
     pub concurrency: usize,
     /// The longest wait for which a message is held; what is to wait longer goes through a delay queue.
-    pub patience: Duration,
+    pub max_held_wait: Duration,
     /// RabbitMQ's consumer timeout, as it is known. A shorter one is learnt from RabbitMQ.
     pub consumer_timeout: Duration,
     /// What events may hold in memory.
-    pub budget: Arc<Budget>,
+    pub budget: Arc<MemoryBudget>,
     /// What the attributes of one event may have; what has been added to it since it was let in comes to that.
     pub attributes: AttributeLimit,
     /// How long the queue of a subscription that is gone is kept; `None` keeps it for ever.
     pub delete_after: Option<Duration>,
 }
 
-impl Options {
+impl RabbitmqBackendOptions {
     /// Messages of a queue that a consumer holds: so many that each has its turn after one delivery.
-    fn prefetch_for(&self, order: Order) -> u16 {
+    fn prefetch_for(&self, order: DeliveryOrder) -> u16 {
         let by_concurrency = u16::try_from(self.concurrency.saturating_mul(2)).unwrap_or(u16::MAX).max(1);
-        let limit = if order == Order::Ordered { ORDERED_PREFETCH } else { by_concurrency };
+        let limit = if order == DeliveryOrder::Ordered { ORDERED_PREFETCH } else { by_concurrency };
         self.prefetch.min(limit)
     }
 }
 
 /// What runs.
 #[derive(Default)]
-struct Tasks {
+struct RabbitmqTasks {
     /// End by themselves when their queue is given up, or all of them are.
     consumers: JoinSet<()>,
     /// Connections, and farewells to queues; they are ended.
@@ -115,103 +115,111 @@ struct Tasks {
 
 /// Which queues there are.
 #[derive(Default)]
-struct Queues {
-    open: HashMap<SubscriptionKey, Arc<Queue>>,
+struct RabbitmqQueues {
+    open: HashMap<SubscriptionKey, Arc<RabbitmqQueue>>,
     /// Farewells to queues, by name; cancelled when they are done, or their subscription comes back.
-    leaving: HashMap<String, CancellationToken>,
+    retiring: HashMap<String, CancellationToken>,
 }
 
 /// The queues of all channels on RabbitMQ.
 pub struct RabbitmqBackend {
-    shared: Arc<Shared>,
+    context: Arc<RabbitmqContext>,
     /// The connections to publish on.
-    publishing: [Current; 2],
-    queues: Mutex<Queues>,
-    tasks: Mutex<Tasks>,
+    publishing: [AmqpConnectionWatch; 2],
+    queues: Mutex<RabbitmqQueues>,
+    tasks: Mutex<RabbitmqTasks>,
     closing: CancellationToken,
 }
 
 impl RabbitmqBackend {
     /// A backend that connects at once. To be made inside a runtime.
     #[must_use]
-    pub fn new(options: Options, counters: Arc<Counters>) -> Self {
-        let keeper = || ConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
+    pub fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
+        let keeper = || AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
         let [(first, first_current), (second, second_current)] = [keeper(), keeper()];
-        let first = first.beside(second_current.clone(), Start::AtOnce);
-        let second = second.beside(first_current.clone(), Start::AfterTheOther);
+        let first = first.with_other_connection(second_current.clone(), ConnectionStart::AtOnce);
+        let second = second.with_other_connection(first_current.clone(), ConnectionStart::AfterOther);
         let publishing = [first_current, second_current];
-        let (outbox, channels, strays) = Outbox::new(Arc::clone(&counters));
-        let (pool, pool_keeper) = ConnectionPool::new(options.address.clone(), Arc::clone(&counters));
-        let shared = Arc::new(Shared::new(options, outbox, pool, counters));
-        let mut tasks = Tasks::default();
+        let (outbox, channels, strays) = ConfirmingPublisher::new(Arc::clone(&counters));
+        let (pool, pool_keeper) = AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
+        let context = Arc::new(RabbitmqContext::new(options, outbox, pool, counters));
+        let mut tasks = RabbitmqTasks::default();
         for (connection, (channels, current)) in [first, second].into_iter().zip(channels.into_iter().zip(&publishing))
         {
-            tasks.others.spawn(connection.keep());
+            tasks.others.spawn(connection.keep_open());
             tasks.others.spawn(channels.run(current.clone()));
         }
         tasks.others.spawn(pool_keeper.run());
-        tasks.others.spawn(returned::run(Arc::clone(&shared)));
-        tasks.others.spawn(strays::run(Arc::clone(&shared), strays));
+        tasks.others.spawn(dead_lettered::forward_all(Arc::clone(&context)));
+        tasks.others.spawn(misdirected_returns::republish_all(Arc::clone(&context), strays));
         let (queues, tasks) = (Mutex::default(), Mutex::new(tasks));
-        Self { shared, publishing, queues, tasks, closing: CancellationToken::new() }
+        Self { context, publishing, queues, tasks, closing: CancellationToken::new() }
     }
 
-    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+    fn tasks(&self) -> MutexGuard<'_, RabbitmqTasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends consumers when all that was settled is acknowledged, then the connections. What was not settled stays with
     /// RabbitMQ, as it does when this is given up.
-    pub async fn end(&self) {
+    pub async fn shut_down(&self) {
         self.close();
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.consumers.join_next().await.is_some() {}
         tasks.others.shutdown().await;
         let [first, second] = &self.publishing;
-        tokio::join!(self.shared.pool.close(), connection::close(first), connection::close(second));
+        tokio::join!(
+            self.context.pool.close(),
+            connection::close_connection(first),
+            connection::close_connection(second)
+        );
     }
 
     /// Whether RabbitMQ can be published to and consumed from now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.shared.outbox.is_open() && self.shared.pool.is_connected()
+        self.context.publisher.is_open() && self.context.pool.is_connected()
     }
 
-    fn queues(&self) -> MutexGuard<'_, Queues> {
+    fn queues(&self) -> MutexGuard<'_, RabbitmqQueues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to consume a queue.
-    fn start(&self, place: Place, series: Arc<SubscriptionSeries>) -> (Arc<Queue>, super::Consumer) {
+    fn start_consumer(
+        &self,
+        place: RabbitmqQueueNames,
+        series: Arc<SubscriptionSeries>,
+    ) -> (Arc<RabbitmqQueue>, super::QueueConsumer) {
         let (messages, consumer) = mpsc::channel(HANDED_OVER);
-        let queue = Arc::new(Queue {
-            prefetch: self.shared.options.prefetch_for(place.order),
-            window_open: AtomicU16::new(0),
-            way: Arc::new(QueueWay::new(place.order)),
-            place,
+        let queue = Arc::new(RabbitmqQueue {
+            max_prefetch: self.context.options.prefetch_for(place.order),
+            current_prefetch: AtomicU16::new(0),
+            publish_route: Arc::new(PublishRoute::new(place.order)),
+            names: place,
             health: QueueHealth::default(),
-            unconfirmed: LastFailure::default(),
-            trial: TrialLimit::default(),
-            given_up: TellLimit::default(),
-            window: Semaphore::new(WINDOW),
+            last_unconfirmed: LastFailure::default(),
+            trial_limit: OncePerSecond::default(),
+            given_up_log_limit: OncePerMinute::default(),
+            publish_window: Semaphore::new(WINDOW),
             refusal: Mutex::default(),
-            begun: AtomicU64::new(0),
+            consumer_starts: AtomicU64::new(0),
             published: AtomicU64::new(0),
             parked_counted: AtomicBool::new(false),
-            asked: AtomicBool::new(false),
-            missing: Notify::new(),
-            doubted: Notify::new(),
+            being_inspected: AtomicBool::new(false),
+            missing_notify: Notify::new(),
+            unanswered_notify: Notify::new(),
             unsettled: AtomicUsize::new(0),
-            given_back: Mutex::default(),
+            last_requeued: Mutex::default(),
             series,
             stop: self.closing.child_token(),
         });
-        self.shared.opened(&queue);
-        let consume = Consumer {
+        self.context.add_open_queue(&queue);
+        let consume = RabbitmqConsumer {
             queue: Arc::clone(&queue),
-            shared: Arc::clone(&self.shared),
+            context: Arc::clone(&self.context),
             messages,
-            told: AtomicBool::new(false),
+            failure_logged: AtomicBool::new(false),
         };
         let mut tasks = self.tasks();
         while tasks.consumers.try_join_next().is_some() {}
@@ -220,8 +228,8 @@ impl RabbitmqBackend {
     }
 
     /// Says so if an attempt may take longer than RabbitMQ lets a message be held.
-    fn check_timeout(&self, subscription: &Subscription) {
-        let limit = self.shared.hold.get();
+    fn warn_of_long_timeout(&self, subscription: &Subscription) {
+        let limit = self.context.hold_limit.get();
         if let Some(timeout) = subscription.delivery.timeout.filter(|timeout| *timeout > limit) {
             tracing::warn!(subscription = %subscription.key, ?timeout, ?limit, "delivery.timeout is longer than RabbitMQ's consumer timeout allows: an attempt ends after the limit; see --rabbitmq-consumer-timeout");
         }
@@ -229,47 +237,47 @@ impl RabbitmqBackend {
 }
 
 impl ChannelBackend for RabbitmqBackend {
-    fn open(&self, channel: &Channel) -> Opened {
+    fn open(&self, channel: &Channel) -> OpenedChannel {
         let mut queues = self.queues();
         let mut consumers = Vec::new();
         let mut opened = Vec::with_capacity(channel.subscriptions.len());
         for subscription in &channel.subscriptions {
-            let place = Place::new(&channel.key, subscription);
-            let known = queues.open.get(&subscription.key).filter(|queue| queue.place == place).cloned();
+            let place = RabbitmqQueueNames::new(&channel.key, subscription);
+            let known = queues.open.get(&subscription.key).filter(|queue| queue.names == place).cloned();
             let queue = known.unwrap_or_else(|| {
-                if let Some(farewell) = queues.leaving.remove(&place.queue) {
+                if let Some(farewell) = queues.retiring.remove(&place.queue) {
                     farewell.cancel();
                 }
-                self.check_timeout(subscription);
-                let series = counted::subscription(&self.shared.counters, &subscription.key);
-                let (queue, consumer) = self.start(place, series);
+                self.warn_of_long_timeout(subscription);
+                let series = metrics::subscription_series(&self.context.counters, &subscription.key);
+                let (queue, consumer) = self.start_consumer(place, series);
                 consumers.push((Arc::clone(subscription), consumer));
                 if let Some(before) = queues.open.insert(subscription.key.clone(), Arc::clone(&queue)) {
                     before.stop.cancel();
                 }
                 queue
             });
-            opened.push(SubscriptionQueue { subscription: Arc::clone(subscription), queue });
+            opened.push(RabbitmqSubscriptionQueue { subscription: Arc::clone(subscription), queue });
         }
-        let index = Index::new(opened.iter().map(|to| &to.subscription.filter));
-        let publisher = RabbitmqPublisher { index, queues: opened, shared: Arc::clone(&self.shared) };
-        Opened { publisher: Arc::new(publisher), consumers }
+        let index = FilterIndex::new(opened.iter().map(|to| &to.subscription.filter));
+        let publisher = RabbitmqPublisher { filter_index: index, queues: opened, context: Arc::clone(&self.context) };
+        OpenedChannel { publisher: Arc::new(publisher), consumers }
     }
 
     /// The queue gets nothing more, and stays with what is in it, for ever or for as long as is wanted.
-    fn retire(&self, subscription: &SubscriptionKey) {
+    fn retire_subscription(&self, subscription: &SubscriptionKey) {
         let mut queues = self.queues();
         let Some(queue) = queues.open.remove(subscription) else { return };
         queue.stop.cancel();
-        self.shared.closed(&queue);
+        self.context.remove_open_queue(&queue);
         if self.closing.is_cancelled() {
             return;
         }
         let returned = CancellationToken::new();
-        queues.leaving.retain(|_, farewell| !farewell.is_cancelled());
-        queues.leaving.insert(queue.place.queue.clone(), returned.clone());
+        queues.retiring.retain(|_, farewell| !farewell.is_cancelled());
+        queues.retiring.insert(queue.names.queue.clone(), returned.clone());
         drop(queues);
-        let farewell = farewell::bid(queue, Arc::clone(&self.shared));
+        let farewell = queue_retirement::retire_queue(queue, Arc::clone(&self.context));
         let mut tasks = self.tasks();
         while tasks.others.try_join_next().is_some() {}
         tasks.others.spawn(async move {
@@ -284,17 +292,17 @@ impl ChannelBackend for RabbitmqBackend {
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         if !self.is_connected() {
-            return Some(TroubleReason::Away);
+            return Some(TroubleReason::Disconnected);
         }
-        if self.shared.counters.rabbitmq.blocked.get() > 0 {
+        if self.context.counters.rabbitmq_link.blocked.get() > 0 {
             return Some(TroubleReason::Blocked);
         }
         let queue = self.queues().open.get(subscription).cloned();
         match queue.as_ref().map(|queue| (queue, queue.state())) {
             None | Some((_, QueueState::Undeclared)) => Some(TroubleReason::NotDeclared),
-            Some((queue, QueueState::Unconsumed | QueueState::Away)) => {
+            Some((queue, QueueState::Unconsumed | QueueState::Unavailable)) => {
                 let refused = queue.refusal().clone().map(TroubleReason::Refused);
-                let anywhere = queue.is_away() && self.shared.elsewhere.is_failing();
+                let anywhere = queue.is_unavailable() && self.context.diversion_failure.is_failing();
                 let no_answer = if anywhere { TroubleReason::NoAnswerAnywhere } else { TroubleReason::NoAnswer };
                 Some(refused.unwrap_or(no_answer))
             }

@@ -13,7 +13,7 @@ const DEFAULT: &str = "http://127.0.0.1:9090";
 #[derive(Clone, Debug, Args)]
 pub struct AdminOptions {
     /// Admin address of the dispatcher [default: --admin-socket if that is given, else http://127.0.0.1:9090]
-    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN", value_parser = value::web_address)]
+    #[arg(long, value_name = "URL", env = "SEALPOST_ADMIN", value_parser = value::parse_http_address)]
     pub admin: Option<String>,
 
     /// File with the token that the dispatcher was given by its --admin-token-file

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ManifestOptions, RabbitmqAccess, ServedOptions};
+use super::{ManifestOptions, RabbitmqConnectionOptions, ServedOptions};
 
 const RULES: &str = "Prints a line for each problem, as file:line: kind namespace/name: field: message, and a summary on standard error.
 Exits 1 if there is an error, with --strict also if there is a warning, else 0. Needs no network.
@@ -50,7 +50,7 @@ pub struct CheckOptions {
 
     /// The RabbitMQ that it would be served with.
     #[command(flatten)]
-    pub rabbitmq: RabbitmqAccess,
+    pub rabbitmq: RabbitmqConnectionOptions,
 
     /// How problems are printed
     #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "text")]

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{RunOptions, environment};
-use crate::control::{Access, Channels, Cluster};
-use crate::model::Role;
+use super::{RunOptions, environment_variable};
+use crate::control::{ApiServerAccess, ClusterSettings, ServedChannelKind};
+use crate::model::ProcessRole;
 
 /// Where the ServiceAccount of a pod is mounted.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -26,12 +26,12 @@ pub struct ClusterOptions {
 
     /// The kind of channels that --role channel serves; --role controller is for RabbitmqChannels
     #[arg(long, value_name = "KIND", env = "SEALPOST_CHANNEL_KIND", default_value = "InMemoryChannel")]
-    pub channel_kind: ChannelKind,
+    pub channel_kind: ChannelKindArg,
 }
 
 /// A kind of channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ChannelKind {
+pub enum ChannelKindArg {
     /// Knative's, in memory or on RabbitMQ.
     #[value(name = "InMemoryChannel")]
     InMemoryChannel,
@@ -40,29 +40,29 @@ pub enum ChannelKind {
     RabbitmqChannel,
 }
 
-impl From<ChannelKind> for Channels {
-    fn from(kind: ChannelKind) -> Self {
+impl From<ChannelKindArg> for ServedChannelKind {
+    fn from(kind: ChannelKindArg) -> Self {
         match kind {
-            ChannelKind::InMemoryChannel => Self::InMemory,
-            ChannelKind::RabbitmqChannel => Self::Rabbitmq,
+            ChannelKindArg::InMemoryChannel => Self::InMemory,
+            ChannelKindArg::RabbitmqChannel => Self::Rabbitmq,
         }
     }
 }
 
 /// Whether the process was started in a pod, where the image is given no arguments (contract 1.3).
 pub(super) fn is_pod() -> bool {
-    ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"].into_iter().any(|name| environment(name).is_some())
+    ["KUBERNETES_SERVICE_HOST", "SYSTEM_NAMESPACE"].into_iter().any(|name| environment_variable(name).is_some())
 }
 
 /// Completes the options by what Knative's variables say, where no flag does.
-pub(super) fn complete(options: &mut RunOptions) {
+pub(super) fn complete_from_environment(options: &mut RunOptions) {
     let manifests = &mut options.manifests;
     if manifests.system_namespace.is_none() {
-        manifests.system_namespace = environment("SYSTEM_NAMESPACE");
+        manifests.system_namespace = environment_variable("SYSTEM_NAMESPACE");
     }
     if manifests.cluster_domain.is_none() {
         let resolved = || cluster_domain(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
-        manifests.cluster_domain = environment("CLUSTER_DOMAIN").or_else(resolved);
+        manifests.cluster_domain = environment_variable("CLUSTER_DOMAIN").or_else(resolved);
     }
 }
 
@@ -71,36 +71,40 @@ impl RunOptions {
     ///
     /// # Errors
     /// If the environment does not say where it is.
-    pub fn cluster(&self) -> Result<Cluster, String> {
+    pub fn cluster_settings(&self) -> Result<ClusterSettings, String> {
         if self.manifests.system_namespace.is_none() {
             let remedy = "set SYSTEM_NAMESPACE to the namespace of Knative Eventing, usually knative-eventing";
             return Err(format!("--kubernetes needs to know the system namespace: {remedy}"));
         }
-        let named = |variable: &str, name: &str| environment(variable).unwrap_or_else(|| name.to_owned());
-        Ok(Cluster {
-            access: self.access()?,
-            pod_name: environment("POD_NAME").or_else(|| environment("HOSTNAME")).unwrap_or_else(|| "sealpost".into()),
+        let named = |variable: &str, name: &str| environment_variable(variable).unwrap_or_else(|| name.to_owned());
+        Ok(ClusterSettings {
+            access: self.api_server_access()?,
+            pod_name: environment_variable("POD_NAME")
+                .or_else(|| environment_variable("HOSTNAME"))
+                .unwrap_or_else(|| "sealpost".into()),
             // Of the others it is the namespace that they are in, and says nothing of what they serve (contract 5.12).
-            namespace: environment("NAMESPACE").filter(|_| self.role() == Role::Channel),
+            namespace: environment_variable("NAMESPACE").filter(|_| self.role() == ProcessRole::Channel),
             config_logging: named("CONFIG_LOGGING_NAME", "config-logging"),
             config_observability: named("CONFIG_OBSERVABILITY_NAME", "config-observability"),
             config_leader_election: named("CONFIG_LEADERELECTION_NAME", "config-leader-election"),
         })
     }
 
-    fn access(&self) -> Result<Access, String> {
-        let kubeconfig = self.cluster.kubeconfig.clone().or_else(|| environment("KUBECONFIG").map(PathBuf::from));
+    fn api_server_access(&self) -> Result<ApiServerAccess, String> {
+        let kubeconfig =
+            self.cluster.kubeconfig.clone().or_else(|| environment_variable("KUBECONFIG").map(PathBuf::from));
         if let Some(file) = kubeconfig {
-            return Ok(Access::Kubeconfig(file));
+            return Ok(ApiServerAccess::Kubeconfig(file));
         }
-        let (host, port) = (environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT"));
+        let (host, port) =
+            (environment_variable("KUBERNETES_SERVICE_HOST"), environment_variable("KUBERNETES_SERVICE_PORT"));
         let Some(host) = host else {
             let remedy = "run it in a pod, or give --kubeconfig FILE";
             return Err(format!("--kubernetes does not know where the API server is: {remedy}"));
         };
         let host = if host.contains(':') { format!("[{host}]") } else { host };
         let server = format!("https://{host}:{}", port.as_deref().unwrap_or("443"));
-        Ok(Access::ServiceAccount { server, directory: self.cluster.service_account_dir.clone() })
+        Ok(ApiServerAccess::ServiceAccount { server, directory: self.cluster.service_account_dir.clone() })
     }
 }
 

@@ -13,11 +13,11 @@ use super::value;
 )]
 pub struct DisplayOptions {
     /// Address to listen on
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADDR", default_value = "127.0.0.1:8081", value_parser = value::address)]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADDR", default_value = "127.0.0.1:8081", value_parser = value::parse_listen_address)]
     pub addr: String,
 
     /// Answer each event with an event of this type
-    #[arg(long, value_name = "TYPE", env = "SEALPOST_REPLY", value_parser = value::some_text)]
+    #[arg(long, value_name = "TYPE", env = "SEALPOST_REPLY", value_parser = value::parse_nonempty_text)]
     pub reply: Option<String>,
 
     /// Answer with this status

@@ -6,7 +6,7 @@ use super::AdminOptions;
 
 /// Which objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Resource {
+pub enum GetResource {
     /// Channels of every kind.
     Channels,
     /// Brokers.
@@ -24,7 +24,7 @@ pub enum Resource {
     RequestReplies,
 }
 
-impl Resource {
+impl GetResource {
     const ALL: [Self; 7] = [
         Self::Channels,
         Self::Brokers,
@@ -60,7 +60,7 @@ impl Resource {
 
 /// How objects are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum GetOutput {
     /// A line each.
     Table,
     /// YAML.
@@ -76,8 +76,8 @@ pub enum Output {
 )]
 pub struct GetOptions {
     /// channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies
-    #[arg(value_name = "KIND", ignore_case = true, value_parser = resource)]
-    pub resource: Resource,
+    #[arg(value_name = "KIND", ignore_case = true, value_parser = parse_resource)]
+    pub resource: GetResource,
 
     /// Only the object of this name
     pub name: Option<String>,
@@ -88,7 +88,7 @@ pub struct GetOptions {
 
     /// How objects are printed
     #[arg(short = 'o', long, value_name = "FORMAT", env = "SEALPOST_OUTPUT", default_value = "table")]
-    pub output: Output,
+    pub output: GetOutput,
 
     /// The dispatcher that is asked.
     #[command(flatten)]
@@ -96,9 +96,9 @@ pub struct GetOptions {
 }
 
 /// A kind, in the plural or the singular.
-fn resource(text: &str) -> Result<Resource, String> {
+fn parse_resource(text: &str) -> Result<GetResource, String> {
     let text = text.to_ascii_lowercase();
-    Resource::ALL.into_iter().find(|resource| resource.as_str() == text || resource.singular() == text).ok_or_else(
+    GetResource::ALL.into_iter().find(|resource| resource.as_str() == text || resource.singular() == text).ok_or_else(
         || "use channels, brokers, triggers, subscriptions, sequences, parallels or requestreplies".to_owned(),
     )
 }

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
 use super::cluster::is_pod;
-use crate::control::{self, CaCerts, ClusterNames, ResolveOverride, Settings, Urls};
-use crate::correlation::Seed;
+use crate::control::{self, AdvertisedCaCerts, ClusterNameLookup, ControlSettings, ListenerUrls, ResolveOverride};
+use crate::correlation::CorrelationSeed;
 use crate::model::TransportEncryption;
 
 /// Where manifests are, and what they do not say.
@@ -37,45 +37,45 @@ pub struct ManifestOptions {
     /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's: only the dead letter sink,
     /// as in Knative (replace), or every field that it does not set (fields)
     #[arg(long, value_name = "HOW", env = "SEALPOST_DELIVERY_MERGE", default_value = "replace")]
-    pub delivery_merge: DeliveryMerge,
+    pub delivery_merge: DeliveryMergeArg,
 
     /// What a field is that its kind does not have: an error, or a warning, for manifests of a newer Knative
     #[arg(long, value_name = "SEVERITY", env = "SEALPOST_UNKNOWN_FIELDS", default_value = "error")]
-    pub unknown_fields: UnknownFields,
+    pub unknown_fields: UnknownFieldsArg,
 }
 
 /// What becomes of fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum UnknownFields {
+pub enum UnknownFieldsArg {
     /// The object is not served.
     Error,
     /// They are ignored, but not in filters, policies and flags.
     Warn,
 }
 
-impl From<UnknownFields> for control::UnknownFields {
-    fn from(unknown: UnknownFields) -> Self {
+impl From<UnknownFieldsArg> for control::UnknownFields {
+    fn from(unknown: UnknownFieldsArg) -> Self {
         match unknown {
-            UnknownFields::Error => Self::Error,
-            UnknownFields::Warn => Self::Warn,
+            UnknownFieldsArg::Error => Self::Error,
+            UnknownFieldsArg::Warn => Self::Warn,
         }
     }
 }
 
 /// How delivery specs of child and parent become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeliveryMerge {
+pub enum DeliveryMergeArg {
     /// The child's replaces the parent's.
     Replace,
     /// Field by field.
     Fields,
 }
 
-impl From<DeliveryMerge> for control::DeliveryMerge {
-    fn from(merge: DeliveryMerge) -> Self {
+impl From<DeliveryMergeArg> for control::DeliveryMerge {
+    fn from(merge: DeliveryMergeArg) -> Self {
         match merge {
-            DeliveryMerge::Replace => Self::Replace,
-            DeliveryMerge::Fields => Self::Fields,
+            DeliveryMergeArg::Replace => Self::Replace,
+            DeliveryMergeArg::Fields => Self::Fields,
         }
     }
 }
@@ -95,26 +95,26 @@ impl ManifestOptions {
 
     /// The settings for reading the manifests.
     #[must_use]
-    pub fn settings(
+    pub fn control_settings(
         &self,
         transport_encryption: Option<TransportEncryption>,
-        urls: Option<Urls>,
-        ca_certs: CaCerts,
-    ) -> Settings {
-        Settings {
+        urls: Option<ListenerUrls>,
+        ca_certs: AdvertisedCaCerts,
+    ) -> ControlSettings {
+        ControlSettings {
             system_namespace: self.system_namespace().to_owned(),
             cluster_domain: self.cluster_domain().to_owned(),
             default_namespace: self.namespace.clone(),
             delivery_merge: self.delivery_merge.into(),
             transport_encryption,
-            resolve: self.resolve.clone(),
-            urls,
+            resolve_overrides: self.resolve.clone(),
+            listener_urls: urls,
             ca_certs,
             unknown_fields: self.unknown_fields.into(),
-            cluster_names: if is_pod() { ClusterNames::Found } else { ClusterNames::Unknown },
-            seed: Seed::random(),
+            cluster_names: if is_pod() { ClusterNameLookup::Available } else { ClusterNameLookup::Unavailable },
+            key_seed: CorrelationSeed::random(),
             now: OffsetDateTime::now_utc().unix_timestamp(),
-            ..Settings::default()
+            ..ControlSettings::default()
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{AdminOptions, DefaultChannel, ManifestOptions, RabbitmqAccess, value};
+use super::{AdminOptions, DefaultChannelArg, ManifestOptions, RabbitmqConnectionOptions, value};
 
 /// What to do with parked events.
 #[derive(Clone, Debug, Subcommand)]
@@ -16,7 +16,7 @@ pub enum ParkedCommand {
     /// Put parked events back into the queue of their subscription, to be delivered as any other
     Replay(ParkedOptions),
     /// Delete parked events, after asking
-    Drop(DropOptions),
+    Drop(ParkedDropOptions),
 }
 
 const EXAMPLES: &str = "Examples:
@@ -37,7 +37,7 @@ pub struct ParkedOptions {
     pub subscription: Option<String>,
 
     /// Only what has been parked for so long
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_OLDER_THAN", default_value = "PT0S", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_OLDER_THAN", default_value = "PT0S", value_parser = value::parse_duration_value)]
     pub older_than: Duration,
 
     /// The dispatcher that is asked.
@@ -50,16 +50,16 @@ pub struct ParkedOptions {
 
     /// With -f, what channels are made of where nothing says so, as for `run`
     #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
-    pub default_channel: DefaultChannel,
+    pub default_channel: DefaultChannelArg,
 
     /// The RabbitMQ, where no dispatcher is asked.
     #[command(flatten)]
-    pub access: RabbitmqAccess,
+    pub access: RabbitmqConnectionOptions,
 }
 
 /// What `sealpost parked drop` is told.
 #[derive(Clone, Debug, Args)]
-pub struct DropOptions {
+pub struct ParkedDropOptions {
     /// Which.
     #[command(flatten)]
     pub parked: ParkedOptions,
@@ -83,7 +83,7 @@ impl ParkedCommand {
 impl ParkedOptions {
     /// Whether a running dispatcher is asked, instead of RabbitMQ by manifests.
     #[must_use]
-    pub fn is_about_a_process(&self) -> bool {
+    pub fn asks_dispatcher(&self) -> bool {
         self.manifests.filename.is_empty()
     }
 
@@ -92,7 +92,7 @@ impl ParkedOptions {
     /// # Errors
     /// What to change.
     pub fn validate(&self) -> Result<(), String> {
-        if !self.is_about_a_process() && self.access.rabbitmq_uri.is_none() {
+        if !self.asks_dispatcher() && self.access.rabbitmq_uri.is_none() {
             return Err(
                 "no RabbitMQ is given: set SEALPOST_RABBITMQ_URI, or --rabbitmq-uri; or leave out -f to ask a \
                         running dispatcher"

@@ -1,15 +1,15 @@
 //! What the pods of Knative are told by their environment, where no flag says it (contract 1.5, 1.7, 3.7, 5.11, 5.12).
 //! What finds the cluster is next door.
 
-use super::{RunOptions, environment};
-use crate::model::Role;
+use super::{RunOptions, environment_variable};
+use crate::model::ProcessRole;
 
 /// Brokers that an event may pass where nothing says it.
 const MAX_TTL: i32 = 255;
 
 /// Where to listen, each `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub struct ListenAddresses {
     /// For events over HTTP.
     pub http: String,
     /// For events over HTTPS.
@@ -19,22 +19,22 @@ pub struct Addresses {
 }
 
 /// Looks up a variable.
-type Variable<'v> = &'v dyn Fn(&str) -> Option<String>;
+type VariableLookup<'v> = &'v dyn Fn(&str) -> Option<String>;
 
 impl RunOptions {
     /// What to be: as the flag says, else in a cluster as the container is called, else `channel`.
     #[must_use]
-    pub fn role(&self) -> Role {
-        self.role_by(&environment)
+    pub fn role(&self) -> ProcessRole {
+        self.role_from(&environment_variable)
     }
 
-    fn role_by(&self, variable: Variable<'_>) -> Role {
+    fn role_from(&self, variable: VariableLookup<'_>) -> ProcessRole {
         let container = variable("CONTAINER_NAME").filter(|_| self.kubernetes);
         match (self.served.role, container.as_deref()) {
             (Some(role), _) => role.into(),
-            (None, Some("ingress")) => Role::Ingress,
-            (None, Some("filter")) => Role::Filter,
-            (None, _) => Role::Channel,
+            (None, Some("ingress")) => ProcessRole::Ingress,
+            (None, Some("filter")) => ProcessRole::Filter,
+            (None, _) => ProcessRole::Channel,
         }
     }
 
@@ -42,16 +42,16 @@ impl RunOptions {
     ///
     /// # Errors
     /// If a variable is no port.
-    pub fn addresses(&self) -> Result<Addresses, String> {
-        self.addresses_by(&environment)
+    pub fn listen_addresses(&self) -> Result<ListenAddresses, String> {
+        self.listen_addresses_from(&environment_variable)
     }
 
-    fn addresses_by(&self, variable: Variable<'_>) -> Result<Addresses, String> {
-        let (http, https, admin) = match self.role_by(variable) {
+    fn listen_addresses_from(&self, variable: VariableLookup<'_>) -> Result<ListenAddresses, String> {
+        let (http, https, admin) = match self.role_from(variable) {
             _ if !self.kubernetes => (None, None, 9090),
-            Role::Channel => (None, None, 9090),
-            Role::Ingress => (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092),
-            Role::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
+            ProcessRole::Channel => (None, None, 9090),
+            ProcessRole::Ingress => (Some("INGRESS_PORT"), Some("INGRESS_PORT_HTTPS"), 9092),
+            ProcessRole::Filter => (Some("FILTER_PORT"), Some("FILTER_PORT_HTTPS"), 9092),
         };
         let host = if self.kubernetes { "0.0.0.0" } else { "127.0.0.1" };
         let metrics = self.kubernetes.then_some("METRICS_PROMETHEUS_PORT");
@@ -61,10 +61,10 @@ impl RunOptions {
                 return Ok(flag.clone());
             }
             let written = name.and_then(|name| Some((name, variable(name)?)));
-            let port = written.map_or(Ok(default), |(name, text)| number(name, &text, "a port"))?;
+            let port = written.map_or(Ok(default), |(name, text)| parse_number(name, &text, "a port"))?;
             Ok::<_, String>(format!("{host}:{port}"))
         };
-        Ok(Addresses {
+        Ok(ListenAddresses {
             http: address(&self.http_addr, host, http, 8080)?,
             https: address(&self.https_addr, host, https, 8443)?,
             admin: address(&self.admin_addr, metrics_host.as_deref().unwrap_or(host), metrics, admin)?,
@@ -76,14 +76,15 @@ impl RunOptions {
     /// # Errors
     /// If the variable is no number above zero.
     pub fn broker_max_ttl(&self) -> Result<i32, String> {
-        self.broker_max_ttl_by(&environment)
+        self.broker_max_ttl_from(&environment_variable)
     }
 
-    fn broker_max_ttl_by(&self, variable: Variable<'_>) -> Result<i32, String> {
-        let told = || variable("MAX_TTL").filter(|_| self.kubernetes && self.role_by(variable) == Role::Ingress);
+    fn broker_max_ttl_from(&self, variable: VariableLookup<'_>) -> Result<i32, String> {
+        let told =
+            || variable("MAX_TTL").filter(|_| self.kubernetes && self.role_from(variable) == ProcessRole::Ingress);
         match self.limits.broker_max_ttl {
             Some(flag) => Ok(flag),
-            None => match told().map(|text| number::<i32>("MAX_TTL", &text, "a number above 0")).transpose()? {
+            None => match told().map(|text| parse_number::<i32>("MAX_TTL", &text, "a number above 0")).transpose()? {
                 Some(ttl) if ttl < 1 => Err(format!("MAX_TTL: {ttl} is not a number above 0")),
                 told => Ok(told.unwrap_or(MAX_TTL)),
             },
@@ -91,7 +92,7 @@ impl RunOptions {
     }
 }
 
-fn number<T: std::str::FromStr>(name: &str, text: &str, what: &str) -> Result<T, String> {
+fn parse_number<T: std::str::FromStr>(name: &str, text: &str, what: &str) -> Result<T, String> {
     text.trim().parse().map_err(|_unfit| format!("{name}: {text:?} is not {what}"))
 }
 
@@ -100,12 +101,12 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Cli, CliCommand};
 
     fn run(arguments: &[&str]) -> RunOptions {
         let arguments = ["sealpost", "run"].iter().chain(arguments);
         match Cli::try_parse_from(arguments).expect("options").command {
-            Command::Run(options) => *options,
+            CliCommand::Run(options) => *options,
             _ => unreachable!("run was asked for"),
         }
     }
@@ -118,15 +119,15 @@ mod tests {
     #[test]
     fn the_container_says_the_role() {
         for (arguments, container, role) in [
-            (&["--kubernetes"][..], "dispatcher", Role::Channel),
-            (&["--kubernetes"], "ingress", Role::Ingress),
-            (&["--kubernetes"], "filter", Role::Filter),
-            (&["--kubernetes"], "else", Role::Channel),
-            (&["--kubernetes", "--role", "filter"], "ingress", Role::Filter),
-            (&["-f", "x"], "ingress", Role::Channel),
+            (&["--kubernetes"][..], "dispatcher", ProcessRole::Channel),
+            (&["--kubernetes"], "ingress", ProcessRole::Ingress),
+            (&["--kubernetes"], "filter", ProcessRole::Filter),
+            (&["--kubernetes"], "else", ProcessRole::Channel),
+            (&["--kubernetes", "--role", "filter"], "ingress", ProcessRole::Filter),
+            (&["-f", "x"], "ingress", ProcessRole::Channel),
         ] {
             assert_eq!(
-                run(arguments).role_by(&by(&[("CONTAINER_NAME", container)])),
+                run(arguments).role_from(&by(&[("CONTAINER_NAME", container)])),
                 role,
                 "{arguments:?} {container}"
             );
@@ -157,27 +158,31 @@ mod tests {
         ] {
             let options = run(arguments);
             let [http, https, admin] = addresses.map(str::to_owned);
-            assert_eq!(options.addresses_by(&by(variables)), Ok(Addresses { http, https, admin }), "{arguments:?}");
-            assert_eq!(options.broker_max_ttl_by(&by(variables)), Ok(ttl), "{arguments:?}");
+            assert_eq!(
+                options.listen_addresses_from(&by(variables)),
+                Ok(ListenAddresses { http, https, admin }),
+                "{arguments:?}"
+            );
+            assert_eq!(options.broker_max_ttl_from(&by(variables)), Ok(ttl), "{arguments:?}");
         }
         let metrics = [("METRICS_PROMETHEUS_HOST", "127.0.0.1"), ("METRICS_PROMETHEUS_PORT", "9999")];
         for (arguments, admin) in [(&["--kubernetes"][..], "127.0.0.1:9999"), (&["-f", "x"], "127.0.0.1:9090")] {
-            let addresses = run(arguments).addresses_by(&by(&metrics));
+            let addresses = run(arguments).listen_addresses_from(&by(&metrics));
             assert_eq!(addresses.map(|addresses| addresses.admin), Ok(admin.to_owned()), "1.6");
         }
         let given = run(&["--kubernetes", "--role", "ingress", "--http-addr", "a:9", "--broker-max-ttl", "3"]);
-        assert_eq!(given.addresses_by(&by(&variables)).map(|addresses| addresses.http), Ok("a:9".to_owned()));
-        assert_eq!(given.broker_max_ttl_by(&by(&variables)), Ok(3));
+        assert_eq!(given.listen_addresses_from(&by(&variables)).map(|addresses| addresses.http), Ok("a:9".to_owned()));
+        assert_eq!(given.broker_max_ttl_from(&by(&variables)), Ok(3));
     }
 
     #[test]
     fn what_is_no_number_is_told() {
         let options = run(&["--kubernetes", "--role", "ingress"]);
         for text in ["", "x", "0", "-1", "99999999999"] {
-            let told = options.broker_max_ttl_by(&by(&[("MAX_TTL", text)]));
+            let told = options.broker_max_ttl_from(&by(&[("MAX_TTL", text)]));
             assert!(told.is_err_and(|error| error.contains("MAX_TTL")), "{text}");
         }
-        let told = options.addresses_by(&by(&[("INGRESS_PORT", "70000")]));
+        let told = options.listen_addresses_from(&by(&[("INGRESS_PORT", "70000")]));
         assert!(told.is_err_and(|error| error.contains("INGRESS_PORT")));
     }
 }

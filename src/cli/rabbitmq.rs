@@ -9,7 +9,7 @@ use super::value;
 
 /// Where RabbitMQ is, and who we are there.
 #[derive(Clone, Args)]
-pub struct RabbitmqAccess {
+pub struct RabbitmqConnectionOptions {
     /// RabbitMQ to use, amqp://user:password@host:port/vhost or amqps://; several nodes of a cluster are separated by
     /// commas; better given by the environment
     #[arg(long, value_name = "URI", env = "SEALPOST_RABBITMQ_URI", hide_env_values = true)]
@@ -35,18 +35,18 @@ pub struct RabbitmqAccess {
 }
 
 /// An address of RabbitMQ as it was given: the URI; user name and password instead of the URI's; the file of a CA.
-pub type GivenRabbitmq<'a> = (&'a str, (Option<&'a str>, Option<&'a str>), Option<&'a Path>);
+pub type RabbitmqConnectionArgs<'a> = (&'a str, (Option<&'a str>, Option<&'a str>), Option<&'a Path>);
 
-impl RabbitmqAccess {
+impl RabbitmqConnectionOptions {
     /// What was given; `None` if there is no URI.
     #[must_use]
-    pub fn given(&self) -> Option<GivenRabbitmq<'_>> {
+    pub fn connection(&self) -> Option<RabbitmqConnectionArgs<'_>> {
         let credentials = (self.rabbitmq_username.as_deref(), self.rabbitmq_password.as_deref());
         Some((self.rabbitmq_uri.as_deref()?, credentials, self.rabbitmq_ca.as_deref()))
     }
 }
 
-impl std::fmt::Debug for RabbitmqAccess {
+impl std::fmt::Debug for RabbitmqConnectionOptions {
     /// Without what may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rabbitmq_username, rabbitmq_ca, .. } = self;
@@ -59,7 +59,7 @@ impl std::fmt::Debug for RabbitmqAccess {
 
 /// How queues are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum QueueType {
+pub enum QueueTypeArg {
     /// Replicated.
     Quorum,
     /// On one node.
@@ -72,26 +72,26 @@ pub enum QueueType {
 pub struct RabbitmqOptions {
     /// Where it is.
     #[command(flatten)]
-    pub access: RabbitmqAccess,
+    pub access: RabbitmqConnectionOptions,
 
     /// How queues are stored: quorum or classic
     #[arg(long, value_name = "TYPE", env = "SEALPOST_RABBITMQ_QUEUE_TYPE", default_value = "quorum")]
-    pub rabbitmq_queue_type: QueueType,
+    pub rabbitmq_queue_type: QueueTypeArg,
 
     /// Messages of one queue that are held unacknowledged at most
     #[arg(long, value_name = "N", env = "SEALPOST_RABBITMQ_PREFETCH", default_value = "256", value_parser = clap::value_parser!(u16).range(1..))]
     pub rabbitmq_prefetch: u16,
 
     /// Longest wait between attempts for which a message is held; longer ones go through durable delay queues
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_PATIENCE", default_value = "PT5S", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_PATIENCE", default_value = "PT5S", value_parser = value::parse_duration_value)]
     pub rabbitmq_patience: Duration,
 
     /// RabbitMQ's consumer timeout (its consumer_timeout): messages are held for three quarters of it, then put off; a
     /// shorter one is learnt from RabbitMQ when it is met
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_CONSUMER_TIMEOUT", default_value = "PT30M", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_CONSUMER_TIMEOUT", default_value = "PT30M", value_parser = value::parse_nonzero_duration)]
     pub rabbitmq_consumer_timeout: Duration,
 
     /// Delete the queue of a subscription that is gone, after so long [default: keep it for ever]
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_DELETE_AFTER", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_RABBITMQ_DELETE_AFTER", value_parser = value::parse_duration_value)]
     pub rabbitmq_delete_after: Option<Duration>,
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{
-    ChannelKind, ClusterOptions, ManifestOptions, RabbitmqOptions, Role, ServedOptions, TelemetryOptions, log, value,
+    ChannelKindArg, ClusterOptions, ManifestOptions, RabbitmqOptions, RoleArg, ServedOptions, TelemetryOptions,
+    log_level, value,
 };
 use crate::event::AttributeLimit;
-use crate::model::{self, Observability};
-use crate::tls::MinVersion;
+use crate::model::{self, ObservabilityConfig};
+use crate::tls::MinTlsVersion;
 
 const EXAMPLES: &str = "Examples:
   sealpost run --kubernetes
@@ -53,19 +54,19 @@ pub struct RunOptions {
 
     /// Address of the plain HTTP listener for events (HTTP/1.1 and h2c); port 0 takes any free one [default:
     /// 127.0.0.1:8080; with --kubernetes 0.0.0.0 and INGRESS_PORT or FILTER_PORT, else 8080]
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", value_parser = value::address)]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTP_ADDR", value_parser = value::parse_listen_address)]
     pub http_addr: Option<String>,
 
     /// Address of the HTTPS listener for events (h2 and HTTP/1.1 by ALPN) [default: 127.0.0.1:8443; with --kubernetes
     /// 0.0.0.0 and INGRESS_PORT_HTTPS or FILTER_PORT_HTTPS, else 8443]
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", value_parser = value::address)]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_HTTPS_ADDR", value_parser = value::parse_listen_address)]
     pub https_addr: Option<String>,
 
     /// Address for the status page, /healthz, /readyz, /metrics and /api/v1. On loopback everybody on this machine may
     /// read all of it, as localhost or by an address of loopback; on any other address all but /healthz, /readyz and
     /// /metrics needs the token [default: 127.0.0.1:9090; with --kubernetes 0.0.0.0:9090, of the roles ingress and filter
     /// 0.0.0.0:9092]
-    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", value_parser = value::address)]
+    #[arg(long, value_name = "HOST:PORT", env = "SEALPOST_ADMIN_ADDR", value_parser = value::parse_listen_address)]
     pub admin_addr: Option<String>,
 
     /// File with the token that operators show to change something, and to read anything but /healthz, /readyz and
@@ -92,7 +93,7 @@ pub struct RunOptions {
 
     /// Lowest TLS version, 1.2 or 1.3, in both directions [default: TLS_MIN_VERSION, else 1.2]
     #[arg(long, value_name = "VERSION", env = "SEALPOST_TLS_MIN_VERSION")]
-    pub tls_min_version: Option<MinVersion>,
+    pub tls_min_version: Option<MinTlsVersion>,
 
     /// Where the development CA and its key are kept; with --kubernetes there is none
     #[arg(long, value_name = "DIR", env = "SEALPOST_STATE_DIR", default_value = ".sealpost")]
@@ -103,7 +104,7 @@ pub struct RunOptions {
     pub rabbitmq: RabbitmqOptions,
 
     /// How long a stop may take
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_DRAIN_TIMEOUT", default_value = "PT20S", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_DRAIN_TIMEOUT", default_value = "PT20S", value_parser = value::parse_duration_value)]
     pub drain_timeout: Duration,
 
     /// text or json [default: text on a terminal, else json; with --kubernetes json]
@@ -112,7 +113,7 @@ pub struct RunOptions {
 
     /// What is logged: error, warn, info, debug or trace, and parts that differ, such as info,sealpost::delivery=debug;
     /// overrides the ConfigMap config-logging [default: from there, else info]
-    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log::directives)]
+    #[arg(long, value_name = "LEVEL", env = "SEALPOST_LOG_LEVEL", value_parser = log_level::parse_directives)]
     pub log_level: Option<String>,
 
     /// Where traces and metrics go.
@@ -129,48 +130,48 @@ pub struct RunOptions {
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
     /// Size of one request's body, and of a subscriber's reply
-    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::some_size)]
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BODY_BYTES", default_value = "10MiB", value_parser = value::parse_nonzero_size)]
     pub max_body_bytes: usize,
 
     /// Size of one request's head, and of all attributes of one event together, names and values, in whichever mode it comes
-    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::head_size)]
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_HEADER_BYTES", default_value = "64KiB", value_parser = value::parse_head_size)]
     pub max_header_bytes: usize,
 
     /// From the first byte of a request to the end of its head
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_HEADER_READ_TIMEOUT", default_value = "PT10S", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_HEADER_READ_TIMEOUT", default_value = "PT10S", value_parser = value::parse_nonzero_duration)]
     pub header_read_timeout: Duration,
 
     /// From the end of the head to the end of the body
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_BODY_READ_TIMEOUT", default_value = "PT60S", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_BODY_READ_TIMEOUT", default_value = "PT60S", value_parser = value::parse_nonzero_duration)]
     pub body_read_timeout: Duration,
 
     /// How long a connection may be open without a request
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_IDLE_TIMEOUT", default_value = "PT5M", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_IDLE_TIMEOUT", default_value = "PT5M", value_parser = value::parse_nonzero_duration)]
     pub idle_timeout: Duration,
 
     /// Connections open at once on each listener; further ones wait
-    #[arg(long, value_name = "N", env = "SEALPOST_MAX_CONNECTIONS", default_value = "10000", value_parser = value::count)]
+    #[arg(long, value_name = "N", env = "SEALPOST_MAX_CONNECTIONS", default_value = "10000", value_parser = value::parse_count)]
     pub max_connections: usize,
 
     /// Bytes of events, headers and bodies, held in memory at once; beyond, senders get 429
-    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::some_size)]
+    #[arg(long, value_name = "BYTES", env = "SEALPOST_MAX_BUFFERED_BYTES", default_value = "256MiB", value_parser = value::parse_nonzero_size)]
     pub max_buffered_bytes: usize,
 
     /// Unfinished events that one subscription may have, and requests that may wait at one RequestReply; beyond, senders
     /// get 429
-    #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000", value_parser = value::count)]
+    #[arg(long, value_name = "N", env = "SEALPOST_QUEUE_CAPACITY", default_value = "10000", value_parser = value::parse_count)]
     pub queue_capacity: usize,
 
     /// Requests under way at once to one subscriber
-    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "256", value_parser = value::count)]
+    #[arg(long, value_name = "N", env = "SEALPOST_CONCURRENCY", default_value = "256", value_parser = value::parse_count)]
     pub concurrency: usize,
 
     /// Longest attempt where a delivery spec has no timeout
-    #[arg(long, value_name = "DURATION", env = "SEALPOST_DELIVERY_TIMEOUT", default_value = "PT15M", value_parser = value::some_duration)]
+    #[arg(long, value_name = "DURATION", env = "SEALPOST_DELIVERY_TIMEOUT", default_value = "PT15M", value_parser = value::parse_nonzero_duration)]
     pub delivery_timeout: Duration,
 
     /// Part of each wait between retries that is left to chance, 0 to 1
-    #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::part)]
+    #[arg(long, value_name = "PART", env = "SEALPOST_RETRY_JITTER", default_value = "0", value_parser = value::parse_fraction)]
     pub retry_jitter: f64,
 
     /// Brokers that an event may pass through (knativebrokerttl) [default: of the role ingress with --kubernetes MAX_TTL,
@@ -182,7 +183,7 @@ pub struct LimitOptions {
 impl LimitOptions {
     /// What the attributes of one event may have.
     #[must_use]
-    pub fn attributes(&self) -> AttributeLimit {
+    pub fn attribute_limit(&self) -> AttributeLimit {
         AttributeLimit::new(self.max_header_bytes)
     }
 }
@@ -192,18 +193,18 @@ impl RunOptions {
     ///
     /// # Errors
     /// If the variable holds something else than a version.
-    pub fn min_version(&self) -> Result<MinVersion, String> {
-        match (self.tls_min_version, super::environment("TLS_MIN_VERSION")) {
+    pub fn min_tls_version(&self) -> Result<MinTlsVersion, String> {
+        match (self.tls_min_version, super::environment_variable("TLS_MIN_VERSION")) {
             (Some(version), _) => Ok(version),
             (None, Some(text)) => text.parse().map_err(|error| format!("TLS_MIN_VERSION: {error}")),
-            (None, None) => Ok(MinVersion::default()),
+            (None, None) => Ok(MinTlsVersion::default()),
         }
     }
 
     /// Whether to be a controller of channels instead of a dispatcher.
     #[must_use]
     pub fn is_controller(&self) -> bool {
-        self.served.role == Some(Role::Controller)
+        self.served.role == Some(RoleArg::Controller)
     }
 
     /// What cannot be done: flags of parts that are not in this version, or nothing to run.
@@ -213,12 +214,12 @@ impl RunOptions {
     pub fn validate(&self) -> Result<(), String> {
         self.served.validate(&self.rabbitmq.access)?;
         if self.kubernetes {
-            self.cluster()?;
-            let on_rabbitmq = self.cluster.channel_kind == ChannelKind::RabbitmqChannel;
+            self.cluster_settings()?;
+            let on_rabbitmq = self.cluster.channel_kind == ChannelKindArg::RabbitmqChannel;
             let takes_events = !self.is_controller();
             if takes_events
                 && on_rabbitmq
-                && self.role() == model::Role::Channel
+                && self.role() == model::ProcessRole::Channel
                 && self.rabbitmq.access.rabbitmq_uri.is_none()
             {
                 return Err("--channel-kind RabbitmqChannel needs --rabbitmq-uri, or SEALPOST_RABBITMQ_URI".to_owned());
@@ -228,9 +229,9 @@ impl RunOptions {
         } else {
             self.manifests.validate()?;
         }
-        self.addresses()?;
-        self.telemetry(&Observability::default())?;
+        self.listen_addresses()?;
+        self.telemetry_settings(&ObservabilityConfig::default())?;
         self.broker_max_ttl()?;
-        self.min_version().map(drop)
+        self.min_tls_version().map(drop)
     }
 }

@@ -10,7 +10,7 @@ use crate::control::ResolveOverride;
 
 /// In which mode events are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub enum ContentModeArg {
     /// Attributes in headers.
     Binary,
     /// One JSON document.
@@ -24,7 +24,7 @@ pub enum Mode {
 )]
 pub struct SendOptions {
     /// Where to send
-    #[arg(value_parser = value::web_url)]
+    #[arg(value_parser = value::parse_http_url)]
     pub url: Url,
 
     /// CA certificate to trust besides the system's, PEM
@@ -32,23 +32,23 @@ pub struct SendOptions {
     pub ca: Option<PathBuf>,
 
     /// Attribute type
-    #[arg(long = "type", value_name = "T", env = "SEALPOST_TYPE", default_value = "dev.sealpost.send", value_parser = value::some_text)]
+    #[arg(long = "type", value_name = "T", env = "SEALPOST_TYPE", default_value = "dev.sealpost.send", value_parser = value::parse_nonempty_text)]
     pub ty: String,
 
     /// Attribute source
-    #[arg(long, value_name = "S", env = "SEALPOST_SOURCE", default_value = "/sealpost/send", value_parser = value::some_text)]
+    #[arg(long, value_name = "S", env = "SEALPOST_SOURCE", default_value = "/sealpost/send", value_parser = value::parse_nonempty_text)]
     pub source: String,
 
     /// Attribute id; with --count, a number is appended [default: a random UUID for each event]
-    #[arg(long, value_name = "ID", env = "SEALPOST_ID", value_parser = value::some_text)]
+    #[arg(long, value_name = "ID", env = "SEALPOST_ID", value_parser = value::parse_nonempty_text)]
     pub id: Option<String>,
 
     /// Attribute subject
-    #[arg(long, value_name = "S", env = "SEALPOST_SUBJECT", value_parser = value::some_text)]
+    #[arg(long, value_name = "S", env = "SEALPOST_SUBJECT", value_parser = value::parse_nonempty_text)]
     pub subject: Option<String>,
 
     /// Extension attribute, name=value; repeatable
-    #[arg(long, value_name = "K=V", env = "SEALPOST_EXT", value_parser = value::extension)]
+    #[arg(long, value_name = "K=V", env = "SEALPOST_EXT", value_parser = value::parse_extension)]
     pub ext: Vec<(String, String)>,
 
     /// Data: text, or @FILE, or @- for standard input
@@ -61,14 +61,14 @@ pub struct SendOptions {
 
     /// binary or structured
     #[arg(long, value_name = "MODE", env = "SEALPOST_MODE", default_value = "binary")]
-    pub mode: Mode,
+    pub mode: ContentModeArg,
 
     /// How many events
     #[arg(long, value_name = "N", env = "SEALPOST_COUNT", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
 
     /// Events per second at most [default: as fast as they are answered]
-    #[arg(long, value_name = "N/s", env = "SEALPOST_RATE", value_parser = value::rate)]
+    #[arg(long, value_name = "N/s", env = "SEALPOST_RATE", value_parser = value::parse_rate)]
     pub rate: Option<f64>,
 
     /// Requests under way at once

@@ -4,31 +4,31 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{ManifestOptions, RabbitmqAccess};
-use crate::control::{ApiServer, CaCerts, Rabbitmq, Settings, Urls};
+use super::{ManifestOptions, RabbitmqConnectionOptions};
+use crate::control::{AdvertisedCaCerts, ApiServerAvailability, ControlSettings, ListenerUrls, RabbitmqAvailability};
 use crate::model::{self, TransportEncryption};
 
 /// What a channel is made of where nothing says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DefaultChannel {
+pub enum DefaultChannelArg {
     /// In memory.
     Inmemory,
     /// On RabbitMQ.
     Rabbitmq,
 }
 
-impl From<DefaultChannel> for model::Storage {
-    fn from(channel: DefaultChannel) -> Self {
+impl From<DefaultChannelArg> for model::BackendKind {
+    fn from(channel: DefaultChannelArg) -> Self {
         match channel {
-            DefaultChannel::Inmemory => Self::Memory,
-            DefaultChannel::Rabbitmq => Self::Rabbitmq,
+            DefaultChannelArg::Inmemory => Self::Memory,
+            DefaultChannelArg::Rabbitmq => Self::Rabbitmq,
         }
     }
 }
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Role {
+pub enum RoleArg {
     /// Channels, Brokers and Triggers in one process.
     Channel,
     /// Takes events for Brokers and hands them to their channels elsewhere.
@@ -39,14 +39,14 @@ pub enum Role {
     Controller,
 }
 
-impl From<Role> for model::Role {
-    fn from(role: Role) -> Self {
+impl From<RoleArg> for model::ProcessRole {
+    fn from(role: RoleArg) -> Self {
         match role {
-            Role::Channel => Self::Channel,
-            Role::Ingress => Self::Ingress,
-            Role::Filter => Self::Filter,
+            RoleArg::Channel => Self::Channel,
+            RoleArg::Ingress => Self::Ingress,
+            RoleArg::Filter => Self::Filter,
             // It reads what is about channels.
-            Role::Controller => Self::Channel,
+            RoleArg::Controller => Self::Channel,
         }
     }
 }
@@ -57,10 +57,10 @@ pub struct ServedOptions {
     /// What to be: everything in one process, or what upstream's mt-broker-ingress or mt-broker-filter is [default: with
     /// --kubernetes as CONTAINER_NAME says, else channel]
     #[arg(long, value_name = "ROLE", env = "SEALPOST_ROLE")]
-    pub role: Option<Role>,
+    pub role: Option<RoleArg>,
 
     /// disabled, permissive or strict; overrides the ConfigMap config-features [default: from there, else disabled]
-    #[arg(long, value_name = "MODE", env = "SEALPOST_TRANSPORT_ENCRYPTION", value_parser = transport_encryption)]
+    #[arg(long, value_name = "MODE", env = "SEALPOST_TRANSPORT_ENCRYPTION", value_parser = parse_transport_encryption)]
     pub transport_encryption: Option<TransportEncryption>,
 
     /// Server certificate, PEM, leaf first; re-read when it changes
@@ -77,7 +77,7 @@ pub struct ServedOptions {
 
     /// What a Channel without template and a Broker's channel are made of
     #[arg(long, value_name = "KIND", env = "SEALPOST_DEFAULT_CHANNEL", default_value = "inmemory")]
-    pub default_channel: DefaultChannel,
+    pub default_channel: DefaultChannelArg,
 }
 
 impl ServedOptions {
@@ -85,8 +85,8 @@ impl ServedOptions {
     ///
     /// # Errors
     /// What to change.
-    pub fn validate(&self, rabbitmq: &RabbitmqAccess) -> Result<(), String> {
-        if self.default_channel == DefaultChannel::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
+    pub fn validate(&self, rabbitmq: &RabbitmqConnectionOptions) -> Result<(), String> {
+        if self.default_channel == DefaultChannelArg::Rabbitmq && rabbitmq.rabbitmq_uri.is_none() {
             return Err("--default-channel rabbitmq needs --rabbitmq-uri".to_owned());
         }
         Ok(())
@@ -94,24 +94,25 @@ impl ServedOptions {
 
     /// The settings for reading manifests, where there is no cluster. `urls` are those of the listeners, if there are any.
     #[must_use]
-    pub fn settings(
+    pub fn control_settings(
         &self,
         manifests: &ManifestOptions,
-        rabbitmq: &RabbitmqAccess,
-        urls: Option<Urls>,
-        ca_certs: CaCerts,
-    ) -> Settings {
-        let rabbitmq = if rabbitmq.rabbitmq_uri.is_some() { Rabbitmq::Given } else { Rabbitmq::Missing };
-        Settings {
-            role: self.role.map(model::Role::from).unwrap_or_default(),
-            default_storage: self.default_channel.into(),
+        rabbitmq: &RabbitmqConnectionOptions,
+        urls: Option<ListenerUrls>,
+        ca_certs: AdvertisedCaCerts,
+    ) -> ControlSettings {
+        let rabbitmq =
+            if rabbitmq.rabbitmq_uri.is_some() { RabbitmqAvailability::Given } else { RabbitmqAvailability::Missing };
+        ControlSettings {
+            role: self.role.map(model::ProcessRole::from).unwrap_or_default(),
+            default_backend: self.default_channel.into(),
             rabbitmq,
-            api_server: ApiServer::Missing,
-            ..manifests.settings(self.transport_encryption, urls, ca_certs)
+            api_server: ApiServerAvailability::Missing,
+            ..manifests.control_settings(self.transport_encryption, urls, ca_certs)
         }
     }
 }
 
-fn transport_encryption(text: &str) -> Result<TransportEncryption, String> {
+fn parse_transport_encryption(text: &str) -> Result<TransportEncryption, String> {
     TransportEncryption::parse(text).ok_or_else(|| "use disabled, permissive or strict".to_owned())
 }

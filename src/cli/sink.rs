@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{ManifestOptions, RabbitmqAccess, ServedOptions, value};
+use super::{ManifestOptions, RabbitmqConnectionOptions, ServedOptions, value};
 use crate::control::SinkName;
 
 const REMEDY: &str = "write a URL that begins with http:// or https://, or broker:NAME, channel:NAME, svc:NAME (a Service of \
@@ -74,7 +74,7 @@ pub struct SinkOptions {
 
     /// The RabbitMQ that it is served with.
     #[command(flatten)]
-    pub rabbitmq: RabbitmqAccess,
+    pub rabbitmq: RabbitmqConnectionOptions,
 
     /// Where run listens for events over HTTP
     #[arg(
@@ -82,7 +82,7 @@ pub struct SinkOptions {
         value_name = "HOST:PORT",
         env = "SEALPOST_HTTP_ADDR",
         default_value = "127.0.0.1:8080",
-        value_parser = value::address
+        value_parser = value::parse_listen_address
     )]
     pub http_addr: String,
 
@@ -92,7 +92,7 @@ pub struct SinkOptions {
         value_name = "HOST:PORT",
         env = "SEALPOST_HTTPS_ADDR",
         default_value = "127.0.0.1:8443",
-        value_parser = value::address
+        value_parser = value::parse_listen_address
     )]
     pub https_addr: String,
 
@@ -108,32 +108,32 @@ pub struct SinkOptions {
 /// Text that is no sink, and what to write.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoSink(String);
+pub struct SinkNameError(String);
 
 impl FromStr for SinkName {
-    type Err = NoSink;
+    type Err = SinkNameError;
 
     /// As `kn` reads its flag `--sink`, and `svc` besides.
-    fn from_str(text: &str) -> Result<Self, NoSink> {
+    fn from_str(text: &str) -> Result<Self, SinkNameError> {
         if text.contains("://") || text.starts_with("http:") || text.starts_with("https:") {
-            return value::web_address(text).map(Self::Url).map_err(NoSink);
+            return value::parse_http_address(text).map(Self::Url).map_err(SinkNameError);
         }
         let parts: Vec<&str> = text.split(':').collect();
         let (prefix, name, namespace) = match parts[..] {
             [name] => ("ksvc", name, None),
             [prefix, name] => (prefix, name, None),
             [prefix, name, namespace] => (prefix, name, Some(namespace)),
-            _ => return Err(NoSink(format!("it has more than three parts: {REMEDY}"))),
+            _ => return Err(SinkNameError(format!("it has more than three parts: {REMEDY}"))),
         };
         let (api_version, kind) = match prefix {
             "broker" => ("eventing.knative.dev/v1", "Broker"),
             "channel" => ("messaging.knative.dev/v1", "Channel"),
             "svc" => ("v1", "Service"),
             "ksvc" => ("serving.knative.dev/v1", "Service"),
-            other => return Err(NoSink(format!("{other:?} is no kind of sink: {REMEDY}"))),
+            other => return Err(SinkNameError(format!("{other:?} is no kind of sink: {REMEDY}"))),
         };
         if name.is_empty() || namespace.is_some_and(str::is_empty) {
-            return Err(NoSink(format!("it names nothing: {REMEDY}")));
+            return Err(SinkNameError(format!("it names nothing: {REMEDY}")));
         }
         let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
         Ok(Self::Object { api_version, kind, name, namespace })

@@ -2,13 +2,13 @@
 
 use clap::{CommandFactory, Parser};
 
-use super::{Addresses, Cli, Command, RunOptions};
-use crate::tls::MinVersion;
+use super::{Cli, CliCommand, ListenAddresses, RunOptions};
+use crate::tls::MinTlsVersion;
 
 fn run(arguments: &[&str]) -> Result<RunOptions, clap::Error> {
     let arguments = ["sealpost", "run"].iter().chain(arguments);
     match Cli::try_parse_from(arguments)?.command {
-        Command::Run(options) => Ok(*options),
+        CliCommand::Run(options) => Ok(*options),
         _ => unreachable!("run was asked for"),
     }
 }
@@ -54,13 +54,13 @@ fn a_variable_means_one_thing() {
 fn defaults_are_those_of_the_interface() {
     let options = run(&["-f", "x"]).expect("options");
     let [http, https, admin] = ["127.0.0.1:8080", "127.0.0.1:8443", "127.0.0.1:9090"].map(str::to_owned);
-    assert_eq!(options.addresses(), Ok(Addresses { http, https, admin }));
+    assert_eq!(options.listen_addresses(), Ok(ListenAddresses { http, https, admin }));
     assert_eq!(options.state_dir.to_str(), Some(".sealpost"));
     assert_eq!(options.drain_timeout.as_secs(), 20);
     assert_eq!((options.served.transport_encryption, options.log_format), (None, None));
     assert_eq!(options.limits.max_body_bytes, 10 * 1024 * 1024);
     assert_eq!(options.broker_max_ttl(), Ok(255));
-    assert_eq!(options.min_version(), Ok(MinVersion::Tls12));
+    assert_eq!(options.min_tls_version(), Ok(MinTlsVersion::Tls12));
     assert!(options.validate().is_ok());
 }
 
@@ -69,9 +69,9 @@ fn defaults_are_those_of_the_interface() {
 fn defaults_in_a_cluster() {
     let options = run(&["--kubernetes"]).expect("options");
     let [http, https, admin] = ["0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:9090"].map(str::to_owned);
-    assert_eq!(options.addresses(), Ok(Addresses { http, https, admin }));
+    assert_eq!(options.listen_addresses(), Ok(ListenAddresses { http, https, admin }));
     let given = run(&["--kubernetes", "--http-addr", "127.0.0.1:1"]).expect("options");
-    assert_eq!(given.addresses().map(|addresses| addresses.http), Ok("127.0.0.1:1".to_owned()));
+    assert_eq!(given.listen_addresses().map(|addresses| addresses.http), Ok("127.0.0.1:1".to_owned()));
     assert!(options.validate().is_err_and(|error| error.contains("SYSTEM_NAMESPACE")));
 }
 

@@ -7,36 +7,36 @@ use url::Url;
 use crate::model::parse_duration;
 
 /// An ISO 8601 duration such as `PT20S`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration_value(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|remedy| format!("it {remedy}"))
 }
 
 /// A duration during which something can happen: a limit of nothing is no limit, or nothing passes it.
-pub(super) fn some_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
+pub(super) fn parse_nonzero_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration_value(text)? {
         Duration::ZERO => Err("it is nothing: write how long, such as PT10S".to_owned()),
         duration => Ok(duration),
     }
 }
 
 /// Bytes for something.
-pub(super) fn some_size(text: &str) -> Result<usize, String> {
-    match size(text)? {
+pub(super) fn parse_nonzero_size(text: &str) -> Result<usize, String> {
+    match parse_size(text)? {
         0 => Err("nothing fits into 0 bytes: write how many, such as 64KiB or 10MiB".to_owned()),
         bytes => Ok(bytes),
     }
 }
 
 /// Bytes for the head of a request. HTTP libraries need 8 KiB to work with, and HTTP/2 counts in 32 bits.
-pub(super) fn head_size(text: &str) -> Result<usize, String> {
-    match size(text)? {
+pub(super) fn parse_head_size(text: &str) -> Result<usize, String> {
+    match parse_size(text)? {
         bytes @ 8192..=0x4000_0000 => Ok(bytes),
         _ => Err("write a size from 8KiB to 1GiB".to_owned()),
     }
 }
 
 /// How many at once. More than a thousand millions are a mistake, and more than queues can count.
-pub(super) fn count(text: &str) -> Result<usize, String> {
+pub(super) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1_000_000_000) => Ok(count),
         _ => Err("write a number from 1 to 1000000000".to_owned()),
@@ -44,7 +44,7 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
 }
 
 /// `HOST:PORT` to listen on. Which host is meant is not guessed: one guess would open the port to everybody.
-pub(super) fn address(text: &str) -> Result<String, String> {
+pub(super) fn parse_listen_address(text: &str) -> Result<String, String> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => (host, port),
         _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => ("", text),
@@ -68,7 +68,7 @@ pub(super) fn address(text: &str) -> Result<String, String> {
 }
 
 /// An `http` or `https` URL.
-pub(super) fn web_url(text: &str) -> Result<Url, String> {
+pub(super) fn parse_http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| match text.split_once("://") {
         Some(_) => "write a URL that begins with http:// or https:// and names a host".to_owned(),
@@ -77,17 +77,17 @@ pub(super) fn web_url(text: &str) -> Result<Url, String> {
 }
 
 /// The same, as it was written.
-pub(super) fn web_address(text: &str) -> Result<String, String> {
-    web_url(text).map(|_url| text.to_owned())
+pub(super) fn parse_http_address(text: &str) -> Result<String, String> {
+    parse_http_url(text).map(|_url| text.to_owned())
 }
 
 /// Text that is not empty.
-pub(super) fn some_text(text: &str) -> Result<String, String> {
+pub(super) fn parse_nonempty_text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it is empty: leave it out, or write something".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// Bytes: a number, or one with `KiB`, `MiB` or `GiB`.
-pub(super) fn size(text: &str) -> Result<usize, String> {
+pub(super) fn parse_size(text: &str) -> Result<usize, String> {
     const REMEDY: &str = "write a number of bytes, such as 65536 or 64KiB or 10MiB";
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at_checked(at).ok_or(REMEDY)?,
@@ -104,7 +104,7 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
 }
 
 /// A part from 0 to 1.
-pub(super) fn part(text: &str) -> Result<f64, String> {
+pub(super) fn parse_fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
         _ => Err("write a number from 0 to 1".to_owned()),
@@ -112,7 +112,7 @@ pub(super) fn part(text: &str) -> Result<f64, String> {
 }
 
 /// Events per second: `100` or `100/s`.
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     match text.strip_suffix("/s").unwrap_or(text).parse::<f64>() {
         Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
         _ => Err("write events per second, such as 100 or 100/s".to_owned()),
@@ -133,7 +133,7 @@ const NO_EXTENSIONS: [(&str, &str); 9] = [
 ];
 
 /// `name=value` of an extension.
-pub(super) fn extension(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_extension(text: &str) -> Result<(String, String), String> {
     named(text, |remedy| remedy)
 }
 
@@ -143,7 +143,7 @@ pub(super) fn overriding(text: &str) -> Result<(String, String), String> {
 }
 
 fn named(text: &str, remedy: impl Fn(&'static str) -> &'static str) -> Result<(String, String), String> {
-    let Some((name, value)) = text.split_once('=').filter(|(name, _)| crate::event::is_name(name)) else {
+    let Some((name, value)) = text.split_once('=').filter(|(name, _)| crate::event::is_attribute_name(name)) else {
         return Err("write name=value, the name of a-z and 0-9 only".to_owned());
     };
     match NO_EXTENSIONS.iter().find(|(attribute, _)| *attribute == name) {
@@ -159,7 +159,7 @@ mod tests {
     /// What the one command has flags for, the other one has none for.
     #[test]
     fn remedies_name_flags_of_their_own_command() {
-        assert!(extension("id=x").is_err_and(|error| error.contains("use --id")));
+        assert!(parse_extension("id=x").is_err_and(|error| error.contains("use --id")));
         assert!(
             overriding("id=x").is_err_and(|error| error == "id is not an extension: the command sets it, or nobody")
         );
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn addresses_are_whole_or_told() {
         for text in ["127.0.0.1:8080", "localhost:0", "[::1]:8443", "[::]:1", "0.0.0.0:65535", "my-host.example:80"] {
-            assert_eq!(address(text).as_deref(), Ok(text));
+            assert_eq!(parse_listen_address(text).as_deref(), Ok(text));
         }
         for (text, words) in [
             (":8080", "127.0.0.1:8080 for this machine only, 0.0.0.0:8080"),
@@ -183,7 +183,7 @@ mod tests {
             ("http://127.0.0.1:8080", "without anything else"),
             ("", "HOST:PORT"),
         ] {
-            let refused = address(text).expect_err(text);
+            let refused = parse_listen_address(text).expect_err(text);
             assert!(refused.contains(words), "{text}: {refused}");
         }
     }
@@ -191,23 +191,23 @@ mod tests {
     #[test]
     fn urls_need_a_scheme_and_a_host() {
         for text in ["http://127.0.0.1:8080/x", "https://[::1]/x", "HTTP://a"] {
-            assert!(web_url(text).is_ok(), "{text}");
+            assert!(parse_http_url(text).is_ok(), "{text}");
         }
         for text in ["127.0.0.1:8080/x", "localhost:8080/x", "//a/x", "/x", ""] {
-            assert!(web_url(text).is_err_and(|refused| refused.contains("http://")), "{text}");
+            assert!(parse_http_url(text).is_err_and(|refused| refused.contains("http://")), "{text}");
         }
         assert_eq!(
-            web_url("127.0.0.1:8080/x"),
+            parse_http_url("127.0.0.1:8080/x"),
             Err("write it with its scheme: http://127.0.0.1:8080/x or https://127.0.0.1:8080/x".to_owned())
         );
-        assert!(web_url("ftp://a/x").is_err_and(|refused| refused.contains("begins with http://")));
+        assert!(parse_http_url("ftp://a/x").is_err_and(|refused| refused.contains("begins with http://")));
     }
 
     #[test]
     fn attributes_are_no_extensions() {
-        assert_eq!(extension("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
+        assert_eq!(parse_extension("tenant=a=b"), Ok(("tenant".to_owned(), "a=b".to_owned())));
         for (name, _) in NO_EXTENSIONS {
-            assert!(extension(&format!("{name}=5")).is_err_and(|refused| refused.contains("not an extension")));
+            assert!(parse_extension(&format!("{name}=5")).is_err_and(|refused| refused.contains("not an extension")));
         }
     }
 }

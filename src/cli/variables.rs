@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::CommandFactory;
 
 use super::Cli;
-use crate::control::meant;
+use crate::control::suggest_word;
 
 const PREFIX: &str = "SEALPOST_";
 
@@ -15,7 +15,7 @@ pub struct UnreadVariable {
     /// Its name; its value may be a secret.
     pub name: String,
     /// The variable that was meant, perhaps.
-    pub meant: Option<String>,
+    pub suggestion: Option<String>,
 }
 
 /// The starts of variables that our own tests and benches read.
@@ -25,13 +25,14 @@ const OF_TESTS: [&str; 3] = ["SEALPOST_TEST_", "SEALPOST_BENCH_", "SEALPOST_HIST
 #[must_use]
 pub fn unread_variables() -> Vec<UnreadVariable> {
     let names = std::env::vars_os().filter_map(|(name, _value)| name.into_string().ok());
-    unread(&names.collect())
+    find_unread(&names.collect())
 }
 
-fn unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
-    let known = known(&Cli::command());
+fn find_unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
+    let known = flag_variables(&Cli::command());
     // What Kubernetes tells of the Services in a pod's namespace, one of which may be called as we are.
-    let services: Vec<String> = names.iter().filter_map(|name| name.strip_suffix("_SERVICE_HOST")).map(of).collect();
+    let services: Vec<String> =
+        names.iter().filter_map(|name| name.strip_suffix("_SERVICE_HOST")).map(service_prefix).collect();
     let is_of_service = |name: &str| {
         let rest = services.iter().filter_map(|service| name.strip_prefix(service.as_str()));
         rest.into_iter().any(|rest| rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_"))
@@ -40,19 +41,20 @@ fn unread(names: &BTreeSet<String>) -> Vec<UnreadVariable> {
     let is_ours = |name: &str| name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
     let is_read = |name: &str| known.contains(name) || is_of_service(name) || is_for_tests(name);
     let unread = names.iter().filter(|name| is_ours(name) && !is_read(name));
-    let near = |name: &str| meant(&name.to_ascii_uppercase(), known.iter().map(String::as_str)).map(str::to_owned);
+    let near =
+        |name: &str| suggest_word(&name.to_ascii_uppercase(), known.iter().map(String::as_str)).map(str::to_owned);
     let exact = |name: &str| known.get(&name.to_ascii_uppercase().replace('-', "_")).cloned();
-    unread.map(|name| UnreadVariable { name: name.clone(), meant: exact(name).or_else(|| near(name)) }).collect()
+    unread.map(|name| UnreadVariable { name: name.clone(), suggestion: exact(name).or_else(|| near(name)) }).collect()
 }
 
-fn of(service: &str) -> String {
+fn service_prefix(service: &str) -> String {
     format!("{service}_")
 }
 
 /// Every variable that a flag of any command has.
-fn known(command: &clap::Command) -> BTreeSet<String> {
+fn flag_variables(command: &clap::Command) -> BTreeSet<String> {
     let own = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
-    let below = command.get_subcommands().flat_map(known);
+    let below = command.get_subcommands().flat_map(flag_variables);
     own.chain(below).collect()
 }
 
@@ -76,8 +78,8 @@ mod tests {
             "SEALPOST_PORT_80_TCP_ADDR",
             "SEALPOST_X_PORT",
         ];
-        let found = unread(&names.map(str::to_owned).into());
-        let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.meant.as_deref())).collect();
+        let found = find_unread(&names.map(str::to_owned).into());
+        let found: Vec<_> = found.iter().map(|found| (found.name.as_str(), found.suggestion.as_deref())).collect();
         assert_eq!(
             found,
             [

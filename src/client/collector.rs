@@ -14,29 +14,29 @@ use url::Url;
 
 use super::error;
 use crate::model::TrustBundle;
-use crate::telemetry::otlp::{Answer, Endpoint, Protocol, Refusal, Wire};
-use crate::tls::{self, MinVersion, SystemRoots};
+use crate::telemetry::otlp::{ExportError, ExportResult, OtlpEndpoint, OtlpProtocol, OtlpTransport};
+use crate::tls::{self, MinTlsVersion, SystemRoots};
 use crate::wire_text::WireText;
 
 /// Bytes of an answer that are read at most.
 const LONGEST: usize = 64 * 1024;
 
 /// Sends to collectors, by one client for each trust and protocol.
-pub struct Collectors {
+pub struct CollectorClients {
     roots: SystemRoots,
-    min_version: MinVersion,
+    min_version: MinTlsVersion,
     clients: Mutex<HashMap<(Option<String>, bool), reqwest::Client>>,
 }
 
-impl Collectors {
+impl CollectorClients {
     /// Trusts these roots, and what an endpoint names.
     #[must_use]
-    pub fn new(roots: SystemRoots, min_version: MinVersion) -> Self {
+    pub fn new(roots: SystemRoots, min_version: MinTlsVersion) -> Self {
         Self { roots, min_version, clients: Mutex::default() }
     }
 
-    fn client(&self, endpoint: &Endpoint) -> Result<reqwest::Client, String> {
-        let in_the_clear = endpoint.protocol == Protocol::Grpc && endpoint.url.scheme() == "http";
+    fn client(&self, endpoint: &OtlpEndpoint) -> Result<reqwest::Client, String> {
+        let in_the_clear = endpoint.protocol == OtlpProtocol::Grpc && endpoint.url.scheme() == "http";
         let key = (endpoint.ca.clone(), in_the_clear);
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
@@ -58,27 +58,27 @@ impl Collectors {
         Ok(client)
     }
 
-    async fn exchange(&self, endpoint: &Endpoint, request: Request<Bytes>) -> Answer {
+    async fn send(&self, endpoint: &OtlpEndpoint, request: Request<Bytes>) -> ExportResult {
         let client = self.client(endpoint)?;
         let (parts, body) = request.into_parts();
-        let url = target(endpoint, &parts.uri)?;
+        let url = request_url(endpoint, &parts.uri)?;
         let sent = client.post(url).headers(parts.headers).body(body).send().await;
         let response = sent.map_err(|error| error::root_cause(&error))?;
         let status = response.status();
         if !status.is_success() {
-            return Err(refused(status, response.headers()));
+            return Err(export_error(status, response.headers()));
         }
         match endpoint.protocol {
-            Protocol::HttpProtobuf | Protocol::Stdout => Ok(()),
-            Protocol::Grpc => grpc_status(response).await,
+            OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => Ok(()),
+            OtlpProtocol::Grpc => read_grpc_status(response).await,
         }
     }
 }
 
-impl Wire for Collectors {
-    fn post<'a>(&'a self, endpoint: &'a Endpoint, request: Request<Bytes>) -> BoxFuture<'a, Answer> {
+impl OtlpTransport for CollectorClients {
+    fn post<'a>(&'a self, endpoint: &'a OtlpEndpoint, request: Request<Bytes>) -> BoxFuture<'a, ExportResult> {
         async move {
-            let answer = tokio::time::timeout(endpoint.timeout, self.exchange(endpoint, request)).await;
+            let answer = tokio::time::timeout(endpoint.timeout, self.send(endpoint, request)).await;
             answer.unwrap_or_else(|_elapsed| Err(format!("no answer within {:?}", endpoint.timeout).into()))
         }
         .boxed()
@@ -86,30 +86,30 @@ impl Wire for Collectors {
 }
 
 /// Over HTTP the endpoint itself, else a method of it.
-fn target(endpoint: &Endpoint, method: &http::Uri) -> Result<Url, String> {
+fn request_url(endpoint: &OtlpEndpoint, method: &http::Uri) -> Result<Url, String> {
     match endpoint.protocol {
-        Protocol::HttpProtobuf | Protocol::Stdout => Ok(endpoint.url.clone()),
-        Protocol::Grpc => endpoint.url.join(method.path()).map_err(|error| error.to_string()),
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => Ok(endpoint.url.clone()),
+        OtlpProtocol::Grpc => endpoint.url.join(method.path()).map_err(|error| error.to_string()),
     }
 }
 
 /// By OTLP's list of what is sent again; not before the seconds that `Retry-After` says.
-fn refused(status: StatusCode, headers: &HeaderMap) -> Refusal {
+fn export_error(status: StatusCode, headers: &HeaderMap) -> ExportError {
     let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
     let again = matches!(status.as_u16(), 429 | 502 | 503 | 504).then(|| Duration::from_secs(seconds().unwrap_or(0)));
-    Refusal { reason: format!("it answered {status}"), again }
+    ExportError { reason: format!("it answered {status}"), retry_after: again }
 }
 
 /// What a call came to: in the headers if there is no message, else in the trailers.
-async fn grpc_status(response: reqwest::Response) -> Answer {
-    if let Some(status) = status_in(response.headers()) {
+async fn read_grpc_status(response: reqwest::Response) -> ExportResult {
+    if let Some(status) = parse_grpc_status(response.headers()) {
         return status;
     }
     let mut body = std::pin::pin!(reqwest::Body::from(response));
     let mut read = 0;
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
         let frame = frame.map_err(|error| error::root_cause(&error))?;
-        if let Some(status) = frame.trailers_ref().and_then(status_in) {
+        if let Some(status) = frame.trailers_ref().and_then(parse_grpc_status) {
             return status;
         }
         read += frame.data_ref().map_or(0, Bytes::len);
@@ -120,10 +120,11 @@ async fn grpc_status(response: reqwest::Response) -> Answer {
     Err("it did not tell how the call ended".to_owned().into())
 }
 
-fn status_in(headers: &HeaderMap) -> Option<Answer> {
+fn parse_grpc_status(headers: &HeaderMap) -> Option<ExportResult> {
     let status = headers.get("grpc-status")?.to_str().unwrap_or_default();
     // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
     let again = matches!(status, "1" | "4" | "10" | "11" | "14" | "15").then_some(Duration::ZERO);
-    let refused = || Refusal { reason: format!("it answered gRPC status {}", WireText::of(status)), again };
+    let refused =
+        || ExportError { reason: format!("it answered gRPC status {}", WireText::new(status)), retry_after: again };
     Some(if status == "0" { Ok(()) } else { Err(refused()) })
 }

@@ -15,11 +15,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tower_service::Service;
 
-use super::counted::Counted;
-use super::descriptors::Descriptors;
+use super::connection_permits::ConnectionPermits;
+use super::counted_stream::CountedStream;
+use super::dns_resolver::DnsResolver;
 use super::error;
-use super::lookup::Lookup;
-use crate::telemetry::series::Traffic;
+use crate::telemetry::series::ConnectionMetrics;
 use crate::tls;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -30,16 +30,16 @@ const PROBES: u32 = 3;
 
 /// Where a destination really is, whatever DNS says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Elsewhere {
+pub(super) struct ConnectOverride {
     /// Host and port as its URL names them.
     pub(super) authority: Authority,
     /// The place.
     pub(super) address: SocketAddr,
 }
 
-impl Elsewhere {
+impl ConnectOverride {
     /// The place as a URI. A redirect may name another port of the host, which counts then.
-    fn place(&self, uri: Uri) -> Result<Uri, http::Error> {
+    fn connect_uri(&self, uri: Uri) -> Result<Uri, http::Error> {
         let port = if uri.authority() == Some(&self.authority) { None } else { uri.port_u16() };
         let address = SocketAddr::new(self.address.ip(), port.unwrap_or(self.address.port()));
         let mut parts = uri.into_parts();
@@ -49,9 +49,9 @@ impl Elsewhere {
 }
 
 /// TLS verifies the host of the URL, wherever it is.
-struct Known(Uri);
+struct FixedServerName(Uri);
 
-impl ResolveServerName for Known {
+impl ResolveServerName for FixedServerName {
     fn resolve(&self, _place: &Uri) -> Result<ServerName<'static>, BoxError> {
         DefaultServerNameResolver::default().resolve(&self.0)
     }
@@ -59,50 +59,50 @@ impl ResolveServerName for Known {
 
 /// What a connection offers by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocols {
+pub(super) enum AlpnOffer {
     /// What the client's configuration offers.
-    Both,
+    AsConfigured,
     /// HTTP/1.1.
     Http1,
 }
 
 /// Makes the connections of one client.
-pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector<Lookup>>,
+pub(super) struct ClientConnector {
+    https: HttpsConnector<HttpConnector<DnsResolver>>,
     /// How connections come about that offer HTTP/1.1 only; made when it is asked for.
-    http1: OnceLock<HttpsConnector<HttpConnector<Lookup>>>,
-    make: Make,
-    elsewhere: Option<Elsewhere>,
-    limit: Duration,
-    descriptors: Descriptors,
-    traffic: Arc<Traffic>,
+    http1: OnceLock<HttpsConnector<HttpConnector<DnsResolver>>>,
+    parts: ConnectorParts,
+    connect_override: Option<ConnectOverride>,
+    connect_timeout: Duration,
+    permits: ConnectionPermits,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 /// What connections are made of.
-struct Make {
-    tcp: HttpConnector<Lookup>,
+struct ConnectorParts {
+    tcp: HttpConnector<DnsResolver>,
     tls: Arc<ClientConfig>,
-    name: Arc<dyn ResolveServerName + Send + Sync>,
+    server_name: Arc<dyn ResolveServerName + Send + Sync>,
 }
 
-impl Make {
-    fn https(&self, tls: Arc<ClientConfig>) -> HttpsConnector<HttpConnector<Lookup>> {
-        HttpsConnector::new(self.tcp.clone(), tls, false, Arc::clone(&self.name))
+impl ConnectorParts {
+    fn https_connector(&self, tls: Arc<ClientConfig>) -> HttpsConnector<HttpConnector<DnsResolver>> {
+        HttpsConnector::new(self.tcp.clone(), tls, false, Arc::clone(&self.server_name))
     }
 
-    fn http1(&self) -> HttpsConnector<HttpConnector<Lookup>> {
-        self.https(Arc::new(tls::only_http1(&self.tls)))
+    fn http1_connector(&self) -> HttpsConnector<HttpConnector<DnsResolver>> {
+        self.https_connector(Arc::new(tls::only_http1(&self.tls)))
     }
 }
 
-impl Connector {
+impl ClientConnector {
     /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`, to where `lookup` finds
     /// hosts, while there are `descriptors`; counted in `traffic`.
     pub(super) fn new(
         tls: ClientConfig,
-        elsewhere: Option<Elsewhere>,
-        limit: Duration,
-        (lookup, descriptors, traffic): (&Lookup, &Descriptors, &Arc<Traffic>),
+        connect_override: Option<ConnectOverride>,
+        connect_timeout: Duration,
+        (lookup, descriptors, traffic): (&DnsResolver, &ConnectionPermits, &Arc<ConnectionMetrics>),
     ) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(lookup.clone());
         tcp.enforce_http(false);
@@ -110,41 +110,41 @@ impl Connector {
         tcp.set_keepalive(Some(PROBE));
         tcp.set_keepalive_interval(Some(PROBE));
         tcp.set_keepalive_retries(Some(PROBES));
-        let name: Arc<dyn ResolveServerName + Send + Sync> = match &elsewhere {
-            Some(Elsewhere { authority, .. }) => Arc::new(Known(Uri::from(authority.clone()))),
+        let name: Arc<dyn ResolveServerName + Send + Sync> = match &connect_override {
+            Some(ConnectOverride { authority, .. }) => Arc::new(FixedServerName(Uri::from(authority.clone()))),
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let make = Make { tcp, tls: Arc::new(tls), name };
-        let https = make.https(Arc::clone(&make.tls));
+        let parts = ConnectorParts { tcp, tls: Arc::new(tls), server_name: name };
+        let https = parts.https_connector(Arc::clone(&parts.tls));
         Self {
             https,
             http1: OnceLock::new(),
-            make,
-            elsewhere,
-            limit,
-            descriptors: descriptors.clone(),
-            traffic: Arc::clone(traffic),
+            parts,
+            connect_override,
+            connect_timeout,
+            permits: descriptors.clone(),
+            metrics: Arc::clone(traffic),
         }
     }
 
-    fn offering(&self, protocols: Protocols) -> HttpsConnector<HttpConnector<Lookup>> {
+    fn https_connector(&self, protocols: AlpnOffer) -> HttpsConnector<HttpConnector<DnsResolver>> {
         match protocols {
-            Protocols::Both => self.https.clone(),
-            Protocols::Http1 => self.http1.get_or_init(|| self.make.http1()).clone(),
+            AlpnOffer::AsConfigured => self.https.clone(),
+            AlpnOffer::Http1 => self.http1.get_or_init(|| self.parts.http1_connector()).clone(),
         }
     }
 
     /// A connection to the host of this URI.
-    pub(super) async fn connect(&self, uri: Uri, protocols: Protocols) -> Result<Counted, BoxError> {
-        let traffic = &self.traffic;
-        let place = match &self.elsewhere {
-            Some(elsewhere) => elsewhere.place(uri)?,
+    pub(super) async fn connect(&self, uri: Uri, protocols: AlpnOffer) -> Result<CountedStream, BoxError> {
+        let traffic = &self.metrics;
+        let place = match &self.connect_override {
+            Some(elsewhere) => elsewhere.connect_uri(uri)?,
             None => uri,
         };
-        let descriptor = self.descriptors.take().await;
-        let connecting = self.offering(protocols).call(place);
-        match tokio::time::timeout(self.limit, connecting).await {
-            Ok(Ok(stream)) => Ok(Counted::new(stream, descriptor, traffic)),
+        let descriptor = self.permits.acquire().await;
+        let connecting = self.https_connector(protocols).call(place);
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => Ok(CountedStream::new(stream, descriptor, traffic)),
             Ok(Err(error)) => {
                 if error::is_tls(&*error) {
                     traffic.handshakes_failed.increment();
@@ -169,8 +169,8 @@ mod tests {
             ("sink.ns:8080", "127.0.0.1:1", "https://sink.ns:8443/", "https://127.0.0.1:8443/"),
         ] {
             let authority = authority.parse().expect("an authority");
-            let elsewhere = Elsewhere { authority, address: address.parse().expect("an address") };
-            assert_eq!(elsewhere.place(uri.parse().expect("a URI")).expect("a place"), place);
+            let elsewhere = ConnectOverride { authority, address: address.parse().expect("an address") };
+            assert_eq!(elsewhere.connect_uri(uri.parse().expect("a URI")).expect("a place"), place);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::tls::refusal;
-use crate::wire_text::excerpt;
+use crate::wire_text::escaped_excerpt;
 
 /// Bytes of a cause at most: one of ours fits, with what it repeats of a peer.
 const LONGEST: usize = 512;
@@ -61,49 +61,50 @@ impl TransportError {
 }
 
 /// Why there is no answer, and whether the request may be sent again because of that.
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// The peer cannot have seen the request.
-    NotBegun(TransportError),
+    NotSent(TransportError),
     /// The peer says that it did not begin with it.
-    Refused(TransportError),
+    NotProcessed(TransportError),
     /// The peer wants it by HTTP/1.1 (RFC 9113, 7).
-    WantsHttp1(TransportError),
+    Http11Required(TransportError),
     /// The peer may have begun with it.
-    Begun(TransportError),
+    MaybeProcessed(TransportError),
 }
 
-impl From<Failure> for TransportError {
-    fn from(failure: Failure) -> Self {
+impl From<RequestFailure> for TransportError {
+    fn from(failure: RequestFailure) -> Self {
         match failure {
-            Failure::NotBegun(error) | Failure::Refused(error) | Failure::WantsHttp1(error) | Failure::Begun(error) => {
-                error
-            }
+            RequestFailure::NotSent(error)
+            | RequestFailure::NotProcessed(error)
+            | RequestFailure::Http11Required(error)
+            | RequestFailure::MaybeProcessed(error) => error,
         }
     }
 }
 
 impl TransportError {
     /// There is no connection.
-    pub(super) fn connect(error: &(dyn Error + 'static)) -> Self {
-        Self::of(error, Self::Connect)
+    pub(super) fn connect_failed(error: &(dyn Error + 'static)) -> Self {
+        Self::classify(error, Self::Connect)
     }
 
     /// A connection ended during the exchange.
-    pub(super) fn broken_off(error: &std::io::Error) -> Self {
-        Self::of(error, Self::Request)
+    pub(super) fn connection_lost(error: &std::io::Error) -> Self {
+        Self::classify(error, Self::Request)
     }
 
     /// The peer has ended an exchange over HTTP/2.
-    pub(super) fn of_http2(error: &h2::Error) -> Self {
-        Self::of(error, Self::Request)
+    pub(super) fn from_http2(error: &h2::Error) -> Self {
+        Self::classify(error, Self::Request)
     }
 
     /// What happened, unless it was something else: TLS, or a peer that is silent.
-    fn of(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
+    fn classify(error: &(dyn Error + 'static), otherwise: fn(String) -> Self) -> Self {
         let cause = root_cause(error);
         if is_tls(error) {
             Self::Tls(cause)
-        } else if chain(error).any(is_timeout) {
+        } else if error_chain(error).any(is_timeout) {
             Self::Connect(cause)
         } else {
             otherwise(cause)
@@ -113,14 +114,14 @@ impl TransportError {
 
 /// Whether TLS is what failed.
 pub(super) fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause))
+    error_chain(error).any(|cause| cause.is::<rustls::Error>() || io_wraps_tls(cause))
 }
 
 /// What the last error of the chain says; of TLS in words.
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
-    match refusal::told(error) {
-        Some(told) => excerpt(told, LONGEST),
-        None => chain(error).last().map_or_else(String::new, |cause| excerpt(cause, LONGEST)),
+    match refusal::describe_tls_error(error) {
+        Some(told) => escaped_excerpt(told, LONGEST),
+        None => error_chain(error).last().map_or_else(String::new, |cause| escaped_excerpt(cause, LONGEST)),
     }
 }
 
@@ -129,7 +130,7 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
 }
 
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+fn error_chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;

@@ -3,10 +3,10 @@
 //! What the bytes mean is known by the modules below, which do no I/O. A request is written and its answer read by the
 //! task that wants it, and a connection that waits for either holds no buffers: there may be thousands.
 
-mod body;
+mod body_decoder;
 mod framing;
 mod head;
-mod request;
+mod request_head;
 
 use std::future::poll_fn;
 use std::io::{self, Cursor};
@@ -21,109 +21,112 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
-use self::body::Decoder;
-use self::head::{Head, Heads, Malformed};
+use self::body_decoder::BodyDecoder;
+use self::head::{MalformedResponse, ResponseHead, ResponseHeadReader};
 use super::TransportError;
-use super::answer::Next;
-use super::counted::Counted;
-use super::error::Failure;
-use super::pool::Host;
+use super::counted_stream::CountedStream;
+use super::error::RequestFailure;
+use super::pool::HostConnections;
+use super::response::ResponseProgress;
 
 /// Bytes that are read at once.
 const READ: usize = 8 * 1024;
 
 /// A connection and what is under way on it.
-pub(super) struct Connection {
-    stream: Counted,
+pub(super) struct Http1Connection {
+    stream: CountedStream,
     /// What is left to write of a request; `None` when all of it is.
     outgoing: Option<buf::Chain<Cursor<Vec<u8>>, Bytes>>,
     /// Read, and not yet understood.
     received: BytesMut,
     /// Why no more can be written.
-    broken: Option<io::Error>,
+    write_error: Option<io::Error>,
     /// Whether a part of the request was written. The rest may be on its way when writing has failed, too.
-    begun: bool,
+    is_request_begun: bool,
 }
 
 /// A request that waits for the head of its answer. On the heap, since the future that has it is moved.
-pub(super) struct Exchange {
-    connection: Connection,
-    heads: Heads,
+pub(super) struct Http1Exchange {
+    connection: Http1Connection,
+    head_reader: ResponseHeadReader,
 }
 
-impl Exchange {
+impl Http1Exchange {
     /// The head of the answer, and its body to come. `host` keeps the connection after the end of that.
-    pub(super) async fn answer(mut self: Box<Self>, host: &Arc<Host>) -> Result<Response<Body>, Failure> {
+    pub(super) async fn read_response(
+        mut self: Box<Self>,
+        host: &Arc<HostConnections>,
+    ) -> Result<Response<Http1Body>, RequestFailure> {
         match poll_fn(|context| self.poll_head(context)).await {
-            Ok(head) => Ok(Body::begin(head, self.connection, host)),
-            Err(error) if self.connection.begun => Err(Failure::Begun(error)),
-            Err(error) => Err(Failure::NotBegun(error)),
+            Ok(head) => Ok(Http1Body::start_response(head, self.connection, host)),
+            Err(error) if self.connection.is_request_begun => Err(RequestFailure::MaybeProcessed(error)),
+            Err(error) => Err(RequestFailure::NotSent(error)),
         }
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Head, TransportError>> {
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<ResponseHead, TransportError>> {
         loop {
-            let read = ready!(self.connection.poll(context))?;
+            let read = ready!(self.connection.poll_exchange(context))?;
             // What a peer says that has seen nothing of the request, such as 408, is no answer to it.
-            if read == 0 || (!self.connection.begun && self.connection.broken.is_some()) {
-                return Poll::Ready(Err(self.connection.closed()));
+            if read == 0 || (!self.connection.is_request_begun && self.connection.write_error.is_some()) {
+                return Poll::Ready(Err(self.connection.connection_closed_error()));
             }
-            if let Some(head) = self.heads.read(&mut self.connection.received)? {
+            if let Some(head) = self.head_reader.read(&mut self.connection.received)? {
                 return Poll::Ready(Ok(head));
             }
         }
     }
 }
 
-impl Connection {
+impl Http1Connection {
     /// A connection on which nothing was sent.
-    pub(super) fn new(stream: Counted) -> Self {
-        Self { stream, outgoing: None, received: BytesMut::new(), broken: None, begun: false }
+    pub(super) fn new(stream: CountedStream) -> Self {
+        Self { stream, outgoing: None, received: BytesMut::new(), write_error: None, is_request_begun: false }
     }
 
     /// Whether a request can be sent: the peer has not closed it, nor said something that nobody asked for.
-    pub(super) fn is_silent(&mut self) -> bool {
+    pub(super) fn is_reusable(&mut self) -> bool {
         let said = pin!(coop::unconstrained(poll_fn(|context| self.poll_read(context))));
         said.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// `host` keeps it for as long as the peer does, if this request was whole and nothing came after its answer.
-    fn ended(self, patience: Option<Duration>, host: &Host) {
-        let spotless = self.is_written() && self.broken.is_none() && self.received.is_empty();
+    fn return_to_pool(self, patience: Option<Duration>, host: &HostConnections) {
+        let spotless = self.is_request_sent() && self.write_error.is_none() && self.received.is_empty();
         if let Some(patience) = patience.filter(|_| spotless) {
-            host.keep(Self { received: BytesMut::new(), ..self }, patience);
+            host.keep_idle(Self { received: BytesMut::new(), ..self }, patience);
         }
     }
 
     /// Why there is no more to read.
-    fn closed(&mut self) -> TransportError {
+    fn connection_closed_error(&mut self) -> TransportError {
         let closed =
             || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed before the answer was whole");
-        TransportError::broken_off(&self.broken.take().unwrap_or_else(closed))
+        TransportError::connection_lost(&self.write_error.take().unwrap_or_else(closed))
     }
 
     /// Puts a request, which is to `host`, where it is written from when the answer is waited for.
-    pub(super) fn begin(mut self, request: Request<Bytes>, host: &Host) -> Box<Exchange> {
+    pub(super) fn start_request(mut self, request: Request<Bytes>, host: &HostConnections) -> Box<Http1Exchange> {
         let (parts, body) = request.into_parts();
-        let head = request::head(&parts, body.len(), &host.name);
+        let head = request_head::encode_request_head(&parts, body.len(), &host.host_field);
         self.outgoing = Some(Cursor::new(head).chain(body));
-        self.begun = false;
-        Box::new(Exchange { connection: self, heads: Heads::default() })
+        self.is_request_begun = false;
+        Box::new(Http1Exchange { connection: self, head_reader: ResponseHeadReader::default() })
     }
 
     /// Whether nothing of the request is left to be written.
-    fn is_written(&self) -> bool {
+    fn is_request_sent(&self) -> bool {
         self.outgoing.is_none()
     }
 
     /// Writes what can be written; ready when something was read: so many bytes, none when the peer has closed.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, TransportError>> {
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, TransportError>> {
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
             // What the peer said before is still to be read: it may be an answer that refuses the rest.
             self.outgoing = None;
-            self.broken = Some(error);
+            self.write_error = Some(error);
         }
-        self.poll_read(context).map_err(|error| TransportError::broken_off(&error))
+        self.poll_read(context).map_err(|error| TransportError::connection_lost(&error))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -136,7 +139,7 @@ impl Connection {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.begun = true;
+            self.is_request_begun = true;
             outgoing.advance(written);
         }
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
@@ -155,115 +158,119 @@ impl Connection {
 }
 
 /// The body of an answer.
-pub(super) struct Body {
+pub(super) struct Http1Body {
     /// What comes of it; nothing after the end.
-    coming: Option<Box<Coming>>,
-    is_clear: bool,
+    reader: Option<Box<Http1BodyReader>>,
+    is_unambiguous: bool,
 }
 
-struct Coming {
-    decoder: Decoder,
-    connection: Connection,
-    host: Arc<Host>,
-    patience: Option<Duration>,
+struct Http1BodyReader {
+    decoder: BodyDecoder,
+    connection: Http1Connection,
+    host: Arc<HostConnections>,
+    keep_alive_timeout: Option<Duration>,
     /// Whether the answer counts only when all of the request is written: whoever has said 202 is still to read the event.
     is_success: bool,
 }
 
-impl Body {
-    fn begin(Head { response, framing }: Head, connection: Connection, host: &Arc<Host>) -> Response<Self> {
-        let coming = Coming {
+impl Http1Body {
+    fn start_response(
+        ResponseHead { response, framing }: ResponseHead,
+        connection: Http1Connection,
+        host: &Arc<HostConnections>,
+    ) -> Response<Self> {
+        let coming = Http1BodyReader {
             decoder: framing.length.into(),
             connection,
             host: Arc::clone(host),
-            patience: framing.patience,
+            keep_alive_timeout: framing.keep_alive_timeout,
             is_success: response.status().is_success(),
         };
-        let mut body = Self { coming: None, is_clear: framing.is_clear };
-        if coming.is_whole() {
-            coming.end();
+        let mut body = Self { reader: None, is_unambiguous: framing.is_unambiguous };
+        if coming.is_complete() {
+            coming.release_connection();
         } else {
-            body.coming = Some(Box::new(coming));
+            body.reader = Some(Box::new(coming));
         }
         response.map(|()| body)
     }
 
     /// Whether it is clear what the bytes mean.
-    pub(super) fn is_clear(&self) -> bool {
-        self.is_clear
+    pub(super) fn is_unambiguous(&self) -> bool {
+        self.is_unambiguous
     }
 
     /// Whether the request is written as far as it ever will be.
-    pub(super) fn is_sent(&self) -> bool {
-        self.coming.as_ref().is_none_or(|coming| coming.connection.is_written())
+    pub(super) fn is_request_sent(&self) -> bool {
+        self.reader.as_ref().is_none_or(|coming| coming.connection.is_request_sent())
     }
 
     /// The next piece, or that the last of the request is written, or that there is no more.
-    pub(super) async fn next(&mut self) -> Result<Next, TransportError> {
-        let was_sent = self.is_sent();
+    pub(super) async fn next_progress(&mut self) -> Result<ResponseProgress, TransportError> {
+        let was_sent = self.is_request_sent();
         loop {
-            if let Some(piece) = self.received()? {
-                return Ok(Next::Piece(piece));
+            if let Some(piece) = self.take_received()? {
+                return Ok(ResponseProgress::Data(piece));
             }
-            let Some(coming) = &mut self.coming else { return Ok(Next::End) };
-            if !was_sent && coming.connection.is_written() {
-                return Ok(Next::Sent);
+            let Some(coming) = &mut self.reader else { return Ok(ResponseProgress::End) };
+            if !was_sent && coming.connection.is_request_sent() {
+                return Ok(ResponseProgress::RequestSent);
             }
-            match poll_fn(|context| coming.poll(context)).await? {
+            match poll_fn(|context| coming.poll_progress(context)).await? {
                 // One that has closed the connection reads no more, either.
-                Some(0) if coming.decoder.ends_with_connection() => self.coming = None,
-                Some(0) => return Err(coming.connection.closed()),
-                Some(_) if coming.decoder.is_done() => coming.forget(),
+                Some(0) if coming.decoder.ends_with_connection() => self.reader = None,
+                Some(0) => return Err(coming.connection.connection_closed_error()),
+                Some(_) if coming.decoder.is_done() => coming.discard_received(),
                 Some(_) | None => {}
             }
         }
     }
 
     /// What has come.
-    fn received(&mut self) -> Result<Option<Bytes>, TransportError> {
-        let Some(coming) = &mut self.coming else { return Ok(None) };
-        let piece = coming.decoder.piece(&mut coming.connection.received)?;
-        if let Some(coming) = self.coming.take_if(|coming| coming.is_whole()) {
-            coming.end();
+    fn take_received(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let Some(coming) = &mut self.reader else { return Ok(None) };
+        let piece = coming.decoder.decode(&mut coming.connection.received)?;
+        if let Some(coming) = self.reader.take_if(|coming| coming.is_complete()) {
+            coming.release_connection();
         }
         Ok(piece)
     }
 }
 
-impl Drop for Body {
+impl Drop for Http1Body {
     /// What nobody has read may have come all the same, and the connection can be used again then.
     fn drop(&mut self) {
-        while let Ok(Some(_piece)) = self.received() {}
+        while let Ok(Some(_piece)) = self.take_received() {}
     }
 }
 
-impl Coming {
+impl Http1BodyReader {
     /// Ready when something was read: so many bytes; or when the last of the request was written: `None`.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<usize>, TransportError>> {
-        let was_written = self.connection.is_written();
-        match self.connection.poll(context) {
-            Poll::Pending if !was_written && self.connection.is_written() => Poll::Ready(Ok(None)),
+    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<usize>, TransportError>> {
+        let was_written = self.connection.is_request_sent();
+        match self.connection.poll_exchange(context) {
+            Poll::Pending if !was_written && self.connection.is_request_sent() => Poll::Ready(Ok(None)),
             read => read.map_ok(Some),
         }
     }
 
-    fn is_whole(&self) -> bool {
-        self.decoder.is_done() && (self.connection.is_written() || !self.is_success)
+    fn is_complete(&self) -> bool {
+        self.decoder.is_done() && (self.connection.is_request_sent() || !self.is_success)
     }
 
     /// Forgets what came after the answer, while the request is still written. Nobody can tell what that was.
-    fn forget(&mut self) {
+    fn discard_received(&mut self) {
         self.connection.received = BytesMut::new();
-        self.patience = None;
+        self.keep_alive_timeout = None;
     }
 
-    fn end(self) {
-        self.connection.ended(self.patience, &self.host);
+    fn release_connection(self) {
+        self.connection.return_to_pool(self.keep_alive_timeout, &self.host);
     }
 }
 
-impl From<Malformed> for TransportError {
-    fn from(Malformed(reason): Malformed) -> Self {
+impl From<MalformedResponse> for TransportError {
+    fn from(MalformedResponse(reason): MalformedResponse) -> Self {
         Self::Request(format!("the answer is not HTTP/1.1: {reason}"))
     }
 }

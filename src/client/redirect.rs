@@ -9,7 +9,7 @@ pub(super) const MAX_REDIRECTS: usize = 10;
 
 /// 307 and 308 repeat the request where it is as safe as before: at the same origin, or encrypted at the same host where
 /// it was in the clear. Every other redirect is an answer, never a request without body (contract G-12, G-58).
-pub(super) fn target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
+pub(super) fn redirect_target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
     if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
         return None;
     }
@@ -19,7 +19,7 @@ pub(super) fn target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
 }
 
 /// Takes out what proves who sends: it is meant for one origin.
-pub(super) fn drop_secrets(headers: &mut HeaderMap) {
+pub(super) fn remove_credentials(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
         headers.remove(name);
     }
@@ -45,10 +45,10 @@ mod tests {
         ] {
             let from = Url::parse(from).expect("a URL");
             let response = Response::builder().status(status).header(LOCATION, location).body(()).expect("a response");
-            assert_eq!(target(&from, &response).as_ref().map(Url::as_str), to, "{from} {status} {location}");
+            assert_eq!(redirect_target(&from, &response).as_ref().map(Url::as_str), to, "{from} {status} {location}");
         }
         let from = Url::parse("http://a").expect("a URL");
         let bare = Response::builder().status(307).body(()).expect("a response");
-        assert_eq!(target(&from, &bare), None);
+        assert_eq!(redirect_target(&from, &bare), None);
     }
 }

@@ -10,15 +10,15 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::tls::server::ServerIdentity;
+use crate::tls::server_identity::ServerIdentity;
 
-fn cache(limits: Limits) -> ClientCache {
-    ClientCache::new(SystemRoots::load(), MinVersion::Tls12, limits)
+fn cache(limits: ClientLimits) -> ClientCache {
+    ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, limits)
 }
 
 fn to(url: &str, trust: &Arc<TrustBundle>) -> Addressable {
     let url = url.parse().expect("a URL");
-    Addressable { url, target: Target::Remote { connect: None }, trust: Arc::clone(trust), audience: None }
+    Addressable { url, route: DestinationRoute::Remote { connect: None }, trust: Arc::clone(trust), audience: None }
 }
 
 fn certificate() -> (String, String) {
@@ -56,7 +56,7 @@ async fn peer(answer: &'static [u8], tls: Option<TlsAcceptor>) -> (String, JoinS
 
 #[tokio::test]
 async fn clients_are_shared_by_trust_and_evicted_when_idle() {
-    let clients = cache(Limits { client_idle: Duration::from_millis(50), ..Limits::default() });
+    let clients = cache(ClientLimits { client_idle_timeout: Duration::from_millis(50), ..ClientLimits::default() });
     let [a, b] = [certificate().0, certificate().0];
     let both = Arc::new(TrustBundle::from_pem(&(a.clone() + &b)).expect("a bundle"));
     let turned = Arc::new(TrustBundle::from_pem(&(b + &a)).expect("a bundle"));
@@ -65,8 +65,8 @@ async fn clients_are_shared_by_trust_and_evicted_when_idle() {
         clients.client(&to("https://localhost/", trust)).await.expect("a client");
         assert_eq!(clients.client_count().await, count);
     }
-    let elsewhere = Target::Remote { connect: Some(([127, 0, 0, 1], 1).into()) };
-    let moved = Addressable { target: elsewhere, ..to("https://localhost/", &one) };
+    let elsewhere = DestinationRoute::Remote { connect: Some(([127, 0, 0, 1], 1).into()) };
+    let moved = Addressable { route: elsewhere, ..to("https://localhost/", &one) };
     clients.client(&moved).await.expect("a client");
     assert_eq!(clients.client_count().await, 3, "a client for another place is another client");
     tokio::time::timeout(Duration::from_secs(10), async {
@@ -84,12 +84,12 @@ async fn errors_say_what_happened() {
     let (chain, key) = certificate();
     let identity = ServerIdentity::default();
     identity.replace(&chain, &key, 0).expect("an identity");
-    let tls = TlsAcceptor::from(identity.server_config(MinVersion::Tls12).expect("a configuration"));
+    let tls = TlsAcceptor::from(identity.server_config(MinTlsVersion::Tls12).expect("a configuration"));
     let (secure, _a) = peer(b"", Some(tls)).await;
     let (silent, _b) = peer(b"", None).await;
     let (babbling, _d) = peer(b"nonsense\r\n\r\n", None).await;
-    let traffic = Arc::new(Traffic::default());
-    let clients = cache(Limits::default()).counted(Arc::clone(&traffic));
+    let traffic = Arc::new(ConnectionMetrics::default());
+    let clients = cache(ClientLimits::default()).with_metrics(Arc::clone(&traffic));
     for (url, reason, words) in [
         (secure.as_str(), "tls", "UnknownIssuer"),
         (silent.as_str(), "timeout", "no answer within 0.5 s"),
@@ -102,7 +102,7 @@ async fn errors_say_what_happened() {
         let text = error.to_string();
         assert!(text.contains(words) && !text.contains('\n'), "{text}");
     }
-    let counted = (traffic.accepted.get(), traffic.handshakes.get(), traffic.handshakes_failed.get());
+    let counted = (traffic.opened.get(), traffic.handshakes.get(), traffic.handshakes_failed.get());
     assert_eq!(counted, (2, 0, 1), "made, shaken hands, failed to");
 }
 
@@ -110,12 +110,12 @@ async fn errors_say_what_happened() {
 #[tokio::test]
 async fn answers_are_read_as_far_as_they_mean_something() {
     let none = Arc::new(TrustBundle::default());
-    let clients = cache(Limits { max_reply_bytes: 4, ..Limits::default() });
+    let clients = cache(ClientLimits { max_reply_bytes: 4, ..ClientLimits::default() });
     let (plain, _a) = peer(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", None).await;
     let (event, _b) = peer(b"HTTP/1.1 200 OK\r\nce-specversion: 1.0\r\ncontent-length: 4\r\n\r\nfour", None).await;
     let (large, _c) = peer(b"HTTP/1.1 200 OK\r\nce-specversion: 1.0\r\ncontent-length: 5\r\n\r\nhello", None).await;
     assert_eq!(send(&clients, &to(&plain, &none)).await.expect("an answer").body(), "h", "there is something");
     assert_eq!(send(&clients, &to(&event, &none)).await.expect("an answer").body(), "four");
     let answer = send(&clients, &to(&large, &none)).await.expect("the event was taken");
-    assert_eq!(ReplyError::of(&answer), Some(&ReplyError::TooLarge { limit: 4 }));
+    assert_eq!(ReplyError::of_response(&answer), Some(&ReplyError::TooLarge { limit: 4 }));
 }

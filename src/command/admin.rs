@@ -9,33 +9,33 @@ use serde_json::Value;
 
 use crate::cli::AdminOptions;
 use crate::scrub;
-use crate::tls::{self, MinVersion, SystemRoots};
+use crate::tls::{self, MinTlsVersion, SystemRoots};
 
 /// A dispatcher that is asked.
-pub(super) struct Dispatcher {
+pub(super) struct AdminClient {
     client: reqwest::Client,
     base: String,
     /// Where it is, for whoever reads that it is not.
-    place: String,
+    display_address: String,
     authorization: Option<HeaderValue>,
 }
 
-impl Dispatcher {
+impl AdminClient {
     /// The one that the options name. Nothing is sent yet.
     ///
     /// # Errors
     /// If the token cannot be read.
     pub(super) fn new(options: &AdminOptions) -> anyhow::Result<Self> {
         let config =
-            tls::client_config(&crate::model::TrustBundle::default(), &SystemRoots::load(), MinVersion::Tls12)?;
+            tls::client_config(&crate::model::TrustBundle::default(), &SystemRoots::load(), MinTlsVersion::Tls12)?;
         let client = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy();
         let client = client.redirect(reqwest::redirect::Policy::none());
-        let authorization = options.admin_token_file.as_deref().map(bearer).transpose()?;
+        let authorization = options.admin_token_file.as_deref().map(bearer_authorization).transpose()?;
         let (client, base, place) = match (options.url(), &options.admin_socket) {
             (None, Some(path)) => (client.unix_socket(path.clone()), "http://localhost", path.display().to_string()),
             (url, _) => (client, url.unwrap_or_default(), scrub::url(url.unwrap_or_default()).into_owned()),
         };
-        Ok(Self { client: client.build()?, base: base.to_owned(), place, authorization })
+        Ok(Self { client: client.build()?, base: base.to_owned(), display_address: place, authorization })
     }
 
     /// What it shows at this path.
@@ -43,7 +43,7 @@ impl Dispatcher {
     /// # Errors
     /// If it does not answer, or not with that.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.ask(Method::GET, path).await
+        self.send_request(Method::GET, path).await
     }
 
     /// Has it do what this path means.
@@ -51,28 +51,36 @@ impl Dispatcher {
     /// # Errors
     /// If it does not answer, or refuses.
     pub(super) async fn post(&self, path: &str) -> anyhow::Result<Value> {
-        self.ask(Method::POST, path).await
+        self.send_request(Method::POST, path).await
     }
 
-    async fn ask(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+    async fn send_request(&self, method: Method, path: &str) -> anyhow::Result<Value> {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let remedy = || {
-            format!("no dispatcher answers at {}: is it running, and is --admin or --admin-socket right?", self.place)
+            format!(
+                "no dispatcher answers at {}: is it running, and is --admin or --admin-socket right?",
+                self.display_address
+            )
         };
-        let answer = request.send().await.map_err(|error| anyhow!("{}", super::why(&error))).with_context(remedy)?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| anyhow!("{}", super::request_failure_reason(&error)))
+            .with_context(remedy)?;
         let (status, body) = (answer.status(), answer.bytes().await.with_context(remedy)?);
         if status != StatusCode::OK {
-            bail!("{}", refusal(status, &String::from_utf8_lossy(&body)));
+            bail!("{}", refusal_message(status, &String::from_utf8_lossy(&body)));
         }
-        serde_json::from_slice(&body).with_context(|| format!("{}{path} did not answer with JSON", self.place))
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{}{path} did not answer with JSON", self.display_address))
     }
 }
 
 /// What an answer says that is not what was asked for.
-fn refusal(status: StatusCode, body: &str) -> String {
+fn refusal_message(status: StatusCode, body: &str) -> String {
     match body.lines().next().map(super::printable).filter(|line| !line.trim().is_empty()) {
         Some(line) => format!("the dispatcher answered {}: {line}", status.as_u16()),
         None => format!("the dispatcher answered {status}"),
@@ -80,7 +88,7 @@ fn refusal(status: StatusCode, body: &str) -> String {
 }
 
 /// The header that shows the token in this file.
-fn bearer(file: &Path) -> anyhow::Result<HeaderValue> {
+fn bearer_authorization(file: &Path) -> anyhow::Result<HeaderValue> {
     let flag = || format!("--admin-token-file {}", file.display());
     let text = std::fs::read_to_string(file).with_context(flag)?;
     if text.trim().is_empty() {

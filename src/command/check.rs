@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::channel::rabbitmq::Address;
-use crate::cli::{CheckOptions, CheckOutput, RabbitmqAccess, ServedOptions};
-use crate::control::{self, CaCerts, Problem, Severity};
-use crate::tls::server::ServerIdentity;
+use crate::channel::rabbitmq::RabbitmqAddress;
+use crate::cli::{CheckOptions, CheckOutput, RabbitmqConnectionOptions, ServedOptions};
+use crate::control::{self, AdvertisedCaCerts, Problem, Severity};
+use crate::tls::server_identity::ServerIdentity;
 
 /// Reads manifests as `run` would, prints their problems, and fails if one of them is an error.
 ///
@@ -19,12 +19,12 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let mut problems = Vec::new();
     let ca_certs = ca_certs(&options.served).unwrap_or_else(|error| {
         problems.push(Problem::of_flags(error));
-        CaCerts::Unknown
+        AdvertisedCaCerts::Unknown
     });
-    problems.extend(rabbitmq(&options.rabbitmq).err().map(Problem::of_flags));
-    let settings = options.served.settings(&options.manifests, &options.rabbitmq, None, ca_certs);
+    problems.extend(check_rabbitmq_address(&options.rabbitmq).err().map(Problem::of_flags));
+    let settings = options.served.control_settings(&options.manifests, &options.rabbitmq, None, ca_certs);
     let paths: Vec<PathBuf> = options.paths().cloned().collect();
-    problems.extend(control::check(&paths, &settings));
+    problems.extend(control::check_manifests(&paths, &settings));
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let counts = [Severity::Error, Severity::Warning, Severity::Note].map(count);
     match options.output {
@@ -32,9 +32,9 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
             super::print(
                 &problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect::<String>(),
             )?;
-            super::remark(&summary(counts));
+            super::print_remark(&summary(counts));
         }
-        CheckOutput::Json => super::print(&format!("{:#}\n", as_json(&problems, counts)))?,
+        CheckOutput::Json => super::print(&format!("{:#}\n", problems_as_json(&problems, counts)))?,
     }
     let [errors, warnings, _] = counts;
     let failed = errors > 0 || (options.strict && warnings > 0);
@@ -42,20 +42,22 @@ pub fn run(options: &CheckOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// The certificate that is given by files, as `run` loads it.
-pub(super) fn ca_certs(options: &ServedOptions) -> Result<CaCerts, String> {
-    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(CaCerts::Unknown) };
+pub(super) fn ca_certs(options: &ServedOptions) -> Result<AdvertisedCaCerts, String> {
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+        return Ok(AdvertisedCaCerts::Unknown);
+    };
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
     let ca = options.tls_ca.as_deref().map(read).transpose()?;
     let now = OffsetDateTime::now_utc().unix_timestamp();
     let replaced = ServerIdentity::default().replace(&read(certificate)?, &read(key)?, now);
     replaced.map_err(|error| format!("--tls-cert and --tls-key: {error}"))?;
-    Ok(CaCerts::Given(ca))
+    Ok(AdvertisedCaCerts::Given(ca))
 }
 
 /// Whether the address of RabbitMQ is one; nothing is asked there.
-fn rabbitmq(options: &RabbitmqAccess) -> Result<(), String> {
-    let Some((uri, credentials, ca)) = options.given() else { return Ok(()) };
-    Address::new(uri, credentials, ca).map(drop).map_err(|error| format!("{error:#}"))
+fn check_rabbitmq_address(options: &RabbitmqConnectionOptions) -> Result<(), String> {
+    let Some((uri, credentials, ca)) = options.connection() else { return Ok(()) };
+    RabbitmqAddress::new(uri, credentials, ca).map(drop).map_err(|error| format!("{error:#}"))
 }
 
 fn summary([errors, warnings, notes]: [usize; 3]) -> String {
@@ -66,12 +68,12 @@ fn summary([errors, warnings, notes]: [usize; 3]) -> String {
 }
 
 /// One object: `problems`, then how many there are of each severity. What is not known is left out.
-fn as_json(problems: &[Problem], [errors, warnings, notes]: [usize; 3]) -> Value {
-    let problems: Vec<Value> = problems.iter().map(one_as_json).collect();
+fn problems_as_json(problems: &[Problem], [errors, warnings, notes]: [usize; 3]) -> Value {
+    let problems: Vec<Value> = problems.iter().map(problem_as_json).collect();
     json!({ "problems": problems, "errors": errors, "warnings": warnings, "notes": notes })
 }
 
-fn one_as_json(problem: &Problem) -> Value {
+fn problem_as_json(problem: &Problem) -> Value {
     let severity = match problem.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",

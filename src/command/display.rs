@@ -12,12 +12,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DisplayOptions;
-use crate::display::Display;
+use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event, http as binding};
-use crate::model::Scheme;
-use crate::server::{self, Handler, Incoming, Limits, body};
-use crate::tls::MinVersion;
-use crate::tls::server::ServerIdentity;
+use crate::model::UriScheme;
+use crate::server::{self, ListenerLimits, RequestBody, RequestHandler, body};
+use crate::tls::MinTlsVersion;
+use crate::tls::server_identity::ServerIdentity;
 
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
@@ -27,16 +27,16 @@ const MAX_BODY: usize = 10 * 1024 * 1024;
 /// If the address is taken or the certificate cannot be used.
 pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(&options.addr).await.with_context(|| format!("--addr {}", options.addr))?;
-    let tls = tls(&options)?;
+    let tls = tls_config(&options)?;
     // Listened for before anybody is told that it runs: as the first process of a container, nothing else would end it.
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("Listening on {scheme}://{}/", listener.local_addr()?);
     let status = StatusCode::from_u16(options.status)?;
-    let handler = Arc::new(Sink { display: Display::default(), reply: options.reply, status });
+    let handler = Arc::new(DisplaySink { display: EventDisplay::default(), reply: options.reply, status });
     let stop = CancellationToken::new();
-    let serving = server::serve(listener, tls, Limits::default(), handler, stop.clone());
+    let serving = server::serve(listener, tls, ListenerLimits::default(), handler, stop.clone());
     tokio::select! {
         () = serving => {}
         _ = interrupted.recv() => {}
@@ -45,23 +45,26 @@ pub async fn run(options: DisplayOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tls(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+fn tls_config(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
     let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(None) };
     let read = |path: &std::path::Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
     let identity = ServerIdentity::default();
     identity.replace(&read(certificate)?, &read(key)?, 0)?;
-    Ok(Some(identity.server_config(MinVersion::default())?))
+    Ok(Some(identity.server_config(MinTlsVersion::default())?))
 }
 
 /// Prints each event and answers as it was told to.
-struct Sink {
-    display: Display,
+struct DisplaySink {
+    display: EventDisplay,
     reply: Option<String>,
     status: StatusCode,
 }
 
-impl Sink {
-    async fn take(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
+impl DisplaySink {
+    async fn receive_events(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "send events by POST".to_owned()));
@@ -69,31 +72,31 @@ impl Sink {
         let data = body::read_limited(body, MAX_BODY)
             .await
             .map_err(|error| (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))?;
-        let events = binding::decode(parts.headers, data, AttributeLimit::default().of_stored())
+        let events = binding::decode(parts.headers, data, AttributeLimit::default().for_stored_events())
             .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
         for event in &events {
             self.display.show(event).await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         }
-        Ok(self.answer(&events))
+        Ok(self.respond(&events))
     }
 
-    fn answer(&self, events: &[Event]) -> Response<Full<Bytes>> {
+    fn respond(&self, events: &[Event]) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::default());
         if let (Some(ty), Some(event)) = (&self.reply, events.first()) {
             let mut reply = Event::new(&uuid::Uuid::new_v4().to_string(), "/sealpost/display", ty);
             if let Some(content_type) = event.content_type() {
                 reply = reply.with_data(content_type.clone(), event.data().clone());
             }
-            response = binding::binary_answer(&reply).map(Full::new);
+            response = binding::binary_response(&reply).map(Full::new);
         }
         *response.status_mut() = self.status;
         response
     }
 }
 
-impl Handler for Sink {
-    async fn handle(&self, request: Request<Incoming>, _scheme: Scheme) -> Response<Full<Bytes>> {
-        self.take(request).await.unwrap_or_else(|(status, text)| {
+impl RequestHandler for DisplaySink {
+    async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
+        self.receive_events(request).await.unwrap_or_else(|(status, text)| {
             let mut response = Response::new(Full::new(Bytes::from(format!("{text}\n"))));
             *response.status_mut() = status;
             response

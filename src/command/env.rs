@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::sink::{self, Variables};
+use super::sink::{self, SinkVariables};
 use crate::cli::EnvOptions;
 
 /// Prints the variables.
@@ -10,12 +10,12 @@ use crate::cli::EnvOptions;
 /// # Errors
 /// If the sink is nowhere, or nothing can be printed.
 pub fn run(options: &EnvOptions) -> anyhow::Result<ExitCode> {
-    super::print(&lines(&sink::variables(&options.sink)?))?;
+    super::print(&shell_lines(&sink::sink_variables(&options.sink)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// As POSIX shells read them. What is not set is taken back, since a shell may have it from before.
-fn lines(variables: &Variables) -> String {
+fn shell_lines(variables: &SinkVariables) -> String {
     let line = |(name, value): &(&str, Option<String>)| match value {
         Some(value) => format!("export {name}='{}'\n", value.replace('\'', "'\\''")),
         None => format!("unset {name}\n"),
@@ -30,11 +30,11 @@ mod tests {
     #[test]
     fn a_shell_reads_what_is_printed() {
         let value = "it's $HOME `x` \"y\" \\ \n;|&".to_owned();
-        let variables: Variables =
+        let variables: SinkVariables =
             [("K_SINK", Some(value.clone())), ("K_CA_CERTS", None), ("K_CE_OVERRIDES", Some(String::new()))];
         let script = format!(
             "K_CA_CERTS=x\n{}printf '%s|%s|%s' \"$K_SINK\" \"${{K_CA_CERTS-unset}}\" \"${{K_CE_OVERRIDES-unset}}\"",
-            lines(&variables)
+            shell_lines(&variables)
         );
         let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell");
         assert_eq!(String::from_utf8(output.stdout).expect("text"), format!("{value}|unset|"));

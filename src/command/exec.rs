@@ -40,7 +40,7 @@ const PASSED_ON: [(SignalKind, Signal); 6] = [
 /// # Errors
 /// If the sink is nowhere, or nothing can be run at all.
 pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
-    let variables = sink::variables(&options.sink)?;
+    let variables = sink::sink_variables(&options.sink)?;
     let (program, arguments) = options.command.split_first().context("no command is given")?;
     let mut command = Command::new(program);
     command.args(arguments);
@@ -51,28 +51,28 @@ pub async fn run(options: &ExecOptions) -> anyhow::Result<ExitCode> {
         };
     }
     // Before the command is there, so that none is missed.
-    let mut signals = Signals::listen()?;
+    let mut signals = ForwardedSignals::listen()?;
     match command.spawn() {
-        Ok(child) => Ok(code(until_ended(child, &mut signals).await?)),
+        Ok(child) => Ok(exit_code(wait_and_forward_signals(child, &mut signals).await?)),
         Err(error) => {
             let name = super::printable(&program.to_string_lossy());
-            super::remark(&format!("sealpost: {name}: {error}"));
+            super::print_remark(&format!("sealpost: {name}: {error}"));
             Ok(ExitCode::from(if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }))
         }
     }
 }
 
 /// Waits for the end of a command, and passes on to it what comes meanwhile.
-async fn until_ended(mut child: Child, signals: &mut Signals) -> io::Result<ExitStatus> {
+async fn wait_and_forward_signals(mut child: Child, signals: &mut ForwardedSignals) -> io::Result<ExitStatus> {
     loop {
         tokio::select! {
             ended = child.wait() => return ended,
-            Some(signal) = signals.received.recv() => pass_on(signal, &child),
+            Some(signal) = signals.received.recv() => forward_signal(signal, &child),
         }
     }
 }
 
-fn pass_on(signal: Signal, child: &Child) {
+fn forward_signal(signal: Signal, child: &Child) {
     if matches!(signal, Signal::INT | Signal::QUIT) && is_in_foreground() {
         // From the terminal, which has told the command, too.
         return;
@@ -90,18 +90,18 @@ fn is_in_foreground() -> bool {
 }
 
 /// As shells tell it.
-fn code(status: ExitStatus) -> ExitCode {
+fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| Some(BY_SIGNAL + status.signal()?)).and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// The signals that come.
-struct Signals {
+struct ForwardedSignals {
     received: mpsc::Receiver<Signal>,
     _listening: JoinSet<()>,
 }
 
-impl Signals {
+impl ForwardedSignals {
     fn listen() -> io::Result<Self> {
         let (sender, received) = mpsc::channel(MOST_SIGNALS);
         let mut listening = JoinSet::new();

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use crate::cli::FilterTestOptions;
-use crate::control::{self, CaCerts, Problem};
+use crate::control::{self, AdvertisedCaCerts, Problem};
 use crate::event::{AttributeLimit, Event, http as binding};
 use crate::filter::explain::explain;
 
@@ -18,9 +18,9 @@ use crate::filter::explain::explain;
 /// # Errors
 /// If the event cannot be read.
 pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
-    let event = event(options)?;
-    let manifests = control::read(&options.manifests.filename);
-    let settings = options.manifests.settings(None, None, CaCerts::Unknown);
+    let event = read_event(options)?;
+    let manifests = control::read_manifests(&options.manifests.filename);
+    let settings = options.manifests.control_settings(None, None, AdvertisedCaCerts::Unknown);
     let (filters, problems) = control::trigger_filters(&manifests, &settings);
     let mut text: String = problems.iter().map(|problem| super::printable(&problem.to_string()) + "\n").collect();
     for (trigger, filter) in &filters {
@@ -38,15 +38,15 @@ pub fn test(options: &FilterTestOptions) -> anyhow::Result<ExitCode> {
 /// No event is longer than what a dispatcher takes by default: more is not read into memory.
 const MAX_EVENT: u64 = 10 * 1024 * 1024;
 
-fn of_stdin() -> std::io::Result<Vec<u8>> {
+fn read_stdin() -> std::io::Result<Vec<u8>> {
     let mut json = Vec::new();
     std::io::stdin().take(MAX_EVENT).read_to_end(&mut json)?;
     Ok(json)
 }
 
-fn event(options: &FilterTestOptions) -> anyhow::Result<Event> {
+fn read_event(options: &FilterTestOptions) -> anyhow::Result<Event> {
     let place = || format!("--event {}", options.event.display());
-    let json = if options.event.as_os_str() == "-" { of_stdin() } else { std::fs::read(&options.event) };
+    let json = if options.event.as_os_str() == "-" { read_stdin() } else { std::fs::read(&options.event) };
     let json = json.with_context(place)?;
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
     let events = binding::decode(headers, Bytes::from(json), AttributeLimit::default()).with_context(place)?;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::admin::Dispatcher;
+use super::admin::AdminClient;
 use super::print;
-use crate::cli::{GetOptions, Output, Resource};
+use crate::cli::{GetOptions, GetOutput, GetResource};
 use crate::wire_text::{self, WireText};
 
 /// Asks the dispatcher and prints its answer.
@@ -15,44 +15,44 @@ use crate::wire_text::{self, WireText};
 /// # Errors
 /// If it cannot be reached, or has no object of the name.
 pub async fn run(options: &GetOptions) -> anyhow::Result<ExitCode> {
-    let list = fetch(options).await?;
+    let list = fetch_objects(options).await?;
     let mut items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
     if let Some(name) = &options.name {
         items.retain(|item| text(item, "/metadata/name") == name.as_str());
         if items.is_empty() {
-            bail!("no {} named {name:?}{}", options.resource.as_str(), in_namespace(options));
+            bail!("no {} named {name:?}{}", options.resource.as_str(), namespace_suffix(options));
         }
     }
-    print(&render(options, items)?)?;
+    print(&render_objects(options, items)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_namespace(options: &GetOptions) -> String {
+fn namespace_suffix(options: &GetOptions) -> String {
     options.namespace.as_ref().map_or_else(String::new, |namespace| format!(" in namespace {namespace}"))
 }
 
-async fn fetch(options: &GetOptions) -> anyhow::Result<Value> {
+async fn fetch_objects(options: &GetOptions) -> anyhow::Result<Value> {
     let namespace = options.namespace.as_ref().map_or_else(String::new, |namespace| format!("?namespace={namespace}"));
-    let dispatcher = Dispatcher::new(&options.admin)?;
+    let dispatcher = AdminClient::new(&options.admin)?;
     dispatcher.get(&format!("/api/v1/{}{namespace}", options.resource.as_str())).await
 }
 
-fn render(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result<String> {
-    if options.output == Output::Table {
-        return Ok(table(options.resource, &items));
+fn render_objects(options: &GetOptions, mut items: Vec<Value>) -> anyhow::Result<String> {
+    if options.output == GetOutput::Table {
+        return Ok(render_table(options.resource, &items));
     }
     let whole = match (options.name.is_some(), items.len()) {
         (true, 1) => items.remove(0),
         _ => json!({ "apiVersion": "v1", "kind": "List", "items": items }),
     };
     match options.output {
-        Output::Yaml => Ok(serde_saphyr::to_string(&whole)?),
-        Output::Json | Output::Table => Ok(wire_text::visible(&serde_json::to_string_pretty(&whole)?) + "\n"),
+        GetOutput::Yaml => Ok(serde_saphyr::to_string(&whole)?),
+        GetOutput::Json | GetOutput::Table => Ok(wire_text::escape_json(&serde_json::to_string_pretty(&whole)?) + "\n"),
     }
 }
 
 /// Columns as kubectl's, as wide as they need to be.
-fn table(resource: Resource, items: &[Value]) -> String {
+fn render_table(resource: GetResource, items: &[Value]) -> String {
     let columns = columns(resource);
     let mut rows: Vec<Vec<String>> = vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
     rows.extend(items.iter().map(|item| columns.iter().map(|(_, pointer)| cell(item, pointer)).collect()));
@@ -66,22 +66,22 @@ fn table(resource: Resource, items: &[Value]) -> String {
 }
 
 /// Titles, and where the values are.
-fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
+fn columns(resource: GetResource) -> Vec<(&'static str, &'static str)> {
     let mut columns = vec![("NAMESPACE", "/metadata/namespace"), ("NAME", "/metadata/name")];
     match resource {
-        Resource::Channels | Resource::Brokers | Resource::Sequences | Resource::Parallels => {
+        GetResource::Channels | GetResource::Brokers | GetResource::Sequences | GetResource::Parallels => {
             columns.push(("URL", "/status/address/url"));
         }
-        Resource::Triggers => {
+        GetResource::Triggers => {
             columns.push(("BROKER", "/spec/broker"));
             columns.push(("SUBSCRIBER_URI", "/status/subscriberUri"));
             columns.push(("FILTER_ERRORS", "/status/annotations/sealpost.dev~1filter-errors"));
         }
-        Resource::RequestReplies => {
+        GetResource::RequestReplies => {
             columns.push(("BROKER", "/spec/brokerRef/name"));
             columns.push(("URL", "/status/address/url"));
         }
-        Resource::Subscriptions => {
+        GetResource::Subscriptions => {
             columns.push(("CHANNEL", "/spec/channel/name"));
             columns.push(("SUBSCRIBER_URI", "/status/physicalSubscription/subscriberUri"));
         }
@@ -93,11 +93,11 @@ fn columns(resource: Resource) -> Vec<(&'static str, &'static str)> {
 /// The value at a pointer, or of the `Ready` condition where the pointer is a plain name.
 fn cell(item: &Value, pointer: &str) -> String {
     if pointer.starts_with('/') {
-        return WireText::of(text(item, pointer)).into();
+        return WireText::new(text(item, pointer)).into();
     }
     let conditions = item.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
     let ready = conditions.into_iter().find(|condition| text(condition, "/type") == "Ready");
-    WireText::of(ready.map_or("", |ready| text(ready, &format!("/{pointer}")))).into()
+    WireText::new(ready.map_or("", |ready| text(ready, &format!("/{pointer}")))).into()
 }
 
 fn text<'v>(item: &'v Value, pointer: &str) -> &'v str {
@@ -116,7 +116,7 @@ mod tests {
 NAMESPACE   NAME   URL                               READY   REASON
 default     c      http://127.0.0.1:8080/default/c   True
 ";
-        assert_eq!(table(Resource::Channels, &items), expected);
+        assert_eq!(render_table(GetResource::Channels, &items), expected);
     }
 
     /// Whoever writes an object, or makes one fail, writes into no other cell and moves no cursor.
@@ -125,7 +125,7 @@ default     c      http://127.0.0.1:8080/default/c   True
         let items = [json!({"metadata": {"namespace": "n\nn", "name": "c\u{202e}"}, "status": {
             "address": {"url": "x".repeat(5000)},
             "conditions": [{"type": "Ready", "status": "False", "reason": "\u{1b}[31mFine\u{9b}"}]}})];
-        let table = table(Resource::Channels, &items);
+        let table = render_table(GetResource::Channels, &items);
         assert_eq!(table.lines().count(), 2, "{table}");
         assert!(table.contains("n\\nn  ") && table.contains("c\\u{202e}") && table.contains("\\u{1b}[31mFine\\u{9b}"));
         assert!(table.contains("bytes more)") && table.len() < 2000, "{table}");

@@ -1,7 +1,7 @@
 //! `sealpost parked`: looks after parked events, of a running dispatcher, or straight in RabbitMQ.
 
-mod direct;
-mod process;
+mod admin_api;
+mod rabbitmq;
 
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::channel::parked::{ParkedChange, ParkedLook};
+use crate::channel::parked::{ParkedChange, ParkedListing};
 use crate::cli::{ParkedCommand, ParkedOptions};
-use direct::Direct;
-use process::Process;
+use admin_api::AdminParkedClient;
+use rabbitmq::RabbitmqParkedClient;
 
 /// A subscription whose parked events are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
+struct ParkedSubscriptionName {
     kind: String,
     namespace: String,
     name: String,
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for ParkedSubscriptionName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { kind, namespace, name } = self;
         f.write_str(&super::printable(&format!("{kind} {namespace}/{name}")))
@@ -30,18 +30,30 @@ impl std::fmt::Display for Target {
 }
 
 /// Somebody who can be asked about parked events, and told to do something with them.
-trait Keeper: Sync {
+trait ParkedClient: Sync {
     /// Every subscription of this name, or every one, with the number of its parked events.
-    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(Target, u64)>>>;
+    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>>;
 
     /// What is parked.
-    fn show<'a>(&'a self, target: &'a Target, older_than: Duration) -> BoxFuture<'a, anyhow::Result<ParkedLook>>;
+    fn show_parked<'a>(
+        &'a self,
+        target: &'a ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> BoxFuture<'a, anyhow::Result<ParkedListing>>;
 
     /// Puts it back.
-    fn replay<'a>(&'a self, target: &'a Target, older_than: Duration) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
+    fn replay<'a>(
+        &'a self,
+        target: &'a ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
 
     /// Deletes it.
-    fn discard<'a>(&'a self, target: &'a Target, older_than: Duration) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
+    fn discard<'a>(
+        &'a self,
+        target: &'a ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>>;
 }
 
 /// Does what is asked with what is meant.
@@ -50,10 +62,10 @@ trait Keeper: Sync {
 /// If nobody can be asked, or the subscription is not there.
 pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     let options = command.options();
-    let keeper: Box<dyn Keeper> = if options.is_about_a_process() {
-        Box::new(Process::new(&options.admin)?)
+    let keeper: Box<dyn ParkedClient> = if options.asks_dispatcher() {
+        Box::new(AdminParkedClient::new(&options.admin)?)
     } else {
-        Box::new(Direct::new(options)?)
+        Box::new(RabbitmqParkedClient::new(options)?)
     };
     let targets = keeper.list(options.subscription.as_deref()).await?;
     match command {
@@ -63,10 +75,10 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
         }
         ParkedCommand::Show(_) => show(&*keeper, &targets, options).await,
         ParkedCommand::Replay(_) => {
-            change(&targets, "replayed", |target| keeper.replay(target, options.older_than)).await
+            change_parked(&targets, "replayed", |target| keeper.replay(target, options.older_than)).await
         }
-        ParkedCommand::Drop(drop) if drop.yes || confirmed(&targets)? => {
-            change(&targets, "dropped", |target| keeper.discard(target, options.older_than)).await
+        ParkedCommand::Drop(drop) if drop.yes || ask_confirmation(&targets)? => {
+            change_parked(&targets, "dropped", |target| keeper.discard(target, options.older_than)).await
         }
         ParkedCommand::Drop(_) => {
             super::print("Nothing dropped\n")?;
@@ -75,9 +87,13 @@ pub async fn run(command: &ParkedCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn show(keeper: &dyn Keeper, targets: &[(Target, u64)], options: &ParkedOptions) -> anyhow::Result<ExitCode> {
+async fn show(
+    keeper: &dyn ParkedClient,
+    targets: &[(ParkedSubscriptionName, u64)],
+    options: &ParkedOptions,
+) -> anyhow::Result<ExitCode> {
     for (target, _) in targets {
-        let ParkedLook { parked, looked, events } = keeper.show(target, options.older_than).await?;
+        let ParkedListing { parked, examined: looked, events } = keeper.show_parked(target, options.older_than).await?;
         if looked < parked {
             super::print(&format!("{target}: {parked} parked, the oldest {looked} of them looked at\n"))?;
         } else {
@@ -89,10 +105,10 @@ async fn show(keeper: &dyn Keeper, targets: &[(Target, u64)], options: &ParkedOp
     Ok(ExitCode::SUCCESS)
 }
 
-async fn change<'t>(
-    targets: &'t [(Target, u64)],
+async fn change_parked<'t>(
+    targets: &'t [(ParkedSubscriptionName, u64)],
     verb: &str,
-    act: impl Fn(&'t Target) -> BoxFuture<'t, anyhow::Result<ParkedChange>>,
+    act: impl Fn(&'t ParkedSubscriptionName) -> BoxFuture<'t, anyhow::Result<ParkedChange>>,
 ) -> anyhow::Result<ExitCode> {
     let mut is_whole = true;
     for (target, _) in targets {
@@ -107,7 +123,7 @@ async fn change<'t>(
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn confirmed(targets: &[(Target, u64)]) -> anyhow::Result<bool> {
+fn ask_confirmation(targets: &[(ParkedSubscriptionName, u64)]) -> anyhow::Result<bool> {
     let all: u64 = targets.iter().map(|(_, count)| count).sum();
     super::print(&format!("Drop up to {all} parked events of {} subscriptions for ever? [y/N] ", targets.len()))?;
     let mut answer = String::new();

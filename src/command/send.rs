@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::cli::{Mode, SendOptions};
+use crate::cli::{ContentModeArg, SendOptions};
 use crate::event::{Event, http as binding};
 use crate::model::TrustBundle;
-use crate::tls::{self, MinVersion, SystemRoots};
-use report::{Answer, Report};
+use crate::tls::{self, MinTlsVersion, SystemRoots};
+use report::{SendOutcome, SendReport};
 
 /// How long one answer may take: as long as a synchronous channel's deliveries.
 const TIMEOUT: Duration = Duration::from_secs(900);
@@ -31,9 +31,9 @@ const MAX_TEXT: usize = 4096;
 /// # Errors
 /// If there is nothing to send or nowhere to send it.
 pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
-    let template = template(&options)?;
-    let sender = Arc::new(Sender { client: client(&options)?, template, options });
-    let mut report = Report::new(sender.options.count);
+    let template = event_template(&options)?;
+    let sender = Arc::new(EventSender { client: build_client(&options)?, template, options });
+    let mut report = SendReport::new(sender.options.count);
     tokio::select! {
         sent = send_all(&sender, &mut report) => sent?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -42,17 +42,17 @@ pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
     Ok(if report.all_accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-struct Sender {
+struct EventSender {
     client: reqwest::Client,
     template: Event,
     options: SendOptions,
 }
 
 /// Sends as fast as rate and slots allow.
-async fn send_all(sender: &Arc<Sender>, report: &mut Report) -> anyhow::Result<()> {
+async fn send_all(sender: &Arc<EventSender>, report: &mut SendReport) -> anyhow::Result<()> {
     let slots = Arc::new(Semaphore::new(sender.options.parallel.into()));
     let started = Instant::now();
-    let mut sending: JoinSet<Answer> = JoinSet::new();
+    let mut sending: JoinSet<SendOutcome> = JoinSet::new();
     for number in 0..sender.options.count {
         if let Some(rate) = sender.options.rate {
             tokio::time::sleep_until(started + Duration::from_secs_f64(number as f64 / rate)).await;
@@ -74,8 +74,8 @@ async fn send_all(sender: &Arc<Sender>, report: &mut Report) -> anyhow::Result<(
     Ok(())
 }
 
-impl Sender {
-    async fn send(&self, number: u64) -> Answer {
+impl EventSender {
+    async fn send(&self, number: u64) -> SendOutcome {
         let mut event = self.template.clone();
         let id = match &self.options.id {
             Some(id) if self.options.count > 1 => format!("{id}-{}", number + 1),
@@ -84,19 +84,19 @@ impl Sender {
         };
         event.set("id", &id);
         let (headers, body) = match self.options.mode {
-            Mode::Binary => (binding::binary_headers(&event), event.data().clone()),
-            Mode::Structured => binding::structured(&event),
+            ContentModeArg::Binary => (binding::binary_headers(&event), event.data().clone()),
+            ContentModeArg::Structured => binding::encode_structured(&event),
         };
         let started = Instant::now();
         let sent = self.client.post(self.options.url.clone()).headers(headers).body(body).send().await;
         match sent {
-            Ok(response) => Answer::read(id, response, started, MAX_TEXT).await,
-            Err(error) => Answer::failed(id, &error, started),
+            Ok(response) => SendOutcome::from_response(id, response, started, MAX_TEXT).await,
+            Err(error) => SendOutcome::failed(id, &error, started),
         }
     }
 }
 
-fn client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
+fn build_client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
     let trust = match &options.ca {
         Some(path) => {
             let pem = std::fs::read_to_string(path).with_context(|| format!("--ca {}", path.display()))?;
@@ -104,7 +104,7 @@ fn client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
         }
         None => TrustBundle::default(),
     };
-    let config = tls::client_config(&trust, &SystemRoots::load(), MinVersion::Tls12)?;
+    let config = tls::client_config(&trust, &SystemRoots::load(), MinTlsVersion::Tls12)?;
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(config)
         .no_proxy()
@@ -113,13 +113,13 @@ fn client(options: &SendOptions) -> anyhow::Result<reqwest::Client> {
         .timeout(TIMEOUT);
     let there = options.resolve.iter().find(|known| known.matches(&options.url));
     if let (Some(there), Some(host)) = (there, options.url.host_str()) {
-        builder = builder.resolve(host, there.to);
+        builder = builder.resolve(host, there.connect_to);
     }
     Ok(builder.build()?)
 }
 
 /// The event, but for its id.
-fn template(options: &SendOptions) -> anyhow::Result<Event> {
+fn event_template(options: &SendOptions) -> anyhow::Result<Event> {
     let mut event = Event::new("", &options.source, &options.ty);
     if let Some(subject) = &options.subject {
         event.set("subject", subject);
@@ -127,15 +127,15 @@ fn template(options: &SendOptions) -> anyhow::Result<Event> {
     for (name, value) in &options.ext {
         event.set(name, value);
     }
-    let Some(data) = data(options)? else { return Ok(event) };
-    let content_type = options.content_type.as_deref().unwrap_or_else(|| guess(&data));
+    let Some(data) = read_data(options)? else { return Ok(event) };
+    let content_type = options.content_type.as_deref().unwrap_or_else(|| guess_content_type(&data));
     let Ok(content_type) = HeaderValue::from_str(content_type) else {
         bail!("--content-type {content_type:?} is not a media type")
     };
     Ok(event.with_data(content_type, data))
 }
 
-fn data(options: &SendOptions) -> anyhow::Result<Option<Bytes>> {
+fn read_data(options: &SendOptions) -> anyhow::Result<Option<Bytes>> {
     let Some(text) = &options.data else { return Ok(None) };
     let data = match text.strip_prefix('@') {
         None => text.clone().into_bytes(),
@@ -149,7 +149,7 @@ fn data(options: &SendOptions) -> anyhow::Result<Option<Bytes>> {
     Ok(Some(Bytes::from(data)))
 }
 
-fn guess(data: &[u8]) -> &'static str {
+fn guess_content_type(data: &[u8]) -> &'static str {
     if serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok() {
         "application/json"
     } else if std::str::from_utf8(data).is_ok() {

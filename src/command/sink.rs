@@ -10,40 +10,44 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::cli::SinkOptions;
-use crate::control::{self, CaCerts, Settings, Sink, Urls};
-use crate::model::Role;
+use crate::control::{self, AdvertisedCaCerts, ControlSettings, ListenerUrls, ResolvedSink};
+use crate::model::ProcessRole;
 
 /// The variables, each with its value; one without is not set.
-pub(super) type Variables = [(&'static str, Option<String>); 3];
+pub(super) type SinkVariables = [(&'static str, Option<String>); 3];
 
 /// Finds out where the sink is; what is odd about it is remarked.
 ///
 /// # Errors
 /// If it is nowhere, with the remedy.
-pub(super) fn variables(options: &SinkOptions) -> anyhow::Result<Variables> {
-    let Sink { url, ca_certs, remarks } = sink(options)?;
+pub(super) fn sink_variables(options: &SinkOptions) -> anyhow::Result<SinkVariables> {
+    let ResolvedSink { url, ca_certs, remarks } = find_sink(options)?;
     for remark in remarks {
-        super::remark(&super::printable(&format!("sealpost: --sink: warning: {remark}")));
+        super::print_remark(&super::printable(&format!("sealpost: --sink: warning: {remark}")));
     }
-    Ok([("K_SINK", Some(url)), ("K_CA_CERTS", ca_certs), ("K_CE_OVERRIDES", Some(overrides(&options.ce_override)))])
+    Ok([
+        ("K_SINK", Some(url)),
+        ("K_CA_CERTS", ca_certs),
+        ("K_CE_OVERRIDES", Some(cloud_event_overrides(&options.ce_override))),
+    ])
 }
 
-fn sink(options: &SinkOptions) -> anyhow::Result<Sink> {
+fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
     let ca_certs = match super::check::ca_certs(&options.served).map_err(anyhow::Error::msg)? {
-        CaCerts::Unknown => development(&options.state_dir)?,
+        AdvertisedCaCerts::Unknown => development_ca(&options.state_dir)?,
         given => given,
     };
-    let urls = urls(options)?;
-    let settings = options.served.settings(&options.manifests, &options.rabbitmq, Some(urls), ca_certs);
+    let urls = listener_urls(options)?;
+    let settings = options.served.control_settings(&options.manifests, &options.rabbitmq, Some(urls), ca_certs);
     // The sink is looked at from beside the process, whatever that is.
-    let settings = Settings { role: Role::Channel, ..settings };
-    let manifests = control::read(&options.manifests.filename);
+    let settings = ControlSettings { role: ProcessRole::Channel, ..settings };
+    let manifests = control::read_manifests(&options.manifests.filename);
     let sink = match control::resolve_sink(&manifests, &options.sink, &settings) {
         Ok(sink) => sink,
-        Err(why) => bail!("--sink: {}{}", why.join("; "), hint(options)),
+        Err(why) => bail!("--sink: {}{}", why.join("; "), missing_manifests_hint(options)),
     };
-    let is_ours = settings.urls.as_ref().is_some_and(|urls| sink.url.starts_with(urls.https.as_str()));
-    if is_ours && sink.ca_certs.is_none() && settings.ca_certs == CaCerts::Unknown {
+    let is_ours = settings.listener_urls.as_ref().is_some_and(|urls| sink.url.starts_with(urls.https.as_str()));
+    if is_ours && sink.ca_certs.is_none() && settings.ca_certs == AdvertisedCaCerts::Unknown {
         let directory = options.state_dir.display();
         bail!("--sink: {directory} has no ca.crt: start `sealpost run` first, or say by --state-dir where its CA is");
     }
@@ -51,22 +55,22 @@ fn sink(options: &SinkOptions) -> anyhow::Result<Sink> {
 }
 
 /// What is missing, perhaps, where nothing was read.
-fn hint(options: &SinkOptions) -> &'static str {
+fn missing_manifests_hint(options: &SinkOptions) -> &'static str {
     if options.manifests.filename.is_empty() { "; give the manifests of `sealpost run` by -f PATH" } else { "" }
 }
 
 /// The CA that `run` has made, if it has.
-fn development(state_dir: &Path) -> anyhow::Result<CaCerts> {
+fn development_ca(state_dir: &Path) -> anyhow::Result<AdvertisedCaCerts> {
     let path = state_dir.join("ca.crt");
     match fs::read_to_string(&path) {
-        Ok(pem) => Ok(CaCerts::Development(pem)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(CaCerts::Unknown),
+        Ok(pem) => Ok(AdvertisedCaCerts::Development(pem)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(AdvertisedCaCerts::Unknown),
         Err(error) => Err(error).with_context(|| format!("--state-dir: {}", path.display())),
     }
 }
 
 /// Where `run` listens.
-fn urls(options: &SinkOptions) -> anyhow::Result<Urls> {
+fn listener_urls(options: &SinkOptions) -> anyhow::Result<ListenerUrls> {
     let (mut http, mut https) = (options.http_addr.clone(), options.https_addr.clone());
     if let Some(path) = &options.ports_file {
         let place = || format!("--ports-file {}", path.display());
@@ -76,11 +80,11 @@ fn urls(options: &SinkOptions) -> anyhow::Result<Urls> {
             *address = written.with_context(|| format!("{}: has no {name}", place()))?.to_owned();
         }
     }
-    Ok(Urls { http: url("http", &http)?, https: url("https", &https)? })
+    Ok(ListenerUrls { http: listener_url("http", &http)?, https: listener_url("https", &https)? })
 }
 
 /// A listener on every address is reached as localhost.
-fn url(scheme: &str, address: &str) -> anyhow::Result<Url> {
+fn listener_url(scheme: &str, address: &str) -> anyhow::Result<Url> {
     let (host, port) = address.rsplit_once(':').with_context(|| format!("{address} is no HOST:PORT"))?;
     if port == "0" {
         bail!("{scheme}: run has taken any free port: say which by the --ports-file that it has written");
@@ -92,7 +96,7 @@ fn url(scheme: &str, address: &str) -> anyhow::Result<Url> {
 }
 
 /// As Go writes CloudEventOverrides of a SinkBinding; empty where there are none.
-fn overrides(extensions: &[(String, String)]) -> String {
+fn cloud_event_overrides(extensions: &[(String, String)]) -> String {
     if extensions.is_empty() {
         return String::new();
     }

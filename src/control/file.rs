@@ -14,14 +14,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::{Document, File, Manifests};
+use super::manifest::{ManifestDocument, ManifestFile, ManifestSet};
 use super::resolve::is_identified;
 use super::yaml;
 use super::{Problem, Severity};
 
-use flatten::flatten;
-use list::Listing;
-pub(super) use list::{Signature, signature};
+use flatten::flatten_lists;
+use list::FileListing;
+pub(super) use list::{FilesSignature, files_signature};
 
 /// Larger files are refused, and so is more from standard input: what reading takes in memory is a multiple. 5,000 Triggers
 /// as `kubectl get -o yaml` prints them have about 3 MiB.
@@ -32,44 +32,44 @@ const LONGEST: u64 = 64 << 20;
 /// Of a directory, the files `*.yaml`, `*.yml` and `*.json` count, in the order of their names, and those of the
 /// directories in it; hidden ones do not. What cannot be read is a problem of the result.
 #[must_use]
-pub fn read(paths: &[PathBuf]) -> Manifests {
-    read_again(paths, &Manifests::default())
+pub fn read_manifests(paths: &[PathBuf]) -> ManifestSet {
+    reread_manifests(paths, &ManifestSet::default())
 }
 
 /// The manifests in a text, as if it was a file of this name. Blocks, as [`read`] does.
 #[must_use]
-pub fn of_text(name: &str, text: &str) -> Manifests {
+pub fn parse_manifests(name: &str, text: &str) -> ManifestSet {
     let digest = Sha256::digest(text).into();
-    Manifests { files: vec![parsed(name, text, digest, None)], problems: Vec::new() }
+    ManifestSet { files: vec![parse_file(name, text, digest, None)], problems: Vec::new() }
 }
 
 /// The same, where `last` was read before: it provides the last good content, and what has not changed.
-pub(super) fn read_again(paths: &[PathBuf], last: &Manifests) -> Manifests {
-    let Listing { found, failed, problems } = list::files(paths);
+pub(super) fn reread_manifests(paths: &[PathBuf], last: &ManifestSet) -> ManifestSet {
+    let FileListing { files: found, failed, problems } = list::list_files(paths);
     let mut files = Vec::with_capacity(found.len());
-    let before: HashMap<&str, &Arc<File>> = last.files.iter().map(|file| (&*file.name, file)).collect();
+    let before: HashMap<&str, &Arc<ManifestFile>> = last.files.iter().map(|file| (&*file.name, file)).collect();
     for found in &found {
         let name = found.name();
         match before.get(name.as_str()) {
             // Standard input and pipes can be read once only.
-            Some(before) if found.once => files.push(Arc::clone(before)),
+            Some(before) if found.is_readable_once => files.push(Arc::clone(before)),
             before => files.push(read_file(found, &name, before.copied())),
         }
     }
     // Unlike a file that is taken out of its directory, a whole path that is gone is taken for a mistake, or for the
     // moment between two versions of it.
-    let vanished = |file: &File| failed.iter().any(|path| Path::new(&*file.name).starts_with(path));
+    let vanished = |file: &ManifestFile| failed.iter().any(|path| Path::new(&*file.name).starts_with(path));
     files.extend(last.files.iter().filter(|file| vanished(file)).map(Arc::clone));
-    Manifests { files, problems }
+    ManifestSet { files, problems }
 }
 
-fn read_file(found: &list::Found, name: &str, before: Option<&Arc<File>>) -> Arc<File> {
-    if let Some(before) = before.filter(|before| before.digest.is_some() && before.digest == digest(found).ok()) {
+fn read_file(found: &list::FoundFile, name: &str, before: Option<&Arc<ManifestFile>>) -> Arc<ManifestFile> {
+    if let Some(before) = before.filter(|before| before.digest.is_some() && before.digest == file_digest(found).ok()) {
         return Arc::clone(before);
     }
-    let bytes = match bytes(found) {
+    let bytes = match read_bytes(found) {
         Ok(bytes) => bytes,
-        Err(error) => return kept(name, before, None, vec![unreadable(name, &error)]).into(),
+        Err(error) => return keep_last_good_content(name, before, None, vec![unreadable_problem(name, &error)]).into(),
     };
     let digest = Sha256::digest(&bytes).into();
     let text = match String::from_utf8(bytes) {
@@ -78,52 +78,69 @@ fn read_file(found: &list::Found, name: &str, before: Option<&Arc<File>>) -> Arc
             let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
             let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
             let problem = Problem::of_file(Severity::Error, name, Some(line), "is not UTF-8: save it as UTF-8");
-            let kept = kept(name, before, Some(digest), vec![problem]);
+            let kept = keep_last_good_content(name, before, Some(digest), vec![problem]);
             let unread = kept.documents.is_empty().then(|| String::from_utf8_lossy(error.as_bytes()).into());
-            return Arc::new(File { unread, ..kept });
+            return Arc::new(ManifestFile { unparsed_text: unread, ..kept });
         }
     };
-    parsed(name, &text, digest, before)
+    parse_file(name, &text, digest, before)
 }
 
 /// The objects of a text, or those of its last good content.
-pub(super) fn parsed(name: &str, text: &str, digest: [u8; 32], before: Option<&Arc<File>>) -> Arc<File> {
+pub(super) fn parse_file(
+    name: &str,
+    text: &str,
+    digest: [u8; 32],
+    before: Option<&Arc<ManifestFile>>,
+) -> Arc<ManifestFile> {
     let file: Arc<str> = name.into();
     let mut documents = Vec::new();
     let mut problems = Vec::new();
-    for document in yaml::documents(text) {
+    for document in yaml::parse_documents(text) {
         match document {
-            Ok(parsed) => flatten(parsed, &file, &mut documents, &mut problems),
+            Ok(parsed) => flatten_lists(parsed, &file, &mut documents, &mut problems),
             Err(broken) => {
                 problems.push(Problem::of_file(Severity::Error, name, Some(broken.line), broken.message));
             }
         }
     }
     if !problems.is_empty() {
-        let kept = kept(name, before, Some(digest), problems);
+        let kept = keep_last_good_content(name, before, Some(digest), problems);
         let unread = kept.documents.is_empty().then(|| text.into());
-        return Arc::new(File { unread, ..kept });
+        return Arc::new(ManifestFile { unparsed_text: unread, ..kept });
     }
     if documents.is_empty() {
         let message = "holds no objects: write some, or remove the file";
-        return kept(name, before, Some(digest), vec![Problem::of_file(Severity::Warning, name, None, message)]).into();
+        return keep_last_good_content(
+            name,
+            before,
+            Some(digest),
+            vec![Problem::of_file(Severity::Warning, name, None, message)],
+        )
+        .into();
     }
-    share(&mut documents, before);
-    retain(&mut documents, before);
-    Arc::new(File { name: file, digest: Some(digest), documents: Arc::new(documents), problems, unread: None })
+    reuse_unchanged_values(&mut documents, before);
+    retain_missing_objects(&mut documents, before);
+    Arc::new(ManifestFile {
+        name: file,
+        digest: Some(digest),
+        documents: Arc::new(documents),
+        problems,
+        unparsed_text: None,
+    })
 }
 
 /// Where nobody knows which object one of a file is, none counts as taken out of the file: it may be that one.
-fn retain(documents: &mut Vec<Document>, before: Option<&Arc<File>>) {
+fn retain_missing_objects(documents: &mut Vec<ManifestDocument>, before: Option<&Arc<ManifestFile>>) {
     let Some(before) = before.filter(|_| !documents.iter().all(is_identified)) else { return };
-    let known: HashSet<_> = documents.iter().map(Document::identity).collect();
+    let known: HashSet<_> = documents.iter().map(ManifestDocument::identity).collect();
     let missing = before.documents.iter().filter(|document| !known.contains(&document.identity()));
-    let missing: Vec<Document> = missing.filter(|document| is_identified(document)).cloned().collect();
+    let missing: Vec<ManifestDocument> = missing.filter(|document| is_identified(document)).cloned().collect();
     documents.extend(missing);
 }
 
 /// Makes what has not changed the same value as before.
-fn share(documents: &mut [Document], before: Option<&Arc<File>>) {
+fn reuse_unchanged_values(documents: &mut [ManifestDocument], before: Option<&Arc<ManifestFile>>) {
     let before = before.into_iter().flat_map(|before| before.documents.iter());
     let known: HashMap<_, _> = before.map(|document| (document.identity(), &document.value)).collect();
     for document in documents {
@@ -136,28 +153,33 @@ fn share(documents: &mut [Document], before: Option<&Arc<File>>) {
 }
 
 /// A file whose content does not count: with the objects that it had before.
-fn kept(name: &str, before: Option<&Arc<File>>, digest: Option<[u8; 32]>, mut problems: Vec<Problem>) -> File {
+fn keep_last_good_content(
+    name: &str,
+    before: Option<&Arc<ManifestFile>>,
+    digest: Option<[u8; 32]>,
+    mut problems: Vec<Problem>,
+) -> ManifestFile {
     let documents = before.map(|before| Arc::clone(&before.documents)).unwrap_or_default();
     if !documents.is_empty() {
         for problem in &mut problems {
             problem.message.push_str("; until then its last good content stays in use");
         }
     }
-    File { name: name.into(), digest, documents, problems, unread: None }
+    ManifestFile { name: name.into(), digest, documents, problems, unparsed_text: None }
 }
 
-fn unreadable(name: &str, error: &io::Error) -> Problem {
+fn unreadable_problem(name: &str, error: &io::Error) -> Problem {
     Problem::of_file(Severity::Error, name, None, format!("cannot be read: {error}"))
 }
 
 /// SHA-256 of a file, of which only a piece at a time is in memory.
-fn digest(found: &list::Found) -> io::Result<[u8; 32]> {
+fn file_digest(found: &list::FoundFile) -> io::Result<[u8; 32]> {
     let mut digest = Sha256::new();
     io::copy(&mut OsFile::open(&found.path)?.take(LONGEST + 1), &mut digest)?;
     Ok(digest.finalize().into())
 }
 
-fn bytes(found: &list::Found) -> io::Result<Vec<u8>> {
+fn read_bytes(found: &list::FoundFile) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if list::is_stdin(&found.path) {
         io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A duration such as `1m30s`, `1.5s` or `0`; units from hours to milliseconds. `None` if it is none.
-pub(super) fn go_duration(text: &str) -> Option<Duration> {
+pub(super) fn parse_go_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {
         return Some(Duration::ZERO);
@@ -36,10 +36,10 @@ mod tests {
         for (text, millis) in
             [("15s", 15_000), ("1m30s", 90_000), ("1.5s", 1500), ("250ms", 250), ("2h", 7_200_000), ("0", 0), ("0s", 0)]
         {
-            assert_eq!(go_duration(text), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse_go_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", " ", "15", "s", "1x", "1d", "-1s", "1 s", ".", "00", "99999999999999999999h"] {
-            assert_eq!(go_duration(text), None, "{text}");
+            assert_eq!(parse_go_duration(text), None, "{text}");
         }
     }
 }

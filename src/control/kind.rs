@@ -11,7 +11,7 @@ const FLOWS: &str = "flows.knative.dev/v1";
 
 /// A kind that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum ResourceKind {
     Broker,
     Trigger,
     EventPolicy,
@@ -33,16 +33,16 @@ pub(crate) enum Kind {
 
 /// What an object's `apiVersion` and `kind` say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Recognized {
+pub(crate) enum RecognizedKind {
     /// One of ours.
-    Known(Kind),
+    Known(ResourceKind),
     /// Somebody else's.
     Foreign,
     /// Probably one of ours; what is wrong with the field.
     Mistaken { field: &'static str, message: String },
 }
 
-impl Kind {
+impl ResourceKind {
     /// Those that manifests may hold.
     pub(crate) const ALL: [Self; 15] = [
         Self::Broker,
@@ -104,27 +104,33 @@ impl Kind {
     }
 
     /// The kind of an object, or what is wrong with its `apiVersion` or `kind`.
-    pub(crate) fn recognize(api_version: &str, kind: &str) -> Recognized {
+    pub(crate) fn recognize(api_version: &str, kind: &str) -> RecognizedKind {
         let exact = Self::ALL.into_iter().find(|known| known.as_str() == kind);
         match exact {
-            Some(known) if known.api_versions().contains(&api_version) => Recognized::Known(known),
-            Some(known) if known.is_foreign(api_version) => Recognized::Foreign,
-            Some(known) => Recognized::Mistaken { field: "apiVersion", message: known.rewritten(api_version) },
-            None if is_like_policy(kind) && group_of(api_version).ends_with("knative.dev") => Recognized::Mistaken {
-                field: "kind",
-                message: format!("{kind:?} is unknown; did you mean {}?", Self::EventPolicy.as_str()),
-            },
+            Some(known) if known.api_versions().contains(&api_version) => RecognizedKind::Known(known),
+            Some(known) if known.is_foreign(api_version) => RecognizedKind::Foreign,
+            Some(known) => {
+                RecognizedKind::Mistaken { field: "apiVersion", message: known.api_version_remedy(api_version) }
+            }
+            None if is_like_policy(kind) && group_of(api_version).ends_with("knative.dev") => {
+                RecognizedKind::Mistaken {
+                    field: "kind",
+                    message: format!("{kind:?} is unknown; did you mean {}?", Self::EventPolicy.as_str()),
+                }
+            }
             None => {
-                match spelling::meant(&singular(kind), Self::ALL.map(Self::as_str)).or_else(|| Self::of_plural(kind)) {
+                match spelling::suggest_word(&singular(kind), Self::ALL.map(Self::as_str))
+                    .or_else(|| Self::of_plural(kind))
+                {
                     Some(meant)
                         if Self::ALL.iter().any(|known| known.as_str() == meant && !known.is_foreign(api_version)) =>
                     {
-                        Recognized::Mistaken {
+                        RecognizedKind::Mistaken {
                             field: "kind",
                             message: format!("{kind:?} is unknown; did you mean {meant}?"),
                         }
                     }
-                    _ => Recognized::Foreign,
+                    _ => RecognizedKind::Foreign,
                 }
             }
         }
@@ -136,10 +142,11 @@ impl Kind {
     }
 
     /// What to write instead of this `apiVersion`, and of the fields that only older ones have.
-    fn rewritten(self, api_version: &str) -> String {
+    fn api_version_remedy(self, api_version: &str) -> String {
         let (kind, remedy) = (self.as_str(), self.api_version());
         let group = |text: &str| text.split_once('/').map(|(group, _)| group.to_owned());
-        let older = schema::legacy(self).filter(|_| group(api_version) == group(remedy)).unwrap_or_default();
+        let older =
+            schema::former_fields_remedy(self).filter(|_| group(api_version) == group(remedy)).unwrap_or_default();
         let comma = if older.is_empty() { "" } else { ", " };
         if api_version.is_empty() {
             return format!("is missing: write {remedy}");
@@ -153,7 +160,7 @@ impl Kind {
         let (group, ours) = (group(api_version), group(self.api_version()));
         let [a, b] = [&group, &ours].map(|text| text.chars().collect::<Vec<_>>());
         let knative = group.ends_with("knative.dev") && group != "serving.knative.dev";
-        !group.is_empty() && !knative && spelling::distance(&a, &b) > 3
+        !group.is_empty() && !knative && spelling::edit_distance(&a, &b) > 3
     }
 }
 
@@ -177,9 +184,9 @@ mod tests {
 
     #[test]
     fn recognizes_kinds_and_near_misses() {
-        for kind in Kind::ALL {
+        for kind in ResourceKind::ALL {
             for api_version in kind.api_versions() {
-                assert_eq!(Kind::recognize(api_version, kind.as_str()), Recognized::Known(kind));
+                assert_eq!(ResourceKind::recognize(api_version, kind.as_str()), RecognizedKind::Known(kind));
             }
             assert_eq!(kind.api_versions().first(), Some(&kind.api_version()));
         }
@@ -204,7 +211,7 @@ mod tests {
             ("eventing.knative.dev/v1alpha1", "RequestReplies", "did you mean RequestReply?"),
             ("eventing.knative.dev/v1alpha1", "RequestRepliys", "did you mean RequestReply?"),
         ] {
-            let Recognized::Mistaken { message, .. } = Kind::recognize(api_version, kind) else {
+            let RecognizedKind::Mistaken { message, .. } = ResourceKind::recognize(api_version, kind) else {
                 panic!("{api_version} {kind} is not recognised as a mistake");
             };
             assert!(message.ends_with(remedy), "{message}");
@@ -225,7 +232,7 @@ mod tests {
             ("v1", "Node"),
             ("example.com/v1", "Sequence"),
         ] {
-            assert_eq!(Kind::recognize(api_version, kind), Recognized::Foreign, "{api_version} {kind}");
+            assert_eq!(ResourceKind::recognize(api_version, kind), RecognizedKind::Foreign, "{api_version} {kind}");
         }
     }
 }

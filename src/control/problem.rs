@@ -120,13 +120,13 @@ const LONGEST_MESSAGE: usize = 4096;
 /// A name or a path as it is shown: of a huge one the start, and how much more there is.
 #[must_use]
 pub fn short(text: &str) -> Cow<'_, str> {
-    if text.len() <= LONGEST_NAME { text.into() } else { wire_text::excerpt(text, LONGEST_NAME).into() }
+    if text.len() <= LONGEST_NAME { text.into() } else { wire_text::escaped_excerpt(text, LONGEST_NAME).into() }
 }
 
 /// A message as people are told it: without secrets, and with the start only of what is huge in it and was written by
 /// others, so that what to do about it is seen.
 pub(super) fn told(message: String) -> String {
-    let message = scrub::owned(message);
+    let message = scrub::string(message);
     if message.len() <= LONGEST_NAME {
         return message;
     }
@@ -139,13 +139,13 @@ pub(super) fn told(message: String) -> String {
             None => ("", word),
         };
         if inside.len() > wire_text::LONGEST {
-            shown.extend([quote, &wire_text::excerpt(inside, wire_text::LONGEST), quote]);
+            shown.extend([quote, &wire_text::escaped_excerpt(inside, wire_text::LONGEST), quote]);
         } else {
             shown.push_str(word);
         }
         rest = behind;
     }
-    if shown.len() <= LONGEST_MESSAGE { shown } else { wire_text::excerpt(shown, LONGEST_MESSAGE) }
+    if shown.len() <= LONGEST_MESSAGE { shown } else { wire_text::escaped_excerpt(shown, LONGEST_MESSAGE) }
 }
 
 /// Where the first word ends, or what stands in quotes, or the blank between two of them.

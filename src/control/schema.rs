@@ -11,20 +11,22 @@ mod examine;
 mod flows;
 mod json;
 mod knative;
-mod near;
+mod suggest;
 
-pub(crate) use annotations::{ENDPOINT, examine as examine_annotations};
-pub(crate) use config_maps::{CONFIG_FEATURES, DEFAULT_TEMPLATE, Keys, Place};
+pub(crate) use annotations::{ENDPOINT, examine_annotations};
+pub(crate) use config_maps::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, DEFAULT_TEMPLATE};
 pub(crate) use core::{OBJECT_META, POD_TEMPLATE, REVISION_TEMPLATE, SERVICE_TYPES};
-pub(crate) use examine::{Finding, Step, What, examine, path, template, without};
+pub(crate) use examine::{
+    PathStep, SchemaFinding, SchemaViolation, examine, format_path, template_schema, without_places,
+};
 pub use json::{json_schema, schema_names};
-pub(crate) use knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS, legacy};
+pub(crate) use knative::{BROKER_DEFAULTS, CHANNEL_DEFAULTS, former_fields_remedy};
 
-use super::kind::Kind;
+use super::kind::ResourceKind;
 
 /// What may stand at a place. Nothing at all (null) may stand everywhere, as in Kubernetes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Shape {
+pub(crate) enum FieldShape {
     /// Text.
     Text,
     /// One of these texts; whether it is one is judged by whoever reads it.
@@ -38,48 +40,48 @@ pub(crate) enum Shape {
     /// Whatever its author likes: it is not read here.
     Any,
     /// Values under names that their author chooses.
-    Map(&'static Shape),
+    Map(&'static FieldShape),
     /// Texts under names that their author chooses, all of which something has to have. A name without a text is a mistake:
     /// an API server drops it, and with it the condition.
     Conditions,
     /// A list.
-    List(&'static Shape),
+    List(&'static FieldShape),
     /// An object with these fields and no others.
-    Object(&'static Fields),
+    Object(&'static ObjectSchema),
     /// A channel template, whose `spec` is that of its kind.
     Template,
 }
 
 /// The fields of an object.
 #[derive(Debug)]
-pub(crate) struct Fields {
+pub(crate) struct ObjectSchema {
     /// What it is called in JSON Schemas.
     pub(crate) name: &'static str,
-    pub(crate) fields: &'static [Field],
+    pub(crate) fields: &'static [SchemaField],
     /// Fields that earlier releases had, and what to write instead.
     pub(crate) former: &'static [(&'static str, &'static str)],
-    pub(crate) strictness: Strictness,
+    pub(crate) strictness: UnknownFieldStrictness,
 }
 
 /// What becomes of a field that is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Strictness {
+pub(crate) enum UnknownFieldStrictness {
     /// It may be ignored, if its author wants that.
-    Usual,
+    MayBeIgnored,
     /// Whoever ignored it would let more pass than its author meant.
-    Always,
+    NeverIgnored,
 }
 
 /// A field.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Field {
+pub(crate) struct SchemaField {
     pub(crate) name: &'static str,
-    pub(crate) shape: Shape,
+    pub(crate) shape: FieldShape,
 }
 
-impl Fields {
+impl ObjectSchema {
     /// The field of this name.
-    pub(crate) fn get(&self, name: &str) -> Option<&'static Field> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'static SchemaField> {
         self.fields.iter().find(|field| field.name == name)
     }
 
@@ -90,39 +92,39 @@ impl Fields {
 }
 
 /// A field of this name and shape.
-const fn field(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape }
+const fn schema_field(name: &'static str, shape: FieldShape) -> SchemaField {
+    SchemaField { name, shape }
 }
 
 /// Fields of which none was ever another, and which may be ignored if they are not known.
-const fn usual(name: &'static str, fields: &'static [Field]) -> Fields {
-    Fields { name, fields, former: &[], strictness: Strictness::Usual }
+const fn object_schema(name: &'static str, fields: &'static [SchemaField]) -> ObjectSchema {
+    ObjectSchema { name, fields, former: &[], strictness: UnknownFieldStrictness::MayBeIgnored }
 }
 
 /// Texts under names that their author chooses.
-const TEXTS: Shape = Shape::Map(&Shape::Text);
+const TEXTS: FieldShape = FieldShape::Map(&FieldShape::Text);
 /// A list of texts.
-const LIST_OF_TEXTS: Shape = Shape::List(&Shape::Text);
+const LIST_OF_TEXTS: FieldShape = FieldShape::List(&FieldShape::Text);
 
 /// The fields of a kind.
-pub(crate) fn of(kind: Kind) -> &'static Fields {
+pub(crate) fn schema_of(kind: ResourceKind) -> &'static ObjectSchema {
     match kind {
-        Kind::Broker => &knative::BROKER,
-        Kind::Trigger => &knative::TRIGGER,
-        Kind::EventPolicy => &knative::EVENT_POLICY,
-        Kind::RequestReply => &knative::REQUEST_REPLY,
-        Kind::Channel => &knative::CHANNEL,
-        Kind::InMemoryChannel => &knative::IN_MEMORY_CHANNEL,
-        Kind::RabbitmqChannel => &knative::RABBITMQ_CHANNEL,
-        Kind::Subscription => &knative::SUBSCRIPTION,
-        Kind::Sequence => &flows::SEQUENCE,
-        Kind::Parallel => &flows::PARALLEL,
-        Kind::PingSource => &knative::PING_SOURCE,
-        Kind::ConfigMap => &core::CONFIG_MAP,
-        Kind::Secret => &core::SECRET,
-        Kind::Service => &core::SERVICE,
-        Kind::Pod => &core::POD,
-        Kind::EndpointSlice => &core::ENDPOINT_SLICE,
+        ResourceKind::Broker => &knative::BROKER,
+        ResourceKind::Trigger => &knative::TRIGGER,
+        ResourceKind::EventPolicy => &knative::EVENT_POLICY,
+        ResourceKind::RequestReply => &knative::REQUEST_REPLY,
+        ResourceKind::Channel => &knative::CHANNEL,
+        ResourceKind::InMemoryChannel => &knative::IN_MEMORY_CHANNEL,
+        ResourceKind::RabbitmqChannel => &knative::RABBITMQ_CHANNEL,
+        ResourceKind::Subscription => &knative::SUBSCRIPTION,
+        ResourceKind::Sequence => &flows::SEQUENCE,
+        ResourceKind::Parallel => &flows::PARALLEL,
+        ResourceKind::PingSource => &knative::PING_SOURCE,
+        ResourceKind::ConfigMap => &core::CONFIG_MAP,
+        ResourceKind::Secret => &core::SECRET,
+        ResourceKind::Service => &core::SERVICE,
+        ResourceKind::Pod => &core::POD,
+        ResourceKind::EndpointSlice => &core::ENDPOINT_SLICE,
     }
 }
 

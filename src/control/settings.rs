@@ -6,15 +6,15 @@ use std::str::FromStr;
 
 use url::Url;
 
-use super::channels::Channels;
-use crate::correlation::Seed;
-use crate::model::{Role, Storage, TransportEncryption};
+use super::channel_kind::ServedChannelKind;
+use crate::correlation::CorrelationSeed;
+use crate::model::{BackendKind, ProcessRole, TransportEncryption};
 
 /// What `resolve` needs to know that does not stand in the manifests. Plain data: no clock, no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ControlSettings {
     /// What the process does.
-    pub role: Role,
+    pub role: ProcessRole,
     /// Where `config-features`, trust bundles and TLS Secrets are looked for; by default `knative-eventing`.
     pub system_namespace: String,
     /// The domain of cluster host names; by default `cluster.local`.
@@ -24,23 +24,23 @@ pub struct Settings {
     /// What a Trigger or Subscription with a delivery spec of its own gets of its parent's.
     pub delivery_merge: DeliveryMerge,
     /// What a channel without template is made of.
-    pub default_storage: Storage,
+    pub default_backend: BackendKind,
     /// Whether there is a RabbitMQ to make channels of.
-    pub rabbitmq: Rabbitmq,
+    pub rabbitmq: RabbitmqAvailability,
     /// Whether there is a cluster.
-    pub api_server: ApiServer,
+    pub api_server: ApiServerAvailability,
     /// Overrides `transport-encryption` of `config-features`.
     pub transport_encryption: Option<TransportEncryption>,
     /// Where host names really are; the first that matches counts.
-    pub resolve: Vec<ResolveOverride>,
+    pub resolve_overrides: Vec<ResolveOverride>,
     /// Base URLs of the listeners, for the addresses in the inventory; `None` shows the addresses of a cluster.
-    pub urls: Option<Urls>,
+    pub listener_urls: Option<ListenerUrls>,
     /// What is advertised with https addresses.
-    pub ca_certs: CaCerts,
+    pub ca_certs: AdvertisedCaCerts,
     /// Where objects are from.
-    pub objects: Objects,
+    pub object_source: ObjectSource,
     /// The kind of channels that is served, of a cluster.
-    pub channels: Channels,
+    pub channel_kind: ServedChannelKind,
     /// The name of the ConfigMap with the level of logs; by default `config-logging`.
     pub config_logging: String,
     /// The name of the ConfigMap with how metrics and traces leave; by default `config-observability`.
@@ -48,35 +48,35 @@ pub struct Settings {
     /// What becomes of fields that no schema has.
     pub unknown_fields: UnknownFields,
     /// Whether names of a cluster's Services can be found from here.
-    pub cluster_names: ClusterNames,
+    pub cluster_names: ClusterNameLookup,
     /// What keys are made of for RequestReplies that have none.
-    pub seed: Option<Seed>,
+    pub key_seed: Option<CorrelationSeed>,
     /// Seconds since the epoch, against which validity of certificates is checked.
     pub now: i64,
 }
 
-impl Default for Settings {
+impl Default for ControlSettings {
     fn default() -> Self {
         Self {
-            role: Role::default(),
+            role: ProcessRole::default(),
             system_namespace: "knative-eventing".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             default_namespace: "default".to_owned(),
             delivery_merge: DeliveryMerge::default(),
-            default_storage: Storage::default(),
-            rabbitmq: Rabbitmq::default(),
-            api_server: ApiServer::default(),
+            default_backend: BackendKind::default(),
+            rabbitmq: RabbitmqAvailability::default(),
+            api_server: ApiServerAvailability::default(),
             transport_encryption: None,
-            resolve: Vec::new(),
-            urls: None,
-            ca_certs: CaCerts::Unknown,
-            objects: Objects::default(),
-            channels: Channels::default(),
+            resolve_overrides: Vec::new(),
+            listener_urls: None,
+            ca_certs: AdvertisedCaCerts::Unknown,
+            object_source: ObjectSource::default(),
+            channel_kind: ServedChannelKind::default(),
             config_logging: "config-logging".to_owned(),
             config_observability: "config-observability".to_owned(),
             unknown_fields: UnknownFields::default(),
-            cluster_names: ClusterNames::default(),
-            seed: None,
+            cluster_names: ClusterNameLookup::default(),
+            key_seed: None,
             now: 0,
         }
     }
@@ -84,19 +84,19 @@ impl Default for Settings {
 
 /// Where objects are from, and so what counts in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Objects {
+pub enum ObjectSource {
     /// From users: `spec` counts, and everything is resolved here.
     #[default]
     Written,
     /// From a cluster whose control plane has resolved them: channels have their addresses in `status` and their
     /// subscribers in `spec`, and every destination is reached by HTTP, also those inside this process, since each hop
     /// is authorized by itself.
-    Reconciled(Scope),
+    Reconciled(ChannelScope),
 }
 
 /// Which channels of a cluster are served (contract 2.6, 1.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum ChannelScope {
     /// All but those that have a dispatcher in their namespace.
     #[default]
     Cluster,
@@ -116,17 +116,17 @@ pub enum UnknownFields {
 
 /// Whether names of a cluster's Services can be found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClusterNames {
+pub enum ClusterNameLookup {
     /// They can: the process is in a cluster.
     #[default]
-    Found,
+    Available,
     /// They cannot.
-    Unknown,
+    Unavailable,
 }
 
 /// Whether there is a RabbitMQ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rabbitmq {
+pub enum RabbitmqAvailability {
     /// There is, or nothing is run.
     #[default]
     Given,
@@ -136,7 +136,7 @@ pub enum Rabbitmq {
 
 /// Whether there is a cluster, whose controllers have written `status`, and which issues and verifies tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApiServer {
+pub enum ApiServerAvailability {
     /// There is, or nothing is run.
     #[default]
     Given,
@@ -156,7 +156,7 @@ pub enum DeliveryMerge {
 
 /// The CA that https addresses advertise, PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CaCerts {
+pub enum AdvertisedCaCerts {
     /// None is known, unless a TLS Secret brings one.
     #[default]
     Unknown,
@@ -168,7 +168,7 @@ pub enum CaCerts {
 
 /// Base URLs of the listeners of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Urls {
+pub struct ListenerUrls {
     /// Such as `http://127.0.0.1:8080`.
     pub http: Url,
     /// Such as `https://127.0.0.1:8443`.
@@ -183,7 +183,7 @@ pub struct ResolveOverride {
     /// The port it is for; `None` means every port.
     pub port: Option<u16>,
     /// Where to connect instead.
-    pub to: SocketAddr,
+    pub connect_to: SocketAddr,
 }
 
 impl ResolveOverride {
@@ -204,7 +204,7 @@ impl FromStr for ResolveOverride {
     type Err = ResolveOverrideError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text).ok_or_else(|| ResolveOverrideError(text.to_owned()))
+        parse_override(text).ok_or_else(|| ResolveOverrideError(text.to_owned()))
     }
 }
 
@@ -215,11 +215,11 @@ impl fmt::Display for ResolveOverride {
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
         }
-        write!(f, "={}", self.to)
+        write!(f, "={}", self.connect_to)
     }
 }
 
-fn parse(text: &str) -> Option<ResolveOverride> {
+fn parse_override(text: &str) -> Option<ResolveOverride> {
     let (from, to) = text.split_once('=')?;
     let to = to.trim().parse().ok()?;
     let from = from.trim();
@@ -234,7 +234,7 @@ fn parse(text: &str) -> Option<ResolveOverride> {
     }
     // As URLs have it: in ASCII, and an address in its one form.
     let host = url::Host::parse(host).ok()?.to_string();
-    Some(ResolveOverride { host, port, to })
+    Some(ResolveOverride { host, port, connect_to: to })
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
             ("[::1]:80=10.0.0.1:81", "[::1]", Some(80), "10.0.0.1:81"),
             ("[::1]=10.0.0.1:81", "[::1]", None, "10.0.0.1:81"),
         ] {
-            let expected = ResolveOverride { host: host.to_owned(), port, to: to.parse().expect("address") };
+            let expected = ResolveOverride { host: host.to_owned(), port, connect_to: to.parse().expect("address") };
             assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
             assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
         }

@@ -26,28 +26,28 @@ const STACK: usize = 16 << 20;
 /// The lines of a value and of everything inside it: its own first, then those of what is in it, in the order in which it
 /// is written. That of a field is the line of its key; 0 if not known. Without keys, which the value has already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lines(Box<[u32]>);
+pub(crate) struct ValueLines(Box<[u32]>);
 
-impl Lines {
+impl ValueLines {
     /// The line of the field at a path such as `spec.subscribers[0].delivery`, or of the deepest part of it that is
     /// there; `None` if not known. `value` is what the lines are of.
-    pub(crate) fn of(&self, value: &Value, path: &str) -> Option<usize> {
-        let line = self.0.get(place(value, path))?;
+    pub(crate) fn line_of_path(&self, value: &Value, path: &str) -> Option<usize> {
+        let line = self.0.get(value_index(value, path))?;
         usize::try_from(*line).ok().filter(|line| *line > 0)
     }
 
     /// Those of a value to which as many fields were added, which stand where it begins.
-    pub(crate) fn with_fields(self, count: usize) -> Self {
+    pub(crate) fn with_added_fields(self, count: usize) -> Self {
         let own = self.0.first().copied().unwrap_or_default();
         Self(self.0.iter().copied().chain(std::iter::repeat_n(own, count)).collect())
     }
 
     /// Cuts out the lines of each of these values, which stand one after the other from the field at a path on.
-    pub(crate) fn of_each(&self, value: &Value, path: &str) -> Vec<Self> {
-        let first = place(value, path) + 1;
+    pub(crate) fn lines_of_elements(&self, value: &Value, path: &str) -> Vec<Self> {
+        let first = value_index(value, path) + 1;
         let elements = value.get(path).and_then(Value::as_array).into_iter().flatten();
         let cut = |start: &mut usize, element: &Value| {
-            let end = *start + count(element);
+            let end = *start + count_values(element);
             let lines = self.0.get(*start..end).unwrap_or_default();
             *start = end;
             Some(Self(lines.into()))
@@ -57,25 +57,25 @@ impl Lines {
 }
 
 /// How many values come before the one at a path, or before the deepest part of it that is there.
-fn place(value: &Value, path: &str) -> usize {
+fn value_index(value: &Value, path: &str) -> usize {
     let mut before = 1;
-    for (key, inner) in parts(value) {
+    for (key, inner) in child_values(value) {
         // A key of a map may contain dots itself, so the key must end where a part of the path ends.
         match path.strip_prefix(&*key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
-            Some(rest) => return before + place(inner, rest.strip_prefix('.').unwrap_or(rest)),
-            None => before += count(inner),
+            Some(rest) => return before + value_index(inner, rest.strip_prefix('.').unwrap_or(rest)),
+            None => before += count_values(inner),
         }
     }
     0
 }
 
 /// How many values there are in one, itself included.
-fn count(value: &Value) -> usize {
-    parts(value).map(|(_, inner)| count(inner)).sum::<usize>() + 1
+fn count_values(value: &Value) -> usize {
+    child_values(value).map(|(_, inner)| count_values(inner)).sum::<usize>() + 1
 }
 
 /// What is right in a value, by key or by `[index]`.
-fn parts(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
+fn child_values(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
     let fields = value.as_object().into_iter().flatten().map(|(key, inner)| (key.into(), inner));
     let elements = value.as_array().into_iter().flatten().enumerate();
     fields.chain(elements.map(|(index, inner)| (format!("[{index}]").into(), inner)))
@@ -83,21 +83,21 @@ fn parts(value: &Value) -> impl Iterator<Item = (Cow<'_, str>, &Value)> {
 
 /// One document: its value and where things are in it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parsed {
+pub(crate) struct ParsedDocument {
     pub(crate) value: Value,
-    pub(crate) lines: Lines,
+    pub(crate) lines: ValueLines,
 }
 
 /// Why a document is not YAML.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken {
+pub(crate) struct YamlError {
     pub(crate) line: usize,
     pub(crate) message: String,
 }
 
 /// Reads every document of a text that is not empty. Blocks.
-pub(crate) fn documents(text: &str) -> Vec<Result<Parsed, Broken>> {
-    let failed = |reason: &str| vec![Err(Broken { line: 1, message: format!("cannot be parsed: {reason}") })];
+pub(crate) fn parse_documents(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
+    let failed = |reason: &str| vec![Err(YamlError { line: 1, message: format!("cannot be parsed: {reason}") })];
     std::thread::scope(|scope| {
         let parser = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
         match parser.spawn_scoped(scope, || parse(text)) {
@@ -107,40 +107,43 @@ pub(crate) fn documents(text: &str) -> Vec<Result<Parsed, Broken>> {
     })
 }
 
-fn parse(text: &str) -> Vec<Result<Parsed, Broken>> {
+fn parse(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    chunks::chunks(text)
+    chunks::split_documents(text)
         .into_iter()
-        .map(|(first, chunk)| document(first, chunk))
-        .filter(|document| !matches!(document, Ok(Parsed { value: Value::Null, .. })))
+        .map(|(first, chunk)| parse_document(first, chunk))
+        .filter(|document| !matches!(document, Ok(ParsedDocument { value: Value::Null, .. })))
         .collect()
 }
 
-fn document(lines_before: usize, chunk: &str) -> Result<Parsed, Broken> {
+fn parse_document(lines_before: usize, chunk: &str) -> Result<ParsedDocument, YamlError> {
     // How large a text may be is said by whoever reads it; here counts only what grows beyond it: depth and aliases.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: usize::MAX, max_events: usize::MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
         strict_booleans: true,
     };
-    match serde_saphyr::from_str_with_options::<Spanned<Node>>(chunk, options) {
+    match serde_saphyr::from_str_with_options::<Spanned<YamlNode>>(chunk, options) {
         Ok(node) => {
             let (at, mut lines) = (line_of(&node), Vec::new());
-            let value = split(node, at, &mut lines, &Text::of(chunk));
-            Ok(Parsed { value, lines: within(lines_before, &lines) })
+            let value = take_value(node, at, &mut lines, &YamlText::new(chunk));
+            Ok(ParsedDocument { value, lines: lines_in_text(lines_before, &lines) })
         }
-        Err(error) => Err(broken(&error, lines_before, chunk)),
+        Err(error) => Err(yaml_error(&error, lines_before, chunk)),
     }
 }
 
-fn broken(error: &serde_saphyr::Error, lines_before: usize, chunk: &str) -> Broken {
+fn yaml_error(error: &serde_saphyr::Error, lines_before: usize, chunk: &str) -> YamlError {
     let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
     let reason = UserMessageFormatter.format_message(error.without_snippet()).replace(char::is_control, " ");
-    Broken { line: lines_before + line, message: format!("is not valid YAML: {reason}{}", hint(chunk, line)) }
+    YamlError {
+        line: lines_before + line,
+        message: format!("is not valid YAML: {reason}{}", syntax_remedy(chunk, line)),
+    }
 }
 
 /// What people most often have done where a text is no YAML; `line` is where reading it ended, which may be one further.
-fn hint(chunk: &str, line: usize) -> &'static str {
+fn syntax_remedy(chunk: &str, line: usize) -> &'static str {
     let near = || chunk.lines().skip(line.saturating_sub(2)).take(3);
     let at = || chunk.lines().skip(line.saturating_sub(2)).take(2);
     if near().any(|line| line.contains("-----")) {
@@ -160,7 +163,7 @@ fn hint(chunk: &str, line: usize) -> &'static str {
 
 /// The words that YAML 1.1 has for booleans besides `true` and `false`, as Kubernetes reads them: in these three cases
 /// only, unlike `yEs`, which is text.
-fn boolean(text: &str) -> Option<bool> {
+fn yaml_boolean(text: &str) -> Option<bool> {
     match text {
         "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
         "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
@@ -169,13 +172,13 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// A text whose lines are found at once, when the first one is asked for.
-struct Text<'t> {
+struct YamlText<'t> {
     text: &'t str,
     lines: OnceCell<Vec<&'t str>>,
 }
 
-impl<'t> Text<'t> {
-    fn of(text: &'t str) -> Self {
+impl<'t> YamlText<'t> {
+    fn new(text: &'t str) -> Self {
         Self { text, lines: OnceCell::new() }
     }
 
@@ -185,7 +188,7 @@ impl<'t> Text<'t> {
 }
 
 /// Whether a scalar stands there without quotes.
-fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &Text<'_>) -> bool {
+fn is_plain(at: &serde_saphyr::Location, text: &str, chunk: &YamlText<'_>) -> bool {
     let number = |number: u64| usize::try_from(number).ok()?.checked_sub(1);
     let (Some(line), Some(column)) = (number(at.line()), number(at.column())) else { return false };
     let written = chunk.lines().get(line).copied().unwrap_or_default();
@@ -203,22 +206,22 @@ fn line_of<T>(spanned: &Spanned<T>) -> u64 {
 }
 
 /// Takes a value out, and adds the lines in it to `lines`, as if those of one document began at 1.
-fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>, chunk: &Text<'_>) -> Value {
+fn take_value(node: Spanned<YamlNode>, at: u64, lines: &mut Vec<u64>, chunk: &YamlText<'_>) -> Value {
     lines.push(at);
     match node.value {
-        Node::Scalar(Value::String(text)) => match boolean(&text) {
+        YamlNode::Scalar(Value::String(text)) => match yaml_boolean(&text) {
             Some(truth) if is_plain(&node.defined, &text, chunk) => truth.into(),
             _ => text.into(),
         },
-        Node::Scalar(value) => value,
-        Node::Sequence(nodes) => {
+        YamlNode::Scalar(value) => value,
+        YamlNode::Sequence(nodes) => {
             let element = |node| {
                 let at = line_of(&node);
-                split(node, at, lines, chunk)
+                take_value(node, at, lines, chunk)
             };
             nodes.into_iter().map(element).collect()
         }
-        Node::Mapping(entries) => {
+        YamlNode::Mapping(entries) => {
             let mut map = Map::with_capacity(entries.len());
             for (key, node) in entries {
                 // The line of the key, since a value may begin on the next one.
@@ -226,7 +229,7 @@ fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>, chunk: &Text<'_>) -
                     0 => line_of(&node),
                     line => line,
                 };
-                map.insert(key.value, split(node, at, lines, chunk));
+                map.insert(key.value, take_value(node, at, lines, chunk));
             }
             Value::Object(map)
         }
@@ -234,91 +237,91 @@ fn split(node: Spanned<Node>, at: u64, lines: &mut Vec<u64>, chunk: &Text<'_>) -
 }
 
 /// The lines of a piece of a text, within the text.
-fn within(lines_before: usize, lines: &[u64]) -> Lines {
+fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
     let line = |line: &u64| match *line {
         0 => 0,
         line => usize::try_from(line).ok().and_then(|line| u32::try_from(lines_before + line).ok()).unwrap_or_default(),
     };
-    Lines(lines.iter().map(line).collect())
+    ValueLines(lines.iter().map(line).collect())
 }
 
 /// A YAML value, each part of which knows its place.
-enum Node {
+enum YamlNode {
     Scalar(Value),
-    Sequence(Vec<Spanned<Node>>),
-    Mapping(Vec<(Spanned<String>, Spanned<Node>)>),
+    Sequence(Vec<Spanned<YamlNode>>),
+    Mapping(Vec<(Spanned<String>, Spanned<YamlNode>)>),
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
+        deserializer.deserialize_any(YamlNodeVisitor)
     }
 }
 
-struct NodeVisitor;
+struct YamlNodeVisitor;
 
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
+impl<'de> Visitor<'de> for YamlNodeVisitor {
+    type Value = YamlNode;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
     /// A whole number is an integer, whether it is written as `3` or as `3.0`: so it is for an API server.
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<YamlNode, E> {
         let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
         if let Some(whole) = is_whole.then(|| format!("{value:.0}").parse::<i64>().ok()).flatten() {
             return self.visit_i64(whole);
         }
-        Ok(Node::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
+        Ok(YamlNode::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Node, E> {
-        Ok(Node::Scalar(value.into()))
+    fn visit_string<E: de::Error>(self, value: String) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar(Value::Null))
+    fn visit_unit<E: de::Error>(self) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(Value::Null))
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
+    fn visit_none<E: de::Error>(self) -> Result<YamlNode, E> {
         self.visit_unit()
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlNode, D::Error> {
         deserializer.deserialize_any(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<YamlNode, A::Error> {
         let mut nodes = Vec::new();
         while let Some(node) = sequence.next_element()? {
             nodes.push(node);
         }
-        Ok(Node::Sequence(nodes))
+        Ok(YamlNode::Sequence(nodes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlNode, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
-        Ok(Node::Mapping(entries))
+        Ok(YamlNode::Mapping(entries))
     }
 }
 

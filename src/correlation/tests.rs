@@ -23,18 +23,22 @@ const VECTORS: [(usize, &str, u32, &str); 6] = [
     (2, "exampleid", 0, "AAECAwQFBgcICQoL9FhNfFAgzPw83eXUEcCQIyJQZdpZqkGR8A=="),
 ];
 
-fn key(text: &str) -> Key {
-    Key::new(text.as_bytes()).expect("a key")
+fn key(text: &str) -> CorrelationKey {
+    CorrelationKey::new(text.as_bytes()).expect("a key")
 }
 
 #[test]
 fn ids_are_upstreams() {
     for (place, event, index, sealed) in VECTORS {
         let (key, text) = (key(KEYS[place]), format!("{event}:{sealed}:{index}"));
-        assert_eq!(key.seal_with(NONCE, event, index).as_ref(), Some(&text));
-        let id = Id::parse(&text).expect("an id");
+        assert_eq!(key.create_id_with(NONCE, event, index).as_ref(), Some(&text));
+        let id = CorrelationId::parse(&text).expect("an id");
         for (other, bytes) in KEYS.iter().enumerate() {
-            assert_eq!(super::Key::new(bytes.as_bytes()).expect("a key").verifies(&id), other == place, "{text}");
+            assert_eq!(
+                super::CorrelationKey::new(bytes.as_bytes()).expect("a key").verifies(&id),
+                other == place,
+                "{text}"
+            );
         }
     }
 }
@@ -58,16 +62,16 @@ fn what_is_forged_is_not_verified() {
         String::new(),
         ":::".to_owned(),
     ] {
-        assert!(!Id::parse(&text).is_some_and(|id| key.verifies(&id)), "{text}");
+        assert!(!CorrelationId::parse(&text).is_some_and(|id| key.verifies(&id)), "{text}");
     }
 }
 
 #[test]
 fn keys_have_the_lengths_of_aes() {
     for length in 0..40 {
-        assert_eq!(Key::new(&vec![7; length]).is_some(), [16, 24, 32].contains(&length), "{length}");
+        assert_eq!(CorrelationKey::new(&vec![7; length]).is_some(), [16, 24, 32].contains(&length), "{length}");
     }
-    assert_eq!(format!("{:?} {:?}", key(KEYS[0]), Seed([7; 32])), "Key Seed", "nothing is shown");
+    assert_eq!(format!("{:?} {:?}", key(KEYS[0]), CorrelationSeed([7; 32])), "Key Seed", "nothing is shown");
 }
 
 #[test]
@@ -84,19 +88,23 @@ fn the_index_finds_the_process() {
         ("-2147483648", 0, -1, false),
         ("-1", -1, 2, true),
     ] {
-        assert_eq!(Id::parse(&id(index)).expect("an id").is_for(process, replicas), is_for, "{index} {process}");
+        assert_eq!(
+            CorrelationId::parse(&id(index)).expect("an id").is_for(process, replicas),
+            is_for,
+            "{index} {process}"
+        );
     }
 }
 
 #[test]
 fn keys_made_of_a_seed_differ_by_name() {
-    let seed = Seed([7; 32]);
-    let made = |namespace, name| seed.key(namespace, name).expect("a key");
+    let seed = CorrelationSeed([7; 32]);
+    let made = |namespace, name| seed.derive_key(namespace, name).expect("a key");
     assert_eq!(made("a", "b"), made("a", "b"));
     assert_ne!(made("a", "b"), made("a", "c"));
     assert_ne!(made("a", "b-c"), made("a-b", "c"));
-    assert_ne!(Seed([8; 32]).key("a", "b"), seed.key("a", "b"));
-    assert_ne!(Seed::random(), Seed::random());
+    assert_ne!(CorrelationSeed([8; 32]).derive_key("a", "b"), seed.derive_key("a", "b"));
+    assert_ne!(CorrelationSeed::random(), CorrelationSeed::random());
 }
 
 #[test]
@@ -111,7 +119,7 @@ fn entries_are_of_one_request_reply() {
         ("tls.crt", None),
         ("", None),
     ] {
-        let entry = Entry::parse(text);
+        let entry = KeyRingEntry::parse(text);
         let found = entry.as_ref().map(|entry| (&*entry.namespace, &*entry.name, &*entry.key));
         assert_eq!(found, parts, "{text}");
         assert_eq!(entry.map(|entry| entry.to_string()), parts.map(|_| text.to_owned()));
@@ -123,15 +131,15 @@ fn entries_are_of_one_request_reply() {
 fn a_ring_keeps_keys_apart() {
     let mut ring = KeyRing::default();
     for (entry, text) in [("ns.a.key-1", KEYS[0]), ("ns.a.key-0", KEYS[1]), ("ns.a.b.key-0", KEYS[2])] {
-        ring.add("s", Entry::parse(entry).expect("an entry"), key(text));
+        ring.add_key("s", KeyRingEntry::parse(entry).expect("an entry"), key(text));
     }
-    ring.learn("empty");
-    assert_eq!([ring.knows("s"), ring.knows("empty"), ring.knows("t")], [true, true, false]);
-    let holder = |secret, name| Holder { secret, namespace: "ns", name };
+    ring.add_secret("empty");
+    assert_eq!([ring.has_secret("s"), ring.has_secret("empty"), ring.has_secret("t")], [true, true, false]);
+    let holder = |secret, name| KeyHolder { secret, namespace: "ns", name };
     assert_eq!(ring.keys(holder("s", "a")).next_back(), Some(&key(KEYS[0])));
     for (text, verified) in KEYS.iter().zip([true, true, false]) {
-        let id = key(text).seal("e", 0).expect("an id");
-        let id = Id::parse(&id).expect("an id");
+        let id = key(text).create_id("e", 0).expect("an id");
+        let id = CorrelationId::parse(&id).expect("an id");
         assert_eq!(ring.verifies(&id, holder("s", "a")), verified, "{text}");
         assert_eq!(ring.verifies(&id, holder("s", "a.b")), !verified, "{text}");
         assert!(!ring.verifies(&id, holder("t", "a")) && !ring.verifies(&id, holder("empty", "a")));
@@ -142,15 +150,15 @@ proptest! {
     #[test]
     fn what_is_sealed_is_verified(event in ".{0,60}", index in 0..100_u32) {
         let key = key(KEYS[0]);
-        let (one, two) = (key.seal(&event, index).expect("an id"), key.seal(&event, index).expect("an id"));
+        let (one, two) = (key.create_id(&event, index).expect("an id"), key.create_id(&event, index).expect("an id"));
         prop_assert_ne!(&one, &two, "no two are alike");
-        let id = Id::parse(&one).expect("an id");
-        prop_assert!(key.verifies(&id) && !super::Key::new(KEYS[1].as_bytes()).expect("a key").verifies(&id));
+        let id = CorrelationId::parse(&one).expect("an id");
+        prop_assert!(key.verifies(&id) && !super::CorrelationKey::new(KEYS[1].as_bytes()).expect("a key").verifies(&id));
     }
 
     #[test]
     fn never_panics(text in ".{0,60}") {
-        if let Some(id) = Id::parse(&text) {
+        if let Some(id) = CorrelationId::parse(&text) {
             prop_assert!(!key(KEYS[0]).verifies(&id));
         }
     }

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 
-use crate::auth::token::TokenError;
-use crate::channel::Loss;
+use crate::auth::token_cache::TokenError;
+use crate::channel::LostDelivery;
 use crate::client::TransportError;
 use crate::event::{Event, knative};
 use crate::model::{Addressable, Subscription};
 use crate::scrub;
-use crate::telemetry::series::{Destination, Why};
-use crate::wire_text::{excerpt, start};
+use crate::telemetry::series::{DestinationRole, DropReason};
+use crate::wire_text::{escaped_excerpt, truncate};
 
 /// Written where there was no answer (contract DP-30).
 const NO_ANSWER: i32 = 500;
@@ -29,7 +29,7 @@ const LONGEST_REASON: usize = 1024;
 
 /// What a broker filter tells of a subscriber that failed.
 #[derive(Deserialize)]
-struct Told {
+struct FilterFailureReport {
     #[serde(rename = "errdestination")]
     destination: String,
     #[serde(rename = "errresponsebody", default)]
@@ -38,56 +38,56 @@ struct Told {
 
 /// The last failed attempt of a hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(super) struct DeliveryFailure {
     destination: Box<str>,
     code: i32,
     /// The start of the answer, or of what happened instead of one.
     data: Bytes,
     reason: Box<str>,
     /// Where it failed, and why, as it is counted.
-    counted: (Destination, Why),
+    counted_as: (DestinationRole, DropReason),
     attempts: u32,
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// What is kept of an answer, without the rest of the buffer that it was read into.
-fn kept(data: &[u8]) -> Bytes {
+fn truncate_error_data(data: &[u8]) -> Bytes {
     Bytes::copy_from_slice(data.get(..knative::ERROR_DATA_BYTES).unwrap_or(data))
 }
 
-impl Failure {
-    fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (Why, String)) -> Self {
+impl DeliveryFailure {
+    fn new(destination: &Addressable, code: i32, data: &Bytes, (why, reason): (DropReason, String)) -> Self {
         Self {
-            destination: start(destination.url.text(), LONGEST_URL).into(),
+            destination: truncate(destination.url.as_written(), LONGEST_URL).into(),
             code,
-            data: kept(data),
-            reason: start(&scrub::owned(reason), LONGEST_REASON).into(),
-            counted: (Destination::Subscriber, why),
+            data: truncate_error_data(data),
+            reason: truncate(&scrub::string(reason), LONGEST_REASON).into(),
+            counted_as: (DestinationRole::Subscriber, why),
             attempts: 0,
             forwarded: None,
         }
     }
 
     /// The destination answered with a status that is no success.
-    pub(super) fn answered(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
+    pub(super) fn from_response(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
         Self::new(
             destination,
             status.as_u16().into(),
             body,
-            (Why::status(status.as_u16()), format!("answered {status}")),
+            (DropReason::of_status(status.as_u16()), format!("answered {status}")),
         )
     }
 
     /// What an event on its way to the dead letter sink tells of the failure that sent it there.
-    pub(super) fn noted(dead: &Event) -> Self {
+    pub(super) fn from_dead_letter(dead: &Event) -> Self {
         let text = |name: &str| dead.get(name).unwrap_or_default();
         let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER);
         Self {
-            destination: excerpt(text(knative::ERROR_DEST), LONGEST_URL).into(),
+            destination: escaped_excerpt(text(knative::ERROR_DEST), LONGEST_URL).into(),
             code,
-            data: kept(&STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
+            data: truncate_error_data(&STANDARD.decode(text(knative::ERROR_DATA).as_bytes()).unwrap_or_default()),
             reason: format!("failed with {code}").into(),
-            counted: (Destination::Subscriber, Why::status(u16::try_from(code).unwrap_or_default())),
+            counted_as: (DestinationRole::Subscriber, DropReason::of_status(u16::try_from(code).unwrap_or_default())),
             attempts: 0,
             forwarded: None,
         }
@@ -95,28 +95,28 @@ impl Failure {
 
     /// The same failure, with the destination and the answer that a broker filter tells of in its own; as it is, if
     /// the filter failed itself and tells of none (contract BF-13, G-36).
-    pub(super) fn told_by_filter(mut self, body: &Bytes) -> Self {
-        if let Ok(told) = serde_json::from_slice::<Told>(body) {
-            self.data = kept(&STANDARD.decode(told.data).unwrap_or_default());
-            self.destination = excerpt(told.destination, LONGEST_URL).into();
+    pub(super) fn with_filter_report(mut self, body: &Bytes) -> Self {
+        if let Ok(told) = serde_json::from_slice::<FilterFailureReport>(body) {
+            self.data = truncate_error_data(&STANDARD.decode(told.data).unwrap_or_default());
+            self.destination = escaped_excerpt(told.destination, LONGEST_URL).into();
         }
         self
     }
 
     /// There was no answer.
-    pub(super) fn unanswered(destination: &Addressable, error: &TransportError) -> Self {
+    pub(super) fn from_transport_error(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
         Self::new(destination, NO_ANSWER, &Bytes::from(text), (error.reason().into(), error.to_string()))
     }
 
     /// The reply announced an event that could not be read, so nothing was sent (contract DP-24).
-    pub(super) fn unsendable(destination: &Addressable, why: &dyn fmt::Display) -> Self {
+    pub(super) fn from_unreadable_reply(destination: &Addressable, why: &dyn fmt::Display) -> Self {
         Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {why}")))
-            .at(Destination::Reply)
+            .with_destination_role(DestinationRole::Reply)
     }
 
     /// There was no token to prove who sends, so nothing was sent (contract AU-4).
-    pub(super) fn unproven(destination: &Addressable, error: &TokenError) -> Self {
+    pub(super) fn from_token_error(destination: &Addressable, error: &TokenError) -> Self {
         Self::new(
             destination,
             NOT_SENT,
@@ -126,14 +126,14 @@ impl Failure {
     }
 
     /// The same failure, after so many attempts.
-    pub(super) fn after(mut self, attempts: u32) -> Self {
+    pub(super) fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
     /// The same failure, at this destination.
-    pub(super) fn at(mut self, destination: Destination) -> Self {
-        self.counted.0 = destination;
+    pub(super) fn with_destination_role(mut self, destination: DestinationRole) -> Self {
+        self.counted_as.0 = destination;
         self
     }
 
@@ -145,7 +145,7 @@ impl Failure {
     }
 
     /// The event for the dead letter sink: the original with the three error attributes (contract DP-29).
-    pub(super) fn annotate(&self, mut event: Event) -> Event {
+    pub(super) fn add_error_attributes(&self, mut event: Event) -> Event {
         event.set(knative::ERROR_DEST, &self.destination);
         event.set_integer(knative::ERROR_CODE, self.code);
         event.set(knative::ERROR_DATA, &STANDARD.encode(&self.data));
@@ -156,7 +156,7 @@ impl Failure {
     }
 
     /// The destination without what no log should see of it.
-    pub(super) fn place(&self) -> Cow<'_, str> {
+    pub(super) fn scrubbed_destination(&self) -> Cow<'_, str> {
         scrub::url(&self.destination)
     }
 
@@ -166,25 +166,25 @@ impl Failure {
     }
 
     /// Where it failed, and why, as it is counted.
-    pub(super) fn counted(&self) -> (Destination, Why) {
-        self.counted
+    pub(super) fn counted_as(&self) -> (DestinationRole, DropReason) {
+        self.counted_as
     }
 
     /// What is known of an event that nobody took, since it came to this `end`.
-    pub(super) fn into_loss(self, subscription: &Subscription, end: &str) -> Box<Loss> {
-        Box::new(Loss {
+    pub(super) fn into_lost_delivery(self, subscription: &Subscription, end: &str) -> Box<LostDelivery> {
+        Box::new(LostDelivery {
             subscription: subscription.key.clone(),
-            destination: self.place().into_owned(),
+            destination: self.scrubbed_destination().into_owned(),
             code: self.code,
             attempts: self.attempts,
             reason: format!("{}, and {end}", self.reason),
-            counted: self.counted,
+            counted_as: self.counted_as,
         })
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DeliveryFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.place(), self.reason)
+        write!(f, "{} {}", self.scrubbed_destination(), self.reason)
     }
 }

@@ -8,11 +8,11 @@ use crate::event::{AttributeLimit, Event, http as binding, knative};
 use crate::model::{Subscription, SubscriptionKind};
 
 /// The event that an answer holds, if it does; or why it cannot be read.
-pub(super) fn reply_of(
+pub(super) fn read_reply(
     answer: Response<Bytes>,
     limit: AttributeLimit,
 ) -> Result<Option<Event>, Box<dyn std::error::Error + Send + Sync>> {
-    if let Some(error) = ReplyError::of(&answer) {
+    if let Some(error) = ReplyError::of_response(&answer) {
         return Err(error.clone().into());
     }
     let (parts, body) = answer.into_parts();
@@ -20,7 +20,7 @@ pub(super) fn reply_of(
 }
 
 /// What a Trigger's subscriber answers with keeps the hops that its event had left (contract BF-12).
-pub(super) fn restore_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
+pub(super) fn restore_broker_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
     if subscription.key.kind == SubscriptionKind::Trigger
         && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())
     {

@@ -13,7 +13,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an answer's status means (contract ).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RetryVerdict {
     /// The event was taken.
     Success,
     /// It may be taken later.
@@ -23,11 +23,11 @@ pub(super) enum Verdict {
 }
 
 /// Judges a status.
-pub(super) fn judge(status: StatusCode) -> Verdict {
+pub(super) fn judge_status(status: StatusCode) -> RetryVerdict {
     match status.as_u16() {
-        200..=299 => Verdict::Success,
-        404 | 408 | 409 | 429 | 500.. => Verdict::Retry,
-        _ => Verdict::Refused,
+        200..=299 => RetryVerdict::Success,
+        404 | 408 | 409 | 429 | 500.. => RetryVerdict::Retry,
+        _ => RetryVerdict::Refused,
     }
 }
 
@@ -53,16 +53,16 @@ pub(super) fn retry_after(
 
 /// The waits before the retries that a delivery spec allows (contract DP-16, DP-17), as a [`Backoff`].
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub(super) struct RetrySchedule {
     retries: u32,
     policy: Option<BackoffPolicy>,
     delay: Duration,
     longest: Duration,
     jitter: f64,
-    done: u32,
+    attempts_made: u32,
 }
 
-impl Schedule {
+impl RetrySchedule {
     /// `jitter` is the part of each wait that is left to chance, from 0 to 1.
     pub(super) fn new(spec: &DeliverySpec, jitter: f64) -> Self {
         Self {
@@ -71,27 +71,27 @@ impl Schedule {
             delay: spec.backoff_delay.unwrap_or_default(),
             longest: spec.backoff_max.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT),
             jitter: jitter.clamp(0.0, 1.0),
-            done: 0,
+            attempts_made: 0,
         }
     }
 
     /// The same schedule after so many attempts.
-    pub(super) fn after(self, attempts: u32) -> Self {
-        Self { done: attempts, ..self }
+    pub(super) fn after_attempts(self, attempts: u32) -> Self {
+        Self { attempts_made: attempts, ..self }
     }
 
     /// Attempts made until now.
-    pub(super) fn done(&self) -> u32 {
-        self.done
+    pub(super) fn attempts_made(&self) -> u32 {
+        self.attempts_made
     }
 
     /// Attempts made when the last wait that was handed out is over.
-    pub(super) fn attempts(&self) -> u32 {
-        self.done.saturating_add(1)
+    pub(super) fn attempts_after_wait(&self) -> u32 {
+        self.attempts_made.saturating_add(1)
     }
 
     /// The wait before retry `n`, counted from 1, before chance shortens it.
-    fn wait(&self, n: u32) -> Duration {
+    fn wait_before_retry(&self, n: u32) -> Duration {
         let steps = n.saturating_sub(1);
         let wait = match self.policy {
             None => Duration::ZERO,
@@ -102,18 +102,18 @@ impl Schedule {
     }
 }
 
-impl Backoff for Schedule {
+impl Backoff for RetrySchedule {
     fn reset(&mut self) {
-        self.done = 0;
+        self.attempts_made = 0;
     }
 
     fn next_backoff(&mut self) -> Option<Duration> {
-        if self.done >= self.retries {
+        if self.attempts_made >= self.retries {
             return None;
         }
-        self.done += 1;
+        self.attempts_made += 1;
         let kept = 1.0 - self.jitter * fastrand::f64();
-        Some(self.wait(self.done).mul_f64(kept.clamp(0.0, 1.0)))
+        Some(self.wait_before_retry(self.attempts_made).mul_f64(kept.clamp(0.0, 1.0)))
     }
 }
 
@@ -127,18 +127,26 @@ mod tests {
     #[test]
     fn statuses() {
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(judge(StatusCode::from_u16(status).expect("a status")), Verdict::Success, "{status}");
+            assert_eq!(
+                judge_status(StatusCode::from_u16(status).expect("a status")),
+                RetryVerdict::Success,
+                "{status}"
+            );
         }
         for status in [404, 408, 409, 429, 500, 501, 502, 503, 504, 599, 600, 999] {
-            assert_eq!(judge(StatusCode::from_u16(status).expect("a status")), Verdict::Retry, "{status}");
+            assert_eq!(judge_status(StatusCode::from_u16(status).expect("a status")), RetryVerdict::Retry, "{status}");
         }
         for status in [100, 101, 300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 405, 410, 413, 422, 425, 431, 499] {
-            assert_eq!(judge(StatusCode::from_u16(status).expect("a status")), Verdict::Refused, "{status}");
+            assert_eq!(
+                judge_status(StatusCode::from_u16(status).expect("a status")),
+                RetryVerdict::Refused,
+                "{status}"
+            );
         }
     }
 
     fn waits(spec: &DeliverySpec) -> Vec<u128> {
-        let mut schedule = Schedule::new(spec, 0.0);
+        let mut schedule = RetrySchedule::new(spec, 0.0);
         std::iter::from_fn(|| schedule.next_backoff()).map(|wait| wait.as_millis()).collect()
     }
 
@@ -215,7 +223,7 @@ mod tests {
             let exact = waits(&spec);
             prop_assert_eq!(exact.len(), retry as usize);
             prop_assert!(exact.is_sorted());
-            let mut schedule = Schedule::new(&spec, jitter);
+            let mut schedule = RetrySchedule::new(&spec, jitter);
             let jittered: Vec<_> = std::iter::from_fn(|| schedule.next_backoff()).collect();
             prop_assert!(jittered.iter().zip(&exact).all(|(a, b)| a.as_millis() <= *b));
         }

@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::channel::memory::MemoryBackend;
-use crate::channel::{ChannelBackend, Opened};
+use crate::channel::{ChannelBackend, OpenedChannel};
 use crate::client::TransportError;
 use crate::event::{http as binding, knative};
 use crate::filter::Filter;
 use crate::model::SubscriptionKind;
 use crate::model::{
-    Acknowledge, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliverySpec, Format, Hosts, RoutingTable, Storage,
-    SubscriptionKey, Target, TransportEncryption, TrustBundle,
+    AcknowledgeMode, BackendKind, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliveryFormat, DeliverySpec,
+    DestinationRoute, RoutingTable, ServiceHosts, SubscriptionKey, TransportEncryption, TrustBundle,
 };
-use crate::router::Serving;
+use crate::router::ServedTable;
 
 #[derive(Clone)]
 enum Step {
@@ -66,7 +66,7 @@ impl Scripted {
     }
 }
 
-impl Transport for Scripted {
+impl HttpTransport for Scripted {
     async fn send(
         &self,
         mut request: impl FnMut() -> Request<Bytes> + Send,
@@ -99,7 +99,7 @@ const SINK: &str = "http://sink/";
 fn addressable(url: &str) -> Addressable {
     Addressable {
         url: url.parse().expect("a URL"),
-        target: Target::Remote { connect: None },
+        route: DestinationRoute::Remote { connect: None },
         trust: Arc::new(TrustBundle::default()),
         audience: None,
     }
@@ -108,7 +108,7 @@ fn addressable(url: &str) -> Addressable {
 fn subscription(kind: SubscriptionKind, delivery: DeliverySpec) -> Subscription {
     Subscription {
         key: SubscriptionKey { kind, namespace: "ns".to_owned(), name: "s".to_owned() },
-        filter: Filter::Pass,
+        filter: Filter::MatchAll,
         subscriber: Some(addressable(SUBSCRIBER)),
         reply: Some(addressable(REPLY)),
         dead_letter_sink: Some(addressable(SINK)),
@@ -119,16 +119,16 @@ fn subscription(kind: SubscriptionKind, delivery: DeliverySpec) -> Subscription 
     }
 }
 
-fn router(counters: &Arc<Counters>, channel: Channel) -> (Arc<Router>, Opened) {
+fn router(counters: &Arc<ProcessCounters>, channel: Channel) -> (Arc<Router>, OpenedChannel) {
     let opened = MemoryBackend::new(10, Arc::clone(counters)).open(&channel);
-    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
     let table = RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []);
-    let serving = Serving {
+    let serving = ServedTable {
         table: Arc::new(table),
         publishers: vec![Arc::clone(&opened.publisher)],
-        series: vec![],
-        relayed: Default::default(),
-        rooms: Default::default(),
+        channel_series: vec![],
+        relayed_series: Default::default(),
+        pending_replies: Default::default(),
     };
     (Arc::new(Router::new(serving, 255, Arc::clone(counters))), opened)
 }
@@ -156,34 +156,34 @@ fn event() -> Arc<Event> {
 }
 
 /// A delivery over a transport, and the lane of a subscription.
-fn over(transport: &Scripted, subscription: Subscription) -> (Delivery<Scripted>, Lane) {
-    let counters = Arc::new(Counters::default());
+fn over(transport: &Scripted, subscription: Subscription) -> (EventDeliverer<Scripted>, SubscriptionWorkerState) {
+    let counters = Arc::new(ProcessCounters::default());
     let channel = Channel {
         key: broker(),
-        storage: Storage::Memory,
-        acknowledge: Acknowledge::AfterEnqueue,
-        access: None,
+        backend: BackendKind::Memory,
+        acknowledge: AcknowledgeMode::AfterEnqueue,
+        authorization: None,
         event_types: None,
         subscriptions: vec![],
     };
     let (router, _opened) = router(&counters, channel);
-    let options = Options {
+    let options = DeliveryOptions {
         default_timeout: Duration::from_secs(900),
         jitter: 0.0,
         attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
-    let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
-    (delivery, Lane::new(Arc::new(subscription), 1))
+    let delivery = EventDeliverer::new(Arc::new(transport.clone()), router, EventDisplay::default(), options, counters);
+    (delivery, SubscriptionWorkerState::new(Arc::new(subscription), 1))
 }
 
-async fn deliver(transport: &Scripted, subscription: Subscription) -> Outcome {
-    deliver_from(transport, subscription, Progress::default()).await
+async fn deliver(transport: &Scripted, subscription: Subscription) -> DeliveryOutcome {
+    deliver_from(transport, subscription, DeliveryProgress::default()).await
 }
 
-async fn deliver_from(transport: &Scripted, subscription: Subscription, progress: Progress) -> Outcome {
+async fn deliver_from(transport: &Scripted, subscription: Subscription, progress: DeliveryProgress) -> DeliveryOutcome {
     let (delivery, lane) = over(transport, subscription);
-    let permit = lane.permit().await.expect("a permit");
+    let permit = lane.acquire_permit().await.expect("a permit");
     delivery.deliver(&event(), &lane, permit, progress).await
 }
 
@@ -205,7 +205,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 async fn the_subscribers_request() {
     let transport = Scripted::new(&[]);
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, DeliverySpec::default())).await;
-    assert_eq!(outcome, Outcome::Delivered);
+    assert_eq!(outcome, DeliveryOutcome::Delivered);
     let (headers, body) = transport.last(SUBSCRIBER);
     for (name, value) in [
         ("ce-id", "i1"),
@@ -234,13 +234,13 @@ async fn retries_wait_and_end() {
     let transport = Scripted::new(&[(SUBSCRIBER, &steps)]);
     let spec = DeliverySpec { retry_after_max: Some(Duration::from_secs(3600)), ..retrying(4) };
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, spec)).await;
-    assert_eq!(outcome, Outcome::Delivered);
+    assert_eq!(outcome, DeliveryOutcome::Delivered);
     assert_eq!(transport.seen(SUBSCRIBER), [0, 60_000, 180_000, 420_000, 900_000]);
 
     let transport = Scripted::new(&[(SUBSCRIBER, &[busy.clone(), busy.clone(), busy])]);
     let spec = DeliverySpec { retry_after_max: Some(Duration::from_secs(90)), ..retrying(2) };
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, spec)).await;
-    assert_eq!(outcome, Outcome::DeadLettered);
+    assert_eq!(outcome, DeliveryOutcome::DeadLettered);
     assert_eq!(transport.seen(SUBSCRIBER), [0, 90_000, 210_000]);
 }
 
@@ -256,12 +256,12 @@ async fn the_last_error_is_remembered() {
         (&[(SUBSCRIBER, &[status(400)][..]), (SINK, &[status(401)])], "dead letter sink", SINK, "answered 401", 2, 0),
     ] {
         let (delivery, lane) = over(&Scripted::new(scripts), subscription(SubscriptionKind::Subscription, retrying(1)));
-        let permit = lane.permit().await.expect("a permit");
-        delivery.deliver(&event(), &lane, permit, Progress::default()).await;
+        let permit = lane.acquire_permit().await.expect("a permit");
+        delivery.deliver(&event(), &lane, permit, DeliveryProgress::default()).await;
         let (series, last) = (lane.series(), lane.series().last_error());
         let counted = (series.failures.get(), series.retries.get(), series.in_flight.get());
         assert_eq!(counted, (failures, retries, 0), "{leg}");
-        let last = last.map(|last| (last.leg, last.destination.into_string(), last.reason.into_string()));
+        let last = last.map(|last| (last.destination_role, last.url.into_string(), last.reason.into_string()));
         let (last_leg, last_destination, last_reason) = last.unwrap_or_default();
         assert_eq!((last_leg, last_destination.as_str()), (leg, destination));
         assert!(last_reason.starts_with(reason), "{last_reason}");
@@ -274,7 +274,7 @@ async fn final_failures_are_not_retried() {
     for step in [status(400), status(302), Step::Fail(TransportError::Trust("expired".to_owned()))] {
         let transport = Scripted::new(&[(SUBSCRIBER, &[step])]);
         let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, retrying(5))).await;
-        assert_eq!(outcome, Outcome::DeadLettered);
+        assert_eq!(outcome, DeliveryOutcome::DeadLettered);
         assert_eq!(transport.seen(SUBSCRIBER), [0]);
     }
 }
@@ -294,7 +294,7 @@ async fn dead_letters_say_why() {
     ] {
         let transport = Scripted::new(&[(SUBSCRIBER, &[step])]);
         let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, DeliverySpec::default())).await;
-        assert_eq!(outcome, Outcome::DeadLettered);
+        assert_eq!(outcome, DeliveryOutcome::DeadLettered);
         let (headers, body) = transport.last(SINK);
         assert_eq!(header(&headers, "ce-knativeerrordest"), Some(SUBSCRIBER));
         assert_eq!(header(&headers, "ce-knativeerrorcode"), Some(code));
@@ -321,7 +321,7 @@ async fn replies_are_forwarded_and_their_failure_buries_the_original() {
     let answer = Step::Answer(200, REPLY_HEADERS, Bytes::from_static(b"hello"));
     let transport = Scripted::new(&[(SUBSCRIBER, std::slice::from_ref(&answer))]);
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, DeliverySpec::default())).await;
-    assert_eq!(outcome, Outcome::Delivered);
+    assert_eq!(outcome, DeliveryOutcome::Delivered);
     let (headers, body) = transport.last(REPLY);
     assert_eq!((header(&headers, "ce-id"), header(&headers, "content-type")), (Some("r1"), Some("text/plain")));
     assert_eq!((header(&headers, "x-request-id"), header(&headers, "kn-namespace")), (Some("resp-rid"), Some("ns")));
@@ -331,7 +331,7 @@ async fn replies_are_forwarded_and_their_failure_buries_the_original() {
     let refusal = Step::Answer(400, &[], Bytes::from_static(b"bad reply"));
     let transport = Scripted::new(&[(SUBSCRIBER, &[answer]), (REPLY, &[refusal])]);
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, retrying(1))).await;
-    assert_eq!(outcome, Outcome::DeadLettered);
+    assert_eq!(outcome, DeliveryOutcome::DeadLettered);
     let (headers, _) = transport.last(SINK);
     assert_eq!((header(&headers, "ce-id"), header(&headers, "ce-knativeerrordest")), (Some("i1"), Some(REPLY)));
     assert_eq!(header(&headers, "ce-knativeerrordata"), Some("YmFkIHJlcGx5"));
@@ -345,7 +345,7 @@ async fn a_reply_that_cannot_be_read_is_a_reply_failure() {
     let answer = Step::Answer(200, &[("content-type", "application/cloudevents+json")], Bytes::from_static(b"{"));
     let transport = Scripted::new(&[(SUBSCRIBER, &[answer])]);
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, retrying(3))).await;
-    assert_eq!(outcome, Outcome::DeadLettered);
+    assert_eq!(outcome, DeliveryOutcome::DeadLettered);
     assert!(transport.seen(REPLY).is_empty());
     let (headers, _) = transport.last(SINK);
     assert_eq!(
@@ -360,24 +360,24 @@ async fn without_a_home_an_event_is_lost() {
     let refused = [status(400)];
     let transport = Scripted::new(&[(SUBSCRIBER, &refused), (SINK, &refused)]);
     let outcome = deliver(&transport, subscription(SubscriptionKind::Subscription, DeliverySpec::default())).await;
-    assert!(matches!(outcome, Outcome::Lost(_)));
+    assert!(matches!(outcome, DeliveryOutcome::Lost(_)));
     let transport = Scripted::new(&[(SUBSCRIBER, &refused)]);
     let homeless = Subscription {
         dead_letter_sink: None,
         ..subscription(SubscriptionKind::Subscription, DeliverySpec::default())
     };
-    assert!(matches!(deliver(&transport, homeless).await, Outcome::Lost(_)));
+    assert!(matches!(deliver(&transport, homeless).await, DeliveryOutcome::Lost(_)));
 }
 
 /// Contract DP-8, BF-9, BF-12, DP-33.
 #[tokio::test(start_paused = true)]
 async fn a_triggers_subscriber_does_not_see_the_hop_count_and_its_reply_keeps_it() {
-    let spec = DeliverySpec { format: Format::Json, ..DeliverySpec::default() };
+    let spec = DeliverySpec { format: DeliveryFormat::Json, ..DeliverySpec::default() };
     for delivery in [DeliverySpec::default(), spec] {
         let answer = Step::Answer(200, REPLY_HEADERS, Bytes::new());
         let transport = Scripted::new(&[(SUBSCRIBER, &[answer]), (REPLY, &[status(410)])]);
         let outcome = deliver(&transport, subscription(SubscriptionKind::Trigger, delivery.clone())).await;
-        assert_eq!(outcome, Outcome::DeadLettered);
+        assert_eq!(outcome, DeliveryOutcome::DeadLettered);
         let ttl = |url: &str| {
             let (headers, body) = transport.last(url);
             let event =
@@ -391,31 +391,34 @@ async fn a_triggers_subscriber_does_not_see_the_hop_count_and_its_reply_keeps_it
 /// A reply to an address of this process does not leave it.
 #[tokio::test(start_paused = true)]
 async fn replies_enter_a_broker_of_this_process() {
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(ProcessCounters::default());
     let watcher = Arc::new(subscription(SubscriptionKind::Trigger, DeliverySpec::default()));
     let channel = Channel {
         key: broker(),
-        storage: Storage::Memory,
-        acknowledge: Acknowledge::AfterEnqueue,
-        access: None,
+        backend: BackendKind::Memory,
+        acknowledge: AcknowledgeMode::AfterEnqueue,
+        authorization: None,
         event_types: None,
         subscriptions: vec![watcher],
     };
     let (router, mut opened) = router(&counters, channel);
     let transport = Scripted::new(&[(SUBSCRIBER, &[Step::Answer(200, REPLY_HEADERS, Bytes::from_static(b"x"))])]);
-    let options = Options {
+    let options = DeliveryOptions {
         default_timeout: Duration::from_secs(900),
         jitter: 0.0,
         attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
-    let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
+    let delivery = EventDeliverer::new(Arc::new(transport.clone()), router, EventDisplay::default(), options, counters);
     let mut trigger = subscription(SubscriptionKind::Trigger, DeliverySpec::default());
-    let reply = Addressable { target: Target::Local(broker()), ..addressable("http://broker/") };
+    let reply = Addressable { route: DestinationRoute::Local(broker()), ..addressable("http://broker/") };
     trigger.reply = Some(reply);
-    let lane = Lane::new(Arc::new(trigger), 1);
-    let permit = lane.permit().await.expect("a permit");
-    assert_eq!(delivery.deliver(&event(), &lane, permit, Progress::default()).await, Outcome::Delivered);
+    let lane = SubscriptionWorkerState::new(Arc::new(trigger), 1);
+    let permit = lane.acquire_permit().await.expect("a permit");
+    assert_eq!(
+        delivery.deliver(&event(), &lane, permit, DeliveryProgress::default()).await,
+        DeliveryOutcome::Delivered
+    );
     let message = opened.consumers[0].1.recv().await.expect("the reply");
     assert_eq!(message.event.id(), "r1");
     assert_eq!(message.event.get(knative::BROKER_TTL).as_deref(), Some("6"), "contract BI-6");
@@ -425,34 +428,34 @@ async fn replies_enter_a_broker_of_this_process() {
 /// A change takes effect on the next attempt, even of an event that was tried before.
 #[tokio::test(start_paused = true)]
 async fn the_newest_configuration_is_used_for_each_attempt() {
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(ProcessCounters::default());
     let channel = Channel {
         key: broker(),
-        storage: Storage::Memory,
-        acknowledge: Acknowledge::AfterEnqueue,
-        access: None,
+        backend: BackendKind::Memory,
+        acknowledge: AcknowledgeMode::AfterEnqueue,
+        authorization: None,
         event_types: None,
         subscriptions: vec![],
     };
     let (router, _opened) = router(&counters, channel);
     let transport = Scripted::new(&[(SUBSCRIBER, &[status(503)])]);
-    let options = Options {
+    let options = DeliveryOptions {
         default_timeout: Duration::from_secs(900),
         jitter: 0.0,
         attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
-    let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
-    let lane = Lane::new(Arc::new(subscription(SubscriptionKind::Subscription, retrying(1))), 1);
-    let permit = lane.permit().await.expect("a permit");
+    let delivery = EventDeliverer::new(Arc::new(transport.clone()), router, EventDisplay::default(), options, counters);
+    let lane = SubscriptionWorkerState::new(Arc::new(subscription(SubscriptionKind::Subscription, retrying(1))), 1);
+    let permit = lane.acquire_permit().await.expect("a permit");
     let event = event();
     let change = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let moved = subscription(SubscriptionKind::Subscription, retrying(1));
-        lane.configure(Arc::new(Subscription { subscriber: Some(addressable("http://moved/")), ..moved }));
+        lane.set_subscription(Arc::new(Subscription { subscriber: Some(addressable("http://moved/")), ..moved }));
     };
-    let (outcome, ()) = tokio::join!(delivery.deliver(&event, &lane, permit, Progress::default()), change);
-    assert_eq!(outcome, Outcome::Delivered);
+    let (outcome, ()) = tokio::join!(delivery.deliver(&event, &lane, permit, DeliveryProgress::default()), change);
+    assert_eq!(outcome, DeliveryOutcome::Delivered);
     assert_eq!(transport.seen("http://moved/"), [60_000]);
 }
 
@@ -464,18 +467,27 @@ async fn long_waits_are_put_off() {
     let delay = Duration::from_secs(2);
     let spec = DeliverySpec { retry: 3, backoff_delay: Some(delay), ..retrying(3) };
     let homeless = Subscription { dead_letter_sink: None, ..subscription(SubscriptionKind::Subscription, spec) };
-    let patience = Some(Duration::from_secs(3));
-    let first = deliver_from(&transport, homeless.clone(), Progress { patience, ..Progress::default() }).await;
-    assert_eq!(first, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 2, wait: delay * 2 }));
+    let max_wait = Some(Duration::from_secs(3));
+    let first =
+        deliver_from(&transport, homeless.clone(), DeliveryProgress { max_wait, ..DeliveryProgress::default() }).await;
+    assert_eq!(
+        first,
+        DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 2, wait: delay * 2 })
+    );
     let second = deliver_from(
         &transport,
         homeless.clone(),
-        Progress { attempts: 2, wait: delay, patience, ..Progress::default() },
+        DeliveryProgress { attempts: 2, wait: delay, max_wait, ..DeliveryProgress::default() },
     )
     .await;
-    assert_eq!(second, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait: delay * 4 }));
-    let third = deliver_from(&transport, homeless, Progress { attempts: 3, patience, ..Progress::default() }).await;
-    let Outcome::Lost(loss) = third else { panic!("not lost") };
+    assert_eq!(
+        second,
+        DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 3, wait: delay * 4 })
+    );
+    let third =
+        deliver_from(&transport, homeless, DeliveryProgress { attempts: 3, max_wait, ..DeliveryProgress::default() })
+            .await;
+    let DeliveryOutcome::Lost(loss) = third else { panic!("not lost") };
     assert_eq!((loss.attempts, loss.code), (4, 503));
     assert_eq!(transport.seen(SUBSCRIBER), [0, 2000, 4000, 4000], "what is left of a wait is waited for");
 }
@@ -484,7 +496,7 @@ async fn long_waits_are_put_off() {
 #[tokio::test]
 async fn the_future_of_a_delivery_is_small() {
     let (delivery, lane) = over(&Scripted::new(&[]), subscription(SubscriptionKind::Subscription, retrying(1)));
-    let permit = lane.permit().await.expect("a permit");
-    let size = size_of_val(&delivery.deliver(&event(), &lane, permit, Progress::default()));
+    let permit = lane.acquire_permit().await.expect("a permit");
+    let size = size_of_val(&delivery.deliver(&event(), &lane, permit, DeliveryProgress::default()));
     assert!(size <= 2048, "{size} bytes without the transport's");
 }

@@ -10,20 +10,20 @@ use http::{Request, Response};
 use super::*;
 use crate::channel::memory::MemoryBackend;
 use crate::client::TransportError;
-use crate::delivery::Options;
-use crate::display::Display;
+use crate::delivery::DeliveryOptions;
+use crate::display::EventDisplay;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{
-    Acknowledge, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, Hosts, SubscriptionKind, Target,
-    TransportEncryption, TrustBundle,
+    AcknowledgeMode, Addressable, Channel, ChannelKey, ChannelKind, DeliverySpec, DestinationRoute, ServiceHosts,
+    SubscriptionKind, TransportEncryption, TrustBundle,
 };
-use crate::telemetry::counters::Counters;
+use crate::telemetry::counters::ProcessCounters;
 
 /// Takes every event but one, at which it panics.
 struct Fragile;
 
-impl Transport for Fragile {
+impl HttpTransport for Fragile {
     async fn send(
         &self,
         mut request: impl FnMut() -> Request<Bytes> + Send,
@@ -41,13 +41,13 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
         let (namespace, name) = ("ns".to_owned(), (*name).to_owned());
         let subscriber = Addressable {
             url: "http://subscriber/".parse().expect("a URL"),
-            target: Target::Remote { connect: None },
+            route: DestinationRoute::Remote { connect: None },
             trust: Arc::new(TrustBundle::default()),
             audience: None,
         };
         Arc::new(Subscription {
             key: SubscriptionKey { kind, namespace: namespace.clone(), name },
-            filter: Filter::Pass,
+            filter: Filter::MatchAll,
             subscriber: Some(subscriber),
             reply: None,
             dead_letter_sink: None,
@@ -61,50 +61,51 @@ fn table(subscriptions: &[&str]) -> Arc<RoutingTable> {
     let subscriptions = subscriptions.iter().map(subscription).collect();
     let channel = Channel {
         key,
-        storage: crate::model::Storage::Memory,
-        acknowledge: Acknowledge::AfterDelivery,
-        access: None,
+        backend: crate::model::BackendKind::Memory,
+        acknowledge: AcknowledgeMode::AfterDelivery,
+        authorization: None,
         event_types: None,
         subscriptions,
     };
-    let hosts = Hosts::new("knative-eventing", "cluster.local");
+    let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
     Arc::new(RoutingTable::new(TransportEncryption::Disabled, hosts, vec![Arc::new(channel)], []))
 }
 
-fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<Counters>) {
-    let counters = Arc::new(Counters::default());
+fn dispatcher() -> (Dispatcher<Fragile>, Arc<Router>, Arc<ProcessCounters>) {
+    let counters = Arc::new(ProcessCounters::default());
     let backend = Arc::new(MemoryBackend::new(100, Arc::clone(&counters)));
     let (dispatcher, router) = over(Arc::new(Fragile), backend, 2, &counters);
     (dispatcher, router, counters)
 }
 
 /// A dispatcher with a way out, queues, and so many attempts at once.
-fn over<T: Transport>(
+fn over<T: HttpTransport>(
     transport: Arc<T>,
     backend: Arc<dyn ChannelBackend>,
     concurrency: usize,
-    counters: &Arc<Counters>,
+    counters: &Arc<ProcessCounters>,
 ) -> (Dispatcher<T>, Arc<Router>) {
-    let nothing = Serving {
+    let nothing = ServedTable {
         table: Arc::new(table(&[]).without_channels()),
         publishers: Vec::new(),
-        series: Vec::new(),
-        relayed: Default::default(),
-        rooms: Default::default(),
+        channel_series: Vec::new(),
+        relayed_series: Default::default(),
+        pending_replies: Default::default(),
     };
     let router = Arc::new(Router::new(nothing, 255, Arc::clone(counters)));
-    let options = Options {
+    let options = DeliveryOptions {
         default_timeout: Duration::from_secs(10),
         jitter: 0.0,
         attributes: crate::event::AttributeLimit::default(),
         broker_filter_host: "broker-filter.test".into(),
     };
-    let delivery = Delivery::new(transport, Arc::clone(&router), Display::default(), options, Arc::clone(counters));
+    let delivery =
+        EventDeliverer::new(transport, Arc::clone(&router), EventDisplay::default(), options, Arc::clone(counters));
     (Dispatcher::new(backend, Arc::clone(&router), Arc::new(delivery), concurrency), router)
 }
 
 async fn accept(router: &Router, id: &str) -> bool {
-    router.accept(&router.serving(), 0, vec![Event::new(id, "/s", "t")]).await.is_ok()
+    router.accept(&router.served_table(), 0, vec![Event::new(id, "/s", "t")]).await.is_ok()
 }
 
 #[tokio::test]
@@ -131,6 +132,6 @@ async fn workers_follow_the_table_and_end_with_it() {
     stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), dispatcher.run(receiver, stop)).await;
     assert!(ended.is_ok(), "with the table gone, the workers end");
-    assert!(router.serving().table.channels().is_empty());
+    assert!(router.served_table().table.channels().is_empty());
     drop(changes);
 }

@@ -18,7 +18,7 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// The type a value had where it was read; headers carry strings only, the JSON format tells three types apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AttributeType {
     /// Text, and everything that the JSON format writes as a string.
     String,
     /// A signed 32-bit integer.
@@ -29,27 +29,27 @@ pub enum Kind {
 
 /// A context attribute: the header name (`ce-…`), the header value, and the type of the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attribute {
+pub struct ContextAttribute {
     header: HeaderName,
     value: HeaderValue,
-    kind: Kind,
+    attribute_type: AttributeType,
 }
 
-impl Attribute {
+impl ContextAttribute {
     /// Takes a header as it arrived. `header` must start with [`PREFIX`]; the value is kept byte for byte.
     pub(super) fn from_header(header: HeaderName, value: HeaderValue) -> Self {
-        Self { header, value, kind: Kind::String }
+        Self { header, value, attribute_type: AttributeType::String }
     }
 
     /// Makes an attribute from its meaning: `name` without prefix, `text` in canonical string form.
     ///
     /// Returns `None` if `name` is not a valid attribute name.
-    pub(super) fn from_text(name: &str, text: &str, kind: Kind) -> Option<Self> {
-        if !is_name(name) {
+    pub(super) fn from_text(name: &str, text: &str, kind: AttributeType) -> Option<Self> {
+        if !is_attribute_name(name) {
             return None;
         }
         let header = HeaderName::try_from(format!("{PREFIX}{name}")).ok()?;
-        Some(Self { header, value: encode(text), kind })
+        Some(Self { header, value: encode_header_value(text), attribute_type: kind })
     }
 
     /// The attribute's name, lower-case and without prefix.
@@ -71,47 +71,47 @@ impl Attribute {
     }
 
     /// Bytes of its name and its value as they are kept.
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         self.header.as_str().len() + self.value.len()
     }
 
     /// The type of the value.
     #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
+    pub fn attribute_type(&self) -> AttributeType {
+        self.attribute_type
     }
 
     /// The meaning of the value: unquoted and percent-decoded. Bytes that are not UTF-8 become U+FFFD;
     /// decoding at the door has refused those already.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
-        match decode(&self.value) {
+        match decode_header_value(&self.value) {
             Ok(text) => text,
             Err(_) => String::from_utf8_lossy(self.value.as_bytes()),
         }
     }
 
     /// Moves the value to memory of its own.
-    pub(super) fn detach(&mut self) {
-        self.value = super::copied(&self.value);
+    pub(super) fn own_memory(&mut self) {
+        self.value = super::copy_header_value(&self.value);
     }
 
     /// Replaces the value by a new canonical string of this type.
-    pub(super) fn set_text(&mut self, text: &str, kind: Kind) {
-        self.value = encode(text);
-        self.kind = kind;
+    pub(super) fn set_text(&mut self, text: &str, kind: AttributeType) {
+        self.value = encode_header_value(text);
+        self.attribute_type = kind;
     }
 }
 
 /// Whether `name` may name an attribute: one or more of `a-z` and `0-9` (CloudEvents §3, naming convention).
 #[must_use]
-pub fn is_name(name: &str) -> bool {
+pub fn is_attribute_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// Encodes a canonical string as a header value (HTTP protocol binding §3.1.3.2).
 #[must_use]
-pub(super) fn encode(text: &str) -> HeaderValue {
+pub(super) fn encode_header_value(text: &str) -> HeaderValue {
     let encoded: Cow<'_, str> = utf8_percent_encode(text, ENCODED).into();
     let bytes = Bytes::from(encoded.into_owned());
     HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
@@ -123,7 +123,7 @@ pub(super) fn encode(text: &str) -> HeaderValue {
 ///
 /// # Errors
 /// If the result is not UTF-8.
-pub(super) fn decode(value: &HeaderValue) -> Result<Cow<'_, str>, Utf8Error> {
+pub(super) fn decode_header_value(value: &HeaderValue) -> Result<Cow<'_, str>, Utf8Error> {
     let bytes = value.as_bytes();
     match unquote(bytes) {
         Some(unquoted) => {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn encodes_as_the_specification_shows() {
-        let value = encode("Euro \u{20AC} \u{1F600}");
+        let value = encode_header_value("Euro \u{20AC} \u{1F600}");
         assert_eq!(value.as_bytes(), b"Euro%20%E2%82%AC%20%F0%9F%98%80");
     }
 
@@ -175,7 +175,7 @@ mod tests {
             ("", ""),
         ] {
             let value = HeaderValue::from_str(header).expect("a header value");
-            assert_eq!(decode(&value).expect("UTF-8"), text, "{header}");
+            assert_eq!(decode_header_value(&value).expect("UTF-8"), text, "{header}");
         }
     }
 
@@ -183,16 +183,16 @@ mod tests {
     fn refuses_what_is_not_utf8() {
         for bytes in [&b"%C0%A0"[..], b"\xff", b"%ff"] {
             let value = HeaderValue::from_bytes(bytes).expect("a header value");
-            assert!(decode(&value).is_err(), "{bytes:?}");
+            assert!(decode_header_value(&value).is_err(), "{bytes:?}");
         }
     }
 
     proptest! {
         #[test]
         fn decode_of_encode_is_identity(text in any::<String>()) {
-            let value = encode(&text);
+            let value = encode_header_value(&text);
             prop_assert!(value.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte)));
-            prop_assert_eq!(decode(&value).expect("UTF-8"), text);
+            prop_assert_eq!(decode_header_value(&value).expect("UTF-8"), text);
         }
     }
 }

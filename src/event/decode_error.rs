@@ -15,7 +15,7 @@ pub enum DecodeError {
     UnknownFormat(WireText),
     /// Data that is compressed, or otherwise not as it is meant.
     #[error("content encoding {0:?} is not supported: send the data as it is")]
-    Coded(WireText),
+    UnsupportedContentEncoding(WireText),
     /// A version of the specification that is not supported.
     #[error("specversion {0:?} is not supported: use 1.0 or 0.3")]
     UnknownSpecVersion(WireText),
@@ -32,7 +32,7 @@ pub enum DecodeError {
     },
     /// A name that no attribute may have.
     #[error("{0:?} is not an attribute name: only a-z and 0-9 are allowed")]
-    BadName(WireText),
+    InvalidName(WireText),
     /// The attributes have more bytes than is allowed: one of them, or all together.
     #[error(
         "attribute {name} is too long: it has {bytes} bytes, all attributes of the event have {together}, and {limit} are allowed; put what is long into the data, or raise --max-header-bytes"
@@ -68,6 +68,6 @@ pub enum DecodeError {
 
 impl DecodeError {
     pub(super) fn invalid(name: &str, problem: &'static str) -> Self {
-        Self::Invalid { name: WireText::of(name), problem }
+        Self::Invalid { name: WireText::new(name), problem }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-use super::attribute::{Attribute, PREFIX};
+use super::attribute::{ContextAttribute, PREFIX};
 use super::{AttributeLimit, DecodeError, Event, SpecVersion, TraceContext, json, knative, media_type, validate};
 use crate::wire_text::WireText;
 
@@ -21,7 +21,7 @@ const OTHER_FORMATS: &str = "application/cloudevents";
 
 /// How a message carries events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ContentMode {
     /// Attributes in `ce-` headers, data in the body.
     Binary,
     /// One event in the body.
@@ -34,18 +34,18 @@ pub enum Mode {
 ///
 /// # Errors
 /// If it is in none that is supported.
-pub fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
+pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type(content_type);
     if media_type.eq_ignore_ascii_case(STRUCTURED) {
-        return Ok(Mode::Structured);
+        return Ok(ContentMode::Structured);
     }
     if media_type.eq_ignore_ascii_case(BATCHED) {
-        return Ok(Mode::Batched);
+        return Ok(ContentMode::Batched);
     }
     match headers.get(SPEC_VERSION_HEADER) {
-        Some(version) => spec_version(version).map(|_| Mode::Binary),
-        None if is_other_format(media_type) => Err(DecodeError::UnknownFormat(WireText::of(media_type))),
+        Some(version) => parse_spec_version(version).map(|_| ContentMode::Binary),
+        None if is_unsupported_format(media_type) => Err(DecodeError::UnknownFormat(WireText::new(media_type))),
         None => Err(DecodeError::NotAnEvent),
     }
 }
@@ -57,31 +57,31 @@ pub fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
 /// # Errors
 /// If the message is not a valid event or batch, or the attributes of an event are too long.
 pub fn decode(mut headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
-    drop_nominated(&mut headers);
-    let trace = TraceContext::of(&headers);
-    let events = decode_any(headers, body, limit)?;
+    drop_connection_fields(&mut headers);
+    let trace = TraceContext::from_headers(&headers);
+    let events = decode_by_mode(headers, body, limit)?;
     Ok(if trace.is_some() { events.into_iter().map(|event| event.with_trace(trace.clone())).collect() } else { events })
 }
 
-fn decode_any(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
-    match mode(&headers)? {
-        Mode::Binary => {
-            let event = binary(headers, body, limit)?;
+fn decode_by_mode(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Vec<Event>, DecodeError> {
+    match content_mode(&headers)? {
+        ContentMode::Binary => {
+            let event = decode_binary(headers, body, limit)?;
             validate::event(&event)?;
             Ok(vec![event])
         }
-        Mode::Structured => {
+        ContentMode::Structured => {
             let mut event = json::decode(&body, limit)?;
             validate::event(&event)?;
-            event.forwarded = forwarded(headers);
+            event.forwarded = filter_forwarded(headers);
             Ok(vec![event])
         }
-        Mode::Batched => {
-            let forwarded = forwarded(headers);
+        ContentMode::Batched => {
+            let forwarded = filter_forwarded(headers);
             json::decode_batch(&body, limit)?
                 .into_iter()
                 .enumerate()
-                .map(|(index, event)| in_batch(index, event, &forwarded))
+                .map(|(index, event)| batch_event(index, event, &forwarded))
                 .collect()
         }
     }
@@ -93,15 +93,15 @@ fn decode_any(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<
 /// # Errors
 /// If the response announces an event and holds none, or holds a batch, or the attributes are too long.
 pub fn decode_reply(mut headers: HeaderMap, body: &Bytes, limit: AttributeLimit) -> Result<Option<Event>, DecodeError> {
-    drop_nominated(&mut headers);
-    match mode(&headers) {
-        Ok(Mode::Binary) => binary(headers, body.clone(), limit).map(Some),
-        Ok(Mode::Structured) => {
+    drop_connection_fields(&mut headers);
+    match content_mode(&headers) {
+        Ok(ContentMode::Binary) => decode_binary(headers, body.clone(), limit).map(Some),
+        Ok(ContentMode::Structured) => {
             let mut event = json::decode(body, limit)?;
-            event.forwarded = forwarded(headers);
+            event.forwarded = filter_forwarded(headers);
             Ok(Some(event))
         }
-        Ok(Mode::Batched) => Err(DecodeError::UnknownFormat(WireText::of(BATCHED))),
+        Ok(ContentMode::Batched) => Err(DecodeError::UnknownFormat(WireText::new(BATCHED))),
         Err(_) => Ok(None),
     }
 }
@@ -109,14 +109,14 @@ pub fn decode_reply(mut headers: HeaderMap, body: &Bytes, limit: AttributeLimit)
 /// Whether a response carries an event, so that its body is worth reading.
 #[must_use]
 pub fn is_event(headers: &HeaderMap) -> bool {
-    mode(headers).is_ok()
+    content_mode(headers).is_ok()
 }
 
 /// Checks that the attributes of an event keep to the limit.
 ///
 /// # Errors
 /// If they are too many or too long, with the name of the longest.
-pub fn check(event: &Event, limit: AttributeLimit) -> Result<(), DecodeError> {
+pub fn check_attribute_limit(event: &Event, limit: AttributeLimit) -> Result<(), DecodeError> {
     limit.check(event)
 }
 
@@ -130,7 +130,7 @@ pub fn validate(event: &Event) -> Result<(), DecodeError> {
 
 /// An event as an answer, in binary mode.
 #[must_use]
-pub fn binary_answer(event: &Event) -> Response<Bytes> {
+pub fn binary_response(event: &Event) -> Response<Bytes> {
     let mut answer = Response::new(event.data().clone());
     *answer.headers_mut() = binary_headers(event);
     answer
@@ -152,13 +152,13 @@ pub fn binary_headers(event: &Event) -> HeaderMap {
 
 /// The headers and the body of the event in structured mode, JSON format.
 #[must_use]
-pub fn structured(event: &Event) -> (HeaderMap, Bytes) {
+pub fn encode_structured(event: &Event) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(event.forwarded.len() + 8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
     (headers, json::encode(event))
 }
 
-fn in_batch(
+fn batch_event(
     index: usize,
     event: Result<Event, DecodeError>,
     forwarded: &[(HeaderName, HeaderValue)],
@@ -172,20 +172,20 @@ fn in_batch(
         .map_err(|source| DecodeError::InBatch { index, source: Box::new(source) })
 }
 
-fn is_other_format(media_type: &str) -> bool {
+fn is_unsupported_format(media_type: &str) -> bool {
     media_type.get(..OTHER_FORMATS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OTHER_FORMATS))
 }
 
-fn spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
+fn parse_spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
     let text = value.to_str().unwrap_or_default();
-    SpecVersion::parse(text).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::of(text)))
+    SpecVersion::parse(text).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(text)))
 }
 
 /// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest is dropped.
 /// Of a repeated `ce-` header the first value counts (contract CR-20); an empty one is an attribute that is not set
 /// (contract CR-19).
-fn binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
-    let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(spec_version)?;
+fn decode_binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
+    let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(parse_spec_version)?;
     let mut event = Event::empty(version);
     event.data = body;
     let mut last = None;
@@ -193,7 +193,7 @@ fn binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Even
         match name {
             Some(name) => {
                 last = knative::is_forwarded(&name).then(|| name.clone());
-                take_header(&mut event, name, value)?;
+                insert_header(&mut event, name, value)?;
             }
             None => event.forwarded.extend(last.clone().map(|name| (name, value))),
         }
@@ -202,13 +202,13 @@ fn binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Even
     Ok(event)
 }
 
-fn take_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
+fn insert_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
     if let Some(attribute) = name.as_str().strip_prefix(PREFIX) {
         if attribute == "specversion" || value.is_empty() {
             return Ok(());
         }
         validate::header(attribute, &value)?;
-        event.attributes.push(Attribute::from_header(name, value));
+        event.attributes.push(ContextAttribute::from_header(name, value));
     } else if name == CONTENT_TYPE {
         event.content_type = Some(value).filter(|value| !value.is_empty());
     } else if knative::is_forwarded(&name) {
@@ -218,7 +218,7 @@ fn take_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Resul
 }
 
 /// Takes out the fields that `Connection` names: they are about the connection that they came by (RFC 9110, 7.6.1).
-pub(crate) fn drop_nominated(headers: &mut HeaderMap) {
+pub(crate) fn drop_connection_fields(headers: &mut HeaderMap) {
     let lists = headers.get_all(CONNECTION).into_iter().filter_map(|list| list.to_str().ok());
     let names: Vec<HeaderName> =
         lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
@@ -227,7 +227,7 @@ pub(crate) fn drop_nominated(headers: &mut HeaderMap) {
     }
 }
 
-fn forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+fn filter_forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut kept = Vec::new();
     let mut last = None;
     for (name, value) in headers {

@@ -12,9 +12,9 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::attribute::{Attribute, Kind};
-use super::limit::MOST_EVER;
-use super::{AttributeLimit, DecodeError, Event, SpecVersion, is_name};
+use super::attribute::{AttributeType, ContextAttribute};
+use super::attribute_limit::MOST_EVER;
+use super::{AttributeLimit, DecodeError, Event, SpecVersion, is_attribute_name};
 use crate::wire_text::WireText;
 
 const IMPLIED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
@@ -24,13 +24,13 @@ const BESIDE: [&str; 4] = ["specversion", "datacontenttype", "data", "data_base6
 
 /// Reads one event without validating its attributes, but for their limit.
 pub(super) fn decode(body: &Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
-    let object: Object<'_> = serde_json::from_slice(body).map_err(is_no_event)?;
-    from_object(body, &object, limit)
+    let object: JsonObject<'_> = serde_json::from_slice(body).map_err(json_error)?;
+    event_from_object(body, &object, limit)
 }
 
 /// The words of the parser may repeat what it read.
-fn is_no_event(error: serde_json::Error) -> DecodeError {
-    DecodeError::Json(WireText::of(error))
+fn json_error(error: serde_json::Error) -> DecodeError {
+    DecodeError::Json(WireText::new(error))
 }
 
 /// Reads an array of events; the outer error says that it is no array of objects.
@@ -38,38 +38,38 @@ pub(super) fn decode_batch(
     body: &Bytes,
     limit: AttributeLimit,
 ) -> Result<Vec<Result<Event, DecodeError>>, DecodeError> {
-    let objects: Vec<Object<'_>> = serde_json::from_slice(body).map_err(is_no_event)?;
-    Ok(objects.iter().map(|object| from_object(body, object, limit)).collect())
+    let objects: Vec<JsonObject<'_>> = serde_json::from_slice(body).map_err(json_error)?;
+    Ok(objects.iter().map(|object| event_from_object(body, object, limit)).collect())
 }
 
 /// Writes an event: attributes, then data, then extensions as they came (contract W-6 shows the members).
 pub(super) fn encode(event: &Event) -> Bytes {
-    serde_json::to_vec(&Envelope(event)).map(Bytes::from).unwrap_or_default()
+    serde_json::to_vec(&JsonEnvelope(event)).map(Bytes::from).unwrap_or_default()
 }
 
 /// The members of a JSON object in their order, values unparsed, borrowed from the text.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct JsonObject<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Object<'a> {
+impl<'a> JsonObject<'a> {
     fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(key, value)| key == name && value.get() != "null").map(|(_, value)| *value)
     }
 
-    fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        self.get(name).map(|raw| string(name, raw)).transpose()
+    fn string_member(&self, name: &str) -> Result<Option<Cow<'a, str>>, DecodeError> {
+        self.get(name).map(|raw| parse_string(name, raw)).transpose()
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor)
+        deserializer.deserialize_map(JsonObjectVisitor)
     }
 }
 
-struct ObjectVisitor;
+struct JsonObjectVisitor;
 
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = Object<'de>;
+impl<'de> Visitor<'de> for JsonObjectVisitor {
+    type Value = JsonObject<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with the members of a CloudEvent")
@@ -77,33 +77,34 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(12);
-        while let Some((Key(key), value)) = map.next_entry()? {
+        while let Some((JsonKey(key), value)) = map.next_entry()? {
             // Each is looked for among the others.
             if members.len() >= MOST_EVER + BESIDE.len() {
                 return Err(serde::de::Error::custom(format_args!("it has more than {MOST_EVER} attributes")));
             }
             if members.iter().any(|(known, _)| *known == key) {
-                return Err(serde::de::Error::custom(format_args!("member {:?} appears twice", WireText::of(&key))));
+                return Err(serde::de::Error::custom(format_args!("member {:?} appears twice", WireText::new(&key))));
             }
             members.push((key, value));
         }
-        Ok(Object(members))
+        Ok(JsonObject(members))
     }
 }
 
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct JsonKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
-fn from_object(body: &Bytes, object: &Object<'_>, limit: AttributeLimit) -> Result<Event, DecodeError> {
-    let version = object.text("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
-    let version = SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::of(version)))?;
-    check(object, limit)?;
+fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimit) -> Result<Event, DecodeError> {
+    let version = object.string_member("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
+    let version =
+        SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(version)))?;
+    check_attribute_limit(object, limit)?;
     let mut event = Event::empty(version);
-    event.content_type = object.text("datacontenttype")?.map(|text| content_type(&text)).transpose()?;
+    event.content_type = object.string_member("datacontenttype")?.map(|text| parse_content_type(&text)).transpose()?;
     for (name, raw) in &object.0 {
         if !BESIDE.contains(&name.as_ref()) && raw.get() != "null" {
-            let attribute = attribute(name, raw)?;
-            if event.find(attribute.name()).is_some() {
+            let attribute = parse_attribute(name, raw)?;
+            if event.attribute(attribute.name()).is_some() {
                 return Err(DecodeError::invalid(attribute.name(), "it is there twice, in upper and lower case"));
             }
             event.attributes.push(attribute);
@@ -115,7 +116,7 @@ fn from_object(body: &Bytes, object: &Object<'_>, limit: AttributeLimit) -> Resu
 }
 
 /// Checks the attributes before any of them is made, which takes up to three times what it has in JSON.
-fn check(object: &Object<'_>, limit: AttributeLimit) -> Result<(), DecodeError> {
+fn check_attribute_limit(object: &JsonObject<'_>, limit: AttributeLimit) -> Result<(), DecodeError> {
     let is_attribute = |name: &str| !matches!(name, "data" | "data_base64");
     let attributes = || object.0.iter().filter(|(name, raw)| is_attribute(name) && raw.get() != "null");
     // No value is longer than how it is written.
@@ -123,42 +124,42 @@ fn check(object: &Object<'_>, limit: AttributeLimit) -> Result<(), DecodeError> 
     if limit.check_all(written).is_ok() {
         return Ok(());
     }
-    limit.check_all(attributes().map(|(name, raw)| (&**name, meant(name, raw))))
+    limit.check_all(attributes().map(|(name, raw)| (&**name, value_length(name, raw))))
 }
 
 /// Bytes of the value that is meant.
-fn meant(name: &str, raw: &RawValue) -> usize {
+fn value_length(name: &str, raw: &RawValue) -> usize {
     match raw.get().as_bytes().first() {
-        Some(b'"') => string(name, raw).map_or(raw.get().len(), |text| text.len()),
+        Some(b'"') => parse_string(name, raw).map_or(raw.get().len(), |text| text.len()),
         // A number that is taken fits 32 bits.
         _ => raw.get().len().min("-2147483648".len()),
     }
 }
 
-fn content_type(text: &str) -> Result<HeaderValue, DecodeError> {
+fn parse_content_type(text: &str) -> Result<HeaderValue, DecodeError> {
     HeaderValue::from_str(text).map_err(|_cause| DecodeError::invalid("datacontenttype", "it must be a media type"))
 }
 
 /// One attribute. Extension names are lower-cased (contract CR-19), numbers lose their fraction (contract CR-19) and
 /// must fit 32 bits.
-fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, DecodeError> {
+fn parse_attribute(name: &str, raw: &RawValue) -> Result<ContextAttribute, DecodeError> {
     let name = name.to_ascii_lowercase();
-    if !is_name(&name) {
-        return Err(DecodeError::BadName(WireText::of(name)));
+    if !is_attribute_name(&name) {
+        return Err(DecodeError::InvalidName(WireText::new(name)));
     }
     if matches!(name.as_str(), "specversion" | "datacontenttype" | "data") {
         return Err(DecodeError::invalid(&name, "write its name in lower case"));
     }
     let (text, kind) = match raw.get().as_bytes().first() {
-        Some(b'"') => (string(&name, raw)?, Kind::String),
-        Some(b't' | b'f') => (Cow::Borrowed(raw.get()), Kind::Boolean),
-        Some(b'-' | b'0'..=b'9') => (Cow::Owned(integer(&name, raw)?.to_string()), Kind::Integer),
+        Some(b'"') => (parse_string(&name, raw)?, AttributeType::String),
+        Some(b't' | b'f') => (Cow::Borrowed(raw.get()), AttributeType::Boolean),
+        Some(b'-' | b'0'..=b'9') => (Cow::Owned(parse_integer(&name, raw)?.to_string()), AttributeType::Integer),
         _ => return Err(DecodeError::invalid(&name, "an attribute is a string, an integer or a boolean")),
     };
-    Attribute::from_text(&name, &text, kind).ok_or_else(|| DecodeError::BadName(WireText::of(&name)))
+    ContextAttribute::from_text(&name, &text, kind).ok_or_else(|| DecodeError::InvalidName(WireText::new(&name)))
 }
 
-fn integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {
+fn parse_integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {
     let out_of_range = || DecodeError::invalid(name, "an integer must fit 32 bits");
     if let Ok(value) = raw.get().parse::<i32>() {
         return Ok(value);
@@ -167,41 +168,41 @@ fn integer(name: &str, raw: &RawValue) -> Result<i32, DecodeError> {
     format!("{:.0}", value.trunc()).parse().map_err(|_cause| out_of_range())
 }
 
-fn string<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, DecodeError> {
-    serde_json::from_str::<Key<'a>>(raw.get())
+fn parse_string<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, DecodeError> {
+    serde_json::from_str::<JsonKey<'a>>(raw.get())
         .map(|key| key.0)
         .map_err(|_cause| DecodeError::invalid(name, "it must be a string"))
 }
 
 /// Sets the data by JSON format §3.1.2: base64, else JSON as it stands, else the text of a string.
-fn set_data(event: &mut Event, body: &Bytes, object: &Object<'_>) -> Result<(), DecodeError> {
+fn set_data(event: &mut Event, body: &Bytes, object: &JsonObject<'_>) -> Result<(), DecodeError> {
     if let Some(raw) = object.get("data_base64") {
-        event.data = base64(&string("data_base64", raw)?, "data_base64")?;
+        event.data = decode_base64(&parse_string("data_base64", raw)?, "data_base64")?;
         return Ok(());
     }
     let Some(raw) = object.0.iter().find(|(key, _)| key == "data").map(|(_, raw)| *raw) else { return Ok(()) };
     let in_base64 = event.spec_version == SpecVersion::V0_3
         && event.get("datacontentencoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("base64"));
     if in_base64 {
-        event.data = base64(&string("data", raw)?, "data")?;
+        event.data = decode_base64(&parse_string("data", raw)?, "data")?;
         event.remove("datacontentencoding");
     } else if event.content_type.is_none() || event.declares_json() {
         event.content_type.get_or_insert(IMPLIED_CONTENT_TYPE);
         event.data = body.slice_ref(raw.get().as_bytes());
     } else if raw.get() != "null" {
-        event.data = Bytes::from(string("data", raw)?.into_owned());
+        event.data = Bytes::from(parse_string("data", raw)?.into_owned());
     }
     Ok(())
 }
 
-fn base64(text: &str, name: &str) -> Result<Bytes, DecodeError> {
+fn decode_base64(text: &str, name: &str) -> Result<Bytes, DecodeError> {
     STANDARD.decode(text).map(Bytes::from).map_err(|_cause| DecodeError::invalid(name, "it must be base64"))
 }
 
 /// An event as the JSON object of the format.
-struct Envelope<'a>(&'a Event);
+struct JsonEnvelope<'a>(&'a Event);
 
-impl Serialize for Envelope<'_> {
+impl Serialize for JsonEnvelope<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let event = self.0;
         let mut map = serializer.serialize_map(None)?;
@@ -218,15 +219,15 @@ impl Serialize for Envelope<'_> {
     }
 }
 
-fn serialize_attribute<M: SerializeMap>(map: &mut M, attribute: &Attribute) -> Result<(), M::Error> {
+fn serialize_attribute<M: SerializeMap>(map: &mut M, attribute: &ContextAttribute) -> Result<(), M::Error> {
     let text = attribute.text();
-    match attribute.kind() {
-        Kind::Integer => match text.parse::<i32>() {
+    match attribute.attribute_type() {
+        AttributeType::Integer => match text.parse::<i32>() {
             Ok(value) => map.serialize_entry(attribute.name(), &value),
             Err(_) => map.serialize_entry(attribute.name(), &text),
         },
-        Kind::Boolean => map.serialize_entry(attribute.name(), &(text == "true")),
-        Kind::String => map.serialize_entry(attribute.name(), &text),
+        AttributeType::Boolean => map.serialize_entry(attribute.name(), &(text == "true")),
+        AttributeType::String => map.serialize_entry(attribute.name(), &text),
     }
 }
 

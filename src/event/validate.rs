@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use super::attribute::{self, Attribute};
-use super::{DecodeError, Event, SpecVersion, is_name, media_type};
+use super::attribute::{self, ContextAttribute};
+use super::{DecodeError, Event, SpecVersion, is_attribute_name, media_type};
 use crate::wire_text::WireText;
 
 /// Checks one `ce-` header as it arrives: a name that is allowed and a value that is text.
 pub(super) fn header(name: &str, value: &HeaderValue) -> Result<(), DecodeError> {
-    if !is_name(name) {
-        return Err(DecodeError::BadName(WireText::of(name)));
+    if !is_attribute_name(name) {
+        return Err(DecodeError::InvalidName(WireText::new(name)));
     }
     if name == "datacontenttype" {
         return Err(DecodeError::invalid(
@@ -23,7 +23,7 @@ pub(super) fn header(name: &str, value: &HeaderValue) -> Result<(), DecodeError>
             "in binary mode it is the Content-Type header; send no ce-datacontenttype",
         ));
     }
-    match attribute::decode(value) {
+    match attribute::decode_header_value(value) {
         Ok(_) => Ok(()),
         Err(_) => Err(DecodeError::invalid(name, "it does not decode to UTF-8")),
     }
@@ -38,17 +38,17 @@ pub(super) fn event(event: &Event) -> Result<(), DecodeError> {
         }
     }
     for attribute in event.attributes() {
-        core_attribute(event.spec_version(), attribute)?;
+        check_core_attribute(event.spec_version(), attribute)?;
     }
-    event.content_type().map_or(Ok(()), content_type)
+    event.content_type().map_or(Ok(()), check_content_type)
 }
 
-fn core_attribute(version: SpecVersion, attribute: &Attribute) -> Result<(), DecodeError> {
+fn check_core_attribute(version: SpecVersion, attribute: &ContextAttribute) -> Result<(), DecodeError> {
     let valid = match attribute.name() {
         "time" => is_timestamp(&attribute.text()),
-        "source" => is_uri_reference(&raw(attribute)),
+        "source" => is_uri_reference(&raw_text(attribute)),
         "dataschema" => is_absolute_uri(&attribute.text()),
-        "schemaurl" if version == SpecVersion::V0_3 => is_uri_reference(&raw(attribute)),
+        "schemaurl" if version == SpecVersion::V0_3 => is_uri_reference(&raw_text(attribute)),
         _ => true,
     };
     if valid { Ok(()) } else { Err(DecodeError::invalid(attribute.name(), expected(attribute.name()))) }
@@ -74,7 +74,7 @@ fn is_timestamp(text: &str) -> bool {
 
 /// The value as it stands in the header: a URI that was not percent-encoded a second time by its sender
 /// (as Go's SDK does not) must not be judged by what is left after decoding.
-fn raw(attribute: &Attribute) -> Cow<'_, str> {
+fn raw_text(attribute: &ContextAttribute) -> Cow<'_, str> {
     String::from_utf8_lossy(attribute.value().as_bytes())
 }
 
@@ -96,7 +96,7 @@ fn is_absolute_uri(text: &str) -> bool {
     Url::parse(text).is_ok()
 }
 
-fn content_type(value: &HeaderValue) -> Result<(), DecodeError> {
+fn check_content_type(value: &HeaderValue) -> Result<(), DecodeError> {
     let text = value.to_str().unwrap_or_default();
     let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
     let valid = media_type(text).split_once('/').is_some_and(|(main, sub)| is_token(main) && is_token(sub));

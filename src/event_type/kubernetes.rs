@@ -6,47 +6,47 @@ use http::Request;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use super::{Created, Creator, EventType};
+use super::{CreationOutcome, EventType, EventTypeCreator};
 use crate::wire_text::WireText;
 
 /// The cluster that `EventType`s are made in.
 #[derive(Clone)]
-pub struct Cluster {
+pub struct ClusterEventTypes {
     client: kube::Client,
 }
 
-impl Cluster {
+impl ClusterEventTypes {
     /// The cluster that this client is for.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
         Self { client }
     }
 
-    async fn post(&self, wanted: &EventType) -> Result<Created, String> {
+    async fn post(&self, wanted: &EventType) -> Result<CreationOutcome, String> {
         let path = format!("/apis/eventing.knative.dev/v1beta3/namespaces/{}/eventtypes", wanted.owner.namespace);
         let request = Request::post(path)
             .header(CONTENT_TYPE, "application/json")
-            .body(object(wanted).to_string().into_bytes())
+            .body(build_object(wanted).to_string().into_bytes())
             .map_err(|error| error.to_string())?;
         match self.client.request::<Value>(request).await {
-            Ok(_object) => Ok(Created::New),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Created::Existed),
+            Ok(_object) => Ok(CreationOutcome::Created),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(CreationOutcome::AlreadyExists),
             Err(kube::Error::Api(status)) => {
-                Err(format!("the API server answered {}: {}", status.code, WireText::of(status.message)))
+                Err(format!("the API server answered {}: {}", status.code, WireText::new(status.message)))
             }
-            Err(error) => Err(WireText::of(error).into()),
+            Err(error) => Err(WireText::new(error).into()),
         }
     }
 }
 
-impl Creator for Cluster {
-    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<Created, String>> {
+impl EventTypeCreator for ClusterEventTypes {
+    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>> {
         self.post(wanted).boxed()
     }
 }
 
 /// The object of 8.2.
-pub(super) fn object(wanted: &EventType) -> Value {
+pub(super) fn build_object(wanted: &EventType) -> Value {
     let owner = &wanted.owner;
     let mut reference = json!({
         "apiVersion": owner.api_version,

@@ -23,8 +23,8 @@ impl Cluster {
     }
 }
 
-impl Creator for Cluster {
-    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<Created, String>> {
+impl EventTypeCreator for Cluster {
+    fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>> {
         async move {
             tokio::time::sleep(self.takes).await;
             let fails =
@@ -34,8 +34,8 @@ impl Creator for Cluster {
             made.push(wanted.clone());
             match (fails, existed) {
                 (true, _) => Err("403 Forbidden".to_owned()),
-                (false, true) => Ok(Created::Existed),
-                (false, false) => Ok(Created::New),
+                (false, true) => Ok(CreationOutcome::AlreadyExists),
+                (false, false) => Ok(CreationOutcome::Created),
             }
         }
         .boxed()
@@ -57,9 +57,10 @@ fn invoice() -> Event {
     Event::new("1", "/billing/eu-1", "com.example.invoice.created")
 }
 
-fn running(cluster: Cluster) -> (Arc<Cluster>, EventTypes, Arc<Counters>, JoinSet<()>) {
-    let (cluster, counters) = (Arc::new(cluster), Arc::new(Counters::default()));
-    let (event_types, maker) = maker(Arc::clone(&cluster) as Arc<dyn Creator>, Arc::clone(&counters));
+fn running(cluster: Cluster) -> (Arc<Cluster>, EventTypeObserver, Arc<ProcessCounters>, JoinSet<()>) {
+    let (cluster, counters) = (Arc::new(cluster), Arc::new(ProcessCounters::default()));
+    let (event_types, maker) =
+        observer_and_worker(Arc::clone(&cluster) as Arc<dyn EventTypeCreator>, Arc::clone(&counters));
     let mut running = JoinSet::new();
     running.spawn(maker.run(CancellationToken::new()));
     (cluster, event_types, counters, running)
@@ -110,7 +111,7 @@ async fn the_object_is_that_of_the_contract() {
             ],
         },
     });
-    assert_eq!(kubernetes::object(&made), expected);
+    assert_eq!(kubernetes::build_object(&made), expected);
 }
 
 /// None is made of what nobody looks up by its name, so that what waits is small; others are made as before.
@@ -134,7 +135,7 @@ async fn long_texts_make_none() {
 fn names_are_short_enough() {
     let long = Arc::new(EventTypeOwner { name: "n".repeat(253), ..(*owner()).clone() });
     let names: Vec<String> =
-        ["/a", "/b"].map(|source| name(&long, &fingerprint(&long, "t", source))).into_iter().collect();
+        ["/a", "/b"].map(|source| object_name(&long, &fingerprint(&long, "t", source))).into_iter().collect();
     assert!(names.iter().all(|name| name.len() == LONGEST_NAME && name.starts_with("et-nnn")));
     assert_ne!(names[0], names[1]);
 }
@@ -150,7 +151,7 @@ async fn nobody_waits() {
     for number in 0..3000 {
         event_types.observe(Some(&owner()), &of_type(number));
         event_types.observe(None, &of_type(number));
-        EventTypes::default().observe(Some(&owner()), &of_type(number));
+        EventTypeObserver::default().observe(Some(&owner()), &of_type(number));
     }
     assert!(started.elapsed().is_zero());
     assert_eq!(counters.event_types_put_off.get(), 3000 - QUEUE as u64);
@@ -193,7 +194,7 @@ async fn a_silent_cluster_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn it_stops() {
     let silent = Arc::new(Cluster { takes: Duration::from_secs(1 << 30), ..Cluster::default() });
-    let (event_types, maker) = maker(silent, Arc::default());
+    let (event_types, maker) = observer_and_worker(silent, Arc::default());
     event_types.observe(Some(&owner()), &invoice());
     let stop = CancellationToken::new();
     let started = Instant::now();

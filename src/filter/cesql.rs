@@ -13,12 +13,12 @@ mod meter;
 mod parser;
 mod value;
 
-pub use ast::Expr;
-pub use check::{Doubt, Finding};
-pub use eval::{Attributes, Correlation, Error, Evaluated};
-pub use meter::{Exceeded, MAX_BYTES, MAX_STEPS, Meter};
+pub use ast::ExpressionNode;
+pub use check::{ExpressionFinding, FindingSeverity};
+pub use eval::{AttributeSource, CorrelationQuery, EvaluationError, EvaluationResult};
+pub use meter::{MAX_BYTES, MAX_STEPS, MeterExceeded, WorkMeter};
 pub use parser::ParseError;
-pub use value::Value;
+pub use value::CesqlValue;
 
 /// Longest text in bytes.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -27,11 +27,11 @@ const MAX_DEPTH: usize = 100;
 
 /// A parsed expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expression {
-    root: Expr,
+pub struct CesqlExpression {
+    root: ExpressionNode,
 }
 
-impl Expression {
+impl CesqlExpression {
     /// Parses a text.
     ///
     /// # Errors
@@ -43,45 +43,45 @@ impl Expression {
     /// What can be shown to be wrong with it, though it was understood, before any event comes; `text` is what it was
     /// parsed from. Without a finding of [`Doubt::Never`] there may be events that pass.
     #[must_use]
-    pub fn check(&self, text: &str) -> Vec<Finding> {
+    pub fn check(&self, text: &str) -> Vec<ExpressionFinding> {
         check::check(text, &self.root)
     }
 
     /// An error of [`Self::parse`], in the words of people who come from other languages.
     #[must_use]
-    pub fn explained(text: &str, error: ParseError) -> ParseError {
-        check::explained(text, error)
+    pub fn explain_error(text: &str, error: ParseError) -> ParseError {
+        check::explain_error(text, error)
     }
 
     /// Evaluates the expression on these attributes (cesql §3), with what the meter has left: [`Error::Limit`] if that is
     /// too little.
-    pub fn evaluate<'e>(&'e self, attributes: &dyn Attributes<'e>, meter: &mut Meter) -> Evaluated<'e> {
+    pub fn evaluate<'e>(&'e self, attributes: &dyn AttributeSource<'e>, meter: &mut WorkMeter) -> EvaluationResult<'e> {
         eval::evaluate(&self.root, attributes, meter)
     }
 
     /// The text that an attribute must have exactly, for the expression to be true: that of an equation which every
     /// other condition is joined to by `AND`.
     #[must_use]
-    pub fn requires(&self, attribute: &str) -> Option<&str> {
-        ast::requires(&self.root, attribute)
+    pub fn required_text(&self, attribute: &str) -> Option<&str> {
+        ast::required_text(&self.root, attribute)
     }
 
     /// The arguments of each call of `KN_VERIFY_CORRELATION_ID` in it.
     #[must_use]
-    pub fn verifications(&self) -> Vec<&[Expr]> {
+    pub fn correlation_calls(&self) -> Vec<&[ExpressionNode]> {
         let mut found = Vec::new();
-        ast::verifications(&self.root, &mut found);
+        ast::collect_correlation_calls(&self.root, &mut found);
         found
     }
 
     /// What was parsed.
     #[must_use]
-    pub fn root(&self) -> &Expr {
+    pub fn root(&self) -> &ExpressionNode {
         &self.root
     }
 }
 
-impl std::fmt::Display for Expression {
+impl std::fmt::Display for CesqlExpression {
     /// The expression with every operation in parentheses; parsing it gives the same expression.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.root.fmt(f)

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::attribute::{self, Of, text};
-use super::cesql::{Attributes, Evaluated, Exceeded, Expr, Meter, Value};
-use super::{Filter, Pairs, Undecided};
+use super::attribute::{self, EventAttributes, attribute_text};
+use super::cesql::{AttributeSource, CesqlValue, EvaluationResult, ExpressionNode, MeterExceeded, WorkMeter};
+use super::{AttributePairs, Filter, UndecidedReason};
 use crate::event::Event;
 
 /// Why the event does not pass: the part of the filter that failed, and the values it saw. `None` if it passes.
@@ -12,103 +12,112 @@ use crate::event::Event;
 pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
     match filter.decide(event).passes {
         Ok(true) => return None,
-        Err(Undecided::Limit) => return Some(format!("ends in a {Exceeded}")),
-        Ok(false) | Err(Undecided::Expression) => {}
+        Err(UndecidedReason::Limit) => return Some(format!("ends in a {MeterExceeded}")),
+        Ok(false) | Err(UndecidedReason::Expression) => {}
     }
     Some(match filter {
-        Filter::Pass => "it passes".to_owned(),
-        Filter::Attributes(pairs) => failing("attributes", pairs, event, |name, wanted| {
-            attribute::matches(event, name, wanted, &mut Meter::default()) == Ok(true)
+        Filter::MatchAll => "it passes".to_owned(),
+        Filter::Attributes(pairs) => explain_first_failure("attributes", pairs, event, |name, wanted| {
+            attribute::matches(event, name, wanted, &mut WorkMeter::default()) == Ok(true)
         }),
-        Filter::Exact(pairs) => compared("exact", pairs, event, |text, wanted| text == wanted),
-        Filter::Prefix(pairs) => compared("prefix", pairs, event, |text, wanted| text.starts_with(wanted)),
-        Filter::Suffix(pairs) => compared("suffix", pairs, event, |text, wanted| text.ends_with(wanted)),
-        Filter::All(filters) => nested("all", filters, event).next().unwrap_or_default(),
-        Filter::Any(filters) => nested("any", filters, event).collect::<Vec<_>>().join("; "),
+        Filter::Exact(pairs) => explain_comparison("exact", pairs, event, |text, wanted| text == wanted),
+        Filter::Prefix(pairs) => explain_comparison("prefix", pairs, event, |text, wanted| text.starts_with(wanted)),
+        Filter::Suffix(pairs) => explain_comparison("suffix", pairs, event, |text, wanted| text.ends_with(wanted)),
+        Filter::All(filters) => explain_nested("all", filters, event).next().unwrap_or_default(),
+        Filter::Any(filters) => explain_nested("any", filters, event).collect::<Vec<_>>().join("; "),
         Filter::Not(inner) => match inner.decide(event).passes {
             Ok(_) => "not: the filter in it passes".to_owned(),
             Err(_) => format!("not.{}", explain(inner, event).unwrap_or_default()),
         },
         Filter::Cesql(expression, keys) => {
-            let of = Of { event, keys: keys.as_deref() };
-            let outcome = match expression.evaluate(&of, &mut Meter::default()) {
-                Evaluated { error: Some(error), .. } => format!("ends in a {error}"),
-                Evaluated { value: Value::Boolean(truth), .. } => format!("is {truth}"),
-                Evaluated { value, .. } => format!("is {}, which is no boolean", shown(&value)),
+            let of = EventAttributes { event, keys: keys.as_deref() };
+            let outcome = match expression.evaluate(&of, &mut WorkMeter::default()) {
+                EvaluationResult { error: Some(error), .. } => format!("ends in a {error}"),
+                EvaluationResult { value: CesqlValue::Boolean(truth), .. } => format!("is {truth}"),
+                EvaluationResult { value, .. } => format!("is {}, which is no boolean", format_value(&value)),
             };
-            format!("cesql: {outcome}{}", seen(expression.root(), event))
+            format!("cesql: {outcome}{}", describe_attributes(expression.root(), event))
         }
     })
 }
 
-fn nested(dialect: &str, filters: &[Filter], event: &Event) -> impl Iterator<Item = String> {
+fn explain_nested(dialect: &str, filters: &[Filter], event: &Event) -> impl Iterator<Item = String> {
     let places = filters.iter().enumerate();
     places.filter_map(move |(place, filter)| Some(format!("{dialect}[{place}].{}", explain(filter, event)?)))
 }
 
-fn compared(dialect: &str, pairs: &Pairs, event: &Event, test: fn(&str, &str) -> bool) -> String {
-    failing(dialect, pairs, event, |name, wanted| seen_text(event, name).is_some_and(|text| test(&text, wanted)))
+fn explain_comparison(dialect: &str, pairs: &AttributePairs, event: &Event, test: fn(&str, &str) -> bool) -> String {
+    explain_first_failure(dialect, pairs, event, |name, wanted| {
+        attribute_text_seen(event, name).is_some_and(|text| test(&text, wanted))
+    })
 }
 
-fn failing(dialect: &str, pairs: &Pairs, event: &Event, test: impl Fn(&str, &str) -> bool) -> String {
+fn explain_first_failure(
+    dialect: &str,
+    pairs: &AttributePairs,
+    event: &Event,
+    test: impl Fn(&str, &str) -> bool,
+) -> String {
     let failed = pairs.iter().find(|(name, wanted)| !test(name, wanted));
     failed.map_or_else(String::new, |(name, wanted)| {
-        let found = seen_text(event, name).map_or_else(|| "not set".to_owned(), |text| format!("{text:?}"));
+        let found = attribute_text_seen(event, name).map_or_else(|| "not set".to_owned(), |text| format!("{text:?}"));
         format!("{dialect}.{name}: is {found}, wanted {wanted:?}")
     })
 }
 
 /// The text of an attribute, if it is not too long for filters.
-fn seen_text<'e>(event: &'e Event, name: &str) -> Option<Cow<'e, str>> {
-    text(event, name, &mut Meter::default()).unwrap_or_default()
+fn attribute_text_seen<'e>(event: &'e Event, name: &str) -> Option<Cow<'e, str>> {
+    attribute_text(event, name, &mut WorkMeter::default()).unwrap_or_default()
 }
 
-fn shown(value: &Value<'_>) -> String {
+fn format_value(value: &CesqlValue<'_>) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(truth) => truth.to_string(),
+        CesqlValue::String(text) => format!("{text:?}"),
+        CesqlValue::Integer(number) => number.to_string(),
+        CesqlValue::Boolean(truth) => truth.to_string(),
     }
 }
 
 /// The attributes that an expression names, with their values.
-fn seen(root: &Expr, event: &Event) -> String {
+fn describe_attributes(root: &ExpressionNode, event: &Event) -> String {
     let mut names = Vec::new();
-    collect(root, &mut names);
+    collect_attribute_names(root, &mut names);
     names.sort_unstable();
     names.dedup();
     let pair = |name: &&str| {
-        let value = Of { event, keys: None }.get(name, &mut Meter::default()).unwrap_or_default();
-        let value = value.map_or_else(|| "not set".to_owned(), |value| shown(&value));
+        let value = EventAttributes { event, keys: None }.get(name, &mut WorkMeter::default()).unwrap_or_default();
+        let value = value.map_or_else(|| "not set".to_owned(), |value| format_value(&value));
         format!("{name} is {value}")
     };
     let pairs: Vec<String> = names.iter().map(pair).collect();
     if pairs.is_empty() { String::new() } else { format!(", where {}", pairs.join(", ")) }
 }
 
-fn collect<'x>(expression: &'x Expr, names: &mut Vec<&'x str>) {
+fn collect_attribute_names<'x>(expression: &'x ExpressionNode, names: &mut Vec<&'x str>) {
     match expression {
-        Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) => {}
-        Expr::Attribute(name) | Expr::Exists(name) => names.push(name),
-        Expr::Not(x) | Expr::Negate(x) | Expr::Like(x, _) => collect(x, names),
-        Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| collect(x, names)),
-        Expr::In(x, set) => {
-            collect(x, names);
-            set.iter().for_each(|x| collect(x, names));
+        ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => {}
+        ExpressionNode::Attribute(name) | ExpressionNode::Exists(name) => names.push(name),
+        ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => {
+            collect_attribute_names(x, names)
         }
-        Expr::Call(_, arguments) => arguments.iter().for_each(|x| collect(x, names)),
+        ExpressionNode::Binary(_, x, y) => [x, y].into_iter().for_each(|x| collect_attribute_names(x, names)),
+        ExpressionNode::In(x, set) => {
+            collect_attribute_names(x, names);
+            set.iter().for_each(|x| collect_attribute_names(x, names));
+        }
+        ExpressionNode::Call(_, arguments) => arguments.iter().for_each(|x| collect_attribute_names(x, names)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::cesql::Expression;
+    use crate::filter::cesql::CesqlExpression;
 
     #[test]
     fn the_part_that_failed_is_named_with_its_values() {
         let pair = |name: &str, wanted: &str| vec![(name.to_owned(), wanted.to_owned())];
-        let cesql = |text: &str| Filter::from(Expression::parse(text).expect("an expression"));
+        let cesql = |text: &str| Filter::from(CesqlExpression::parse(text).expect("an expression"));
         let exact = |name: &str, wanted: &str| Filter::Exact(pair(name, wanted));
         let not = |filter| Filter::Not(Box::new(filter));
         let mut event = Event::new("1", "/s", "t");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::{Filter, Pairs};
+use super::{AttributePairs, Filter};
 use crate::event::Event;
 
 /// The attributes by which filters are found, the one that tells more apart first.
@@ -11,21 +11,22 @@ const KEYS: [&str; 2] = ["type", "source"];
 
 /// Places of filters, by what they require.
 #[derive(Clone, Debug, Default)]
-pub struct Index {
+pub struct FilterIndex {
     /// Filters that require a text of [`KEYS`], by place of the key and text.
     required: [HashMap<String, Vec<usize>>; 2],
     /// Filters that require neither.
     others: Vec<usize>,
 }
 
-impl Index {
+impl FilterIndex {
     /// An index of these filters.
     pub fn new<'f>(filters: impl IntoIterator<Item = &'f Filter>) -> Self {
         let mut index = Self::default();
         for (place, filter) in filters.into_iter().enumerate() {
-            let key = KEYS.iter().zip(&mut index.required).find_map(|(key, map)| Some((requires(filter, key)?, map)));
+            let key =
+                KEYS.iter().zip(&mut index.required).find_map(|(key, map)| Some((required_text(filter, key)?, map)));
             match key {
-                Some((text, map)) => push(map, text.to_owned(), place),
+                Some((text, map)) => push_position(map, text.to_owned(), place),
                 None => index.others.push(place),
             }
         }
@@ -44,29 +45,29 @@ impl Index {
     }
 }
 
-fn push<K: Hash + Eq>(map: &mut HashMap<K, Vec<usize>>, key: K, place: usize) {
+fn push_position<K: Hash + Eq>(map: &mut HashMap<K, Vec<usize>>, key: K, place: usize) {
     map.entry(key).or_default().push(place);
 }
 
 /// The text that an attribute must have exactly, for the filter to let an event pass.
-fn requires<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
+fn required_text<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
     match filter {
-        Filter::Attributes(pairs) | Filter::Exact(pairs) => required_by(pairs, key),
-        Filter::All(filters) => filters.iter().find_map(|filter| requires(filter, key)),
-        Filter::Cesql(expression, _) => expression.requires(key),
+        Filter::Attributes(pairs) | Filter::Exact(pairs) => required_by_pairs(pairs, key),
+        Filter::All(filters) => filters.iter().find_map(|filter| required_text(filter, key)),
+        Filter::Cesql(expression, _) => expression.required_text(key),
         _ => None,
     }
 }
 
 /// An empty text in `filter.attributes` wants the attribute to be there, not to be empty.
-fn required_by<'f>(pairs: &'f Pairs, key: &str) -> Option<&'f str> {
+fn required_by_pairs<'f>(pairs: &'f AttributePairs, key: &str) -> Option<&'f str> {
     pairs.iter().find(|(name, wanted)| name == key && !wanted.is_empty()).map(|(_, wanted)| wanted.as_str())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::cesql::Expression;
+    use crate::filter::cesql::CesqlExpression;
     use proptest::prelude::*;
 
     /// Some that require a text, and some that only look so.
@@ -84,7 +85,7 @@ mod tests {
             "(type = 'a') = TRUE",
             "type = ''",
         ];
-        prop::sample::select(texts.to_vec()).prop_map(|text| Filter::from(Expression::parse(text).expect(text)))
+        prop::sample::select(texts.to_vec()).prop_map(|text| Filter::from(CesqlExpression::parse(text).expect(text)))
     }
 
     fn any_filter() -> impl Strategy<Value = Filter> {
@@ -92,7 +93,7 @@ mod tests {
         let name = prop::sample::select(vec!["type", "source", "ext"]);
         let pairs = prop::collection::vec((name, text).prop_map(|(n, t)| (n.to_owned(), t.to_owned())), 0..3);
         let leaf = prop_oneof![
-            Just(Filter::Pass),
+            Just(Filter::MatchAll),
             pairs.clone().prop_map(Filter::Attributes),
             pairs.clone().prop_map(Filter::Exact),
             pairs.prop_map(Filter::Prefix),
@@ -119,7 +120,7 @@ mod tests {
             let mut event = Event::new("1", &source, &ty);
             ext.into_iter().for_each(|ext| event.set("ext", &ext));
             let each: Vec<usize> = (0..filters.len()).filter(|place| filters[*place].matches(&event)).collect();
-            let index = Index::new(&filters);
+            let index = FilterIndex::new(&filters);
             let mut found: Vec<usize> =
                 index.candidates(&event).filter(|place| filters[*place].matches(&event)).collect();
             found.sort_unstable();

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use super::cesql::MAX_STEPS;
 use super::*;
 
-fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+fn pairs(pairs: &[(&str, &str)]) -> AttributePairs {
     pairs.iter().map(|(name, wanted)| ((*name).to_owned(), (*wanted).to_owned())).collect()
 }
 
 fn cesql(text: &str) -> Filter {
-    Filter::from(Expression::parse(text).expect("an expression"))
+    Filter::from(CesqlExpression::parse(text).expect("an expression"))
 }
 
 fn event() -> Event {
@@ -106,17 +106,20 @@ fn work_is_bounded() {
     let many = |filter: fn(usize) -> Filter, count| Filter::Any((0..count).map(filter).collect());
     let pair = |name: &str| pairs(&[(name, "b")]);
     for (filter, passes) in [
-        (many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Err(Undecided::Limit)),
-        (many(|_| Filter::Suffix(pairs(&[("y", "b")])), 3_000), Err(Undecided::Limit)),
-        (many(|_| Filter::Attributes(pairs(&[("y", "b")])), 3_000), Err(Undecided::Limit)),
-        (many(|_| Filter::Prefix(pairs(&[("missing", "b")])), 3_000), Err(Undecided::Limit)),
-        (many(|_| cesql("EXISTS missing"), 3_000), Err(Undecided::Limit)),
-        (many(|_| Filter::Not(Box::new(Filter::Pass)), 300_000), Err(Undecided::Limit)),
+        (many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Err(UndecidedReason::Limit)),
+        (many(|_| Filter::Suffix(pairs(&[("y", "b")])), 3_000), Err(UndecidedReason::Limit)),
+        (many(|_| Filter::Attributes(pairs(&[("y", "b")])), 3_000), Err(UndecidedReason::Limit)),
+        (many(|_| Filter::Prefix(pairs(&[("missing", "b")])), 3_000), Err(UndecidedReason::Limit)),
+        (many(|_| cesql("EXISTS missing"), 3_000), Err(UndecidedReason::Limit)),
+        (many(|_| Filter::Not(Box::new(Filter::MatchAll)), 300_000), Err(UndecidedReason::Limit)),
         (many(|_| Filter::Exact(pairs(&[("missing", "b")])), 500), Ok(false)),
         (Filter::Suffix(pair("x")), Ok(true)),
-        (Filter::Not(Box::new(many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000))), Err(Undecided::Limit)),
+        (Filter::Not(Box::new(many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000))), Err(UndecidedReason::Limit)),
         // What would pass alone does not help what has gone too far, wherever it stands.
-        (Filter::Any(vec![many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Filter::Pass]), Err(Undecided::Limit)),
+        (
+            Filter::Any(vec![many(|_| Filter::Exact(pairs(&[("x", "b")])), 3_000), Filter::MatchAll]),
+            Err(UndecidedReason::Limit),
+        ),
     ] {
         let decision = filter.decide(&event);
         assert_eq!(decision.passes, passes);
@@ -181,28 +184,29 @@ proptest! {
 /// order: id, name, namespace, Secret, pod index, replica count (contract TF-17).
 #[test]
 fn correlation_ids_are_verified() {
-    let key = |text: &str| crate::correlation::Key::new(text.as_bytes()).expect("a key");
-    let entry = |text: &str| crate::correlation::Entry::parse(text).expect("an entry");
+    let key = |text: &str| crate::correlation::CorrelationKey::new(text.as_bytes()).expect("a key");
+    let entry = |text: &str| crate::correlation::KeyRingEntry::parse(text).expect("an entry");
     let mut ring = KeyRing::default();
     let (one, two) = (key("passphrasewhichneedstobe32bytes!"), key("passphrasewhichneedstobe32bytes?"));
-    ring.add("keys", entry("default.rr.key"), one.clone());
-    ring.add("keys-2", entry("default.rr.key-1"), one.clone());
-    ring.add("keys-2", entry("default.rr.key-2"), two.clone());
-    ring.add("keys-2", entry("default.rr.x.key-1"), two.clone());
+    ring.add_key("keys", entry("default.rr.key"), one.clone());
+    ring.add_key("keys-2", entry("default.rr.key-1"), one.clone());
+    ring.add_key("keys-2", entry("default.rr.key-2"), two.clone());
+    ring.add_key("keys-2", entry("default.rr.x.key-1"), two.clone());
     let ring = Arc::new(ring);
     let decide = |id: Option<&str>, text: &str| {
         let mut event = event();
         if let Some(id) = id {
             event.set("replyid", id);
         }
-        let expression = Expression::parse(&text.replace("KN", "KN_VERIFY_CORRELATION_ID")).expect("an expression");
+        let expression =
+            CesqlExpression::parse(&text.replace("KN", "KN_VERIFY_CORRELATION_ID")).expect("an expression");
         Filter::Cesql(expression, Some(Arc::clone(&ring))).decide(&event).passes
     };
-    let (by_one, by_two) = (one.seal("1", 0).expect("an id"), two.seal("1", 0).expect("an id"));
-    let by_third_pod = two.seal("urn:x:1", 2).expect("an id");
+    let (by_one, by_two) = (one.create_id("1", 0).expect("an id"), two.create_id("1", 0).expect("an id"));
+    let by_third_pod = two.create_id("urn:x:1", 2).expect("an id");
     let yes = Ok(true);
     let no = Ok(false);
-    let error = Err(Undecided::Expression);
+    let error = Err(UndecidedReason::Expression);
     for (id, text, passes) in [
         (Some(by_one.as_str()), r#"KN(replyid, "rr", "default", "keys", 0, 1)"#, yes),
         (Some(&by_one), r#"kn_verify_correlation_id(replyid, 'rr', 'default', 'keys', 0, 1)"#, yes),
@@ -229,7 +233,8 @@ fn correlation_ids_are_verified() {
         assert_eq!(decide(id, text), passes, "{text} {id:?}");
     }
     let unknown = Filter::from(
-        Expression::parse(r#"KN_VERIFY_CORRELATION_ID(id, "rr", "default", "keys", 0, 1)"#).expect("an expression"),
+        CesqlExpression::parse(r#"KN_VERIFY_CORRELATION_ID(id, "rr", "default", "keys", 0, 1)"#)
+            .expect("an expression"),
     );
     let mut event = event();
     event.set("id", &by_one);
@@ -241,12 +246,17 @@ fn correlation_ids_are_verified() {
 fn verification_is_bounded() {
     let mut ring = KeyRing::default();
     for number in 0..2_000_u32 {
-        let key = crate::correlation::Key::new(&[number.to_be_bytes(); 8].concat()).expect("a key");
-        ring.add("keys", crate::correlation::Entry::parse(&format!("d.rr.k{number}")).expect("an entry"), key);
+        let key = crate::correlation::CorrelationKey::new(&[number.to_be_bytes(); 8].concat()).expect("a key");
+        ring.add_key(
+            "keys",
+            crate::correlation::KeyRingEntry::parse(&format!("d.rr.k{number}")).expect("an entry"),
+            key,
+        );
     }
-    let expression = Expression::parse(r#"KN_VERIFY_CORRELATION_ID(replyid, "rr", "d", "keys", 0, 1)"#).expect("one");
+    let expression =
+        CesqlExpression::parse(r#"KN_VERIFY_CORRELATION_ID(replyid, "rr", "d", "keys", 0, 1)"#).expect("one");
     let filter = Filter::Cesql(expression, Some(Arc::new(ring)));
     let mut event = event();
     event.set("replyid", "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:0");
-    assert_eq!(filter.decide(&event).passes, Err(Undecided::Limit));
+    assert_eq!(filter.decide(&event).passes, Err(UndecidedReason::Limit));
 }

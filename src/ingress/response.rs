@@ -8,19 +8,19 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use super::entrance::{WrongScheme, webhook};
+use super::request_reader::{WrongScheme, webhook_headers};
 use crate::channel;
 use crate::event::{DecodeError, Event, http as binding};
-use crate::router::Refusal;
+use crate::router::AcceptError;
 use crate::server::body::BodyError;
 
 /// How a request ended.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum IngressResponse {
     /// The event is as safe as its channel can make it.
     Accepted,
     /// The reply to an event that was sent to a RequestReply.
-    Replied(Box<Event>),
+    Reply(Box<Event>),
     /// What `OPTIONS` asks for (contract CR-7).
     Options,
     /// The mode does not take events by this scheme (contract CR-37, CR-38).
@@ -34,31 +34,31 @@ pub(super) enum Answer {
     /// Neither `POST` nor `OPTIONS` (contract CR-8).
     MethodNotAllowed,
     /// The body could not be read.
-    Body(BodyError),
+    BodyUnreadable(BodyError),
     /// It is several events, and one reply can be waited for.
-    Batch,
+    BatchNotAllowed,
     /// It is not an event.
     NotAnEvent(DecodeError),
     /// The channel refused it, or its sender.
-    Refused(Refusal),
+    Refused(AcceptError),
 }
 
-impl Answer {
+impl IngressResponse {
     fn status(&self) -> StatusCode {
         match self {
             Self::Accepted => StatusCode::ACCEPTED,
-            Self::Options | Self::Replied(_) => StatusCode::OK,
+            Self::Options | Self::Reply(_) => StatusCode::OK,
             Self::WrongScheme(_) | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::BadPath | Self::Ambiguous | Self::Batch | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
+            Self::BadPath | Self::Ambiguous | Self::BatchNotAllowed | Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Body(error) => error.status(),
+            Self::BodyUnreadable(error) => error.status(),
             Self::Refused(refusal) => refusal.status(),
         }
     }
 
     fn text(&self) -> Cow<'static, str> {
         match self {
-            Self::Accepted | Self::Options | Self::Replied(_) => Cow::Borrowed(""),
+            Self::Accepted | Self::Options | Self::Reply(_) => Cow::Borrowed(""),
             Self::WrongScheme(wrong) => Cow::Owned(wrong.to_string()),
             Self::NotFound => {
                 Cow::Borrowed("no channel or broker at this address: check the host and the path /NAMESPACE/NAME")
@@ -69,23 +69,23 @@ impl Answer {
             Self::Ambiguous => Cow::Borrowed(
                 "more than one of a channel, a broker and a RequestReply have this name: send Host imc-dispatcher.<system namespace>.svc.<domain> for the channel, broker-ingress.<system namespace>.svc.<domain> for the broker or request-reply.<system namespace>.svc.<domain> for the RequestReply",
             ),
-            Self::Batch => Cow::Borrowed("send one event, and no batch: it is one reply that is waited for"),
+            Self::BatchNotAllowed => Cow::Borrowed("send one event, and no batch: it is one reply that is waited for"),
             Self::MethodNotAllowed => Cow::Borrowed("send events by POST"),
-            Self::Body(error) => Cow::Owned(error.to_string()),
+            Self::BodyUnreadable(error) => Cow::Owned(error.to_string()),
             Self::NotAnEvent(error) => Cow::Owned(error.to_string()),
             Self::Refused(refusal) => Cow::Owned(refusal.to_string()),
         }
     }
 
     /// Whether the answer comes from a channel, which names its methods (contract CR-6).
-    fn is_from_channel(&self) -> bool {
+    fn names_methods(&self) -> bool {
         !matches!(self, Self::WrongScheme(_) | Self::NotFound | Self::BadPath | Self::Ambiguous)
     }
 
     /// The answer as a response.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
-        if let Self::Replied(event) = &self {
-            return replied(event);
+        if let Self::Reply(event) = &self {
+            return reply_response(event);
         }
         let text = self.text();
         let body = if text.is_empty() { Bytes::new() } else { Bytes::from(format!("{text}\n")) };
@@ -96,7 +96,7 @@ impl Answer {
         if has_text {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         }
-        if self.is_from_channel() {
+        if self.names_methods() {
             headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
         }
         if matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -107,20 +107,20 @@ impl Answer {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if matches!(self, Self::Options) {
-            headers.extend(webhook());
+            headers.extend(webhook_headers());
         }
         response
     }
 }
 
 /// An event in binary mode, as upstream answers, whatever mode the request was in.
-fn replied(event: &Event) -> Response<Full<Bytes>> {
-    let mut response = binding::binary_answer(event).map(Full::new);
+fn reply_response(event: &Event) -> Response<Full<Bytes>> {
+    let mut response = binding::binary_response(event).map(Full::new);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for IngressResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.status().as_u16(), self.text())
     }

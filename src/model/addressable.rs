@@ -14,9 +14,9 @@ use super::{ChannelKey, TrustBundle};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressable {
     /// The address as Knative would show it; absolute, `http` or `https`.
-    pub url: Endpoint,
+    pub url: DestinationUrl,
     /// How events get there.
-    pub target: Target,
+    pub route: DestinationRoute,
     /// What its server certificate is verified against, besides the roots of the system.
     pub trust: Arc<TrustBundle>,
     /// Audience of the token that it wants, if any.
@@ -25,7 +25,7 @@ pub struct Addressable {
 
 /// How events get to a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum DestinationRoute {
     /// By HTTP to the URL's host; to `connect` instead of what DNS says, if set. TLS still verifies the URL's host.
     Remote {
         /// Where the host really is.
@@ -34,24 +34,24 @@ pub enum Target {
     /// Into a channel, broker or RequestReply of this process.
     Local(ChannelKey),
     /// To whoever waits for it at this RequestReply of this process.
-    Waiting(ChannelKey),
+    WaitingRequest(ChannelKey),
     /// Onto standard output, as Knative's `event_display` prints.
-    Display,
+    EventDisplay,
     /// Nowhere, for this reason: what is sent there fails.
-    Nowhere(Arc<str>),
+    Unresolved(Arc<str>),
 }
 
-impl Target {
+impl DestinationRoute {
     /// The channel, broker or RequestReply of this process that it leads into, if it does.
     #[must_use]
-    pub fn local(&self) -> Option<&ChannelKey> {
+    pub fn local_channel(&self) -> Option<&ChannelKey> {
         if let Self::Local(key) = self { Some(key) } else { None }
     }
 }
 
 /// A URL, and the same as the URI of a request: made once, where the routing table is, not for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Arc<Parts>);
+pub struct DestinationUrl(Arc<DestinationUrlParts>);
 
 /// By which versions of HTTP somebody is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,7 +64,7 @@ pub enum HttpVersions {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Parts {
+struct DestinationUrlParts {
     url: Url,
     /// As it was written, where that is not how `url` says it.
     written: Option<Box<str>>,
@@ -73,21 +73,21 @@ struct Parts {
     uri: Option<Uri>,
 }
 
-impl Endpoint {
+impl DestinationUrl {
     /// A URL that was written as this text. A text that a parser has to clean first, of blanks around it and of control
     /// characters, is not what the URL is known by.
     #[must_use]
-    pub fn written(url: Url, text: &str) -> Self {
+    pub fn from_written(url: Url, text: &str) -> Self {
         let is_clean = text.trim() == text && !text.contains(char::is_control);
         let written = Some(text).filter(|text| is_clean && *text != url.as_str()).map(Box::from);
         let sent = || format!("{}://{}", url.scheme(), &url[Position::BeforeHost..Position::AfterQuery]);
         let uri = if url.has_host() { Uri::try_from(sent()).ok() } else { None };
-        Self(Arc::new(Parts { url, written, versions: HttpVersions::default(), uri }))
+        Self(Arc::new(DestinationUrlParts { url, written, versions: HttpVersions::default(), uri }))
     }
 
     /// What it is called where others read it: byte for byte as it was written (contract DP-29).
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub fn as_written(&self) -> &str {
         self.0.written.as_deref().unwrap_or(self.0.url.as_str())
     }
 
@@ -99,8 +99,8 @@ impl Endpoint {
 
     /// The same, spoken to by these versions.
     #[must_use]
-    pub fn speaking(mut self, versions: HttpVersions) -> Self {
-        if self.versions() != versions {
+    pub fn with_http_versions(mut self, versions: HttpVersions) -> Self {
+        if self.http_versions() != versions {
             Arc::make_mut(&mut self.0).versions = versions;
         }
         self
@@ -108,28 +108,28 @@ impl Endpoint {
 
     /// By which versions it is spoken to.
     #[must_use]
-    pub fn versions(&self) -> HttpVersions {
+    pub fn http_versions(&self) -> HttpVersions {
         self.0.versions
     }
 }
 
 /// A URL that nobody has written, but that was made here: it is called what Knative would call it.
-impl From<Url> for Endpoint {
+impl From<Url> for DestinationUrl {
     fn from(url: Url) -> Self {
-        let text = shown(&url).to_owned();
-        Self::written(url, &text)
+        let text = without_root_slash(&url).to_owned();
+        Self::from_written(url, &text)
     }
 }
 
-impl FromStr for Endpoint {
+impl FromStr for DestinationUrl {
     type Err = url::ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Url::parse(text).map(|url| Self::written(url, text))
+        Url::parse(text).map(|url| Self::from_written(url, text))
     }
 }
 
-impl Deref for Endpoint {
+impl Deref for DestinationUrl {
     type Target = Url;
 
     fn deref(&self) -> &Url {
@@ -137,20 +137,20 @@ impl Deref for Endpoint {
     }
 }
 
-impl PartialEq<Url> for Endpoint {
+impl PartialEq<Url> for DestinationUrl {
     fn eq(&self, other: &Url) -> bool {
         self.0.url == *other
     }
 }
 
-impl std::fmt::Display for Endpoint {
+impl std::fmt::Display for DestinationUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.url.fmt(f)
     }
 }
 
 /// A URL as Knative writes it: without the slash of an empty path.
-pub(super) fn shown(url: &Url) -> &str {
+pub(super) fn without_root_slash(url: &Url) -> &str {
     let text = url.as_str();
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     text.strip_suffix('/').filter(|_| bare).unwrap_or(text)
@@ -169,24 +169,28 @@ mod tests {
             ("http://[::1]:80/x", "http://[::1]/x"),
             ("https://bücher.example/ü", "https://xn--bcher-kva.example/%C3%BC"),
         ] {
-            let endpoint: Endpoint = url.parse().expect("a URL");
+            let endpoint: DestinationUrl = url.parse().expect("a URL");
             assert_eq!(endpoint.uri().expect("a URI").to_string(), uri);
             assert_eq!(endpoint, Url::parse(url).expect("a URL"), "the URL itself stays");
         }
-        assert_eq!("mailto:a@b".parse::<Endpoint>().expect("a URL").uri(), None);
+        assert_eq!("mailto:a@b".parse::<DestinationUrl>().expect("a URL").uri(), None);
     }
 
     #[test]
     fn a_url_is_called_what_it_was_written_as() {
         for text in ["http://10.1.2.3:80", "HTTP://Sink.NS:080", "http://sink/a%2fb/../c d?q={x}#f", "http://[::1]:80"]
         {
-            assert_eq!(text.parse::<Endpoint>().expect("a URL").text(), text);
+            assert_eq!(text.parse::<DestinationUrl>().expect("a URL").as_written(), text);
         }
         for text in [" http://Sink ", "http://Si\nnk"] {
-            assert_eq!(text.parse::<Endpoint>().expect("a URL").text(), "http://sink/", "it had to be cleaned");
+            assert_eq!(
+                text.parse::<DestinationUrl>().expect("a URL").as_written(),
+                "http://sink/",
+                "it had to be cleaned"
+            );
         }
         for (made, text) in [("http://sink/", "http://sink"), ("http://sink/a/", "http://sink/a/")] {
-            assert_eq!(Endpoint::from(Url::parse(made).expect("a URL")).text(), text);
+            assert_eq!(DestinationUrl::from(Url::parse(made).expect("a URL")).as_written(), text);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Access, EventTypeOwner, Subscription};
+use super::{EventTypeOwner, SenderAuthorization, Subscription};
 
 /// What kind of address a channel has. A Broker is a channel that counts hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ impl fmt::Display for ChannelKey {
 
 /// When a sender gets its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledge {
+pub enum AcknowledgeMode {
     /// When every subscription or its dead letter sink has the event (contract FO-4).
     AfterDelivery,
     /// When every subscription has it in its queue (contract FO-9; annotation `messaging.knative.dev/async-handler`).
@@ -57,7 +57,7 @@ pub enum Acknowledge {
 
 /// What keeps the events of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Storage {
+pub enum BackendKind {
     /// The memory of this process.
     #[default]
     Memory,
@@ -71,11 +71,11 @@ pub struct Channel {
     /// Its name.
     pub key: ChannelKey,
     /// What keeps its events.
-    pub storage: Storage,
+    pub backend: BackendKind,
     /// When senders get their answer; of a channel in memory only.
-    pub acknowledge: Acknowledge,
+    pub acknowledge: AcknowledgeMode,
     /// What it asks of senders; nothing if `None`.
-    pub access: Option<Access>,
+    pub authorization: Option<SenderAuthorization>,
     /// Whose events they are in `EventType`s; none are made if `None`.
     pub event_types: Option<Arc<EventTypeOwner>>,
     /// Everyone who gets its events.

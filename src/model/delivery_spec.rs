@@ -13,7 +13,7 @@ pub enum BackoffPolicy {
 
 /// In which mode events are sent (contract DP-8).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum DeliveryFormat {
     /// Binary mode.
     #[default]
     Binary,
@@ -23,7 +23,7 @@ pub enum Format {
 
 /// Whether events wait for those before them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum DeliveryOrder {
     /// Several events are under way at once, so that one that fails delays no other.
     #[default]
     Unordered,
@@ -47,7 +47,7 @@ pub struct DeliverySpec {
     /// The longest `Retry-After` that is obeyed; `None` or zero ignores the header (contract DP-19).
     pub retry_after_max: Option<Duration>,
     /// In which mode events are sent.
-    pub format: Format,
+    pub format: DeliveryFormat,
     /// Whether events wait for those before them.
-    pub order: Order,
+    pub order: DeliveryOrder,
 }

@@ -25,7 +25,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
         None if body.is_empty() => return Err(REMEDY),
         None => (body, ""),
     };
-    let total = fields(date, &DATE_UNITS).zip(fields(time, &TIME_UNITS)).map(|(date, time)| date.saturating_add(time));
+    let total =
+        sum_fields(date, &DATE_UNITS).zip(sum_fields(time, &TIME_UNITS)).map(|(date, time)| date.saturating_add(time));
     match total {
         Some(total) if total > LONGEST => Err("is longer than ten years"),
         Some(total) => Ok(total),
@@ -35,7 +36,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// Sums `<number><unit>` fields, whose units must be in the order of `units`, each at most once.
-fn fields(text: &str, units: &[(char, f64)]) -> Option<Duration> {
+fn sum_fields(text: &str, units: &[(char, f64)]) -> Option<Duration> {
     let mut units = units.iter();
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -44,13 +45,13 @@ fn fields(text: &str, units: &[(char, f64)]) -> Option<Duration> {
         let (number, tail) = rest.split_at_checked(end)?;
         let designator = tail.chars().next()?;
         let (_, seconds) = units.by_ref().find(|(unit, _)| *unit == designator)?;
-        total = total.saturating_add(scaled(number, *seconds)?);
+        total = total.saturating_add(scale_number(number, *seconds)?);
         rest = tail.get(1..)?;
     }
     Some(total)
 }
 
-fn scaled(number: &str, seconds: f64) -> Option<Duration> {
+fn scale_number(number: &str, seconds: f64) -> Option<Duration> {
     let number = number.replace(',', ".");
     let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if !plain || !number.starts_with(|c: char| c.is_ascii_digit()) || number.ends_with('.') {

@@ -4,7 +4,7 @@
 
 mod flow;
 mod json;
-mod shown;
+mod visible_fields;
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use url::Url;
 
-use super::addressable::shown;
+use super::addressable::without_root_slash;
 use super::{Addressable, Subscription};
 
 /// Which list an object is in.
@@ -52,20 +52,20 @@ pub struct Condition<'c> {
 
 /// The conditions of an object: `Ready` and its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conditions {
+pub struct ObjectConditions {
     /// The types of the parts, which are `True` if the object is served, even if that is in its last good form.
     pub parts: &'static [&'static str],
     /// Whether it is served.
     pub served: bool,
     /// Why it is not ready; `None` if it is.
-    pub unready: Option<Box<Unready>>,
+    pub not_ready: Option<Box<NotReadyReason>>,
     /// The part that is not `True` for the same reason; `None` if what is wrong is no part's.
-    pub fault: Option<&'static str>,
+    pub failed_part: Option<&'static str>,
 }
 
 /// Why an object is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unready {
+pub struct NotReadyReason {
     /// `False` or `Unknown`.
     pub status: &'static str,
     /// A word for programs.
@@ -82,7 +82,7 @@ pub struct ObjectTrouble<'t> {
     /// A sentence for people.
     pub message: &'t str,
     /// Whether it keeps each of a channel's subscribers from its events.
-    pub is_whole: bool,
+    pub affects_all_subscribers: bool,
 }
 
 /// Events that a Trigger did not get since its filter could not be decided, from when this process took it up.
@@ -96,7 +96,7 @@ pub struct FilterErrors {
 
 /// What is known of an object only while it is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Present<'t> {
+pub struct LiveStatus<'t> {
     /// What keeps it from being served.
     pub trouble: Option<ObjectTrouble<'t>>,
     /// Of a Trigger.
@@ -106,37 +106,37 @@ pub struct Present<'t> {
 impl<'t> ObjectTrouble<'t> {
     /// The condition `Ready` of an object that is understood, and in trouble.
     #[must_use]
-    pub fn ready(&self) -> Condition<'t> {
+    pub fn ready_condition(&self) -> Condition<'t> {
         Condition { ty: "Ready", status: "False", reason: Some(self.reason), message: Some(self.message) }
     }
 }
 
 /// What an object is served as, as far as its status says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ObjectStatus {
     /// There is nothing to say but the conditions.
-    Nothing,
+    ConditionsOnly,
     /// A channel, broker or RequestReply.
-    Entrance(Box<Entrance>),
+    Address(Box<AddressStatus>),
     /// A channel of a cluster, whose addresses are those of its written status, with these subscribers; `None` if it is not
     /// served.
-    Reconciled(Option<Box<[Subscriber]>>),
+    ReconciledChannel(Option<Box<[SubscriberId]>>),
     /// A Trigger or Subscription.
-    Exit {
+    Subscription {
         /// What is served.
         subscription: Arc<Subscription>,
         /// What channels and brokers of this process can be verified with.
         own_ca_certs: Option<Arc<str>>,
     },
     /// A Sequence or Parallel.
-    Flow(Box<FlowForm>),
+    Flow(Box<FlowStatus>),
 }
 
 /// What a Sequence or Parallel is served as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowForm {
+pub struct FlowStatus {
     /// Where it takes events.
-    pub entrance: Entrance,
+    pub address: AddressStatus,
     /// `apiVersion` and `kind` of its channels.
     pub channel_kind: (&'static str, &'static str),
     /// The names of its channels: of a Sequence one for each step; of a Parallel one that takes the events, and one for each
@@ -153,14 +153,14 @@ pub struct FlowSubscription {
     /// Its name.
     pub name: String,
     /// Why it is not ready; `None` if it is.
-    pub unready: Option<Box<Unready>>,
+    pub not_ready: Option<Box<NotReadyReason>>,
 }
 
 /// Where a channel, broker or RequestReply takes events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrance {
+pub struct AddressStatus {
     /// `status.addresses`; the last one is `status.address`.
-    pub addresses: Box<[Address]>,
+    pub addresses: Box<[StatusAddress]>,
     /// What those by https, and other ones of this process, can be verified with.
     pub ca_certs: Option<Arc<str>>,
     /// Of the tokens that are asked for, if they are.
@@ -168,10 +168,10 @@ pub struct Entrance {
     /// Who gets what could not be delivered.
     pub dead_letter_sink: Option<Addressable>,
     /// Of a channel.
-    pub subscribers: Option<Box<[Subscriber]>>,
+    pub subscribers: Option<Box<[SubscriberId]>>,
 }
 
-impl Entrance {
+impl AddressStatus {
     /// The URL of `status.address`.
     fn url(&self) -> Option<&str> {
         self.addresses.last().map(|address| &*address.url)
@@ -180,23 +180,23 @@ impl Entrance {
 
 /// One of `status.addresses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub struct StatusAddress {
     /// `http` or `https`.
     pub name: &'static str,
     url: Box<str>,
 }
 
-impl Address {
+impl StatusAddress {
     /// A URL of this name.
     #[must_use]
     pub fn new(name: &'static str, url: &Url) -> Self {
-        Self { name, url: shown(url).into() }
+        Self { name, url: without_root_slash(url).into() }
     }
 }
 
 /// What names one of `status.subscribers`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subscriber {
+pub enum SubscriberId {
     /// Its uid.
     Uid(Box<str>),
     /// Its name, where it is written without a uid.
@@ -205,7 +205,7 @@ pub enum Subscriber {
 
 /// One object with its status.
 #[derive(Clone, Debug)]
-pub struct Object {
+pub struct InventoryObject {
     /// Which list it is in.
     pub kind: ObjectKind,
     /// `metadata.namespace`.
@@ -213,18 +213,18 @@ pub struct Object {
     /// `metadata.name`.
     pub name: String,
     /// As written.
-    pub written: Arc<Value>,
+    pub manifest: Arc<Value>,
     /// The conditions of its status.
-    pub conditions: Conditions,
+    pub conditions: ObjectConditions,
     /// The rest of its status.
-    pub form: Form,
+    pub status: ObjectStatus,
 }
 
-impl Conditions {
+impl ObjectConditions {
     /// The condition `Ready`.
     #[must_use]
-    pub fn ready(&self) -> Condition<'_> {
-        let (ty, unready) = ("Ready", self.unready.as_deref());
+    pub fn ready_condition(&self) -> Condition<'_> {
+        let (ty, unready) = ("Ready", self.not_ready.as_deref());
         Condition {
             ty,
             status: unready.map_or("True", |unready| unready.status),
@@ -234,11 +234,11 @@ impl Conditions {
     }
 }
 
-impl Object {
+impl InventoryObject {
     /// The `kind` that it was written with.
     #[must_use]
-    pub fn written_kind(&self) -> Option<&str> {
-        self.text("/kind")
+    pub fn manifest_kind(&self) -> Option<&str> {
+        self.manifest_text("/kind")
     }
 
     /// Name of the channel of a Subscription, or of the Broker of a Trigger.
@@ -250,44 +250,45 @@ impl Object {
             | ObjectKind::RequestReply
             | ObjectKind::Sequence
             | ObjectKind::Parallel => None,
-            ObjectKind::Trigger => self.text("/spec/broker"),
-            ObjectKind::Subscription => self.text("/spec/channel/name"),
+            ObjectKind::Trigger => self.manifest_text("/spec/broker"),
+            ObjectKind::Subscription => self.manifest_text("/spec/channel/name"),
         }
     }
 
     /// `status.address.url`.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
-        match &self.form {
-            Form::Entrance(entrance) => entrance.url(),
-            Form::Flow(flow) => flow.entrance.url(),
-            Form::Reconciled(_) => self.text("/status/address/url"),
-            Form::Nothing | Form::Exit { .. } => None,
+        match &self.status {
+            ObjectStatus::Address(entrance) => entrance.url(),
+            ObjectStatus::Flow(flow) => flow.address.url(),
+            ObjectStatus::ReconciledChannel(_) => self.manifest_text("/status/address/url"),
+            ObjectStatus::ConditionsOnly | ObjectStatus::Subscription { .. } => None,
         }
     }
 
-    fn text(&self, pointer: &str) -> Option<&str> {
-        self.written.pointer(pointer)?.as_str()
+    fn manifest_text(&self, pointer: &str) -> Option<&str> {
+        self.manifest.pointer(pointer)?.as_str()
     }
 
     /// All of it but what is written.
-    fn made(&self) -> (ObjectKind, &str, &str, &Conditions, &Form) {
-        (self.kind, &self.namespace, &self.name, &self.conditions, &self.form)
+    fn resolved_fields(&self) -> (ObjectKind, &str, &str, &ObjectConditions, &ObjectStatus) {
+        (self.kind, &self.namespace, &self.name, &self.conditions, &self.status)
     }
 }
 
 /// Objects that are shown alike are equal: what else is written does not matter.
-impl PartialEq for Object {
+impl PartialEq for InventoryObject {
     fn eq(&self, other: &Self) -> bool {
-        self.made() == other.made() && (Arc::ptr_eq(&self.written, &other.written) || self.json() == other.json())
+        self.resolved_fields() == other.resolved_fields()
+            && (Arc::ptr_eq(&self.manifest, &other.manifest) || self.json() == other.json())
     }
 }
 
-impl Eq for Object {}
+impl Eq for InventoryObject {}
 
 /// Everything that is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
     /// In the order of kind, namespace, name.
-    pub objects: Vec<Arc<Object>>,
+    pub objects: Vec<Arc<InventoryObject>>,
 }

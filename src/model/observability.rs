@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Export {
+pub struct ExporterEndpoint {
     /// `http/protobuf` or `grpc`.
     pub protocol: String,
     /// Its URL, or host and port; empty if only the environment names it.
@@ -13,13 +13,13 @@ pub struct Export {
 
 /// What `config-observability` asks for. Whoever started the process may have said otherwise.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observability {
+pub struct ObservabilityConfig {
     /// Where traces go, if they do.
-    pub traces: Option<Export>,
+    pub traces: Option<ExporterEndpoint>,
     /// The part of traces that is recorded.
     pub sampling_rate: Option<f64>,
     /// Where numbers go, if they do.
-    pub metrics: Option<Export>,
+    pub metrics: Option<ExporterEndpoint>,
     /// How often numbers go.
-    pub interval: Option<Duration>,
+    pub metrics_export_interval: Option<Duration>,
 }

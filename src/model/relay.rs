@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Access, Addressable, EventTypeOwner, Format, ServiceAccount};
+use super::{Addressable, DeliveryFormat, EventTypeOwner, SenderAuthorization, ServiceAccount};
 use crate::filter::Filter;
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum ProcessRole {
     /// Everything inside one process: channels, Brokers and Triggers.
     #[default]
     Channel,
@@ -19,7 +19,7 @@ pub enum Role {
     Filter,
 }
 
-impl Role {
+impl ProcessRole {
     /// As `--role` names it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -33,14 +33,14 @@ impl Role {
 
 /// Relayed Brokers and Triggers, by `/namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Relays {
+pub struct RelayTable {
     /// Of the role `ingress`.
     pub brokers: HashMap<String, Arc<BrokerRelay>>,
     /// Of the role `filter`.
     pub triggers: HashMap<String, Arc<TriggerRelay>>,
 }
 
-impl Relays {
+impl RelayTable {
     /// Whether nothing is relayed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -54,7 +54,7 @@ pub struct BrokerRelay {
     /// Its channel; `None` if it has none yet (contract BI-4).
     pub channel: Option<Addressable>,
     /// What it asks of senders; nothing if `None`.
-    pub access: Option<Access>,
+    pub authorization: Option<SenderAuthorization>,
     /// As whom events are handed to the channel, if that has an audience (contract AU-1).
     pub sender: Option<Arc<ServiceAccount>>,
     /// Whose events they are in `EventType`s; none are made if `None`.
@@ -71,7 +71,7 @@ pub struct TriggerRelay {
     /// Which events it gets.
     pub filter: Filter,
     /// In which mode it gets them.
-    pub format: Format,
+    pub format: DeliveryFormat,
     /// Who gets them; `None` if that is not resolved, or the Trigger has problems: then nobody does.
     pub subscriber: Option<Addressable>,
     /// Its Broker; `None` if there is none of that name.
@@ -79,7 +79,7 @@ pub struct TriggerRelay {
     /// Its dead letter sink, else its Broker's.
     pub dead_letter_sink: Option<Addressable>,
     /// What is asked of whoever sends events for it; nothing if `None` (contract AU-13).
-    pub access: Option<Access>,
+    pub authorization: Option<SenderAuthorization>,
     /// As whom events are handed on to destinations with an audience (contract AU-1).
     pub sender: Option<Arc<ServiceAccount>>,
     /// Whose events replies are in `EventType`s; none are made if `None`.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Access, ChannelKey, ServiceAccount};
-use crate::correlation::Key;
+use super::{ChannelKey, SenderAuthorization, ServiceAccount};
+use crate::correlation::CorrelationKey;
 
 /// A RequestReply. What is sent to it goes into a Broker, and the sender waits for the reply (upstream's
 /// `eventing.knative.dev/v1alpha1`).
@@ -21,9 +21,9 @@ pub struct RequestReply {
     /// How long a sender waits.
     pub timeout: Duration,
     /// Makes the ids.
-    pub sealing: Key,
+    pub correlation_key: CorrelationKey,
     /// What it asks of senders; nothing if `None`.
-    pub access: Option<Access>,
+    pub authorization: Option<SenderAuthorization>,
     /// As whom it sends to the Broker; without proof if `None`.
     pub sender: Option<Arc<ServiceAccount>>,
     /// The audience of the Broker, if it asks for tokens.

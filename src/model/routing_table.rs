@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Channel, ChannelKey, ChannelKind, Oidc, Relays, RequestReply, Source, TransportEncryption};
+use super::{
+    Channel, ChannelKey, ChannelKind, OidcAuthentication, PingSource, RelayTable, RequestReply, TransportEncryption,
+};
 
 /// The host names that say which kind of object a path means (contract IF-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hosts {
+pub struct ServiceHosts {
     /// `imc-dispatcher.<system namespace>.svc.<domain>`: channels only.
     pub channels: String,
     /// `broker-ingress.<system namespace>.svc.<domain>`: brokers only.
@@ -18,7 +20,7 @@ pub struct Hosts {
     pub filter: String,
 }
 
-impl Hosts {
+impl ServiceHosts {
     /// The hosts in a system namespace and cluster domain.
     #[must_use]
     pub fn new(system_namespace: &str, cluster_domain: &str) -> Self {
@@ -33,9 +35,9 @@ impl Hosts {
 
 /// What is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Find<'t> {
+pub enum AddressLookup<'t> {
     /// A channel or broker: its place in [`RoutingTable::channels`], and itself.
-    Found(usize, &'t Arc<Channel>),
+    Channel(usize, &'t Arc<Channel>),
     /// A RequestReply.
     RequestReply(&'t Arc<RequestReply>),
     /// Nothing.
@@ -47,7 +49,7 @@ pub enum Find<'t> {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct AtPath {
+struct PathEntry {
     channel: Option<usize>,
     broker: Option<usize>,
     request_reply: Option<usize>,
@@ -57,16 +59,16 @@ struct AtPath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingTable {
     transport_encryption: TransportEncryption,
-    hosts: Hosts,
+    hosts: ServiceHosts,
     channels: Vec<Arc<Channel>>,
     /// By `/namespace/name`.
-    by_path: HashMap<String, AtPath>,
+    by_path: HashMap<String, PathEntry>,
     /// By lower-case host name without port.
     by_host: HashMap<String, usize>,
-    relays: Relays,
-    sources: Vec<Arc<Source>>,
+    relays: RelayTable,
+    sources: Vec<Arc<PingSource>>,
     request_replies: Vec<Arc<RequestReply>>,
-    oidc: Option<Arc<Oidc>>,
+    oidc: Option<Arc<OidcAuthentication>>,
 }
 
 impl RoutingTable {
@@ -74,11 +76,11 @@ impl RoutingTable {
     #[must_use]
     pub fn new(
         transport_encryption: TransportEncryption,
-        hosts: Hosts,
+        hosts: ServiceHosts,
         channels: Vec<Arc<Channel>>,
         host_names: impl IntoIterator<Item = (String, ChannelKey)>,
     ) -> Self {
-        let mut by_path: HashMap<String, AtPath> = HashMap::with_capacity(channels.len());
+        let mut by_path: HashMap<String, PathEntry> = HashMap::with_capacity(channels.len());
         let mut by_key = HashMap::with_capacity(channels.len());
         for (index, channel) in channels.iter().enumerate() {
             let key = &channel.key;
@@ -101,7 +103,7 @@ impl RoutingTable {
             by_path,
             by_host,
             channels,
-            relays: Relays::default(),
+            relays: RelayTable::default(),
             sources: Vec::new(),
             request_replies: Vec::new(),
             oidc: None,
@@ -116,13 +118,13 @@ impl RoutingTable {
 
     /// The same table, with what the roles `ingress` and `filter` relay.
     #[must_use]
-    pub fn with_relays(self, relays: Relays) -> Self {
+    pub fn with_relays(self, relays: RelayTable) -> Self {
         Self { relays, ..self }
     }
 
     /// The same table, with these senders of events.
     #[must_use]
-    pub fn with_sources(self, sources: Vec<Arc<Source>>) -> Self {
+    pub fn with_sources(self, sources: Vec<Arc<PingSource>>) -> Self {
         Self { sources, ..self }
     }
 
@@ -151,25 +153,25 @@ impl RoutingTable {
 
     /// The same table; senders are asked for tokens of this issuer, or for none.
     #[must_use]
-    pub fn with_oidc(self, oidc: Option<Arc<Oidc>>) -> Self {
+    pub fn with_oidc(self, oidc: Option<Arc<OidcAuthentication>>) -> Self {
         Self { oidc, ..self }
     }
 
     /// Whose tokens senders are asked for; none if `None`.
     #[must_use]
-    pub fn oidc(&self) -> Option<&Arc<Oidc>> {
+    pub fn oidc(&self) -> Option<&Arc<OidcAuthentication>> {
         self.oidc.as_ref()
     }
 
     /// What sends events by itself.
     #[must_use]
-    pub fn sources(&self) -> &[Arc<Source>] {
+    pub fn sources(&self) -> &[Arc<PingSource>] {
         &self.sources
     }
 
     /// What is relayed.
     #[must_use]
-    pub fn relays(&self) -> &Relays {
+    pub fn relays(&self) -> &RelayTable {
         &self.relays
     }
 
@@ -187,7 +189,7 @@ impl RoutingTable {
 
     /// The channel or broker of that name: its place and itself.
     #[must_use]
-    pub fn get(&self, key: &ChannelKey) -> Option<(usize, &Arc<Channel>)> {
+    pub fn channel(&self, key: &ChannelKey) -> Option<(usize, &Arc<Channel>)> {
         let at = self.by_path.get(&format!("/{}/{}", key.namespace, key.name))?;
         let index = match key.kind {
             ChannelKind::Channel => at.channel,
@@ -200,38 +202,38 @@ impl RoutingTable {
     /// What a request's host (with or without port) and path mean (contract IF-3, CR-1, CR-2, but
     /// hosts are compared as RFC 9110 says, contract G-45).
     #[must_use]
-    pub fn find(&self, host: Option<&str>, path: &str) -> Find<'_> {
+    pub fn look_up(&self, host: Option<&str>, path: &str) -> AddressLookup<'_> {
         let host = host.map(without_port);
         if path == "/" {
-            return self.found(host.and_then(|host| self.host_index(host)));
+            return self.channel_lookup(host.and_then(|host| self.channel_index_of_host(host)));
         }
         let path = path.strip_suffix('/').unwrap_or(path);
         match self.by_path.get(path) {
-            Some(at) => self.at_path(host, at),
-            None if is_namespaced(path) => Find::NotFound,
-            None => Find::BadPath,
+            Some(at) => self.look_up_by_host(host, at),
+            None if is_namespaced_path(path) => AddressLookup::NotFound,
+            None => AddressLookup::BadPath,
         }
     }
 
-    fn at_path(&self, host: Option<&str>, at: &AtPath) -> Find<'_> {
+    fn look_up_by_host(&self, host: Option<&str>, at: &PathEntry) -> AddressLookup<'_> {
         let is = |name: &str| host.is_some_and(|host| host.eq_ignore_ascii_case(name));
         if is(&self.hosts.brokers) {
-            return self.found(at.broker);
+            return self.channel_lookup(at.broker);
         }
         if is(&self.hosts.channels) {
-            return self.found(at.channel);
+            return self.channel_lookup(at.channel);
         }
         if is(&self.hosts.request_replies) {
-            return self.found_request_reply(at.request_reply);
+            return self.request_reply_lookup(at.request_reply);
         }
         match (at.channel, at.broker, at.request_reply) {
-            (channel, broker, None) if channel.is_none() || broker.is_none() => self.found(channel.or(broker)),
-            (None, None, request_reply) => self.found_request_reply(request_reply),
-            _ => Find::Ambiguous,
+            (channel, broker, None) if channel.is_none() || broker.is_none() => self.channel_lookup(channel.or(broker)),
+            (None, None, request_reply) => self.request_reply_lookup(request_reply),
+            _ => AddressLookup::Ambiguous,
         }
     }
 
-    fn host_index(&self, host: &str) -> Option<usize> {
+    fn channel_index_of_host(&self, host: &str) -> Option<usize> {
         if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.by_host.get(&host.to_ascii_lowercase()).copied()
         } else {
@@ -239,15 +241,15 @@ impl RoutingTable {
         }
     }
 
-    fn found_request_reply(&self, index: Option<usize>) -> Find<'_> {
+    fn request_reply_lookup(&self, index: Option<usize>) -> AddressLookup<'_> {
         let found = index.and_then(|index| self.request_replies.get(index));
-        found.map_or(Find::NotFound, Find::RequestReply)
+        found.map_or(AddressLookup::NotFound, AddressLookup::RequestReply)
     }
 
-    fn found(&self, index: Option<usize>) -> Find<'_> {
+    fn channel_lookup(&self, index: Option<usize>) -> AddressLookup<'_> {
         index
             .and_then(|index| Some((index, self.channels.get(index)?)))
-            .map_or(Find::NotFound, |(index, channel)| Find::Found(index, channel))
+            .map_or(AddressLookup::NotFound, |(index, channel)| AddressLookup::Channel(index, channel))
     }
 }
 
@@ -259,7 +261,7 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Whether a path is `/namespace/name`.
-fn is_namespaced(path: &str) -> bool {
+fn is_namespaced_path(path: &str) -> bool {
     let mut segments = path.split('/');
     segments.next() == Some("")
         && segments.next().is_some_and(|namespace| !namespace.is_empty())
@@ -270,7 +272,7 @@ fn is_namespaced(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Acknowledge;
+    use crate::model::AcknowledgeMode;
 
     fn key(kind: ChannelKind, name: &str) -> ChannelKey {
         ChannelKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }
@@ -286,15 +288,15 @@ mod tests {
         let channels = keys.iter().map(|key| {
             Arc::new(Channel {
                 key: key.clone(),
-                storage: crate::model::Storage::Memory,
-                acknowledge: Acknowledge::AfterDelivery,
-                access: None,
+                backend: crate::model::BackendKind::Memory,
+                acknowledge: AcknowledgeMode::AfterDelivery,
+                authorization: None,
                 event_types: None,
                 subscriptions: vec![],
             })
         });
         let names = [("C-kn-channel.ns.svc.cluster.local".to_owned(), keys[0].clone())];
-        let hosts = Hosts::new("knative-eventing", "cluster.local");
+        let hosts = ServiceHosts::new("knative-eventing", "cluster.local");
         RoutingTable::new(TransportEncryption::Disabled, hosts, channels.collect(), names)
     }
 
@@ -305,29 +307,29 @@ mod tests {
         let channels = "imc-dispatcher.knative-eventing.svc.cluster.local";
         let brokers = "broker-ingress.knative-eventing.svc.cluster.local:8443";
         for (host, path, found) in [
-            ("localhost:8080", "/ns/c", Find::Found(0, &table.channels[0])),
-            ("localhost", "/ns/c/", Find::Found(0, &table.channels[0])),
-            ("c-kn-channel.ns.svc.cluster.local", "/", Find::Found(0, &table.channels[0])),
-            ("c-kn-channel.ns.SVC.cluster.local:80", "/", Find::Found(0, &table.channels[0])),
-            ("localhost", "/", Find::NotFound),
-            ("localhost", "/ns/b", Find::Found(1, &table.channels[1])),
-            (brokers, "/ns/b", Find::Found(1, &table.channels[1])),
-            (brokers, "/ns/c", Find::NotFound),
-            (channels, "/ns/b", Find::NotFound),
-            (channels, "/ns/both", Find::Found(2, &table.channels[2])),
-            (brokers, "/ns/both", Find::Found(3, &table.channels[3])),
-            ("localhost", "/ns/both", Find::Ambiguous),
-            ("localhost", "/ns/none", Find::NotFound),
-            ("localhost", "/ns", Find::BadPath),
-            ("localhost", "//ns/c", Find::BadPath),
-            ("localhost", "/ns/c/x", Find::BadPath),
-            ("localhost", "/ns/c//", Find::BadPath),
-            ("localhost", "*", Find::BadPath),
-            ("localhost", "", Find::BadPath),
+            ("localhost:8080", "/ns/c", AddressLookup::Channel(0, &table.channels[0])),
+            ("localhost", "/ns/c/", AddressLookup::Channel(0, &table.channels[0])),
+            ("c-kn-channel.ns.svc.cluster.local", "/", AddressLookup::Channel(0, &table.channels[0])),
+            ("c-kn-channel.ns.SVC.cluster.local:80", "/", AddressLookup::Channel(0, &table.channels[0])),
+            ("localhost", "/", AddressLookup::NotFound),
+            ("localhost", "/ns/b", AddressLookup::Channel(1, &table.channels[1])),
+            (brokers, "/ns/b", AddressLookup::Channel(1, &table.channels[1])),
+            (brokers, "/ns/c", AddressLookup::NotFound),
+            (channels, "/ns/b", AddressLookup::NotFound),
+            (channels, "/ns/both", AddressLookup::Channel(2, &table.channels[2])),
+            (brokers, "/ns/both", AddressLookup::Channel(3, &table.channels[3])),
+            ("localhost", "/ns/both", AddressLookup::Ambiguous),
+            ("localhost", "/ns/none", AddressLookup::NotFound),
+            ("localhost", "/ns", AddressLookup::BadPath),
+            ("localhost", "//ns/c", AddressLookup::BadPath),
+            ("localhost", "/ns/c/x", AddressLookup::BadPath),
+            ("localhost", "/ns/c//", AddressLookup::BadPath),
+            ("localhost", "*", AddressLookup::BadPath),
+            ("localhost", "", AddressLookup::BadPath),
         ] {
-            assert_eq!(table.find(Some(host), path), found, "{host} {path}");
+            assert_eq!(table.look_up(Some(host), path), found, "{host} {path}");
         }
-        assert_eq!(table.find(None, "/"), Find::NotFound);
-        assert_eq!(table.get(&key(ChannelKind::Broker, "both")).map(|(index, _)| index), Some(3));
+        assert_eq!(table.look_up(None, "/"), AddressLookup::NotFound);
+        assert_eq!(table.channel(&key(ChannelKind::Broker, "both")).map(|(index, _)| index), Some(3));
     }
 }

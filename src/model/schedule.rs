@@ -11,13 +11,13 @@ use jiff::tz::TimeZone;
 
 /// A cron schedule. Two of the same text and zone are equal.
 #[derive(Clone)]
-pub struct Schedule {
+pub struct CronSchedule {
     text: String,
     cron: Cron,
     zone: TimeZone,
 }
 
-impl Schedule {
+impl CronSchedule {
     /// Reads a schedule of five fields, of six with seconds first, or such as `@hourly`, as Knative's parser does. A zone of
     /// the IANA database (`Europe/Berlin`) may stand before it as `CRON_TZ=` or `TZ=`; without one, that of the system
     /// counts.
@@ -63,15 +63,15 @@ fn with_zone(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-impl PartialEq for Schedule {
+impl PartialEq for CronSchedule {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text && self.zone == other.zone
     }
 }
 
-impl Eq for Schedule {}
+impl Eq for CronSchedule {}
 
-impl fmt::Debug for Schedule {
+impl fmt::Debug for CronSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Schedule({:?} in {:?})", self.text, self.zone)
     }
@@ -94,7 +94,7 @@ mod tests {
 
     fn next(schedule: &str, zone: &str, after: &str) -> Option<String> {
         let zone = Some(zone).filter(|zone| !zone.is_empty());
-        let schedule = Schedule::parse(schedule, zone).expect("a schedule");
+        let schedule = CronSchedule::parse(schedule, zone).expect("a schedule");
         schedule.next_after(after.parse().expect("a time")).map(|time| time.to_string())
     }
 
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn refuses_the_rest() {
         for schedule in ["", "* * * *", "60 * * * *", "@every 5s", "@never", "x", "* * * * * * 2026", "*/0 * * * *"] {
-            let error = Schedule::parse(schedule, None).expect_err(schedule);
+            let error = CronSchedule::parse(schedule, None).expect_err(schedule);
             assert!(error.to_string().contains("no cron schedule"), "{error}");
         }
         for (schedule, why) in [
@@ -149,14 +149,14 @@ mod tests {
             ("@every 5s", "Knative knows no @every"),
             ("TZ=UTC", "it has 0 fields"),
         ] {
-            let error = Schedule::parse(schedule, None).expect_err(schedule);
+            let error = CronSchedule::parse(schedule, None).expect_err(schedule);
             assert!(error.to_string().contains(&format!("({why})")), "{error}");
         }
-        let error = Schedule::parse("TZ=UTC * * * * *", Some("UTC")).expect_err("two zones");
+        let error = CronSchedule::parse("TZ=UTC * * * * *", Some("UTC")).expect_err("two zones");
         assert!(error.to_string().contains("timezone another one"), "{error}");
-        let error = Schedule::parse("TZ=Mars/Base * * * * *", None).expect_err("a zone");
+        let error = CronSchedule::parse("TZ=Mars/Base * * * * *", None).expect_err("a zone");
         assert!(error.to_string().contains("\"Mars/Base\" is no time zone"), "{error}");
-        let error = Schedule::parse("* * * * *", Some("Mars/Base")).expect_err("a zone");
+        let error = CronSchedule::parse("* * * * *", Some("Mars/Base")).expect_err("a zone");
         assert!(error.to_string().contains("no time zone"));
     }
 }

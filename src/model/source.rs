@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Schedule, Subscription};
+use super::{CronSchedule, Subscription};
 use crate::event::Event;
 
 /// Sends an event at the times of a schedule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Source {
+pub struct PingSource {
     /// Its name, who gets its events, and how that is tried.
     pub subscription: Arc<Subscription>,
     /// When.
-    pub schedule: Schedule,
+    pub schedule: CronSchedule,
     /// What; each event has an `id` and a `time` of its own.
     pub event: Event,
 }
 
-impl Eq for Source {}
+impl Eq for PingSource {}

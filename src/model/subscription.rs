@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Addressable, DeliverySpec, EventTypeOwner, ServiceAccount, Target};
+use super::{Addressable, DeliverySpec, DestinationRoute, EventTypeOwner, ServiceAccount};
 use crate::filter::Filter;
 
 /// Which object a subscription comes from.
@@ -17,7 +17,7 @@ pub enum SubscriptionKind {
     /// An entry of a channel's own `spec.subscribers`, named by its uid.
     Subscriber,
     /// A `PingSource`: it has a sink instead of a subscriber.
-    Source,
+    PingSource,
 }
 
 /// Names a subscription; its queue lives as long as this key is configured.
@@ -39,7 +39,7 @@ impl SubscriptionKind {
             Self::Subscription => "subscription",
             Self::Trigger => "trigger",
             Self::Subscriber => "subscriber",
-            Self::Source => "pingsource",
+            Self::PingSource => "pingsource",
         }
     }
 }
@@ -77,9 +77,10 @@ pub struct Subscription {
 impl Subscription {
     /// Whether what is sent to one of its destinations fails, whatever happens.
     #[must_use]
-    pub fn has_no_way(&self) -> bool {
+    pub fn has_unresolved_destination(&self) -> bool {
         let destinations = [&self.subscriber, &self.reply, &self.dead_letter_sink];
-        let has_no_way = |to: &Addressable| matches!(to.target, Target::Nowhere(_)) || to.trust.is_nobody();
+        let has_no_way =
+            |to: &Addressable| matches!(to.route, DestinationRoute::Unresolved(_)) || to.trust.trusts_nobody();
         destinations.into_iter().flatten().any(has_no_way)
     }
 }

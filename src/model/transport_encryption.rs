@@ -2,14 +2,14 @@
 
 /// The scheme by which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
+pub enum UriScheme {
     /// The plain listener.
     Http,
     /// The TLS listener.
     Https,
 }
 
-impl Scheme {
+impl UriScheme {
     /// `http` or `https`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -53,10 +53,10 @@ impl TransportEncryption {
 
     /// Whether events that come by this scheme are taken.
     #[must_use]
-    pub fn accepts(self, scheme: Scheme) -> bool {
+    pub fn accepts(self, scheme: UriScheme) -> bool {
         match scheme {
-            Scheme::Http => self != Self::Strict,
-            Scheme::Https => self != Self::Disabled,
+            UriScheme::Http => self != Self::Strict,
+            UriScheme::Https => self != Self::Disabled,
         }
     }
 

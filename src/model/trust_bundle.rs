@@ -15,15 +15,15 @@ use crate::wire_text::WireText;
 /// SHA-256 over the set of DER certificates of a [`TrustBundle`]: the order and the formatting of the PEM do not
 /// matter. Equal fingerprints mean equal trust.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint([u8; 32]);
+pub struct TrustFingerprint([u8; 32]);
 
-impl fmt::Debug for Fingerprint {
+impl fmt::Debug for TrustFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl fmt::Display for Fingerprint {
+impl fmt::Display for TrustFingerprint {
     /// The first eight bytes in hexadecimal: enough to tell bundles apart in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -31,11 +31,11 @@ impl fmt::Display for Fingerprint {
 }
 
 /// The fingerprint of a bundle that nothing can be verified by; no hash has this value.
-const NOBODY: Fingerprint = Fingerprint([0; 32]);
+const NOBODY: TrustFingerprint = TrustFingerprint([0; 32]);
 
 /// One certificate of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct TrustedCertificate {
     /// The certificate itself.
     pub der: CertificateDer<'static>,
     /// Its subject, for messages.
@@ -74,8 +74,8 @@ pub enum TrustError {
 /// The certificates trusted for a destination, besides the roots of the system; possibly none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustBundle {
-    certificates: Vec<Certificate>,
-    fingerprint: Fingerprint,
+    certificates: Vec<TrustedCertificate>,
+    fingerprint: TrustFingerprint,
 }
 
 impl fmt::Debug for TrustBundle {
@@ -93,14 +93,14 @@ impl Default for TrustBundle {
 impl TrustBundle {
     /// A bundle of these certificates, each once.
     #[must_use]
-    pub fn new(mut certificates: Vec<Certificate>) -> Self {
+    pub fn new(mut certificates: Vec<TrustedCertificate>) -> Self {
         certificates.sort_by(|a, b| a.der.as_ref().cmp(b.der.as_ref()));
         certificates.dedup_by(|a, b| a.der == b.der);
         let mut digest = Sha256::new();
         for certificate in &certificates {
             digest.update(Sha256::digest(&certificate.der));
         }
-        Self { certificates, fingerprint: Fingerprint(digest.finalize().into()) }
+        Self { certificates, fingerprint: TrustFingerprint(digest.finalize().into()) }
     }
 
     /// Reads every certificate of a PEM text. What else there is beside one does not count, as for Go's `x509.CertPool`.
@@ -108,21 +108,21 @@ impl TrustBundle {
     /// # Errors
     /// If there is none, or one does not decode.
     pub fn from_pem(pem: &str) -> Result<Self, TrustError> {
-        Self::read(pem).map(|(bundle, _others)| bundle)
+        Self::from_pem_with_others(pem).map(|(bundle, _others)| bundle)
     }
 
     /// The same, with what stands besides certificates, each kind once: `private key`, `public key` and so on.
     ///
     /// # Errors
     /// If there is no certificate, or one does not decode.
-    pub fn read(pem: &str) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
+    pub fn from_pem_with_others(pem: &str) -> Result<(Self, BTreeSet<&'static str>), TrustError> {
         let (mut certificates, mut first, mut others) = (Vec::new(), None, BTreeSet::new());
         for (index, item) in rustls_pemfile::read_all(&mut pem.as_bytes()).enumerate() {
             let malformed = |reason: String| TrustError::Malformed { index: index + 1, reason };
             match item.map_err(|error| malformed(error.to_string()))? {
-                Item::X509Certificate(der) => certificates.push(Certificate::parse(der).map_err(malformed)?),
+                Item::X509Certificate(der) => certificates.push(TrustedCertificate::parse(der).map_err(malformed)?),
                 item => {
-                    let called = called(&item);
+                    let called = pem_item_name(&item);
                     first.get_or_insert(called);
                     others.insert(called);
                 }
@@ -137,13 +137,13 @@ impl TrustBundle {
     /// Trusts nobody, not even the roots of the system: what stands for CACerts without one certificate
     /// (contract 3.10).
     #[must_use]
-    pub fn nobody() -> Self {
+    pub fn trusting_nobody() -> Self {
         Self { certificates: Vec::new(), fingerprint: NOBODY }
     }
 
     /// Whether it is [`TrustBundle::nobody`].
     #[must_use]
-    pub fn is_nobody(&self) -> bool {
+    pub fn trusts_nobody(&self) -> bool {
         self.fingerprint == NOBODY
     }
 
@@ -155,18 +155,18 @@ impl TrustBundle {
 
     /// The certificates, each once, in the order of their bytes.
     #[must_use]
-    pub fn certificates(&self) -> &[Certificate] {
+    pub fn certificates(&self) -> &[TrustedCertificate] {
         &self.certificates
     }
 
     /// Identifies the set of certificates.
     #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
+    pub fn fingerprint(&self) -> TrustFingerprint {
         self.fingerprint
     }
 
     /// The certificates that are not valid at `now` (seconds since the epoch).
-    pub fn invalid_at(&self, now: i64) -> impl Iterator<Item = &Certificate> {
+    pub fn invalid_at(&self, now: i64) -> impl Iterator<Item = &TrustedCertificate> {
         self.certificates.iter().filter(move |certificate| !certificate.is_valid_at(now))
     }
 
@@ -183,7 +183,7 @@ impl TrustBundle {
 }
 
 /// What a piece of PEM is.
-fn called(item: &Item) -> &'static str {
+fn pem_item_name(item: &Item) -> &'static str {
     match item {
         Item::X509Certificate(_) => "certificate",
         Item::SubjectPublicKeyInfo(_) => "public key",
@@ -193,23 +193,23 @@ fn called(item: &Item) -> &'static str {
     }
 }
 
-impl Certificate {
+impl TrustedCertificate {
     fn parse(der: CertificateDer<'static>) -> Result<Self, String> {
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
         let validity = parsed.validity();
         Ok(Self {
-            subject: WireText::of(parsed.subject()).into(),
+            subject: WireText::new(parsed.subject()).into(),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
-            is_ca: may_sign(&parsed),
+            is_ca: is_ca_certificate(&parsed),
             der,
         })
     }
 
     /// Its subject and when it is valid, for messages.
     #[must_use]
-    pub fn validity(&self) -> String {
-        format!("{} is valid from {} to {}", self.subject, date(self.not_before), date(self.not_after))
+    pub fn describe_validity(&self) -> String {
+        format!("{} is valid from {} to {}", self.subject, format_date(self.not_before), format_date(self.not_after))
     }
 
     /// Whether `now` (seconds since the epoch) lies in its validity.
@@ -222,7 +222,7 @@ impl Certificate {
 /// Whether the owner of this certificate is a certification authority, as Go sees it: it says so, and its key is not kept
 /// from signing certificates. The first version of certificates could not say so; there, one that is signed by its own
 /// name is one.
-fn may_sign(certificate: &X509Certificate<'_>) -> bool {
+fn is_ca_certificate(certificate: &X509Certificate<'_>) -> bool {
     if certificate.version() == X509Version::V1 {
         return certificate.subject() == certificate.issuer();
     }
@@ -234,7 +234,7 @@ fn may_sign(certificate: &X509Certificate<'_>) -> bool {
 }
 
 /// The day of a time in seconds since the epoch.
-fn date(timestamp: i64) -> String {
+fn format_date(timestamp: i64) -> String {
     OffsetDateTime::from_unix_timestamp(timestamp)
         .map_or_else(|_| timestamp.to_string(), |time| time.date().to_string())
 }

@@ -3,17 +3,17 @@
 use http::HeaderMap;
 
 use crate::event::TraceContext;
-use crate::telemetry::trace::{Kind, Span, Tracer};
+use crate::telemetry::tracer::{Span, SpanKind, Tracer};
 
 /// Begins it; the request says from now on that it belongs to that.
-pub(super) fn begin(tracer: &Tracer, headers: &mut HeaderMap) -> Span {
-    if !tracer.is_on() {
+pub(super) fn start_client_span(tracer: &Tracer, headers: &mut HeaderMap) -> Span {
+    if !tracer.is_enabled() {
         return Span::default();
     }
-    let mut span = tracer.start("POST", Kind::Client, TraceContext::of(headers).as_ref());
-    span.tell(|| [("http.request.method", "POST".into())]);
+    let mut span = tracer.start("POST", SpanKind::Client, TraceContext::from_headers(headers).as_ref());
+    span.set_attributes(|| [("http.request.method", "POST".into())]);
     if let Some(context) = span.context() {
-        context.write(headers);
+        context.write_headers(headers);
     }
     span
 }

@@ -11,22 +11,22 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::waiting::{Waiter, WaitingRoom};
-use super::{Refusal, Router, Serving};
-use crate::auth::policy::{self, Denial, Inside};
+use super::pending_replies::{PendingReplies, PendingReply};
+use super::{AcceptError, Router, ServedTable};
+use crate::auth::policy::{self, AccessDenial, InternalSender};
 use crate::budget::PER_EVENT;
 use crate::event::{AttributeLimit, DecodeError, Event, http as binding, knative};
-use crate::model::{ChannelKey, INDEX, RequestReply, RoutingTable, Storage};
-use crate::telemetry::series::{Arrival, Name, Replied};
+use crate::model::{BackendKind, ChannelKey, INDEX, RequestReply, RoutingTable};
+use crate::telemetry::series::{ArrivalOutcome, RequestReplyOutcome, SeriesKey};
 
 /// Rooms by the names of their RequestReplies.
-pub type Rooms = HashMap<ChannelKey, Arc<WaitingRoom>>;
+pub type PendingRepliesMap = HashMap<ChannelKey, Arc<PendingReplies>>;
 
 /// What requests may take, and when they end.
 #[derive(Clone, Debug)]
 pub struct RequestLimits {
     /// How many may wait at one RequestReply.
-    pub waiting: usize,
+    pub max_waiting: usize,
     /// What an event may have of attributes, its correlation id included.
     pub attributes: AttributeLimit,
     /// The process stops.
@@ -37,7 +37,7 @@ pub struct RequestLimits {
 
 /// Why a request has no reply, though its Broker did not refuse it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
+pub enum RequestReplyError {
     /// None came in time.
     #[error(
         "no reply came within {} s: a subscriber of the Broker answers with an event whose {attribute} is the correlation id that it got",
@@ -69,10 +69,10 @@ pub enum Unanswered {
     TooLong(DecodeError),
     /// No id can be made.
     #[error("the system gives no random numbers, so that no correlation id can be made: try again later")]
-    NoChance,
+    NoRandomness,
 }
 
-impl Unanswered {
+impl RequestReplyError {
     /// The status that says so by HTTP. Upstream's data plane ends a request without a reply by 200 and nothing in it, which
     /// nobody could tell from success; its design says 408, which some clients repeat by themselves.
     #[must_use]
@@ -80,7 +80,7 @@ impl Unanswered {
         match self {
             Self::TimedOut { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Full { .. } | Self::OverBudget => StatusCode::TOO_MANY_REQUESTS,
-            Self::Stopping | Self::NoChance => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopping | Self::NoRandomness => StatusCode::SERVICE_UNAVAILABLE,
             Self::Removed => StatusCode::NOT_FOUND,
             Self::TooLong(_) => StatusCode::BAD_REQUEST,
         }
@@ -88,21 +88,21 @@ impl Unanswered {
 
     /// As what it is counted.
     #[must_use]
-    pub fn arrival(&self) -> Arrival {
+    pub fn arrival(&self) -> ArrivalOutcome {
         match self {
-            Self::TimedOut { .. } => Arrival::Undelivered,
-            Self::Full { .. } | Self::OverBudget => Arrival::Full,
-            Self::Stopping | Self::NoChance => Arrival::Unavailable,
-            Self::Removed | Self::TooLong(_) => Arrival::Invalid,
+            Self::TimedOut { .. } => ArrivalOutcome::Undelivered,
+            Self::Full { .. } | Self::OverBudget => ArrivalOutcome::Full,
+            Self::Stopping | Self::NoRandomness => ArrivalOutcome::Unavailable,
+            Self::Removed | Self::TooLong(_) => ArrivalOutcome::Invalid,
         }
     }
 
-    fn counted(&self) -> Replied {
+    fn reply_outcome(&self) -> RequestReplyOutcome {
         match self {
-            Self::TimedOut { .. } => Replied::TimedOut,
-            Self::Full { .. } | Self::OverBudget => Replied::Full,
-            Self::Stopping | Self::Removed => Replied::Ended,
-            Self::TooLong(_) | Self::NoChance => Replied::Refused,
+            Self::TimedOut { .. } => RequestReplyOutcome::TimedOut,
+            Self::Full { .. } | Self::OverBudget => RequestReplyOutcome::Full,
+            Self::Stopping | Self::Removed => RequestReplyOutcome::Ended,
+            Self::TooLong(_) | Self::NoRandomness => RequestReplyOutcome::Refused,
         }
     }
 }
@@ -111,21 +111,21 @@ impl Router {
     /// The same router; requests to RequestReplies keep to these limits.
     #[must_use]
     pub fn with_request_limits(self, requests: RequestLimits) -> Self {
-        Self { requests: Some(requests), ..self }
+        Self { request_limits: Some(requests), ..self }
     }
 
     /// Rooms for the RequestReplies of a table: those until now where they were there; for configuring.
     #[must_use]
-    pub fn rooms(&self, table: &RoutingTable) -> Rooms {
-        let before = self.serving.load();
-        let capacity = self.requests.as_ref().map_or(usize::MAX, |requests| requests.waiting);
+    pub fn pending_replies(&self, table: &RoutingTable) -> PendingRepliesMap {
+        let before = self.served_table.load();
+        let capacity = self.request_limits.as_ref().map_or(usize::MAX, |requests| requests.max_waiting);
         let room = |request_reply: &Arc<RequestReply>| {
             let key = &request_reply.key;
-            let room = before.rooms.get(key).cloned().unwrap_or_else(|| {
+            let room = before.pending_replies.get(key).cloned().unwrap_or_else(|| {
                 let (kind, namespace, name) =
                     (key.kind.as_str(), key.namespace.as_str().into(), key.name.as_str().into());
-                let series = self.counters.series.request_reply(&Name { kind, namespace, name });
-                Arc::new(WaitingRoom::new(capacity, series))
+                let series = self.counters.series.request_reply(&SeriesKey { kind, namespace, name });
+                Arc::new(PendingReplies::new(capacity, series))
             });
             (key.clone(), room)
         };
@@ -137,23 +137,33 @@ impl Router {
     ///
     /// # Errors
     /// If there is no such RequestReply, or the event is not valid, or its sender may not send it, or there is no reply.
-    pub async fn request_local(&self, key: &ChannelKey, event: Event, inside: Inside<'_>) -> Result<Event, Refusal> {
+    pub async fn request_local(
+        &self,
+        key: &ChannelKey,
+        event: Event,
+        inside: InternalSender<'_>,
+    ) -> Result<Event, AcceptError> {
         binding::validate(&event)?;
-        let serving = self.serving();
-        let request_reply = serving.table.request_reply(key).ok_or_else(|| Refusal::NotFound(key.clone()))?;
-        policy::admit_inside(request_reply.access.as_ref(), inside, &event)
-            .map_err(|denial| self.refuse_request(&serving, request_reply, denial))?;
-        self.request(&serving, request_reply, self.counted(event)).await
+        let serving = self.served_table();
+        let request_reply = serving.table.request_reply(key).ok_or_else(|| AcceptError::NotFound(key.clone()))?;
+        policy::authorize_internal(request_reply.authorization.as_ref(), inside, &event)
+            .map_err(|denial| self.count_denied_request(&serving, request_reply, denial))?;
+        self.request(&serving, request_reply, self.charge_to_budget(event)).await
     }
 
     /// Refuses a request whose sender may not make it.
     #[must_use]
-    pub fn refuse_request(&self, serving: &Serving, request_reply: &RequestReply, denial: Denial) -> Refusal {
-        if let Some(room) = serving.rooms.get(&request_reply.key) {
-            room.series().ended(Replied::Refused);
+    pub fn count_denied_request(
+        &self,
+        serving: &ServedTable,
+        request_reply: &RequestReply,
+        denial: AccessDenial,
+    ) -> AcceptError {
+        if let Some(room) = serving.pending_replies.get(&request_reply.key) {
+            room.series().count_end(RequestReplyOutcome::Refused);
         }
         self.counters.refused.increment();
-        Refusal::Denied(denial)
+        AcceptError::Denied(denial)
     }
 
     /// Sends an event to the Broker of a RequestReply, and waits for the reply.
@@ -162,90 +172,94 @@ impl Router {
     /// If the Broker does not take it, or no reply comes.
     pub async fn request(
         &self,
-        serving: &Serving,
+        serving: &ServedTable,
         request_reply: &RequestReply,
         event: Event,
-    ) -> Result<Event, Refusal> {
-        let Some(room) = serving.rooms.get(&request_reply.key) else {
-            return Err(Refusal::NotFound(request_reply.key.clone()));
+    ) -> Result<Event, AcceptError> {
+        let Some(room) = serving.pending_replies.get(&request_reply.key) else {
+            return Err(AcceptError::NotFound(request_reply.key.clone()));
         };
-        let replied = self.ask(serving, (request_reply, room), event).await;
-        room.series().ended(match &replied {
-            Ok(_) => Replied::Replied,
-            Err(Refusal::Unanswered(unanswered)) => unanswered.counted(),
-            Err(_) => Replied::Refused,
+        let replied = self.send_and_wait(serving, (request_reply, room), event).await;
+        room.series().count_end(match &replied {
+            Ok(_) => RequestReplyOutcome::Replied,
+            Err(AcceptError::Unanswered(unanswered)) => unanswered.reply_outcome(),
+            Err(_) => RequestReplyOutcome::Refused,
         });
         replied
     }
 
-    async fn ask(
+    async fn send_and_wait(
         &self,
-        serving: &Serving,
-        (request_reply, room): (&RequestReply, &Arc<WaitingRoom>),
+        serving: &ServedTable,
+        (request_reply, room): (&RequestReply, &Arc<PendingReplies>),
         event: Event,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<Event, AcceptError> {
         let began = Instant::now();
         let RequestReply { broker, sender, broker_audience, timeout, .. } = request_reply;
-        let (index, channel) = serving.table.get(broker).ok_or_else(|| Refusal::NotFound(broker.clone()))?;
-        let inside = Inside { sender: sender.as_deref(), audience: broker_audience.as_deref() };
-        policy::admit_inside(channel.access.as_ref(), inside, &event)
-            .map_err(|denial| self.refuse(serving, index, denial))?;
-        let (event, id) = self.correlated(request_reply, event)?;
+        let (index, channel) = serving.table.channel(broker).ok_or_else(|| AcceptError::NotFound(broker.clone()))?;
+        let inside = InternalSender { sender: sender.as_deref(), audience: broker_audience.as_deref() };
+        policy::authorize_internal(channel.authorization.as_ref(), inside, &event)
+            .map_err(|denial| self.count_denied(serving, index, denial))?;
+        let (event, id) = self.with_correlation_id(request_reply, event)?;
         let mut share = self.budget.as_ref().map(|budget| budget.share());
         let held = share.as_mut().map(|share| share.grow_to(PER_EVENT + id.len()));
-        held.transpose().map_err(|_exhausted| Unanswered::OverBudget)?;
-        let waiter = room.enter(&id)?;
-        let exchange = self.exchange((serving, index), (event, channel.storage), waiter);
+        held.transpose().map_err(|_exhausted| RequestReplyError::OverBudget)?;
+        let waiter = room.register(&id)?;
+        let exchange = self.publish_and_wait((serving, index), (event, channel.backend), waiter);
         tokio::select! {
             replied = exchange => replied,
             () = tokio::time::sleep_until(began + *timeout) => {
                 let attribute = request_reply.reply_attribute.clone();
-                Err(Unanswered::TimedOut { after: *timeout, attribute }.into())
+                Err(RequestReplyError::TimedOut { after: *timeout, attribute }.into())
             }
-            () = self.grace_is_over() => Err(Unanswered::Stopping.into()),
+            () = self.until_grace_over() => Err(RequestReplyError::Stopping.into()),
         }
     }
 
     /// The event with a new correlation id, which takes the place of one that it had.
-    fn correlated(&self, request_reply: &RequestReply, mut event: Event) -> Result<(Event, String), Unanswered> {
-        let id = request_reply.sealing.seal(&event.id(), INDEX).ok_or(Unanswered::NoChance)?;
+    fn with_correlation_id(
+        &self,
+        request_reply: &RequestReply,
+        mut event: Event,
+    ) -> Result<(Event, String), RequestReplyError> {
+        let id = request_reply.correlation_key.create_id(&event.id(), INDEX).ok_or(RequestReplyError::NoRandomness)?;
         event.set(&request_reply.correlation_attribute, &id);
-        if let Some(limits) = &self.requests {
-            binding::check(&event, limits.attributes).map_err(Unanswered::TooLong)?;
+        if let Some(limits) = &self.request_limits {
+            binding::check_attribute_limit(&event, limits.attributes).map_err(RequestReplyError::TooLong)?;
         }
         Ok((event, id))
     }
 
     /// Publishes the event, and waits for the reply. With it, what is in memory is in every queue, and is delivered whoever
     /// waits for that; elsewhere it is waited until the event is safe, too.
-    async fn exchange(
+    async fn publish_and_wait(
         &self,
-        (serving, index): (&Serving, usize),
-        (event, storage): (Event, Storage),
-        mut waiter: Waiter,
-    ) -> Result<Event, Refusal> {
+        (serving, index): (&ServedTable, usize),
+        (event, storage): (Event, BackendKind),
+        mut waiter: PendingReply,
+    ) -> Result<Event, AcceptError> {
         let mut published = std::pin::pin!(self.accept(serving, index, vec![event]));
         let reply = tokio::select! {
             biased;
-            reply = waiter.reply() => reply?,
+            reply = waiter.receive() => reply?,
             accepted = &mut published => {
                 accepted?;
-                return Ok(waiter.reply().await?);
+                return Ok(waiter.receive().await?);
             }
         };
         match storage {
-            Storage::Memory => {
-                serving.arrived(index, Arrival::Accepted, 1);
+            BackendKind::Memory => {
+                serving.count_arrival(index, ArrivalOutcome::Accepted, 1);
                 self.counters.accepted.increment();
             }
-            Storage::Rabbitmq => published.await?,
+            BackendKind::Rabbitmq => published.await?,
         }
         Ok(reply)
     }
 
     /// Returns when the process stops and nobody can be let wait for longer.
-    async fn grace_is_over(&self) {
-        let Some(RequestLimits { stop, grace, .. }) = &self.requests else { return std::future::pending().await };
+    async fn until_grace_over(&self) {
+        let Some(RequestLimits { stop, grace, .. }) = &self.request_limits else { return std::future::pending().await };
         stop.cancelled().await;
         tokio::time::sleep(*grace).await;
     }
@@ -254,14 +268,15 @@ impl Router {
     ///
     /// # Errors
     /// If there is no such RequestReply.
-    pub fn reply(&self, key: &ChannelKey, mut event: Event) -> Result<(), Refusal> {
-        let serving = self.serving.load();
-        let (Some(request_reply), Some(room)) = (serving.table.request_reply(key), serving.rooms.get(key)) else {
-            return Err(Refusal::NotFound(key.clone()));
+    pub fn accept_reply(&self, key: &ChannelKey, mut event: Event) -> Result<(), AcceptError> {
+        let serving = self.served_table.load();
+        let (Some(request_reply), Some(room)) = (serving.table.request_reply(key), serving.pending_replies.get(key))
+        else {
+            return Err(AcceptError::NotFound(key.clone()));
         };
         event.remove(knative::BROKER_TTL);
         let id = event.get(&request_reply.reply_attribute).map(Cow::into_owned).unwrap_or_default();
-        room.give(&id, self.counted(event));
+        room.deliver_reply(&id, self.charge_to_budget(event));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http_body::Body;
 use http_body_util::BodyExt;
 
-pub use crate::budget::{Budget, Share};
+pub use crate::budget::{BudgetShare, MemoryBudget};
 use crate::wire_text::WireText;
 
 /// Why a body was not read.
@@ -33,7 +33,7 @@ pub enum BodyError {
     OverBudget,
     /// It is compressed, or otherwise coded, and would be delivered as something that it is not.
     #[error("events are taken without Content-Encoding only, and this one has {0}: send it as it is")]
-    Coded(WireText),
+    ContentEncoded(WireText),
     /// The peer went away or broke the protocol.
     #[error("body could not be read: {0}")]
     Broken(String),
@@ -47,7 +47,7 @@ impl BodyError {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::OverBudget => StatusCode::TOO_MANY_REQUESTS,
-            Self::Coded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ContentEncoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -55,9 +55,9 @@ impl BodyError {
 
 /// How long a body turned out to be that did not announce its length: an extension of its request. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Measure(Arc<AtomicUsize>);
+pub struct MeasuredBodySize(Arc<AtomicUsize>);
 
-impl Measure {
+impl MeasuredBodySize {
     /// It was so long.
     pub fn set(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
@@ -72,22 +72,22 @@ impl Measure {
 
 /// How bodies are read.
 #[derive(Clone, Debug)]
-pub struct Intake {
+pub struct BodyReader {
     /// Size of one body in bytes.
     pub max_bytes: usize,
     /// From the head to the end of the body.
     pub timeout: Duration,
     /// What all of them may hold, with the heads of their requests.
-    pub budget: Arc<Budget>,
+    pub budget: Arc<MemoryBudget>,
 }
 
-impl Intake {
+impl BodyReader {
     /// Reads a body whole. `head` is what the event holds beside it, in bytes. What is announced takes nothing: bytes count
     /// as they arrive.
     ///
     /// # Errors
     /// If it is too large, too slow, broken, or there is no memory left for it.
-    pub async fn read<B>(&self, head: usize, body: &mut B) -> Result<(Read, Share), BodyError>
+    pub async fn read_body<B>(&self, head: usize, body: &mut B) -> Result<(ReceivedBody, BudgetShare), BodyError>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
@@ -96,9 +96,9 @@ impl Intake {
         if announced > self.max_bytes {
             return Err(BodyError::TooLarge { limit: self.max_bytes });
         }
-        let mut counted = Counted { share: self.budget.share(), head, max: self.max_bytes };
-        counted.add(0)?;
-        match tokio::time::timeout(self.timeout, collect(body, &mut counted)).await {
+        let mut counted = HeldBody { share: self.budget.share(), head_bytes: head, max_bytes: self.max_bytes };
+        counted.hold(0)?;
+        match tokio::time::timeout(self.timeout, collect_body(body, &mut counted)).await {
             Ok(collected) => collected.map(|read| (read, counted.share)),
             Err(_elapsed) => Err(BodyError::Timeout { limit: self.timeout }),
         }
@@ -114,65 +114,65 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let mut counted = Counted { share: Budget::new(usize::MAX).share(), head: 0, max };
-    collect(&mut body, &mut counted).await.map(Read::into_bytes)
+    let mut counted = HeldBody { share: MemoryBudget::new(usize::MAX).share(), head_bytes: 0, max_bytes: max };
+    collect_body(&mut body, &mut counted).await.map(ReceivedBody::into_bytes)
 }
 
 /// A body that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum ReceivedBody {
     /// It came in one piece, which shares its memory with what came before and after it.
-    Piece(Bytes),
+    Shared(Bytes),
     /// It came in several, and has memory of its own.
-    Joined(Bytes),
+    Owned(Bytes),
 }
 
-impl Read {
+impl ReceivedBody {
     /// The body.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
-            Self::Piece(bytes) | Self::Joined(bytes) => bytes,
+            Self::Shared(bytes) | Self::Owned(bytes) => bytes,
         }
     }
 }
 
 /// What is held of a body, beside its head.
-struct Counted {
-    share: Share,
-    head: usize,
-    max: usize,
+struct HeldBody {
+    share: BudgetShare,
+    head_bytes: usize,
+    max_bytes: usize,
 }
 
-impl Counted {
+impl HeldBody {
     /// Holds a body of so many bytes.
-    fn add(&mut self, bytes: usize) -> Result<(), BodyError> {
-        if bytes > self.max {
-            return Err(BodyError::TooLarge { limit: self.max });
+    fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
+        if bytes > self.max_bytes {
+            return Err(BodyError::TooLarge { limit: self.max_bytes });
         }
-        self.share.grow_to(bytes.saturating_add(self.head)).map_err(|_exhausted| BodyError::OverBudget)
+        self.share.grow_to(bytes.saturating_add(self.head_bytes)).map_err(|_exhausted| BodyError::OverBudget)
     }
 }
 
-async fn collect<B>(body: &mut B, counted: &mut Counted) -> Result<Read, BodyError>
+async fn collect_body<B>(body: &mut B, counted: &mut HeldBody) -> Result<ReceivedBody, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let Some(first) = next(body).await? else { return Ok(Read::Piece(Bytes::new())) };
-    counted.add(first.len())?;
-    let Some(second) = next(body).await? else { return Ok(Read::Piece(first)) };
+    let Some(first) = next_data(body).await? else { return Ok(ReceivedBody::Shared(Bytes::new())) };
+    counted.hold(first.len())?;
+    let Some(second) = next_data(body).await? else { return Ok(ReceivedBody::Shared(first)) };
     let mut whole = Vec::new();
     append(&mut whole, &first, second.len());
     drop(first);
     let mut piece = Some(second);
     while let Some(data) = piece {
-        counted.add(whole.len() + data.len())?;
+        counted.hold(whole.len() + data.len())?;
         append(&mut whole, &data, usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX));
-        piece = next(body).await?;
+        piece = next_data(body).await?;
     }
     whole.shrink_to_fit();
-    Ok(Read::Joined(Bytes::from(whole)))
+    Ok(ReceivedBody::Owned(Bytes::from(whole)))
 }
 
 /// Appends a piece. There is room for twice as much as has come at most, and for no more than is `announced` to follow, so
@@ -187,7 +187,7 @@ fn append(whole: &mut Vec<u8>, piece: &[u8], announced: usize) {
 }
 
 /// The next piece of data that is not empty; `None` at the end.
-async fn next<B>(body: &mut B) -> Result<Option<Bytes>, BodyError>
+async fn next_data<B>(body: &mut B) -> Result<Option<Bytes>, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -214,36 +214,37 @@ mod tests {
         StreamBody::new(futures_util::stream::iter(frames))
     }
 
-    fn intake(max_bytes: usize, budget: usize) -> Intake {
-        Intake { max_bytes, timeout: Duration::from_secs(1), budget: Budget::new(budget) }
+    fn intake(max_bytes: usize, budget: usize) -> BodyReader {
+        BodyReader { max_bytes, timeout: Duration::from_secs(1), budget: MemoryBudget::new(budget) }
     }
 
     #[tokio::test]
     async fn one_piece_is_not_copied() {
         let sent = Bytes::from(vec![7u8; 100]);
-        let (read, _share) = intake(100, 100).read(0, &mut Full::new(sent.clone())).await.expect("read");
-        assert!(matches!(&read, Read::Piece(piece) if piece.as_ptr() == sent.as_ptr()), "{read:?}");
+        let (read, _share) = intake(100, 100).read_body(0, &mut Full::new(sent.clone())).await.expect("read");
+        assert!(matches!(&read, ReceivedBody::Shared(piece) if piece.as_ptr() == sent.as_ptr()), "{read:?}");
     }
 
     #[tokio::test]
     async fn pieces_are_joined_and_limited() {
-        let (read, _share) = intake(4, 100).read(0, &mut pieces(&["ab", "", "cd"])).await.expect("read");
-        assert_eq!(read, Read::Joined(Bytes::from_static(b"abcd")));
-        let error = intake(3, 100).read(0, &mut pieces(&["ab", "cd"])).await.expect_err("too large");
+        let (read, _share) = intake(4, 100).read_body(0, &mut pieces(&["ab", "", "cd"])).await.expect("read");
+        assert_eq!(read, ReceivedBody::Owned(Bytes::from_static(b"abcd")));
+        let error = intake(3, 100).read_body(0, &mut pieces(&["ab", "cd"])).await.expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
-        let error = intake(3, 100).read(0, &mut Full::new(Bytes::from_static(b"abcd"))).await.expect_err("too large");
+        let error =
+            intake(3, 100).read_body(0, &mut Full::new(Bytes::from_static(b"abcd"))).await.expect_err("too large");
         assert_eq!(error, BodyError::TooLarge { limit: 3 });
     }
 
     #[tokio::test]
     async fn the_budget_is_shared_and_given_back() {
         let intake = intake(10, 15);
-        let (_, share) = intake.read(0, &mut pieces(&["0123456789"])).await.expect("read");
-        let error = intake.read(0, &mut pieces(&["0123", "456789"])).await.expect_err("over budget");
+        let (_, share) = intake.read_body(0, &mut pieces(&["0123456789"])).await.expect("read");
+        let error = intake.read_body(0, &mut pieces(&["0123", "456789"])).await.expect_err("over budget");
         assert_eq!(error, BodyError::OverBudget);
         drop(share);
         assert_eq!(intake.budget.used(), 0);
-        assert!(intake.read(0, &mut pieces(&["0123456789"])).await.is_ok());
+        assert!(intake.read_body(0, &mut pieces(&["0123456789"])).await.is_ok());
     }
 
     /// A body that announces more than there is room for takes what has come of it.
@@ -267,7 +268,7 @@ mod tests {
         }
         let intake = intake(1_000_000, 100);
         let mut body = Announcing(Some(Bytes::from_static(b"abc")));
-        let reading = async { intake.read(10, &mut body).await.map(drop) };
+        let reading = async { intake.read_body(10, &mut body).await.map(drop) };
         let watching = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             intake.budget.used()
@@ -282,10 +283,10 @@ mod tests {
     #[tokio::test]
     async fn heads_count_too() {
         let intake = intake(10, 15);
-        let (_, share) = intake.read(10, &mut pieces(&["01", "234"])).await.expect("read");
-        assert_eq!(intake.read(1, &mut pieces(&[])).await.expect_err("over budget"), BodyError::OverBudget);
+        let (_, share) = intake.read_body(10, &mut pieces(&["01", "234"])).await.expect("read");
+        assert_eq!(intake.read_body(1, &mut pieces(&[])).await.expect_err("over budget"), BodyError::OverBudget);
         drop(share);
-        assert!(intake.read(1, &mut pieces(&[])).await.is_ok());
+        assert!(intake.read_body(1, &mut pieces(&[])).await.is_ok());
         assert_eq!(intake.budget.used(), 0);
     }
 
@@ -294,7 +295,7 @@ mod tests {
         let frames = futures_util::stream::once(async { Ok::<_, String>(Frame::data(Bytes::from_static(b"a"))) });
         let mut body =
             StreamBody::new(Box::pin(futures_util::StreamExt::chain(frames, futures_util::stream::pending())));
-        let error = intake(10, 10).read(0, &mut body).await.expect_err("stalled");
+        let error = intake(10, 10).read_body(0, &mut body).await.expect_err("stalled");
         assert_eq!(error, BodyError::Timeout { limit: Duration::from_secs(1) });
     }
 }

@@ -9,10 +9,10 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Activity;
-use super::handshake::Handshakes;
-use super::{ACCEPT_PAUSE, Handler, Limits, Listener, converse, protocol};
-use crate::model::Scheme;
+use super::connection_activity::ConnectionActivity;
+use super::handshake_log::HandshakeLog;
+use super::{ACCEPT_PAUSE, ListenerContext, ListenerLimits, RequestHandler, http_builder, serve_connection};
+use crate::model::UriScheme;
 
 /// Bytes of a path at most: the system has room for 108, and one ends it.
 const LONGEST: usize = 107;
@@ -25,7 +25,7 @@ pub struct OwnerSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Device and number of the file, which tell it from one that stands there later.
-    file: (u64, u64),
+    file_identity: (u64, u64),
 }
 
 impl OwnerSocket {
@@ -39,13 +39,13 @@ impl OwnerSocket {
             let text = format!("a path of {bytes} bytes is too long for a socket, which has {LONGEST} at most");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        clear(path).await?;
+        remove_stale_socket(path).await?;
         let socket = UnixSocket::new_stream()?;
         socket.bind(path)?;
         // Before it listens, nobody can connect.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        let file = identity(path)?;
-        Ok(Self { listener: socket.listen(BACKLOG)?, path: path.to_owned(), file })
+        let file = file_identity(path)?;
+        Ok(Self { listener: socket.listen(BACKLOG)?, path: path.to_owned(), file_identity: file })
     }
 
     /// Where it is.
@@ -55,13 +55,13 @@ impl OwnerSocket {
     }
 
     /// Answers requests until `stop`, as [`super::serve`] does.
-    pub async fn serve<H: Handler>(self, limits: Limits, handler: Arc<H>, stop: CancellationToken) {
-        let http = protocol(&limits);
-        let shared = Arc::new(Listener {
+    pub async fn serve<H: RequestHandler>(self, limits: ListenerLimits, handler: Arc<H>, stop: CancellationToken) {
+        let http = http_builder(&limits);
+        let shared = Arc::new(ListenerContext {
             handler,
             limits,
             tls: None,
-            handshakes: Handshakes::default(),
+            handshake_log: HandshakeLog::default(),
             http,
             slots: None,
             stop,
@@ -70,7 +70,7 @@ impl OwnerSocket {
         while let Some(stream) = self.accept(&shared.stop).await {
             while connections.try_join_next().is_some() {}
             let shared = Arc::clone(&shared);
-            connections.spawn(converse(stream, Scheme::Http, Activity::new(), shared));
+            connections.spawn(serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), shared));
         }
         drop(self);
         while connections.join_next().await.is_some() {}
@@ -92,19 +92,19 @@ impl OwnerSocket {
 
 impl Drop for OwnerSocket {
     fn drop(&mut self) {
-        let is_ours = identity(&self.path).is_ok_and(|file| file == self.file);
+        let is_ours = file_identity(&self.path).is_ok_and(|file| file == self.file_identity);
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, "The file of the socket stays");
         }
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn file_identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Removes the socket of a process that is gone.
-async fn clear(path: &Path) -> io::Result<()> {
+async fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let file = match std::fs::symlink_metadata(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

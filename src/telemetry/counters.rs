@@ -4,12 +4,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::facts::Facts;
-use super::family::{Family, Form, Reading, float};
-use super::link::Link;
+use super::configuration_metrics::ConfigurationMetrics;
+use super::metric_family::{ExpositionFormat, MetricFamily, MetricValue, float};
 use super::process;
-use super::series::{End, Series, SubscriptionSeries};
-use crate::filter::Decision;
+use super::rabbitmq_link::RabbitmqLinkGauges;
+use super::series::{DeliveryEnd, SeriesRegistry, SubscriptionSeries};
+use crate::filter::FilterDecision;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Counter {
 
 /// The counters of a process.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ProcessCounters {
     /// Events answered 202, or taken from a reply inside the process.
     pub accepted: Counter,
     /// Requests with events that were answered otherwise.
@@ -47,7 +47,7 @@ pub struct Counters {
     /// Of those, connections that broke.
     pub rabbitmq_disconnections: Counter,
     /// How RabbitMQ is now.
-    pub rabbitmq: Link,
+    pub rabbitmq_link: RabbitmqLinkGauges,
     /// Messages that RabbitMQ confirmed.
     pub rabbitmq_confirmed: Counter,
     /// Messages that it did not confirm, or not in time.
@@ -87,7 +87,7 @@ pub struct Counters {
     /// Messages that were no events, and were parked before any delivery.
     pub parked_messages: Counter,
     /// Deliveries that were given back to their queue unfinished.
-    pub returned: Counter,
+    pub requeued: Counter,
     /// Attempts after the first.
     pub retries: Counter,
     /// Events that the filter of a Trigger which was asked did not let pass.
@@ -121,58 +121,58 @@ pub struct Counters {
     /// Configurations that came into effect.
     pub configurations: Counter,
     /// What is counted for each object and listener.
-    pub series: Series,
+    pub series: SeriesRegistry,
     /// What is true of the newest configuration.
-    facts: Mutex<Facts>,
+    configuration: Mutex<ConfigurationMetrics>,
 }
 
-impl Counters {
+impl ProcessCounters {
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.render_as(Form::Text)
+        self.render_as(ExpositionFormat::PrometheusText)
     }
 
     /// Everything in this form.
     #[must_use]
-    pub fn render_as(&self, form: Form) -> String {
+    pub fn render_as(&self, form: ExpositionFormat) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        self.read().iter().for_each(|family| family.write_to(&mut text, form));
-        text.push_str(form.end());
+        self.collect_families().iter().for_each(|family| family.write_to(&mut text, form));
+        text.push_str(form.end_mark());
         text
     }
 
     /// Everything as it is now.
     #[must_use]
-    pub fn read(&self) -> Vec<Family<'static>> {
+    pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let open = self.rabbitmq_connections.get().saturating_sub(self.rabbitmq_disconnections.get());
-        let totals = self.of_events().into_iter().chain(self.of_senders()).map(|(name, help, counter)| {
-            Family::new(format!("sealpost_{name}"), help).with(&[], Reading::Total(counter.get()))
+        let totals = self.event_counters().into_iter().chain(self.sender_counters()).map(|(name, help, counter)| {
+            MetricFamily::new(format!("sealpost_{name}"), help).with_point(&[], MetricValue::Sum(counter.get()))
         });
         let gauges = [
             ("deliveries_unfinished", "Deliveries in queues, in flight or waiting for a retry", self.unfinished()),
             ("rabbitmq_connections_open", "Connections to RabbitMQ now", open),
         ];
         let gauges = gauges.into_iter().map(|(name, help, value)| {
-            Family::new(format!("sealpost_{name}"), help).with(&[], Reading::Gauge(float(value)))
+            MetricFamily::new(format!("sealpost_{name}"), help).with_point(&[], MetricValue::Gauge(float(value)))
         });
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let facts = self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone();
         totals
             .chain(gauges)
-            .chain(self.rabbitmq.read())
-            .chain(facts.read())
-            .chain(self.series.read())
-            .chain(process::read())
+            .chain(self.rabbitmq_link.collect_families())
+            .chain(facts.into_families())
+            .chain(self.series.collect_families())
+            .chain(process::collect_families())
             .collect()
     }
 
     /// Notes what is true from now on.
-    pub fn note(&self, change: impl FnOnce(&mut Facts)) {
-        change(&mut self.facts.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
+        change(&mut self.configuration.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// What is counted of events and of RabbitMQ.
-    fn of_events(&self) -> [(&'static str, &'static str, &Counter); 31] {
+    fn event_counters(&self) -> [(&'static str, &'static str, &Counter); 31] {
         [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
             ("requests_refused", "Requests with events answered otherwise", &self.refused),
@@ -198,7 +198,7 @@ impl Counters {
             ("deliveries_deferred", "Deliveries put off to be taken up again later", &self.deferred),
             ("deliveries_parked", "Deliveries that ended in a parking queue", &self.parked),
             ("messages_parked", "Messages that were no events, parked before any delivery", &self.parked_messages),
-            ("deliveries_returned", "Deliveries given back to their queue unfinished", &self.returned),
+            ("deliveries_returned", "Deliveries given back to their queue unfinished", &self.requeued),
             ("delivery_retries", "Attempts after the first", &self.retries),
             ("events_filtered", "Events that the filter of a Trigger did not let pass", &self.filtered),
             (
@@ -213,7 +213,7 @@ impl Counters {
     }
 
     /// What is counted of tokens and of `EventType`s.
-    fn of_senders(&self) -> [(&'static str, &'static str, &Counter); 10] {
+    fn sender_counters(&self) -> [(&'static str, &'static str, &Counter); 10] {
         [
             ("requests_unauthenticated", "Requests without a token that counts", &self.unauthenticated),
             ("requests_forbidden", "Requests of senders that are not allowed to", &self.forbidden),
@@ -229,34 +229,34 @@ impl Counters {
     }
 
     /// A queue took an event.
-    pub fn enqueue(&self, series: &SubscriptionSeries) {
+    pub fn count_enqueued(&self, series: &SubscriptionSeries) {
         self.enqueued.increment();
-        series.enqueue();
+        series.count_enqueued();
     }
 
     /// A delivery ended.
-    pub fn end(&self, series: &SubscriptionSeries, end: End) {
-        series.end(end);
+    pub fn count_end(&self, series: &SubscriptionSeries, end: DeliveryEnd) {
+        series.count_end(end);
         let counter = match end {
-            End::Delivered => &self.delivered,
-            End::DeadLettered => &self.dead_lettered,
-            End::Lost => &self.lost,
-            End::Abandoned => &self.abandoned,
-            End::Deferred => &self.deferred,
-            End::Parked => &self.parked,
-            End::Returned => &self.returned,
+            DeliveryEnd::Delivered => &self.delivered,
+            DeliveryEnd::DeadLettered => &self.dead_lettered,
+            DeliveryEnd::Lost => &self.lost,
+            DeliveryEnd::Abandoned => &self.abandoned,
+            DeliveryEnd::Deferred => &self.deferred,
+            DeliveryEnd::Parked => &self.parked,
+            DeliveryEnd::Requeued => &self.requeued,
         };
         counter.increment();
     }
 
     /// An attempt is made again.
-    pub fn retry(&self, series: &SubscriptionSeries) {
+    pub fn count_retry(&self, series: &SubscriptionSeries) {
         self.retries.increment();
         series.retries.increment();
     }
 
     /// Counts what the filter of a subscription decided; whether the event passes.
-    pub fn filter_of(&self, series: &SubscriptionSeries, decision: Decision) -> bool {
+    pub fn count_filter_decision(&self, series: &SubscriptionSeries, decision: FilterDecision) -> bool {
         if decision.passes == Ok(true) {
             return true;
         }
@@ -264,7 +264,7 @@ impl Counters {
         series.filtered.increment();
         if let Err(undecided) = decision.passes {
             self.undecided.increment();
-            series.undecided(undecided);
+            series.record_undecided_filter(undecided);
         }
         false
     }
@@ -279,7 +279,7 @@ impl Counters {
             &self.abandoned,
             &self.deferred,
             &self.parked,
-            &self.returned,
+            &self.requeued,
         ];
         let ended = ended.into_iter().map(Counter::get).sum();
         self.enqueued.get().saturating_sub(ended)

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::family::float;
+use super::metric_family::float;
 
 /// The upper bounds of all buckets but the last, in seconds.
 pub const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -19,35 +19,35 @@ const SIZE_BUCKETS: usize = SIZES.len() + 1;
 
 /// How often durations fell between two bounds.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
 }
 
 /// A histogram at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Distribution {
+pub struct HistogramDataPoint {
     /// The upper bounds of all buckets but the last.
-    pub bounds: &'static [f64],
-    buckets: [u64; BUCKETS],
+    pub explicit_bounds: &'static [f64],
+    bucket_counts: [u64; BUCKETS],
     /// All durations together, in seconds; all sizes, in bytes.
     pub sum: f64,
 }
 
-impl Distribution {
+impl HistogramDataPoint {
     /// For each bucket, what fell into just it: one more than there are bounds.
-    pub fn buckets(&self) -> impl Iterator<Item = u64> {
-        self.buckets.into_iter().take(self.bounds.len() + 1)
+    pub fn bucket_counts(&self) -> impl Iterator<Item = u64> {
+        self.bucket_counts.into_iter().take(self.explicit_bounds.len() + 1)
     }
 
     /// How many there were.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.bucket_counts.iter().sum()
     }
 }
 
-impl Histogram {
+impl DurationHistogram {
     /// Counts a duration.
     pub fn record(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
@@ -60,11 +60,11 @@ impl Histogram {
 
     /// What was counted.
     #[must_use]
-    pub fn read(&self) -> Distribution {
+    pub fn collect(&self) -> HistogramDataPoint {
         let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
-        Distribution {
-            bounds: &BOUNDS,
-            buckets,
+        HistogramDataPoint {
+            explicit_bounds: &BOUNDS,
+            bucket_counts: buckets,
             sum: Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64(),
         }
     }
@@ -72,12 +72,12 @@ impl Histogram {
 
 /// How often sizes fell between two bounds.
 #[derive(Debug, Default)]
-pub struct Sizes {
+pub struct SizeHistogram {
     buckets: [AtomicU64; SIZE_BUCKETS],
     bytes: AtomicU64,
 }
 
-impl Sizes {
+impl SizeHistogram {
     /// Counts a size in bytes.
     pub fn record(&self, bytes: u64) {
         // The smallest power of four that it fits.
@@ -91,9 +91,13 @@ impl Sizes {
 
     /// What was counted.
     #[must_use]
-    pub fn read(&self) -> Distribution {
+    pub fn collect(&self) -> HistogramDataPoint {
         let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
-        Distribution { bounds: &SIZES, buckets, sum: float(self.bytes.load(Ordering::Relaxed)) }
+        HistogramDataPoint {
+            explicit_bounds: &SIZES,
+            bucket_counts: buckets,
+            sum: float(self.bytes.load(Ordering::Relaxed)),
+        }
     }
 }
 
@@ -127,41 +131,41 @@ const OTHER: usize = STATUSES.len();
 const NONE: usize = OTHER + 1;
 const PLACES: usize = NONE + 1;
 
-fn place(status: Option<u16>) -> usize {
+fn status_slot(status: Option<u16>) -> usize {
     let Some(status) = status else { return NONE };
     STATUSES.binary_search_by_key(&status, |(known, _)| *known).unwrap_or(OTHER)
 }
 
 /// A histogram for each status; only those that were seen take memory, and a pointer as long as there is none.
 #[derive(Debug)]
-pub struct ByStatus<H = Histogram>(OnceLock<Box<Places<H>>>);
+pub struct HistogramsByStatus<H = DurationHistogram>(OnceLock<Box<StatusSlots<H>>>);
 
-type Places<H> = [OnceLock<Box<H>>; PLACES];
+type StatusSlots<H> = [OnceLock<Box<H>>; PLACES];
 
-impl<H> Default for ByStatus<H> {
+impl<H> Default for HistogramsByStatus<H> {
     fn default() -> Self {
         Self(OnceLock::new())
     }
 }
 
-impl ByStatus {
+impl HistogramsByStatus {
     /// Counts a duration that ended in this status, or without one.
     pub fn record(&self, status: Option<u16>, duration: Duration) {
-        if let Some(histogram) = self.of(status) {
+        if let Some(histogram) = self.for_status(status) {
             histogram.record(duration);
         }
     }
 }
 
-impl<H: Default> ByStatus<H> {
+impl<H: Default> HistogramsByStatus<H> {
     /// That of this status, or of no answer.
-    pub fn of(&self, status: Option<u16>) -> Option<&H> {
+    pub fn for_status(&self, status: Option<u16>) -> Option<&H> {
         let places = self.0.get_or_init(Box::default);
-        places.get(place(status)).map(|histogram| &**histogram.get_or_init(Box::default))
+        places.get(status_slot(status)).map(|histogram| &**histogram.get_or_init(Box::default))
     }
 
     /// What was counted, by status: a number, `other`, or `none` where there was no answer.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, &H)> {
+    pub fn histograms(&self) -> impl Iterator<Item = (&'static str, &H)> {
         let names = STATUSES.iter().map(|(_, name)| *name).chain(["other", "none"]);
         let places = self.0.get().into_iter().flat_map(|places| places.iter());
         names.zip(places).filter_map(|(name, histogram)| Some((name, &**histogram.get()?)))
@@ -174,24 +178,24 @@ mod tests {
 
     #[test]
     fn durations_fall_into_upstreams_buckets() {
-        let histogram = Histogram::default();
+        let histogram = DurationHistogram::default();
         for millis in [0, 5, 6, 10_000, 10_001] {
             histogram.record(Duration::from_millis(millis));
         }
-        let Distribution { buckets, sum, .. } = histogram.read();
+        let HistogramDataPoint { bucket_counts: buckets, sum, .. } = histogram.collect();
         assert_eq!((buckets[0], buckets[1], buckets[13], buckets[14]), (2, 1, 1, 1), "a bound belongs to its bucket");
         assert!((sum - 20.012).abs() < 1e-9, "{sum}");
     }
 
     #[test]
     fn sizes_fall_into_powers_of_four() {
-        let sizes = Sizes::default();
+        let sizes = SizeHistogram::default();
         for bytes in [0, 1, 64, 65, 256, 257, 16_777_216, 16_777_217, u64::from(u32::MAX)] {
             sizes.record(bytes);
         }
-        let read = sizes.read();
+        let read = sizes.collect();
         let wanted = [3, 2, 1, 0, 0, 0, 0, 0, 0, 1, 2];
-        assert_eq!(read.buckets().collect::<Vec<_>>(), wanted, "a bound belongs to its bucket");
+        assert_eq!(read.bucket_counts().collect::<Vec<_>>(), wanted, "a bound belongs to its bucket");
         assert_eq!(read.count(), 9);
     }
 
@@ -199,12 +203,13 @@ mod tests {
     #[test]
     fn statuses_are_bounded() {
         assert!(STATUSES.is_sorted());
-        let by_status: ByStatus = ByStatus::default();
+        let by_status: HistogramsByStatus = HistogramsByStatus::default();
         for status in 0..1000 {
             by_status.record(Some(status), Duration::ZERO);
         }
         by_status.record(None, Duration::ZERO);
-        let read: Vec<_> = by_status.read().map(|(name, histogram)| (name, histogram.read().count())).collect();
+        let read: Vec<_> =
+            by_status.histograms().map(|(name, histogram)| (name, histogram.collect().count())).collect();
         assert_eq!(read.len(), PLACES);
         assert_eq!(read.last(), Some(&("none", 1)));
         assert_eq!(read.iter().find(|(name, _)| *name == "other"), Some(&("other", 1000 - 22)));

@@ -3,66 +3,69 @@
 
 use std::fs;
 
-use super::family::{Family, Reading, float};
+use super::metric_family::{MetricFamily, MetricValue, float};
 
 /// Ticks of the kernel's clock in a second, as user space sees them on every architecture that we are built for.
 const TICKS: f64 = 100.0;
 
 /// Of the process, the build and the runtime.
 #[must_use]
-pub fn read() -> Vec<Family<'static>> {
-    let mut families = of_process();
+pub fn collect_families() -> Vec<MetricFamily<'static>> {
+    let mut families = process_families();
     let version = [("version", env!("CARGO_PKG_VERSION").into())];
-    families.push(Family::new("sealpost_build_info", "Which sealpost this is").with(&version, Reading::Gauge(1.0)));
-    families.extend(of_runtime());
+    families.push(
+        MetricFamily::new("sealpost_build_info", "Which sealpost this is")
+            .with_point(&version, MetricValue::Gauge(1.0)),
+    );
+    families.extend(runtime_families());
     families
 }
 
-fn of_process() -> Vec<Family<'static>> {
+fn process_families() -> Vec<MetricFamily<'static>> {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let gauges = [
-        ("process_resident_memory_bytes", "Resident memory", bytes(&status, "VmRSS:")),
-        ("process_virtual_memory_bytes", "Virtual memory", bytes(&status, "VmSize:")),
+        ("process_resident_memory_bytes", "Resident memory", bytes_after(&status, "VmRSS:")),
+        ("process_virtual_memory_bytes", "Virtual memory", bytes_after(&status, "VmSize:")),
         ("process_open_fds", "Open file descriptors", open_descriptors()),
         ("process_max_fds", "File descriptors that may be open", max_descriptors()),
-        ("process_threads", "Threads of the operating system", field(&status, "Threads:")),
-        ("process_start_time_seconds", "When the process started, since the epoch", started(&stat)),
+        ("process_threads", "Threads of the operating system", number_after(&status, "Threads:")),
+        ("process_start_time_seconds", "When the process started, since the epoch", start_time(&stat)),
     ];
-    let gauges = gauges
-        .into_iter()
-        .filter_map(|(name, help, value)| Some(Family::new(name, help).with(&[], Reading::Gauge(value?))));
-    let cpu = Family::new("process_cpu_seconds", "Processor time of user and system");
-    let cpu = cpu_time(&stat).map(|seconds| cpu.with(&[], Reading::Seconds(seconds)));
+    let gauges = gauges.into_iter().filter_map(|(name, help, value)| {
+        Some(MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(value?)))
+    });
+    let cpu = MetricFamily::new("process_cpu_seconds", "Processor time of user and system");
+    let cpu = cpu_time(&stat).map(|seconds| cpu.with_point(&[], MetricValue::SumOfSeconds(seconds)));
     cpu.into_iter().chain(gauges).collect()
 }
 
 /// The fields of `/proc/self/stat` from the third on: those before them may hold anything.
-fn after_name(stat: &str) -> impl Iterator<Item = &str> {
+fn stat_fields(stat: &str) -> impl Iterator<Item = &str> {
     stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
 }
 
 /// Fields 14 and 15: in user mode, and in the kernel.
 fn cpu_time(stat: &str) -> Option<f64> {
-    let mut fields = after_name(stat).skip(11);
+    let mut fields = stat_fields(stat).skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(float(user + system) / TICKS)
 }
 
 /// Field 22, which counts from the start of the machine.
-fn started(stat: &str) -> Option<f64> {
-    let ticks: u64 = after_name(stat).nth(19)?.parse().ok()?;
+fn start_time(stat: &str) -> Option<f64> {
+    let ticks: u64 = stat_fields(stat).nth(19)?.parse().ok()?;
     let machine = fs::read_to_string("/proc/stat").ok()?;
-    Some(field(&machine, "btime")? + float(ticks) / TICKS)
+    Some(number_after(&machine, "btime")? + float(ticks) / TICKS)
 }
 
 /// The number after a name.
-fn field(text: &str, name: &str) -> Option<f64> {
+fn number_after(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn bytes(status: &str, name: &str) -> Option<f64> {
-    field(status, name).map(|kilobytes| kilobytes * 1024.0)
+fn bytes_after(status: &str, name: &str) -> Option<f64> {
+    number_after(status, name).map(|kilobytes| kilobytes * 1024.0)
 }
 
 /// Without the one that the directory is read by.
@@ -73,11 +76,11 @@ fn open_descriptors() -> Option<f64> {
 
 /// Nothing if there is no limit.
 fn max_descriptors() -> Option<f64> {
-    field(&fs::read_to_string("/proc/self/limits").ok()?, "Max open files")
+    number_after(&fs::read_to_string("/proc/self/limits").ok()?, "Max open files")
 }
 
 /// Of the runtime that asks; nothing outside of one.
-fn of_runtime() -> Vec<Family<'static>> {
+fn runtime_families() -> Vec<MetricFamily<'static>> {
     let Ok(handle) = tokio::runtime::Handle::try_current() else { return Vec::new() };
     let metrics = handle.metrics();
     let busy = (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker).as_secs_f64()).sum();
@@ -86,10 +89,11 @@ fn of_runtime() -> Vec<Family<'static>> {
         ("sealpost_tasks_queued", "Tasks that wait for a worker, in the queue of all", metrics.global_queue_depth()),
         ("sealpost_workers", "Threads that run tasks", metrics.num_workers()),
     ];
-    let gauges =
-        gauges.map(|(name, help, value)| Family::new(name, help).with(&[], Reading::Gauge(float(value as u64))));
-    let time = Family::new("sealpost_workers_busy_seconds", "Time that workers were busy, all together");
-    gauges.into_iter().chain([time.with(&[], Reading::Seconds(busy))]).collect()
+    let gauges = gauges.map(|(name, help, value)| {
+        MetricFamily::new(name, help).with_point(&[], MetricValue::Gauge(float(value as u64)))
+    });
+    let time = MetricFamily::new("sealpost_workers_busy_seconds", "Time that workers were busy, all together");
+    gauges.into_iter().chain([time.with_point(&[], MetricValue::SumOfSeconds(busy))]).collect()
 }
 
 #[cfg(test)]
@@ -100,7 +104,7 @@ mod tests {
     fn names_of_processes_may_hold_anything() {
         let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 150 50 13 14 15 16 17 18 1234 20";
         assert_eq!(cpu_time(stat), Some(2.0));
-        assert_eq!(after_name(stat).nth(19), Some("1234"));
-        assert_eq!((cpu_time(""), started("")), (None, None));
+        assert_eq!(stat_fields(stat).nth(19), Some("1234"));
+        assert_eq!((cpu_time(""), start_time("")), (None, None));
     }
 }

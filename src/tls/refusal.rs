@@ -21,16 +21,16 @@ const SERVER_AUTH: &str = "serverAuth";
 /// What is told instead of a code.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Words(String);
+struct RefusalText(String);
 
 /// What the TLS library says in this chain of errors, in words; `None` if TLS is not what failed. Its errors travel inside
 /// I/O errors, perhaps several.
 #[must_use]
-pub fn told(error: &(dyn StdError + 'static)) -> Option<String> {
+pub fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(refused) = error.downcast_ref::<Error>() {
-            return Some(words(refused));
+            return Some(describe_error(refused));
         }
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = match wrapped {
@@ -43,7 +43,7 @@ pub fn told(error: &(dyn StdError + 'static)) -> Option<String> {
 
 /// Whether the server's certificate comes from nobody who is trusted, which more trust would mend.
 #[must_use]
-pub fn wants_trust(words: &str) -> bool {
+pub fn is_unknown_issuer(words: &str) -> bool {
     words.contains(UNKNOWN_ISSUER)
 }
 
@@ -57,9 +57,9 @@ pub fn rfc3339(timestamp: i64) -> String {
 /// The TLS library's own word, by which the matter is found elsewhere.
 const UNKNOWN_ISSUER: &str = "UnknownIssuer";
 
-fn words(error: &Error) -> String {
+fn describe_error(error: &Error) -> String {
     match error {
-        Error::InvalidCertificate(refusal) => of_certificate(refusal),
+        Error::InvalidCertificate(refusal) => describe_certificate_error(refusal),
         Error::InvalidMessage(_) => "what the other side sends is not TLS: is this its port for plain HTTP?".to_owned(),
         Error::AlertReceived(
             alert @ (AlertDescription::UnknownCA
@@ -74,11 +74,11 @@ fn words(error: &Error) -> String {
             "the other side speaks no TLS version that is allowed here (ProtocolVersion)".to_owned()
         }
         Error::AlertReceived(alert) => format!("the other side ended the handshake ({alert:?})"),
-        other => WireText::of(other).into(),
+        other => WireText::new(other).into(),
     }
 }
 
-fn of_certificate(refusal: &CertificateError) -> String {
+fn describe_certificate_error(refusal: &CertificateError) -> String {
     let seconds = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     match refusal {
         CertificateError::UnknownIssuer => {
@@ -86,27 +86,31 @@ fn of_certificate(refusal: &CertificateError) -> String {
         }
         CertificateError::ExpiredContext { time, not_after } => {
             let ago = Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs()));
-            format!("certificate expired: it was valid until {}, {} ago", rfc3339(seconds(not_after)), about(ago))
+            format!(
+                "certificate expired: it was valid until {}, {} ago",
+                rfc3339(seconds(not_after)),
+                format_duration(ago)
+            )
         }
         CertificateError::NotValidYetContext { not_before, time } => {
             let (from, now) = (rfc3339(seconds(not_before)), rfc3339(seconds(time)));
             format!("certificate not valid yet: it is valid from {from}, and it is {now}: is a clock wrong?")
         }
-        other => words_of(other),
+        other => refusal_text(other),
     }
 }
 
 /// Words of ours are whole; what else there is may repeat names that stand in a certificate.
-fn words_of(refusal: &CertificateError) -> String {
+fn refusal_text(refusal: &CertificateError) -> String {
     let words = Error::InvalidCertificate(refusal.clone()).to_string();
     match refusal {
-        CertificateError::Other(OtherError(other)) if other.is::<Words>() => words,
-        _ => WireText::of(words).into(),
+        CertificateError::Other(OtherError(other)) if other.is::<RefusalText>() => words,
+        _ => WireText::new(words).into(),
     }
 }
 
 /// A time span as people say it.
-fn about(span: Duration) -> String {
+fn format_duration(span: Duration) -> String {
     let seconds = span.as_secs();
     let (count, unit) = match seconds {
         0..60 => (seconds, "s"),
@@ -118,43 +122,45 @@ fn about(span: Duration) -> String {
 }
 
 /// An error that says this.
-pub(super) fn says(words: impl Into<String>) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Words(words.into())))))
+pub(super) fn refusal_error(words: impl Into<String>) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(RefusalText(words.into())))))
 }
 
 /// The same refusal of these certificates, where there are better words for it.
-pub(super) fn in_words(error: Error, chain: &[&CertificateDer<'_>]) -> Error {
+pub(super) fn explain_refusal(error: Error, chain: &[&CertificateDer<'_>]) -> Error {
     let Error::InvalidCertificate(refusal) = &error else { return error };
     let words = match refusal {
-        CertificateError::BadSignature => weak_key(chain),
+        CertificateError::BadSignature => find_weak_key(chain),
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            weak_key(chain).or_else(|| old_algorithm(chain))
+            find_weak_key(chain).or_else(|| find_old_algorithm(chain))
         }
-        CertificateError::InvalidPurpose => Some(purpose("something else")),
-        CertificateError::InvalidPurposeContext { presented, .. } => Some(purpose(&purposes(presented))),
+        CertificateError::InvalidPurpose => Some(wrong_purpose_text("something else")),
+        CertificateError::InvalidPurposeContext { presented, .. } => {
+            Some(wrong_purpose_text(&list_purposes(presented)))
+        }
         CertificateError::Other(OtherError(other)) if other.to_string() == "CaUsedAsEndEntity" => Some(
             "the server shows the certificate of a CA, which counts only if CACerts holds that very certificate"
                 .to_owned(),
         ),
         _ => None,
     };
-    words.map_or(error, says)
+    words.map_or(error, refusal_error)
 }
 
 /// A purpose that does not serve.
-pub(super) fn purpose(presented: &str) -> String {
+pub(super) fn wrong_purpose_text(presented: &str) -> String {
     format!(
         "the server's certificate is not for servers: its extended key usage must have {SERVER_AUTH}, and has {presented}"
     )
 }
 
-fn purposes(presented: &[ExtendedKeyPurpose]) -> String {
-    let names: Vec<_> = presented.iter().map(name).collect();
+fn list_purposes(presented: &[ExtendedKeyPurpose]) -> String {
+    let names: Vec<_> = presented.iter().map(purpose_name).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-fn name(purpose: &ExtendedKeyPurpose) -> String {
+fn purpose_name(purpose: &ExtendedKeyPurpose) -> String {
     match purpose {
         ExtendedKeyPurpose::ClientAuth => "clientAuth".to_owned(),
         ExtendedKeyPurpose::ServerAuth => SERVER_AUTH.to_owned(),
@@ -173,19 +179,19 @@ fn name(purpose: &ExtendedKeyPurpose) -> String {
 }
 
 /// A key that is too short for its signatures to be believed.
-fn weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
+fn find_weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let PublicKey::RSA(key) = certificate.public_key().parsed().ok()? else { return None };
         let bits = key.key_size();
-        let subject = WireText::of(certificate.subject());
+        let subject = WireText::new(certificate.subject());
         (bits < RSA_BITS)
             .then(|| format!("the certificate {subject} has an RSA key of {bits} bits, and {RSA_BITS} is the least"))
     })
 }
 
 /// A signature that nobody should believe any more.
-fn old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
+fn find_old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let algorithm = match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
@@ -195,7 +201,7 @@ fn old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
             "1.2.840.10045.4.1" => "SHA-1 with ECDSA",
             _ => return None,
         };
-        let subject = WireText::of(certificate.subject());
+        let subject = WireText::new(certificate.subject());
         Some(format!("the certificate {subject} is signed by {algorithm}, which is not believed: sign it with SHA-256"))
     })
 }
@@ -220,9 +226,9 @@ mod tests {
             (Error::AlertReceived(AlertDescription::UnknownCA), "does it trust the CA?"),
         ] {
             let wrapped = std::io::Error::other(std::io::Error::other(error));
-            let told = told(&wrapped).expect("TLS");
+            let told = describe_tls_error(&wrapped).expect("TLS");
             assert!(told.contains(expected) && !told.contains("UNIX"), "{told}");
         }
-        assert_eq!(told(&std::io::Error::other("x")), None);
+        assert_eq!(describe_tls_error(&std::io::Error::other("x")), None);
     }
 }

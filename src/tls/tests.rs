@@ -53,13 +53,13 @@ impl Own {
 
 fn server(chain: Vec<CertificateDer<'static>>, key: Vec<u8>) -> Arc<ServerConfig> {
     let key = PrivateKeyDer::try_from(key).expect("a key");
-    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(TLS_1_2_AND_1_3);
+    let builder = ServerConfig::builder_with_provider(crypto_provider()).with_protocol_versions(TLS_1_2_AND_1_3);
     let config = builder.expect("versions").with_no_client_auth().with_single_cert(chain, key);
     Arc::new(config.expect("a configuration"))
 }
 
 fn client(trust: &TrustBundle) -> Arc<ClientConfig> {
-    Arc::new(client_config(trust, &SystemRoots(None), MinVersion::Tls12).expect("a configuration"))
+    Arc::new(client_config(trust, &SystemRoots(None), MinTlsVersion::Tls12).expect("a configuration"))
 }
 
 /// How they shook hands, or why the client did not.
@@ -151,6 +151,6 @@ fn a_short_key_is_named() {
     // 1024 bits, made by `openssl req -x509 -newkey rsa:1024 -nodes -days 36500 -subj /CN=localhost -addext subjectAltName=DNS:localhost`.
     let weak = TrustBundle::from_pem(include_str!("weak.pem")).expect("a bundle");
     let der = &weak.certificates()[0].der;
-    let refusal = refusal::in_words(rustls::CertificateError::BadSignature.into(), &[der]).to_string();
+    let refusal = refusal::explain_refusal(rustls::CertificateError::BadSignature.into(), &[der]).to_string();
     assert!(refusal.contains("an RSA key of 1024 bits, and 2048 is the least"), "{refusal}");
 }

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use sealpost::filter::cesql::{Attributes, Error, Exceeded, Expression, Meter, Value};
+use sealpost::filter::cesql::{
+    AttributeSource, CesqlExpression, CesqlValue, EvaluationError, MeterExceeded, WorkMeter,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -44,19 +46,19 @@ impl Case {
     /// What is wrong with our answer, if something is.
     fn complaint(&self) -> Option<String> {
         let event = self.event();
-        let expression = match Expression::parse(&self.expression()) {
+        let expression = match CesqlExpression::parse(&self.expression()) {
             Ok(expression) => expression,
             Err(_) if self.error.as_deref() == Some("parse") => return None,
             Err(error) => return Some(error.to_string()),
         };
-        let evaluated = expression.evaluate(&Given(&event), &mut Meter::default());
+        let evaluated = expression.evaluate(&Given(&event), &mut WorkMeter::default());
         let error = evaluated.error.map(|error| match error {
-            Error::Math => "math",
-            Error::Cast => "cast",
-            Error::MissingAttribute => "missingAttribute",
-            Error::MissingFunction => "missingFunction",
-            Error::FunctionEvaluation => "functionEvaluation",
-            Error::Limit => "limit",
+            EvaluationError::Math => "math",
+            EvaluationError::Cast => "cast",
+            EvaluationError::MissingAttribute => "missingAttribute",
+            EvaluationError::MissingFunction => "missingFunction",
+            EvaluationError::FunctionEvaluation => "functionEvaluation",
+            EvaluationError::Limit => "limit",
         });
         if error != self.error.as_deref() {
             return Some(format!("error {error:?} instead of {:?}", self.error));
@@ -69,12 +71,12 @@ impl Case {
 /// The attributes of a case's event. None of them is long.
 struct Given<'c>(&'c Map<String, Json>);
 
-impl<'e> Attributes<'e> for Given<'_> {
-    fn get(&self, name: &str, _meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded> {
+impl<'e> AttributeSource<'e> for Given<'_> {
+    fn get(&self, name: &str, _meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         Ok(self.0.get(name).map(value))
     }
 
-    fn exists(&self, name: &str, _meter: &mut Meter) -> Result<bool, Exceeded> {
+    fn exists(&self, name: &str, _meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         Ok(self.0.contains_key(name))
     }
 }
@@ -84,11 +86,13 @@ fn text(json: &Json) -> String {
     json.as_str().map_or_else(|| json.to_string(), str::to_owned)
 }
 
-fn value(json: &Json) -> Value<'static> {
+fn value(json: &Json) -> CesqlValue<'static> {
     match json {
-        Json::Bool(truth) => Value::Boolean(*truth),
-        Json::Number(number) => Value::Integer(number.as_i64().and_then(|n| i32::try_from(n).ok()).expect("32 bits")),
-        json => Value::String(Cow::Owned(text(json))),
+        Json::Bool(truth) => CesqlValue::Boolean(*truth),
+        Json::Number(number) => {
+            CesqlValue::Integer(number.as_i64().and_then(|n| i32::try_from(n).ok()).expect("32 bits"))
+        }
+        json => CesqlValue::String(Cow::Owned(text(json))),
     }
 }
 

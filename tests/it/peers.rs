@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use sealpost::client::{ClientCache, Limits, ReplyError, Transport, TransportError};
-use sealpost::model::{Addressable, Target, TrustBundle};
-use sealpost::tls::{MinVersion, SystemRoots};
+use sealpost::client::{ClientCache, ClientLimits, HttpTransport, ReplyError, TransportError};
+use sealpost::model::{Addressable, DestinationRoute, TrustBundle};
+use sealpost::tls::{MinTlsVersion, SystemRoots};
 
 use self::peer::{Peer, Wire};
 use self::rows::{ROWS, Row};
@@ -52,13 +52,13 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 const PROMPT: Duration = Duration::from_secs(5);
 
 pub(crate) fn clients() -> ClientCache {
-    ClientCache::new(SystemRoots::load(), MinVersion::Tls12, Limits::default())
+    ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, ClientLimits::default())
 }
 
 pub(crate) fn destination(url: &str, ca: &str) -> Addressable {
     let trust = if ca.is_empty() { TrustBundle::default() } else { TrustBundle::from_pem(ca).expect("a bundle") };
-    let target = Target::Remote { connect: None };
-    Addressable { url: url.parse().expect("a URL"), target, trust: Arc::new(trust), audience: None }
+    let target = DestinationRoute::Remote { connect: None };
+    Addressable { url: url.parse().expect("a URL"), route: target, trust: Arc::new(trust), audience: None }
 }
 
 pub(crate) async fn ask(clients: &ClientCache, to: &Addressable) -> Result<Response<Bytes>, TransportError> {
@@ -70,7 +70,7 @@ pub(crate) fn verdict(answer: &Result<Response<Bytes>, TransportError>, expected
     let Ok(answer) = answer else { return Verdict::None };
     let status = answer.status().as_u16();
     match expected {
-        _ if ReplyError::of(answer).is_some() => Verdict::Unread(status),
+        _ if ReplyError::of_response(answer).is_some() => Verdict::Unread(status),
         Verdict::Event(_, body) if answer.body() == body => Verdict::Event(status, body),
         _ => Verdict::Status(status),
     }

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::at;
+use super::format_timestamp;
 use crate::control::Resolution;
-use crate::model::{Addressable, Certificate, Target, TrustBundle};
+use crate::model::{Addressable, DestinationRoute, TrustBundle, TrustedCertificate};
 use crate::scrub;
-use crate::tls::server::ServerIdentity;
+use crate::tls::server_identity::ServerIdentity;
 
 /// How events get to a destination, and what protects them on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Lock {
+enum DestinationSecurity {
     /// In the clear.
     Http,
     /// TLS, verified by CACerts of its own besides bundles and system roots.
@@ -34,9 +34,9 @@ enum Lock {
 /// A destination as it is shown.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Destination {
+pub(super) struct StatusDestination {
     url: String,
-    lock: Lock,
+    lock: DestinationSecurity,
     /// Whether it gets a token that proves who sends.
     token: bool,
     /// When the first one of its own CACerts ends.
@@ -50,7 +50,7 @@ pub(super) struct Destination {
 /// A certificate in use.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Use<'s> {
+pub(super) struct CertificateUse<'s> {
     /// `server`, `ca-certs` or `bundle`.
     #[serde(rename = "use")]
     of: &'static str,
@@ -66,18 +66,18 @@ pub(super) struct Use<'s> {
 
 /// End of the first and of the last certificate of its own that a destination has, seconds since the epoch; `None` if it
 /// has none.
-type Ends = Option<(i64, i64)>;
+type ValidityEnds = Option<(i64, i64)>;
 
 /// The certificates of destinations, looked at once each.
-pub(super) struct Trusted<'s> {
+pub(super) struct TrustedCertificates<'s> {
     common: HashSet<&'s [u8]>,
-    bundles: Vec<&'s Certificate>,
+    bundles: Vec<&'s TrustedCertificate>,
     /// By their bytes: the certificate, and how many destinations have it.
-    own: BTreeMap<&'s [u8], (&'s Certificate, usize)>,
+    own: BTreeMap<&'s [u8], (&'s TrustedCertificate, usize)>,
 }
 
-impl<'s> Trusted<'s> {
-    pub(super) fn of(shown: &'s Resolution) -> Self {
+impl<'s> TrustedCertificates<'s> {
+    pub(super) fn of_resolution(shown: &'s Resolution) -> Self {
         let mut common = HashSet::new();
         let bundles = shown.common_certificates().filter(|certificate| common.insert(certificate.der.as_ref()));
         let bundles = bundles.collect();
@@ -85,30 +85,30 @@ impl<'s> Trusted<'s> {
     }
 
     /// How this destination is reached.
-    pub(super) fn destination(&mut self, to: &'s Addressable) -> Destination {
-        let (lock, ends) = self.lock(to);
-        Destination {
+    pub(super) fn destination(&mut self, to: &'s Addressable) -> StatusDestination {
+        let (lock, ends) = self.security_of(to);
+        StatusDestination {
             url: scrub::url(to.url.as_str()).into_owned(),
             lock,
             token: to.audience.is_some(),
-            first_not_after: ends.map(|(first, _)| at(first)),
-            last_not_after: ends.map(|(_, last)| at(last)),
+            first_not_after: ends.map(|(first, _)| format_timestamp(first)),
+            last_not_after: ends.map(|(_, last)| format_timestamp(last)),
         }
     }
 
-    fn lock(&mut self, to: &'s Addressable) -> (Lock, Ends) {
-        let lock = match &to.target {
-            Target::Local(_) | Target::Waiting(_) => Lock::Inside,
-            Target::Display => Lock::Display,
-            Target::Remote { .. } if to.url.scheme() != "https" => Lock::Http,
-            Target::Remote { .. } if to.trust.is_nobody() => Lock::HttpsNobody,
-            Target::Nowhere(_) => Lock::HttpsNobody,
-            Target::Remote { .. } => {
-                let ends = self.own(&to.trust);
+    fn security_of(&mut self, to: &'s Addressable) -> (DestinationSecurity, ValidityEnds) {
+        let lock = match &to.route {
+            DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_) => DestinationSecurity::Inside,
+            DestinationRoute::EventDisplay => DestinationSecurity::Display,
+            DestinationRoute::Remote { .. } if to.url.scheme() != "https" => DestinationSecurity::Http,
+            DestinationRoute::Remote { .. } if to.trust.trusts_nobody() => DestinationSecurity::HttpsNobody,
+            DestinationRoute::Unresolved(_) => DestinationSecurity::HttpsNobody,
+            DestinationRoute::Remote { .. } => {
+                let ends = self.validity_ends(&to.trust);
                 let lock = match ends {
-                    Some(_) => Lock::HttpsOwn,
-                    None if self.common.is_empty() => Lock::HttpsSystem,
-                    None => Lock::HttpsBundles,
+                    Some(_) => DestinationSecurity::HttpsOwn,
+                    None if self.common.is_empty() => DestinationSecurity::HttpsSystem,
+                    None => DestinationSecurity::HttpsBundles,
                 };
                 return (lock, ends);
             }
@@ -117,9 +117,9 @@ impl<'s> Trusted<'s> {
     }
 
     /// What a set has besides the bundles. A certificate that is in a bundle, too, counts as the bundle's.
-    fn own(&mut self, trust: &'s TrustBundle) -> Ends {
+    fn validity_ends(&mut self, trust: &'s TrustBundle) -> ValidityEnds {
         let own = trust.certificates().iter().filter(|certificate| !self.common.contains(certificate.der.as_ref()));
-        let mut ends: Ends = None;
+        let mut ends: ValidityEnds = None;
         for certificate in own {
             self.own.entry(certificate.der.as_ref()).or_insert((certificate, 0)).1 += 1;
             let end = certificate.not_after;
@@ -129,24 +129,27 @@ impl<'s> Trusted<'s> {
     }
 
     /// Every certificate in use, the one that ends first, first.
-    pub(super) fn certificates(self, server: &ServerIdentity) -> Vec<Use<'s>> {
+    pub(super) fn certificates(self, server: &ServerIdentity) -> Vec<CertificateUse<'s>> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let trusted = |of: &'static str, certificate: &'s Certificate, destinations: usize| {
-            let shown = Use {
+        let trusted = |of: &'static str, certificate: &'s TrustedCertificate, destinations: usize| {
+            let shown = CertificateUse {
                 of,
                 subject: certificate.subject.as_str().into(),
-                not_before: Some(at(certificate.not_before)),
-                not_after: at(certificate.not_after),
+                not_before: Some(format_timestamp(certificate.not_before)),
+                not_after: format_timestamp(certificate.not_after),
                 valid: certificate.is_valid_at(now),
                 destinations,
             };
             (certificate.not_after, shown)
         };
-        let mut all: Vec<(i64, Use<'s>)> = Vec::new();
+        let mut all: Vec<(i64, CertificateUse<'s>)> = Vec::new();
         if let (Some(subject), Some(end)) = (server.subject(), server.not_after()) {
-            let (subject, not_after) = (subject.into(), at(end));
+            let (subject, not_after) = (subject.into(), format_timestamp(end));
             let valid = now <= end;
-            all.push((end, Use { of: "server", subject, not_before: None, not_after, valid, destinations: 0 }));
+            all.push((
+                end,
+                CertificateUse { of: "server", subject, not_before: None, not_after, valid, destinations: 0 },
+            ));
         }
         all.extend(self.own.into_values().map(|(certificate, count)| trusted("ca-certs", certificate, count)));
         all.extend(self.bundles.into_iter().map(|certificate| trusted("bundle", certificate, 0)));

@@ -4,17 +4,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::filter::Filter;
-use crate::model::{Discovery, Oidc, Subject};
+use crate::model::{OidcAuthentication, OidcDiscovery, SubjectPattern};
 
 const WRITER: &str = "system:serviceaccount:orders:invoice-writer";
 
-fn access(rule: Rule) -> Access {
-    let oidc = Arc::new(Oidc { discovery: Discovery::Nowhere });
-    Access { oidc, audience: "a".to_owned(), rule }
+fn access(rule: AuthorizationRule) -> SenderAuthorization {
+    let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Unavailable });
+    SenderAuthorization { oidc, audience: "a".to_owned(), rule }
 }
 
-fn policy(subjects: &[&str], filter: Filter) -> Arc<Policy> {
-    Arc::new(Policy { subjects: subjects.iter().map(|text| Subject::parse(text)).collect(), filter })
+fn policy(subjects: &[&str], filter: Filter) -> Arc<EventPolicy> {
+    Arc::new(EventPolicy { subjects: subjects.iter().map(|text| SubjectPattern::parse(text)).collect(), filter })
 }
 
 fn prefix(text: &str) -> Filter {
@@ -25,7 +25,7 @@ fn of_type(ty: &str) -> Event {
     Event::new("1", "/s", ty)
 }
 
-fn status(rule: Rule, subject: &str, events: &[Event]) -> u16 {
+fn status(rule: AuthorizationRule, subject: &str, events: &[Event]) -> u16 {
     authorize(&access(rule), subject, events).map_or_else(|denial| denial.status().as_u16(), |()| 202)
 }
 
@@ -45,7 +45,7 @@ fn the_default_decides_where_no_policy_is() {
         (AllowSameNamespace, "orders:x", 403),
         (AllowSameNamespace, "", 403),
     ] {
-        let rule = Rule::Default(mode, "orders".to_owned());
+        let rule = AuthorizationRule::Default(mode, "orders".to_owned());
         assert_eq!(status(rule, subject, &[of_type("t")]), expected, "{mode:?} {subject}");
     }
 }
@@ -55,7 +55,7 @@ fn the_default_decides_where_no_policy_is() {
 fn policies_allow_together() {
     let invoices = || policy(&[WRITER], prefix("com.example.invoice."));
     let orders = || policy(&["system:serviceaccount:orders:*"], prefix("com.example.order."));
-    let nobody = || policy(&[], Filter::Pass);
+    let nobody = || policy(&[], Filter::MatchAll);
     let (invoice, order, other) =
         (of_type("com.example.invoice.created"), of_type("com.example.order.created"), of_type("x"));
     for policies in [vec![invoices(), orders(), nobody()], vec![nobody(), orders(), invoices()]] {
@@ -71,22 +71,25 @@ fn policies_allow_together() {
             ("system:serviceaccount:billing:x", vec![order.clone()], 403),
             ("", vec![invoice.clone()], 403),
         ] {
-            let found = status(Rule::Policies(policies.clone()), subject, &events);
+            let found = status(AuthorizationRule::Policies(policies.clone()), subject, &events);
             assert_eq!(found, expected, "{subject} {events:?}");
         }
     }
-    assert_eq!(status(Rule::Policies(vec![nobody()]), WRITER, &[other]), 403);
+    assert_eq!(status(AuthorizationRule::Policies(vec![nobody()]), WRITER, &[other]), 403);
 }
 
 /// Contract A-12, AU-12, AU-13.
 #[test]
 fn what_is_not_known_lets_nobody_in() {
-    let rule = |text: &str| Rule::Unknown(text.to_owned());
+    let rule = |text: &str| AuthorizationRule::Unknown(text.to_owned());
     assert_eq!(status(rule("EventPolicy a/b is missing"), WRITER, &[]), 500);
-    assert_eq!(status(Rule::Absent("no subscription".to_owned()), WRITER, &[]), 404);
-    assert_eq!(status(Rule::Only(WRITER.to_owned()), WRITER, &[]), 202);
-    assert_eq!(status(Rule::Only(WRITER.to_owned()), "system:serviceaccount:orders:other", &[]), 403);
-    assert_eq!(status(Rule::Only(WRITER.to_owned()), &WRITER.to_uppercase(), &[]), 403);
+    assert_eq!(status(AuthorizationRule::ObjectMissing("no subscription".to_owned()), WRITER, &[]), 404);
+    assert_eq!(status(AuthorizationRule::OnlySubject(WRITER.to_owned()), WRITER, &[]), 202);
+    assert_eq!(
+        status(AuthorizationRule::OnlySubject(WRITER.to_owned()), "system:serviceaccount:orders:other", &[]),
+        403
+    );
+    assert_eq!(status(AuthorizationRule::OnlySubject(WRITER.to_owned()), &WRITER.to_uppercase(), &[]), 403);
 }
 
 /// An event from inside is asked for what a token would have shown.
@@ -94,7 +97,7 @@ fn what_is_not_known_lets_nobody_in() {
 fn the_inside_is_asked_too() {
     let account = ServiceAccount { namespace: "orders".to_owned(), name: "invoice-writer".to_owned() };
     let stranger = ServiceAccount { namespace: "billing".to_owned(), name: "x".to_owned() };
-    let asking = access(Rule::Default(AuthorizationMode::AllowSameNamespace, "orders".to_owned()));
+    let asking = access(AuthorizationRule::Default(AuthorizationMode::AllowSameNamespace, "orders".to_owned()));
     for (access, sender, audience, expected) in [
         (None, None, None, 202),
         (Some(&asking), Some(&account), Some("a"), 202),
@@ -104,7 +107,7 @@ fn the_inside_is_asked_too() {
         (Some(&asking), None, Some("a"), 401),
         (Some(&asking), None, None, 401),
     ] {
-        let admitted = admit_inside(access, Inside { sender, audience }, &of_type("t"));
+        let admitted = authorize_internal(access, InternalSender { sender, audience }, &of_type("t"));
         let status = admitted.map_or_else(|denial| denial.status().as_u16(), |()| 202);
         assert_eq!(status, expected, "{sender:?} {audience:?}");
     }
@@ -124,7 +127,7 @@ proptest! {
         let make = |(subject, filter): &(usize, usize)| policy(&[subjects[*subject]], prefix(types[*filter]));
         let event = [of_type(types[ty])];
         let subject = ["jane", WRITER, "system:serviceaccount:orders:x", "joe"][subject];
-        let allowed = |policies: Vec<Arc<Policy>>| status(Rule::Policies(policies), subject, &event) == 202;
+        let allowed = |policies: Vec<Arc<EventPolicy>>| status(AuthorizationRule::Policies(policies), subject, &event) == 202;
         let policies: Vec<_> = chosen.iter().map(make).collect();
         let now = allowed(policies.clone());
         prop_assert_eq!(now, allowed(policies.iter().rev().cloned().collect()));

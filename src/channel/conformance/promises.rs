@@ -12,21 +12,21 @@ use super::{
     BackendUnderTest, Bench, SubscriptionWish, channel, channel_key, event, eventually, in_order, next, of_everything,
     rest, until_served,
 };
-use crate::channel::parked::{ParkedErrand, ParkedOwner};
-use crate::channel::{Deferral, Loss, Opened, Outcome, PublishError, Stage};
+use crate::channel::parked::{ParkedOperation, ParkingSubscription};
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel, PublishError};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::model::{Acknowledge, SubscriptionKey};
-use crate::telemetry::series::{Destination, Why};
+use crate::model::{AcknowledgeMode, SubscriptionKey};
+use crate::telemetry::series::{DestinationRole, DropReason};
 
-fn loss(subscription: SubscriptionKey) -> Outcome {
-    Outcome::Lost(Box::new(Loss {
+fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
+    DeliveryOutcome::Lost(Box::new(LostDelivery {
         subscription,
         destination: "http://a.example/".to_owned(),
         code: 503,
         attempts: 4,
         reason: "it is busy".to_owned(),
-        counted: (Destination::Subscriber, Why::status(503)),
+        counted_as: (DestinationRole::Subscriber, DropReason::of_status(503)),
     }))
 }
 
@@ -44,7 +44,7 @@ pub(crate) async fn events_come_to_whoever_wants_them<B: BackendUnderTest>() {
     for name in ["all", "orders"] {
         let message = bench.next(name).await;
         assert_eq!(*message.event, order, "{name}");
-        message.settle(Outcome::Delivered).await;
+        message.settle(DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -60,8 +60,8 @@ pub(crate) async fn what_is_settled_does_not_come_again<B: BackendUnderTest>() {
     bench.publish_all(["1", "2"]).await;
     let (first, second) = (bench.next("a").await, bench.next("a").await);
     assert_eq!(bench.unfinished("a"), Some(2));
-    second.settle(Outcome::DeadLettered).await;
-    first.settle(Outcome::Delivered).await;
+    second.settle(DeliveryOutcome::DeadLettered).await;
+    first.settle(DeliveryOutcome::Delivered).await;
     eventually("both have ended", || bench.unfinished("a") == Some(0)).await;
     let mut bench = bench.restart(&wishes).await;
     bench.publish(&event("3")).await;
@@ -79,7 +79,7 @@ pub(crate) async fn what_is_dropped_is_not_forgotten<B: BackendUnderTest>() {
         assert_eq!(bench.deliver("a").await, "1");
         return;
     }
-    let mut bench = Bench::on(B::start().await, &wishes, Acknowledge::AfterDelivery).await;
+    let mut bench = Bench::on(B::start().await, &wishes, AcknowledgeMode::AfterDelivery).await;
     let publisher = Arc::clone(&bench.opened.publisher);
     let events = [Arc::new(event("1"))];
     let (published, ()) = tokio::join!(publisher.publish(&events), async { drop(bench.next("a").await) });
@@ -88,7 +88,7 @@ pub(crate) async fn what_is_dropped_is_not_forgotten<B: BackendUnderTest>() {
 
 pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendUnderTest>() {
     let wishes = [of_everything("a")];
-    let acknowledge = if B::IS_DURABLE { Acknowledge::AfterEnqueue } else { Acknowledge::AfterDelivery };
+    let acknowledge = if B::IS_DURABLE { AcknowledgeMode::AfterEnqueue } else { AcknowledgeMode::AfterDelivery };
     let mut bench = Bench::on(B::start().await, &wishes, acknowledge).await;
     let (key, publisher) = (bench.key("a"), Arc::clone(&bench.opened.publisher));
     let events = [Arc::new(event("1"))];
@@ -100,15 +100,15 @@ pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendU
     };
     assert_eq!(published, Ok(()));
     let channel = channel_key(bench.under_test.namespace());
-    let owner = ParkedOwner { storage: B::STORAGE, channel, subscription: key };
-    assert_eq!(parked.list(std::slice::from_ref(&owner)).await, Ok(vec![1]));
-    let errand = ParkedErrand::default();
+    let owner = ParkingSubscription { storage: B::STORAGE, channel, subscription: key };
+    assert_eq!(parked.count(std::slice::from_ref(&owner)).await, Ok(vec![1]));
+    let errand = ParkedOperation::default();
     let shown = parked.show(&owner, 10, &errand).await.expect("a look").events;
     assert_eq!(shown.iter().map(|it| (it.id.as_deref(), it.attempts)).collect::<Vec<_>>(), [(Some("1"), Some(4))]);
     assert_eq!(parked.replay(&owner, &errand).await.map(|change| change.done), Ok(1));
     assert_eq!(bench.deliver("a").await, "1");
     let parked = bench.under_test.parked().expect("parked events");
-    assert_eq!(parked.list(std::slice::from_ref(&owner)).await, Ok(vec![0]));
+    assert_eq!(parked.count(std::slice::from_ref(&owner)).await, Ok(vec![0]));
 }
 
 /// A wait that outlives the process comes back with how far the event had got; a backend that lets an event be held for as
@@ -118,19 +118,19 @@ pub(crate) async fn what_is_put_off_comes_back_as_it_left<B: BackendUnderTest>()
     bench.publish(&event("1")).await;
     let message = bench.next("a").await;
     if !B::IS_DURABLE {
-        assert_eq!((message.progress.patience, message.progress.held), (None, None));
+        assert_eq!((message.progress.max_wait, message.progress.hold_time), (None, None));
         return;
     }
-    assert!(message.progress.patience.is_some());
-    let stage = Stage::Reply(Arc::new(event("an answer")));
-    let deferral = Deferral { stage: stage.clone(), attempts: 3, wait: Duration::from_secs(1) };
+    assert!(message.progress.max_wait.is_some());
+    let stage = DeliveryStage::Reply(Arc::new(event("an answer")));
+    let deferral = DeferredDelivery { stage: stage.clone(), attempts: 3, wait: Duration::from_secs(1) };
     let before = Instant::now();
-    message.settle(Outcome::Deferred(deferral)).await;
+    message.settle(DeliveryOutcome::Deferred(deferral)).await;
     let mut bench = bench.restart(&[of_everything("a")]).await;
     let message = bench.next("a").await;
     assert!(before.elapsed() + message.progress.wait >= Duration::from_secs(1));
     assert_eq!((&*message.event.id(), message.progress.attempts, &message.progress.stage), ("1", 3, &stage));
-    message.settle(Outcome::Delivered).await;
+    message.settle(DeliveryOutcome::Delivered).await;
 }
 
 pub(crate) async fn what_is_in_order_stays_in_order<B: BackendUnderTest>() {
@@ -155,15 +155,15 @@ pub(crate) async fn what_is_in_order_stays_in_order<B: BackendUnderTest>() {
 pub(crate) async fn queues_are_kept_when_a_channel_is_opened_again<B: BackendUnderTest>() {
     let mut bench = Bench::<B>::start(&[of_everything("a")]).await;
     bench.publish(&event("1")).await;
-    let wider = channel(&bench.under_test, &[of_everything("a"), of_everything("b")], Acknowledge::AfterEnqueue);
-    let Opened { publisher, mut consumers } = bench.under_test.backend().open(&wider);
+    let wider = channel(&bench.under_test, &[of_everything("a"), of_everything("b")], AcknowledgeMode::AfterEnqueue);
+    let OpenedChannel { publisher, mut consumers } = bench.under_test.backend().open(&wider);
     until_served(&bench.under_test, &wider).await;
     assert_eq!(consumers.iter().map(|(it, _)| it.key.name.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(publisher.publish(&[Arc::new(event("2"))]).await, Ok(()));
     assert_eq!((bench.deliver("a").await, bench.deliver("a").await), ("1".to_owned(), "2".to_owned()));
     let message = next(&mut consumers[0].1).await;
     assert_eq!(message.event.id(), "2");
-    message.settle(Outcome::Delivered).await;
+    message.settle(DeliveryOutcome::Delivered).await;
 }
 
 /// What its queue holds comes before its consumer ends, or when the subscription comes back.
@@ -171,13 +171,13 @@ pub(crate) async fn a_subscription_that_goes_loses_nothing<B: BackendUnderTest>(
     let mut bench = Bench::<B>::start(&[of_everything("a"), of_everything("b")]).await;
     bench.publish_all(["1", "2", "3"]).await;
     let under_way = bench.next("a").await;
-    bench.under_test.backend().retire(&bench.key("a"));
+    bench.under_test.backend().retire_subscription(&bench.key("a"));
     assert_eq!(bench.unfinished("a"), None);
-    let narrower = channel(&bench.under_test, &[of_everything("b")], Acknowledge::AfterEnqueue);
+    let narrower = channel(&bench.under_test, &[of_everything("b")], AcknowledgeMode::AfterEnqueue);
     bench.opened.publisher = bench.under_test.backend().open(&narrower).publisher;
     bench.publish(&event("4")).await;
     let mut seen: BTreeSet<String> = [under_way.event.id().into_owned()].into();
-    under_way.settle(Outcome::Delivered).await;
+    under_way.settle(DeliveryOutcome::Delivered).await;
     seen.extend(rest(bench.consumer("a")).await);
     for id in ["1", "2", "3", "4"] {
         assert_eq!(bench.deliver("b").await, id);
@@ -199,8 +199,8 @@ pub(crate) async fn a_subscription_that_comes_back_gets_what_comes_then<B: Backe
     bench.publish(&event("1")).await;
     assert_eq!(bench.deliver("a").await, "1");
     eventually("it has ended", || bench.unfinished("a") == Some(0)).await;
-    bench.under_test.backend().retire(&bench.key("a"));
-    let channel = channel(&bench.under_test, &wishes, Acknowledge::AfterEnqueue);
+    bench.under_test.backend().retire_subscription(&bench.key("a"));
+    let channel = channel(&bench.under_test, &wishes, AcknowledgeMode::AfterEnqueue);
     bench.opened = bench.under_test.backend().open(&channel);
     until_served(&bench.under_test, &channel).await;
     bench.publish(&event("2")).await;

@@ -4,7 +4,7 @@ use super::*;
 use crate::channel::conformance::{BackendUnderTest, conformance};
 use crate::channel::parked::ParkedStore;
 use crate::filter::Filter;
-use crate::model::{ChannelKey, ChannelKind, DeliverySpec, Storage, SubscriptionKind};
+use crate::model::{BackendKind, ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind};
 use proptest::prelude::*;
 
 fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
@@ -25,17 +25,17 @@ fn subscription(name: &str, filter: Filter) -> Arc<Subscription> {
     })
 }
 
-fn channel(acknowledge: Acknowledge, subscriptions: Vec<Arc<Subscription>>) -> Channel {
+fn channel(acknowledge: AcknowledgeMode, subscriptions: Vec<Arc<Subscription>>) -> Channel {
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
-    Channel { key, storage: Storage::Memory, acknowledge, access: None, event_types: None, subscriptions }
+    Channel { key, backend: BackendKind::Memory, acknowledge, authorization: None, event_types: None, subscriptions }
 }
 
 fn events(ids: std::ops::Range<usize>) -> Vec<Arc<Event>> {
     ids.map(|id| Arc::new(Event::new(&id.to_string(), "/s", "t"))).collect()
 }
 
-fn backend(capacity: usize) -> (MemoryBackend, Arc<Counters>) {
-    let counters = Arc::new(Counters::default());
+fn backend(capacity: usize) -> (MemoryBackend, Arc<ProcessCounters>) {
+    let counters = Arc::new(ProcessCounters::default());
     (MemoryBackend::new(capacity, Arc::clone(&counters)), counters)
 }
 
@@ -43,7 +43,7 @@ mod conforms {
     use super::*;
 
     impl BackendUnderTest for MemoryBackend {
-        const STORAGE: Storage = Storage::Memory;
+        const STORAGE: BackendKind = BackendKind::Memory;
         const IS_DURABLE: bool = false;
 
         async fn start() -> Self {
@@ -73,11 +73,11 @@ mod conforms {
 #[tokio::test]
 async fn a_full_queue_takes_nothing_anywhere() {
     let (backend, counters) = backend(2);
-    let subscriptions = vec![subscription("a", Filter::Pass), subscription("b", Filter::Pass)];
-    let mut opened = backend.open(&channel(Acknowledge::AfterEnqueue, subscriptions));
+    let subscriptions = vec![subscription("a", Filter::MatchAll), subscription("b", Filter::MatchAll)];
+    let mut opened = backend.open(&channel(AcknowledgeMode::AfterEnqueue, subscriptions));
     assert_eq!(opened.publisher.publish(&events(0..1)).await, Ok(()));
     let (_, mut first) = opened.consumers.remove(0);
-    first.recv().await.expect("a message").settle(Outcome::Delivered).await;
+    first.recv().await.expect("a message").settle(DeliveryOutcome::Delivered).await;
     assert!(opened.publisher.publish(&events(1..3)).await.is_err(), "b has one place left, the batch needs two");
     assert!(first.try_recv().is_err(), "a got nothing of it");
     assert_eq!(counters.unfinished(), 1);
@@ -88,19 +88,19 @@ async fn a_full_queue_takes_nothing_anywhere() {
 #[tokio::test]
 async fn a_sync_channel_answers_when_all_have_ended() {
     let (backend, counters) = backend(10);
-    let subscriptions = vec![subscription("a", Filter::Pass), subscription("b", Filter::Pass)];
-    let mut opened = backend.open(&channel(Acknowledge::AfterDelivery, subscriptions));
+    let subscriptions = vec![subscription("a", Filter::MatchAll), subscription("b", Filter::MatchAll)];
+    let mut opened = backend.open(&channel(AcknowledgeMode::AfterDelivery, subscriptions));
     let events = events(0..1);
     let mut publishing = opened.publisher.publish(&events);
     assert!((&mut publishing).now_or_never().is_none());
-    for (index, outcome) in [Outcome::Delivered, Outcome::DeadLettered].into_iter().enumerate() {
+    for (index, outcome) in [DeliveryOutcome::Delivered, DeliveryOutcome::DeadLettered].into_iter().enumerate() {
         opened.consumers[index].1.recv().await.expect("a message").settle(outcome).await;
     }
     assert_eq!(publishing.await, Ok(()));
     let mut publishing = opened.publisher.publish(&events);
     assert!((&mut publishing).now_or_never().is_none());
     drop(opened.consumers[0].1.recv().await);
-    opened.consumers[1].1.recv().await.expect("a message").settle(Outcome::Delivered).await;
+    opened.consumers[1].1.recv().await.expect("a message").settle(DeliveryOutcome::Delivered).await;
     assert_eq!(publishing.await, Err(PublishError::Undelivered { failed: 1, total: 2 }));
     assert_eq!((counters.delivered.get(), counters.dead_lettered.get(), counters.abandoned.get()), (2, 1, 1));
 }
@@ -108,13 +108,13 @@ async fn a_sync_channel_answers_when_all_have_ended() {
 #[tokio::test]
 async fn a_retired_queue_is_drained_and_ends() {
     let (backend, _) = backend(10);
-    let mut opened = backend.open(&channel(Acknowledge::AfterEnqueue, vec![subscription("a", Filter::Pass)]));
+    let mut opened = backend.open(&channel(AcknowledgeMode::AfterEnqueue, vec![subscription("a", Filter::MatchAll)]));
     opened.publisher.publish(&events(0..2)).await.expect("published");
     let (subscription, mut consumer) = opened.consumers.remove(0);
-    backend.retire(&subscription.key);
+    backend.retire_subscription(&subscription.key);
     drop(opened);
     for _ in 0..2 {
-        consumer.recv().await.expect("a message").settle(Outcome::Delivered).await;
+        consumer.recv().await.expect("a message").settle(DeliveryOutcome::Delivered).await;
     }
     assert!(consumer.recv().await.is_none());
 }
@@ -140,8 +140,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             let (backend, counters) = backend(capacity);
-            let channel = channel(Acknowledge::AfterEnqueue, vec![subscription("a", Filter::Pass)]);
-            let Opened { mut publisher, mut consumers } = backend.open(&channel);
+            let channel = channel(AcknowledgeMode::AfterEnqueue, vec![subscription("a", Filter::MatchAll)]);
+            let OpenedChannel { mut publisher, mut consumers } = backend.open(&channel);
             let (mut model, mut next) = (std::collections::VecDeque::new(), 0);
             for step in steps {
                 match step {
@@ -157,7 +157,7 @@ proptest! {
                         let message = consumers[0].1.try_recv().ok();
                         prop_assert_eq!(message.as_ref().map(|m| m.event.id().into_owned()), model.pop_front().map(|id| id.to_string()));
                         if let (Some(message), Step::Consume) = (message, step) {
-                            message.settle(Outcome::Delivered).await;
+                            message.settle(DeliveryOutcome::Delivered).await;
                         }
                     }
                     Step::Reopen => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
 
-use crate::telemetry::counters::Counters;
+use crate::telemetry::counters::ProcessCounters;
 
 /// How long settled messages are gathered.
 const GATHER: Duration = Duration::from_millis(2);
@@ -19,35 +19,38 @@ const GROUP: usize = 1024;
 
 /// What RabbitMQ is to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SettleAction {
     /// Forget it.
-    Done,
+    Ack,
     /// Deliver it again.
-    Return,
+    Requeue,
 }
 
 /// A message is settled: its delivery tag, and what is to be done with it.
-pub(super) type Settled = (u64, Verdict);
+pub(super) type SettledDelivery = (u64, SettleAction);
 
 /// Acknowledges what came over one AMQP channel.
-pub(super) struct Acknowledger {
+pub(super) struct RabbitmqAcknowledger {
     channel: lapin::Channel,
-    settled: mpsc::Receiver<Settled>,
-    ledger: Ledger,
-    gather: Duration,
-    counters: Arc<Counters>,
+    settlements: mpsc::Receiver<SettledDelivery>,
+    ledger: DeliveryTagLedger,
+    gather_time: Duration,
+    counters: Arc<ProcessCounters>,
 }
 
-impl Acknowledger {
+impl RabbitmqAcknowledger {
     /// An acknowledger, and how it is told. It has room for as many messages as RabbitMQ hands out.
     pub(super) fn new(
         channel: lapin::Channel,
         prefetch: u16,
-        counters: Arc<Counters>,
-    ) -> (Self, mpsc::Sender<Settled>) {
+        counters: Arc<ProcessCounters>,
+    ) -> (Self, mpsc::Sender<SettledDelivery>) {
         let (sender, settled) = mpsc::channel(usize::from(prefetch).max(1));
         let gather = if prefetch <= FEW { Duration::ZERO } else { GATHER };
-        (Self { channel, settled, ledger: Ledger::default(), gather, counters }, sender)
+        (
+            Self { channel, settlements: settled, ledger: DeliveryTagLedger::default(), gather_time: gather, counters },
+            sender,
+        )
     }
 
     /// Acknowledges until nobody has anything left to settle.
@@ -58,105 +61,106 @@ impl Acknowledger {
         let mut batch = Vec::new();
         loop {
             let open = tokio::select! {
-                count = self.settled.recv_many(&mut batch, GROUP) => count > 0,
-                () = tokio::time::sleep(GATHER), if self.ledger.owes() => true,
+                count = self.settlements.recv_many(&mut batch, GROUP) => count > 0,
+                () = tokio::time::sleep(GATHER), if self.ledger.has_unacknowledged() => true,
             };
-            if open && !batch.is_empty() && !self.gather.is_zero() {
-                tokio::time::sleep(self.gather).await;
+            if open && !batch.is_empty() && !self.gather_time.is_zero() {
+                tokio::time::sleep(self.gather_time).await;
                 while batch.len() < GROUP
-                    && let Ok(settled) = self.settled.try_recv()
+                    && let Ok(settled) = self.settlements.try_recv()
                 {
                     batch.push(settled);
                 }
             }
             self.ledger.next_round();
             for (tag, verdict) in batch.drain(..) {
-                self.note(tag, verdict).await?;
+                self.settle_delivery(tag, verdict).await?;
             }
             if !open {
                 // Nothing that could still be waited for.
                 self.ledger.next_round();
-                return self.acknowledge().await;
+                return self.send_acknowledgements().await;
             }
-            self.acknowledge().await?;
+            self.send_acknowledgements().await?;
         }
     }
 
-    async fn note(&mut self, tag: u64, verdict: Verdict) -> lapin::Result<()> {
-        if verdict == Verdict::Return {
+    async fn settle_delivery(&mut self, tag: u64, verdict: SettleAction) -> lapin::Result<()> {
+        if verdict == SettleAction::Requeue {
             self.channel.basic_nack(tag, BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
         }
         self.ledger.settle(tag, verdict);
         Ok(())
     }
 
-    async fn acknowledge(&mut self) -> lapin::Result<()> {
-        let owed = self.ledger.owed;
-        if let Some(tag) = self.ledger.group() {
+    async fn send_acknowledgements(&mut self) -> lapin::Result<()> {
+        let owed = self.ledger.unacknowledged;
+        if let Some(tag) = self.ledger.take_multiple_ack() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
         }
-        for tag in self.ledger.stragglers() {
+        for tag in self.ledger.take_single_acks() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
         }
-        self.counters.rabbitmq_acknowledged.add(owed.saturating_sub(self.ledger.owed));
+        self.counters.rabbitmq_acknowledged.add(owed.saturating_sub(self.ledger.unacknowledged));
         Ok(())
     }
 }
 
 /// Which delivery tags of a channel, which count from 1, are settled.
 #[derive(Debug, Default)]
-struct Ledger {
+struct DeliveryTagLedger {
     /// This one and all before it are settled and told.
-    head: u64,
+    settled_up_to: u64,
     /// Settled while one before is not; and if RabbitMQ has not been told, since when.
-    behind: BTreeMap<u64, Option<u64>>,
+    settled_out_of_order: BTreeMap<u64, Option<u64>>,
     /// Of how many RabbitMQ has not been told.
-    owed: u64,
+    unacknowledged: u64,
     round: u64,
 }
 
-impl Ledger {
+impl DeliveryTagLedger {
     fn next_round(&mut self) {
         self.round += 1;
     }
 
-    fn settle(&mut self, tag: u64, verdict: Verdict) {
-        let untold = (verdict == Verdict::Done).then_some(self.round);
-        self.owed += u64::from(untold.is_some());
-        self.behind.insert(tag, untold);
+    fn settle(&mut self, tag: u64, verdict: SettleAction) {
+        let untold = (verdict == SettleAction::Ack).then_some(self.round);
+        self.unacknowledged += u64::from(untold.is_some());
+        self.settled_out_of_order.insert(tag, untold);
     }
 
     /// Whether RabbitMQ has not been told of all that is settled.
-    fn owes(&self) -> bool {
-        self.owed > 0
+    fn has_unacknowledged(&self) -> bool {
+        self.unacknowledged > 0
     }
 
     /// All up to this one can be acknowledged at once. It is one that has not been told, as RabbitMQ demands.
-    fn group(&mut self) -> Option<u64> {
+    fn take_multiple_ack(&mut self) -> Option<u64> {
         let mut last = None;
-        while let Some(first) = self.behind.first_entry()
-            && *first.key() == self.head + 1
+        while let Some(first) = self.settled_out_of_order.first_entry()
+            && *first.key() == self.settled_up_to + 1
         {
-            self.head += 1;
+            self.settled_up_to += 1;
             if first.remove().is_some() {
-                self.owed -= 1;
-                last = Some(self.head);
+                self.unacknowledged -= 1;
+                last = Some(self.settled_up_to);
             }
         }
         last
     }
 
     /// What has waited for one before it for a round: to be acknowledged one by one.
-    fn stragglers(&mut self) -> Vec<u64> {
+    fn take_single_acks(&mut self) -> Vec<u64> {
         let round = self.round;
-        let waited = self.behind.iter_mut().filter(|(_, untold)| untold.is_some_and(|since| since < round));
+        let waited =
+            self.settled_out_of_order.iter_mut().filter(|(_, untold)| untold.is_some_and(|since| since < round));
         let stragglers: Vec<u64> = waited
             .map(|(tag, untold)| {
                 *untold = None;
                 *tag
             })
             .collect();
-        self.owed -= stragglers.len() as u64;
+        self.unacknowledged -= stragglers.len() as u64;
         stragglers
     }
 }
@@ -167,34 +171,40 @@ mod tests {
 
     use super::*;
 
-    fn ledger(settled: &[u64]) -> Ledger {
-        let mut ledger = Ledger::default();
-        settled.iter().for_each(|tag| ledger.settle(*tag, Verdict::Done));
+    fn ledger(settled: &[u64]) -> DeliveryTagLedger {
+        let mut ledger = DeliveryTagLedger::default();
+        settled.iter().for_each(|tag| ledger.settle(*tag, SettleAction::Ack));
         ledger
     }
 
     #[test]
     fn what_is_settled_in_order_is_one_group() {
         let mut ledger = ledger(&[2, 1, 3]);
-        assert_eq!((ledger.group(), ledger.stragglers(), ledger.owes()), (Some(3), vec![], false));
+        assert_eq!(
+            (ledger.take_multiple_ack(), ledger.take_single_acks(), ledger.has_unacknowledged()),
+            (Some(3), vec![], false)
+        );
     }
 
     #[test]
     fn a_slow_one_holds_up_the_others_for_a_round() {
         let mut ledger = ledger(&[1, 3, 4]);
-        assert_eq!((ledger.group(), ledger.stragglers()), (Some(1), vec![]));
+        assert_eq!((ledger.take_multiple_ack(), ledger.take_single_acks()), (Some(1), vec![]));
         ledger.next_round();
-        assert_eq!((ledger.group(), ledger.stragglers()), (None, vec![3, 4]));
-        ledger.settle(2, Verdict::Done);
-        assert_eq!((ledger.group(), ledger.head, ledger.owes()), (Some(2), 4, false));
+        assert_eq!((ledger.take_multiple_ack(), ledger.take_single_acks()), (None, vec![3, 4]));
+        ledger.settle(2, SettleAction::Ack);
+        assert_eq!(
+            (ledger.take_multiple_ack(), ledger.settled_up_to, ledger.has_unacknowledged()),
+            (Some(2), 4, false)
+        );
     }
 
     #[test]
     fn what_is_given_back_is_not_acknowledged() {
-        let mut ledger = Ledger::default();
-        ledger.settle(1, Verdict::Done);
-        ledger.settle(2, Verdict::Return);
-        assert_eq!((ledger.group(), ledger.head), (Some(1), 2));
+        let mut ledger = DeliveryTagLedger::default();
+        ledger.settle(1, SettleAction::Ack);
+        ledger.settle(2, SettleAction::Requeue);
+        assert_eq!((ledger.take_multiple_ack(), ledger.settled_up_to), (Some(1), 2));
     }
 
     proptest! {
@@ -204,25 +214,25 @@ mod tests {
             order in Just((1..60u64).collect::<Vec<_>>()).prop_shuffle(),
             rounds in proptest::collection::vec(any::<bool>(), 60),
         ) {
-            let (mut ledger, mut outstanding) = (Ledger::default(), (1..60u64).collect::<std::collections::BTreeSet<_>>());
+            let (mut ledger, mut outstanding) = (DeliveryTagLedger::default(), (1..60u64).collect::<std::collections::BTreeSet<_>>());
             let mut settled = std::collections::BTreeSet::new();
             for (place, tag) in order.iter().enumerate() {
-                ledger.settle(*tag, Verdict::Done);
+                ledger.settle(*tag, SettleAction::Ack);
                 settled.insert(*tag);
                 if !rounds[place] && place + 1 < order.len() {
                     continue;
                 }
-                if let Some(group) = ledger.group() {
+                if let Some(group) = ledger.take_multiple_ack() {
                     prop_assert!(outstanding.contains(&group));
                     outstanding = outstanding.split_off(&(group + 1));
                     prop_assert!((1..=group).all(|tag| settled.contains(&tag)));
                 }
-                for tag in ledger.stragglers() {
+                for tag in ledger.take_single_acks() {
                     prop_assert!(settled.contains(&tag) && outstanding.remove(&tag));
                 }
                 ledger.next_round();
             }
-            prop_assert!(outstanding.is_empty() && !ledger.owes());
+            prop_assert!(outstanding.is_empty() && !ledger.has_unacknowledged());
         }
     }
 }

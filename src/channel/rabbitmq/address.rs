@@ -29,25 +29,25 @@ const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual 
 
 /// Where RabbitMQ is. Neither `Debug` nor anything else shows a password.
 #[derive(Clone)]
-pub struct Address {
+pub struct RabbitmqAddress {
     uris: Vec<AMQPUri>,
     ca_pem: Option<String>,
 }
 
-impl std::fmt::Debug for Address {
+impl std::fmt::Debug for RabbitmqAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<String> = self.uris.iter().map(name).collect();
+        let names: Vec<String> = self.uris.iter().map(node_name).collect();
         f.write_str(&names.join(","))
     }
 }
 
 /// Host, port and virtual host.
-fn name(uri: &AMQPUri) -> String {
+fn node_name(uri: &AMQPUri) -> String {
     format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost)
 }
 
 /// A connection, and which node it leads to.
-pub(super) struct Reached {
+pub(super) struct ReachedNode {
     pub(super) connection: Connection,
     /// Its host, port and virtual host, as the URI names them.
     pub(super) node: String,
@@ -56,12 +56,12 @@ pub(super) struct Reached {
 }
 
 /// One address of one URI.
-struct Candidate {
+struct NodeCandidate {
     uri: AMQPUri,
     address: SocketAddr,
 }
 
-impl Address {
+impl RabbitmqAddress {
     /// Reads `amqp://` or `amqps://` URIs, separated by commas; user name and password that are given stand for those of
     /// the URIs; RabbitMQ's certificate is verified with the CA, if one is given.
     ///
@@ -73,7 +73,7 @@ impl Address {
         let count = texts.len();
         let read = |(index, text): (usize, &str)| {
             let which = if count > 1 { format!(" (URI {} of {count})", index + 1) } else { String::new() };
-            parse(text, credentials).map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
+            parse_uri(text, credentials).map_err(|error| anyhow::anyhow!("--rabbitmq-uri{which}: {error}"))
         };
         let uris = texts.into_iter().enumerate().map(read).collect::<anyhow::Result<_>>()?;
         let pem = |path: &Path| {
@@ -90,18 +90,18 @@ impl Address {
         &'a self,
         purpose: &'a str,
         occupied: Option<SocketAddr>,
-    ) -> BoxFuture<'a, Result<Reached, String>> {
-        self.try_all(purpose, occupied).boxed()
+    ) -> BoxFuture<'a, Result<ReachedNode, String>> {
+        self.connect_to_any(purpose, occupied).boxed()
     }
 
-    async fn try_all(&self, purpose: &str, occupied: Option<SocketAddr>) -> Result<Reached, String> {
+    async fn connect_to_any(&self, purpose: &str, occupied: Option<SocketAddr>) -> Result<ReachedNode, String> {
         let mut reasons = Vec::new();
-        let mut candidates = self.candidates(&mut reasons).await;
+        let mut candidates = self.resolve_candidates(&mut reasons).await;
         candidates.sort_by_key(|candidate| Some(candidate.address) == occupied);
         for candidate in candidates {
-            let (node, address) = (name(&candidate.uri), candidate.address);
+            let (node, address) = (node_name(&candidate.uri), candidate.address);
             match self.connect_to(&candidate, purpose).await {
-                Ok(connection) => return Ok(Reached { connection, node, address }),
+                Ok(connection) => return Ok(ReachedNode { connection, node, address }),
                 Err(reason) => reasons.push(format!("{node} at {}: {reason}", candidate.address)),
             }
         }
@@ -109,18 +109,18 @@ impl Address {
     }
 
     /// Every address of every host, in a random order.
-    async fn candidates(&self, reasons: &mut Vec<String>) -> Vec<Candidate> {
+    async fn resolve_candidates(&self, reasons: &mut Vec<String>) -> Vec<NodeCandidate> {
         let mut candidates = Vec::new();
         for uri in &self.uris {
             let host = (uri.authority.host.as_str(), uri.authority.port);
             match tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host(host)).await {
                 Ok(Ok(addresses)) => {
                     let found = addresses.take(ADDRESSES);
-                    candidates.extend(found.map(|address| Candidate { uri: uri.clone(), address }));
+                    candidates.extend(found.map(|address| NodeCandidate { uri: uri.clone(), address }));
                 }
-                Ok(Err(error)) => reasons.push(format!("{}: no address of the host: {error}", name(uri))),
+                Ok(Err(error)) => reasons.push(format!("{}: no address of the host: {error}", node_name(uri))),
                 Err(_elapsed) => {
-                    reasons.push(format!("{}: no address of the host within {LOOKUP_TIMEOUT:?}", name(uri)));
+                    reasons.push(format!("{}: no address of the host within {LOOKUP_TIMEOUT:?}", node_name(uri)));
                 }
             }
         }
@@ -128,13 +128,13 @@ impl Address {
         candidates
     }
 
-    async fn connect_to(&self, candidate: &Candidate, purpose: &str) -> Result<Connection, String> {
-        let Candidate { uri, address } = candidate;
+    async fn connect_to(&self, candidate: &NodeCandidate, purpose: &str) -> Result<Connection, String> {
+        let NodeCandidate { uri, address } = candidate;
         let properties = ConnectionProperties::default().with_connection_name(format!("sealpost {purpose}").into());
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
         let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let address = *address;
-        let attempt = Attempt::default();
+        let attempt = ConnectAttempt::default();
         let socket = Arc::clone(&attempt.socket);
         let open = Connection::connector(
             uri.clone(),
@@ -143,7 +143,7 @@ impl Address {
                 let opened = async {
                     let stream = AsyncTcpStream::connect(&runtime, address).await?;
                     if let AsyncTcpStream::Plain(plain) = &stream {
-                        note(&socket, plain.get_ref())?;
+                        remember_socket(&socket, plain.get_ref())?;
                     }
                     match uri.scheme {
                         AMQPScheme::AMQP => Ok(stream),
@@ -158,7 +158,7 @@ impl Address {
         );
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, open).await {
             Ok(Ok(connection)) => {
-                attempt.succeeded();
+                attempt.keep_socket();
                 Ok(connection)
             }
             Ok(Err(error)) => Err(format!("{error}{}", if uri.vhost.is_empty() { EMPTY_VHOST } else { "" })),
@@ -169,7 +169,7 @@ impl Address {
 
 /// A second handle of an attempt's socket.
 #[derive(Default)]
-enum Socket {
+enum HandshakeSocket {
     #[default]
     Unconnected,
     Connected(TcpStream),
@@ -180,19 +180,20 @@ enum Socket {
 /// An attempt to connect. One that is given up closes its socket: lapin would wait for an answer for ever, with a thread
 /// and a socket for each attempt.
 #[derive(Default)]
-struct Attempt {
-    socket: Arc<Mutex<Socket>>,
+struct ConnectAttempt {
+    socket: Arc<Mutex<HandshakeSocket>>,
 }
 
-impl Attempt {
-    fn succeeded(self) {
-        *lock(&self.socket) = Socket::Done;
+impl ConnectAttempt {
+    fn keep_socket(self) {
+        *lock_socket(&self.socket) = HandshakeSocket::Done;
     }
 }
 
-impl Drop for Attempt {
+impl Drop for ConnectAttempt {
     fn drop(&mut self) {
-        if let Socket::Connected(socket) = std::mem::replace(&mut *lock(&self.socket), Socket::Done)
+        if let HandshakeSocket::Connected(socket) =
+            std::mem::replace(&mut *lock_socket(&self.socket), HandshakeSocket::Done)
             && let Err(error) = socket.shutdown(Shutdown::Both)
         {
             tracing::debug!(%error, "The socket of an attempt to connect to RabbitMQ was closed before");
@@ -200,7 +201,7 @@ impl Drop for Attempt {
     }
 }
 
-fn lock(socket: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
+fn lock_socket(socket: &Mutex<HandshakeSocket>) -> MutexGuard<'_, HandshakeSocket> {
     socket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -208,17 +209,17 @@ fn lock(socket: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
 ///
 /// # Errors
 /// If the attempt was given up meanwhile, or the system has no handle left.
-fn note(socket: &Mutex<Socket>, stream: &tokio::net::TcpStream) -> io::Result<()> {
+fn remember_socket(socket: &Mutex<HandshakeSocket>, stream: &tokio::net::TcpStream) -> io::Result<()> {
     let handle = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-    let mut socket = lock(socket);
-    if matches!(*socket, Socket::Done) {
+    let mut socket = lock_socket(socket);
+    if matches!(*socket, HandshakeSocket::Done) {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
-    *socket = Socket::Connected(handle);
+    *socket = HandshakeSocket::Connected(handle);
     Ok(())
 }
 
-fn parse(text: &str, (username, password): (Option<&str>, Option<&str>)) -> Result<AMQPUri, String> {
+fn parse_uri(text: &str, (username, password): (Option<&str>, Option<&str>)) -> Result<AMQPUri, String> {
     let refused = |error: String| {
         let shown = !error.contains(text) && !error.contains("Invalid URL");
         let reason =
@@ -237,8 +238,8 @@ fn parse(text: &str, (username, password): (Option<&str>, Option<&str>)) -> Resu
 mod tests {
     use super::*;
 
-    fn read(uris: &str) -> anyhow::Result<Address> {
-        Address::new(uris, (None, Some("s3cret")), None)
+    fn read(uris: &str) -> anyhow::Result<RabbitmqAddress> {
+        RabbitmqAddress::new(uris, (None, Some("s3cret")), None)
     }
 
     #[test]

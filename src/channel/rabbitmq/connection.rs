@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::address::{Address, Reached};
-use super::outbox::short;
-use crate::telemetry::counters::Counters;
-use crate::wire_text::excerpt;
+use super::address::{RabbitmqAddress, ReachedNode};
+use super::confirming_publisher::short_string;
+use crate::telemetry::counters::ProcessCounters;
+use crate::wire_text::escaped_excerpt;
 
 /// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -45,7 +45,7 @@ const RESERVED: usize = 8;
 const WANTED: usize = 16;
 
 /// A connection that is open.
-pub(super) struct OpenConnection {
+pub(super) struct OpenAmqpConnection {
     /// The connection itself.
     pub(super) connection: Connection,
     /// Where it leads.
@@ -58,18 +58,18 @@ pub(super) struct OpenConnection {
 pub(super) const LONGEST_ERROR: usize = 1024;
 
 /// An error in words, with nothing hidden in them that RabbitMQ has said.
-pub(super) fn told(error: &lapin::Error) -> String {
-    excerpt(error, LONGEST_ERROR)
+pub(super) fn error_text(error: &lapin::Error) -> String {
+    escaped_excerpt(error, LONGEST_ERROR)
 }
 
-impl OpenConnection {
+impl OpenAmqpConnection {
     /// Does something on the connection, until it is given up.
     ///
     /// # Errors
     /// Those of what is done, and that the connection is broken.
     pub(super) async fn run<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
         match self.broken.run_until_cancelled(act).await {
-            Some(done) => done.map_err(|error| told(&error)),
+            Some(done) => done.map_err(|error| error_text(&error)),
             None => Err("the connection to RabbitMQ is broken".to_owned()),
         }
     }
@@ -77,7 +77,7 @@ impl OpenConnection {
     /// The same, for so long at most.
     ///
     /// # Errors
-    /// Those of [`OpenConnection::run`], and that RabbitMQ does not answer.
+    /// Those of [`OpenAmqpConnection::run`], and that RabbitMQ does not answer.
     pub(super) async fn run_within<T>(
         &self,
         limit: Duration,
@@ -89,57 +89,61 @@ impl OpenConnection {
 }
 
 /// Closes a connection as RabbitMQ likes it, if it answers soon.
-pub(super) async fn close(current: &Current) {
+pub(super) async fn close_connection(current: &AmqpConnectionWatch) {
     let open = current.borrow().clone();
     let Some(open) = open.filter(|open| !open.broken.is_cancelled()) else { return };
     open.broken.cancel();
-    let closed = tokio::time::timeout(CLOSE_TIMEOUT, open.connection.close(200, short("stopped"))).await;
+    let closed = tokio::time::timeout(CLOSE_TIMEOUT, open.connection.close(200, short_string("stopped"))).await;
     if !matches!(closed, Ok(Ok(()))) {
         tracing::debug!("A connection to RabbitMQ was not closed in order");
     }
 }
 
 /// The connection now; `None` while there is none.
-pub(super) type Current = watch::Receiver<Option<Arc<OpenConnection>>>;
+pub(super) type AmqpConnectionWatch = watch::Receiver<Option<Arc<OpenAmqpConnection>>>;
 
 /// When a connection is made that stands beside another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum ConnectionStart {
     /// Without regard to it.
     AtOnce,
     /// When the other one is there, so that this can lead to another node; after some seconds without it, too.
-    AfterTheOther,
+    AfterOther,
 }
 
 /// Keeps one connection open.
-pub(super) struct ConnectionKeeper {
-    address: Address,
+pub(super) struct AmqpConnectionKeeper {
+    address: RabbitmqAddress,
     purpose: &'static str,
     /// A connection that should lead to another node than this, and whether that is made first.
-    beside: Option<(Current, Start)>,
-    current: watch::Sender<Option<Arc<OpenConnection>>>,
+    other_connection: Option<(AmqpConnectionWatch, ConnectionStart)>,
+    connection: watch::Sender<Option<Arc<OpenAmqpConnection>>>,
     /// Consumers that the connection has room for.
     capacity: Arc<AtomicUsize>,
-    counters: Arc<Counters>,
+    counters: Arc<ProcessCounters>,
 }
 
-impl ConnectionKeeper {
+impl AmqpConnectionKeeper {
     /// A keeper, and where its connection appears.
-    pub(super) fn new(address: Address, purpose: &'static str, counters: Arc<Counters>) -> (Self, Current) {
+    pub(super) fn new(
+        address: RabbitmqAddress,
+        purpose: &'static str,
+        counters: Arc<ProcessCounters>,
+    ) -> (Self, AmqpConnectionWatch) {
         let (current, receiver) = watch::channel(None);
         let capacity = Arc::new(AtomicUsize::new(CONSUMERS));
-        (Self { address, purpose, beside: None, current, capacity, counters }, receiver)
+        (Self { address, purpose, other_connection: None, connection: current, capacity, counters }, receiver)
     }
 
     /// The same for a connection that leads to another node than a certain one, if several can be reached.
-    pub(super) fn beside(self, other: Current, start: Start) -> Self {
-        Self { beside: Some((other, start)), ..self }
+    pub(super) fn with_other_connection(self, other: AmqpConnectionWatch, start: ConnectionStart) -> Self {
+        Self { other_connection: Some((other, start)), ..self }
     }
 
     /// Keeps the connection open, for ever.
-    pub(super) async fn keep(self) {
-        self.counters.rabbitmq.wanted.add(1);
-        if let Some((mut other, Start::AfterTheOther)) = self.beside.clone()
+    pub(super) async fn keep_open(self) {
+        self.counters.rabbitmq_link.wanted.add(1);
+        if let Some((mut other, ConnectionStart::AfterOther)) = self.other_connection.clone()
             && tokio::time::timeout(OTHER_TIMEOUT, other.wait_for(Option::is_some)).await.is_err()
         {
             tracing::debug!("The first connection to publish on is not there yet: the second is made all the same");
@@ -147,10 +151,10 @@ impl ConnectionKeeper {
         let mut wait = FIRST_WAIT;
         let mut told: Option<Instant> = None;
         loop {
-            match self.address.connect(self.purpose, self.occupied()).await {
+            match self.address.connect(self.purpose, self.other_address()).await {
                 Ok(reached) => {
                     (wait, told) = (FIRST_WAIT, None);
-                    self.serve(reached).await;
+                    self.offer_until_broken(reached).await;
                 }
                 Err(error) if told.is_none_or(|told| told.elapsed() >= TELL_PERIOD) => {
                     told = Some(Instant::now());
@@ -166,39 +170,39 @@ impl ConnectionKeeper {
     }
 
     /// Where the other connection leads now.
-    fn occupied(&self) -> Option<SocketAddr> {
-        self.beside.as_ref().and_then(|(other, _)| other.borrow().as_ref().map(|open| open.address))
+    fn other_address(&self) -> Option<SocketAddr> {
+        self.other_connection.as_ref().and_then(|(other, _)| other.borrow().as_ref().map(|open| open.address))
     }
 
     /// Shows a connection to its users until it breaks.
-    async fn serve(&self, Reached { connection, node, address }: Reached) {
+    async fn offer_until_broken(&self, ReachedNode { connection, node, address }: ReachedNode) {
         let purpose = self.purpose;
         tracing::info!(purpose, rabbitmq = %node, "Connected to RabbitMQ");
         self.counters.rabbitmq_connections.increment();
         let channels = usize::from(connection.configuration().channel_max());
         self.capacity.store(channels.saturating_sub(RESERVED).clamp(1, CONSUMERS), Ordering::Release);
-        let open = Arc::new(OpenConnection { connection, address, broken: CancellationToken::new() });
-        let entered = self.counters.rabbitmq.open.enter();
-        self.current.send_replace(Some(Arc::clone(&open)));
+        let open = Arc::new(OpenAmqpConnection { connection, address, broken: CancellationToken::new() });
+        let entered = self.counters.rabbitmq_link.open.enter();
+        self.connection.send_replace(Some(Arc::clone(&open)));
         let reason = tokio::select! {
-            () = until_closed(&open.connection, &self.counters) => "it was closed",
-            () = until_silent(&open.connection) => "RabbitMQ does not answer on it",
+            () = watch_blocked(&open.connection, &self.counters) => "it was closed",
+            () = until_unresponsive(&open.connection) => "RabbitMQ does not answer on it",
         };
         open.broken.cancel();
         drop(entered);
         self.counters.rabbitmq_disconnections.increment();
-        self.current.send_replace(None);
+        self.connection.send_replace(None);
         tracing::warn!(purpose, rabbitmq = %node, reason, "Connection to RabbitMQ is broken, making it again");
     }
 }
 
 /// Notes whether RabbitMQ takes what is published, as long as it is connected.
-async fn until_closed(connection: &Connection, counters: &Counters) {
+async fn watch_blocked(connection: &Connection, counters: &ProcessCounters) {
     let mut blocked = None;
     while connection.status().connected() {
         let is_blocked = connection.status().blocked();
         if is_blocked != blocked.is_some() {
-            blocked = is_blocked.then(|| counters.rabbitmq.blocked.enter());
+            blocked = is_blocked.then(|| counters.rabbitmq_link.blocked.enter());
         }
         tokio::time::sleep(PERIOD).await;
     }
@@ -211,7 +215,7 @@ async fn until_closed(connection: &Connection, counters: &Counters) {
 ///
 /// # Errors
 /// Those of the connection; that of a channel, if no number is left.
-pub(super) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+pub(super) async fn open_amqp_channel(connection: &Connection) -> lapin::Result<Channel> {
     let mut opened = connection.create_channel().await;
     for _ in 0..NUMBERS {
         if !opened.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::ProtocolError(_))) {
@@ -224,13 +228,13 @@ pub(super) async fn open_channel(connection: &Connection) -> lapin::Result<Chann
 
 /// Asks for a sign of life again and again, and from time to time for another channel to ask on: a connection on which
 /// none can be opened is of no use. One that an alarm blocks is not read by RabbitMQ, so it is not asked.
-async fn until_silent(connection: &Connection) {
+async fn until_unresponsive(connection: &Connection) {
     let mut channel = None;
     for asked in 1_u32.. {
         tokio::time::sleep(ASK_PERIOD).await;
         let ask = async {
             if channel.is_none() || asked.is_multiple_of(CHANNEL_PERIOD) {
-                match open_channel(connection).await {
+                match open_amqp_channel(connection).await {
                     Ok(opened) => channel = Some(opened),
                     Err(error) => return !matches!(error.kind(), ErrorKind::ProtocolError(_)),
                 }
@@ -252,55 +256,59 @@ async fn until_silent(connection: &Connection) {
 }
 
 /// Connections for consumers, as many as they need.
-pub(super) struct ConnectionPool {
-    seats: Mutex<Vec<Seat>>,
-    wanted: mpsc::Sender<ConnectionKeeper>,
-    address: Address,
-    counters: Arc<Counters>,
+pub(super) struct AmqpConnectionPool {
+    slots: Mutex<Vec<AmqpConnectionSlot>>,
+    wanted: mpsc::Sender<AmqpConnectionKeeper>,
+    address: RabbitmqAddress,
+    counters: Arc<ProcessCounters>,
 }
 
 /// A consumer's place on a connection, given back when it is dropped.
 #[derive(Clone)]
-pub(super) struct Seat {
+pub(super) struct AmqpConnectionSlot {
     /// The connection.
-    pub(super) current: Current,
+    pub(super) connection: AmqpConnectionWatch,
     capacity: Arc<AtomicUsize>,
     /// As many as there are seats of this connection, and the pool's own.
-    taken: Arc<()>,
+    users: Arc<()>,
 }
 
-impl Seat {
+impl AmqpConnectionSlot {
     fn is_free(&self) -> bool {
-        Arc::strong_count(&self.taken) <= self.capacity.load(Ordering::Acquire)
+        Arc::strong_count(&self.users) <= self.capacity.load(Ordering::Acquire)
     }
 
     /// Whether more seats of the connection are taken than it has: how many that are is known when it is open.
-    pub(super) fn is_beyond(&self) -> bool {
-        Arc::strong_count(&self.taken) > self.capacity.load(Ordering::Acquire).saturating_add(1)
+    pub(super) fn exceeds_capacity(&self) -> bool {
+        Arc::strong_count(&self.users) > self.capacity.load(Ordering::Acquire).saturating_add(1)
     }
 }
 
-impl ConnectionPool {
+impl AmqpConnectionPool {
     /// A pool without connections, and what makes them.
-    pub(super) fn new(address: Address, counters: Arc<Counters>) -> (Self, PoolKeeper) {
+    pub(super) fn new(address: RabbitmqAddress, counters: Arc<ProcessCounters>) -> (Self, AmqpPoolKeeper) {
         let (wanted, receiver) = mpsc::channel(WANTED);
-        (Self { seats: Mutex::default(), wanted, address, counters }, PoolKeeper(receiver))
+        (Self { slots: Mutex::default(), wanted, address, counters }, AmqpPoolKeeper(receiver))
     }
 
-    fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, Vec<AmqpConnectionSlot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A seat on a connection that has one left, else on a new one.
-    pub(super) async fn seat(&self) -> Seat {
+    pub(super) async fn take_slot(&self) -> AmqpConnectionSlot {
         let (seat, keeper) = {
-            let mut seats = self.seats();
+            let mut seats = self.slots();
             if let Some(seat) = seats.iter().find(|seat| seat.is_free()) {
                 return seat.clone();
             }
             let (keeper, current) =
-                ConnectionKeeper::new(self.address.clone(), "consuming", Arc::clone(&self.counters));
-            let seat = Seat { current, capacity: Arc::clone(&keeper.capacity), taken: Arc::default() };
+                AmqpConnectionKeeper::new(self.address.clone(), "consuming", Arc::clone(&self.counters));
+            let seat = AmqpConnectionSlot {
+                connection: current,
+                capacity: Arc::clone(&keeper.capacity),
+                users: Arc::default(),
+            };
             seats.push(seat.clone());
             (seat, keeper)
         };
@@ -312,37 +320,37 @@ impl ConnectionPool {
 
     /// Closes every connection.
     pub(super) async fn close(&self) {
-        let currents: Vec<Current> = self.seats().iter().map(|seat| seat.current.clone()).collect();
-        join_all(currents.iter().map(close)).await;
+        let currents: Vec<AmqpConnectionWatch> = self.slots().iter().map(|seat| seat.connection.clone()).collect();
+        join_all(currents.iter().map(close_connection)).await;
     }
 
     /// A connection that is open now, whoever consumes on it.
-    pub(super) fn any(&self) -> Option<Arc<OpenConnection>> {
-        self.seats().iter().find_map(|seat| seat.current.borrow().clone())
+    pub(super) fn any_open(&self) -> Option<Arc<OpenAmqpConnection>> {
+        self.slots().iter().find_map(|seat| seat.connection.borrow().clone())
     }
 
     /// Whether each connection is there, and there is one.
     pub(super) fn is_connected(&self) -> bool {
-        let seats = self.seats();
-        !seats.is_empty() && seats.iter().all(|seat| seat.current.borrow().is_some())
+        let seats = self.slots();
+        !seats.is_empty() && seats.iter().all(|seat| seat.connection.borrow().is_some())
     }
 }
 
-/// Makes the connections of a [`ConnectionPool`].
-pub(super) struct PoolKeeper(mpsc::Receiver<ConnectionKeeper>);
+/// Makes the connections of a [`AmqpConnectionPool`].
+pub(super) struct AmqpPoolKeeper(mpsc::Receiver<AmqpConnectionKeeper>);
 
-impl PoolKeeper {
+impl AmqpPoolKeeper {
     /// Keeps every connection that is wanted, until the pool is gone.
     pub(super) async fn run(mut self) {
         let mut keeping = JoinSet::new();
         while let Some(keeper) = self.0.recv().await {
-            keeping.spawn(keeper.keep());
+            keeping.spawn(keeper.keep_open());
         }
         keeping.shutdown().await;
     }
 }
 
 /// Whether a connection has no channel left.
-pub(super) fn is_full(error: &lapin::Error) -> bool {
+pub(super) fn has_no_channel_left(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ChannelsLimitReached)
 }

@@ -11,18 +11,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledger::Acknowledger;
-use super::connection::{Current, OpenConnection, is_full, told};
-use super::intake::{Intake, consume};
-use super::message::{self, Encoded};
-use super::outbox::short;
-use super::pace::Pace;
-use super::receiver::Receiver;
-use super::topology::{Place, QueuePurpose};
-use super::{Queue, Shared};
-use crate::channel::Message;
-use crate::model::Order;
-use crate::telemetry::series::{Destination, Dropped};
+use super::acknowledger::RabbitmqAcknowledger;
+use super::confirming_publisher::short_string;
+use super::connection::{AmqpConnectionWatch, OpenAmqpConnection, error_text, has_no_channel_left};
+use super::message::{self, AmqpMessage};
+use super::prefetch_buffer::{PrefetchBuffer, consume};
+use super::prefetch_control::PrefetchControl;
+use super::receiver::RabbitmqReceiver;
+use super::topology::{QueuePurpose, RabbitmqQueueNames};
+use super::{RabbitmqContext, RabbitmqQueue};
+use crate::channel::EventDelivery;
+use crate::model::DeliveryOrder;
+use crate::telemetry::series::{DestinationRole, Dropped};
 use crate::wire_text::WireText;
 
 /// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
@@ -36,12 +36,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Consumes one queue.
-pub(super) struct Consumer {
-    pub(super) queue: Arc<Queue>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) messages: mpsc::Sender<Box<Message>>,
+pub(super) struct RabbitmqConsumer {
+    pub(super) queue: Arc<RabbitmqQueue>,
+    pub(super) context: Arc<RabbitmqContext>,
+    pub(super) messages: mpsc::Sender<Box<EventDelivery>>,
     /// Whether it was said that the queue is not consumed, and it still is not.
-    pub(super) told: AtomicBool,
+    pub(super) failure_logged: AtomicBool,
 }
 
 /// Why a queue is not consumed.
@@ -62,20 +62,20 @@ impl From<String> for ConsumerFailure {
 
 impl From<lapin::Error> for ConsumerFailure {
     fn from(error: lapin::Error) -> Self {
-        if is_full(&error) { Self::NoChannel } else { Self::Other(told(&error)) }
+        if has_no_channel_left(&error) { Self::NoChannel } else { Self::Other(error_text(&error)) }
     }
 }
 
-impl Consumer {
+impl RabbitmqConsumer {
     /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
         let stop = self.queue.stop.clone();
-        let Some(mut seat) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
+        let Some(mut seat) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
         let (mut pause, mut finishing) = (PAUSE, JoinSet::new());
-        while let Some(connection) = self.next_connection(&mut seat.current.clone()).await {
-            let begun = self.queue.begun.load(Ordering::Acquire);
+        while let Some(connection) = self.until_connected(&mut seat.connection.clone()).await {
+            let begun = self.queue.consumer_starts.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
-            let consumed = if seat.is_beyond() {
+            let consumed = if seat.exceeds_capacity() {
                 Err(ConsumerFailure::NoChannel)
             } else {
                 self.consume(&connection, &mut finishing).await
@@ -83,22 +83,22 @@ impl Consumer {
             match consumed {
                 Ok(()) => pause = PAUSE,
                 Err(ConsumerFailure::Cancelled) => {
-                    self.tell("the queue was deleted, or its consumer cancelled");
+                    self.log_failure("the queue was deleted, or its consumer cancelled");
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
                     continue;
                 }
                 Err(ConsumerFailure::NoChannel) => {
                     drop(seat);
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
-                    let Some(another) = stop.run_until_cancelled(self.shared.pool.seat()).await else { return };
+                    let Some(another) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
                     seat = another;
                     continue;
                 }
                 Err(ConsumerFailure::Other(reason)) => {
-                    if self.queue.begun.load(Ordering::Acquire) != begun {
+                    if self.queue.consumer_starts.load(Ordering::Acquire) != begun {
                         pause = PAUSE;
                     }
-                    self.tell(&reason);
+                    self.log_failure(&reason);
                 }
             }
             stop.run_until_cancelled(tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64()))).await;
@@ -108,13 +108,13 @@ impl Consumer {
     }
 
     /// Says why the queue is not consumed: once, until it is.
-    fn tell(&self, reason: &str) {
-        self.shared.counters.rabbitmq_consumers_restarted.increment();
-        let queue = &self.queue.place.queue;
-        if self.shared.hold.learn(reason) {
-            tracing::warn!(queue, reason, held_at_most = ?self.shared.hold.get(), "RabbitMQ's consumer timeout is shorter than was known: messages are held for less time from now on");
+    fn log_failure(&self, reason: &str) {
+        self.context.counters.rabbitmq_consumers_restarted.increment();
+        let queue = &self.queue.names.queue;
+        if self.context.hold_limit.learn_consumer_timeout(reason) {
+            tracing::warn!(queue, reason, held_at_most = ?self.context.hold_limit.get(), "RabbitMQ's consumer timeout is shorter than was known: messages are held for less time from now on");
         }
-        if self.told.swap(true, Ordering::AcqRel) {
+        if self.failure_logged.swap(true, Ordering::AcqRel) {
             tracing::debug!(queue, reason, "Consumer is gone, beginning again");
         } else {
             tracing::warn!(queue, reason, "Consumer is gone, beginning again");
@@ -122,7 +122,7 @@ impl Consumer {
     }
 
     /// `None` when the queue is given up.
-    async fn next_connection(&self, connections: &mut Current) -> Option<Arc<OpenConnection>> {
+    async fn until_connected(&self, connections: &mut AmqpConnectionWatch) -> Option<Arc<OpenAmqpConnection>> {
         let connected = self.queue.stop.run_until_cancelled(connections.wait_for(Option::is_some)).await;
         connected?.ok().and_then(|current| current.clone())
     }
@@ -131,22 +131,23 @@ impl Consumer {
     /// What came from a queue that was deleted is nobody else's: it is finished in the background.
     async fn consume(
         &self,
-        connection: &Arc<OpenConnection>,
+        connection: &Arc<OpenAmqpConnection>,
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
-        let begun = self.queue.stop.run_until_cancelled(self.begin(connection)).await;
+        let begun = self.queue.stop.run_until_cancelled(self.declare_and_consume(connection)).await;
         let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
-        if self.told.swap(false, Ordering::AcqRel) {
-            tracing::info!(queue = self.queue.place.queue, "Consumer is back");
+        if self.failure_logged.swap(false, Ordering::AcqRel) {
+            tracing::info!(queue = self.queue.names.queue, "Consumer is back");
         }
         let revoked = CancellationToken::new();
         // Whatever way this ends, what is not settled by then is somebody else's.
         let revoke = revoked.clone().drop_guard();
-        let counters = Arc::clone(&self.shared.counters);
-        let (acknowledger, settled) = Acknowledger::new(channel.clone(), self.queue.prefetch, counters);
+        let counters = Arc::clone(&self.context.counters);
+        let (acknowledger, settled) = RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
-        let mut intake = Intake::new((&self.queue, &self.shared), connection, channel.clone(), deliveries);
-        let receive = Receiver::new(self, connection, (channel.clone(), settled), revoked.clone()).run(&mut intake);
+        let mut intake = PrefetchBuffer::new((&self.queue, &self.context), connection, channel.clone(), deliveries);
+        let receive =
+            RabbitmqReceiver::new(self, connection, (channel.clone(), settled), revoked.clone()).run(&mut intake);
         tokio::select! {
             received = self.queue.stop.run_until_cancelled(receive) => match received {
                 Some(Err(ConsumerFailure::Cancelled)) => {
@@ -154,14 +155,14 @@ impl Consumer {
                     finishing.spawn(async move {
                         let _revoke = revoke;
                         connection.broken.run_until_cancelled(acknowledged).await;
-                        part(&channel, &connection).await;
+                        flush_acknowledgements(&channel, &connection).await;
                     });
                     return Err(ConsumerFailure::Cancelled);
                 }
                 Some(broken) => {
                     // What is under way ends before somebody else gets it.
                     drop(revoke);
-                    self.give_up(&channel, connection).await;
+                    self.close_ordered_channel(&channel, connection).await;
                     return broken;
                 }
                 None => {}
@@ -172,9 +173,9 @@ impl Consumer {
         }
         // Who consumes an ordered queue next must not begin before what is under way here has ended: giving up the
         // consumer now would have the next process get what lies behind that. The channel's end gives it up.
-        let kept = (self.queue.place.order == Order::Ordered).then_some(intake.into_deliveries());
+        let kept = (self.queue.names.order == DeliveryOrder::Ordered).then_some(intake.into_deliveries());
         let finished = connection.broken.run_until_cancelled(acknowledged).await;
-        self.give_up(&channel, connection).await;
+        self.close_ordered_channel(&channel, connection).await;
         drop(kept);
         match finished {
             Some(acknowledged) => Ok(acknowledged?),
@@ -184,77 +185,80 @@ impl Consumer {
 
     /// Closes the channel of an ordered queue before its consumer is given up: RabbitMQ would let the next consumer begin
     /// behind what this one holds, and puts that back only when the channel ends.
-    async fn give_up(&self, channel: &lapin::Channel, connection: &OpenConnection) {
-        if self.queue.place.order == Order::Unordered || !channel.status().connected() {
+    async fn close_ordered_channel(&self, channel: &lapin::Channel, connection: &OpenAmqpConnection) {
+        if self.queue.names.order == DeliveryOrder::Unordered || !channel.status().connected() {
             return;
         }
-        let closed = connection.run_within(CLOSE_TIMEOUT, channel.close(200, short("beginning again"))).await;
+        let closed = connection.run_within(CLOSE_TIMEOUT, channel.close(200, short_string("beginning again"))).await;
         if let Err(error) = closed {
-            tracing::debug!(queue = self.queue.place.queue, error, "A channel was not closed in order");
+            tracing::debug!(queue = self.queue.names.queue, error, "A channel was not closed in order");
         }
     }
 
-    async fn begin(&self, connection: &OpenConnection) -> Result<(lapin::Channel, lapin::Consumer), ConsumerFailure> {
+    async fn declare_and_consume(
+        &self,
+        connection: &OpenAmqpConnection,
+    ) -> Result<(lapin::Channel, lapin::Consumer), ConsumerFailure> {
         // Some at once: a thousand queues that are made anew would keep RabbitMQ from everything else.
-        let turn = self.shared.declaring.acquire().await;
-        let Place { queue, order, .. } = &self.queue.place;
+        let turn = self.context.declare_permits.acquire().await;
+        let RabbitmqQueueNames { queue, order, .. } = &self.queue.names;
         let purpose = QueuePurpose::Subscription(*order);
-        let window = Pace::new(*order, self.queue.prefetch).window();
+        let window = PrefetchControl::new(*order, self.queue.max_prefetch).prefetch();
         let begun = async {
-            let channel = self.shared.topology.declare(&connection.connection, queue, purpose).await?;
+            let channel = self.context.topology.declare(&connection.connection, queue, purpose).await?;
             let deliveries = consume(&channel, queue, window).await?;
             Ok::<_, lapin::Error>((channel, deliveries))
         };
         let begun = tokio::time::timeout(TIMEOUT, connection.broken.run_until_cancelled(begun)).await;
         drop(turn);
-        self.queue.window_open.store(window, Ordering::Release);
+        self.queue.current_prefetch.store(window, Ordering::Release);
         match begun {
             Ok(Some(begun)) => {
-                let begun = begun.inspect_err(|error| self.note_failure(error))?;
+                let begun = begun.inspect_err(|error| self.record_refusal(error))?;
                 // What was found out about it before it was declared is settled by that.
-                self.queue.forget_doubts();
-                self.queue.begun.fetch_add(1, Ordering::AcqRel);
-                self.queue.answers();
+                self.queue.clear_notifications();
+                self.queue.consumer_starts.fetch_add(1, Ordering::AcqRel);
+                self.queue.mark_answering();
                 Ok(begun)
             }
             Ok(None) => Err("the connection is broken".to_owned().into()),
             Err(_elapsed) => {
-                self.queue.is_not_consumed();
+                self.queue.mark_unconsumed();
                 Err(format!("RabbitMQ has not answered for it within {TIMEOUT:?}").into())
             }
         }
     }
 
     /// A queue that RabbitMQ refuses takes nothing, either, until somebody has mended that: its events wait elsewhere.
-    fn note_failure(&self, error: &lapin::Error) {
+    fn record_refusal(&self, error: &lapin::Error) {
         if let lapin::ErrorKind::ProtocolError(refusal) = error.kind() {
-            *self.queue.refusal() = Some(WireText::of(refusal.get_message()).into());
-            self.queue.does_not_answer();
+            *self.queue.refusal() = Some(WireText::new(refusal.get_message()).into());
+            self.queue.mark_unavailable();
         }
     }
 
     /// Parks a message that is no event.
-    pub(super) async fn park(&self, reason: String, message: Encoded) {
-        let queue = &self.queue.place.queue;
+    pub(super) async fn park_unreadable(&self, reason: String, message: AmqpMessage) {
+        let queue = &self.queue.names.queue;
         if self.queue.series.is_first_parked() {
             tracing::warn!(queue, reason, "Message parked");
         } else {
             tracing::debug!(queue, reason, "Another message parked");
         }
-        let Encoded { properties, body } = message;
-        let message = Encoded { properties: message::parked(properties, &reason, None), body };
-        while !self.shared.park(&self.queue.place.parked, &message).await {
+        let AmqpMessage { properties, body } = message;
+        let message = AmqpMessage { properties: message::parked_properties(properties, &reason, None), body };
+        while !self.context.park(&self.queue.names.parking_queue, &message).await {
             tokio::time::sleep(PAUSE).await;
         }
-        self.shared.counters.parked_messages.increment();
-        self.queue.series.dropped(Dropped::Parked, Destination::Subscriber, "invalid");
+        self.context.counters.parked_messages.increment();
+        self.queue.series.count_drop(Dropped::Parked, DestinationRole::Subscriber, "invalid");
     }
 }
 
 /// Waits until RabbitMQ has read what was acknowledged on a channel, before that is given up. What a queue held that is
 /// gone cannot be acknowledged: RabbitMQ closes the channel then, and where both sides close a channel at once, `lapin`
 /// takes the whole connection for broken, with everybody's consumers.
-async fn part(channel: &lapin::Channel, connection: &OpenConnection) {
+async fn flush_acknowledgements(channel: &lapin::Channel, connection: &OpenAmqpConnection) {
     let asked = channel.basic_qos(1, BasicQosOptions::default());
     if let Err(error) = connection.run_within(CLOSE_TIMEOUT, asked).await {
         tracing::debug!(error, "RabbitMQ has closed the channel of a queue that is gone");

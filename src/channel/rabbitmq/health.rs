@@ -10,9 +10,9 @@ use tokio::time::Instant;
 const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// Limits how often the same is said: once a minute.
-pub(super) type TellLimit = OncePer<60>;
+pub(super) type OncePerMinute = OncePer<60>;
 /// Limits how often a queue is tried that does not confirm: once a second.
-pub(super) type TrialLimit = OncePer<1>;
+pub(super) type OncePerSecond = OncePer<1>;
 
 /// Limits how often something is done: once in so many seconds.
 #[derive(Debug, Default)]
@@ -40,12 +40,12 @@ pub(super) struct LastFailure(Mutex<Option<Instant>>);
 
 impl LastFailure {
     /// It has failed.
-    pub(super) fn set(&self) {
+    pub(super) fn record_failure(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// It has succeeded.
-    pub(super) fn clear(&self) {
+    pub(super) fn record_success(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -66,7 +66,7 @@ pub(super) enum QueueState {
     /// It takes messages, but RabbitMQ does not answer its consumer.
     Unconsumed,
     /// RabbitMQ does not answer for it: most of its members are away, or it has no leader.
-    Away,
+    Unavailable,
 }
 
 /// What is known of a queue, for those who publish to it.
@@ -76,14 +76,14 @@ pub(super) struct QueueHealth {
     state: watch::Sender<(QueueState, Instant)>,
     full_until: Mutex<Option<Instant>>,
     /// Limits how often it is said that RabbitMQ does not answer for the queue.
-    pub(super) telling: TellLimit,
+    pub(super) log_limit: OncePerMinute,
 }
 
 impl Default for QueueHealth {
     /// Of a queue that has not been declared yet.
     fn default() -> Self {
         let state = watch::Sender::new((QueueState::Undeclared, Instant::now()));
-        Self { state, full_until: Mutex::default(), telling: TellLimit::default() }
+        Self { state, full_until: Mutex::default(), log_limit: OncePerMinute::default() }
     }
 }
 
@@ -93,13 +93,13 @@ impl QueueHealth {
     }
 
     /// Since when it is away, if it is.
-    pub(super) fn away_since(&self) -> Option<Instant> {
+    pub(super) fn unavailable_since(&self) -> Option<Instant> {
         let (state, since) = *self.state.borrow();
-        (state == QueueState::Away).then_some(since)
+        (state == QueueState::Unavailable).then_some(since)
     }
 
     /// Notes a state. Gives the one before.
-    pub(super) fn set(&self, state: QueueState) -> QueueState {
+    pub(super) fn replace_state(&self, state: QueueState) -> QueueState {
         let mut before = state;
         self.state.send_if_modified(|(now, since)| {
             before = std::mem::replace(now, state);
@@ -112,9 +112,9 @@ impl QueueHealth {
     }
 
     /// It is away no more for who publishes to it; whether it is consumed, its consumer will say.
-    pub(super) fn takes_messages(&self) {
+    pub(super) fn mark_accepting(&self) {
         self.state.send_if_modified(|(now, since)| {
-            let is_away = *now == QueueState::Away;
+            let is_away = *now == QueueState::Unavailable;
             if is_away {
                 (*now, *since) = (QueueState::Unconsumed, Instant::now());
             }
@@ -131,7 +131,7 @@ impl QueueHealth {
     }
 
     /// A limit of its length refuses messages.
-    pub(super) fn set_full(&self) {
+    pub(super) fn mark_full(&self) {
         *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_FOR);
     }
 
@@ -150,7 +150,7 @@ mod tests {
     async fn a_queue_is_full_for_a_moment() {
         let health = QueueHealth::default();
         assert!(!health.is_full());
-        health.set_full();
+        health.mark_full();
         assert!(health.is_full());
         tokio::time::advance(FULL_FOR).await;
         assert!(!health.is_full());
@@ -160,15 +160,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_queue_that_is_away_takes_messages_again() {
         let (health, since) = (QueueHealth::default(), Instant::now());
-        health.set(QueueState::Away);
+        health.replace_state(QueueState::Unavailable);
         tokio::time::advance(FULL_FOR).await;
-        health.set(QueueState::Away);
-        assert_eq!(health.away_since(), Some(since));
-        health.takes_messages();
-        assert_eq!((health.state(), health.away_since()), (QueueState::Unconsumed, None));
+        health.replace_state(QueueState::Unavailable);
+        assert_eq!(health.unavailable_since(), Some(since));
+        health.mark_accepting();
+        assert_eq!((health.state(), health.unavailable_since()), (QueueState::Unconsumed, None));
         health.until_served().await;
-        health.set(QueueState::Served);
-        health.takes_messages();
+        health.replace_state(QueueState::Served);
+        health.mark_accepting();
         assert_eq!(health.state(), QueueState::Served);
     }
 
@@ -179,9 +179,9 @@ mod tests {
         let wait = health.until_served();
         tokio::pin!(wait);
         assert!(futures_util::poll!(&mut wait).is_pending());
-        assert_eq!(health.set(QueueState::Away), QueueState::Undeclared);
+        assert_eq!(health.replace_state(QueueState::Unavailable), QueueState::Undeclared);
         assert!(futures_util::poll!(&mut wait).is_pending());
-        health.set(QueueState::Served);
+        health.replace_state(QueueState::Served);
         wait.await;
     }
 }

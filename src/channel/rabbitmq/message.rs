@@ -2,7 +2,7 @@
 //! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (contract
 //! RQ-8 to RQ-10).
 
-mod note;
+mod retry_headers;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 
-pub(super) use note::Note;
-use note::now;
+pub(super) use retry_headers::RetryHeaders;
+use retry_headers::unix_millis;
 
-use super::outbox::short;
-use super::returned_message::{GIVEN_UP, OF_RABBITMQ};
-use crate::channel::Loss;
+use super::confirming_publisher::short_string;
+use super::dead_lettered_message::{GIVEN_UP, OF_RABBITMQ};
+use crate::channel::LostDelivery;
 use crate::event::{
-    self, AttributeLimit, DecodeError, Event, Kind, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext, http as binding,
+    self, AttributeLimit, AttributeType, DecodeError, Event, SpecVersion, TRACEPARENT, TRACESTATE, TraceContext,
+    http as binding,
 };
 use crate::scrub;
-use crate::wire_text::{WireText, excerpt, start};
+use crate::wire_text::{WireText, escaped_excerpt, truncate};
 
 const PREFIX: &str = "cloudEvents_";
 /// Prefixes of others, in lower case; the last one is none at all.
@@ -50,15 +51,15 @@ const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// A message.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Encoded {
+pub(super) struct AmqpMessage {
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
 }
 
 /// An event as properties and body of a message.
 #[must_use]
-pub fn message_of(event: &Event) -> (BasicProperties, Bytes) {
-    let Encoded { properties, body } = encode(event, Note::default());
+pub fn event_to_amqp(event: &Event) -> (BasicProperties, Bytes) {
+    let AmqpMessage { properties, body } = encode(event, RetryHeaders::default());
     (properties, body)
 }
 
@@ -66,29 +67,29 @@ pub fn message_of(event: &Event) -> (BasicProperties, Bytes) {
 ///
 /// # Errors
 /// If it is none, or not a valid one.
-pub fn event_of(properties: &BasicProperties, body: Bytes) -> Result<Event, DecodeError> {
+pub fn event_from_amqp(properties: &BasicProperties, body: Bytes) -> Result<Event, DecodeError> {
     decode(properties, body, AttributeLimit::default()).map(|(event, _)| event)
 }
 
 /// An event as a message: binary mode, or structured mode where AMQP has no place for its attributes.
-pub(super) fn encode(event: &Event, note: Note) -> Encoded {
+pub(super) fn encode(event: &Event, note: RetryHeaders) -> AmqpMessage {
     let mut headers = FieldTable::default();
-    beside(&mut headers, event, note);
-    let binary = attributes(&mut headers, event).zip(content_type(event));
+    insert_other_headers(&mut headers, event, note);
+    let binary = insert_attributes(&mut headers, event).zip(short_content_type(event));
     let (content_type, headers, body) = match binary {
         Some(((), content_type)) => (content_type, headers, event.data().clone()),
         None => {
             let mut headers = FieldTable::default();
-            beside(&mut headers, event, note);
-            let (_, body) = binding::structured(event);
-            (Some(short(binding::STRUCTURED)), headers, body)
+            insert_other_headers(&mut headers, event, note);
+            let (_, body) = binding::encode_structured(event);
+            (Some(short_string(binding::STRUCTURED)), headers, body)
         }
     };
-    Encoded { properties: persistent(headers, content_type), body }
+    AmqpMessage { properties: persistent_properties(headers, content_type), body }
 }
 
 /// The properties of a message that outlives its broker.
-pub(super) fn persistent(headers: FieldTable, content_type: Option<ShortString>) -> BasicProperties {
+pub(super) fn persistent_properties(headers: FieldTable, content_type: Option<ShortString>) -> BasicProperties {
     let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
     match content_type {
         Some(content_type) => properties.with_content_type(content_type),
@@ -97,7 +98,7 @@ pub(super) fn persistent(headers: FieldTable, content_type: Option<ShortString>)
 }
 
 /// The media type, if it fits; `None` if it does not.
-fn content_type(event: &Event) -> Option<Option<ShortString>> {
+fn short_content_type(event: &Event) -> Option<Option<ShortString>> {
     match event.content_type() {
         None => Some(None),
         Some(value) => ShortString::try_new(value.to_str().ok()?).ok().map(Some),
@@ -105,16 +106,16 @@ fn content_type(event: &Event) -> Option<Option<ShortString>> {
 }
 
 /// Adds the attributes; `None` if a name is too long for a header, or all of them for a frame.
-fn attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
-    headers.insert(short("cloudEvents_specversion"), text(event.spec_version().as_str()));
+fn insert_attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
+    headers.insert(short_string("cloudEvents_specversion"), text_value(event.spec_version().as_str()));
     let mut bytes = 0;
     for attribute in event.attributes() {
         let value = attribute.text();
         bytes += attribute.name().len() + value.len() + 32;
-        let value = match (attribute.kind(), value.parse::<i32>()) {
-            (Kind::Integer, Ok(integer)) => AMQPValue::LongInt(integer),
-            (Kind::Boolean, _) => AMQPValue::Boolean(value == "true"),
-            _ => text(&value),
+        let value = match (attribute.attribute_type(), value.parse::<i32>()) {
+            (AttributeType::Integer, Ok(integer)) => AMQPValue::LongInt(integer),
+            (AttributeType::Boolean, _) => AMQPValue::Boolean(value == "true"),
+            _ => text_value(&value),
         };
         headers.insert(ShortString::try_new(format!("{PREFIX}{}", attribute.name())).ok()?, value);
     }
@@ -122,71 +123,75 @@ fn attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
 }
 
 /// Adds what is forwarded with the event, and what is noted about it.
-pub(super) fn beside(headers: &mut FieldTable, event: &Event, note: Note) {
-    forward(headers, FORWARDED, event);
+pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, note: RetryHeaders) {
+    insert_forwarded_headers(headers, FORWARDED, event);
     if let Some(trace) = event.trace() {
-        tell_trace(headers, trace);
+        insert_trace_context(headers, trace);
     }
-    if note != Note::default() {
-        headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
+    if note != RetryHeaders::default() {
+        headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(note.attempts));
         let signed = |value: u64| AMQPValue::LongLongInt(i64::try_from(value).unwrap_or(i64::MAX));
-        headers.insert(short(NOT_BEFORE), signed(note.not_before));
-        if let Some(left) = note.left {
-            headers.insert(short(WAIT_LEFT), signed(left));
+        headers.insert(short_string(NOT_BEFORE), signed(note.not_before_millis));
+        if let Some(left) = note.remaining_millis {
+            headers.insert(short_string(WAIT_LEFT), signed(left));
         }
     }
 }
 
 /// Adds the trace of an event, under the names that upstream uses (contract RQ-8).
-fn tell_trace(headers: &mut FieldTable, trace: &TraceContext) {
+fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
     let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
     if let Some(span) = trace.span {
-        headers.insert(short(TRACEPARENT.as_str()), text(&span.traceparent()));
+        headers.insert(short_string(TRACEPARENT.as_str()), text_value(&span.traceparent()));
     }
-    for (name, value) in [(TRACESTATE.as_str(), &trace.state), (BAGGAGE, &trace.baggage)] {
+    for (name, value) in [(TRACESTATE.as_str(), &trace.tracestate), (BAGGAGE, &trace.baggage)] {
         if let Some(value) = value {
-            headers.insert(short(name), bytes(value));
+            headers.insert(short_string(name), bytes(value));
         }
     }
 }
 
 /// The trace that headers tell of.
-pub(super) fn trace(headers: &FieldTable) -> Option<Arc<TraceContext>> {
+pub(super) fn decode_trace_context(headers: &FieldTable) -> Option<Arc<TraceContext>> {
     let names = [(TRACEPARENT, "traceparent"), (TRACESTATE, "tracestate"), (event::BAGGAGE, BAGGAGE)];
     let told = names.into_iter().filter_map(|(name, key)| {
-        let (text, _) = value_of(headers.inner().get(key)?)?;
+        let (text, _) = decode_value(headers.inner().get(key)?)?;
         Some((name, HeaderValue::from_str(&text).ok()?))
     });
-    TraceContext::of(&told.collect())
+    TraceContext::from_headers(&told.collect())
 }
 
 /// Adds what is forwarded with an event, as one header of this name.
-pub(super) fn forward(headers: &mut FieldTable, name: &str, event: &Event) {
+pub(super) fn insert_forwarded_headers(headers: &mut FieldTable, name: &str, event: &Event) {
     if !event.forwarded().is_empty() {
         let lines = event.forwarded().iter().map(|(name, value)| {
             let line = [name.as_str().as_bytes(), b":", value.as_bytes()].concat();
             AMQPValue::LongString(line.into())
         });
-        headers.insert(short(name), AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())));
+        headers.insert(short_string(name), AMQPValue::FieldArray(FieldArray::from(lines.collect::<Vec<_>>())));
     }
 }
 
 /// The same properties for the parking queue: with why nobody took the message (`reason`), and what else is known.
-pub(super) fn parked(properties: BasicProperties, reason: &str, loss: Option<&Loss>) -> BasicProperties {
+pub(super) fn parked_properties(
+    properties: BasicProperties,
+    reason: &str,
+    loss: Option<&LostDelivery>,
+) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
-    headers.insert(short(REASON), text(&excerpt(reason, LONGEST_REMARK)));
-    headers.insert(short(PARKED_AT), AMQPValue::Timestamp(now() / 1000));
+    headers.insert(short_string(REASON), text_value(&escaped_excerpt(reason, LONGEST_REMARK)));
+    headers.insert(short_string(PARKED_AT), AMQPValue::Timestamp(unix_millis() / 1000));
     if let Some(loss) = loss {
-        headers.insert(short(STATUS), AMQPValue::LongInt(loss.code));
-        headers.insert(short(ATTEMPTS), AMQPValue::LongUInt(loss.attempts));
-        headers.insert(short(DESTINATION), text(start(&loss.destination, LONGEST_REMARK)));
+        headers.insert(short_string(STATUS), AMQPValue::LongInt(loss.code));
+        headers.insert(short_string(ATTEMPTS), AMQPValue::LongUInt(loss.attempts));
+        headers.insert(short_string(DESTINATION), text_value(truncate(&loss.destination, LONGEST_REMARK)));
     }
     properties.with_headers(headers).with_delivery_mode(PERSISTENT)
 }
 
 /// Why a message was parked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Remark {
+pub(super) struct ParkedHeaders {
     /// In words, without secrets.
     pub(super) reason: String,
     /// The last status, if it was tried.
@@ -198,7 +203,7 @@ pub(super) struct Remark {
 }
 
 /// Why a message was parked.
-pub(super) fn remark(properties: &BasicProperties) -> Remark {
+pub(super) fn decode_parked_headers(properties: &BasicProperties) -> ParkedHeaders {
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none).inner();
     let number = |name: &str| match headers.get(name) {
@@ -206,9 +211,9 @@ pub(super) fn remark(properties: &BasicProperties) -> Remark {
         Some(AMQPValue::LongUInt(value)) => Some(i64::from(*value)),
         _ => None,
     };
-    let reason = headers.get(REASON).and_then(value_of).map(|(text, _)| text);
-    Remark {
-        reason: scrub::owned(reason.unwrap_or_default()),
+    let reason = headers.get(REASON).and_then(decode_value).map(|(text, _)| text);
+    ParkedHeaders {
+        reason: scrub::string(reason.unwrap_or_default()),
         status: number(STATUS),
         attempts: number(ATTEMPTS),
         parked_at: match headers.get(PARKED_AT) {
@@ -219,7 +224,7 @@ pub(super) fn remark(properties: &BasicProperties) -> Remark {
 }
 
 /// The properties of a parked message as they were before.
-pub(super) fn unparked(properties: &BasicProperties) -> BasicProperties {
+pub(super) fn without_parked_headers(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE, WAIT_LEFT, GIVEN_UP, QUEUE];
     for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
@@ -231,10 +236,10 @@ pub(super) fn unparked(properties: &BasicProperties) -> BasicProperties {
 }
 
 /// A message on the way to a queue by way of others.
-pub(super) fn to_queue(message: Encoded, queue: &str) -> Encoded {
+pub(super) fn with_target_queue(message: AmqpMessage, queue: &str) -> AmqpMessage {
     let mut headers = message.properties.headers().clone().unwrap_or_default();
-    headers.insert(short(QUEUE), text(queue));
-    Encoded { properties: message.properties.with_headers(headers), body: message.body }
+    headers.insert(short_string(QUEUE), text_value(queue));
+    AmqpMessage { properties: message.properties.with_headers(headers), body: message.body }
 }
 
 /// Content encodings of data that is as it is meant. Clients write there how they have made bytes of a text, too.
@@ -248,49 +253,52 @@ pub(super) fn decode(
     properties: &BasicProperties,
     body: Bytes,
     limit: AttributeLimit,
-) -> Result<(Event, Note), DecodeError> {
+) -> Result<(Event, RetryHeaders), DecodeError> {
     let coding = properties.content_encoding().as_ref().map_or("", |coding| coding.as_str());
     if !AS_IT_IS.iter().any(|name| coding.eq_ignore_ascii_case(name)) {
-        return Err(DecodeError::Coded(WireText::of(coding)));
+        return Err(DecodeError::UnsupportedContentEncoding(WireText::new(coding)));
     }
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none);
     let content_type = properties.content_type().as_ref().map(|value| value.as_str().to_owned());
     let event = match content_type.as_deref() {
         Some(content_type) if content_type.to_ascii_lowercase().starts_with(binding::STRUCTURED) => {
-            structured(content_type, body, limit)?
+            decode_structured(content_type, body, limit)?
         }
         content_type => {
-            let event = binary(headers, content_type, body)?;
-            binding::check(&event, limit)?;
+            let event = decode_binary(headers, content_type, body)?;
+            binding::check_attribute_limit(&event, limit)?;
             binding::validate(&event)?;
             event
         }
     };
-    Ok((event.with_forwarded(forwarded(headers, FORWARDED)).with_trace(trace(headers)), note(headers)))
+    Ok((
+        event.with_forwarded(decode_forwarded_headers(headers, FORWARDED)).with_trace(decode_trace_context(headers)),
+        decode_retry_headers(headers),
+    ))
 }
 
-fn structured(content_type: &str, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
+fn decode_structured(content_type: &str, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let value = HeaderValue::from_str(content_type).map_err(|_cause| DecodeError::NotAnEvent)?;
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]);
     binding::decode(headers, body, limit)?.into_iter().next().ok_or(DecodeError::NotAnEvent)
 }
 
 /// By the first of [`PREFIXES`] that a `specversion` stands under.
-fn binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Result<Event, DecodeError> {
+fn decode_binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Result<Event, DecodeError> {
     let with = |prefix: &'static str| {
         let named = headers.inner().iter();
-        named.filter_map(move |(name, value)| Some((without(prefix, name.as_str())?, value)))
+        named.filter_map(move |(name, value)| Some((strip_attribute_prefix(prefix, name.as_str())?, value)))
     };
     let spec_version = |prefix| with(prefix).find(|(name, _)| name == "specversion").map(|(_, value)| value);
     let (prefix, version) =
         PREFIXES.iter().find_map(|prefix| Some((*prefix, spec_version(prefix)?))).ok_or(DecodeError::NotAnEvent)?;
-    let (version, _) = value_of(version).ok_or(DecodeError::NotAnEvent)?;
+    let (version, _) = decode_value(version).ok_or(DecodeError::NotAnEvent)?;
     let version =
-        SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::of(&version)))?;
+        SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(&version)))?;
     let mut event = Event::empty(version);
     for (name, value) in with(prefix).filter(|(name, _)| is_attribute(name, prefix)) {
-        let Some((text, kind)) = value_of(value) else { continue };
+        let Some((text, kind)) = decode_value(value) else { continue };
         let unset = prefix.is_empty() && name == "time" && text == ZERO_TIME;
         if !unset {
             event.set_typed(&name, &text, kind);
@@ -301,7 +309,7 @@ fn binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Resu
 }
 
 /// A name without its prefix, in lower case, if it has that prefix.
-fn without<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str>> {
+fn strip_attribute_prefix<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str>> {
     let (start, rest) = name.split_at_checked(prefix.len())?;
     let lower = || {
         if rest.bytes().any(|byte| byte.is_ascii_uppercase()) { rest.to_ascii_lowercase().into() } else { rest.into() }
@@ -316,16 +324,20 @@ fn is_attribute(name: &str, prefix: &str) -> bool {
     !beside && !matches!(name, "specversion" | "datacontenttype")
 }
 
-pub(super) fn value_of(value: &AMQPValue) -> Option<(String, Kind)> {
+pub(super) fn decode_value(value: &AMQPValue) -> Option<(String, AttributeType)> {
     let integer = |value: i64| {
-        let kind = if i32::try_from(value).is_ok() { Kind::Integer } else { Kind::String };
+        let kind = if i32::try_from(value).is_ok() { AttributeType::Integer } else { AttributeType::String };
         Some((value.to_string(), kind))
     };
     match value {
-        AMQPValue::LongString(text) => Some((String::from_utf8_lossy(text.as_bytes()).into_owned(), Kind::String)),
-        AMQPValue::ShortString(text) => Some((text.as_str().to_owned(), Kind::String)),
-        AMQPValue::ByteArray(bytes) => Some((String::from_utf8_lossy(bytes.as_slice()).into_owned(), Kind::String)),
-        AMQPValue::Boolean(truth) => Some((truth.to_string(), Kind::Boolean)),
+        AMQPValue::LongString(text) => {
+            Some((String::from_utf8_lossy(text.as_bytes()).into_owned(), AttributeType::String))
+        }
+        AMQPValue::ShortString(text) => Some((text.as_str().to_owned(), AttributeType::String)),
+        AMQPValue::ByteArray(bytes) => {
+            Some((String::from_utf8_lossy(bytes.as_slice()).into_owned(), AttributeType::String))
+        }
+        AMQPValue::Boolean(truth) => Some((truth.to_string(), AttributeType::Boolean)),
         AMQPValue::ShortShortInt(value) => integer((*value).into()),
         AMQPValue::ShortShortUInt(value) => integer((*value).into()),
         AMQPValue::ShortInt(value) => integer((*value).into()),
@@ -333,19 +345,19 @@ pub(super) fn value_of(value: &AMQPValue) -> Option<(String, Kind)> {
         AMQPValue::LongInt(value) => integer((*value).into()),
         AMQPValue::LongUInt(value) => integer((*value).into()),
         AMQPValue::LongLongInt(value) => integer(*value),
-        AMQPValue::Float(value) => Some((value.to_string(), Kind::String)),
-        AMQPValue::Double(value) => Some((value.to_string(), Kind::String)),
-        AMQPValue::Timestamp(seconds) => Some((timestamp(*seconds)?, Kind::String)),
+        AMQPValue::Float(value) => Some((value.to_string(), AttributeType::String)),
+        AMQPValue::Double(value) => Some((value.to_string(), AttributeType::String)),
+        AMQPValue::Timestamp(seconds) => Some((format_timestamp(*seconds)?, AttributeType::String)),
         AMQPValue::DecimalValue(_) | AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) | AMQPValue::Void => None,
     }
 }
 
-fn timestamp(seconds: u64) -> Option<String> {
+fn format_timestamp(seconds: u64) -> Option<String> {
     let time = time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
     time.format(&time::format_description::well_known::Rfc3339).ok()
 }
 
-pub(super) fn forwarded(headers: &FieldTable, name: &str) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn decode_forwarded_headers(headers: &FieldTable, name: &str) -> Vec<(HeaderName, HeaderValue)> {
     let Some(AMQPValue::FieldArray(lines)) = headers.inner().get(name) else { return Vec::new() };
     let line = |line: &AMQPValue| {
         let AMQPValue::LongString(line) = line else { return None };
@@ -357,18 +369,22 @@ pub(super) fn forwarded(headers: &FieldTable, name: &str) -> Vec<(HeaderName, He
     lines.as_slice().iter().filter_map(line).collect()
 }
 
-pub(super) fn note(headers: &FieldTable) -> Note {
+pub(super) fn decode_retry_headers(headers: &FieldTable) -> RetryHeaders {
     let number = |name: &str| match headers.inner().get(name) {
         Some(AMQPValue::LongUInt(value)) => u64::from(*value),
         Some(AMQPValue::LongLongInt(value)) => u64::try_from(*value).unwrap_or_default(),
         _ => 0,
     };
     let left = headers.inner().contains_key(WAIT_LEFT).then(|| number(WAIT_LEFT));
-    Note { attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX), not_before: number(NOT_BEFORE), left }
+    RetryHeaders {
+        attempts: u32::try_from(number(ATTEMPTS)).unwrap_or(u32::MAX),
+        not_before_millis: number(NOT_BEFORE),
+        remaining_millis: left,
+    }
 }
 
 /// A text as a value.
-pub(super) fn text(text: &str) -> AMQPValue {
+pub(super) fn text_value(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.as_bytes().to_vec().into())
 }
 
@@ -383,16 +399,16 @@ mod tests {
     fn why_it_was_parked_is_told_without_secrets() {
         let reason =
             "answered 500 at https://me:secret@sink.example/a?code=secret#secret, and there is no dead letter sink";
-        let told = remark(&parked(BasicProperties::default(), reason, None)).reason;
+        let told = decode_parked_headers(&parked_properties(BasicProperties::default(), reason, None)).reason;
         assert_eq!(told, "answered 500 at https://sink.example/a, and there is no dead letter sink");
     }
 
     fn any_event() -> impl Strategy<Value = Event> {
         let value = prop_oneof![
-            "\\PC{0,12}".prop_map(|text| (text, Kind::String)),
-            any::<i32>().prop_map(|number| (number.to_string(), Kind::Integer)),
-            any::<bool>().prop_map(|truth| (truth.to_string(), Kind::Boolean)),
-            Just(("x".repeat(60_000), Kind::String)),
+            "\\PC{0,12}".prop_map(|text| (text, AttributeType::String)),
+            any::<i32>().prop_map(|number| (number.to_string(), AttributeType::Integer)),
+            any::<bool>().prop_map(|truth| (truth.to_string(), AttributeType::Boolean)),
+            Just(("x".repeat(60_000), AttributeType::String)),
         ];
         let name = prop_oneof![9 => "[a-z][a-z0-9]{0,12}", 1 => "[a-z]{250,300}"];
         let attributes = prop::collection::vec((name, value), 0..6);
@@ -424,9 +440,9 @@ mod tests {
     #[test]
     fn compressed_data_is_no_event() {
         let event = Event::new("1", "/s", "t").with_data(None, Bytes::from_static(b"data"));
-        let Encoded { properties, body } = encode(&event, Note::default());
+        let AmqpMessage { properties, body } = encode(&event, RetryHeaders::default());
         for (coding, is_event) in [("gzip", false), ("deflate", false), ("UTF-8", true), ("identity", true)] {
-            let properties = properties.clone().with_content_encoding(short(coding));
+            let properties = properties.clone().with_content_encoding(short_string(coding));
             assert_eq!(decode(&properties, body.clone(), AttributeLimit::default()).is_ok(), is_event, "{coding}");
         }
     }
@@ -436,8 +452,8 @@ mod tests {
         /// DP-9).
         #[test]
         fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60, left in prop::option::of(0u64..1 << 40)) {
-            let note = if attempts == 0 && not_before == 0 { Note::default() } else { Note { attempts, not_before, left } };
-            let Encoded { properties, body } = encode(&event, note);
+            let note = if attempts == 0 && not_before == 0 { RetryHeaders::default() } else { RetryHeaders { attempts, not_before_millis: not_before, remaining_millis: left } };
+            let AmqpMessage { properties, body } = encode(&event, note);
             let (again, noted) = decode(&properties, body, AttributeLimit::new(1 << 20)).expect("an event");
             prop_assert_eq!(noted, note);
             prop_assert_eq!(again.forwarded(), event.forwarded());
@@ -445,8 +461,8 @@ mod tests {
             prop_assert_eq!(again.get("datacontenttype"), event.get("datacontenttype"));
             prop_assert_eq!(again.attributes().len(), event.attributes().len());
             for attribute in event.attributes() {
-                let found = again.find(attribute.name()).expect("the attribute");
-                prop_assert_eq!((found.text(), found.kind()), (attribute.text(), attribute.kind()));
+                let found = again.attribute(attribute.name()).expect("the attribute");
+                prop_assert_eq!((found.text(), found.attribute_type()), (attribute.text(), attribute.attribute_type()));
             }
         }
 
@@ -455,9 +471,9 @@ mod tests {
         fn decoding_never_panics(names in prop::collection::vec(("\\PC{0,20}", "\\PC{0,20}"), 0..8), body in any::<Vec<u8>>()) {
             let mut headers = FieldTable::default();
             for (name, value) in &names {
-                headers.insert(short(name), text(value));
+                headers.insert(short_string(name), text_value(value));
             }
-            headers.insert(short("specversion"), text("1.0"));
+            headers.insert(short_string("specversion"), text_value("1.0"));
             let properties = BasicProperties::default().with_headers(headers);
             prop_assert!(decode(&properties, Bytes::from(body), AttributeLimit::default()).is_err() || !names.is_empty());
         }

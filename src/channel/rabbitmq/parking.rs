@@ -2,7 +2,7 @@
 //! held then is in its queue again.
 
 mod lock;
-mod visit;
+mod queue_pass;
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lapin::{BasicProperties, Connection};
 
-use super::address::Reached;
+use super::address::ReachedNode;
+use super::confirming_publisher::short_string;
 use super::connection::LONGEST_ERROR;
-use super::outbox::short;
-use super::topology::look;
-use super::{Address, RabbitmqBackend, message, names};
+use super::topology::inspect_queue;
+use super::{RabbitmqAddress, RabbitmqBackend, message, queue_names};
 use crate::channel::parked::{
-    ParkedAnswer, ParkedChange, ParkedErrand, ParkedError, ParkedEvent, ParkedLook, ParkedOwner, ParkedStore, rfc3339,
+    ParkedChange, ParkedError, ParkedEvent, ParkedFuture, ParkedListing, ParkedOperation, ParkedStore,
+    ParkingSubscription, rfc3339,
 };
 use crate::event::AttributeLimit;
-use crate::wire_text::{WireText, excerpt};
-use visit::Visit;
+use crate::wire_text::{WireText, escaped_excerpt};
+use queue_pass::ParkingQueuePass;
 
 /// Queues that are counted at once.
 const COUNTING: usize = 16;
@@ -34,111 +35,119 @@ const CHANGER_WAITS: Duration = Duration::from_millis(500);
 
 /// The parking queues of a RabbitMQ.
 #[derive(Clone, Debug)]
-pub struct Parking {
-    address: Address,
+pub struct ParkingQueues {
+    address: RabbitmqAddress,
 }
 
 /// The queues of one subscription.
-struct Queues<'o> {
-    owner: &'o ParkedOwner,
+struct ParkingQueueNames<'o> {
+    owner: &'o ParkingSubscription,
     /// Where its events wait.
     queue: String,
     /// Where those are that nobody took.
-    parked: String,
+    parking_queue: String,
 }
 
-impl<'o> Queues<'o> {
-    fn of(owner: &'o ParkedOwner) -> Self {
-        let queue = names::queue(&owner.channel, &owner.subscription);
-        Self { owner, parked: names::parked(&queue), queue }
+impl<'o> ParkingQueueNames<'o> {
+    fn for_subscription(owner: &'o ParkingSubscription) -> Self {
+        let queue = queue_names::subscription_queue(&owner.channel, &owner.subscription);
+        Self { owner, parking_queue: queue_names::parking_queue(&queue), queue }
     }
 }
 
 impl RabbitmqBackend {
     /// Its parking queues.
     #[must_use]
-    pub fn parking(&self) -> Parking {
-        Parking::new(self.shared.options.address.clone())
+    pub fn parking(&self) -> ParkingQueues {
+        ParkingQueues::new(self.context.options.address.clone())
     }
 }
 
-impl Parking {
+impl ParkingQueues {
     /// The parking queues of the RabbitMQ that is there.
     #[must_use]
-    pub fn new(address: Address) -> Self {
+    pub fn new(address: RabbitmqAddress) -> Self {
         Self { address }
     }
 
-    async fn open(&self) -> Result<Connection, ParkedError> {
-        let Reached { connection, .. } = self.address.connect("parked", None).await.map_err(unavailable)?;
+    async fn connect(&self) -> Result<Connection, ParkedError> {
+        let ReachedNode { connection, .. } = self.address.connect("parked", None).await.map_err(unavailable_error)?;
         Ok(connection)
     }
 
-    async fn count_all(&self, owners: &[ParkedOwner]) -> Result<Vec<u64>, ParkedError> {
+    async fn count_all(&self, owners: &[ParkingSubscription]) -> Result<Vec<u64>, ParkedError> {
         if owners.is_empty() {
             return Ok(Vec::new());
         }
-        let connection = self.open().await?;
-        let each: Vec<_> = owners.iter().map(|owner| count(&connection, Queues::of(owner).parked)).collect();
+        let connection = self.connect().await?;
+        let each: Vec<_> = owners
+            .iter()
+            .map(|owner| count_ready(&connection, ParkingQueueNames::for_subscription(owner).parking_queue))
+            .collect();
         let counts = stream::iter(each).buffered(COUNTING).try_collect::<Vec<_>>().await?;
         close(connection).await;
         Ok(counts.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    async fn look(&self, owner: &ParkedOwner, limit: usize, errand: &ParkedErrand) -> Result<ParkedLook, ParkedError> {
-        let (connection, queues) = (self.open().await?, Queues::of(owner));
-        let mut look = ParkedLook::default();
+    async fn list_events(
+        &self,
+        owner: &ParkingSubscription,
+        limit: usize,
+        errand: &ParkedOperation,
+    ) -> Result<ParkedListing, ParkedError> {
+        let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
+        let mut look = ParkedListing::default();
         if limit > 0 {
             lock::take(&connection, &queues, LOOKER_WAITS).await?;
         }
-        look.parked = count(&connection, queues.parked.clone()).await?.unwrap_or_default();
+        look.parked = count_ready(&connection, queues.parking_queue.clone()).await?.unwrap_or_default();
         if limit == 0 || look.parked == 0 {
             close(connection).await;
             return Ok(look);
         }
-        let mut visit = Visit::begin(&connection, &queues, look.parked).await?;
+        let mut visit = ParkingQueuePass::begin(&connection, &queues, look.parked).await?;
         // What is parked in the meantime is left for the next time. All are passed, so that they keep their order.
-        while let Some(message) = visit.next(&errand.stop).await? {
-            if look.looked < u64::try_from(limit).unwrap_or(u64::MAX) {
-                look.looked += 1;
-                if errand.is_meant(message::remark(&message.properties).parked_at) {
-                    look.events.push(describe(&message.properties, &message.data));
+        while let Some(message) = visit.next_message(&errand.stop).await? {
+            if look.examined < u64::try_from(limit).unwrap_or(u64::MAX) {
+                look.examined += 1;
+                if errand.selects(message::decode_parked_headers(&message.properties).parked_at) {
+                    look.events.push(describe_parked_event(&message.properties, &message.data));
                 }
             }
-            visit.leave(message).await?;
+            visit.leave_parked(message).await?;
         }
-        visit.end().await?;
+        visit.finish().await?;
         close(connection).await;
         Ok(look)
     }
 
-    async fn change(
+    async fn apply_action(
         &self,
-        owner: &ParkedOwner,
-        fate: Fate,
-        errand: &ParkedErrand,
+        owner: &ParkingSubscription,
+        fate: ParkedAction,
+        errand: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
-        let (connection, queues) = (self.open().await?, Queues::of(owner));
-        if fate == Fate::Replay && count(&connection, queues.queue.clone()).await?.is_none() {
+        let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
+        if fate == ParkedAction::Replay && count_ready(&connection, queues.queue.clone()).await?.is_none() {
             return Err(ParkedError::NoQueue(owner.subscription.clone()));
         }
         lock::take(&connection, &queues, CHANGER_WAITS).await?;
         let mut change = ParkedChange::default();
-        let Some(parked) = count(&connection, queues.parked.clone()).await? else { return Ok(change) };
-        let mut visit = Visit::begin(&connection, &queues, parked).await?;
-        while let Some(message) = visit.next(&errand.stop).await? {
-            if !errand.is_meant(message::remark(&message.properties).parked_at) {
-                visit.leave(message).await?;
+        let Some(parked) = count_ready(&connection, queues.parking_queue.clone()).await? else { return Ok(change) };
+        let mut visit = ParkingQueuePass::begin(&connection, &queues, parked).await?;
+        while let Some(message) = visit.next_message(&errand.stop).await? {
+            if !errand.selects(message::decode_parked_headers(&message.properties).parked_at) {
+                visit.leave_parked(message).await?;
                 continue;
             }
             match fate {
-                Fate::Replay => visit.replay(message).await?,
-                Fate::Discard => visit.discard(message).await?,
+                ParkedAction::Replay => visit.replay(message).await?,
+                ParkedAction::Discard => visit.discard(message).await?,
             }
             change.done += 1;
         }
         change.stopped = errand.stop.is_cancelled() && visit.is_cut_short();
-        visit.end().await?;
+        visit.finish().await?;
         close(connection).await;
         Ok(change)
     }
@@ -146,68 +155,76 @@ impl Parking {
 
 /// What is to become of parked messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum ParkedAction {
     Replay,
     Discard,
 }
 
-impl ParkedStore for Parking {
-    fn list<'a>(&'a self, owners: &'a [ParkedOwner]) -> ParkedAnswer<'a, Vec<u64>> {
+impl ParkedStore for ParkingQueues {
+    fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>> {
         self.count_all(owners).boxed()
     }
 
     fn show<'a>(
         &'a self,
-        owner: &'a ParkedOwner,
+        owner: &'a ParkingSubscription,
         limit: usize,
-        errand: &'a ParkedErrand,
-    ) -> ParkedAnswer<'a, ParkedLook> {
-        self.look(owner, limit, errand).boxed()
+        errand: &'a ParkedOperation,
+    ) -> ParkedFuture<'a, ParkedListing> {
+        self.list_events(owner, limit, errand).boxed()
     }
 
-    fn replay<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange> {
-        self.change(owner, Fate::Replay, errand).boxed()
+    fn replay<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        errand: &'a ParkedOperation,
+    ) -> ParkedFuture<'a, ParkedChange> {
+        self.apply_action(owner, ParkedAction::Replay, errand).boxed()
     }
 
-    fn discard<'a>(&'a self, owner: &'a ParkedOwner, errand: &'a ParkedErrand) -> ParkedAnswer<'a, ParkedChange> {
-        self.change(owner, Fate::Discard, errand).boxed()
+    fn discard<'a>(
+        &'a self,
+        owner: &'a ParkingSubscription,
+        errand: &'a ParkedOperation,
+    ) -> ParkedFuture<'a, ParkedChange> {
+        self.apply_action(owner, ParkedAction::Discard, errand).boxed()
     }
 }
 
 /// Messages that a queue has ready; `None` if there is no such queue.
-async fn count(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
-    Ok(answer(look(connection, &queue)).await?.map(|look| u64::from(look.ready)))
+async fn count_ready(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
+    Ok(await_answer(inspect_queue(connection, &queue)).await?.map(|look| u64::from(look.ready)))
 }
 
 /// Waits for one answer of RabbitMQ, not for ever.
-async fn answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, ParkedError> {
+async fn await_answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, ParkedError> {
     match tokio::time::timeout(LIMIT, asked).await {
-        Ok(answer) => answer.map_err(unavailable),
-        Err(_elapsed) => Err(silent()),
+        Ok(answer) => answer.map_err(unavailable_error),
+        Err(_elapsed) => Err(no_answer_error()),
     }
 }
 
 /// All that was asked for has been answered; how a connection ends does not change that.
 async fn close(connection: Connection) {
-    if let Err(error) = answer(connection.close(200, short("done"))).await {
+    if let Err(error) = await_answer(connection.close(200, short_string("done"))).await {
         tracing::debug!(%error, "The connection for parked events ended by itself");
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> ParkedError {
-    ParkedError::Unavailable(format!("RabbitMQ: {}", excerpt(error, LONGEST_ERROR)))
+fn unavailable_error(error: impl std::fmt::Display) -> ParkedError {
+    ParkedError::Unavailable(format!("RabbitMQ: {}", escaped_excerpt(error, LONGEST_ERROR)))
 }
 
-fn silent() -> ParkedError {
+fn no_answer_error() -> ParkedError {
     ParkedError::Unavailable(format!("RabbitMQ: no answer within {LIMIT:?}"))
 }
 
-fn describe(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
+fn describe_parked_event(properties: &BasicProperties, data: &[u8]) -> ParkedEvent {
     let decoded = message::decode(properties, Bytes::copy_from_slice(data), AttributeLimit::new(usize::MAX)).ok();
     let event = decoded.map(|(event, _note)| event);
-    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(|text| WireText::of(text).into()));
-    let message::Remark { reason, status, attempts, parked_at } = message::remark(properties);
+    let text = |name: &str| event.as_ref().and_then(|event| event.get(name).map(|text| WireText::new(text).into()));
+    let message::ParkedHeaders { reason, status, attempts, parked_at } = message::decode_parked_headers(properties);
     let (id, ty, bytes) = (text("id"), text("type"), data.len());
-    let reason = WireText::of(reason).into();
+    let reason = WireText::new(reason).into();
     ParkedEvent { id, ty, reason, status, attempts, parked_at: rfc3339(parked_at), bytes }
 }

@@ -12,36 +12,36 @@ use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::mpsc;
 
-use super::message::Encoded;
-use super::outbox::{PublishFailure, is_answer, short};
-use super::publishing::OpenChannel;
-use super::queue_way::QueueWay;
-use super::strays::StrayMessage;
-use super::to_its_end::ToItsEnd;
+use super::confirming_publisher::{RabbitmqPublishError, is_answered, short_string};
+use super::message::AmqpMessage;
+use super::misdirected_returns::MisdirectedReturn;
+use super::publish_route::PublishRoute;
+use super::publishing_connection::OpenAmqpChannel;
+use super::uncancelled_future::UncancelledFuture;
 
 /// A message that is published and not answered yet. Where it is dropped before that, the rest is done in the background.
-pub(super) type Publication = ToItsEnd<Result<(), PublishFailure>>;
+pub(super) type PendingPublication = UncancelledFuture<Result<(), RabbitmqPublishError>>;
 
 /// Publishes a message for a queue, over the default exchange; its way is told of the answer, however late that comes. What
 /// RabbitMQ returns and is not this message goes to `strays`.
-pub(super) fn publication(
-    open: Arc<OpenChannel>,
-    (queue, way): (&str, Arc<QueueWay>),
-    message: &Arc<Encoded>,
-    strays: mpsc::Sender<StrayMessage>,
-) -> Publication {
+pub(super) fn start_publication(
+    open: Arc<OpenAmqpChannel>,
+    (queue, way): (&str, Arc<PublishRoute>),
+    message: &Arc<AmqpMessage>,
+    strays: mpsc::Sender<MisdirectedReturn>,
+) -> PendingPublication {
     let (queue, message) = (queue.to_owned(), Arc::clone(message));
     let publishing = async move {
-        let stored = publish(&open, &queue, &message, &strays).await;
-        if is_answer(stored) {
-            way.answered();
+        let stored = publish_and_await_confirm(&open, &queue, &message, &strays).await;
+        if is_answered(stored) {
+            way.record_answer();
         }
         if stored.is_ok() {
-            way.confirmed();
+            way.record_confirm();
         }
         stored
     };
-    ToItsEnd::new(publishing, |_stored| std::future::ready(()).boxed())
+    UncancelledFuture::new(publishing, |_stored| std::future::ready(()).boxed())
 }
 
 /// Publishes a message for a queue over the default exchange, which is returned if there is no such queue, and waits for
@@ -49,32 +49,32 @@ pub(super) fn publication(
 ///
 /// # Errors
 /// Those of the channel.
-pub(super) async fn confirmed(
+pub(super) async fn publish_confirmed(
     channel: &Channel,
     queue: &str,
     properties: BasicProperties,
     body: &[u8],
 ) -> lapin::Result<Confirmation> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    channel.basic_publish(short(""), short(queue), options, body, properties).await?.await
+    channel.basic_publish(short_string(""), short_string(queue), options, body, properties).await?.await
 }
 
-async fn publish(
-    open: &OpenChannel,
+async fn publish_and_await_confirm(
+    open: &OpenAmqpChannel,
     queue: &str,
-    message: &Encoded,
-    strays: &mpsc::Sender<StrayMessage>,
-) -> Result<(), PublishFailure> {
-    let published = confirmed(&open.channel, queue, message.properties.clone(), &message.body);
+    message: &AmqpMessage,
+    strays: &mpsc::Sender<MisdirectedReturn>,
+) -> Result<(), RabbitmqPublishError> {
+    let published = publish_confirmed(&open.channel, queue, message.properties.clone(), &message.body);
     let (stored, returned) = match open.connection.broken.run_until_cancelled(published).await {
         Some(Ok(Confirmation::Ack(returned))) => (Ok(()), returned),
-        Some(Ok(Confirmation::Nack(returned))) => (Err(PublishFailure::Nacked), returned),
-        Some(Ok(Confirmation::NotRequested) | Err(_)) | None => (Err(PublishFailure::Interrupted), None),
+        Some(Ok(Confirmation::Nack(returned))) => (Err(RabbitmqPublishError::Nacked), returned),
+        Some(Ok(Confirmation::NotRequested) | Err(_)) | None => (Err(RabbitmqPublishError::Interrupted), None),
     };
     if let Some(BasicReturnMessage { delivery, .. }) = returned {
-        let returned = StrayMessage::of(delivery);
-        if returned.is(queue, message) {
-            return Err(PublishFailure::Unroutable);
+        let returned = MisdirectedReturn::from_basic_return(delivery);
+        if returned.is_message(queue, message) {
+            return Err(RabbitmqPublishError::Unroutable);
         }
         if strays.send(returned).await.is_err() {
             tracing::debug!("A message was returned while the process stops");

@@ -10,16 +10,16 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
+use super::confirming_publisher::RabbitmqPublishError;
 use super::health::QueueState;
-use super::message::{self, Encoded, Note};
-use super::outbox::PublishFailure;
-use super::topology::look;
-use super::{Queue, Shared};
-use crate::channel::shift::Shift;
-use crate::channel::{PublishError, Publisher};
+use super::message::{self, AmqpMessage, RetryHeaders};
+use super::topology::inspect_queue;
+use super::{RabbitmqContext, RabbitmqQueue};
+use crate::channel::cooperative_yield::CooperativeYield;
+use crate::channel::{ChannelPublisher, PublishError};
 use crate::event::Event;
-use crate::filter::index::Index;
-use crate::model::{Order, Subscription};
+use crate::filter::index::FilterIndex;
+use crate::model::{DeliveryOrder, Subscription};
 
 /// From the request to the answer, at most.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,60 +36,60 @@ const ELSEWHERE_TIMEOUT: Duration = Duration::from_millis(1500);
 pub(super) const AWAY_WAITS: [Duration; 3] = [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
 
 /// A subscription as a publisher sees it.
-pub(super) struct SubscriptionQueue {
+pub(super) struct RabbitmqSubscriptionQueue {
     pub(super) subscription: Arc<Subscription>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Arc<RabbitmqQueue>,
 }
 
 /// Publishes to one channel.
 pub(super) struct RabbitmqPublisher {
-    pub(super) index: Index,
-    pub(super) queues: Vec<SubscriptionQueue>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) filter_index: FilterIndex,
+    pub(super) queues: Vec<RabbitmqSubscriptionQueue>,
+    pub(super) context: Arc<RabbitmqContext>,
 }
 
 impl RabbitmqPublisher {
     /// The queues whose subscriptions want the event.
-    async fn wanted(&self, event: &Event, shift: &mut Shift) -> Vec<&SubscriptionQueue> {
-        let candidates = self.index.candidates(event).filter_map(|place| self.queues.get(place));
+    async fn matching_queues(&self, event: &Event, shift: &mut CooperativeYield) -> Vec<&RabbitmqSubscriptionQueue> {
+        let candidates = self.filter_index.candidates(event).filter_map(|place| self.queues.get(place));
         let mut wanted = Vec::new();
         for to in candidates {
             let decision = to.subscription.filter.decide(event);
-            if self.shared.counters.filter_of(&to.queue.series, decision) {
+            if self.context.counters.count_filter_decision(&to.queue.series, decision) {
                 wanted.push(to);
             }
-            shift.worked(decision).await;
+            shift.yield_if_due(decision).await;
         }
         wanted
     }
 
     /// One message for each of these queues.
-    async fn publish_one(&self, event: &Event, wanted: &[&SubscriptionQueue]) -> Result<(), PublishError> {
+    async fn publish_event(&self, event: &Event, wanted: &[&RabbitmqSubscriptionQueue]) -> Result<(), PublishError> {
         if wanted.is_empty() {
-            self.shared.counters.unrouted.increment();
+            self.context.counters.unrouted.increment();
             return Ok(());
         }
-        self.admit(wanted)?;
+        self.check_accepting(wanted)?;
         let deadline = Instant::now() + PATIENCE;
-        declared(wanted, deadline).await?;
-        let message = Arc::new(message::encode(event, Note::default()));
+        until_declared(wanted, deadline).await?;
+        let message = Arc::new(message::encode(event, RetryHeaders::default()));
         // All of them to their end, also if one fails: what is known to be stored need not be sent again.
         let published = join_all(wanted.iter().map(|to| self.publish_to(to, &message, deadline))).await;
         published.into_iter().collect()
     }
 
     /// Refuses an event before any queue has it, if it is known that one cannot take it.
-    fn admit(&self, wanted: &[&SubscriptionQueue]) -> Result<(), PublishError> {
-        let outbox = &self.shared.outbox;
+    fn check_accepting(&self, wanted: &[&RabbitmqSubscriptionQueue]) -> Result<(), PublishError> {
+        let outbox = &self.context.publisher;
         if !outbox.is_open() {
-            return Err(unavailable(PublishFailure::NoConnection));
+            return Err(unavailable_error(RabbitmqPublishError::NoConnection));
         }
         if outbox.is_blocked() {
-            self.shared.counters.rabbitmq_unconfirmed.increment();
-            self.shared.counters.rabbitmq_blocked.increment();
-            return Err(unavailable(PublishFailure::Blocked));
+            self.context.counters.rabbitmq_unconfirmed.increment();
+            self.context.counters.rabbitmq_blocked.increment();
+            return Err(unavailable_error(RabbitmqPublishError::Blocked));
         }
-        for SubscriptionQueue { subscription, queue } in wanted {
+        for RabbitmqSubscriptionQueue { subscription, queue } in wanted {
             if queue.health.is_full() {
                 return Err(PublishError::Full { subscription: subscription.key.clone() });
             }
@@ -100,29 +100,29 @@ impl RabbitmqPublisher {
     /// Publishes to one queue until it has the message, or time is up.
     async fn publish_to(
         &self,
-        to: &SubscriptionQueue,
-        message: &Arc<Encoded>,
+        to: &RabbitmqSubscriptionQueue,
+        message: &Arc<AmqpMessage>,
         deadline: Instant,
     ) -> Result<(), PublishError> {
-        let SubscriptionQueue { subscription, queue } = to;
-        let mut refusals = Refusals::default();
+        let RabbitmqSubscriptionQueue { subscription, queue } = to;
+        let mut refusals = PublishRefusals::default();
         loop {
-            let Some(turn) = turn(to, deadline).await? else {
-                return self.publish_elsewhere(queue, message).await;
+            let Some(turn) = acquire_publish_permit(to, deadline).await? else {
+                return self.divert_to_delay_queue(queue, message).await;
             };
-            let publish = self.shared.outbox.publish(&queue.place.queue, &queue.way, message);
+            let publish = self.context.publisher.publish(&queue.names.queue, &queue.publish_route, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
             drop(turn);
-            let Err(failure) = published.unwrap_or(Err(PublishFailure::Unconfirmed)) else {
+            let Err(failure) = published.unwrap_or(Err(RabbitmqPublishError::Unconfirmed)) else {
                 queue.published.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             };
-            let next = self.next_step(queue, failure, &mut refusals);
+            let next = self.step_after_failure(queue, failure, &mut refusals);
             match tokio::time::timeout_at(deadline, next).await {
-                Ok(Step::Again) => {}
-                Ok(Step::Elsewhere) => return self.publish_elsewhere(queue, message).await,
-                Ok(Step::Full) => return Err(PublishError::Full { subscription: subscription.key.clone() }),
-                Ok(Step::Fail) | Err(_) => {
+                Ok(PublishStep::Retry) => {}
+                Ok(PublishStep::Divert) => return self.divert_to_delay_queue(queue, message).await,
+                Ok(PublishStep::Full) => return Err(PublishError::Full { subscription: subscription.key.clone() }),
+                Ok(PublishStep::Fail) | Err(_) => {
                     return Err(PublishError::Unavailable(format!("{failure}, for {}", subscription.key)));
                 }
             }
@@ -130,78 +130,84 @@ impl RabbitmqPublisher {
     }
 
     /// What to do after a failure. Returns when it can be done.
-    async fn next_step(&self, queue: &Queue, failure: PublishFailure, refusals: &mut Refusals) -> Step {
+    async fn step_after_failure(
+        &self,
+        queue: &RabbitmqQueue,
+        failure: RabbitmqPublishError,
+        refusals: &mut PublishRefusals,
+    ) -> PublishStep {
         match failure {
-            PublishFailure::Blocked => Step::Fail,
-            PublishFailure::NoConnection | PublishFailure::Interrupted => {
-                self.shared.outbox.until_open().await;
-                Step::Again
+            RabbitmqPublishError::Blocked => PublishStep::Fail,
+            RabbitmqPublishError::NoConnection | RabbitmqPublishError::Interrupted => {
+                self.context.publisher.until_open().await;
+                PublishStep::Retry
             }
-            PublishFailure::Unroutable => {
-                self.shared.counters.rabbitmq_unroutable.increment();
-                queue.declare_again();
+            RabbitmqPublishError::Unroutable => {
+                self.context.counters.rabbitmq_unroutable.increment();
+                queue.mark_missing();
                 queue.health.until_served().await;
-                Step::Again
+                PublishStep::Retry
             }
-            PublishFailure::Unconfirmed => self.without_answer(queue),
-            PublishFailure::Nacked => {
-                let since = refusals.next().await;
-                if refusals.answered.is_none() && self.is_alive(queue).await == Some(true) {
-                    refusals.answered = Some(refusals.count);
+            RabbitmqPublishError::Unconfirmed => self.step_without_confirm(queue),
+            RabbitmqPublishError::Nacked => {
+                let since = refusals.count_and_pause().await;
+                if refusals.answered_after.is_none() && self.is_alive(queue).await == Some(true) {
+                    refusals.answered_after = Some(refusals.count);
                 }
                 // It has a leader, and refuses all the same, on channels that were opened since.
-                if refusals.answered.is_some_and(|answered| refusals.count >= answered + 2) {
-                    queue.health.set_full();
-                    tracing::debug!(queue = queue.place.queue, "A queue is full");
-                    return Step::Full;
+                if refusals.answered_after.is_some_and(|answered| refusals.count >= answered + 2) {
+                    queue.health.mark_full();
+                    tracing::debug!(queue = queue.names.queue, "A queue is full");
+                    return PublishStep::Full;
                 }
-                if since.elapsed() < ELECTION { Step::Again } else { self.without_answer(queue) }
+                if since.elapsed() < ELECTION { PublishStep::Retry } else { self.step_without_confirm(queue) }
             }
         }
     }
 
     /// RabbitMQ does not answer for one queue. The others get the event; this one gets it later.
-    fn without_answer(&self, queue: &Queue) -> Step {
-        if !self.shared.outbox.is_open() {
-            return Step::Fail;
+    fn step_without_confirm(&self, queue: &RabbitmqQueue) -> PublishStep {
+        if !self.context.publisher.is_open() {
+            return PublishStep::Fail;
         }
-        queue.does_not_confirm();
-        if queue.place.order == Order::Ordered { Step::Fail } else { Step::Elsewhere }
+        queue.mark_unconfirmed();
+        if queue.names.order == DeliveryOrder::Ordered { PublishStep::Fail } else { PublishStep::Divert }
     }
 
     /// Whether somebody answers for a queue; `None` if another one is asking.
-    async fn is_alive(&self, queue: &Queue) -> Option<bool> {
-        let asking = queue.asked.swap(true, Ordering::AcqRel);
+    async fn is_alive(&self, queue: &RabbitmqQueue) -> Option<bool> {
+        let asking = queue.being_inspected.swap(true, Ordering::AcqRel);
         if asking {
             return None;
         }
-        let _asked = Asked(&queue.asked);
-        let connection = self.shared.pool.any()?;
-        let look = look(&connection.connection, &queue.place.queue);
+        let _asked = InspectionGuard(&queue.being_inspected);
+        let connection = self.context.pool.any_open()?;
+        let look = inspect_queue(&connection.connection, &queue.names.queue);
         Some(connection.run_within(LOOK_TIMEOUT, look).await.is_ok())
     }
 
     /// Puts a message where it waits for its queue: there are several such places, since the one may have its leader where
     /// the queue has it.
-    async fn publish_elsewhere(&self, queue: &Queue, message: &Encoded) -> Result<(), PublishError> {
-        let message = message::to_queue(Encoded::clone(message), &queue.place.queue);
+    async fn divert_to_delay_queue(&self, queue: &RabbitmqQueue, message: &AmqpMessage) -> Result<(), PublishError> {
+        let message = message::with_target_queue(AmqpMessage::clone(message), &queue.names.queue);
         for wait in AWAY_WAITS {
-            let put = self.shared.put_into_wait(wait, &message);
+            let put = self.context.put_into_delay_queue(wait, &message);
             if tokio::time::timeout(ELSEWHERE_TIMEOUT, put).await == Ok(true) {
-                self.shared.counters.rabbitmq_diverted.increment();
-                self.shared.elsewhere.clear();
+                self.context.counters.rabbitmq_diverted.increment();
+                self.context.diversion_failure.record_success();
                 return Ok(());
             }
         }
-        self.shared.elsewhere.set();
-        Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.place.queue)))
+        self.context.diversion_failure.record_failure();
+        Err(PublishError::Unavailable(format!("RabbitMQ does not answer for the queue {}", queue.names.queue)))
     }
 }
 
 /// Waits until all of these queues have been declared. At a start, what waits in one queue may have a reply into another.
-async fn declared(wanted: &[&SubscriptionQueue], deadline: Instant) -> Result<(), PublishError> {
-    for SubscriptionQueue { subscription, queue } in wanted {
-        let is_new = queue.health.state() == QueueState::Undeclared && queue.begun.load(Ordering::Acquire) == 0;
+async fn until_declared(wanted: &[&RabbitmqSubscriptionQueue], deadline: Instant) -> Result<(), PublishError> {
+    for RabbitmqSubscriptionQueue { subscription, queue } in wanted {
+        let is_new =
+            queue.health.state() == QueueState::Undeclared && queue.consumer_starts.load(Ordering::Acquire) == 0;
         if is_new && tokio::time::timeout_at(deadline, queue.health.until_served()).await.is_err() {
             let key = &subscription.key;
             return Err(PublishError::Unavailable(format!("the queue of {key} is not declared yet")));
@@ -212,41 +218,44 @@ async fn declared(wanted: &[&SubscriptionQueue], deadline: Instant) -> Result<()
 
 /// Waits until a message may be on its way to a queue; `None` if it is to wait elsewhere, since RabbitMQ does not answer
 /// for the queue. That may be found out during the wait.
-async fn turn(to: &SubscriptionQueue, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>, PublishError> {
-    let SubscriptionQueue { subscription, queue } = to;
+async fn acquire_publish_permit(
+    to: &RabbitmqSubscriptionQueue,
+    deadline: Instant,
+) -> Result<Option<SemaphorePermit<'_>>, PublishError> {
+    let RabbitmqSubscriptionQueue { subscription, queue } = to;
     let unavailable = |what: &str| PublishError::Unavailable(format!("{what} the queue of {}", subscription.key));
     let wait = async {
         loop {
-            let turn = queue.window.acquire().await;
-            match (queue.is_away(), queue.place.order) {
-                (true, Order::Unordered) => return Ok(None),
-                (true, Order::Ordered) if !queue.trial.is_due() => {}
+            let turn = queue.publish_window.acquire().await;
+            match (queue.is_unavailable(), queue.names.order) {
+                (true, DeliveryOrder::Unordered) => return Ok(None),
+                (true, DeliveryOrder::Ordered) if !queue.trial_limit.is_due() => {}
                 _ => return turn.map(Some).map_err(|_closed| unavailable("the process does not publish any more to")),
             }
             drop(turn);
             queue.health.until_served().await;
         }
     };
-    if queue.is_away() && queue.place.order == Order::Unordered {
+    if queue.is_unavailable() && queue.names.order == DeliveryOrder::Unordered {
         return Ok(None);
     }
     let turn = tokio::time::timeout_at(deadline, wait).await;
     turn.unwrap_or_else(|_elapsed| match queue.health.state() {
-        QueueState::Away => Err(unavailable("RabbitMQ does not answer for")),
+        QueueState::Unavailable => Err(unavailable("RabbitMQ does not answer for")),
         _ => Err(unavailable("too many events wait for")),
     })
 }
 
-fn unavailable(failure: PublishFailure) -> PublishError {
+fn unavailable_error(failure: RabbitmqPublishError) -> PublishError {
     PublishError::Unavailable(failure.to_string())
 }
 
 /// What to do with a message that one queue has not taken.
-enum Step {
+enum PublishStep {
     /// Publish it again.
-    Again,
+    Retry,
     /// Let it wait elsewhere.
-    Elsewhere,
+    Divert,
     /// Tell the sender that the queue is full.
     Full,
     /// Tell the sender.
@@ -254,9 +263,9 @@ enum Step {
 }
 
 /// Notes that a queue is asked about no more when it is dropped.
-struct Asked<'a>(&'a AtomicBool);
+struct InspectionGuard<'a>(&'a AtomicBool);
 
-impl Drop for Asked<'_> {
+impl Drop for InspectionGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
@@ -264,16 +273,16 @@ impl Drop for Asked<'_> {
 
 /// How often, and since when, a queue refuses a message.
 #[derive(Default)]
-struct Refusals {
+struct PublishRefusals {
     since: Option<Instant>,
     count: u32,
     /// After how many of them it answered when it was asked for.
-    answered: Option<u32>,
+    answered_after: Option<u32>,
 }
 
-impl Refusals {
+impl PublishRefusals {
     /// Counts another one, and waits a little. Gives when the first one was.
-    async fn next(&mut self) -> Instant {
+    async fn count_and_pause(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.count += 1;
         let pause = PAUSE.saturating_mul(1 << self.count.min(8)).min(LONGEST_PAUSE);
@@ -282,15 +291,15 @@ impl Refusals {
     }
 }
 
-impl Publisher for RabbitmqPublisher {
+impl ChannelPublisher for RabbitmqPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
-            let (mut all, mut shift) = (Vec::with_capacity(events.len()), Shift::default());
+            let (mut all, mut shift) = (Vec::with_capacity(events.len()), CooperativeYield::default());
             // One after the other: side by side in one task, they would have their turns before anybody else.
             for event in events {
-                all.push((event, self.wanted(event, &mut shift).await));
+                all.push((event, self.matching_queues(event, &mut shift).await));
             }
-            let published = join_all(all.iter().map(|(event, wanted)| self.publish_one(event, wanted))).await;
+            let published = join_all(all.iter().map(|(event, wanted)| self.publish_event(event, wanted))).await;
             published.into_iter().collect()
         }
         .boxed()

@@ -10,15 +10,15 @@ use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledger::{Settled, Verdict};
-use super::message::{self, Encoded, Note};
-use super::stage;
-use super::topology::delay_for;
-use super::{Queue, Shared};
-use crate::channel::{Deferral, Loss, Outcome, Settlement};
+use super::acknowledger::{SettleAction, SettledDelivery};
+use super::deferred_message;
+use super::message::{self, AmqpMessage, RetryHeaders};
+use super::topology::delay_seconds;
+use super::{RabbitmqContext, RabbitmqQueue};
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliverySettlement, LostDelivery};
 use crate::event::Event;
-use crate::model::Order;
-use crate::telemetry::series::{Dropped, End};
+use crate::model::DeliveryOrder;
+use crate::telemetry::series::{DeliveryEnd, Dropped};
 use crate::wire_text::WireText;
 
 /// Tries to park or to put off an event, before it is given back to its queue.
@@ -29,66 +29,67 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// which delivers it again.
 pub(super) struct RabbitmqSettlement {
     /// Its delivery tag, and who is told.
-    settled: Option<(u64, mpsc::Sender<Settled>)>,
+    unsettled_tag: Option<(u64, mpsc::Sender<SettledDelivery>)>,
     /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers it again, to somebody.
     revoked: CancellationToken,
-    queue: Arc<Queue>,
-    shared: Arc<Shared>,
+    queue: Arc<RabbitmqQueue>,
+    context: Arc<RabbitmqContext>,
 }
 
 impl std::fmt::Debug for RabbitmqSettlement {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RabbitmqSettlement").field("queue", &self.queue.place.queue).finish_non_exhaustive()
+        f.debug_struct("RabbitmqSettlement").field("queue", &self.queue.names.queue).finish_non_exhaustive()
     }
 }
 
 impl RabbitmqSettlement {
     pub(super) fn new(
-        settled: (u64, mpsc::Sender<Settled>),
+        settled: (u64, mpsc::Sender<SettledDelivery>),
         revoked: CancellationToken,
-        queue: &Arc<Queue>,
-        shared: &Arc<Shared>,
+        queue: &Arc<RabbitmqQueue>,
+        shared: &Arc<RabbitmqContext>,
     ) -> Self {
-        shared.counters.enqueue(&queue.series);
+        shared.counters.count_enqueued(&queue.series);
         if queue.unsettled.fetch_add(1, Ordering::AcqRel) == 0 {
-            shared.busy.fetch_add(1, Ordering::Relaxed);
+            shared.busy_queues.fetch_add(1, Ordering::Relaxed);
         }
         #[cfg(feature = "faulty-acknowledge")]
         let settled = faulty(settled);
-        Self { settled: Some(settled), revoked, queue: Arc::clone(queue), shared: Arc::clone(shared) }
+        Self { unsettled_tag: Some(settled), revoked, queue: Arc::clone(queue), context: Arc::clone(shared) }
     }
 
     /// Does what follows from an outcome, then has it acknowledged.
-    async fn end(&mut self, event: &Event, outcome: Outcome) {
-        let Some((tag, settled)) = self.settled.take() else { return };
+    async fn apply_outcome(&mut self, event: &Event, outcome: DeliveryOutcome) {
+        let Some((tag, settled)) = self.unsettled_tag.take() else { return };
         let (end, safe) = match &outcome {
-            Outcome::Delivered => (End::Delivered, true),
-            Outcome::DeadLettered => (End::DeadLettered, true),
-            Outcome::Lost(loss) => (End::Parked, Box::pin(self.park(event, loss)).await),
-            Outcome::Deferred(deferral) => (End::Deferred, Box::pin(self.put_off(event, deferral)).await),
+            DeliveryOutcome::Delivered => (DeliveryEnd::Delivered, true),
+            DeliveryOutcome::DeadLettered => (DeliveryEnd::DeadLettered, true),
+            DeliveryOutcome::Lost(loss) => (DeliveryEnd::Parked, Box::pin(self.park(event, loss)).await),
+            DeliveryOutcome::Deferred(deferral) => (DeliveryEnd::Deferred, Box::pin(self.defer(event, deferral)).await),
         };
-        let (end, verdict) = if safe { (end, Verdict::Done) } else { (End::Returned, Verdict::Return) };
-        self.shared.counters.end(&self.queue.series, end);
-        if verdict == Verdict::Return && self.queue.place.order == Order::Ordered {
+        let (end, verdict) =
+            if safe { (end, SettleAction::Ack) } else { (DeliveryEnd::Requeued, SettleAction::Requeue) };
+        self.context.counters.count_end(&self.queue.series, end);
+        if verdict == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
             // RabbitMQ puts what is given back behind all others; only what comes back with its channel keeps its place.
             // Nothing that came after it may go on from here.
             self.revoked.cancel();
             return;
         }
         if settled.send((tag, verdict)).await.is_err() {
-            tracing::debug!(queue = self.queue.place.queue, "Not acknowledged, so that it will be delivered again");
+            tracing::debug!(queue = self.queue.names.queue, "Not acknowledged, so that it will be delivered again");
         }
     }
 
-    async fn park(&self, event: &Event, loss: &Loss) -> bool {
+    async fn park(&self, event: &Event, loss: &LostDelivery) -> bool {
         let reason = format!("{} at {}", loss.reason, loss.destination);
-        let Encoded { properties, body } = message::encode(event, Note::default());
-        let message = Encoded { properties: message::parked(properties, &reason, Some(loss)), body };
-        let stored = self.until_done(|| self.shared.park(&self.queue.place.parked, &message)).await;
+        let AmqpMessage { properties, body } = message::encode(event, RetryHeaders::default());
+        let message = AmqpMessage { properties: message::parked_properties(properties, &reason, Some(loss)), body };
+        let stored = self.retry_until_done(|| self.context.park(&self.queue.names.parking_queue, &message)).await;
         if stored {
-            loss.count(&self.queue.series, Dropped::Parked);
-            let Loss { subscription, destination, attempts, reason, .. } = loss;
-            let id = WireText::of(event.id());
+            loss.count_dropped(&self.queue.series, Dropped::Parked);
+            let LostDelivery { subscription, destination, attempts, reason, .. } = loss;
+            let id = WireText::new(event.id());
             if self.queue.series.is_first_parked() {
                 tracing::warn!(%subscription, event.id = %id, destination, attempts, reason, "Event parked: delivery failed");
             } else {
@@ -99,20 +100,20 @@ impl RabbitmqSettlement {
     }
 
     /// An event of an ordered queue is given back, since one that waits elsewhere would be overtaken.
-    async fn put_off(&self, event: &Event, deferral: &Deferral) -> bool {
-        if self.queue.place.order == Order::Ordered {
-            self.queue.remember(event, deferral);
+    async fn defer(&self, event: &Event, deferral: &DeferredDelivery) -> bool {
+        if self.queue.names.order == DeliveryOrder::Ordered {
+            self.queue.remember_deferred(event, deferral);
             return false;
         }
-        let delayed = Duration::from_secs(delay_for(deferral.wait.as_secs()));
-        let note = Note::after(deferral.attempts, deferral.wait, delayed);
-        let message = stage::encode(event, &deferral.stage, note);
-        let message = message::to_queue(message, &self.queue.place.queue);
-        self.until_done(|| self.shared.put_into_wait(deferral.wait, &message)).await
+        let delayed = Duration::from_secs(delay_seconds(deferral.wait.as_secs()));
+        let note = RetryHeaders::after_attempts(deferral.attempts, deferral.wait, delayed);
+        let message = deferred_message::encode(event, &deferral.stage, note);
+        let message = message::with_target_queue(message, &self.queue.names.queue);
+        self.retry_until_done(|| self.context.put_into_delay_queue(deferral.wait, &message)).await
     }
 
     /// Tries some times, unless the message is somebody else's meanwhile.
-    async fn until_done<F: Future<Output = bool>>(&self, act: impl Fn() -> F) -> bool {
+    async fn retry_until_done<F: Future<Output = bool>>(&self, act: impl Fn() -> F) -> bool {
         for _ in 0..TRIES {
             if self.revoked.is_cancelled() {
                 return false;
@@ -126,21 +127,21 @@ impl RabbitmqSettlement {
     }
 }
 
-impl Settlement for RabbitmqSettlement {
-    fn settle<'a>(&'a mut self, event: &'a Event, outcome: Outcome) -> BoxFuture<'a, ()> {
-        self.end(event, outcome).boxed()
+impl DeliverySettlement for RabbitmqSettlement {
+    fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()> {
+        self.apply_outcome(event, outcome).boxed()
     }
 
     /// The AMQP channel that the message came over is gone.
-    fn revoked(&self) -> BoxFuture<'_, ()> {
+    fn until_revoked(&self) -> BoxFuture<'_, ()> {
         self.revoked.cancelled().boxed()
     }
 }
 
 /// Acknowledges a message before anything is done with it, and tells nobody of its end.
 #[cfg(feature = "faulty-acknowledge")]
-fn faulty((tag, settled): (u64, mpsc::Sender<Settled>)) -> (u64, mpsc::Sender<Settled>) {
-    if settled.try_send((tag, Verdict::Done)).is_err() {
+fn faulty((tag, settled): (u64, mpsc::Sender<SettledDelivery>)) -> (u64, mpsc::Sender<SettledDelivery>) {
+    if settled.try_send((tag, SettleAction::Ack)).is_err() {
         tracing::debug!("Not acknowledged at once: too many are");
     }
     (tag, mpsc::channel(1).0)
@@ -149,10 +150,10 @@ fn faulty((tag, settled): (u64, mpsc::Sender<Settled>)) -> (u64, mpsc::Sender<Se
 impl Drop for RabbitmqSettlement {
     fn drop(&mut self) {
         if self.queue.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.busy.fetch_sub(1, Ordering::Relaxed);
+            self.context.busy_queues.fetch_sub(1, Ordering::Relaxed);
         }
-        if self.settled.is_some() {
-            self.shared.counters.end(&self.queue.series, End::Returned);
+        if self.unsettled_tag.is_some() {
+            self.context.counters.count_end(&self.queue.series, DeliveryEnd::Requeued);
         }
     }
 }

@@ -18,10 +18,10 @@ use tokio::time::Instant;
 
 use self::fake::FakeServer;
 use super::*;
-use crate::channel::{Consumer, Message, PublishError, Publisher};
+use crate::channel::{ChannelPublisher, EventDelivery, PublishError, QueueConsumer};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::model::{Acknowledge, ChannelKey, ChannelKind, DeliverySpec, Storage, SubscriptionKind};
+use crate::model::{AcknowledgeMode, BackendKind, ChannelKey, ChannelKind, DeliverySpec, SubscriptionKind};
 
 /// How long a test waits for what is to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,30 +30,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Bench {
     server: FakeServer,
     backend: RabbitmqBackend,
-    counters: Arc<Counters>,
-    publisher: Arc<dyn Publisher>,
-    consumers: Vec<Consumer>,
+    counters: Arc<ProcessCounters>,
+    publisher: Arc<dyn ChannelPublisher>,
+    consumers: Vec<QueueConsumer>,
 }
 
 impl Bench {
     /// Of subscriptions with these names; returns when they are consumed and can be published to.
     async fn start(names: &[&str]) -> Self {
-        let bench = Self::begin(FakeServer::start().await, names, Order::Unordered);
+        let bench = Self::begin(FakeServer::start().await, names, DeliveryOrder::Unordered);
         bench.ready(names).await;
         bench
     }
 
     /// The same on a server that may not answer.
-    fn begin(server: FakeServer, names: &[&str], order: Order) -> Self {
+    fn begin(server: FakeServer, names: &[&str], order: DeliveryOrder) -> Self {
         let options = options(&server.uri());
         Self::begin_with(server, names, order, options)
     }
 
     /// The same with other options.
-    fn begin_with(server: FakeServer, names: &[&str], order: Order, options: Options) -> Self {
-        let counters = Arc::new(Counters::default());
+    fn begin_with(server: FakeServer, names: &[&str], order: DeliveryOrder, options: RabbitmqBackendOptions) -> Self {
+        let counters = Arc::new(ProcessCounters::default());
         let backend = RabbitmqBackend::new(options, Arc::clone(&counters));
-        let Opened { publisher, consumers } = backend.open(&channel(names, order));
+        let OpenedChannel { publisher, consumers } = backend.open(&channel(names, order));
         let consumers = consumers.into_iter().map(|(_, consumer)| consumer).collect();
         Self { server, backend, counters, publisher, consumers }
     }
@@ -80,21 +80,21 @@ impl Bench {
     }
 
     /// The next message of a subscription, by its place.
-    async fn next(&mut self, subscription: usize) -> Box<Message> {
+    async fn next(&mut self, subscription: usize) -> Box<EventDelivery> {
         let next = tokio::time::timeout(PATIENCE, self.consumers[subscription].recv()).await;
         next.expect("in time").expect("a message")
     }
 }
 
-fn options(uri: &str) -> Options {
-    Options {
-        address: Address::new(uri, (None, None), None).expect("an address"),
-        queue_type: QueueType::Quorum,
+fn options(uri: &str) -> RabbitmqBackendOptions {
+    RabbitmqBackendOptions {
+        address: RabbitmqAddress::new(uri, (None, None), None).expect("an address"),
+        queue_type: RabbitmqQueueType::Quorum,
         prefetch: 10,
         concurrency: 5,
         consumer_timeout: Duration::from_secs(1800),
-        patience: Duration::from_secs(1),
-        budget: Budget::new(256 << 20),
+        max_held_wait: Duration::from_secs(1),
+        budget: MemoryBudget::new(256 << 20),
         attributes: AttributeLimit::default(),
         delete_after: None,
     }
@@ -108,10 +108,10 @@ fn key(name: &str) -> SubscriptionKey {
     SubscriptionKey { kind: SubscriptionKind::Subscription, namespace: "ns".to_owned(), name: name.to_owned() }
 }
 
-fn subscription(name: &str, order: Order) -> Arc<Subscription> {
+fn subscription(name: &str, order: DeliveryOrder) -> Arc<Subscription> {
     Arc::new(Subscription {
         key: key(name),
-        filter: Filter::Pass,
+        filter: Filter::MatchAll,
         subscriber: None,
         reply: None,
         dead_letter_sink: None,
@@ -122,11 +122,11 @@ fn subscription(name: &str, order: Order) -> Arc<Subscription> {
     })
 }
 
-fn channel(names: &[&str], order: Order) -> Channel {
+fn channel(names: &[&str], order: DeliveryOrder) -> Channel {
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "c".to_owned() };
     let subscriptions = names.iter().map(|name| subscription(name, order)).collect();
-    let (storage, acknowledge) = (Storage::Memory, Acknowledge::AfterEnqueue);
-    Channel { key, storage, acknowledge, access: None, event_types: None, subscriptions }
+    let (storage, acknowledge) = (BackendKind::Memory, AcknowledgeMode::AfterEnqueue);
+    Channel { key, backend: storage, acknowledge, authorization: None, event_types: None, subscriptions }
 }
 
 /// The queue of a subscription.

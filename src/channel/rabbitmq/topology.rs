@@ -11,13 +11,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ErrorKind};
 use tokio::sync::OnceCell;
 
-use super::connection::{open_channel, told};
-use super::message::text;
-use super::names;
-use super::outbox::{is_missing, short};
-use super::queue_watch::QueueLook;
-use super::queue_way::QueueWay;
-use crate::model::{ChannelKey, Order, Subscription};
+use super::confirming_publisher::{is_not_found, short_string};
+use super::connection::{error_text, open_amqp_channel};
+use super::consumer_watchdog::QueueCounts;
+use super::message::text_value;
+use super::publish_route::PublishRoute;
+use super::queue_names;
+use crate::model::{ChannelKey, DeliveryOrder, Subscription};
 
 /// The lengths of time for which events can be held back: 4 s, 8 s, up to 18 hours.
 const DELAYS: std::ops::RangeInclusive<u32> = 2..=16;
@@ -29,7 +29,7 @@ const DELIVERY_LIMIT: i32 = 1_000_000_000;
 
 /// How queues are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum QueueType {
+pub enum RabbitmqQueueType {
     /// Replicated by Raft; what RabbitMQ recommends.
     #[default]
     Quorum,
@@ -39,18 +39,18 @@ pub enum QueueType {
 
 /// The names of one subscription's part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RabbitmqQueueNames {
     pub(super) queue: String,
-    pub(super) parked: String,
+    pub(super) parking_queue: String,
     /// Ordered queues are consumed by one process at a time.
-    pub(super) order: Order,
+    pub(super) order: DeliveryOrder,
 }
 
-impl Place {
+impl RabbitmqQueueNames {
     pub(super) fn new(channel: &ChannelKey, subscription: &Subscription) -> Self {
         let (order, subscription) = (subscription.delivery.order, &subscription.key);
-        let queue = names::queue(channel, subscription);
-        Self { order, parked: names::parked(&queue), queue }
+        let queue = queue_names::subscription_queue(channel, subscription);
+        Self { order, parking_queue: queue_names::parking_queue(&queue), queue }
     }
 }
 
@@ -58,37 +58,37 @@ impl Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueuePurpose {
     /// Events of a subscription.
-    Subscription(Order),
+    Subscription(DeliveryOrder),
     /// What nobody took.
     Parking,
     /// Events that wait for so many seconds.
-    Wait(u64),
+    Delay(u64),
     /// What RabbitMQ has moved.
-    Returned,
+    DeadLettered,
     /// What RabbitMQ has moved out of that.
-    ReturnedParked,
+    DeadLetteredParked,
 }
 
 /// A queue that is declared when it is needed.
 #[derive(Debug, Default)]
-pub(super) struct QueueOnDemand {
+pub(super) struct OnDemandQueue {
     /// Whether it has been declared.
     pub(super) declared: OnceCell<()>,
-    pub(super) way: Arc<QueueWay>,
+    pub(super) publish_route: Arc<PublishRoute>,
 }
 
 /// Declares queues.
-pub(super) struct Topology {
-    queues: QueueType,
+pub(super) struct RabbitmqTopology {
+    queue_type: RabbitmqQueueType,
     /// Queues that are declared once, when they are needed.
-    on_demand: Mutex<HashMap<String, Arc<QueueOnDemand>>>,
+    on_demand: Mutex<HashMap<String, Arc<OnDemandQueue>>>,
     /// Queues that were found with other arguments.
-    foreign: Mutex<HashSet<String>>,
+    mismatched_queues: Mutex<HashSet<String>>,
 }
 
-impl Topology {
-    pub(super) fn new(queues: QueueType) -> Self {
-        Self { queues, on_demand: Mutex::default(), foreign: Mutex::default() }
+impl RabbitmqTopology {
+    pub(super) fn new(queue_type: RabbitmqQueueType) -> Self {
+        Self { queue_type, on_demand: Mutex::default(), mismatched_queues: Mutex::default() }
     }
 
     /// Declares a queue, and gives the channel on which that was done. One that is there with other arguments is reported
@@ -103,16 +103,16 @@ impl Topology {
         purpose: QueuePurpose,
     ) -> lapin::Result<Channel> {
         loop {
-            let channel = open_channel(connection).await?;
-            let passive = self.foreign().contains(name);
+            let channel = open_amqp_channel(connection).await?;
+            let passive = self.mismatched_queues().contains(name);
             let options = QueueDeclareOptions { durable: true, passive, ..QueueDeclareOptions::default() };
-            match channel.queue_declare(short(name), options, self.arguments(purpose)).await {
+            match channel.queue_declare(short_string(name), options, self.queue_arguments(purpose)).await {
                 Ok(_queue) => return Ok(channel),
-                Err(error) if passive && is_missing(&error) => drop(self.foreign().remove(name)),
-                Err(error) if !passive && is_other(&error) => {
-                    self.foreign().insert(name.to_owned());
+                Err(error) if passive && is_not_found(&error) => drop(self.mismatched_queues().remove(name)),
+                Err(error) if !passive && is_precondition_failed(&error) => {
+                    self.mismatched_queues().insert(name.to_owned());
                     let vhost = connection.status().vhost();
-                    report_foreign(name, vhost.as_str(), &error);
+                    log_mismatched_queue(name, vhost.as_str(), &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -123,12 +123,17 @@ impl Topology {
     ///
     /// # Errors
     /// Those of the connection.
-    pub(super) async fn ensure(&self, connection: &Connection, name: &str, purpose: QueuePurpose) -> lapin::Result<()> {
-        self.declare(connection, name, purpose).await?.close(200, short("declared")).await
+    pub(super) async fn declare_and_close(
+        &self,
+        connection: &Connection,
+        name: &str,
+        purpose: QueuePurpose,
+    ) -> lapin::Result<()> {
+        self.declare(connection, name, purpose).await?.close(200, short_string("declared")).await
     }
 
     /// A queue that is declared when it is needed.
-    pub(super) fn on_demand(&self, name: &str) -> Arc<QueueOnDemand> {
+    pub(super) fn on_demand(&self, name: &str) -> Arc<OnDemandQueue> {
         Arc::clone(self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
     }
 
@@ -136,54 +141,54 @@ impl Topology {
     ///
     /// # Errors
     /// Those of the connection.
-    pub(super) async fn ensure_once(
+    pub(super) async fn declare_once(
         &self,
         connection: &Connection,
         name: &str,
         purpose: QueuePurpose,
     ) -> lapin::Result<()> {
         let queue = self.on_demand(name);
-        queue.declared.get_or_try_init(|| self.ensure(connection, name, purpose)).await.copied()
+        queue.declared.get_or_try_init(|| self.declare_and_close(connection, name, purpose)).await.copied()
     }
 
     /// Somebody has deleted a queue.
-    pub(super) fn forget(&self, name: &str) {
+    pub(super) fn forget_declared(&self, name: &str) {
         self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    fn foreign(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.foreign.lock().unwrap_or_else(PoisonError::into_inner)
+    fn mismatched_queues(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.mismatched_queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn arguments(&self, purpose: QueuePurpose) -> FieldTable {
+    fn queue_arguments(&self, purpose: QueuePurpose) -> FieldTable {
         let mut arguments = FieldTable::default();
-        let quorum = self.queues == QueueType::Quorum;
-        arguments.insert(short("x-queue-type"), text(if quorum { "quorum" } else { "classic" }));
-        if let QueuePurpose::Wait(seconds) = purpose {
+        let quorum = self.queue_type == RabbitmqQueueType::Quorum;
+        arguments.insert(short_string("x-queue-type"), text_value(if quorum { "quorum" } else { "classic" }));
+        if let QueuePurpose::Delay(seconds) = purpose {
             let millis = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-            arguments.insert(short("x-message-ttl"), AMQPValue::LongLongInt(millis));
+            arguments.insert(short_string("x-message-ttl"), AMQPValue::LongLongInt(millis));
         } else if quorum {
-            arguments.insert(short("x-delivery-limit"), AMQPValue::LongInt(DELIVERY_LIMIT));
+            arguments.insert(short_string("x-delivery-limit"), AMQPValue::LongInt(DELIVERY_LIMIT));
         }
-        if purpose == QueuePurpose::Subscription(Order::Ordered) {
-            arguments.insert(short("x-single-active-consumer"), AMQPValue::Boolean(true));
+        if purpose == QueuePurpose::Subscription(DeliveryOrder::Ordered) {
+            arguments.insert(short_string("x-single-active-consumer"), AMQPValue::Boolean(true));
         }
         // A message that is refused is one that the sender still has; RabbitMQ's default is to drop the oldest.
-        arguments.insert(short("x-overflow"), text("reject-publish"));
+        arguments.insert(short_string("x-overflow"), text_value("reject-publish"));
         let route = match purpose {
-            QueuePurpose::ReturnedParked => None,
-            QueuePurpose::Returned => Some(names::RETURNED_PARKED),
-            _ => Some(names::RETURNED),
+            QueuePurpose::DeadLetteredParked => None,
+            QueuePurpose::DeadLettered => Some(queue_names::RETURNED_PARKED),
+            _ => Some(queue_names::RETURNED),
         };
         if let Some(queue) = route {
-            arguments.insert(short("x-dead-letter-exchange"), text(""));
-            arguments.insert(short("x-dead-letter-routing-key"), text(queue));
+            arguments.insert(short_string("x-dead-letter-exchange"), text_value(""));
+            arguments.insert(short_string("x-dead-letter-routing-key"), text_value(queue));
         }
         if quorum {
-            arguments.insert(short("x-queue-leader-locator"), text("balanced"));
+            arguments.insert(short_string("x-queue-leader-locator"), text_value("balanced"));
             if route.is_some() {
                 // What is moved on is confirmed by its new queue before it leaves this one.
-                arguments.insert(short("x-dead-letter-strategy"), text("at-least-once"));
+                arguments.insert(short_string("x-dead-letter-strategy"), text_value("at-least-once"));
             }
         }
         arguments
@@ -191,8 +196,8 @@ impl Topology {
 }
 
 /// Says what a queue lacks that somebody else, or an older version, has made, and what mends it.
-fn report_foreign(name: &str, vhost: &str, error: &lapin::Error) {
-    let reason = told(error);
+fn log_mismatched_queue(name: &str, vhost: &str, error: &lapin::Error) {
+    let reason = error_text(error);
     if reason.contains("x-single-active-consumer") || reason.contains("x-queue-type") {
         let remedy = format!("when it is empty: rabbitmqctl -p '{vhost}' delete_queue '{name}'");
         tracing::error!(queue = name, reason, remedy, "A queue is there with other arguments: it is used as it is");
@@ -200,7 +205,7 @@ fn report_foreign(name: &str, vhost: &str, error: &lapin::Error) {
     }
     let remedy = format!(
         r#"rabbitmqctl -p '{vhost}' set_policy --priority 1 --apply-to queues sealpost '^sealpost:(channel|broker):' '{{"delivery-limit":{DELIVERY_LIMIT},"dead-letter-exchange":"","dead-letter-routing-key":"{}","dead-letter-strategy":"at-least-once","overflow":"reject-publish"}}'"#,
-        names::RETURNED
+        queue_names::RETURNED
     );
     tracing::error!(
         queue = name,
@@ -210,7 +215,7 @@ fn report_foreign(name: &str, vhost: &str, error: &lapin::Error) {
     );
 }
 
-fn is_other(error: &lapin::Error) -> bool {
+fn is_precondition_failed(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
 }
 
@@ -218,15 +223,15 @@ fn is_other(error: &lapin::Error) -> bool {
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn look(connection: &Connection, name: &str) -> lapin::Result<Option<QueueLook>> {
-    let channel = open_channel(connection).await?;
+pub(super) async fn inspect_queue(connection: &Connection, name: &str) -> lapin::Result<Option<QueueCounts>> {
+    let channel = open_amqp_channel(connection).await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    match channel.queue_declare(short(name), passive, FieldTable::default()).await {
+    match channel.queue_declare(short_string(name), passive, FieldTable::default()).await {
         Ok(queue) => {
-            channel.close(200, short("looked")).await?;
-            Ok(Some(QueueLook::of(&queue)))
+            channel.close(200, short_string("looked")).await?;
+            Ok(Some(QueueCounts::from_declare_ok(&queue)))
         }
-        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) if is_not_found(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -235,30 +240,36 @@ pub(super) async fn look(connection: &Connection, name: &str) -> lapin::Result<O
 ///
 /// # Errors
 /// Those of the connection.
-pub(super) async fn delete(place: &Place, connection: &Connection) -> lapin::Result<()> {
+pub(super) async fn delete_queues(place: &RabbitmqQueueNames, connection: &Connection) -> lapin::Result<()> {
     // RabbitMQ knows such conditions for classic queues only.
-    delete_if(connection, &place.queue, |_messages, consumers| consumers == 0).await?;
-    delete_if(connection, &place.parked, |messages, _consumers| messages == 0).await
+    delete_queue_if(connection, &place.queue, |_messages, consumers| consumers == 0).await?;
+    delete_queue_if(connection, &place.parking_queue, |messages, _consumers| messages == 0).await
 }
 
-async fn delete_if(connection: &Connection, name: &str, condition: impl Fn(u32, u32) -> bool) -> lapin::Result<()> {
-    let Some(QueueLook { ready: messages, consumers }) = look(connection, name).await? else { return Ok(()) };
+async fn delete_queue_if(
+    connection: &Connection,
+    name: &str,
+    condition: impl Fn(u32, u32) -> bool,
+) -> lapin::Result<()> {
+    let Some(QueueCounts { ready: messages, consumers }) = inspect_queue(connection, name).await? else {
+        return Ok(());
+    };
     if !condition(messages, consumers) {
         tracing::warn!(queue = name, messages, consumers, "Queue of a subscription that is gone kept: it is in use");
         return Ok(());
     }
-    let channel = open_channel(connection).await?;
-    let messages = channel.queue_delete(short(name), QueueDeleteOptions::default()).await?;
+    let channel = open_amqp_channel(connection).await?;
+    let messages = channel.queue_delete(short_string(name), QueueDeleteOptions::default()).await?;
     if messages > 0 {
         tracing::error!(queue = name, messages, "Queue of a subscription that is gone deleted: its events are lost");
     } else {
         tracing::warn!(queue = name, messages, "Queue of a subscription that is gone deleted");
     }
-    channel.close(200, short("deleted")).await
+    channel.close(200, short_string("deleted")).await
 }
 
 /// Seconds for which an event is held back that is to wait for so many: the longest delay that is not longer.
-pub(super) fn delay_for(seconds: u64) -> u64 {
+pub(super) fn delay_seconds(seconds: u64) -> u64 {
     DELAYS.rev().map(|power| 1u64 << power).find(|delay| *delay <= seconds).unwrap_or(1 << DELAYS.start())
 }
 
@@ -269,17 +280,19 @@ mod tests {
     #[test]
     fn delays_are_powers_of_two() {
         for (seconds, delay) in [(0, 4), (4, 4), (7, 4), (8, 8), (60, 32), (3600, 2048), (1_000_000, 65_536)] {
-            assert_eq!(delay_for(seconds), delay, "{seconds}");
+            assert_eq!(delay_seconds(seconds), delay, "{seconds}");
         }
     }
 
     /// Nothing that holds events can lose them by a default of RabbitMQ's.
     #[test]
     fn every_queue_has_a_way_out() {
-        let topology = Topology::new(QueueType::Quorum);
-        let order = [Order::Ordered, Order::Unordered].map(QueuePurpose::Subscription);
-        for purpose in order.into_iter().chain([QueuePurpose::Parking, QueuePurpose::Wait(4), QueuePurpose::Returned]) {
-            let arguments = topology.arguments(purpose);
+        let topology = RabbitmqTopology::new(RabbitmqQueueType::Quorum);
+        let order = [DeliveryOrder::Ordered, DeliveryOrder::Unordered].map(QueuePurpose::Subscription);
+        for purpose in
+            order.into_iter().chain([QueuePurpose::Parking, QueuePurpose::Delay(4), QueuePurpose::DeadLettered])
+        {
+            let arguments = topology.queue_arguments(purpose);
             let has = |name: &str| arguments.inner().get(name).is_some();
             assert!(has("x-dead-letter-routing-key") && has("x-dead-letter-strategy"), "{purpose:?}");
             assert!(has("x-delivery-limit") != has("x-message-ttl"), "{purpose:?}");

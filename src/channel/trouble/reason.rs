@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use crate::model::Order;
+use crate::model::DeliveryOrder;
 
 /// Why events for a subscription cannot be put into its queue, or taken out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TroubleReason {
     /// There is no connection to RabbitMQ.
-    Away,
+    Disconnected,
     /// RabbitMQ takes nothing, of anybody.
     Blocked,
     /// The subscription was added, or somebody deleted its queue.
@@ -24,10 +24,10 @@ pub enum TroubleReason {
 impl TroubleReason {
     /// Whether senders are refused for a subscription in this order. Where it is not so, events wait elsewhere; those that
     /// are in order cannot.
-    pub(super) fn refuses(&self, order: Order) -> bool {
+    pub(super) fn refuses_senders(&self, order: DeliveryOrder) -> bool {
         match self {
-            Self::Away | Self::Blocked | Self::NotDeclared | Self::NoAnswerAnywhere => true,
-            Self::NoAnswer | Self::Refused(_) => order == Order::Ordered,
+            Self::Disconnected | Self::Blocked | Self::NotDeclared | Self::NoAnswerAnywhere => true,
+            Self::NoAnswer | Self::Refused(_) => order == DeliveryOrder::Ordered,
         }
     }
 }
@@ -35,7 +35,7 @@ impl TroubleReason {
 impl fmt::Display for TroubleReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Away => f.write_str("RabbitMQ is away"),
+            Self::Disconnected => f.write_str("RabbitMQ is away"),
             Self::Blocked => f.write_str("RabbitMQ is blocked by an alarm of memory or disk"),
             Self::NotDeclared => f.write_str("its queue is not declared yet"),
             Self::NoAnswer => f.write_str("RabbitMQ does not answer for its queue"),

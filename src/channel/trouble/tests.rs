@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::channel::Opened;
+use crate::channel::OpenedChannel;
 use crate::filter::Filter;
 use crate::model::{
-    Acknowledge, ChannelKind, DeliverySpec, Hosts, Subscription, SubscriptionKind, TransportEncryption,
+    AcknowledgeMode, ChannelKind, DeliverySpec, ServiceHosts, Subscription, SubscriptionKind, TransportEncryption,
 };
 
 /// RabbitMQ as a test wants it: no connection, or a trouble for each name.
@@ -36,37 +36,37 @@ impl Scripted {
 
     fn report<'t>(&self, table: &'t RoutingTable) -> TroubleReport<'t> {
         let connected = !*self.away.lock().expect("not poisoned");
-        TroubleReport::asked(table, self, Some(connected))
+        TroubleReport::collect_from(table, self, Some(connected))
     }
 }
 
 impl ChannelBackend for Scripted {
-    fn open(&self, _: &Channel) -> Opened {
+    fn open(&self, _: &Channel) -> OpenedChannel {
         panic!("nothing is opened")
     }
 
-    fn retire(&self, _: &SubscriptionKey) {}
+    fn retire_subscription(&self, _: &SubscriptionKey) {}
 
     fn unfinished(&self, _: &SubscriptionKey) -> Option<usize> {
         None
     }
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
-        let away = self.away.lock().expect("not poisoned").then_some(TroubleReason::Away);
+        let away = self.away.lock().expect("not poisoned").then_some(TroubleReason::Disconnected);
         away.or_else(|| self.troubles.lock().expect("not poisoned").get(&subscription.name).cloned())
     }
 
     fn close(&self) {}
 }
 
-fn channel(name: &str, storage: Storage, subscriptions: &[&str]) -> Arc<Channel> {
+fn channel(name: &str, storage: BackendKind, subscriptions: &[&str]) -> Arc<Channel> {
     let namespace = || "ns".to_owned();
     let subscription = |name: &&str| {
         let key =
             SubscriptionKey { kind: SubscriptionKind::Subscription, namespace: namespace(), name: (*name).to_owned() };
         Arc::new(Subscription {
             key,
-            filter: Filter::Pass,
+            filter: Filter::MatchAll,
             subscriber: None,
             reply: None,
             dead_letter_sink: None,
@@ -78,35 +78,35 @@ fn channel(name: &str, storage: Storage, subscriptions: &[&str]) -> Arc<Channel>
     };
     Arc::new(Channel {
         key: ChannelKey { kind: ChannelKind::Channel, namespace: namespace(), name: name.to_owned() },
-        storage,
-        acknowledge: Acknowledge::AfterDelivery,
-        access: None,
+        backend: storage,
+        acknowledge: AcknowledgeMode::AfterDelivery,
+        authorization: None,
         event_types: None,
         subscriptions: subscriptions.iter().map(subscription).collect(),
     })
 }
 
 fn table(channels: Vec<Arc<Channel>>) -> RoutingTable {
-    RoutingTable::new(TransportEncryption::Disabled, Hosts::new("system", "cluster.local"), channels, [])
+    RoutingTable::new(TransportEncryption::Disabled, ServiceHosts::new("system", "cluster.local"), channels, [])
 }
 
 fn on_rabbitmq() -> RoutingTable {
-    table(vec![channel("a", Storage::Rabbitmq, &["a1", "a2"]), channel("b", Storage::Rabbitmq, &["b1"])])
+    table(vec![channel("a", BackendKind::Rabbitmq, &["a1", "a2"]), channel("b", BackendKind::Rabbitmq, &["b1"])])
 }
 
 fn mixed() -> RoutingTable {
-    table(vec![channel("a", Storage::Rabbitmq, &["a1"]), channel("m", Storage::Memory, &["m1"])])
+    table(vec![channel("a", BackendKind::Rabbitmq, &["a1"]), channel("m", BackendKind::Memory, &["m1"])])
 }
 
-fn missing(text: &str) -> Judgement {
-    Judgement::Missing(text.to_owned())
+fn missing(text: &str) -> ReadinessDecision {
+    ReadinessDecision::Missing(text.to_owned())
 }
 
 /// A process that has nothing else is ready when its queues are, and no longer than RabbitMQ is there; what is added
 /// later, and a queue that is declared again, change nothing.
 #[tokio::test(start_paused = true)]
 async fn ready_is_served() {
-    let (rabbitmq, judge, table) = (Scripted::default(), ServiceJudge::default(), on_rabbitmq());
+    let (rabbitmq, judge, table) = (Scripted::default(), ServiceReadiness::default(), on_rabbitmq());
     rabbitmq.goes();
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
@@ -116,11 +116,11 @@ async fn ready_is_served() {
     assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("2 of 3 queues on RabbitMQ are not declared yet"));
     rabbitmq.set("a1", None);
     rabbitmq.set("b1", None);
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready);
     for name in ["a1", "a2", "b1"] {
         rabbitmq.set(name, Some(TroubleReason::NotDeclared));
     }
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready, "added later");
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready, "added later");
     rabbitmq.goes();
     assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
     rabbitmq.comes();
@@ -139,17 +139,17 @@ async fn ready_is_served() {
 #[tokio::test(start_paused = true)]
 async fn one_queue_does_not_hold_up_the_others() {
     let (rabbitmq, table) = (Scripted::default(), on_rabbitmq());
-    let (judge, alone) = (ServiceJudge::default(), ServiceJudge::default());
-    let only = self::table(vec![channel("b", Storage::Rabbitmq, &["b1"])]);
+    let (judge, alone) = (ServiceReadiness::default(), ServiceReadiness::default());
+    let only = self::table(vec![channel("b", BackendKind::Rabbitmq, &["b1"])]);
     rabbitmq.set("b1", Some(TroubleReason::NotDeclared));
     let not_yet = missing("1 of 3 queues on RabbitMQ are not declared yet");
     assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
-    assert_ne!(alone.judge(&rabbitmq.report(&only)), Judgement::Ready);
+    assert_ne!(alone.judge(&rabbitmq.report(&only)), ReadinessDecision::Ready);
     tokio::time::advance(Duration::from_secs(29)).await;
     assert_eq!(judge.judge(&rabbitmq.report(&table)), not_yet);
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
-    assert_ne!(alone.judge(&rabbitmq.report(&only)), Judgement::Ready);
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready);
+    assert_ne!(alone.judge(&rabbitmq.report(&only)), ReadinessDecision::Ready);
     let summary = rabbitmq.report(&table).summary();
     assert_eq!(summary.as_deref(), Some("1 of 2 channels is not served: ns/b1: its queue is not declared yet"));
 }
@@ -157,35 +157,38 @@ async fn one_queue_does_not_hold_up_the_others() {
 /// What is in memory is not taken out of service by RabbitMQ, which is waited for at the start only.
 #[tokio::test(start_paused = true)]
 async fn memory_is_served_without_rabbitmq() {
-    let (rabbitmq, judge, table) = (Scripted::default(), ServiceJudge::default(), mixed());
+    let (rabbitmq, judge, table) = (Scripted::default(), ServiceReadiness::default(), mixed());
     rabbitmq.goes();
     assert_eq!(judge.judge(&rabbitmq.report(&table)), missing("RabbitMQ is away"));
     tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready);
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready);
     let summary = rabbitmq.report(&table).summary();
     assert_eq!(summary.as_deref(), Some("RabbitMQ is away: 1 of 2 channels is not served"));
     rabbitmq.comes();
     rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
-    assert_eq!(judge.judge(&rabbitmq.report(&table)), Judgement::Ready, "it does not come and go");
+    assert_eq!(judge.judge(&rabbitmq.report(&table)), ReadinessDecision::Ready, "it does not come and go");
     rabbitmq.set("a1", None);
-    assert_eq!((judge.judge(&rabbitmq.report(&table)), rabbitmq.report(&table).summary()), (Judgement::Ready, None));
+    assert_eq!(
+        (judge.judge(&rabbitmq.report(&table)), rabbitmq.report(&table).summary()),
+        (ReadinessDecision::Ready, None)
+    );
 }
 
 /// Nothing is on RabbitMQ: without any channel it is waited for, with channels in memory at the start only.
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_nothing_needs() {
     let (rabbitmq, empty) = (Scripted::default(), table(Vec::new()));
-    let memory = table(vec![channel("m", Storage::Memory, &["m1"])]);
-    let (of_empty, of_memory) = (ServiceJudge::default(), ServiceJudge::default());
+    let memory = table(vec![channel("m", BackendKind::Memory, &["m1"])]);
+    let (of_empty, of_memory) = (ServiceReadiness::default(), ServiceReadiness::default());
     rabbitmq.goes();
     assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), missing("RabbitMQ is away"));
     assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing("RabbitMQ is away"));
     tokio::time::advance(Duration::from_secs(10)).await;
-    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), Judgement::Ready);
+    assert_eq!(of_memory.judge(&rabbitmq.report(&memory)), ReadinessDecision::Ready);
     assert_eq!(rabbitmq.report(&memory).summary().as_deref(), Some("RabbitMQ is away: no channel is on it"));
     assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), missing("RabbitMQ is away"));
     rabbitmq.comes();
-    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), Judgement::Ready);
+    assert_eq!(of_empty.judge(&rabbitmq.report(&empty)), ReadinessDecision::Ready);
 }
 
 /// Channels and subscriptions are named with their reasons, a channel without subscriptions too.
@@ -193,22 +196,22 @@ async fn a_backend_that_nothing_needs() {
 fn reports_name_what_is_in_trouble() {
     let rabbitmq = Scripted::default();
     let table = table(vec![
-        channel("a", Storage::Rabbitmq, &["a1", "a2"]),
-        channel("none", Storage::Rabbitmq, &[]),
-        channel("m", Storage::Memory, &["m1"]),
+        channel("a", BackendKind::Rabbitmq, &["a1", "a2"]),
+        channel("none", BackendKind::Rabbitmq, &[]),
+        channel("m", BackendKind::Memory, &["m1"]),
     ]);
     let key = |at: usize| &table.channels()[at].key;
     assert!(rabbitmq.report(&table).is_empty());
     rabbitmq.set("a2", Some(TroubleReason::NoAnswer));
     let report = rabbitmq.report(&table);
     let expected = "1 of 2 subscriptions are not served; ns/a2: RabbitMQ does not answer for its queue";
-    let in_part = ChannelTrouble { why: expected.to_owned(), reason: None, refuses: false };
-    assert_eq!((report.of_channel(key(0)), report.of_channel(key(1))), (Some(&in_part), None));
+    let in_part = ChannelTrouble { message: expected.to_owned(), reason: None, refuses_senders: false };
+    assert_eq!((report.channel_trouble(key(0)), report.channel_trouble(key(1))), (Some(&in_part), None));
     assert_eq!(report.subscriptions(), [&table.channels()[0].subscriptions[1].key]);
     rabbitmq.goes();
     let report = rabbitmq.report(&table);
-    let whole = ChannelTrouble::of_all(TroubleReason::Away);
-    assert_eq!([0, 1, 2].map(|at| report.of_channel(key(at))), [Some(&whole), Some(&whole), None]);
+    let whole = ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected);
+    assert_eq!([0, 1, 2].map(|at| report.channel_trouble(key(at))), [Some(&whole), Some(&whole), None]);
     assert_eq!(report.summary().as_deref(), Some("RabbitMQ is away: 2 of 3 channels are not served"));
 }
 
@@ -219,7 +222,7 @@ async fn trouble_is_told_once() {
     let mut look = |seconds: u64| {
         let mut told = Vec::new();
         for _ in 0..seconds * 2 {
-            told.extend(log.look(&rabbitmq.report(&table)));
+            told.extend(log.log_changes(&rabbitmq.report(&table)));
             futures_util::FutureExt::now_or_never(tokio::time::advance(Duration::from_millis(500)));
         }
         told
@@ -230,12 +233,12 @@ async fn trouble_is_told_once() {
     assert_eq!(look(1), []);
     rabbitmq.goes();
     assert_eq!(look(1), [], "a blink");
-    assert_eq!(look(60), [Told::Begun]);
+    assert_eq!(look(60), [TroubleTransition::Begun]);
     rabbitmq.comes();
     rabbitmq.set("b1", Some(TroubleReason::NoAnswer));
     rabbitmq.set("a1", Some(TroubleReason::NotDeclared));
-    assert_eq!(look(60), [Told::Begun], "another kind");
+    assert_eq!(look(60), [TroubleTransition::Begun], "another kind");
     rabbitmq.set("b1", None);
     rabbitmq.set("a1", None);
-    assert_eq!(look(10), [Told::Ended]);
+    assert_eq!(look(10), [TroubleTransition::Ended]);
 }

@@ -3,39 +3,43 @@
 use clap::Parser;
 
 use super::*;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, CliCommand};
 
 fn options(arguments: &[&str]) -> RunOptions {
     let cli = Cli::parse_from([&["sealpost", "run", "-f", "x"], arguments].concat());
-    let Command::Run(options) = cli.command else { panic!("run") };
+    let CliCommand::Run(options) = cli.command else { panic!("run") };
     *options
 }
 
-fn settings(arguments: &[&str], variables: &[(&str, &str)], configured: &Observability) -> Result<Settings, String> {
+fn settings(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    configured: &ObservabilityConfig,
+) -> Result<OtlpSettings, String> {
     let variable =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-    options(arguments).telemetry_by(configured, &variable)
+    options(arguments).telemetry_settings_from(configured, &variable)
 }
 
-fn config_map(protocol: &str, endpoint: &str, rate: Option<f64>) -> Observability {
-    let export = Export { protocol: protocol.to_owned(), endpoint: endpoint.to_owned() };
-    Observability { traces: Some(export), sampling_rate: rate, ..Observability::default() }
+fn config_map(protocol: &str, endpoint: &str, rate: Option<f64>) -> ObservabilityConfig {
+    let export = ExporterEndpoint { protocol: protocol.to_owned(), endpoint: endpoint.to_owned() };
+    ObservabilityConfig { traces: Some(export), sampling_rate: rate, ..ObservabilityConfig::default() }
 }
 
-fn traces(arguments: &[&str], variables: &[(&str, &str)], configured: &Observability) -> Option<Traces> {
+fn traces(arguments: &[&str], variables: &[(&str, &str)], configured: &ObservabilityConfig) -> Option<TraceExport> {
     settings(arguments, variables, configured).expect("settings").traces
 }
 
 #[test]
 fn nothing_leaves_unless_it_is_said_where() {
-    let settings = settings(&[], &[], &Observability::default()).expect("settings");
+    let settings = settings(&[], &[], &ObservabilityConfig::default()).expect("settings");
     assert_eq!((settings.traces, settings.metrics), (None, None));
 }
 
 /// Contract OB-3, OB-15.
 #[test]
 fn flags_go_before_variables_and_those_before_the_config_map() {
-    let none = Observability::default();
+    let none = ObservabilityConfig::default();
     let flag = ["--tracing-endpoint", "http://flag:4318"];
     let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://own:4318/x");
     let common = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://common:4318/base/");
@@ -53,7 +57,7 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
     let settings = traces(&[], &[], &grpc).expect("traces");
     assert_eq!(
         (settings.endpoint.url.as_str(), settings.sampler),
-        ("http://map:4317/", Sampler::Never),
+        ("http://map:4317/", Sampler::AlwaysOff),
         "contract OB-1"
     );
     for (arguments, variables, sampler) in [
@@ -62,7 +66,11 @@ fn flags_go_before_variables_and_those_before_the_config_map() {
             &[("OTEL_TRACES_SAMPLER", "always_off")][..],
             Sampler::ParentBased(0.25),
         ),
-        (&[], &[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.1")], Sampler::Ratio(0.1)),
+        (
+            &[],
+            &[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0.1")],
+            Sampler::TraceIdRatio(0.1),
+        ),
         (&[], &[], Sampler::ParentBased(0.5)),
     ] {
         assert_eq!(traces(arguments, variables, &map).expect("traces").sampler, sampler);
@@ -79,11 +87,11 @@ fn headers_are_secrets() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hidden@common:4318/hidden"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20hidden,x-tenant=hidden"),
     ];
-    let settings = settings(&[], &variables, &Observability::default()).expect("settings");
+    let settings = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings");
     let endpoint = &settings.traces.as_ref().expect("traces").endpoint;
     assert_eq!(endpoint.headers.get("authorization").expect("a header"), "Basic hidden");
     assert!(!format!("{settings:?}").contains("hidden"), "{settings:?}");
-    assert!(!endpoint.place().contains("hidden"));
+    assert!(!endpoint.origin().contains("hidden"));
 }
 
 #[test]
@@ -99,7 +107,7 @@ fn what_cannot_be_used_is_named() {
     ] {
         let base = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://x"), ("OTEL_TRACES_SAMPLER_ARG", "1")];
         let variables = [&[(name, value)], &base[..]].concat();
-        let error = settings(&[], &variables, &Observability::default()).expect_err(name);
+        let error = settings(&[], &variables, &ObservabilityConfig::default()).expect_err(name);
         assert!(!error.contains("secret"), "{error}");
     }
 }
@@ -108,15 +116,15 @@ fn what_cannot_be_used_is_named() {
 #[test]
 fn who_sends() {
     let variables = [("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=x"), ("OTEL_SERVICE_NAME", "y")];
-    let resource = settings(&[], &variables, &Observability::default()).expect("settings").resource;
+    let resource = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings").resource;
     let of = |key: &str| {
         resource.iter().filter(|(known, _)| known == key).map(|(_, value)| value.as_str()).collect::<Vec<_>>()
     };
     assert_eq!((of("service.name"), of("a"), of("service.version").len()), (vec!["y"], vec!["b"], 1));
-    let again = settings(&[], &variables, &Observability::default()).expect("settings").resource;
+    let again = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings").resource;
     assert_eq!((of("service.instance.id").len(), &again), (1, &resource), "one for the process");
     let variables = [("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine")];
-    let resource = settings(&[], &variables, &Observability::default()).expect("settings").resource;
+    let resource = settings(&[], &variables, &ObservabilityConfig::default()).expect("settings").resource;
     let ids = resource.iter().filter(|(key, _)| key == "service.instance.id").map(|(_, value)| value.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["mine"]);
 }

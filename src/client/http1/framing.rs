@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode, Version};
 
-use super::head::Malformed;
+use super::head::MalformedResponse;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// What a peer says of its patience is shortened by this much, or by half if that is less: a request that is on its way
@@ -14,25 +14,25 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Whether a head was understood as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bytewise {
+pub(super) enum HeadSyntax {
     /// By every recipient.
-    AsWritten,
+    Strict,
     /// Some recipients read it differently, or not at all.
-    Mended,
+    Repaired,
 }
 
-impl Bytewise {
+impl HeadSyntax {
     /// Of two parts.
     pub(super) fn and(self, other: Self) -> Self {
-        if self == Self::AsWritten { other } else { self }
+        if self == Self::Strict { other } else { self }
     }
 }
 
 /// How the end of a body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
+pub(super) enum BodyLength {
     /// So many bytes follow.
-    Bytes(u64),
+    ContentLength(u64),
     /// In chunks, of which the last one is empty.
     Chunked,
     /// By the end of the connection.
@@ -41,49 +41,53 @@ pub(super) enum Length {
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Framing {
-    pub(super) length: Length,
+pub(super) struct ResponseFraming {
+    pub(super) length: BodyLength,
     /// For how long the connection can wait for another request; `None` if it ends with this answer.
-    pub(super) patience: Option<Duration>,
+    pub(super) keep_alive_timeout: Option<Duration>,
     /// Whether it is clear what the bytes of the body mean: no coding is unknown, no two fields contradict each other.
-    pub(super) is_clear: bool,
+    pub(super) is_unambiguous: bool,
 }
 
-impl Framing {
+impl ResponseFraming {
     /// What follows this head of an answer to a POST or GET.
-    pub(super) fn of(head: &Response<()>, bytewise: Bytewise) -> Result<Self, Malformed> {
+    pub(super) fn of_head(head: &Response<()>, bytewise: HeadSyntax) -> Result<Self, MalformedResponse> {
         let fields = head.headers();
-        let patience = Some(patience(head)).filter(|_| bytewise == Bytewise::AsWritten).flatten();
+        let patience = Some(keep_alive_timeout(head)).filter(|_| bytewise == HeadSyntax::Strict).flatten();
         let is_coded = fields.contains_key(TRANSFER_ENCODING);
         if has_no_body(head.status()) {
             let patience = patience.filter(|_| !is_coded && head.status() != StatusCode::SWITCHING_PROTOCOLS);
-            return Ok(Self { length: Length::Bytes(0), patience, is_clear: true });
+            return Ok(Self {
+                length: BodyLength::ContentLength(0),
+                keep_alive_timeout: patience,
+                is_unambiguous: true,
+            });
         }
         if is_coded {
-            return Ok(Self::coded(head, patience));
+            return Ok(Self::of_transfer_coding(head, patience));
         }
         let length = content_length(fields)?;
         Ok(Self {
-            length: length.map_or(Length::UntilClose, Length::Bytes),
-            patience: patience.filter(|_| length.is_some()),
-            is_clear: true,
+            length: length.map_or(BodyLength::UntilClose, BodyLength::ContentLength),
+            keep_alive_timeout: patience.filter(|_| length.is_some()),
+            is_unambiguous: true,
         })
     }
 
     /// Recipients agree on `chunked` alone, in HTTP/1.1, and without a length beside it.
-    fn coded(head: &Response<()>, patience: Option<Duration>) -> Self {
+    fn of_transfer_coding(head: &Response<()>, patience: Option<Duration>) -> Self {
         let mut last = "";
         let mut count = 0;
-        for coding in tokens(head.headers(), &TRANSFER_ENCODING) {
+        for coding in list_elements(head.headers(), &TRANSFER_ENCODING) {
             (last, count) = (coding, count + 1);
         }
         let is_chunked = last.eq_ignore_ascii_case("chunked") && head.version() == Version::HTTP_11;
-        let is_clear = is_chunked && count == 1;
-        let is_alone = is_clear && !head.headers().contains_key(CONTENT_LENGTH);
+        let is_unambiguous = is_chunked && count == 1;
+        let is_alone = is_unambiguous && !head.headers().contains_key(CONTENT_LENGTH);
         Self {
-            length: if is_chunked { Length::Chunked } else { Length::UntilClose },
-            patience: patience.filter(|_| is_alone),
-            is_clear,
+            length: if is_chunked { BodyLength::Chunked } else { BodyLength::UntilClose },
+            keep_alive_timeout: patience.filter(|_| is_alone),
+            is_unambiguous,
         }
     }
 }
@@ -94,7 +98,7 @@ fn has_no_body(status: StatusCode) -> bool {
 }
 
 /// The elements of a list that may stand in several fields; what is no text is one that nobody knows.
-fn tokens<'h>(fields: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+fn list_elements<'h>(fields: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let values = fields.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     values
         .flat_map(|value| value.split(','))
@@ -103,7 +107,7 @@ fn tokens<'h>(fields: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 }
 
 /// The length that all fields agree on.
-fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
+fn content_length(fields: &HeaderMap) -> Result<Option<u64>, MalformedResponse> {
     let mut length = None;
     for value in fields.get_all(CONTENT_LENGTH) {
         for text in value.to_str().unwrap_or("?").split(',') {
@@ -111,7 +115,7 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
             let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             let number = text.parse::<u64>().ok().filter(|_| is_number);
             if number.is_none() || length.is_some_and(|before| Some(before) != number) {
-                return Err(Malformed("invalid Content-Length"));
+                return Err(MalformedResponse("invalid Content-Length"));
             }
             length = number;
         }
@@ -120,13 +124,13 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
 }
 
 /// For how long the peer keeps the connection: what it says less a margin, or for ever; `None` if it closes it.
-fn patience(head: &Response<()>) -> Option<Duration> {
-    let says = |word: &str| tokens(head.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
+fn keep_alive_timeout(head: &Response<()>) -> Option<Duration> {
+    let says = |word: &str| list_elements(head.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
     if says("close") || (head.version() == Version::HTTP_10 && !says("keep-alive")) {
         return None;
     }
     let mut patience = Duration::MAX;
-    for token in tokens(head.headers(), &KEEP_ALIVE) {
+    for token in list_elements(head.headers(), &KEEP_ALIVE) {
         let (name, value) = token.split_once('=').unwrap_or((token, ""));
         let number = value.trim_matches([' ', '\t', '"']).parse::<u64>().ok();
         match (name.trim_ascii().to_ascii_lowercase().as_str(), number) {
@@ -145,48 +149,73 @@ fn patience(head: &Response<()>) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn of(status: u16, version: Version, fields: &[(&str, &str)]) -> Result<Framing, Malformed> {
+    fn of(status: u16, version: Version, fields: &[(&str, &str)]) -> Result<ResponseFraming, MalformedResponse> {
         let mut head = Response::builder().status(status).version(version);
         for (name, value) in fields {
             head = head.header(*name, *value);
         }
-        Framing::of(&head.body(()).expect("a head"), Bytewise::AsWritten)
+        ResponseFraming::of_head(&head.body(()).expect("a head"), HeadSyntax::Strict)
     }
 
     #[test]
     fn where_an_answer_ends() {
         let (new, old) = (Version::HTTP_11, Version::HTTP_10);
         for (status, version, fields, length, is_kept, is_clear) in [
-            (202, new, &[("content-length", "0")][..], Length::Bytes(0), true, true),
-            (202, new, &[("content-length", "3, 3"), ("content-length", "3")], Length::Bytes(3), true, true),
-            (202, new, &[], Length::UntilClose, false, true),
-            (204, new, &[], Length::Bytes(0), true, true),
-            (204, new, &[("content-length", "x")], Length::Bytes(0), true, true),
-            (304, new, &[("content-length", "9")], Length::Bytes(0), true, true),
-            (204, new, &[("transfer-encoding", "chunked")], Length::Bytes(0), false, true),
-            (101, new, &[], Length::Bytes(0), false, true),
-            (200, new, &[("transfer-encoding", "Chunked")], Length::Chunked, true, true),
-            (200, new, &[("transfer-encoding", "chunked"), ("content-length", "1")], Length::Chunked, false, true),
-            (200, new, &[("transfer-encoding", "gzip, chunked")], Length::Chunked, false, false),
+            (202, new, &[("content-length", "0")][..], BodyLength::ContentLength(0), true, true),
+            (
+                202,
+                new,
+                &[("content-length", "3, 3"), ("content-length", "3")],
+                BodyLength::ContentLength(3),
+                true,
+                true,
+            ),
+            (202, new, &[], BodyLength::UntilClose, false, true),
+            (204, new, &[], BodyLength::ContentLength(0), true, true),
+            (204, new, &[("content-length", "x")], BodyLength::ContentLength(0), true, true),
+            (304, new, &[("content-length", "9")], BodyLength::ContentLength(0), true, true),
+            (204, new, &[("transfer-encoding", "chunked")], BodyLength::ContentLength(0), false, true),
+            (101, new, &[], BodyLength::ContentLength(0), false, true),
+            (200, new, &[("transfer-encoding", "Chunked")], BodyLength::Chunked, true, true),
+            (200, new, &[("transfer-encoding", "chunked"), ("content-length", "1")], BodyLength::Chunked, false, true),
+            (200, new, &[("transfer-encoding", "gzip, chunked")], BodyLength::Chunked, false, false),
             (
                 200,
                 new,
                 &[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],
-                Length::Chunked,
+                BodyLength::Chunked,
                 false,
                 false,
             ),
-            (200, new, &[("transfer-encoding", "chunked, chunked")], Length::Chunked, false, false),
-            (200, new, &[("transfer-encoding", "gzip"), ("content-length", "1")], Length::UntilClose, false, false),
-            (200, new, &[("transfer-encoding", "identity")], Length::UntilClose, false, false),
-            (200, old, &[("transfer-encoding", "chunked")], Length::UntilClose, false, false),
-            (200, old, &[("content-length", "1")], Length::Bytes(1), false, true),
-            (200, old, &[("content-length", "1"), ("connection", "Keep-Alive")], Length::Bytes(1), true, true),
-            (200, new, &[("content-length", "1"), ("connection", "x, Close")], Length::Bytes(1), false, true),
+            (200, new, &[("transfer-encoding", "chunked, chunked")], BodyLength::Chunked, false, false),
+            (200, new, &[("transfer-encoding", "gzip"), ("content-length", "1")], BodyLength::UntilClose, false, false),
+            (200, new, &[("transfer-encoding", "identity")], BodyLength::UntilClose, false, false),
+            (200, old, &[("transfer-encoding", "chunked")], BodyLength::UntilClose, false, false),
+            (200, old, &[("content-length", "1")], BodyLength::ContentLength(1), false, true),
+            (
+                200,
+                old,
+                &[("content-length", "1"), ("connection", "Keep-Alive")],
+                BodyLength::ContentLength(1),
+                true,
+                true,
+            ),
+            (
+                200,
+                new,
+                &[("content-length", "1"), ("connection", "x, Close")],
+                BodyLength::ContentLength(1),
+                false,
+                true,
+            ),
         ] {
             let framing = of(status, version, fields).expect("a framing");
             let expected = (length, is_kept, is_clear);
-            assert_eq!((framing.length, framing.patience.is_some(), framing.is_clear), expected, "{status} {fields:?}");
+            assert_eq!(
+                (framing.length, framing.keep_alive_timeout.is_some(), framing.is_unambiguous),
+                expected,
+                "{status} {fields:?}"
+            );
         }
         for lengths in
             [&["1", "2"][..], &["1, 2"], &["+1"], &["-1"], &[""], &["0x1"], &["1 1"], &["99999999999999999999"]]
@@ -210,7 +239,7 @@ mod tests {
             ("", Some(Duration::MAX)),
         ] {
             let framing = of(202, Version::HTTP_11, &[("content-length", "0"), ("keep-alive", hint)]);
-            assert_eq!(framing.expect("a framing").patience, patience, "{hint}");
+            assert_eq!(framing.expect("a framing").keep_alive_timeout, patience, "{hint}");
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::{Buf, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 
-use super::framing::{Bytewise, Framing};
+use super::framing::{HeadSyntax, ResponseFraming};
 
 /// Bytes of an answer's head, and of all that only informs before it, at most.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -20,9 +20,9 @@ const PATIENCE: usize = 4 * MAX_HEAD;
 
 /// Why bytes are no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(super) struct MalformedResponse(pub(super) &'static str);
 
-impl From<httparse::Error> for Malformed {
+impl From<httparse::Error> for MalformedResponse {
     fn from(error: httparse::Error) -> Self {
         Self(match error {
             httparse::Error::HeaderName => "invalid name of a field",
@@ -38,53 +38,54 @@ impl From<httparse::Error> for Malformed {
 
 /// A head that says what became of the request.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) response: Response<()>,
-    pub(super) framing: Framing,
+    pub(super) framing: ResponseFraming,
 }
 
 /// Reads heads until one is no information only (1xx).
 #[derive(Debug, Default)]
-pub(super) struct Heads {
+pub(super) struct ResponseHeadReader {
     /// Bytes of heads that only informed.
-    skipped: usize,
+    informational_bytes: usize,
     /// Bytes that were there when they were looked at last.
-    seen: usize,
+    last_received_length: usize,
     /// Bytes in which an end was looked for.
     scanned: usize,
     /// Bytes that were looked at, each time counted.
-    spent: usize,
+    parsed_bytes: usize,
 }
 
-impl Heads {
+impl ResponseHeadReader {
     /// The head if it is there, which is taken out of what was received.
-    pub(super) fn read(&mut self, received: &mut BytesMut) -> Result<Option<Head>, Malformed> {
-        while self.is_worth_it(received) {
-            (self.seen, self.spent) = (received.len(), self.spent.saturating_add(received.len()));
-            let Some(Parsed { length, response, bytewise }) = parse(received)? else { break };
+    pub(super) fn read(&mut self, received: &mut BytesMut) -> Result<Option<ResponseHead>, MalformedResponse> {
+        while self.should_parse(received) {
+            (self.last_received_length, self.parsed_bytes) =
+                (received.len(), self.parsed_bytes.saturating_add(received.len()));
+            let Some(ParsedHead { length, response, syntax: bytewise }) = parse_head(received)? else { break };
             if !response.status().is_informational() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                let framing = Framing::of(&response, bytewise)?;
+                let framing = ResponseFraming::of_head(&response, bytewise)?;
                 received.advance(length);
-                return Ok(Some(Head { response, framing }));
+                return Ok(Some(ResponseHead { response, framing }));
             }
             received.advance(length);
-            (self.seen, self.scanned) = (0, 0);
-            self.skipped = self.skipped.saturating_add(length);
+            (self.last_received_length, self.scanned) = (0, 0);
+            self.informational_bytes = self.informational_bytes.saturating_add(length);
         }
-        let waiting = self.skipped.saturating_add(received.len());
-        if waiting > MAX_HEAD { Err(Malformed("a head of more than 65536 bytes")) } else { Ok(None) }
+        let waiting = self.informational_bytes.saturating_add(received.len());
+        if waiting > MAX_HEAD { Err(MalformedResponse("a head of more than 65536 bytes")) } else { Ok(None) }
     }
 
-    fn is_worth_it(&mut self, received: &[u8]) -> bool {
+    fn should_parse(&mut self, received: &[u8]) -> bool {
         let has_end = self.has_end(received);
-        let is_new = received.len() > self.seen;
-        is_new && (self.spent < PATIENCE || received.len() / 2 >= self.seen || has_end)
+        let is_new = received.len() > self.last_received_length;
+        is_new && (self.parsed_bytes < PATIENCE || received.len() / 2 >= self.last_received_length || has_end)
     }
 
     /// Whether an empty line is among the bytes that were not looked through yet, or is ended by them.
     fn has_end(&mut self, received: &[u8]) -> bool {
         let mut rest = received.get(self.scanned.saturating_sub(2)..).unwrap_or_default();
-        (self.scanned, self.spent) = (received.len(), self.spent.saturating_add(rest.len()));
+        (self.scanned, self.parsed_bytes) = (received.len(), self.parsed_bytes.saturating_add(rest.len()));
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             rest = rest.get(end + 1..).unwrap_or_default();
             if rest.starts_with(b"\n") || rest.starts_with(b"\r\n") {
@@ -95,29 +96,32 @@ impl Heads {
     }
 }
 
-struct Parsed {
+struct ParsedHead {
     length: usize,
     response: Response<()>,
-    bytewise: Bytewise,
+    syntax: HeadSyntax,
 }
 
 /// `None` if more has to come.
-fn parse(received: &[u8]) -> Result<Option<Parsed>, Malformed> {
+fn parse_head(received: &[u8]) -> Result<Option<ParsedHead>, MalformedResponse> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
-    match parse_into(received, &mut few) {
-        Err(Malformed(reason)) if Malformed(reason) == httparse::Error::TooManyHeaders.into() => {
+    match parse_head_into(received, &mut few) {
+        Err(MalformedResponse(reason)) if MalformedResponse(reason) == httparse::Error::TooManyHeaders.into() => {
             let lines = received.iter().filter(|byte| **byte == b'\n').count();
-            parse_into(received, &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)])
+            parse_head_into(received, &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)])
         }
         // A server that expected TLS tells so by a record of TLS: an alert, version 3.
         Err(_no_http) if received.starts_with(&[0x15, 3]) => {
-            Err(Malformed("what it answers is TLS: is this its port for https?"))
+            Err(MalformedResponse("what it answers is TLS: is this its port for https?"))
         }
         read => read,
     }
 }
 
-fn parse_into<'b>(received: &'b [u8], fields: &mut [MaybeUninit<Header<'b>>]) -> Result<Option<Parsed>, Malformed> {
+fn parse_head_into<'b>(
+    received: &'b [u8],
+    fields: &mut [MaybeUninit<Header<'b>>],
+) -> Result<Option<ParsedHead>, MalformedResponse> {
     let mut head = httparse::Response::new(&mut []);
     let mut config = ParserConfig::default();
     config
@@ -129,29 +133,30 @@ fn parse_into<'b>(received: &'b [u8], fields: &mut [MaybeUninit<Header<'b>>]) ->
     };
     let mut response = Response::new(());
     let code = head.code.unwrap_or_default();
-    *response.status_mut() = StatusCode::from_u16(code).map_err(|_range| Malformed("invalid status line"))?;
+    *response.status_mut() = StatusCode::from_u16(code).map_err(|_range| MalformedResponse("invalid status line"))?;
     *response.version_mut() = if head.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let mut bytewise = Bytewise::AsWritten;
+    let mut bytewise = HeadSyntax::Strict;
     for field in head.headers.iter() {
-        bytewise = bytewise.and(append(response.headers_mut(), field, received)?);
+        bytewise = bytewise.and(append_field(response.headers_mut(), field, received)?);
     }
-    Ok(Some(Parsed { length, response, bytewise }))
+    Ok(Some(ParsedHead { length, response, syntax: bytewise }))
 }
 
 /// Adds a field. A value in several lines is read as one, with a blank for each end of a line (RFC 9112, 5.2).
-fn append(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> Result<Bytewise, Malformed> {
-    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_error| Malformed("invalid name of a field"))?;
+fn append_field(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> Result<HeadSyntax, MalformedResponse> {
+    let name =
+        HeaderName::from_bytes(field.name.as_bytes()).map_err(|_error| MalformedResponse("invalid name of a field"))?;
     let value = match field.value.contains(&b'\n') {
-        true => HeaderValue::from_bytes(&unfolded(field.value)),
+        true => HeaderValue::from_bytes(&unfold_value(field.value)),
         false => HeaderValue::from_bytes(field.value),
     };
-    let value = value.map_err(|_error| Malformed("invalid value of a field"))?;
-    fields.try_append(name, value).map_err(|_error| Malformed("too many fields"))?;
-    Ok(if is_plain(field, received) { Bytewise::AsWritten } else { Bytewise::Mended })
+    let value = value.map_err(|_error| MalformedResponse("invalid value of a field"))?;
+    fields.try_append(name, value).map_err(|_error| MalformedResponse("too many fields"))?;
+    Ok(if is_strict_field(field, received) { HeadSyntax::Strict } else { HeadSyntax::Repaired })
 }
 
 /// Whether nothing stands between the name of a field and its colon, and its value is in one line with both.
-fn is_plain(field: &Header<'_>, received: &[u8]) -> bool {
+fn is_strict_field(field: &Header<'_>, received: &[u8]) -> bool {
     let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(received.as_ptr() as usize);
     let colon = place(field.name.as_bytes()).saturating_add(field.name.len());
     let end = place(field.value).saturating_add(field.value.len());
@@ -159,7 +164,7 @@ fn is_plain(field: &Header<'_>, received: &[u8]) -> bool {
     rest.first() == Some(&b':') && !rest.contains(&b'\n')
 }
 
-fn unfolded(value: &[u8]) -> Vec<u8> {
+fn unfold_value(value: &[u8]) -> Vec<u8> {
     let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(&b' ')
 }
@@ -168,8 +173,8 @@ fn unfolded(value: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Option<Head>, Malformed> {
-        Heads::default().read(&mut BytesMut::from(bytes))
+    fn read(bytes: &[u8]) -> Result<Option<ResponseHead>, MalformedResponse> {
+        ResponseHeadReader::default().read(&mut BytesMut::from(bytes))
     }
 
     #[test]
@@ -222,7 +227,7 @@ mod tests {
         let mut head = b"HTTP/1.1 202 Accepted\r\n".to_vec();
         (0..2000).for_each(|number| head.extend_from_slice(format!("x-{number}: {number:016}\r\n").as_bytes()));
         head.extend_from_slice(b"\r\n");
-        let (mut heads, mut received) = (Heads::default(), BytesMut::new());
+        let (mut heads, mut received) = (ResponseHeadReader::default(), BytesMut::new());
         let mut read = None;
         for byte in &head {
             assert!(read.is_none());
@@ -230,12 +235,15 @@ mod tests {
             read = heads.read(&mut received).expect("a head");
         }
         assert_eq!(read.expect("a head").response.headers().len(), 2000);
-        assert!(heads.spent < PATIENCE + 8 * head.len(), "{} bytes for {}", heads.spent, head.len());
+        assert!(heads.parsed_bytes < PATIENCE + 8 * head.len(), "{} bytes for {}", heads.parsed_bytes, head.len());
     }
 
     #[test]
     fn what_only_informs_ends_too() {
         let mut received = BytesMut::from(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(3000)[..]);
-        assert_eq!(Heads::default().read(&mut received).expect_err("endless").0, "a head of more than 65536 bytes");
+        assert_eq!(
+            ResponseHeadReader::default().read(&mut received).expect_err("endless").0,
+            "a head of more than 65536 bytes"
+        );
     }
 }

@@ -52,10 +52,10 @@ fn with_token() -> Request<Bytes> {
 #[tokio::test]
 async fn a_host_that_is_elsewhere_keeps_its_name() {
     let (port, log, _peer) = recorder(&["307 Again\r\nlocation: /again", "202 Accepted"]).await;
-    let clients = cache(Limits::default());
+    let clients = cache(ClientLimits::default());
     let connect = Some(([127, 0, 0, 1], port).into());
     let to = to("http://user:password@sink.ns:8080/a%20b?c=d#e", &Arc::default());
-    let to = Addressable { target: Target::Remote { connect }, ..to };
+    let to = Addressable { route: DestinationRoute::Remote { connect }, ..to };
     let answer = clients.send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
     assert_eq!(answer.status(), 202);
     let heads = log.lock().expect("lock").clone();
@@ -76,7 +76,7 @@ async fn an_event_may_bring_a_user_agent() {
     let mut request = with_token();
     request.headers_mut().insert(http::header::USER_AGENT, HeaderValue::from_static("other"));
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    cache(Limits::default()).send(|| request.clone(), &to, Duration::from_secs(10)).await.expect("an answer");
+    cache(ClientLimits::default()).send(|| request.clone(), &to, Duration::from_secs(10)).await.expect("an answer");
     let head = log.lock().expect("lock")[0].clone();
     assert_eq!(head.matches("user-agent: ").count(), 1, "{head}");
     assert!(head.contains("\r\nuser-agent: other\r\n"), "{head}");
@@ -85,7 +85,7 @@ async fn an_event_may_bring_a_user_agent() {
 /// It is moved more than once with the future of a delivery.
 #[test]
 fn the_future_of_an_attempt_is_small() {
-    let (clients, to) = (cache(Limits::default()), to("http://sink/", &Arc::default()));
+    let (clients, to) = (cache(ClientLimits::default()), to("http://sink/", &Arc::default()));
     let attempt = clients.send(with_token, &to, Duration::from_secs(10));
     let size = std::mem::size_of_val(&attempt);
     assert!(size <= 2048, "{size} bytes");
@@ -96,7 +96,8 @@ fn the_future_of_an_attempt_is_small() {
 async fn redirects_end() {
     let (port, log, _peer) = recorder(&["308 Again\r\nlocation: /"]).await;
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    let answer = cache(Limits::default()).send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
+    let answer =
+        cache(ClientLimits::default()).send(with_token, &to, Duration::from_secs(10)).await.expect("an answer");
     assert_eq!(answer.status(), 308);
     assert_eq!(log.lock().expect("lock").len(), 1 + 10);
 }
@@ -106,7 +107,7 @@ async fn secure() -> (TcpListener, TlsAcceptor, String, Arc<TrustBundle>) {
     let (chain, key) = certificate();
     let identity = ServerIdentity::default();
     identity.replace(&chain, &key, 0).expect("an identity");
-    let tls = TlsAcceptor::from(identity.server_config(MinVersion::Tls12).expect("a configuration"));
+    let tls = TlsAcceptor::from(identity.server_config(MinTlsVersion::Tls12).expect("a configuration"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://localhost:{}/", listener.local_addr().expect("an address").port());
     (listener, tls, url, Arc::new(TrustBundle::from_pem(&chain).expect("a bundle")))
@@ -150,7 +151,7 @@ async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
             }
         }
     });
-    let answer = cache(Limits::default()).send(with_token, &to(&url, &trust), Duration::from_secs(10)).await;
+    let answer = cache(ClientLimits::default()).send(with_token, &to(&url, &trust), Duration::from_secs(10)).await;
     assert_eq!(answer.expect("an answer").status(), 202);
 }
 
@@ -173,7 +174,7 @@ async fn what_comes_when_a_peer_goes_away_is_sent_elsewhere() {
         let elsewhere = async { accept_all(&mut accept_connection(&listener, &tls).await).await };
         tokio::join!(finished, accept_all(&mut first), elsewhere);
     });
-    let (clients, to) = (Arc::new(cache(Limits::default())), to(&url, &trust));
+    let (clients, to) = (Arc::new(cache(ClientLimits::default())), to(&url, &trust));
     let mut first = JoinSet::new();
     let (of_first, to_first) = (Arc::clone(&clients), to.clone());
     first.spawn(async move { of_first.send(with_token, &to_first, Duration::from_secs(10)).await });

@@ -87,7 +87,7 @@ async fn an_answer_is_what_its_framing_says() {
         ("HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nwhy".to_owned(), "why"),
     ] {
         let (port, _requests, _peer) = scripted(&[&[&answer]]).await;
-        let got = ask(&cache(Limits::default()), port).await;
+        let got = ask(&cache(ClientLimits::default()), port).await;
         assert_eq!(got.expect("an answer").body(), body, "{answer}");
     }
 }
@@ -104,7 +104,7 @@ async fn what_is_no_answer_is_an_error_that_says_so() {
         ("\u{15}\u{3}\u{1}\0\u{2}\u{2}", "not HTTP/1.1"),
     ] {
         let (port, _requests, _peer) = scripted(&[&[answer]]).await;
-        let error = ask(&cache(Limits::default()), port).await.expect_err(answer);
+        let error = ask(&cache(ClientLimits::default()), port).await.expect_err(answer);
         assert_eq!(error.reason(), "request", "{answer}: {error}");
         assert!(error.to_string().contains(words), "{answer}: {error}");
     }
@@ -115,7 +115,7 @@ async fn what_is_no_answer_is_an_error_that_says_so() {
 async fn a_head_that_does_not_end_is_given_up() {
     let endless = "HTTP/1.1 200 OK\r\na: ".to_owned() + &"1".repeat(100_000);
     let (port, _requests, _peer) = scripted(&[&[&endless, ACCEPTED]]).await;
-    let error = ask(&cache(Limits::default()), port).await.expect_err("no answer");
+    let error = ask(&cache(ClientLimits::default()), port).await.expect_err("no answer");
     assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
 }
 
@@ -144,7 +144,7 @@ async fn a_connection_is_used_again_if_all_was_whole() {
         ("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\nHTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n", false),
     ] {
         let (port, mut requests, _peer) = scripted(&[&[first, ACCEPTED][..]; 2]).await;
-        let clients = cache(Limits::default());
+        let clients = cache(ClientLimits::default());
         ask(&clients, port).await.expect("an answer");
         told().await;
         ask(&clients, port).await.expect("an answer");
@@ -158,7 +158,7 @@ async fn a_connection_is_used_again_if_all_was_whole() {
 async fn a_redirect_with_a_body_costs_no_connection() {
     let redirect = "HTTP/1.1 307 There\r\nlocation: /there\r\ncontent-length: 4\r\n\r\nhtml";
     let (port, mut requests, _peer) = scripted(&[&[redirect, ACCEPTED, redirect, ACCEPTED]]).await;
-    let clients = cache(Limits::default());
+    let clients = cache(ClientLimits::default());
     for _ in 0..2 {
         assert_eq!(ask(&clients, port).await.expect("an answer").status(), 202);
     }
@@ -171,7 +171,7 @@ async fn a_redirect_with_a_body_costs_no_connection() {
 #[tokio::test]
 async fn a_connection_that_the_peer_has_closed_is_not_used() {
     let (port, mut requests, mut peer) = scripted(&[&[ACCEPTED], &[ACCEPTED], &[ACCEPTED]]).await;
-    let clients = cache(Limits::default());
+    let clients = cache(ClientLimits::default());
     for number in 0..3 {
         ask(&clients, port).await.expect("an answer");
         assert_eq!(requests.recv().await, Some(number));
@@ -185,8 +185,8 @@ async fn a_connection_that_the_peer_has_closed_is_not_used() {
 async fn a_connection_is_not_used_when_its_peer_is_about_to_close_it() {
     let hint = "HTTP/1.1 202 Accepted\r\nkeep-alive: timeout=1\r\ncontent-length: 0\r\n\r\n";
     let (port, mut requests, _peer) = scripted(&[&[hint, ACCEPTED], &[ACCEPTED, ACCEPTED]]).await;
-    let traffic = Arc::new(Traffic::default());
-    let clients = cache(Limits::default()).counted(Arc::clone(&traffic));
+    let traffic = Arc::new(ConnectionMetrics::default());
+    let clients = cache(ClientLimits::default()).with_metrics(Arc::clone(&traffic));
     ask(&clients, port).await.expect("an answer");
     until_closed(&clients, &traffic, "it is closed on this side, before the peer does").await;
     ask(&clients, port).await.expect("an answer");
@@ -194,10 +194,10 @@ async fn a_connection_is_not_used_when_its_peer_is_about_to_close_it() {
 }
 
 /// Waits until no connection is open.
-async fn until_closed(clients: &ClientCache, traffic: &Traffic, why: &str) {
+async fn until_closed(clients: &ClientCache, traffic: &ConnectionMetrics, why: &str) {
     tokio::time::timeout(Duration::from_secs(10), async {
         while traffic.open.get() > 0 {
-            clients.sweep();
+            clients.close_expired();
             tokio::task::yield_now().await;
         }
     })
@@ -207,10 +207,11 @@ async fn until_closed(clients: &ClientCache, traffic: &Traffic, why: &str) {
 
 #[tokio::test]
 async fn idle_connections_end() {
-    for (answers, idle) in [(1, Limits::default().pool_idle_timeout), (2, Duration::ZERO)] {
+    for (answers, idle) in [(1, ClientLimits::default().pool_idle_timeout), (2, Duration::ZERO)] {
         let (port, _requests, _peer) = scripted(&[&vec![ACCEPTED; answers]]).await;
-        let traffic = Arc::new(Traffic::default());
-        let clients = cache(Limits { pool_idle_timeout: idle, ..Limits::default() }).counted(Arc::clone(&traffic));
+        let traffic = Arc::new(ConnectionMetrics::default());
+        let clients = cache(ClientLimits { pool_idle_timeout: idle, ..ClientLimits::default() })
+            .with_metrics(Arc::clone(&traffic));
         ask(&clients, port).await.expect("an answer");
         until_closed(&clients, &traffic, "the peer closed it, or it was idle for too long").await;
     }
@@ -226,7 +227,8 @@ async fn an_early_answer_is_heard() {
     {
         let (port, mut peer) = early(answer).await;
         let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-        let sent = cache(Limits::default()).send(|| Request::new(body.clone()), &to, Duration::from_secs(10)).await;
+        let sent =
+            cache(ClientLimits::default()).send(|| Request::new(body.clone()), &to, Duration::from_secs(10)).await;
         assert_eq!(sent.expect("an answer").status(), status);
         let read = peer.join_next().await.expect("a peer").expect("it has ended");
         assert_eq!(read == body.len(), is_read, "{read} bytes were read");
@@ -260,7 +262,7 @@ async fn a_connection_that_becomes_free_is_used_instead_of_one_that_does_not_com
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let listener = socket.listen(1).expect("a listener");
     let address = listener.local_addr().expect("an address");
-    let clients = cache(Limits::default());
+    let clients = cache(ClientLimits::default());
     let peer = async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         read_request(&mut stream).await.expect("a request");
@@ -293,7 +295,7 @@ async fn encrypted_connections_are_used_again() {
     let (chain, key) = certificate();
     let identity = ServerIdentity::default();
     identity.replace(&chain, &key, 0).expect("an identity");
-    let mut tls = (*identity.server_config(MinVersion::Tls12).expect("a configuration")).clone();
+    let mut tls = (*identity.server_config(MinTlsVersion::Tls12).expect("a configuration")).clone();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let tls = TlsAcceptor::from(Arc::new(tls));
     let trust = Arc::new(TrustBundle::from_pem(&chain).expect("a bundle"));
@@ -309,7 +311,7 @@ async fn encrypted_connections_are_used_again() {
                 OptionFuture::from(says_so.then(|| stream.shutdown())).await.transpose().expect("close_notify");
             }
         });
-        let clients = cache(Limits::default());
+        let clients = cache(ClientLimits::default());
         for _ in 0..6 {
             let sent = clients.send(|| Request::new(Bytes::from_static(b"x")), &to, Duration::from_secs(10)).await;
             assert_eq!(sent.expect("an answer").status(), 202);
@@ -345,7 +347,7 @@ async fn a_large_body_arrives_whole() {
         body
     });
     let to = to(&format!("http://127.0.0.1:{port}/"), &Arc::default());
-    let answer = cache(Limits::default()).send(|| Request::new(sent.clone()), &to, Duration::from_secs(10)).await;
+    let answer = cache(ClientLimits::default()).send(|| Request::new(sent.clone()), &to, Duration::from_secs(10)).await;
     assert_eq!(answer.expect("an answer").status(), 202);
     assert_eq!(peer.join_next().await.expect("a peer").expect("a body"), sent);
 }
@@ -377,7 +379,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (port, _requests, _peer) = scripted(&[&[&answer[..]], &[ACCEPTED.as_bytes()], &[ACCEPTED.as_bytes()]]).await;
-            let clients = cache(Limits::default());
+            let clients = cache(ClientLimits::default());
             if let Err(error) = ask(&clients, port).await {
                 assert_eq!(error.reason(), "request", "{error}");
             }

@@ -14,7 +14,7 @@ use crate::wire_text::WireText;
 const MAX_LATENCIES: usize = 1_000_000;
 
 /// How one event was answered.
-pub(super) struct Answer {
+pub(super) struct SendOutcome {
     id: String,
     /// Status, scheme and version; or why there is no answer.
     outcome: Result<(reqwest::StatusCode, String), String>,
@@ -22,9 +22,14 @@ pub(super) struct Answer {
     latency: Duration,
 }
 
-impl Answer {
+impl SendOutcome {
     /// Reads an answer; of its text at most `max` bytes.
-    pub(super) async fn read(id: String, mut response: reqwest::Response, started: Instant, max: usize) -> Self {
+    pub(super) async fn from_response(
+        id: String,
+        mut response: reqwest::Response,
+        started: Instant,
+        max: usize,
+    ) -> Self {
         let protocol = format!("{} {:?}", response.url().scheme(), response.version());
         let status = response.status();
         let mut text = Vec::new();
@@ -35,16 +40,21 @@ impl Answer {
                 break;
             }
         }
-        let text = WireText::of(String::from_utf8_lossy(&text).trim_end()).into();
+        let text = WireText::new(String::from_utf8_lossy(&text).trim_end()).into();
         Self { id, outcome: Ok((status, protocol)), text, latency: started.elapsed() }
     }
 
     /// There was no answer.
     pub(super) fn failed(id: String, error: &reqwest::Error, started: Instant) -> Self {
-        Self { id, outcome: Err(printable(&why(error))), text: String::new(), latency: started.elapsed() }
+        Self {
+            id,
+            outcome: Err(printable(&send_failure_reason(error))),
+            text: String::new(),
+            latency: started.elapsed(),
+        }
     }
 
-    fn line(&self) -> String {
+    fn summary_line(&self) -> String {
         let millis = self.latency.as_secs_f64() * 1e3;
         let text = if self.text.is_empty() { String::new() } else { format!("  {}", self.text) };
         match &self.outcome {
@@ -55,23 +65,23 @@ impl Answer {
 }
 
 /// Why there is no answer, and the remedy where a flag is one.
-fn why(error: &reqwest::Error) -> String {
-    let told = command::why(error);
-    let remedy = if refusal::wants_trust(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
+fn send_failure_reason(error: &reqwest::Error) -> String {
+    let told = command::request_failure_reason(error);
+    let remedy = if refusal::is_unknown_issuer(&told) { ": give the certificate of its CA with --ca FILE" } else { "" };
     told + remedy
 }
 
 /// The answers so far.
-pub(super) struct Report {
+pub(super) struct SendReport {
     count: u64,
     accepted: u64,
-    others: BTreeMap<String, u64>,
+    rejected: BTreeMap<String, u64>,
     latencies: Vec<Duration>,
     started: Instant,
     bar: Option<ProgressBar>,
 }
 
-impl Report {
+impl SendReport {
     /// A report of `count` events. For many, there is a progress bar on a terminal.
     pub(super) fn new(count: u64) -> Self {
         let bar = (count > 1).then(|| {
@@ -81,17 +91,17 @@ impl Report {
                 Err(_) => bar,
             }
         });
-        Self { count, accepted: 0, others: BTreeMap::new(), latencies: Vec::new(), started: Instant::now(), bar }
+        Self { count, accepted: 0, rejected: BTreeMap::new(), latencies: Vec::new(), started: Instant::now(), bar }
     }
 
     /// Takes an answer in. One alone is printed, as is every one that is no acceptance.
-    pub(super) fn add(&mut self, answer: &Answer) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, answer: &SendOutcome) -> anyhow::Result<()> {
         let accepted = matches!(&answer.outcome, Ok((status, _)) if status.is_success());
         if accepted {
             self.accepted += 1;
         } else {
             let kind = answer.outcome.as_ref().map_or_else(|_| "failed".to_owned(), |(status, _)| status.to_string());
-            *self.others.entry(kind).or_default() += 1;
+            *self.rejected.entry(kind).or_default() += 1;
         }
         if self.latencies.len() < MAX_LATENCIES {
             self.latencies.push(answer.latency);
@@ -99,12 +109,12 @@ impl Report {
         match &self.bar {
             Some(bar) if accepted || !bar.is_hidden() => {
                 if !accepted {
-                    bar.suspend(|| print(&answer.line()))?;
+                    bar.suspend(|| print(&answer.summary_line()))?;
                 }
                 bar.inc(1);
                 Ok(())
             }
-            _ => print(&answer.line()),
+            _ => print(&answer.summary_line()),
         }
     }
 
@@ -119,7 +129,7 @@ impl Report {
         bar.finish_and_clear();
         let seconds = self.started.elapsed().as_secs_f64();
         self.latencies.sort_unstable();
-        let others: String = self.others.iter().map(|(kind, count)| format!(", {count} {kind}")).collect();
+        let others: String = self.rejected.iter().map(|(kind, count)| format!(", {count} {kind}")).collect();
         print(&format!(
             "{} of {} accepted{others}; {:.0} events/s, p50 {:.1} ms, p99 {:.1} ms\n",
             self.accepted,

@@ -5,54 +5,67 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::control::manifest::{Document, Origin};
-use crate::control::yaml::Parsed;
+use crate::control::manifest::{DocumentOrigin, ManifestDocument};
+use crate::control::yaml::ParsedDocument;
 use crate::control::{Problem, Severity};
 
 /// Takes the objects out of a list and of lists in it; what is no list is one itself. It is a problem to be called a list
 /// and to hold none.
-pub(super) fn flatten(parsed: Parsed, file: &Arc<str>, documents: &mut Vec<Document>, problems: &mut Vec<Problem>) {
-    let Parsed { mut value, lines } = parsed;
-    let Some(of) = Of::list(&value) else {
-        if let Some(message) = misspelt(&value) {
-            problems.push(Problem::of_file(Severity::Error, file, lines.of(&value, "kind"), message));
+pub(super) fn flatten_lists(
+    parsed: ParsedDocument,
+    file: &Arc<str>,
+    documents: &mut Vec<ManifestDocument>,
+    problems: &mut Vec<Problem>,
+) {
+    let ParsedDocument { mut value, lines } = parsed;
+    let Some(of) = ListItemType::from_list(&value) else {
+        if let Some(message) = misspelt_list_kind(&value) {
+            problems.push(Problem::of_file(Severity::Error, file, lines.line_of_path(&value, "kind"), message));
             return;
         }
-        documents.push(Document { value: value.into(), origin: Some(Origin { file: Arc::clone(file), lines }) });
+        documents.push(ManifestDocument {
+            value: value.into(),
+            origin: Some(DocumentOrigin { file: Arc::clone(file), lines }),
+        });
         return;
     };
-    let lines_of_items = lines.of_each(&value, "items");
+    let lines_of_items = lines.lines_of_elements(&value, "items");
     match value.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) => {
             for (mut value, lines) in items.into_iter().zip(lines_of_items) {
-                let added = value.as_object_mut().map_or(0, |item| of.complete(item));
-                flatten(Parsed { value, lines: lines.with_fields(added) }, file, documents, problems);
+                let added = value.as_object_mut().map_or(0, |item| of.complete_item(item));
+                flatten_lists(
+                    ParsedDocument { value, lines: lines.with_added_fields(added) },
+                    file,
+                    documents,
+                    problems,
+                );
             }
         }
         Some(Value::Null) => {}
         _ => {
             let message = "items: is no list: write each object on lines of its own, behind -";
-            problems.push(Problem::of_file(Severity::Error, file, lines.of(&value, "items"), message));
+            problems.push(Problem::of_file(Severity::Error, file, lines.line_of_path(&value, "items"), message));
         }
     }
 }
 
 /// What is wrong with the kind of what holds objects and is no list by its kind.
-fn misspelt(value: &Value) -> Option<String> {
+fn misspelt_list_kind(value: &Value) -> Option<String> {
     let holds_objects = value.get("items")?.as_array()?.iter().any(|item| item.get("kind").is_some());
     let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
     holds_objects.then(|| format!("kind: {kind:?} holds items and is no list; write List"))
 }
 
 /// What the items of a list are that do not say so themselves, as in what an API server answers.
-struct Of {
+struct ListItemType {
     api_version: Option<Value>,
     kind: Option<Value>,
 }
 
-impl Of {
+impl ListItemType {
     /// `None` for what is no list: a list has no name, unlike an object whose kind happens to end in `List`.
-    fn list(value: &Value) -> Option<Self> {
+    fn from_list(value: &Value) -> Option<Self> {
         let kind = value.get("kind")?.as_str()?.strip_suffix("List")?;
         let is_named = value.get("metadata").is_some_and(|metadata| metadata.get("name").is_some());
         if kind.is_empty() {
@@ -63,7 +76,7 @@ impl Of {
     }
 
     /// Adds what is missing; gives how many fields that are.
-    fn complete(&self, item: &mut Map<String, Value>) -> usize {
+    fn complete_item(&self, item: &mut Map<String, Value>) -> usize {
         let fields = [("apiVersion", &self.api_version), ("kind", &self.kind)];
         let missing = fields.into_iter().filter(|(name, _)| item.get(*name).is_none_or(Value::is_null));
         let missing: Vec<_> = missing.filter_map(|(name, value)| Some((name, value.clone()?))).collect();

@@ -9,13 +9,13 @@ use crate::control::{Problem, Severity};
 
 /// A file of manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub(super) path: PathBuf,
     /// It can be read once only: standard input, or a pipe.
-    pub(super) once: bool,
+    pub(super) is_readable_once: bool,
 }
 
-impl Found {
+impl FoundFile {
     /// What the file is called in problems.
     pub(super) fn name(&self) -> String {
         if is_stdin(&self.path) { "stdin".to_owned() } else { self.path.display().to_string() }
@@ -24,9 +24,9 @@ impl Found {
 
 /// The files at some paths.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct FileListing {
     /// Each once, in the order of paths and names.
-    pub(super) found: Vec<Found>,
+    pub(super) files: Vec<FoundFile>,
     /// Paths that nothing could be found at.
     pub(super) failed: Vec<PathBuf>,
     pub(super) problems: Vec<Problem>,
@@ -34,13 +34,13 @@ pub(super) struct Listing {
 
 /// Everything about files that changes when one of them does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::control) struct Signature {
-    files: Vec<(PathBuf, Option<Stat>)>,
+pub(in crate::control) struct FilesSignature {
+    files: Vec<(PathBuf, Option<FileStat>)>,
     failed: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stat {
+struct FileStat {
     device: u64,
     inode: u64,
     size: u64,
@@ -49,10 +49,10 @@ struct Stat {
 }
 
 /// The state of the files at these paths, as it is without reading them. Blocks.
-pub(in crate::control) fn signature(paths: &[PathBuf]) -> Signature {
-    let Listing { found, failed, .. } = files(paths);
-    let files = found.into_iter().filter(|found| !found.once).map(|found| {
-        let stat = fs::metadata(&found.path).ok().map(|metadata| Stat {
+pub(in crate::control) fn files_signature(paths: &[PathBuf]) -> FilesSignature {
+    let FileListing { files: found, failed, .. } = list_files(paths);
+    let files = found.into_iter().filter(|found| !found.is_readable_once).map(|found| {
+        let stat = fs::metadata(&found.path).ok().map(|metadata| FileStat {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
@@ -61,7 +61,7 @@ pub(in crate::control) fn signature(paths: &[PathBuf]) -> Signature {
         });
         (found.path, stat)
     });
-    Signature { files: files.collect(), failed }
+    FilesSignature { files: files.collect(), failed }
 }
 
 /// Whether a path means standard input.
@@ -70,33 +70,34 @@ pub(super) fn is_stdin(path: &Path) -> bool {
 }
 
 /// The files at these paths.
-pub(super) fn files(paths: &[PathBuf]) -> Listing {
-    let mut listing = Listing::default();
+pub(super) fn list_files(paths: &[PathBuf]) -> FileListing {
+    let mut listing = FileListing::default();
     for path in paths {
-        if let Err((error, remedy)) = add(path, &mut listing) {
+        if let Err((error, remedy)) = add_path(path, &mut listing) {
             let message = format!("cannot be read: {error}{remedy}");
             listing.problems.push(Problem::of_file(Severity::Error, &path.display().to_string(), None, message));
             listing.failed.push(path.clone());
         }
     }
     let mut seen = std::collections::HashSet::new();
-    listing.found.retain(|found| seen.insert(found.path.clone()));
+    listing.files.retain(|found| seen.insert(found.path.clone()));
     listing
 }
 
-fn add(path: &Path, listing: &mut Listing) -> Result<(), (io::Error, &'static str)> {
+fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'static str)> {
     if is_stdin(path) {
-        listing.found.push(Found { path: path.to_owned(), once: true });
+        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: true });
         return Ok(());
     }
     let metadata = fs::metadata(path).map_err(|error| (error, ": give a file or directory that exists"))?;
     if !metadata.is_dir() {
-        listing.found.push(Found { path: path.to_owned(), once: !metadata.is_file() });
+        listing.files.push(FoundFile { path: path.to_owned(), is_readable_once: !metadata.is_file() });
         return Ok(());
     }
-    let before = listing.found.len();
-    directory(path, Depth::Top, &mut listing.found).map_err(|error| (error, ": give the right to list it"))?;
-    if listing.found.len() == before {
+    let before = listing.files.len();
+    add_directory(path, DirectoryDepth::Top, &mut listing.files)
+        .map_err(|error| (error, ": give the right to list it"))?;
+    if listing.files.len() == before {
         let message = "holds no manifest: put *.yaml, *.yml or *.json files into it";
         let name = path.display().to_string();
         listing.problems.push(Problem::of_file(Severity::Warning, &name, None, message));
@@ -105,14 +106,14 @@ fn add(path: &Path, listing: &mut Listing) -> Result<(), (io::Error, &'static st
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
+enum DirectoryDepth {
     Top,
     Inside,
 }
 
 /// Adds the manifests of a directory and of the directories in it. Hidden entries do not count: a ConfigMap that is
 /// mounted shows its files a second time in `..data`, which is where its visible entries lead.
-fn directory(path: &Path, depth: Depth, found: &mut Vec<Found>) -> io::Result<()> {
+fn add_directory(path: &Path, depth: DirectoryDepth, found: &mut Vec<FoundFile>) -> io::Result<()> {
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -120,13 +121,13 @@ fn directory(path: &Path, depth: Depth, found: &mut Vec<Found>) -> io::Result<()
             continue;
         }
         let path = entry.path();
-        let Some(kind) = kind(&entry) else {
+        let Some(kind) = entry_type(&entry) else {
             continue;
         };
-        if kind.is_dir() && depth == Depth::Top {
-            directory(&path, Depth::Inside, found)?;
+        if kind.is_dir() && depth == DirectoryDepth::Top {
+            add_directory(&path, DirectoryDepth::Inside, found)?;
         } else if !kind.is_dir() && is_manifest(&path) {
-            found.push(Found { path, once: false });
+            found.push(FoundFile { path, is_readable_once: false });
         }
     }
     Ok(())
@@ -134,7 +135,7 @@ fn directory(path: &Path, depth: Depth, found: &mut Vec<Found>) -> io::Result<()
 
 /// What an entry is, or leads to; a link that leads nowhere is itself, so that reading it becomes a problem. `None` for
 /// what cannot be read like a file, or is gone already.
-fn kind(entry: &fs::DirEntry) -> Option<FileType> {
+fn entry_type(entry: &fs::DirEntry) -> Option<FileType> {
     let kind = entry.file_type().ok()?;
     if !kind.is_symlink() {
         return Some(kind).filter(|kind| kind.is_file() || kind.is_dir());

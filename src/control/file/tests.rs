@@ -21,12 +21,12 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
 }
 
 /// Names of files, relative to a directory, and how many objects each has.
-fn found(directory: &TempDir, manifests: &Manifests) -> Vec<(String, usize)> {
+fn found(directory: &TempDir, manifests: &ManifestSet) -> Vec<(String, usize)> {
     let relative = |name: &str| Path::new(name).strip_prefix(directory.path()).expect("inside").display().to_string();
     manifests.files.iter().map(|file| (relative(&file.name), file.documents.len())).collect()
 }
 
-fn problems(directory: &TempDir, manifests: &Manifests) -> Vec<String> {
+fn problems(directory: &TempDir, manifests: &ManifestSet) -> Vec<String> {
     let prefix = format!("{}/", directory.path().display());
     manifests.problems().map(|problem| problem.to_string().replace(&prefix, "")).collect()
 }
@@ -47,19 +47,19 @@ fn directories_are_read_in_order_and_hidden_files_are_not() {
         (".hidden.yaml", BROKER),
         ("..data/a.yaml", BROKER),
     ]);
-    let manifests = read(&paths(&directory));
+    let manifests = read_manifests(&paths(&directory));
     let names = [("a.yaml", 2), ("b.yml", 1), ("c.json", 1), ("d/e.yaml", 1)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(found(&directory, &manifests), names);
     assert_eq!(problems(&directory, &manifests), [""; 0]);
     let twice = [directory.path().to_owned(), directory.path().join("a.yaml")];
-    assert_eq!(read(&twice).files.len(), 4);
+    assert_eq!(read_manifests(&twice).files.len(), 4);
 }
 
 #[test]
 fn lists_are_taken_apart_and_keep_their_lines() {
     let text =
         "kind: List\napiVersion: v1\nitems:\n- kind: Broker\n- kind: List\n  items:\n  - kind: Trigger\n    a: 1\n";
-    let file = parsed("a.yaml", text, [0; 32], None);
+    let file = parse_file("a.yaml", text, [0; 32], None);
     let kinds: Vec<_> = file.documents.iter().map(|document| (document.text(&["kind"]), document.line("a"))).collect();
     assert_eq!(kinds, [(Some("Broker"), Some(4)), (Some("Trigger"), Some(8))]);
 }
@@ -68,8 +68,8 @@ fn lists_are_taken_apart_and_keep_their_lines() {
 #[test]
 fn lists_of_a_kind_say_what_their_items_are() {
     let text = "apiVersion: eventing.knative.dev/v1\nkind: TriggerList\nmetadata: {resourceVersion: '7'}\nitems:\n- metadata:\n    name: a\n  x: 1\n- apiVersion: v1\n  kind: Other\n  x: 2\n- kind: List\n  items:\n  - {kind: Last, x: 3}\n- kind:\n  x: 4\n";
-    let file = parsed("a.yaml", text, [0; 32], None);
-    let said = |document: &Document| {
+    let file = parse_file("a.yaml", text, [0; 32], None);
+    let said = |document: &ManifestDocument| {
         let text = |field| document.text(&[field]).unwrap_or_default().to_owned();
         (text("apiVersion"), text("kind"), document.line("x"), document.line("kind"), document.line("metadata.name"))
     };
@@ -89,13 +89,13 @@ fn lists_of_a_kind_say_what_their_items_are() {
     for text in
         ["kind: AllowList\nmetadata: {name: x}\nitems: [{a: 1}]", "kind: AllowList\nentries: []", "kind: TriggerList"]
     {
-        let file = parsed("a.yaml", text, [0; 32], None);
+        let file = parse_file("a.yaml", text, [0; 32], None);
         assert_eq!((file.documents.len(), file.problems.len()), (1, 0), "{text}");
     }
     for text in
         ["kind: List", "kind: List\nitems: {a: {}}", "kind: TriggerList\nitems: x", "kind: List\nitems: [{kind: List}]"]
     {
-        let file = parsed("a.yaml", text, [0; 32], None);
+        let file = parse_file("a.yaml", text, [0; 32], None);
         assert_eq!(file.documents.len(), 0, "{text}");
         let said: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
         assert!(said.len() == 1 && said[0].contains("items: is no list: write each object on lines"), "{said:?}");
@@ -106,12 +106,12 @@ fn lists_of_a_kind_say_what_their_items_are() {
 #[test]
 fn streams_of_json_are_documents() {
     let text = "{\"kind\": \"A\",\n\t\"x\": \"\\ud83d\\ude00\\/\\u0000\"}{\"kind\": \"B\",\"x\": 1e3}\n\n{\"kind\":\"List\",\"items\":[{\"kind\":\"C\",\n\"x\":\"---\"}]}\n";
-    let file = parsed("a.json", text, [0; 32], None);
+    let file = parse_file("a.json", text, [0; 32], None);
     assert_eq!(file.problems, []);
     let said: Vec<_> = file.documents.iter().map(|d| (d.text(&["kind"]), d.line("x"), d.value["x"].clone())).collect();
     let expected = [("A", 2, json!("😀/\0")), ("B", 2, json!(1000)), ("C", 5, json!("---"))];
     assert_eq!(said, expected.map(|(kind, line, x)| (Some(kind), Some(line), x)));
-    let file = parsed("a.json", "{\"kind\": \"A\"}\n{\"kind\": \"B\"\n{\"kind\": \"C\"}\n", [0; 32], None);
+    let file = parse_file("a.json", "{\"kind\": \"A\"}\n{\"kind\": \"B\"\n{\"kind\": \"C\"}\n", [0; 32], None);
     let [problem] = &file.problems[..] else { panic!("not one problem: {:?}", file.problems) };
     assert!(matches!(problem.line, Some(2 | 3)), "{problem}");
 }
@@ -120,9 +120,9 @@ fn streams_of_json_are_documents() {
 #[test]
 fn what_has_not_changed_is_the_same_value() {
     let text = |second: &str| format!("kind: A\nmetadata: {{name: a}}\n---\nkind: A\nmetadata: {{name: b}}\n{second}");
-    let before = parsed("a.yaml", &text("x: 1\ny: 2\n"), [0; 32], None);
+    let before = parse_file("a.yaml", &text("x: 1\ny: 2\n"), [0; 32], None);
     for (now, is_same) in [("\n\nx: 1\ny: 2\n", true), ("y: 2\nx: 1\n", false), ("x: 1\ny: 3\n", false)] {
-        let after = parsed("a.yaml", &format!("# more\n{}", text(now)), [1; 32], Some(&before));
+        let after = parse_file("a.yaml", &format!("# more\n{}", text(now)), [1; 32], Some(&before));
         let same = |index: usize| Arc::ptr_eq(&before.documents[index].value, &after.documents[index].value);
         assert_eq!((same(0), same(1)), (true, is_same), "{now:?}");
         let line = after.documents[1].line("x").expect("a line");
@@ -142,7 +142,7 @@ fn what_cannot_be_read_is_a_problem_of_its_file() {
     symlink("nowhere", directory.path().join("link.yaml")).expect("link");
     let mut paths = paths(&directory);
     paths.extend(["none", "missing.yaml"].map(|name| directory.path().join(name)));
-    let manifests = read(&paths);
+    let manifests = read_manifests(&paths);
     let problems = problems(&directory, &manifests);
     assert_eq!(problems.len(), 6, "{problems:#?}");
     for (problem, start) in problems.iter().zip([
@@ -163,11 +163,11 @@ fn what_cannot_be_read_is_a_problem_of_its_file() {
 fn a_file_that_breaks_keeps_its_last_good_content_and_one_that_goes_is_gone() {
     let directory = directory(&[("a.yaml", BROKER), ("b.yaml", BROKER), ("c.yaml", BROKER)]);
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("file");
-    let first = read(&paths(&directory));
+    let first = read_manifests(&paths(&directory));
     write("a.yaml", "a: [\n");
     write("b.yaml", "");
     fs::remove_file(directory.path().join("c.yaml")).expect("removed");
-    let second = read_again(&paths(&directory), &first);
+    let second = reread_manifests(&paths(&directory), &first);
     let names = [("a.yaml", 1), ("b.yaml", 1)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(found(&directory, &second), names);
     assert!(
@@ -175,23 +175,23 @@ fn a_file_that_breaks_keeps_its_last_good_content_and_one_that_goes_is_gone() {
     );
     // Broken twice in a row is still the same good content, and equal files are not read anew.
     write("a.yaml", "b: [\n");
-    let third = read_again(&paths(&directory), &second);
+    let third = reread_manifests(&paths(&directory), &second);
     assert_eq!(found(&directory, &third), names);
     assert!(Arc::ptr_eq(&second.files[1], &third.files[1]));
-    assert!(read_again(&paths(&directory), &third).is_same(&third));
+    assert!(reread_manifests(&paths(&directory), &third).is_same(&third));
     assert!(!third.is_same(&second));
     write("a.yaml", &format!("{BROKER}---\n{BROKER}"));
-    assert_eq!(found(&directory, &read_again(&paths(&directory), &third))[0].1, 2);
+    assert_eq!(found(&directory, &reread_manifests(&paths(&directory), &third))[0].1, 2);
 }
 
 #[test]
 fn a_path_that_vanishes_as_a_whole_keeps_its_objects() {
     let directory = directory(&[("d/a.yaml", BROKER), ("b.yaml", BROKER)]);
     let paths = ["d", "b.yaml"].map(|name| directory.path().join(name));
-    let first = read(&paths);
+    let first = read_manifests(&paths);
     fs::rename(directory.path().join("d"), directory.path().join("e")).expect("renamed");
     fs::remove_file(directory.path().join("b.yaml")).expect("removed");
-    let second = read_again(&paths, &first);
+    let second = reread_manifests(&paths, &first);
     assert_eq!(second.documents().count(), 2);
     assert_eq!(problems(&directory, &second).len(), 2);
 }
@@ -202,10 +202,10 @@ fn signatures_see_every_way_to_change_a_file() {
     let path = |name: &str| directory.path().join(name);
     symlink("data1", path("..data")).expect("link");
     symlink("..data/x.yaml", path("x.yaml")).expect("link");
-    let mut last = signature(&paths(&directory));
-    assert_eq!(last, signature(&paths(&directory)));
+    let mut last = files_signature(&paths(&directory));
+    assert_eq!(last, files_signature(&paths(&directory)));
     let mut changes = |what: &str| {
-        let now = signature(&paths(&directory));
+        let now = files_signature(&paths(&directory));
         assert_ne!(now, last, "{what}");
         last = now;
     };

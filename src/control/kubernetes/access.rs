@@ -7,7 +7,7 @@ use anyhow::Context;
 use kube::Client;
 use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
 
-use super::away::noticing;
+use super::reachability::with_reachability_log;
 
 /// From the start of a request to an open connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,7 +16,7 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(130);
 
 /// Where the API server is, and who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum ApiServerAccess {
     /// The ServiceAccount of a pod.
     ServiceAccount {
         /// Such as `https://10.0.0.1:443`.
@@ -28,7 +28,7 @@ pub enum Access {
     Kubeconfig(PathBuf),
 }
 
-impl Access {
+impl ApiServerAccess {
     /// A client. Nothing is sent yet.
     pub(super) async fn client(&self) -> anyhow::Result<Client> {
         let mut config = self.config().await?;
@@ -38,7 +38,7 @@ impl Access {
         // Whoever asks knows best when to ask again.
         config.default_retry = false;
         let client = Client::try_from(config).context("the client of the Kubernetes API could not be made")?;
-        Ok(noticing(client))
+        Ok(with_reachability_log(client))
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

@@ -19,14 +19,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Cluster;
-use timings::Timings;
+use super::ClusterSettings;
+use timings::LeaseTimings;
 
 /// How long giving up the Lease may take at a stop.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A process that wants to write.
-pub(super) struct Candidate {
+pub(super) struct LeaseCandidate {
     leases: Api<Lease>,
     config_maps: Api<ConfigMap>,
     config: String,
@@ -37,7 +37,7 @@ pub(super) struct Candidate {
 
 /// What to do about the Lease as it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum LeaseStep {
     /// There is none.
     Create,
     /// It is ours.
@@ -50,14 +50,14 @@ enum Step {
 
 /// The Lease as it was last seen to change, and when.
 #[derive(Debug, Default)]
-struct Seen {
+struct ObservedLease {
     version: Option<String>,
     since: Option<Instant>,
 }
 
-impl Seen {
+impl ObservedLease {
     /// How long the Lease has been as it is.
-    fn look(&mut self, lease: &Lease, now: Instant) -> Duration {
+    fn unchanged_for(&mut self, lease: &Lease, now: Instant) -> Duration {
         if self.since.is_none() || self.version != lease.metadata.resource_version {
             self.version.clone_from(&lease.metadata.resource_version);
             self.since = Some(now);
@@ -66,20 +66,20 @@ impl Seen {
     }
 }
 
-fn step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> Step {
-    let Some(spec) = spec else { return Step::TakeOver };
+fn next_step(spec: Option<&LeaseSpec>, identity: &str, unchanged: Duration) -> LeaseStep {
+    let Some(spec) = spec else { return LeaseStep::TakeOver };
     let promised = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or_default();
     match spec.holder_identity.as_deref() {
-        None | Some("") => Step::TakeOver,
-        Some(holder) if holder == identity => Step::Renew,
-        Some(_) if unchanged >= Duration::from_secs(promised) => Step::TakeOver,
-        Some(_) => Step::Wait,
+        None | Some("") => LeaseStep::TakeOver,
+        Some(holder) if holder == identity => LeaseStep::Renew,
+        Some(_) if unchanged >= Duration::from_secs(promised) => LeaseStep::TakeOver,
+        Some(_) => LeaseStep::Wait,
     }
 }
 
-impl Candidate {
+impl LeaseCandidate {
     /// A candidate for the Lease of this name in the system namespace.
-    pub(super) fn new(client: Client, system_namespace: &str, lease: &'static str, cluster: &Cluster) -> Self {
+    pub(super) fn new(client: Client, system_namespace: &str, lease: &'static str, cluster: &ClusterSettings) -> Self {
         Self {
             leases: Api::namespaced(client.clone(), system_namespace),
             config_maps: Api::namespaced(client, system_namespace),
@@ -92,26 +92,27 @@ impl Candidate {
     /// Says in `leads` whether this process writes, until it leaves; then it gives the Lease up.
     pub(super) async fn run(self, leads: watch::Sender<bool>, leaving: CancellationToken) {
         let campaign = async {
-            let timings = self.timings().await;
-            self.campaign(&timings, &leads).await;
+            let timings = self.read_timings().await;
+            self.run_election(&timings, &leads).await;
         };
         leaving.run_until_cancelled(campaign).await;
-        if leads.send_replace(false) && tokio::time::timeout(FAREWELL, self.release()).await.is_err() {
+        if leads.send_replace(false) && tokio::time::timeout(FAREWELL, self.release_lease()).await.is_err() {
             tracing::debug!("The Lease could not be given up in time");
         }
     }
 
     /// Read once, at the start (contract 3.8).
-    async fn timings(&self) -> Timings {
+    async fn read_timings(&self) -> LeaseTimings {
         let read = tokio::time::timeout(FAREWELL, self.config_maps.get_opt(&self.config)).await;
         let found = read.ok().and_then(Result::ok).flatten().and_then(|config_map| config_map.data);
-        Timings::read(&found.unwrap_or_default())
+        LeaseTimings::from_config_map(&found.unwrap_or_default())
     }
 
-    async fn campaign(&self, timings: &Timings, leads: &watch::Sender<bool>) {
-        let (mut seen, mut renewed) = (Seen::default(), Instant::now());
+    async fn run_election(&self, timings: &LeaseTimings, leads: &watch::Sender<bool>) {
+        let (mut seen, mut renewed) = (ObservedLease::default(), Instant::now());
         loop {
-            let tried = tokio::time::timeout(timings.renew_deadline, self.try_once(timings, &mut seen)).await;
+            let tried =
+                tokio::time::timeout(timings.renew_deadline, self.try_acquire_or_renew(timings, &mut seen)).await;
             let (held, failed) = match tried {
                 Ok(Ok(held)) => (held, None),
                 Ok(Err(error)) => (false, Some(error.to_string())),
@@ -134,40 +135,48 @@ impl Candidate {
     }
 
     /// Whether the Lease is held now.
-    async fn try_once(&self, timings: &Timings, seen: &mut Seen) -> Result<bool, kube::Error> {
+    async fn try_acquire_or_renew(
+        &self,
+        timings: &LeaseTimings,
+        seen: &mut ObservedLease,
+    ) -> Result<bool, kube::Error> {
         let Some(lease) = self.leases.get_opt(self.lease).await? else {
             let metadata = ObjectMeta { name: Some(self.lease.to_owned()), ..ObjectMeta::default() };
-            let lease = Lease { metadata, spec: Some(self.spec(None, Step::Create, timings)) };
+            let lease = Lease { metadata, spec: Some(self.lease_spec(None, LeaseStep::Create, timings)) };
             self.leases.create(&PostParams::default(), &lease).await?;
             return Ok(true);
         };
-        let unchanged = seen.look(&lease, Instant::now());
-        let step = step(lease.spec.as_ref(), &self.identity, unchanged);
-        if step == Step::Wait {
+        let unchanged = seen.unchanged_for(&lease, Instant::now());
+        let step = next_step(lease.spec.as_ref(), &self.identity, unchanged);
+        if step == LeaseStep::Wait {
             return Ok(false);
         }
-        let spec = self.spec(lease.spec.as_ref(), step, timings);
+        let spec = self.lease_spec(lease.spec.as_ref(), step, timings);
         // The version that was seen goes along, so that only one of two succeeds.
         self.leases.replace(self.lease, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await?;
         Ok(true)
     }
 
-    fn spec(&self, before: Option<&LeaseSpec>, step: Step, timings: &Timings) -> LeaseSpec {
+    fn lease_spec(&self, before: Option<&LeaseSpec>, step: LeaseStep, timings: &LeaseTimings) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
         let before = before.cloned().unwrap_or_default();
         let transitions = before.lease_transitions.unwrap_or_default();
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(timings.lease_duration.as_secs()).ok(),
-            acquire_time: before.acquire_time.filter(|_| step == Step::Renew).or_else(|| Some(now.clone())),
+            acquire_time: before.acquire_time.filter(|_| step == LeaseStep::Renew).or_else(|| Some(now.clone())),
             renew_time: Some(now),
-            lease_transitions: Some(if step == Step::TakeOver { transitions.saturating_add(1) } else { transitions }),
+            lease_transitions: Some(if step == LeaseStep::TakeOver {
+                transitions.saturating_add(1)
+            } else {
+                transitions
+            }),
             ..before
         }
     }
 
     /// Makes the Lease nobody's, if it is ours.
-    async fn release(&self) {
+    async fn release_lease(&self) {
         let Ok(Some(lease)) = self.leases.get_opt(self.lease).await else { return };
         let Some(spec) = lease.spec.clone() else { return };
         if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
@@ -194,20 +203,20 @@ mod tests {
             ..LeaseSpec::default()
         };
         for (holder, unchanged, expected) in [
-            ("me", 0, Step::Renew),
-            ("me", 100, Step::Renew),
-            ("other", 0, Step::Wait),
-            ("other", 2999, Step::Wait),
-            ("other", 3000, Step::TakeOver),
-            ("", 0, Step::TakeOver),
+            ("me", 0, LeaseStep::Renew),
+            ("me", 100, LeaseStep::Renew),
+            ("other", 0, LeaseStep::Wait),
+            ("other", 2999, LeaseStep::Wait),
+            ("other", 3000, LeaseStep::TakeOver),
+            ("", 0, LeaseStep::TakeOver),
         ] {
             let unchanged = Duration::from_millis(unchanged);
-            assert_eq!(step(Some(&spec(holder)), "me", unchanged), expected, "{holder} {unchanged:?}");
+            assert_eq!(next_step(Some(&spec(holder)), "me", unchanged), expected, "{holder} {unchanged:?}");
         }
-        assert_eq!(step(None, "me", Duration::ZERO), Step::TakeOver);
+        assert_eq!(next_step(None, "me", Duration::ZERO), LeaseStep::TakeOver);
         // What upstream has written counts as it is written.
         let upstream = LeaseSpec { lease_duration_seconds: Some(60), ..spec("other") };
-        assert_eq!(step(Some(&upstream), "me", Duration::from_secs(59)), Step::Wait);
+        assert_eq!(next_step(Some(&upstream), "me", Duration::from_secs(59)), LeaseStep::Wait);
     }
 
     #[test]
@@ -218,10 +227,10 @@ mod tests {
         };
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut seen = Seen::default();
-        assert_eq!(seen.look(&lease("1"), at(0)).as_secs(), 0);
-        assert_eq!(seen.look(&lease("1"), at(2)).as_secs(), 2);
-        assert_eq!(seen.look(&lease("2"), at(3)).as_secs(), 0);
-        assert_eq!(seen.look(&lease("2"), at(7)).as_secs(), 4);
+        let mut seen = ObservedLease::default();
+        assert_eq!(seen.unchanged_for(&lease("1"), at(0)).as_secs(), 0);
+        assert_eq!(seen.unchanged_for(&lease("1"), at(2)).as_secs(), 2);
+        assert_eq!(seen.unchanged_for(&lease("2"), at(3)).as_secs(), 0);
+        assert_eq!(seen.unchanged_for(&lease("2"), at(7)).as_secs(), 4);
     }
 }

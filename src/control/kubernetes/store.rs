@@ -11,72 +11,72 @@ use kube::runtime::watcher::Event;
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
-use super::watched::Needed;
-use crate::control::kind::Kind;
-use crate::control::manifest::File;
+use super::watch_rows::WatchNeed;
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::ManifestFile;
 
 /// Namespace and name.
-type Name = (String, String);
-type Files = BTreeMap<Name, Arc<File>>;
+type NamespacedName = (String, String);
+type FilesByName = BTreeMap<NamespacedName, Arc<ManifestFile>>;
 
 /// What is known of the cluster.
 #[derive(Debug)]
-pub(super) struct Store {
-    lists: Mutex<Vec<List>>,
+pub(super) struct ObjectStore {
+    lists: Mutex<Vec<WatchedList>>,
     changed: Notify,
 }
 
 #[derive(Debug)]
-struct List {
-    needed: Needed,
+struct WatchedList {
+    need: WatchNeed,
     /// `None` until it has been listed once.
-    files: Option<Files>,
+    files: Option<FilesByName>,
     /// What a new list has brought so far.
-    listing: Files,
+    listing: FilesByName,
 }
 
-impl Store {
+impl ObjectStore {
     /// A store for so many watches.
-    pub(super) fn new(needed: impl Iterator<Item = Needed>) -> Self {
-        let list = |needed| List { needed, files: None, listing: Files::new() };
+    pub(super) fn new(needed: impl Iterator<Item = WatchNeed>) -> Self {
+        let list = |needed| WatchedList { need: needed, files: None, listing: FilesByName::new() };
         Self { lists: Mutex::new(needed.map(list).collect()), changed: Notify::new() }
     }
 
-    fn lists(&self) -> MutexGuard<'_, Vec<List>> {
+    fn lists(&self) -> MutexGuard<'_, Vec<WatchedList>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what the watch at `index`, which is of this kind, has seen.
-    pub(super) fn take(&self, index: usize, kind: Kind, event: Event<DynamicObject>) {
+    pub(super) fn apply_event(&self, index: usize, kind: ResourceKind, event: Event<DynamicObject>) {
         if let Some(list) = self.lists().get_mut(index)
-            && list.take(kind, event)
+            && list.apply_event(kind, event)
         {
             self.changed.notify_one();
         }
     }
 
     /// Waits for a change since the last one that was waited for.
-    pub(super) async fn changed(&self) {
+    pub(super) async fn wait_for_change(&self) {
         self.changed.notified().await;
     }
 
     /// Waits until everything has been listed; not longer than `grace` for what is only needed soon.
-    pub(super) async fn first(&self, grace: Duration) {
-        while self.misses(Needed::Always) {
-            self.changed().await;
+    pub(super) async fn wait_for_first_lists(&self, grace: Duration) {
+        while self.is_list_missing(WatchNeed::Always) {
+            self.wait_for_change().await;
         }
-        self.soon(Needed::Soon, grace).await;
+        self.wait_at_most(WatchNeed::WithinGrace, grace).await;
     }
 
     /// Waits until what is only watched with OIDC has been listed; not longer than `grace`.
-    pub(super) async fn with_oidc(&self, grace: Duration) {
-        self.soon(Needed::WithOidc, grace).await;
+    pub(super) async fn wait_for_oidc_lists(&self, grace: Duration) {
+        self.wait_at_most(WatchNeed::WithOidc, grace).await;
     }
 
-    async fn soon(&self, needed: Needed, grace: Duration) {
+    async fn wait_at_most(&self, needed: WatchNeed, grace: Duration) {
         let listed = async {
-            while self.misses(needed) {
-                self.changed().await;
+            while self.is_list_missing(needed) {
+                self.wait_for_change().await;
             }
         };
         if tokio::time::timeout(grace, listed).await.is_err() {
@@ -87,44 +87,44 @@ impl Store {
     /// Forgets what the watch at `index` has seen, since it is no longer watched.
     pub(super) fn forget(&self, index: usize) {
         if let Some(list) = self.lists().get_mut(index) {
-            (list.files, list.listing) = (None, Files::new());
+            (list.files, list.listing) = (None, FilesByName::new());
         }
         self.changed.notify_one();
     }
 
-    fn misses(&self, needed: Needed) -> bool {
-        self.lists().iter().any(|list| list.needed == needed && list.files.is_none())
+    fn is_list_missing(&self, needed: WatchNeed) -> bool {
+        self.lists().iter().any(|list| list.need == needed && list.files.is_none())
     }
 
     /// The objects of the watch at `index`.
-    pub(super) fn list(&self, index: usize) -> Vec<Arc<File>> {
+    pub(super) fn list(&self, index: usize) -> Vec<Arc<ManifestFile>> {
         let lists = self.lists();
         let files = lists.get(index).and_then(|list| list.files.as_ref());
         files.into_iter().flat_map(|files| files.values().cloned()).collect()
     }
 
     /// Every object.
-    pub(super) fn files(&self) -> Vec<Arc<File>> {
+    pub(super) fn files(&self) -> Vec<Arc<ManifestFile>> {
         self.lists().iter().filter_map(|list| list.files.as_ref()).flat_map(|files| files.values().cloned()).collect()
     }
 }
 
-impl List {
+impl WatchedList {
     /// Whether something has changed.
-    fn take(&mut self, kind: Kind, event: Event<DynamicObject>) -> bool {
+    fn apply_event(&mut self, kind: ResourceKind, event: Event<DynamicObject>) -> bool {
         match event {
             Event::Init => {
                 self.listing.clear();
                 false
             }
             Event::InitApply(object) => {
-                let (name, file) = self.file(kind, object);
+                let (name, file) = self.object_file(kind, object);
                 self.listing.insert(name, file);
                 false
             }
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listing);
-                let same = |(a, b): (&Arc<File>, &Arc<File>)| Arc::ptr_eq(a, b);
+                let same = |(a, b): (&Arc<ManifestFile>, &Arc<ManifestFile>)| Arc::ptr_eq(a, b);
                 let is_same = self
                     .files
                     .as_ref()
@@ -133,34 +133,34 @@ impl List {
                 !is_same
             }
             Event::Apply(object) => {
-                let (name, file) = self.file(kind, object);
+                let (name, file) = self.object_file(kind, object);
                 let before = self.files.get_or_insert_default().insert(name, Arc::clone(&file));
                 before.is_none_or(|before| !Arc::ptr_eq(&before, &file))
             }
-            Event::Delete(object) => self.files.get_or_insert_default().remove(&name_of(&object)).is_some(),
+            Event::Delete(object) => self.files.get_or_insert_default().remove(&namespaced_name(&object)).is_some(),
         }
     }
 
     /// An object as a file would hold it; the value that is there already, if it is of the same version.
-    fn file(&self, kind: Kind, object: DynamicObject) -> (Name, Arc<File>) {
-        let name = name_of(&object);
-        let value = value_of(kind, object);
+    fn object_file(&self, kind: ResourceKind, object: DynamicObject) -> (NamespacedName, Arc<ManifestFile>) {
+        let name = namespaced_name(&object);
+        let value = object_value(kind, object);
         let known = self.files.as_ref().and_then(|files| files.get(&name));
         let version = |value: &Value| ["uid", "resourceVersion"].map(|key| value.get("metadata")?.get(key).cloned());
         let same = known
             .filter(|file| file.documents.first().is_some_and(|document| version(&document.value) == version(&value)));
-        let file = same.cloned().unwrap_or_else(|| Arc::new(File::of_object(value)));
+        let file = same.cloned().unwrap_or_else(|| Arc::new(ManifestFile::from_object(value)));
         (name, file)
     }
 }
 
-fn name_of(object: &DynamicObject) -> Name {
+fn namespaced_name(object: &DynamicObject) -> NamespacedName {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     (text(&object.metadata.namespace), text(&object.metadata.name))
 }
 
 /// The object as it would be written, without the field managers. Lists leave out what kind their items are.
-fn value_of(kind: Kind, mut object: DynamicObject) -> Value {
+fn object_value(kind: ResourceKind, mut object: DynamicObject) -> Value {
     object.metadata.managed_fields = None;
     let mut value = Map::new();
     value.insert("apiVersion".to_owned(), kind.api_version().into());
@@ -182,8 +182,8 @@ mod tests {
         serde_json::from_value(json!({"metadata": metadata, "data": {"version": version.to_string()}})).expect("object")
     }
 
-    fn names(store: &Store) -> Vec<String> {
-        let text = |file: &Arc<File>| {
+    fn names(store: &ObjectStore) -> Vec<String> {
+        let text = |file: &Arc<ManifestFile>| {
             let document = &file.documents[0];
             let version = document.text(&["data", "version"]).expect("text");
             format!("{} {version}", document.text(&["metadata", "name"]).expect("text"))
@@ -194,13 +194,13 @@ mod tests {
     /// Contract 2.22a: a new list replaces the one before as a whole, and only then.
     #[test]
     fn lists_are_taken_whole_and_unchanged_objects_stay() {
-        let store = Store::new([Needed::Always].into_iter());
-        let take = |event| store.take(0, Kind::ConfigMap, event);
+        let store = ObjectStore::new([WatchNeed::Always].into_iter());
+        let take = |event| store.apply_event(0, ResourceKind::ConfigMap, event);
         take(Event::Init);
         take(Event::InitApply(object("a", 1)));
-        assert!(store.misses(Needed::Always) && names(&store).is_empty());
+        assert!(store.is_list_missing(WatchNeed::Always) && names(&store).is_empty());
         take(Event::InitDone);
-        assert!(!store.misses(Needed::Always));
+        assert!(!store.is_list_missing(WatchNeed::Always));
         take(Event::Apply(object("b", 2)));
         assert_eq!(names(&store), ["a 1", "b 2"]);
         let before = store.files();

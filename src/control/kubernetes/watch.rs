@@ -12,11 +12,11 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::watch as value;
 use tokio::time::Instant;
 
-use super::away;
-use super::store::Store;
-use super::waits::Waits;
-use super::watched::Row;
-use crate::telemetry::sparing::Sparing;
+use super::backoff::ApiRetryBackoff;
+use super::reachability;
+use super::store::ObjectStore;
+use super::watch_rows::WatchRow;
+use crate::telemetry::log_rate_limit::LogRateLimit;
 
 /// How long the server keeps a watch open, in seconds, at least and at most: shorter than any silence that is allowed,
 /// so that a connection which has died unnoticed is.
@@ -29,15 +29,15 @@ const RESYNC: Duration = Duration::from_secs(9 * 3600);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Watches whenever it is wanted.
-pub(super) async fn run_while(
+pub(super) async fn watch_list_while(
     mut wanted: value::Receiver<bool>,
     client: Client,
-    row: Row,
-    store: Arc<Store>,
+    row: WatchRow,
+    store: Arc<ObjectStore>,
     index: usize,
 ) {
     while wanted.wait_for(|wanted| *wanted).await.is_ok() {
-        let watch = run(client.clone(), row.clone(), Arc::clone(&store), index);
+        let watch = watch_list(client.clone(), row.clone(), Arc::clone(&store), index);
         tokio::select! {
             () = watch => {}
             _unwanted = wanted.wait_for(|wanted| !*wanted) => store.forget(index),
@@ -46,20 +46,20 @@ pub(super) async fn run_while(
 }
 
 /// Watches for ever.
-pub(super) async fn run(client: Client, row: Row, store: Arc<Store>, index: usize) {
-    let mut trouble = Trouble::default();
+pub(super) async fn watch_list(client: Client, row: WatchRow, store: Arc<ObjectStore>, index: usize) {
+    let mut trouble = WatchErrors::default();
     loop {
         let until = Instant::now() + RESYNC.mul_f64(0.9 + fastrand::f64() / 10.0);
-        let events = watcher::watcher(row.api(client.clone()), row.config(fastrand::u32(WATCH_SECONDS)));
+        let events = watcher::watcher(row.api(client.clone()), row.watcher_config(fastrand::u32(WATCH_SECONDS)));
         let mut events = pin!(events);
         while let Ok(Some(event)) = tokio::time::timeout_at(until, events.next()).await {
             match event {
                 Ok(event) => {
-                    trouble.over(&row, &event);
-                    store.take(index, row.kind, event);
+                    trouble.log_recovery(&row, &event);
+                    store.apply_event(index, row.kind, event);
                 }
                 Err(error) => {
-                    trouble.pause(&row, &error).await;
+                    trouble.log_and_back_off(&row, &error).await;
                     if is_gone(&error) {
                         break;
                     }
@@ -80,47 +80,47 @@ fn is_gone(error: &watcher::Error) -> bool {
 }
 
 /// Whether no answer came: then it is told already that the API server is away.
-fn is_away(error: &watcher::Error) -> bool {
+fn is_unreachable(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => away::is_about(error),
+        | watcher::Error::WatchFailed(error) => reachability::is_unreachable(error),
         watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => false,
     }
 }
 
 /// What is wrong at present, and how long to wait.
 #[derive(Debug, Default)]
-struct Trouble {
-    waits: Waits,
-    told: Sparing,
-    last: Option<Instant>,
+struct WatchErrors {
+    backoff: ApiRetryBackoff,
+    log_throttle: LogRateLimit,
+    last_error: Option<Instant>,
 }
 
-impl Trouble {
+impl WatchErrors {
     /// Trouble with one list is told when it begins, once a minute, and when it is over.
-    async fn pause(&mut self, row: &Row, error: &watcher::Error) {
+    async fn log_and_back_off(&mut self, row: &WatchRow, error: &watcher::Error) {
         // A watch that was begun again says nothing until something happens.
-        if self.last.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
-            (self.waits, self.told) = (Waits::default(), Sparing::default());
+        if self.last_error.replace(Instant::now()).is_some_and(|last| last.elapsed() > QUIET) {
+            (self.backoff, self.log_throttle) = (ApiRetryBackoff::default(), LogRateLimit::default());
         }
-        let reason = away::reason(error);
-        if !is_away(error) && self.told.is_due() {
+        let reason = reachability::error_reason(error);
+        if !is_unreachable(error) && self.log_throttle.is_due() {
             tracing::warn!(watched = %row, reason, "Watch failed, what is known stays in use");
         } else {
             tracing::debug!(watched = %row, reason, "Watch failed");
         }
-        tokio::time::sleep(self.waits.next()).await;
+        tokio::time::sleep(self.backoff.next_delay()).await;
     }
 
-    fn over(&mut self, row: &Row, event: &Event<kube::core::DynamicObject>) {
+    fn log_recovery(&mut self, row: &WatchRow, event: &Event<kube::core::DynamicObject>) {
         // A list that is being begun proves nothing.
         if matches!(event, Event::Init) {
             return;
         }
-        if self.told.over() {
+        if self.log_throttle.reset() {
             tracing::info!(watched = %row, "Watch goes on");
         }
-        self.waits.reset();
+        self.backoff.reset();
     }
 }

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::duck::{DeliverySpec, KReference};
+use super::duck::{DeliverySpecManifest, KReference};
 use super::messaging::ChannelTemplate;
 
 /// Defaults for the cluster, and for namespaces.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", bound = "T: Deserialize<'de>")]
-pub(crate) struct Scoped<T> {
+pub(crate) struct ScopedDefaults<T> {
     pub(crate) cluster_default: Option<T>,
     #[serde(default)]
     pub(crate) namespace_defaults: Option<BTreeMap<String, Option<T>>>,
 }
 
-impl<T> Scoped<T> {
+impl<T> ScopedDefaults<T> {
     /// What stands for one namespace.
     pub(crate) fn of_namespace(&self, namespace: &str) -> Option<&T> {
         self.namespace_defaults.as_ref()?.get(namespace)?.as_ref()
@@ -24,9 +24,9 @@ impl<T> Scoped<T> {
 }
 
 /// `default-br-config`.
-pub(crate) type BrokerDefaults = Scoped<BrokerDefault>;
+pub(crate) type BrokerDefaults = ScopedDefaults<BrokerDefault>;
 /// `default-ch-config`.
-pub(crate) type ChannelDefaults = Scoped<ChannelTemplate>;
+pub(crate) type ChannelDefaults = ScopedDefaults<ChannelTemplate>;
 
 /// The default of Brokers, and of those of one class.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -50,5 +50,5 @@ impl BrokerDefault {
 pub(crate) struct BrokerConfig {
     #[serde(flatten)]
     pub(crate) reference: KReference,
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
 }

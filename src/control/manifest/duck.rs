@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 /// A map of texts, in which Kubernetes allows nulls.
-pub(crate) type Texts = Option<BTreeMap<String, Option<String>>>;
+pub(crate) type TextMap = Option<BTreeMap<String, Option<String>>>;
 
-/// The text under a key of [`Texts`].
-pub(crate) fn text<'t>(texts: &'t Texts, key: &str) -> Option<&'t str> {
+/// The text under a key of [`TextMap`].
+pub(crate) fn text<'t>(texts: &'t TextMap, key: &str) -> Option<&'t str> {
     texts.as_ref()?.get(key)?.as_deref()
 }
 
 /// `metadata`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Metadata {
+pub(crate) struct ObjectMeta {
     pub(crate) uid: Option<String>,
-    pub(crate) labels: Texts,
-    pub(crate) annotations: Texts,
+    pub(crate) labels: TextMap,
+    pub(crate) annotations: TextMap,
 }
 
-impl Metadata {
+impl ObjectMeta {
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         text(&self.annotations, key)
     }
@@ -40,7 +40,7 @@ pub(crate) struct KReference {
 
 /// Where events go: `ref`, `uri`, or both.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-pub(crate) struct Destination {
+pub(crate) struct DestinationManifest {
     #[serde(rename = "ref")]
     pub(crate) reference: Option<KReference>,
     pub(crate) uri: Option<String>,
@@ -52,8 +52,8 @@ pub(crate) struct Destination {
 /// How delivery is tried (contract 2.1).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct DeliverySpec {
-    pub(crate) dead_letter_sink: Option<Destination>,
+pub(crate) struct DeliverySpecManifest {
+    pub(crate) dead_letter_sink: Option<DestinationManifest>,
     pub(crate) retry: Option<i64>,
     pub(crate) backoff_policy: Option<String>,
     pub(crate) backoff_delay: Option<String>,

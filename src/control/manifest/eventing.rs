@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::duck::{DeliverySpec, Destination, KReference, Metadata, Texts};
+use super::duck::{DeliverySpecManifest, DestinationManifest, KReference, ObjectMeta, TextMap};
 
 /// `Broker`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Broker {
+pub(crate) struct BrokerManifest {
     #[serde(default)]
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: ObjectMeta,
     pub(crate) spec: Option<BrokerSpec>,
 }
 
@@ -18,12 +18,12 @@ pub(crate) struct Broker {
 pub(crate) struct BrokerSpec {
     /// Where the template of its channel stands.
     pub(crate) config: Option<KReference>,
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
 /// `Trigger`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Trigger {
+pub(crate) struct TriggerManifest {
     pub(crate) spec: Option<TriggerSpec>,
 }
 
@@ -33,21 +33,21 @@ pub(crate) struct Trigger {
 pub(crate) struct TriggerSpec {
     pub(crate) broker: Option<String>,
     pub(crate) broker_ref: Option<KReference>,
-    pub(crate) filter: Option<TriggerFilter>,
+    pub(crate) filter: Option<TriggerFilterManifest>,
     pub(crate) filters: Option<Vec<Value>>,
-    pub(crate) subscriber: Option<Destination>,
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) subscriber: Option<DestinationManifest>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
 /// `spec.filter`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct TriggerFilter {
-    pub(crate) attributes: Texts,
+pub(crate) struct TriggerFilterManifest {
+    pub(crate) attributes: TextMap,
 }
 
 /// `RequestReply`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct RequestReply {
+pub(crate) struct RequestReplyManifest {
     pub(crate) spec: Option<RequestReplySpec>,
 }
 
@@ -59,12 +59,12 @@ pub(crate) struct RequestReplySpec {
     pub(crate) correlation_attribute: Option<String>,
     pub(crate) reply_attribute: Option<String>,
     pub(crate) timeout: Option<String>,
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
 /// `EventPolicy`. Its `status.from` is read as it stands.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct EventPolicy {
+pub(crate) struct EventPolicyManifest {
     pub(crate) spec: Option<EventPolicySpec>,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct PolicyTo {
 pub(crate) struct PolicySelector {
     pub(crate) api_version: Option<String>,
     pub(crate) kind: Option<String>,
-    pub(crate) match_labels: Texts,
+    pub(crate) match_labels: TextMap,
     pub(crate) match_expressions: Option<Vec<MatchExpression>>,
 }
 

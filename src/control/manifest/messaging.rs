@@ -2,13 +2,13 @@
 
 use serde::Deserialize;
 
-use super::duck::{DeliverySpec, Destination, KReference, Metadata};
+use super::duck::{DeliverySpecManifest, DestinationManifest, KReference, ObjectMeta};
 
 /// `Channel`, `InMemoryChannel`, `RabbitmqChannel`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Channel {
+pub(crate) struct ChannelManifest {
     #[serde(default)]
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: ObjectMeta,
     pub(crate) spec: Option<ChannelSpec>,
 }
 
@@ -18,9 +18,9 @@ pub(crate) struct Channel {
 pub(crate) struct ChannelSpec {
     /// Of a `Channel` only.
     pub(crate) channel_template: Option<ChannelTemplate>,
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
     /// Who gets events besides the `Subscription`s (contract 2.2).
-    pub(crate) subscribers: Option<Vec<Subscriber>>,
+    pub(crate) subscribers: Option<Vec<SubscriberSpec>>,
 }
 
 /// What a `Channel` is made of, and each channel of a Sequence or Parallel.
@@ -36,13 +36,13 @@ pub(crate) struct ChannelTemplate {
 /// `spec` of a channel template.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) struct TemplateSpec {
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
 }
 
 /// One of `spec.subscribers`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Subscriber {
+pub(crate) struct SubscriberSpec {
     pub(crate) name: Option<String>,
     pub(crate) uid: Option<String>,
     pub(crate) subscriber_uri: Option<String>,
@@ -53,22 +53,22 @@ pub(crate) struct Subscriber {
     #[serde(rename = "replyCACerts")]
     pub(crate) reply_ca_certs: Option<String>,
     pub(crate) reply_audience: Option<String>,
-    pub(crate) delivery: Option<DeliverySpec>,
-    pub(crate) auth: Option<Auth>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
+    pub(crate) auth: Option<SubscriberAuth>,
 }
 
 /// As whom a subscriber's events are sent (contract 7.1).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Auth {
+pub(crate) struct SubscriberAuth {
     pub(crate) service_account_name: Option<String>,
 }
 
 /// `Subscription`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Subscription {
+pub(crate) struct SubscriptionManifest {
     #[serde(default)]
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: ObjectMeta,
     pub(crate) spec: Option<SubscriptionSpec>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Subscription {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct SubscriptionSpec {
     pub(crate) channel: Option<KReference>,
-    pub(crate) subscriber: Option<Destination>,
-    pub(crate) reply: Option<Destination>,
-    pub(crate) delivery: Option<DeliverySpec>,
+    pub(crate) subscriber: Option<DestinationManifest>,
+    pub(crate) reply: Option<DestinationManifest>,
+    pub(crate) delivery: Option<DeliverySpecManifest>,
 }

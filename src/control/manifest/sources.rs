@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::duck::{Destination, Texts};
+use super::duck::{DestinationManifest, TextMap};
 
 /// `PingSource`.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct PingSource {
+pub(crate) struct PingSourceManifest {
     pub(crate) spec: Option<PingSourceSpec>,
 }
 
@@ -20,12 +20,12 @@ pub(crate) struct PingSourceSpec {
     pub(crate) data: Option<String>,
     #[serde(rename = "dataBase64")]
     pub(crate) data_base64: Option<String>,
-    pub(crate) sink: Option<Destination>,
+    pub(crate) sink: Option<DestinationManifest>,
     pub(crate) ce_overrides: Option<CloudEventOverrides>,
 }
 
 /// `spec.ceOverrides`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct CloudEventOverrides {
-    pub(crate) extensions: Texts,
+    pub(crate) extensions: TextMap,
 }

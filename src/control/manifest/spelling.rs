@@ -2,8 +2,8 @@
 
 /// The word of `known` that `word` is probably meant to be: equal but for case, `-` and `_`, or at most two edits away
 /// (one for words of less than five letters). `None` if it is one of them, or like none.
-pub(crate) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let plain = simplified(word);
+pub(crate) fn suggest_word<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let plain = normalize_word(word);
     let mut best = None;
     for candidate in known {
         if candidate == word {
@@ -15,8 +15,8 @@ pub(crate) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
         if plain.len().abs_diff(length) > allowed {
             continue;
         }
-        let other = simplified(candidate);
-        let edits = distance(&plain, &other);
+        let other = normalize_word(candidate);
+        let edits = edit_distance(&plain, &other);
         if edits <= allowed && best.is_none_or(|(least, _)| edits < least) {
             best = Some((edits, candidate));
         }
@@ -25,13 +25,13 @@ pub(crate) fn meant<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
 }
 
 /// A word without what people get wrong in it: case, `-` and `_`.
-pub(crate) fn simplified(word: &str) -> Vec<char> {
+pub(crate) fn normalize_word(word: &str) -> Vec<char> {
     word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
 /// How many edits make one word of the other: a letter that is missing, added or wrong, or two neighbours that have changed
 /// places (optimal string alignment).
-pub(crate) fn distance(a: &[char], b: &[char]) -> usize {
+pub(crate) fn edit_distance(a: &[char], b: &[char]) -> usize {
     // The rows of the letters before the last one, and before that.
     let (mut before, mut row): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
     let mut last = None;
@@ -76,7 +76,7 @@ mod tests {
             ("ports", None),
             ("", None),
         ] {
-            assert_eq!(meant(word, known), expected, "{word}");
+            assert_eq!(suggest_word(word, known), expected, "{word}");
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
             [("type", "tpye", 1), ("ab", "ba", 1), ("retry", "ertyr", 2), ("kitten", "sitting", 3), ("", "ab", 2)]
         {
             let [from, to] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
-            assert_eq!(distance(&from, &to), edits, "{a} {b}");
+            assert_eq!(edit_distance(&from, &to), edits, "{a} {b}");
         }
     }
 
@@ -94,14 +94,14 @@ mod tests {
         #[test]
         fn distance_counts_edits(a in "[abc]{0,6}", b in "[abc]{0,6}", at in 0..6_usize) {
             let [a, b] = [a, b].map(|text| text.chars().collect::<Vec<_>>());
-            prop_assert_eq!(distance(&a, &b) == 0, a == b);
-            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
-            prop_assert!(distance(&a, &b) >= a.len().abs_diff(b.len()));
-            prop_assert!(distance(&a, &b) <= a.len().max(b.len()));
+            prop_assert_eq!(edit_distance(&a, &b) == 0, a == b);
+            prop_assert_eq!(edit_distance(&a, &b), edit_distance(&b, &a));
+            prop_assert!(edit_distance(&a, &b) >= a.len().abs_diff(b.len()));
+            prop_assert!(edit_distance(&a, &b) <= a.len().max(b.len()));
             if at + 1 < a.len() {
                 let mut swapped = a.clone();
                 swapped.swap(at, at + 1);
-                prop_assert_eq!(distance(&a, &swapped), usize::from(a != swapped));
+                prop_assert_eq!(edit_distance(&a, &swapped), usize::from(a != swapped));
             }
         }
     }

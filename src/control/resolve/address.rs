@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::control::Settings;
-use crate::model::{Address, ChannelKey, ChannelKind, Hosts, Role, TransportEncryption};
+use crate::control::ControlSettings;
+use crate::model::{ChannelKey, ChannelKind, ProcessRole, ServiceHosts, StatusAddress, TransportEncryption};
 
 const CHANNEL_SUFFIX: &str = "-kn-channel";
 /// The longest label of a host name. The Service of a channel with a longer name is named by a hash of it.
@@ -14,17 +14,17 @@ const LONGEST_LABEL: usize = 63;
 
 /// Knows the addresses of channels and brokers.
 #[derive(Clone, Debug)]
-pub(super) struct Addresses<'s> {
-    settings: &'s Settings,
+pub(super) struct ChannelAddresses<'s> {
+    settings: &'s ControlSettings,
     mode: TransportEncryption,
     ca_certs: Option<Arc<str>>,
-    pub(super) hosts: Hosts,
+    pub(super) hosts: ServiceHosts,
 }
 
-impl<'s> Addresses<'s> {
+impl<'s> ChannelAddresses<'s> {
     /// `ca_certs` is advertised with every https address.
-    pub(super) fn new(settings: &'s Settings, mode: TransportEncryption, ca_certs: Option<String>) -> Self {
-        let hosts = Hosts::new(&settings.system_namespace, &settings.cluster_domain);
+    pub(super) fn new(settings: &'s ControlSettings, mode: TransportEncryption, ca_certs: Option<String>) -> Self {
+        let hosts = ServiceHosts::new(&settings.system_namespace, &settings.cluster_domain);
         Self { settings, mode, ca_certs: ca_certs.map(Arc::from), hosts }
     }
 
@@ -36,9 +36,9 @@ impl<'s> Addresses<'s> {
     }
 
     /// `status.addresses`: in `disabled` http, in `permissive` https and http, in `strict` https.
-    pub(super) fn advertised(&self, key: &ChannelKey) -> Box<[Address]> {
-        let addresses = self.urls(key).into_iter().flatten();
-        addresses.map(|(name, url)| Address::new(name, &url)).collect()
+    pub(super) fn advertised_addresses(&self, key: &ChannelKey) -> Box<[StatusAddress]> {
+        let addresses = self.advertised_urls(key).into_iter().flatten();
+        addresses.map(|(name, url)| StatusAddress::new(name, &url)).collect()
     }
 
     /// PEM that the server certificates of https addresses can be verified with, where there are such addresses.
@@ -47,13 +47,13 @@ impl<'s> Addresses<'s> {
     }
 
     /// The address that references resolve to: the first one (contract TL-8).
-    pub(super) fn url(&self, key: &ChannelKey) -> Option<Url> {
-        self.urls(key).into_iter().flatten().next().map(|(_, url)| url)
+    pub(super) fn preferred_url(&self, key: &ChannelKey) -> Option<Url> {
+        self.advertised_urls(key).into_iter().flatten().next().map(|(_, url)| url)
     }
 
-    fn urls(&self, key: &ChannelKey) -> [Option<(&'static str, Url)>; 2] {
-        let http = || Some(("http", self.http(key)?));
-        let https = || Some(("https", self.https(key)?));
+    fn advertised_urls(&self, key: &ChannelKey) -> [Option<(&'static str, Url)>; 2] {
+        let http = || Some(("http", self.http_url(key)?));
+        let https = || Some(("https", self.https_url(key)?));
         match self.mode {
             TransportEncryption::Disabled => [http(), None],
             TransportEncryption::Permissive => [https(), http()],
@@ -61,18 +61,18 @@ impl<'s> Addresses<'s> {
         }
     }
 
-    fn http(&self, key: &ChannelKey) -> Option<Url> {
-        match (&self.settings.urls, self.host_name(key)) {
-            (Some(urls), _) => at(&urls.http, key),
+    fn http_url(&self, key: &ChannelKey) -> Option<Url> {
+        match (&self.settings.listener_urls, self.host_name(key)) {
+            (Some(urls), _) => url_of_channel(&urls.http, key),
             (None, Some(host)) => Url::parse(&format!("http://{host}/")).ok(),
-            (None, None) => at(&Url::parse(&format!("http://{}/", self.host_of_kind(key.kind))).ok()?, key),
+            (None, None) => url_of_channel(&Url::parse(&format!("http://{}/", self.host_of_kind(key.kind))).ok()?, key),
         }
     }
 
-    fn https(&self, key: &ChannelKey) -> Option<Url> {
-        match &self.settings.urls {
-            Some(urls) => at(&urls.https, key),
-            None => at(&Url::parse(&format!("https://{}/", self.host_of_kind(key.kind))).ok()?, key),
+    fn https_url(&self, key: &ChannelKey) -> Option<Url> {
+        match &self.settings.listener_urls {
+            Some(urls) => url_of_channel(&urls.https, key),
+            None => url_of_channel(&Url::parse(&format!("https://{}/", self.host_of_kind(key.kind))).ok()?, key),
         }
     }
 
@@ -85,7 +85,7 @@ impl<'s> Addresses<'s> {
     }
 
     /// The channel or broker that a URL means by its cluster host name, whether it exists or not.
-    pub(super) fn key_of(&self, url: &Url) -> Option<ChannelKey> {
+    pub(super) fn channel_key_of_url(&self, url: &Url) -> Option<ChannelKey> {
         if !matches!(url.port_or_known_default(), Some(80 | 443)) || url.query().is_some() {
             return None;
         }
@@ -97,14 +97,14 @@ impl<'s> Addresses<'s> {
         } else if host == self.hosts.request_replies {
             ChannelKind::RequestReply
         } else {
-            return self.key_of_host(&host).filter(|_| url.path() == "/");
+            return self.channel_key_of_host(&host).filter(|_| url.path() == "/");
         };
         let mut segments = url.path().strip_suffix('/').unwrap_or(url.path()).split('/').skip(1);
         let (namespace, name) = (segments.next()?.to_owned(), segments.next()?.to_owned());
         segments.next().is_none().then_some(ChannelKey { kind, namespace, name })
     }
 
-    fn key_of_host(&self, host: &str) -> Option<ChannelKey> {
+    fn channel_key_of_host(&self, host: &str) -> Option<ChannelKey> {
         let service = host.strip_suffix(&self.settings.cluster_domain)?.strip_suffix(".svc.")?;
         let (label, namespace) = service.rsplit_once('.')?;
         let name = label.strip_suffix(CHANNEL_SUFFIX)?.to_owned();
@@ -116,9 +116,9 @@ impl<'s> Addresses<'s> {
         let domain = &self.settings.cluster_domain;
         let mut names = Vec::new();
         let mut hosts = match self.settings.role {
-            Role::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
-            Role::Ingress => vec![&self.hosts.brokers],
-            Role::Filter => vec![&self.hosts.filter],
+            ProcessRole::Channel => vec![&self.hosts.channels, &self.hosts.brokers],
+            ProcessRole::Ingress => vec![&self.hosts.brokers],
+            ProcessRole::Filter => vec![&self.hosts.filter],
         };
         for key in keys {
             match key.kind {
@@ -137,6 +137,6 @@ impl<'s> Addresses<'s> {
     }
 }
 
-fn at(base: &Url, key: &ChannelKey) -> Option<Url> {
+fn url_of_channel(base: &Url, key: &ChannelKey) -> Option<Url> {
     base.join(&format!("/{}/{}", key.namespace, key.name)).ok()
 }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::collect::{Collected, Item};
-use crate::control::manifest::Document;
-use crate::control::manifest::config::ConfigMap;
+use super::collect::{CollectedItem, CollectedObjects};
+use crate::control::manifest::ManifestDocument;
+use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::duck;
-use crate::control::report::Report;
-use crate::control::{Settings, yaml};
-use crate::model::Storage;
+use crate::control::report::ObjectReport;
+use crate::control::{ControlSettings, yaml};
+use crate::model::BackendKind;
 use crate::model::annotation::BACKEND;
 
 /// The ConfigMap.
@@ -19,57 +19,66 @@ const NAMESPACES: &str = "namespaces";
 const VALUES: &str = "is no backend: write memory or rabbitmq";
 
 /// A backend that is asked for; `None` if what is written is none, which is reported: then channels keep what they have.
-pub(super) type Choice = Option<Storage>;
+pub(super) type BackendChoice = Option<BackendKind>;
 
 /// What the ConfigMap asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Backends {
-    default: Choice,
-    namespaces: BTreeMap<String, Choice>,
+pub(crate) struct ImcBackendConfig {
+    default: BackendChoice,
+    namespaces: BTreeMap<String, BackendChoice>,
 }
 
-impl Default for Backends {
+impl Default for ImcBackendConfig {
     fn default() -> Self {
-        Self { default: Some(Storage::Memory), namespaces: BTreeMap::new() }
+        Self { default: Some(BackendKind::Memory), namespaces: BTreeMap::new() }
     }
 }
 
-impl Backends {
+impl ImcBackendConfig {
     /// What `config-imc-backend` says, else what it said until now (as contract 3.12a), else memory for all.
-    pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
+    pub(super) fn resolve(
+        collected: &mut CollectedObjects<'_>,
+        settings: &ControlSettings,
+        last: Option<&Self>,
+    ) -> Self {
         let name = (settings.system_namespace.clone(), CONFIG_IMC_BACKEND.to_owned());
         let item = collected.config_maps.get_mut(&name);
-        let written = item.and_then(|Item { object, partly, report }| {
-            let written = written(object.as_ref().or(partly.as_ref())?, last, report);
+        let written = item.and_then(|CollectedItem { object, partly, report }| {
+            let written = read_config_map(object.as_ref().or(partly.as_ref())?, last, report);
             Some(written).filter(|_| object.is_some())
         });
         written.or_else(|| last.cloned()).unwrap_or_default()
     }
 
     /// What channels of a namespace are to be kept in, unless they say it themselves.
-    pub(super) fn of_namespace(&self, namespace: &str) -> Choice {
+    pub(super) fn of_namespace(&self, namespace: &str) -> BackendChoice {
         self.namespaces.get(namespace).copied().unwrap_or(self.default)
     }
 }
 
-fn written(config_map: &ConfigMap, last: Option<&Backends>, report: &mut Report<'_>) -> Backends {
+fn read_config_map(
+    config_map: &ConfigMapManifest,
+    last: Option<&ImcBackendConfig>,
+    report: &mut ObjectReport<'_>,
+) -> ImcBackendConfig {
     let default = duck::text(&config_map.data, DEFAULT);
-    let default = default.map_or(Some(Storage::Memory), |text| choice(text, &format!("data.{DEFAULT}"), report));
+    let default =
+        default.map_or(Some(BackendKind::Memory), |text| parse_choice(text, &format!("data.{DEFAULT}"), report));
     let text = duck::text(&config_map.data, NAMESPACES).unwrap_or_default();
-    match namespaces(text, report) {
-        Some(namespaces) => Backends { default, namespaces },
+    match read_namespaces(text, report) {
+        Some(namespaces) => ImcBackendConfig { default, namespaces },
         // Whoever has a row of their own is not known: they keep what they had, and everybody else, too.
         None => {
             let namespaces = last.map(|last| last.namespaces.clone()).unwrap_or_default();
-            Backends { default: default.filter(|_| last.is_some()), namespaces }
+            ImcBackendConfig { default: default.filter(|_| last.is_some()), namespaces }
         }
     }
 }
 
 /// A row for each namespace; `None` if they cannot be read.
-fn namespaces(text: &str, report: &mut Report<'_>) -> Option<BTreeMap<String, Choice>> {
+fn read_namespaces(text: &str, report: &mut ObjectReport<'_>) -> Option<BTreeMap<String, BackendChoice>> {
     let field = format!("data.{NAMESPACES}");
-    let value = match yaml::documents(text).into_iter().next() {
+    let value = match yaml::parse_documents(text).into_iter().next() {
         Some(Ok(parsed)) => parsed.value,
         Some(Err(broken)) => {
             report.error(&field, format!("is no YAML: line {} of the text {}", broken.line, broken.message));
@@ -87,15 +96,15 @@ fn namespaces(text: &str, report: &mut Report<'_>) -> Option<BTreeMap<String, Ch
     };
     let row = |(namespace, written): (&String, &serde_json::Value)| {
         let text = written.as_str().map_or_else(|| written.to_string(), str::to_owned);
-        (namespace.clone(), choice(&text, &format!("{field}.{namespace}"), report))
+        (namespace.clone(), parse_choice(&text, &format!("{field}.{namespace}"), report))
     };
     Some(rows.iter().map(row).collect())
 }
 
 /// What a channel's annotation asks for; `None` without one.
-pub(super) fn annotated(document: &Document, report: &mut Report<'_>) -> Option<Choice> {
+pub(super) fn annotated_backend(document: &ManifestDocument, report: &mut ObjectReport<'_>) -> Option<BackendChoice> {
     let text = document.text(&["metadata", "annotations", BACKEND])?;
-    let chosen = read(text);
+    let chosen = parse_backend(text);
     if chosen.is_none() {
         let message = format!("{text:?} {VALUES}; until then the channel stays where it is");
         report.warning(&format!("metadata.annotations.{BACKEND}"), message);
@@ -103,18 +112,18 @@ pub(super) fn annotated(document: &Document, report: &mut Report<'_>) -> Option<
     Some(chosen)
 }
 
-fn choice(text: &str, field: &str, report: &mut Report<'_>) -> Choice {
-    let chosen = read(text);
+fn parse_choice(text: &str, field: &str, report: &mut ObjectReport<'_>) -> BackendChoice {
+    let chosen = parse_backend(text);
     if chosen.is_none() {
         report.error(field, format!("{text:?} {VALUES}; until then channels stay where they are"));
     }
     chosen
 }
 
-fn read(text: &str) -> Choice {
+fn parse_backend(text: &str) -> BackendChoice {
     match text.trim() {
-        "memory" => Some(Storage::Memory),
-        "rabbitmq" => Some(Storage::Rabbitmq),
+        "memory" => Some(BackendKind::Memory),
+        "rabbitmq" => Some(BackendKind::Rabbitmq),
         _ => None,
     }
 }

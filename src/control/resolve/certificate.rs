@@ -3,24 +3,24 @@
 
 use std::fmt;
 
-use super::collect::{Item, Items};
-use super::trust::{self, day};
-use crate::control::manifest::config::Secret;
+use super::collect::{CollectedItem, CollectedItems};
+use super::trust::{self, format_day};
+use crate::control::manifest::core::SecretManifest;
 use crate::control::manifest::duck;
-use crate::control::report::Report;
-use crate::control::{Channels, Settings};
-use crate::model::{Role, TrustBundle};
-use crate::tls::server::{IdentityError, ServerIdentity};
+use crate::control::report::ObjectReport;
+use crate::control::{ControlSettings, ServedChannelKind};
+use crate::model::{ProcessRole, TrustBundle};
+use crate::tls::server_identity::{ServerIdentity, ServerIdentityError};
 
 /// The Secrets that are looked for in the system namespace, the first one first.
-fn names(settings: &Settings) -> &'static [&'static str] {
+fn secret_names(settings: &ControlSettings) -> &'static [&'static str] {
     match settings.role {
-        Role::Channel => match settings.channels {
-            Channels::InMemory => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],
-            Channels::Rabbitmq => &["sealpost-rabbitmq-dispatcher-server-tls"],
+        ProcessRole::Channel => match settings.channel_kind {
+            ServedChannelKind::InMemory => &["imc-dispatcher-server-tls", "mt-broker-ingress-server-tls"],
+            ServedChannelKind::Rabbitmq => &["sealpost-rabbitmq-dispatcher-server-tls"],
         },
-        Role::Ingress => &["mt-broker-ingress-server-tls"],
-        Role::Filter => &["mt-broker-filter-server-tls"],
+        ProcessRole::Ingress => &["mt-broker-ingress-server-tls"],
+        ProcessRole::Filter => &["mt-broker-filter-server-tls"],
     }
 }
 
@@ -46,30 +46,30 @@ impl fmt::Debug for ServerCertificate {
 
 /// The certificate of the first Secret that is there, or the last one.
 pub(super) fn resolve(
-    secrets: &mut Items<'_, Secret>,
-    settings: &Settings,
+    secrets: &mut CollectedItems<'_, SecretManifest>,
+    settings: &ControlSettings,
     last: Option<&ServerCertificate>,
 ) -> Option<ServerCertificate> {
     let mut chosen = None;
-    for name in names(settings) {
+    for name in secret_names(settings) {
         let key = (settings.system_namespace.clone(), (*name).to_owned());
         let Some(item) = secrets.get_mut(&key) else {
             continue;
         };
-        let certificate = read(item, settings.now);
+        let certificate = read_secret(item, settings.now);
         chosen = chosen.or(certificate);
     }
     chosen.or_else(|| last.cloned())
 }
 
-fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
-    let Item { object, partly, report } = item;
+fn read_secret(item: &mut CollectedItem<'_, SecretManifest>, now: i64) -> Option<ServerCertificate> {
+    let CollectedItem { object, partly, report } = item;
     let secret = object.as_ref().or(partly.as_ref())?;
-    let chain = value(secret, "tls.crt", report);
-    let key = value(secret, "tls.key", report);
-    let ca = value(secret, "ca.crt", report).ok().flatten();
-    let chain = required(chain, "tls.crt", report);
-    let key = required(key, "tls.key", report);
+    let chain = secret_value(secret, "tls.crt", report);
+    let key = secret_value(secret, "tls.key", report);
+    let ca = secret_value(secret, "ca.crt", report).ok().flatten();
+    let chain = require_secret_value(chain, "tls.crt", report);
+    let key = require_secret_value(key, "tls.key", report);
     if let Some((field, chain)) = &chain {
         check_chain(chain, field, report);
     }
@@ -81,14 +81,14 @@ fn read(item: &mut Item<'_, Secret>, now: i64) -> Option<ServerCertificate> {
     {
         report.error(field, error.to_string());
     }
-    if report.is_bad() {
+    if report.has_errors() {
         return None;
     }
     // As the listener will judge it.
     if let (Some((chain_field, chain)), Some((key_field, key))) = (&chain, &key)
         && let Err(error) = ServerIdentity::default().replace(chain, key, now)
     {
-        let field = if matches!(error, IdentityError::Key(_) | IdentityError::Mismatch { .. }) {
+        let field = if matches!(error, ServerIdentityError::Key(_) | ServerIdentityError::Mismatch { .. }) {
             key_field
         } else {
             chain_field
@@ -116,7 +116,11 @@ type Value = (String, String);
 struct Unreadable;
 
 /// That of a key, from `stringData` or else `data`, as Kubernetes prefers them.
-fn value(secret: &Secret, key: &str, report: &mut Report<'_>) -> Result<Option<Value>, Unreadable> {
+fn secret_value(
+    secret: &SecretManifest,
+    key: &str,
+    report: &mut ObjectReport<'_>,
+) -> Result<Option<Value>, Unreadable> {
     if let Some(text) = duck::text(&secret.string_data, key) {
         return Ok(Some((format!("stringData.{key}"), text.to_owned())));
     }
@@ -131,27 +135,31 @@ fn value(secret: &Secret, key: &str, report: &mut Report<'_>) -> Result<Option<V
     Err(Unreadable)
 }
 
-fn required(value: Result<Option<Value>, Unreadable>, key: &str, report: &mut Report<'_>) -> Option<Value> {
+fn require_secret_value(
+    value: Result<Option<Value>, Unreadable>,
+    key: &str,
+    report: &mut ObjectReport<'_>,
+) -> Option<Value> {
     let value = value.ok()?;
     // One that is there and no text is told already.
-    let is_misread = ["data", "stringData"].iter().any(|part| report.is_misread(&format!("{part}.{key}")));
+    let is_misread = ["data", "stringData"].iter().any(|part| report.is_unreadable(&format!("{part}.{key}")));
     if value.is_none() && !is_misread {
         report.error("data", format!("has no key {key}: a TLS Secret has tls.crt, tls.key and ca.crt"));
     }
     value
 }
 
-fn check_chain(chain: &str, field: &str, report: &mut Report<'_>) {
+fn check_chain(chain: &str, field: &str, report: &mut ObjectReport<'_>) {
     if let Err(error) = TrustBundle::from_pem(chain) {
         report.error(field, error.to_string());
     }
 }
 
 /// Warns of certificates of a chain that can be shown, and that are not valid.
-fn check_validity(chain: &str, field: &str, now: i64, report: &mut Report<'_>) {
+fn check_validity(chain: &str, field: &str, now: i64, report: &mut ObjectReport<'_>) {
     let bundle = TrustBundle::from_pem(chain).unwrap_or_default();
     for certificate in bundle.invalid_at(now) {
-        let (from, until) = (day(certificate.not_before), day(certificate.not_after));
+        let (from, until) = (format_day(certificate.not_before), format_day(certificate.not_after));
         let message = format!("{} is valid from {from} until {until} only: renew it", certificate.subject);
         report.warning(field, message);
     }

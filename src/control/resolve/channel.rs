@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::collect::{Collected, Item, Items, Name};
-use super::defaults::Defaults;
-use super::delivery::{self, Fields};
-use super::destination::{Place, Resolver, Wanted};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName};
+use super::defaults::ResolvedDefaults;
+use super::delivery::{self, DeliveryFields};
+use super::destination::{DestinationResolver, ServingState, WrittenDestination};
 use super::features;
-use super::flow::{self, plan::Written};
-use super::reference::{group_of, instead};
-use crate::control::kind::{Kind, Recognized};
-use crate::control::manifest::duck::{self, Metadata};
-use crate::control::manifest::eventing::Broker;
-use crate::control::manifest::messaging::{Channel, ChannelTemplate};
-use crate::control::report::Report;
+use super::flow::{self, plan::FlowManifest};
+use super::reference::{group_of, replacement_remedy};
+use crate::control::kind::{RecognizedKind, ResourceKind};
+use crate::control::manifest::duck::{self, ObjectMeta};
+use crate::control::manifest::eventing::BrokerManifest;
+use crate::control::manifest::messaging::{ChannelManifest, ChannelTemplate};
+use crate::control::report::ObjectReport;
 use crate::control::schema::DEFAULT_TEMPLATE;
-use crate::control::{ObjectName, Rabbitmq};
+use crate::control::{ObjectName, RabbitmqAvailability};
 use crate::model::annotation::BROKER_CLASS;
-use crate::model::{Acknowledge, Addressable, ChannelKey, ChannelKind, Storage};
+use crate::model::{AcknowledgeMode, Addressable, BackendKind, ChannelKey, ChannelKind};
 
 /// The class that is served under upstream's name, and the one of our own.
 const OUR_CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Sealpost"];
@@ -29,112 +29,121 @@ const NO_RABBITMQ: &str = "needs RabbitMQ: run with --rabbitmq-uri, or use InMem
 
 /// What a served channel or broker gives to its subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Parent {
+pub(crate) struct ResolvedParent {
     /// What keeps its events.
-    pub(crate) storage: Storage,
-    pub(crate) acknowledge: Acknowledge,
+    pub(crate) backend: BackendKind,
+    pub(crate) acknowledge: AcknowledgeMode,
     /// For subscriptions without a delivery spec of their own.
-    pub(crate) delivery: Fields,
+    pub(crate) delivery: DeliveryFields,
     /// For subscriptions without a dead letter sink of their own.
     pub(crate) dead_letter_sink: Option<Addressable>,
 }
 
 /// Every served channel and broker.
-pub(crate) type Parents = BTreeMap<ChannelKey, Parent>;
+pub(crate) type ResolvedParents = BTreeMap<ChannelKey, ResolvedParent>;
 
 /// One channel or broker that is wanted, and its form if it has a good one.
-pub(super) struct Candidate<'i, 'd> {
+pub(super) struct ChannelCandidate<'i, 'd> {
     pub(super) key: ChannelKey,
-    pub(super) report: &'i mut Report<'d>,
-    pub(super) parent: Option<Parent>,
+    pub(super) report: &'i mut ObjectReport<'d>,
+    pub(super) parent: Option<ResolvedParent>,
     /// Where its dead letter sink stands.
     pub(super) sink_field: &'static str,
 }
 
 /// Decides which channels and brokers are served. One with problems keeps its form of `last`.
 pub(super) fn resolve(
-    collected: &mut Collected<'_>,
-    resolver: &mut Resolver<'_>,
-    defaults: &Defaults,
-    last: Option<&Parents>,
-) -> Parents {
-    declare(collected, resolver, defaults);
-    let Collected { channels, in_memory_channels, rabbitmq_channels, brokers, sequences, parallels, .. } = collected;
-    let shadowing: BTreeSet<Name> = channels.keys().cloned().collect();
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    defaults: &ResolvedDefaults,
+    last: Option<&ResolvedParents>,
+) -> ResolvedParents {
+    declare_channels(collected, resolver, defaults);
+    let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, brokers, sequences, parallels, .. } =
+        collected;
+    let shadowing: BTreeSet<NamespacedName> = channels.keys().cloned().collect();
     let also_shadowing = shadowing.iter().chain(in_memory_channels.keys()).cloned().collect();
-    let template = |channel: &Channel, namespace: &str, report: &mut Report<'_>, resolver: &Resolver<'_>| {
+    let template = |channel: &ChannelManifest,
+                    namespace: &str,
+                    report: &mut ObjectReport<'_>,
+                    resolver: &DestinationResolver<'_>| {
         let written = channel.spec.as_ref().and_then(|spec| spec.channel_template.as_ref());
         let template = template_of(written, defaults.channel_template(namespace));
-        (of_template(template, "spec.channelTemplate", resolver, report), delivery_of(template))
+        (template_backend(template, "spec.channelTemplate", resolver, report), template_delivery(template))
     };
-    let mut candidates = of_channels(channels, &BTreeSet::new(), resolver, template);
-    candidates.extend(of_channels(in_memory_channels, &shadowing, resolver, |_, _, _, _| (Storage::Memory, None)));
-    candidates.extend(of_channels(rabbitmq_channels, &also_shadowing, resolver, |_, _, report, resolver| {
-        (on_rabbitmq("kind", resolver, report), None)
+    let mut candidates = channel_candidates(channels, &BTreeSet::new(), resolver, template);
+    candidates
+        .extend(channel_candidates(in_memory_channels, &shadowing, resolver, |_, _, _, _| (BackendKind::Memory, None)));
+    candidates.extend(channel_candidates(rabbitmq_channels, &also_shadowing, resolver, |_, _, report, resolver| {
+        (require_rabbitmq("kind", resolver, report), None)
     }));
-    candidates.extend(of_brokers(brokers, resolver, defaults));
-    candidates.extend(flow::candidates(
+    candidates.extend(broker_candidates(brokers, resolver, defaults));
+    candidates.extend(flow::flow_candidates(
         sequences,
-        |of, ns, report, to| of_flow(of, ns, defaults, (report, to)),
+        |of, ns, report, to| resolve_flow_parent(of, ns, defaults, (report, to)),
         resolver,
     ));
-    candidates.extend(flow::candidates(
+    candidates.extend(flow::flow_candidates(
         parallels,
-        |of, ns, report, to| of_flow(of, ns, defaults, (report, to)),
+        |of, ns, report, to| resolve_flow_parent(of, ns, defaults, (report, to)),
         resolver,
     ));
     for candidate in &mut candidates {
-        if candidate.report.is_bad() {
+        if candidate.report.has_errors() {
             candidate.parent = last.and_then(|last| last.get(&candidate.key)).cloned();
         }
-        let place = if candidate.parent.is_some() { Place::Served } else { Place::Broken };
-        resolver.places.insert(candidate.key.clone(), place);
+        let place = if candidate.parent.is_some() { ServingState::Served } else { ServingState::Broken };
+        resolver.serving_states.insert(candidate.key.clone(), place);
     }
-    remove_dangling(&mut candidates, resolver);
+    remove_dangling_sinks(&mut candidates, resolver);
     candidates.into_iter().filter_map(|candidate| Some((candidate.key, candidate.parent?))).collect()
 }
 
 /// Says which channels and brokers there are, so that they can refer to each other in any order.
-fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, defaults: &Defaults) {
+fn declare_channels(
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    defaults: &ResolvedDefaults,
+) {
     let key = |kind, (namespace, name): &(String, String)| ChannelKey {
         kind,
         namespace: namespace.clone(),
         name: name.clone(),
     };
-    let Collected { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
+    let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
     for (name, item) in in_memory_channels.iter_mut().chain(rabbitmq_channels) {
         if let Some(channel) = channels.get(name) {
-            let place = channel.report.document().at();
+            let place = channel.report.document().location_suffix();
             let kind = &item.report.object().kind;
             let rule = format!("makes the {kind} of its name itself: remove this one");
             item.report.error("metadata.name", format!("the Channel{place} {rule}"));
             continue;
         }
-        resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
+        resolver.serving_states.insert(key(ChannelKind::Channel, name), ServingState::Served);
     }
     for (name, item) in &mut collected.rabbitmq_channels {
         if let Some(other) = collected.in_memory_channels.get(name) {
-            let place = other.report.document().at();
+            let place = other.report.document().location_suffix();
             let rule = "has the same name and address: rename or remove one of the two";
             item.report.error("metadata.name", format!("the InMemoryChannel{place} {rule}"));
         }
     }
     for name in collected.channels.keys() {
-        resolver.places.insert(key(ChannelKind::Channel, name), Place::Served);
+        resolver.serving_states.insert(key(ChannelKind::Channel, name), ServingState::Served);
     }
-    flow::declare(collected, resolver);
+    flow::declare_flows(collected, resolver);
     for (name, item) in &mut collected.brokers {
-        let ours = is_ours(item, defaults.broker_class(&name.0)) && is_made_here(item, &name.0, defaults);
-        let place = if ours { Place::Served } else { Place::NotServed };
-        if ours && resolver.places.contains_key(&key(ChannelKind::Channel, name)) {
-            warn_of_path(&mut item.report, "channel");
+        let ours = is_our_broker_class(item, defaults.broker_class(&name.0)) && is_made_here(item, &name.0, defaults);
+        let place = if ours { ServingState::Served } else { ServingState::NotServed };
+        if ours && resolver.serving_states.contains_key(&key(ChannelKind::Channel, name)) {
+            warn_of_shared_path(&mut item.report, "channel");
         }
-        resolver.places.insert(key(ChannelKind::Broker, name), place);
+        resolver.serving_states.insert(key(ChannelKind::Broker, name), place);
     }
 }
 
 /// Reports that an object has its path together with one of another kind.
-pub(super) fn warn_of_path(report: &mut Report<'_>, other: &str) {
+pub(super) fn warn_of_shared_path(report: &mut ObjectReport<'_>, other: &str) {
     let ObjectName { namespace, name, .. } = report.object();
     let rule = "so that path alone is answered by 400: send to their hosts, or rename one";
     let message = format!("/{namespace}/{name} is the path of a {other}, too, {rule}");
@@ -142,7 +151,7 @@ pub(super) fn warn_of_path(report: &mut Report<'_>, other: &str) {
 }
 
 /// Whether a broker is of our class, which is `default` where it names none; reports one that is not.
-fn is_ours(item: &mut Item<'_, Broker>, default: Option<&str>) -> bool {
+fn is_our_broker_class(item: &mut CollectedItem<'_, BrokerManifest>, default: Option<&str>) -> bool {
     let written = item.object.as_ref().and_then(|broker| broker.metadata.annotation(BROKER_CLASS));
     let Some(class) = written.or(default).filter(|class| !OUR_CLASSES.contains(class)) else {
         return true;
@@ -155,36 +164,40 @@ fn is_ours(item: &mut Item<'_, Broker>, default: Option<&str>) -> bool {
 }
 
 /// The template of a Broker's channel, if it has one.
-fn broker_template<'t>(broker: &Broker, namespace: &str, defaults: &'t Defaults) -> Option<&'t ChannelTemplate> {
+fn broker_template<'t>(
+    broker: &BrokerManifest,
+    namespace: &str,
+    defaults: &'t ResolvedDefaults,
+) -> Option<&'t ChannelTemplate> {
     defaults.broker_template((namespace, broker_class(broker, namespace, defaults)), config_of(broker))
 }
 
-fn broker_class<'b>(broker: &'b Broker, namespace: &str, defaults: &'b Defaults) -> &'b str {
+fn broker_class<'b>(broker: &'b BrokerManifest, namespace: &str, defaults: &'b ResolvedDefaults) -> &'b str {
     let [upstream, _] = OUR_CLASSES;
     broker.metadata.annotation(BROKER_CLASS).or(defaults.broker_class(namespace)).unwrap_or(upstream)
 }
 
-fn config_of(broker: &Broker) -> Option<&duck::KReference> {
+fn config_of(broker: &BrokerManifest) -> Option<&duck::KReference> {
     broker.spec.as_ref()?.config.as_ref()
 }
 
 /// Whether a Broker's channel is of a kind that is made here, or of nobody's; reports one that is another implementation's.
-fn is_made_here(item: &mut Item<'_, Broker>, namespace: &str, defaults: &Defaults) -> bool {
+fn is_made_here(item: &mut CollectedItem<'_, BrokerManifest>, namespace: &str, defaults: &ResolvedDefaults) -> bool {
     let template = item.object.as_ref().and_then(|broker| broker_template(broker, namespace, defaults));
     let Some((kind, remedy)) = template.and_then(|template| Some((template.kind.as_deref()?, left_alone(template)?)))
     else {
         return true;
     };
     let rule = format!("which is left alone here, and so is this Broker: {remedy}");
-    item.report.leave_alone("spec.config", format!("leads to a template of a {kind}, {rule}"));
+    item.report.warn_not_served("spec.config", format!("leads to a template of a {kind}, {rule}"));
     false
 }
 
 /// What to write instead of a template of another implementation's kind; `None` for our kinds, and for what is a mistake.
 pub(super) fn left_alone(template: &ChannelTemplate) -> Option<&'static str> {
     let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
-    let is_foreign = Kind::recognize(api_version, kind) == Recognized::Foreign;
-    instead(group_of(api_version), kind)
+    let is_foreign = ResourceKind::recognize(api_version, kind) == RecognizedKind::Foreign;
+    replacement_remedy(group_of(api_version), kind)
         .filter(|_| is_foreign)
         .map(|_| "write InMemoryChannel or RabbitmqChannel there")
 }
@@ -199,56 +212,63 @@ fn template_of<'t>(
 }
 
 /// The delivery spec of a template, and where it stands.
-fn delivery_of(template: Option<(&ChannelTemplate, &str)>) -> Option<(String, duck::DeliverySpec)> {
+fn template_delivery(template: Option<(&ChannelTemplate, &str)>) -> Option<(String, duck::DeliverySpecManifest)> {
     let (template, field) = template?;
     Some((format!("{field}.spec.delivery"), template.spec.as_ref()?.delivery.clone()?))
 }
 
 /// What the channels of a Sequence or Parallel are.
-fn of_flow<T: Written>(
+fn resolve_flow_parent<T: FlowManifest>(
     flow: &T,
     namespace: &str,
-    defaults: &Defaults,
-    (report, resolver): (&mut Report<'_>, &mut Resolver<'_>),
-) -> Option<Parent> {
-    let template = template_of(flow.template(), defaults.channel_template(namespace));
-    let storage = of_template(template, "spec.channelTemplate", resolver, report);
-    let delivery = delivery_of(template);
+    defaults: &ResolvedDefaults,
+    (report, resolver): (&mut ObjectReport<'_>, &mut DestinationResolver<'_>),
+) -> Option<ResolvedParent> {
+    let template = template_of(flow.channel_template(), defaults.channel_template(namespace));
+    let storage = template_backend(template, "spec.channelTemplate", resolver, report);
+    let delivery = template_delivery(template);
     let delivery = delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
-    parent((flow.metadata(), storage), delivery, resolver, report)
+    resolve_parent((flow.metadata(), storage), delivery, resolver, report)
 }
 
 /// What a template asks for, which stands in this field; `instead` is named where there is none and RabbitMQ is the
 /// default that is missing.
-fn of_template(
+fn template_backend(
     template: Option<(&ChannelTemplate, &str)>,
     instead: &str,
-    resolver: &Resolver<'_>,
-    report: &mut Report<'_>,
-) -> Storage {
+    resolver: &DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> BackendKind {
     match template {
         Some((template, field)) => check_template(template, field, resolver, report),
-        None if resolver.settings.default_storage == Storage::Rabbitmq => on_rabbitmq(instead, resolver, report),
-        None => Storage::Memory,
+        None if resolver.settings.default_backend == BackendKind::Rabbitmq => {
+            require_rabbitmq(instead, resolver, report)
+        }
+        None => BackendKind::Memory,
     }
 }
 
-fn on_rabbitmq(field: &str, resolver: &Resolver<'_>, report: &mut Report<'_>) -> Storage {
-    if resolver.settings.rabbitmq == Rabbitmq::Missing {
+fn require_rabbitmq(field: &str, resolver: &DestinationResolver<'_>, report: &mut ObjectReport<'_>) -> BackendKind {
+    if resolver.settings.rabbitmq == RabbitmqAvailability::Missing {
         report.error(field, NO_RABBITMQ);
     }
-    Storage::Rabbitmq
+    BackendKind::Rabbitmq
 }
 
 /// `made` says where a channel is kept, and the delivery spec of its template, which wins (contract 5.2a).
-fn of_channels<'i, 'd>(
-    items: &'i mut Items<'d, Channel>,
-    shadowing: &BTreeSet<Name>,
-    resolver: &mut Resolver<'_>,
-    made: impl Fn(&Channel, &str, &mut Report<'_>, &Resolver<'_>) -> (Storage, Option<(String, duck::DeliverySpec)>),
-) -> Vec<Candidate<'i, 'd>> {
+fn channel_candidates<'i, 'd>(
+    items: &'i mut CollectedItems<'d, ChannelManifest>,
+    shadowing: &BTreeSet<NamespacedName>,
+    resolver: &mut DestinationResolver<'_>,
+    made: impl Fn(
+        &ChannelManifest,
+        &str,
+        &mut ObjectReport<'_>,
+        &DestinationResolver<'_>,
+    ) -> (BackendKind, Option<(String, duck::DeliverySpecManifest)>),
+) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::new();
-    for ((namespace, name), Item { object, report, .. }) in
+    for ((namespace, name), CollectedItem { object, report, .. }) in
         items.iter_mut().filter(|(name, _)| !shadowing.contains(*name))
     {
         let mut sink_field = SINK_FIELD;
@@ -261,58 +281,63 @@ fn of_channels<'i, 'd>(
             }
             let delivery = of_template.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
             let delivery = delivery.or_else(|| own.map(|delivery| ("spec.delivery", delivery)));
-            parent((&channel.metadata, storage), delivery, resolver, report)
+            resolve_parent((&channel.metadata, storage), delivery, resolver, report)
         });
         let key = ChannelKey { kind: ChannelKind::Channel, namespace: namespace.clone(), name: name.clone() };
-        candidates.push(Candidate { key, report, parent, sink_field });
+        candidates.push(ChannelCandidate { key, report, parent, sink_field });
     }
     candidates
 }
 
 /// Reports a channel's own delivery spec, if there is one, as what does not count beside that of its template, and what is
 /// wrong with it.
-fn tell_overridden(own: Option<&duck::DeliverySpec>, by: &str, resolver: &mut Resolver<'_>, report: &mut Report<'_>) {
+fn tell_overridden(
+    own: Option<&duck::DeliverySpecManifest>,
+    by: &str,
+    resolver: &mut DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) {
     let Some(own) = own else { return };
     delivery::resolve(own, "spec.delivery", report);
     if let Some(sink) = &own.dead_letter_sink {
-        resolver.resolve(&Wanted::at(SINK_FIELD.to_owned(), sink), report);
+        resolver.resolve(&WrittenDestination::at_field(SINK_FIELD.to_owned(), sink), report);
     }
     report
         .warning("spec.delivery", format!("does not count, since {by} replaces it as a whole: write all of it there"));
 }
 
-fn of_brokers<'i, 'd>(
-    items: &'i mut Items<'d, Broker>,
-    resolver: &mut Resolver<'_>,
-    defaults: &Defaults,
-) -> Vec<Candidate<'i, 'd>> {
+fn broker_candidates<'i, 'd>(
+    items: &'i mut CollectedItems<'d, BrokerManifest>,
+    resolver: &mut DestinationResolver<'_>,
+    defaults: &ResolvedDefaults,
+) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::new();
     for ((namespace, name), item) in items {
         let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
-        if resolver.places.get(&key) != Some(&Place::Served) {
+        if resolver.serving_states.get(&key) != Some(&ServingState::Served) {
             continue;
         }
-        let Item { object, report, .. } = item;
+        let CollectedItem { object, report, .. } = item;
         let parent = object.as_ref().and_then(|broker| {
             let spec = broker.spec.as_ref();
             let class = broker_class(broker, namespace, defaults);
             let template = broker_template(broker, namespace, defaults).map(|template| (template, "spec.config"));
             if let Some(config) = config_of(broker).filter(|_| template.is_none()) {
-                check_config(config, (namespace, &resolver.settings.system_namespace), report);
+                check_broker_config(config, (namespace, &resolver.settings.system_namespace), report);
             }
-            let storage = of_template(template, "spec.config", resolver, report);
+            let storage = template_backend(template, "spec.config", resolver, report);
             let own = spec.and_then(|spec| spec.delivery.as_ref()).map(|delivery| ("spec.delivery", delivery));
             let default = || Some((DEFAULT_DELIVERY, defaults.broker_delivery(namespace, class)?));
-            parent((&broker.metadata, storage), own.or_else(default), resolver, report)
+            resolve_parent((&broker.metadata, storage), own.or_else(default), resolver, report)
         });
-        candidates.push(Candidate { key, report, parent, sink_field: SINK_FIELD });
+        candidates.push(ChannelCandidate { key, report, parent, sink_field: SINK_FIELD });
     }
     candidates
 }
 
 /// Reports a `spec.config` that leads to no template. The one that Knative itself installs need not be among the
 /// manifests: it says InMemoryChannel.
-fn check_config(config: &duck::KReference, (namespace, system): (&str, &str), report: &mut Report<'_>) {
+fn check_broker_config(config: &duck::KReference, (namespace, system): (&str, &str), report: &mut ObjectReport<'_>) {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let referred = text(&config.namespace).unwrap_or_else(|| namespace.to_owned());
     let Some(name) = text(&config.name) else {
@@ -324,7 +349,7 @@ fn check_config(config: &duck::KReference, (namespace, system): (&str, &str), re
         report.error("spec.config.kind", format!("the template of a Broker's channel {rule}"));
     } else if name != DEFAULT_TEMPLATE || referred != system {
         let rule = "with channel-template-spec: add its manifest, or leave config out";
-        report.unresolved("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
+        report.unresolved_reference("spec.config", format!("there is no ConfigMap {referred}/{name} {rule}"));
     }
 }
 
@@ -332,18 +357,20 @@ fn check_config(config: &duck::KReference, (namespace, system): (&str, &str), re
 fn check_template(
     template: &ChannelTemplate,
     field: &str,
-    resolver: &Resolver<'_>,
-    report: &mut Report<'_>,
-) -> Storage {
+    resolver: &DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> BackendKind {
     let kind = template.kind.as_deref().unwrap_or_default();
     let api_version = template.api_version.as_deref().unwrap_or_default();
     let (expected, storage) = match kind {
-        "InMemoryChannel" => (Kind::InMemoryChannel, Storage::Memory),
-        "RabbitmqChannel" => (Kind::RabbitmqChannel, on_rabbitmq(&format!("{field}.kind"), resolver, report)),
+        "InMemoryChannel" => (ResourceKind::InMemoryChannel, BackendKind::Memory),
+        "RabbitmqChannel" => {
+            (ResourceKind::RabbitmqChannel, require_rabbitmq(&format!("{field}.kind"), resolver, report))
+        }
         _ => {
             let rule = "cannot be made here: write InMemoryChannel or RabbitmqChannel, or leave the template out";
             report.error(&format!("{field}.kind"), format!("{kind:?} {rule}"));
-            return Storage::Memory;
+            return BackendKind::Memory;
         }
     };
     if api_version != expected.api_version() {
@@ -354,30 +381,33 @@ fn check_template(
 }
 
 /// `written` is its delivery spec and the field where that stands.
-fn parent(
-    (metadata, storage): (&Metadata, Storage),
-    written: Option<(&str, &duck::DeliverySpec)>,
-    resolver: &mut Resolver<'_>,
-    report: &mut Report<'_>,
-) -> Option<Parent> {
-    let acknowledge = features::acknowledge(metadata, report);
+fn resolve_parent(
+    (metadata, storage): (&ObjectMeta, BackendKind),
+    written: Option<(&str, &duck::DeliverySpecManifest)>,
+    resolver: &mut DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<ResolvedParent> {
+    let acknowledge = features::read_acknowledge_mode(metadata, report);
     let delivery = written.map(|(field, written)| delivery::resolve(written, field, report)).unwrap_or_default();
     let sink = written.and_then(|(field, written)| Some((field, written.dead_letter_sink.as_ref()?)));
-    let dead_letter_sink =
-        sink.and_then(|(field, sink)| resolver.resolve(&Wanted::at(format!("{field}.deadLetterSink"), sink), report));
-    (!report.is_bad()).then_some(Parent { storage, acknowledge, delivery, dead_letter_sink })
+    let dead_letter_sink = sink.and_then(|(field, sink)| {
+        resolver.resolve(&WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink), report)
+    });
+    (!report.has_errors()).then_some(ResolvedParent { backend: storage, acknowledge, delivery, dead_letter_sink })
 }
 
 /// Takes out those whose dead letter sink turned out not to be served, until none is left that refers to one.
-fn remove_dangling(candidates: &mut [Candidate<'_, '_>], resolver: &mut Resolver<'_>) {
+fn remove_dangling_sinks(candidates: &mut [ChannelCandidate<'_, '_>], resolver: &mut DestinationResolver<'_>) {
     loop {
         let mut removed = false;
         for candidate in candidates.iter_mut() {
             let sink = candidate.parent.as_ref().and_then(|parent| parent.dead_letter_sink.as_ref());
-            if let Some(Err(message)) = sink.and_then(|sink| sink.target.local()).map(|key| resolver.place(key)) {
-                candidate.report.unresolved(candidate.sink_field, message);
+            if let Some(Err(message)) =
+                sink.and_then(|sink| sink.route.local_channel()).map(|key| resolver.check_served(key))
+            {
+                candidate.report.unresolved_reference(candidate.sink_field, message);
                 candidate.parent = None;
-                resolver.places.insert(candidate.key.clone(), Place::Broken);
+                resolver.serving_states.insert(candidate.key.clone(), ServingState::Broken);
                 removed = true;
             }
         }

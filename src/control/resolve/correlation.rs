@@ -1,42 +1,42 @@
 //! The keys of correlation ids: from Secrets of the system namespace, and made here for RequestReplies that have none there,
 //! as upstream's controller makes them (`pkg/reconciler/requestreply`).
 
-use super::collect::{Collected, Item, Items};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects};
 use super::trust;
-use crate::control::Settings;
-use crate::control::manifest::config::Secret;
-use crate::control::report::Report;
-use crate::control::settings::Objects;
-use crate::correlation::{Entry, Holder, Key, KeyRing, SECRET};
-use crate::filter::cesql::{Expr, Expression};
-use crate::model::Role;
+use crate::control::ControlSettings;
+use crate::control::manifest::core::SecretManifest;
+use crate::control::report::ObjectReport;
+use crate::control::settings::ObjectSource;
+use crate::correlation::{CorrelationKey, KeyHolder, KeyRing, KeyRingEntry, SECRET};
+use crate::filter::cesql::{CesqlExpression, ExpressionNode};
+use crate::model::ProcessRole;
 
 /// What the key of a RequestReply is called that was made here, as upstream's first one is.
 const MADE: &str = "key-0";
 
 /// Every key that there is.
-pub(super) fn ring(collected: &mut Collected<'_>, settings: &Settings) -> KeyRing {
+pub(super) fn resolve_key_ring(collected: &mut CollectedObjects<'_>, settings: &ControlSettings) -> KeyRing {
     let mut ring = KeyRing::default();
-    let Collected { secrets, request_replies, .. } = collected;
+    let CollectedObjects { secrets, request_replies, .. } = collected;
     for ((namespace, name), item) in secrets.iter_mut() {
         if *namespace == settings.system_namespace {
-            read(name, item, &mut ring);
+            read_secret_keys(name, item, &mut ring);
         }
     }
-    if settings.role == Role::Channel && settings.objects == Objects::Written {
-        make(request_replies.keys(), secrets, settings, &mut ring);
+    if settings.role == ProcessRole::Channel && settings.object_source == ObjectSource::Written {
+        derive_missing_keys(request_replies.keys(), secrets, settings, &mut ring);
     }
     ring
 }
 
 /// The entries of a Secret that are named as keys are. Others are none, and mean something else.
-fn read(name: &str, item: &mut Item<'_, Secret>, ring: &mut KeyRing) {
-    let Item { object, partly, report } = item;
-    ring.learn(name);
+fn read_secret_keys(name: &str, item: &mut CollectedItem<'_, SecretManifest>, ring: &mut KeyRing) {
+    let CollectedItem { object, partly, report } = item;
+    ring.add_secret(name);
     let Some(secret) = object.as_ref().or(partly.as_ref()) else { return };
-    for (entry, field, bytes) in entries(secret) {
+    for (entry, field, bytes) in key_entries(secret) {
         let key = match bytes {
-            Some(bytes) => Key::new(&bytes).ok_or_else(|| {
+            Some(bytes) => CorrelationKey::new(&bytes).ok_or_else(|| {
                 format!(
                     "has {} bytes, and a key of AES has 16, 24 or 32: make one by head -c 32 /dev/urandom",
                     bytes.len()
@@ -45,7 +45,7 @@ fn read(name: &str, item: &mut Item<'_, Secret>, ring: &mut KeyRing) {
             None => Err("is not base64: encode the key, or write it as it is into stringData".to_owned()),
         };
         match key {
-            Ok(key) if object.is_some() => ring.add(name, entry, key),
+            Ok(key) if object.is_some() => ring.add_key(name, entry, key),
             Ok(_unused) => {}
             Err(message) => report.error(&field, message),
         }
@@ -54,55 +54,60 @@ fn read(name: &str, item: &mut Item<'_, Secret>, ring: &mut KeyRing) {
 
 /// The entries that are named as keys are: their names, the fields that they stand in, and their bytes, unless those are
 /// not base64. Of one that stands in both, `stringData` counts, as in Kubernetes.
-fn entries(secret: &Secret) -> Vec<(Entry, String, Option<Vec<u8>>)> {
+fn key_entries(secret: &SecretManifest) -> Vec<(KeyRingEntry, String, Option<Vec<u8>>)> {
     let is_over = |key: &String| secret.string_data.as_ref().is_some_and(|texts| texts.contains_key(key));
     let encoded = secret.data.iter().flatten().filter(|(key, _)| !is_over(key));
     let encoded = encoded.filter_map(|(key, value)| {
         let bytes = trust::decode_base64(value.as_deref().unwrap_or_default());
-        Some((Entry::parse(key)?, format!("data.{key}"), bytes))
+        Some((KeyRingEntry::parse(key)?, format!("data.{key}"), bytes))
     });
     let plain = secret.string_data.iter().flatten().filter_map(|(key, value)| {
         let bytes = value.as_deref().unwrap_or_default().as_bytes().to_vec();
-        Some((Entry::parse(key)?, format!("stringData.{key}"), Some(bytes)))
+        Some((KeyRingEntry::parse(key)?, format!("stringData.{key}"), Some(bytes)))
     });
     encoded.chain(plain).collect()
 }
 
 /// A key for each RequestReply of which the Secret has no entry at all. One that has entries which cannot be used gets
 /// none: its author wants others.
-fn make<'n>(
+fn derive_missing_keys<'n>(
     request_replies: impl Iterator<Item = &'n (String, String)>,
-    secrets: &Items<'_, Secret>,
-    settings: &Settings,
+    secrets: &CollectedItems<'_, SecretManifest>,
+    settings: &ControlSettings,
     ring: &mut KeyRing,
 ) {
     let secret = secrets.get(&(settings.system_namespace.clone(), SECRET.to_owned()));
     let is_unread = secret.is_some_and(|item| item.object.is_none());
-    let written = secret.and_then(|item| item.object.as_deref()).map(entries).unwrap_or_default();
+    let written = secret.and_then(|item| item.object.as_deref()).map(key_entries).unwrap_or_default();
     for (namespace, name) in request_replies {
         let has_entry = written.iter().any(|(entry, ..)| entry.namespace == *namespace && entry.name == *name);
-        let made = settings.seed.as_ref().filter(|_| !has_entry && !is_unread);
-        if let Some(key) = made.and_then(|seed| seed.key(namespace, name)) {
-            let entry = Entry { namespace: namespace.clone(), name: name.clone(), key: MADE.to_owned() };
-            ring.add(SECRET, entry, key);
+        let made = settings.key_seed.as_ref().filter(|_| !has_entry && !is_unread);
+        if let Some(key) = made.and_then(|seed| seed.derive_key(namespace, name)) {
+            let entry = KeyRingEntry { namespace: namespace.clone(), name: name.clone(), key: MADE.to_owned() };
+            ring.add_key(SECRET, entry, key);
         }
     }
 }
 
 /// Reports calls of `KN_VERIFY_CORRELATION_ID` that no id can be genuine for, since there is no key.
-pub(super) fn check(expression: &Expression, keys: &KeyRing, field: &str, report: &mut Report<'_>) {
-    for arguments in expression.verifications() {
+pub(super) fn check_verification_calls(
+    expression: &CesqlExpression,
+    keys: &KeyRing,
+    field: &str,
+    report: &mut ObjectReport<'_>,
+) {
+    for arguments in expression.correlation_calls() {
         let [_id, name, namespace, secret, ..] = arguments else { continue };
-        let Expr::String(secret) = secret else { continue };
+        let ExpressionNode::String(secret) = secret else { continue };
         let system = "of the system namespace";
-        let message = match (keys.knows(secret), namespace, name) {
+        let message = match (keys.has_secret(secret), namespace, name) {
             (false, ..) => {
                 let remedy =
                     "so that no correlation id is genuine: add its manifest, or the RequestReply, or correct the name";
                 format!("needs the Secret {secret} {system}, which is not there, {remedy}")
             }
-            (true, Expr::String(namespace), Expr::String(name)) => {
-                let holder = Holder { secret, namespace, name };
+            (true, ExpressionNode::String(namespace), ExpressionNode::String(name)) => {
+                let holder = KeyHolder { secret, namespace, name };
                 if keys.keys(holder).next().is_some() {
                     continue;
                 }
@@ -113,7 +118,7 @@ pub(super) fn check(expression: &Expression, keys: &KeyRing, field: &str, report
         };
         // In a cluster, the Secret may come later; until then nothing passes.
         match report.document().origin.is_some() {
-            true => report.unresolved(field, message),
+            true => report.unresolved_reference(field, message),
             false => report.warning(field, message),
         }
     }

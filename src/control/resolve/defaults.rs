@@ -7,17 +7,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::channel;
-use super::collect::{Collected, Item, Name, is_dns_name};
+use super::collect::{CollectedItem, CollectedObjects, NamespacedName, is_dns_name};
 use super::delivery;
-use crate::control::Settings;
-use crate::control::kind::{Kind, Recognized};
-use crate::control::manifest::config::ConfigMap;
+use crate::control::ControlSettings;
+use crate::control::kind::{RecognizedKind, ResourceKind};
+use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::defaults::{BrokerConfig, BrokerDefaults, ChannelDefaults};
 use crate::control::manifest::duck;
 use crate::control::manifest::messaging::ChannelTemplate;
-use crate::control::manifest::{self, Reading};
-use crate::control::report::Report;
-use crate::control::schema::{self, Fields};
+use crate::control::manifest::{self, UnknownFieldPolicy};
+use crate::control::report::ObjectReport;
+use crate::control::schema::{self, ObjectSchema};
 use crate::control::yaml;
 
 const CONFIG_BR_DEFAULTS: &str = "config-br-defaults";
@@ -30,25 +30,29 @@ const FORMER_TEMPLATE_SPEC: &str = "channelTemplateSpec";
 
 /// The defaults in use. A ConfigMap with problems keeps its last good form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Defaults {
+pub(crate) struct ResolvedDefaults {
     brokers: BrokerDefaults,
     channels: ChannelDefaults,
     /// By the ConfigMap that they stand in.
-    templates: BTreeMap<Name, ChannelTemplate>,
+    templates: BTreeMap<NamespacedName, ChannelTemplate>,
 }
 
-impl Defaults {
+impl ResolvedDefaults {
     /// Reads the ConfigMaps; `last` are the defaults in use until now.
-    pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Self>) -> Self {
-        let (mut defaults, reading) = (Self::default(), Reading::of(settings));
-        for (name, Item { object, partly, report }) in &mut collected.config_maps {
+    pub(super) fn resolve(
+        collected: &mut CollectedObjects<'_>,
+        settings: &ControlSettings,
+        last: Option<&Self>,
+    ) -> Self {
+        let (mut defaults, reading) = (Self::default(), UnknownFieldPolicy::from_settings(settings));
+        for (name, CollectedItem { object, partly, report }) in &mut collected.config_maps {
             if let Some(config_map) = object {
                 defaults.take(name, config_map, (settings, reading), report);
             } else if let Some(config_map) = partly {
                 Self::default().take(name, config_map, (settings, reading), report);
             }
-            if report.is_bad() {
-                defaults.keep(&name.0, &name.1, settings, last);
+            if report.has_errors() {
+                defaults.keep_last(&name.0, &name.1, settings, last);
             }
         }
         defaults
@@ -57,26 +61,26 @@ impl Defaults {
     /// Reads one of the ConfigMaps.
     fn take(
         &mut self,
-        (namespace, name): &Name,
-        config_map: &ConfigMap,
-        (settings, reading): (&Settings, Reading),
-        report: &mut Report<'_>,
+        (namespace, name): &NamespacedName,
+        config_map: &ConfigMapManifest,
+        (settings, reading): (&ControlSettings, UnknownFieldPolicy),
+        report: &mut ObjectReport<'_>,
     ) {
         let system = *namespace == settings.system_namespace;
         match name.as_str() {
             CONFIG_BR_DEFAULTS if system => {
-                self.brokers = brokers(config_map, reading, report).unwrap_or_default();
+                self.brokers = read_broker_defaults(config_map, reading, report).unwrap_or_default();
             }
             DEFAULT_CH_WEBHOOK if system => {
                 let inside = (DEFAULT_CH_CONFIG, |_: &Value| &schema::CHANNEL_DEFAULTS);
-                self.channels = parsed(config_map, inside, reading, report).unwrap_or_default();
+                self.channels = parse_yaml_key(config_map, inside, reading, report).unwrap_or_default();
                 check_templates(&self.channels, report);
             }
             _ => {
                 let keys = [CHANNEL_TEMPLATE_SPEC, FORMER_TEMPLATE_SPEC];
                 let key = keys.into_iter().find(|key| duck::text(&config_map.data, key).is_some());
                 let Some(key) = key else { return };
-                let template = parsed(config_map, (key, schema::template), reading, report);
+                let template = parse_yaml_key(config_map, (key, schema::template_schema), reading, report);
                 if let Some(template) = &template {
                     check_template(template, &format!("data.{key}"), report);
                     tell_left_alone(template, &format!("data.{key}.kind"), report);
@@ -87,7 +91,7 @@ impl Defaults {
     }
 
     /// What a ConfigMap said until now.
-    fn keep(&mut self, namespace: &str, name: &str, settings: &Settings, last: Option<&Self>) {
+    fn keep_last(&mut self, namespace: &str, name: &str, settings: &ControlSettings, last: Option<&Self>) {
         let nothing = Self::default();
         let last = last.unwrap_or(&nothing);
         let key = (namespace.to_owned(), name.to_owned());
@@ -122,7 +126,7 @@ impl Defaults {
     }
 
     /// The delivery of Brokers that have none of their own.
-    pub(super) fn broker_delivery(&self, namespace: &str, class: &str) -> Option<&duck::DeliverySpec> {
+    pub(super) fn broker_delivery(&self, namespace: &str, class: &str) -> Option<&duck::DeliverySpecManifest> {
         self.broker_config(namespace, class)?.delivery.as_ref()
     }
 
@@ -144,9 +148,13 @@ impl Defaults {
 }
 
 /// `default-br-config`, with every delivery spec in order.
-fn brokers(config_map: &ConfigMap, reading: Reading, report: &mut Report<'_>) -> Option<BrokerDefaults> {
+fn read_broker_defaults(
+    config_map: &ConfigMapManifest,
+    reading: UnknownFieldPolicy,
+    report: &mut ObjectReport<'_>,
+) -> Option<BrokerDefaults> {
     let inside = (DEFAULT_BR_CONFIG, |_: &Value| &schema::BROKER_DEFAULTS);
-    let defaults: BrokerDefaults = parsed(config_map, inside, reading, report)?;
+    let defaults: BrokerDefaults = parse_yaml_key(config_map, inside, reading, report)?;
     let names = defaults.namespace_defaults.iter().flatten().map(|(name, _)| name);
     check_namespaces(names, DEFAULT_BR_CONFIG, report);
     let namespaces = defaults.namespace_defaults.iter().flatten();
@@ -167,7 +175,7 @@ fn brokers(config_map: &ConfigMap, reading: Reading, report: &mut Report<'_>) ->
 }
 
 /// Reports names that no namespace can have: what stands there was meant for another place.
-fn check_namespaces<'n>(names: impl Iterator<Item = &'n String>, key: &str, report: &mut Report<'_>) {
+fn check_namespaces<'n>(names: impl Iterator<Item = &'n String>, key: &str, report: &mut ObjectReport<'_>) {
     for name in names.filter(|name| !is_dns_name(name, 63) || name.contains('.')) {
         let message = match name.as_str() {
             "clusterDefault" => "is no namespace: it belongs beside namespaceDefaults, and not below it".to_owned(),
@@ -178,7 +186,7 @@ fn check_namespaces<'n>(names: impl Iterator<Item = &'n String>, key: &str, repo
 }
 
 /// Reports what is wrong with default templates where they stand.
-fn check_templates(defaults: &ChannelDefaults, report: &mut Report<'_>) {
+fn check_templates(defaults: &ChannelDefaults, report: &mut ObjectReport<'_>) {
     let names = defaults.namespace_defaults.iter().flatten().map(|(name, _)| name);
     check_namespaces(names, DEFAULT_CH_CONFIG, report);
     let of_cluster = defaults.cluster_default.iter().map(|template| ("clusterDefault".to_owned(), template));
@@ -190,7 +198,7 @@ fn check_templates(defaults: &ChannelDefaults, report: &mut Report<'_>) {
     }
 }
 
-fn check_template(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+fn check_template(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
     check_kind(template, field, report);
     if let Some(written) = template.spec.as_ref().and_then(|spec| spec.delivery.as_ref()) {
         delivery::resolve(written, &format!("{field}.spec.delivery"), report);
@@ -198,40 +206,40 @@ fn check_template(template: &ChannelTemplate, field: &str, report: &mut Report<'
 }
 
 /// Reports a template of a kind that there is not, whether something is made of it or not.
-fn check_kind(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+fn check_kind(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
     let [api_version, kind] = [&template.api_version, &template.kind].map(|text| text.as_deref().unwrap_or_default());
     let kind_field = format!("{field}.kind");
-    match Kind::recognize(api_version, kind) {
+    match ResourceKind::recognize(api_version, kind) {
         _ if kind.is_empty() => report.error(&kind_field, "is missing: write InMemoryChannel or RabbitmqChannel"),
-        Recognized::Known(Kind::InMemoryChannel | Kind::RabbitmqChannel) => {}
-        Recognized::Foreign if channel::left_alone(template).is_some() => {}
-        Recognized::Mistaken { field: wrong, message } => report.error(&format!("{field}.{wrong}"), message),
-        Recognized::Known(_) | Recognized::Foreign => {
+        RecognizedKind::Known(ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel) => {}
+        RecognizedKind::Foreign if channel::left_alone(template).is_some() => {}
+        RecognizedKind::Mistaken { field: wrong, message } => report.error(&format!("{field}.{wrong}"), message),
+        RecognizedKind::Known(_) | RecognizedKind::Foreign => {
             report
                 .error(&kind_field, format!("{kind:?} cannot be made here: write InMemoryChannel or RabbitmqChannel"));
         }
     }
 }
 
-fn tell_left_alone(template: &ChannelTemplate, field: &str, report: &mut Report<'_>) {
+fn tell_left_alone(template: &ChannelTemplate, field: &str, report: &mut ObjectReport<'_>) {
     if let (Some(kind), Some(_remedy)) = (&template.kind, channel::left_alone(template)) {
         report.note(field, format!("{kind} is not made here, and Brokers with this template are left alone"));
     }
 }
 
 /// The YAML under a key of a ConfigMap; `None` if it is missing or not understood, which is reported.
-fn parsed<T: DeserializeOwned>(
-    config_map: &ConfigMap,
-    (key, fields): (&str, impl Fn(&Value) -> &'static Fields),
-    reading: Reading,
-    report: &mut Report<'_>,
+fn parse_yaml_key<T: DeserializeOwned>(
+    config_map: &ConfigMapManifest,
+    (key, fields): (&str, impl Fn(&Value) -> &'static ObjectSchema),
+    reading: UnknownFieldPolicy,
+    report: &mut ObjectReport<'_>,
 ) -> Option<T> {
     let field = format!("data.{key}");
     let Some(text) = duck::text(&config_map.data, key) else {
         report.error("data", format!("has no key {key}: write the defaults under it, as YAML text"));
         return None;
     };
-    let value = match yaml::documents(text).into_iter().next() {
+    let value = match yaml::parse_documents(text).into_iter().next() {
         Some(Ok(parsed)) => parsed.value,
         Some(Err(broken)) => {
             report.error(&field, format!("is no YAML: line {} of the text {}", broken.line, broken.message));
@@ -239,7 +247,7 @@ fn parsed<T: DeserializeOwned>(
         }
         None => Value::Object(Map::new()),
     };
-    let value = manifest::understood(report, fields(&value), &field, reading, &value);
+    let value = manifest::validate_fields(report, fields(&value), &field, reading, &value);
     serde_path_to_error::deserialize(value.as_ref())
         .map_err(|error| report.error(&format!("{field}.{}", error.path()), error.inner().to_string()))
         .ok()

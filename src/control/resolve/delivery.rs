@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use crate::control::manifest::duck;
-use crate::control::report::Report;
-use crate::model::{BackoffPolicy, DeliverySpec, Format, Order, parse_duration};
+use crate::control::report::ObjectReport;
+use crate::model::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec, parse_duration};
 
 /// The fields that a manifest sets; the dead letter sink stands elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fields {
+pub(crate) struct DeliveryFields {
     retry: Option<u32>,
     backoff_policy: Option<BackoffPolicy>,
     backoff_delay: Option<Duration>,
     backoff_max: Option<Duration>,
     timeout: Option<Duration>,
     retry_after_max: Option<Duration>,
-    format: Option<Format>,
+    format: Option<DeliveryFormat>,
 }
 
-impl Fields {
+impl DeliveryFields {
     /// The whole spec: the default where a field is not set.
-    pub(super) fn spec(&self) -> DeliverySpec {
+    pub(super) fn to_delivery_spec(&self) -> DeliverySpec {
         DeliverySpec {
             retry: self.retry.unwrap_or_default(),
             backoff_policy: self.backoff_policy,
@@ -29,12 +29,12 @@ impl Fields {
             timeout: self.timeout,
             retry_after_max: self.retry_after_max,
             format: self.format.unwrap_or_default(),
-            order: Order::default(),
+            order: DeliveryOrder::default(),
         }
     }
 
     /// These fields, and those of the parent where they are not set.
-    pub(super) fn over(&self, parent: &Self) -> Self {
+    pub(super) fn merge_parent(&self, parent: &Self) -> Self {
         Self {
             retry: self.retry.or(parent.retry),
             backoff_policy: self.backoff_policy.or(parent.backoff_policy),
@@ -47,7 +47,7 @@ impl Fields {
     }
 
     /// The names of fields that the parent sets and these do not.
-    pub(super) fn missing_of(&self, parent: &Self) -> Vec<&'static str> {
+    pub(super) fn missing_fields(&self, parent: &Self) -> Vec<&'static str> {
         let fields = [
             ("retry", self.retry.is_none() && parent.retry.is_some()),
             ("backoffPolicy", self.backoff_policy.is_none() && parent.backoff_policy.is_some()),
@@ -63,9 +63,13 @@ impl Fields {
 
 /// Reads everything but the dead letter sink; `path` is the field where it stands. Reports every bad field, and leaves
 /// it unset.
-pub(super) fn resolve(written: &duck::DeliverySpec, path: &str, report: &mut Report<'_>) -> Fields {
-    let mut reader = Reader { path, report };
-    Fields {
+pub(super) fn resolve(
+    written: &duck::DeliverySpecManifest,
+    path: &str,
+    report: &mut ObjectReport<'_>,
+) -> DeliveryFields {
+    let mut reader = DeliveryFieldReader { path, report };
+    DeliveryFields {
         retry: reader.retry(written.retry),
         backoff_policy: reader.policy(written.backoff_policy.as_deref()),
         backoff_delay: reader.duration("backoffDelay", written.backoff_delay.as_deref()),
@@ -76,12 +80,12 @@ pub(super) fn resolve(written: &duck::DeliverySpec, path: &str, report: &mut Rep
     }
 }
 
-struct Reader<'f, 'd> {
+struct DeliveryFieldReader<'f, 'd> {
     path: &'f str,
-    report: &'f mut Report<'d>,
+    report: &'f mut ObjectReport<'d>,
 }
 
-impl Reader<'_, '_> {
+impl DeliveryFieldReader<'_, '_> {
     fn error(&mut self, field: &str, message: String) {
         self.report.error(&format!("{}.{field}", self.path), message);
     }
@@ -120,10 +124,10 @@ impl Reader<'_, '_> {
         Some(timeout)
     }
 
-    fn format(&mut self, text: Option<&str>) -> Option<Format> {
+    fn format(&mut self, text: Option<&str>) -> Option<DeliveryFormat> {
         match text? {
-            "binary" => Some(Format::Binary),
-            "json" => Some(Format::Json),
+            "binary" => Some(DeliveryFormat::Binary),
+            "json" => Some(DeliveryFormat::Json),
             other => {
                 self.error("format", format!("{other:?} is no format: write binary or json"));
                 None

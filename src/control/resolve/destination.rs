@@ -7,23 +7,26 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::access::Rules;
-use super::address::Addresses;
-use super::reference::{self, Meant};
-use super::service::{Reaches, Referent};
-use super::trust::Trust;
+use super::address::ChannelAddresses;
+use super::authorization::SenderRules;
+use super::reference::{self, ReferencedKind};
+use super::service::{ReferencedObject, ServiceLocations};
+use super::trust::DestinationTrust;
 use super::uri;
-use crate::control::kind::Kind;
-use crate::control::manifest::duck::{Destination, KReference};
-use crate::control::report::Report;
-use crate::control::settings::Objects;
-use crate::control::{ObjectName, Settings};
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::duck::{DestinationManifest, KReference};
+use crate::control::report::ObjectReport;
+use crate::control::settings::ObjectSource;
+use crate::control::{ControlSettings, ObjectName};
 use crate::correlation::KeyRing;
-use crate::model::{Addressable, ChannelKey, ChannelKind, Endpoint, Role, Target, TransportEncryption, TrustBundle};
+use crate::model::{
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, ProcessRole, TransportEncryption,
+    TrustBundle,
+};
 
 /// Why a channel or broker can or cannot be referred to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ServingState {
     /// It takes events.
     Served,
     /// It has problems of its own, and never had a good form.
@@ -34,16 +37,16 @@ pub(super) enum Place {
 
 /// Resolves destinations against everything that is configured.
 #[derive(Debug)]
-pub(super) struct Resolver<'s> {
-    pub(super) settings: &'s Settings,
+pub(super) struct DestinationResolver<'s> {
+    pub(super) settings: &'s ControlSettings,
     pub(super) mode: TransportEncryption,
-    pub(super) addresses: Addresses<'s>,
-    pub(super) services: Reaches,
-    pub(super) trust: Trust,
-    pub(super) rules: Rules,
-    pub(super) places: HashMap<ChannelKey, Place>,
+    pub(super) addresses: ChannelAddresses<'s>,
+    pub(super) service_locations: ServiceLocations,
+    pub(super) trust: DestinationTrust,
+    pub(super) sender_rules: SenderRules,
+    pub(super) serving_states: HashMap<ChannelKey, ServingState>,
     /// The keys of correlation ids, and how long requests wait by default.
-    pub(super) keys: Arc<KeyRing>,
+    pub(super) key_ring: Arc<KeyRing>,
     pub(super) reply_timeout: Duration,
     /// The channels that take the events of Sequences and Parallels.
     pub(super) flows: HashSet<ChannelKey>,
@@ -51,7 +54,7 @@ pub(super) struct Resolver<'s> {
 
 /// A destination as written, with the names of its fields.
 #[derive(Clone, Debug)]
-pub(super) struct Wanted<'w> {
+pub(super) struct WrittenDestination<'w> {
     pub(super) reference: Option<&'w KReference>,
     pub(super) uri: Option<&'w str>,
     pub(super) ca_certs: Option<&'w str>,
@@ -62,9 +65,9 @@ pub(super) struct Wanted<'w> {
     pub(super) ca_certs_field: String,
 }
 
-impl<'w> Wanted<'w> {
+impl<'w> WrittenDestination<'w> {
     /// A destination that stands at a field.
-    pub(super) fn at(field: String, written: &'w Destination) -> Self {
+    pub(super) fn at_field(field: String, written: &'w DestinationManifest) -> Self {
         Self {
             reference: written.reference.as_ref(),
             uri: written.uri.as_deref(),
@@ -78,7 +81,7 @@ impl<'w> Wanted<'w> {
     }
 
     /// A URI that stands in a field of its own, whose name begins with `prefix`, as those of its certificates do.
-    pub(super) fn uri(uri: &'w str, prefix: String) -> Self {
+    pub(super) fn from_uri(uri: &'w str, prefix: String) -> Self {
         Self {
             reference: None,
             uri: Some(uri),
@@ -92,44 +95,53 @@ impl<'w> Wanted<'w> {
 }
 
 /// A URL, and how it is reached.
-pub(super) type Found = (Endpoint, Target);
+pub(super) type ResolvedUrl = (DestinationUrl, DestinationRoute);
 
 /// CACerts by which nothing can be verified.
-struct Unusable;
+struct UnusableCaCerts;
 
-impl Resolver<'_> {
+impl DestinationResolver<'_> {
     /// Where a destination of an object leads; `None` if a problem was reported.
-    pub(super) fn resolve(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Addressable> {
-        let found = self.find(wanted, report);
+    pub(super) fn resolve(
+        &mut self,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<Addressable> {
+        let found = self.find_url(wanted, report);
         // The certificates are looked at in any case, so that all problems are reported at once.
-        let own = self.own_trust(wanted, report);
+        let own = self.ca_certs_trust(wanted, report);
         let found = found?;
-        Some(self.addressable(wanted, found, own.ok()?, report))
+        Some(self.build_addressable(wanted, found, own.ok()?, report))
     }
 
     /// Where a destination leads, or nowhere: what is sent there fails then, for the reason that was reported. The object
     /// is applied all the same, so that its events are dead letters, and not lost.
-    pub(super) fn resolve_anyway(&mut self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Addressable {
-        let (found, why) = report.excusing(|report| self.find(wanted, report));
-        let why = why.or_else(|| report.left_alone().map(str::to_owned)).unwrap_or_default();
-        let nowhere = || (unresolved(wanted, report.object()), Target::Nowhere(why.into()));
+    pub(super) fn resolve_or_unresolved(
+        &mut self,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Addressable {
+        let (found, why) = report.with_tolerated_errors(|report| self.find_url(wanted, report));
+        let why = why.or_else(|| report.not_served_reason().map(str::to_owned)).unwrap_or_default();
+        let nowhere = || (unresolved_url(wanted, report.object()), DestinationRoute::Unresolved(why.into()));
         let found = found.unwrap_or_else(nowhere);
-        let (own, _why) = report.excusing(|report| self.own_trust(wanted, report));
-        let own = own.unwrap_or_else(|Unusable| wanted.ca_certs.map(|text| self.trust.despite_all(text)));
-        let to = self.addressable(wanted, found, own, report);
-        if to.trust.is_nobody() && self.settings.objects != Objects::Written {
-            let complaint = wanted.ca_certs.and_then(Trust::complaint).unwrap_or_default();
-            report.excusing(|report| report.error(&wanted.ca_certs_field, complaint));
+        let (own, _why) = report.with_tolerated_errors(|report| self.ca_certs_trust(wanted, report));
+        let own =
+            own.unwrap_or_else(|UnusableCaCerts| wanted.ca_certs.map(|text| self.trust.with_unusable_ca_certs(text)));
+        let to = self.build_addressable(wanted, found, own, report);
+        if to.trust.trusts_nobody() && self.settings.object_source != ObjectSource::Written {
+            let complaint = wanted.ca_certs.and_then(DestinationTrust::unreadable_reason).unwrap_or_default();
+            report.with_tolerated_errors(|report| report.error(&wanted.ca_certs_field, complaint));
         }
         to
     }
 
-    fn find(&self, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+    fn find_url(&self, wanted: &WrittenDestination<'_>, report: &mut ObjectReport<'_>) -> Option<ResolvedUrl> {
         let found = match (wanted.reference, wanted.uri) {
-            (Some(reference), _) => self.reference(reference, wanted, report),
-            (None, Some(text)) => match uri::endpoint(text) {
+            (Some(reference), _) => self.resolve_reference(reference, wanted, report),
+            (None, Some(text)) => match uri::parse_destination_url(text) {
                 Ok(url) => {
-                    let (url, target) = self.url(url, &wanted.uri_field, report);
+                    let (url, target) = self.resolve_url(url, &wanted.uri_field, report);
                     self.check_host(&url, &target, &wanted.uri_field, report);
                     Some((url, target))
                 }
@@ -144,7 +156,7 @@ impl Resolver<'_> {
             }
         };
         let (url, target) = found?;
-        if matches!(target, Target::Remote { .. }) && url.uri().is_none() {
+        if matches!(target, DestinationRoute::Remote { .. }) && url.uri().is_none() {
             report.error(&wanted.uri_field, "is a URL that no request can carry: correct its host and path");
             return None;
         }
@@ -152,69 +164,85 @@ impl Resolver<'_> {
     }
 
     /// What of its own a destination trusts, if it has CACerts.
-    fn own_trust(
+    fn ca_certs_trust(
         &mut self,
-        wanted: &Wanted<'_>,
-        report: &mut Report<'_>,
-    ) -> Result<Option<Arc<TrustBundle>>, Unusable> {
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Result<Option<Arc<TrustBundle>>, UnusableCaCerts> {
         let Some(text) = wanted.ca_certs else { return Ok(None) };
-        match self.settings.objects {
-            Objects::Written => {
-                self.trust.with_ca_certs(text, &wanted.ca_certs_field, report).map(Some).ok_or(Unusable)
+        match self.settings.object_source {
+            ObjectSource::Written => {
+                self.trust.with_ca_certs(text, &wanted.ca_certs_field, report).map(Some).ok_or(UnusableCaCerts)
             }
-            Objects::Reconciled(_) => Ok(Some(self.trust.as_reconciled(text))),
+            ObjectSource::Reconciled(_) => Ok(Some(self.trust.with_unchecked_ca_certs(text))),
         }
     }
 
-    fn addressable(
+    fn build_addressable(
         &self,
-        wanted: &Wanted<'_>,
-        (url, target): Found,
+        wanted: &WrittenDestination<'_>,
+        (url, target): ResolvedUrl,
         own: Option<Arc<TrustBundle>>,
-        report: &mut Report<'_>,
+        report: &mut ObjectReport<'_>,
     ) -> Addressable {
-        let remote = matches!(target, Target::Remote { .. });
+        let remote = matches!(target, DestinationRoute::Remote { .. });
         let trust = match own {
             Some(own) if remote && url.scheme() == "https" => own,
             None if remote && url.scheme() == "https" => self.trust.common(),
             _ => self.trust.none(),
         };
-        if remote && url.scheme() == "http" && wanted.ca_certs.is_some() && self.settings.objects == Objects::Written {
+        if remote
+            && url.scheme() == "http"
+            && wanted.ca_certs.is_some()
+            && self.settings.object_source == ObjectSource::Written
+        {
             let message = format!("is not used, since the destination {url} is reached without TLS");
             report.warning(&wanted.ca_certs_field, message);
         }
         // As controllers take it from the status of the object that is referred to.
-        let referred = wanted.reference.and(target.local());
-        let audience = wanted.audience.map(str::to_owned).or_else(|| self.rules.audience(referred?));
-        Addressable { url, target, trust, audience }
+        let referred = wanted.reference.and(target.local_channel());
+        let audience = wanted.audience.map(str::to_owned).or_else(|| self.sender_rules.audience(referred?));
+        Addressable { url, route: target, trust, audience }
     }
 
     /// The address of a channel or broker of this process, which must be served.
-    pub(super) fn local(&self, key: &ChannelKey) -> Option<Addressable> {
-        let url = self.addresses.url(key)?.into();
-        let audience = self.rules.audience(key);
-        Some(Addressable { url, target: Target::Local(key.clone()), trust: self.trust.none(), audience })
+    pub(super) fn local_addressable(&self, key: &ChannelKey) -> Option<Addressable> {
+        let url = self.addresses.preferred_url(key)?.into();
+        let audience = self.sender_rules.audience(key);
+        Some(Addressable { url, route: DestinationRoute::Local(key.clone()), trust: self.trust.none(), audience })
     }
 
     /// The address of a channel or broker in the cluster, for a role that serves neither.
-    pub(super) fn elsewhere(&mut self, key: &ChannelKey, report: &mut Report<'_>) -> Option<Addressable> {
-        let url = self.addresses.url(key)?;
-        self.resolve(&Wanted::uri(Endpoint::from(url).text(), "metadata.name".to_owned()), report)
+    pub(super) fn cluster_addressable(
+        &mut self,
+        key: &ChannelKey,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<Addressable> {
+        let url = self.addresses.preferred_url(key)?;
+        self.resolve(
+            &WrittenDestination::from_uri(DestinationUrl::from(url).as_written(), "metadata.name".to_owned()),
+            report,
+        )
     }
 
     /// Why a channel or broker cannot be referred to; `Ok` if it can.
-    pub(super) fn place(&self, key: &ChannelKey) -> Result<(), String> {
-        told(self.places.get(key), key)
+    pub(super) fn check_served(&self, key: &ChannelKey) -> Result<(), String> {
+        check_serving_state(self.serving_states.get(key), key)
     }
 
     /// Whether it is a broker of another implementation's class.
-    pub(super) fn is_left_alone(&self, key: &ChannelKey) -> bool {
-        key.kind == ChannelKind::Broker && self.places.get(key) == Some(&Place::NotServed)
+    pub(super) fn is_foreign_broker(&self, key: &ChannelKey) -> bool {
+        key.kind == ChannelKind::Broker && self.serving_states.get(key) == Some(&ServingState::NotServed)
     }
 
-    fn reference(&self, reference: &KReference, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+    fn resolve_reference(
+        &self,
+        reference: &KReference,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedUrl> {
         let field = format!("{}.ref", wanted.field);
-        let meant = reference::meant(reference, &field, report)?;
+        let meant = reference::referenced_kind(reference, &field, report)?;
         let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else {
             report.error(&format!("{field}.name"), "is missing: name the object");
             return None;
@@ -222,27 +250,33 @@ impl Resolver<'_> {
         let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
         let namespace = namespace.unwrap_or_else(|| report.object().namespace.clone());
         let kind = match meant {
-            Meant::Ours(kind) => kind,
-            Meant::Other { group, kind } => {
-                return self.other(&Referent { group, kind, namespace, name }, wanted, report);
+            ReferencedKind::Known(kind) => kind,
+            ReferencedKind::Other { group, kind } => {
+                return self.resolve_other(&ReferencedObject { group, kind, namespace, name }, wanted, report);
             }
         };
         match kind {
-            Kind::Service => self.service(&Referent::service(namespace, name), wanted, report),
-            Kind::RequestReply => self.own(super::request_reply::key_of(&(namespace, name)), wanted, report),
-            Kind::Broker => self.own(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report),
-            Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel => {
-                self.own(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
+            ResourceKind::Service => self.resolve_service(&ReferencedObject::service(namespace, name), wanted, report),
+            ResourceKind::RequestReply => {
+                self.resolve_local(super::request_reply::request_reply_key(&(namespace, name)), wanted, report)
             }
-            Kind::Sequence | Kind::Parallel => self.flow(kind, (namespace, name), wanted, report),
-            Kind::Trigger
-            | Kind::EventPolicy
-            | Kind::Subscription
-            | Kind::PingSource
-            | Kind::ConfigMap
-            | Kind::Secret
-            | Kind::Pod
-            | Kind::EndpointSlice => {
+            ResourceKind::Broker => {
+                self.resolve_local(ChannelKey { kind: ChannelKind::Broker, namespace, name }, wanted, report)
+            }
+            ResourceKind::Channel | ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel => {
+                self.resolve_local(ChannelKey { kind: ChannelKind::Channel, namespace, name }, wanted, report)
+            }
+            ResourceKind::Sequence | ResourceKind::Parallel => {
+                self.resolve_flow(kind, (namespace, name), wanted, report)
+            }
+            ResourceKind::Trigger
+            | ResourceKind::EventPolicy
+            | ResourceKind::Subscription
+            | ResourceKind::PingSource
+            | ResourceKind::ConfigMap
+            | ResourceKind::Secret
+            | ResourceKind::Pod
+            | ResourceKind::EndpointSlice => {
                 let rule = "takes no events: refer to a Service, a channel or a Broker, or give a uri";
                 report.error(&format!("{field}.kind"), format!("{} {rule}", kind.as_str()));
                 None
@@ -250,57 +284,69 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn own(&self, key: ChannelKey, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
-        if self.settings.role != Role::Channel {
-            return Some(self.url(self.addresses.url(&key)?.into(), &format!("{}.ref", wanted.field), report));
+    pub(super) fn resolve_local(
+        &self,
+        key: ChannelKey,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedUrl> {
+        if self.settings.role != ProcessRole::Channel {
+            return Some(self.resolve_url(
+                self.addresses.preferred_url(&key)?.into(),
+                &format!("{}.ref", wanted.field),
+                report,
+            ));
         }
-        if let Err(message) = self.place(&key) {
+        if let Err(message) = self.check_served(&key) {
             let field = format!("{}.ref", wanted.field);
-            match self.is_left_alone(&key) {
-                true => report.leave_alone(&field, format!("{message}: what is sent to it fails here")),
-                false => report.unresolved(&field, message),
+            match self.is_foreign_broker(&key) {
+                true => report.warn_not_served(&field, format!("{message}: what is sent to it fails here")),
+                false => report.unresolved_reference(&field, message),
             }
             return None;
         }
         if wanted.uri.is_some() {
             report.warning(&wanted.uri_field, format!("has no meaning beside a reference to {key}: it is ignored"));
         }
-        Some((self.addresses.url(&key)?.into(), Target::Local(key)))
+        Some((self.addresses.preferred_url(&key)?.into(), DestinationRoute::Local(key)))
     }
 
     /// How a URL is reached: as an override says, inside this process, or by its host name.
-    pub(super) fn url(&self, url: Endpoint, field: &str, report: &mut Report<'_>) -> Found {
-        let overriding = self.settings.resolve.iter().find(|overriding| overriding.matches(&url));
+    pub(super) fn resolve_url(&self, url: DestinationUrl, field: &str, report: &mut ObjectReport<'_>) -> ResolvedUrl {
+        let overriding = self.settings.resolve_overrides.iter().find(|overriding| overriding.matches(&url));
         if let Some(overriding) = overriding {
-            return (url, Target::Remote { connect: Some(overriding.to) });
+            return (url, DestinationRoute::Remote { connect: Some(overriding.connect_to) });
         }
-        match self.addresses.key_of(&url) {
-            Some(_) if self.settings.role != Role::Channel || self.settings.objects != Objects::Written => {
-                (url, Target::Remote { connect: None })
+        match self.addresses.channel_key_of_url(&url) {
+            Some(_)
+                if self.settings.role != ProcessRole::Channel
+                    || self.settings.object_source != ObjectSource::Written =>
+            {
+                (url, DestinationRoute::Remote { connect: None })
             }
-            Some(key) if self.place(&key).is_ok() => (url, Target::Local(key)),
+            Some(key) if self.check_served(&key).is_ok() => (url, DestinationRoute::Local(key)),
             Some(key) => {
                 report.warning(field, format!("is the address of {key}, which is not served here"));
-                (url, Target::Remote { connect: None })
+                (url, DestinationRoute::Remote { connect: None })
             }
-            None => (url, Target::Remote { connect: None }),
+            None => (url, DestinationRoute::Remote { connect: None }),
         }
     }
 }
 
 /// Why what stands at this place cannot be referred to; `Ok` if it can.
-pub(super) fn told(place: Option<&Place>, called: &dyn fmt::Display) -> Result<(), String> {
+pub(super) fn check_serving_state(place: Option<&ServingState>, called: &dyn fmt::Display) -> Result<(), String> {
     match place {
-        Some(Place::Served) => Ok(()),
-        Some(Place::Broken) => Err(format!("{called} has problems of its own: solve them first")),
-        Some(Place::NotServed) => Err(format!("{called} is not served here")),
+        Some(ServingState::Served) => Ok(()),
+        Some(ServingState::Broken) => Err(format!("{called} has problems of its own: solve them first")),
+        Some(ServingState::NotServed) => Err(format!("{called} is not served here")),
         None => Err(format!("there is no {called}: create it, or correct the reference")),
     }
 }
 
 /// What a destination is called that leads nowhere: what was written, without what it may hold of secrets, else what it
 /// refers to.
-fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Endpoint {
+fn unresolved_url(wanted: &WrittenDestination<'_>, object: &ObjectName) -> DestinationUrl {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let mut url = UNRESOLVED.clone();
     if let Some(reference) = wanted.reference {
@@ -309,11 +355,11 @@ fn unresolved(wanted: &Wanted<'_>, object: &ObjectName) -> Endpoint {
         url.set_path(&named.map(Option::unwrap_or_default).join("/"));
         return url.into();
     }
-    let text = wanted.uri.map(uri::without_user).unwrap_or_default();
+    let text = wanted.uri.map(uri::without_user_info).unwrap_or_default();
     match Url::parse(&text) {
-        Ok(url) => Endpoint::written(url, &text),
+        Ok(url) => DestinationUrl::from_written(url, &text),
         Err(_error) if text.is_empty() => url.into(),
-        Err(_error) => Endpoint::written(url, &text),
+        Err(_error) => DestinationUrl::from_written(url, &text),
     }
 }
 

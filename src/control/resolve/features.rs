@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use super::collect::{Collected, Name};
-use crate::control::manifest::Document;
-use crate::control::manifest::config::ConfigMap;
-use crate::control::manifest::duck::Metadata;
-use crate::control::report::Report;
-use crate::control::schema::{CONFIG_FEATURES, Keys, Place};
-use crate::control::{ObjectName, Problem, Settings, Severity};
+use super::collect::{CollectedObjects, NamespacedName};
+use crate::control::manifest::ManifestDocument;
+use crate::control::manifest::core::ConfigMapManifest;
+use crate::control::manifest::duck::ObjectMeta;
+use crate::control::report::ObjectReport;
+use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace};
+use crate::control::{ControlSettings, ObjectName, Problem, Severity};
 use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
-use crate::model::{Acknowledge, HttpVersions, Order, TransportEncryption};
+use crate::model::{AcknowledgeMode, DeliveryOrder, HttpVersions, TransportEncryption};
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 
@@ -21,41 +21,42 @@ const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
 /// none, nothing is taken by plain HTTP. So it is where an object that is not understood may be `config-features`. In a
 /// cluster that is so, too, though controllers go on advertising http: senders are refused, and try again.
 pub(super) fn transport_encryption(
-    collected: &mut Collected<'_>,
-    settings: &Settings,
+    collected: &mut CollectedObjects<'_>,
+    settings: &ControlSettings,
     last: Option<TransportEncryption>,
 ) -> TransportEncryption {
     let mut mode = last.unwrap_or_default();
     let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
     if mode != TransportEncryption::default() && !collected.config_maps.contains_key(&system_features) {
-        collected.problems.push(kept(mode, system_features));
+        collected.problems.push(kept_mode_problem(mode, system_features));
     }
     if last.is_none()
-        && (!collected.suspects(CONFIG_FEATURES).is_empty() || collected.is_in_the_unread(CONFIG_FEATURES))
+        && (!collected.unidentified_with_word(CONFIG_FEATURES).is_empty()
+            || collected.is_in_unparsed_text(CONFIG_FEATURES))
     {
         mode = TransportEncryption::Strict;
     }
     let config_maps = &mut collected.config_maps;
     for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
-        if *namespace != settings.system_namespace && item.report.is_bad() {
+        if *namespace != settings.system_namespace && item.report.has_errors() {
             // It is told already that this is not where it was meant to be.
         } else if *namespace != settings.system_namespace {
             let system = &settings.system_namespace;
             item.report.warning("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));
         } else if let Some(config_map) = &item.object {
             let safe = last.unwrap_or(TransportEncryption::Strict);
-            mode = written(config_map, safe, &mut item.report);
+            mode = read_transport_encryption(config_map, safe, &mut item.report);
         } else {
             if let Some(config_map) = &item.partly {
-                written(config_map, last.unwrap_or(TransportEncryption::Strict), &mut item.report);
+                read_transport_encryption(config_map, last.unwrap_or(TransportEncryption::Strict), &mut item.report);
             }
             if last.is_some() {
                 continue;
             }
-            mode = match Written::of(item.report.document(), TRANSPORT_ENCRYPTION) {
-                Written::Nothing => TransportEncryption::default(),
-                Written::Unclear => TransportEncryption::Strict,
-                Written::Text(text) => TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict),
+            mode = match WrittenFlag::find_flag(item.report.document(), TRANSPORT_ENCRYPTION) {
+                WrittenFlag::Absent => TransportEncryption::default(),
+                WrittenFlag::Unclear => TransportEncryption::Strict,
+                WrittenFlag::Text(text) => TransportEncryption::parse(text).unwrap_or(TransportEncryption::Strict),
             };
         }
     }
@@ -64,33 +65,33 @@ pub(super) fn transport_encryption(
 
 /// What a flag says in a `config-features` that is not understood as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written<'d> {
+pub(super) enum WrittenFlag<'d> {
     Text(&'d str),
     /// Nothing that could be about it.
-    Nothing,
+    Absent,
     /// What is not understood may be about it.
     Unclear,
 }
 
-impl<'d> Written<'d> {
+impl<'d> WrittenFlag<'d> {
     /// What is written of this flag.
-    pub(super) fn of(document: &'d Document, flag: &str) -> Self {
-        let keys = Keys::of(CONFIG_FEATURES, Place::System, |_| false);
+    pub(super) fn find_flag(document: &'d ManifestDocument, flag: &str) -> Self {
+        let keys = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false);
         let data = document.value.get("data").and_then(Value::as_object);
         let (Some(keys), Some(data)) = (keys, data) else { return Self::Unclear };
         match data.iter().find(|(key, _)| key.trim() == flag) {
             Some((_, Value::String(text))) => Self::Text(text),
             Some(_) => Self::Unclear,
             None => {
-                let may_be_it = |key: &String| keys.meant(key).is_none_or(|meant| meant == flag);
+                let may_be_it = |key: &String| keys.suggest_key(key).is_none_or(|meant| meant == flag);
                 let unclear = data.keys().any(|key| !keys.has(key) && may_be_it(key));
-                if unclear { Self::Unclear } else { Self::Nothing }
+                if unclear { Self::Unclear } else { Self::Absent }
             }
         }
     }
 }
 
-fn kept(mode: TransportEncryption, (namespace, name): Name) -> Problem {
+fn kept_mode_problem(mode: TransportEncryption, (namespace, name): NamespacedName) -> Problem {
     let mode = mode.as_str();
     Problem {
         severity: Severity::Note,
@@ -102,7 +103,11 @@ fn kept(mode: TransportEncryption, (namespace, name): Name) -> Problem {
     }
 }
 
-fn written(config_map: &ConfigMap, safe: TransportEncryption, report: &mut Report<'_>) -> TransportEncryption {
+fn read_transport_encryption(
+    config_map: &ConfigMapManifest,
+    safe: TransportEncryption,
+    report: &mut ObjectReport<'_>,
+) -> TransportEncryption {
     let entry = config_map.data.iter().flatten().find(|(key, _)| key.trim() == TRANSPORT_ENCRYPTION);
     let Some((key, value)) = entry else {
         return TransportEncryption::default();
@@ -117,36 +122,36 @@ fn written(config_map: &ConfigMap, safe: TransportEncryption, report: &mut Repor
 }
 
 /// When senders to a channel or broker get their answer (contract FO-1).
-pub(super) fn acknowledge(metadata: &Metadata, report: &mut Report<'_>) -> Acknowledge {
+pub(super) fn read_acknowledge_mode(metadata: &ObjectMeta, report: &mut ObjectReport<'_>) -> AcknowledgeMode {
     let Some(text) = metadata.annotation(ASYNC_HANDLER) else {
-        return Acknowledge::AfterDelivery;
+        return AcknowledgeMode::AfterDelivery;
     };
     match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Acknowledge::AfterEnqueue,
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Acknowledge::AfterDelivery,
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => AcknowledgeMode::AfterEnqueue,
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => AcknowledgeMode::AfterDelivery,
         _ => {
             let message = format!("{text:?} is neither \"true\" nor \"false\", and counts as \"false\"");
             report.warning(&format!("metadata.annotations.{ASYNC_HANDLER}"), message);
-            Acknowledge::AfterDelivery
+            AcknowledgeMode::AfterDelivery
         }
     }
 }
 
 /// Whether the events of a Subscription or Trigger wait for those before them.
-pub(super) fn order(report: &mut Report<'_>) -> Order {
+pub(super) fn read_delivery_order(report: &mut ObjectReport<'_>) -> DeliveryOrder {
     match report.document().text(&["metadata", "annotations", DELIVERY_ORDER]) {
-        None | Some("unordered") => Order::Unordered,
-        Some("ordered") => Order::Ordered,
+        None | Some("unordered") => DeliveryOrder::Unordered,
+        Some("ordered") => DeliveryOrder::Ordered,
         Some(other) => {
             let message = format!("{other:?} is no order: write ordered or unordered");
             report.error(&format!("metadata.annotations.{DELIVERY_ORDER}"), message);
-            Order::Unordered
+            DeliveryOrder::Unordered
         }
     }
 }
 
 /// By which versions of HTTP the destinations of a Subscription or Trigger are spoken to.
-pub(super) fn http_versions(report: &mut Report<'_>) -> HttpVersions {
+pub(super) fn read_http_versions(report: &mut ObjectReport<'_>) -> HttpVersions {
     match report.document().text(&["metadata", "annotations", HTTP_VERSION]) {
         None | Some("auto") => HttpVersions::Agreed,
         Some("1.1") => HttpVersions::OnlyHttp1,

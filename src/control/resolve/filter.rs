@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::collect::{Collected, Item};
+use super::collect::{CollectedItem, CollectedObjects};
 use super::correlation;
-use crate::control::manifest::Manifests;
-use crate::control::manifest::eventing::{TriggerFilter, TriggerSpec};
-use crate::control::report::Report;
-use crate::control::{ObjectName, Problem, Settings};
+use crate::control::manifest::ManifestSet;
+use crate::control::manifest::eventing::{TriggerFilterManifest, TriggerSpec};
+use crate::control::report::ObjectReport;
+use crate::control::{ControlSettings, ObjectName, Problem};
 use crate::correlation::KeyRing;
-use crate::event::{is_name, nearly};
-use crate::filter::cesql::{Doubt, Expression, Finding};
-use crate::filter::{Filter, Pairs};
+use crate::event::{is_attribute_name, nearly};
+use crate::filter::cesql::{CesqlExpression, ExpressionFinding, FindingSeverity};
+use crate::filter::{AttributePairs, Filter};
 
 /// The dialects that an entry of `filters` may have, one of them.
 const DIALECTS: &str = "exact, prefix, suffix, all, any, not or cesql";
@@ -29,16 +29,17 @@ const MAX_TEXT: usize = 128 * 1024;
 /// not understood. With the problems of files, of Triggers' shapes, and of filters.
 #[must_use]
 pub fn trigger_filters(
-    manifests: &Manifests,
-    settings: &Settings,
+    manifests: &ManifestSet,
+    settings: &ControlSettings,
 ) -> (Vec<(ObjectName, Option<Filter>)>, Vec<Problem>) {
-    let mut collected = Collected::of(manifests.documents(), settings);
-    let keys = Arc::new(correlation::ring(&mut collected, settings));
+    let mut collected = CollectedObjects::from_documents(manifests.documents(), settings);
+    let keys = Arc::new(correlation::resolve_key_ring(&mut collected, settings));
     let mut problems: Vec<Problem> = manifests.problems().cloned().collect();
     let mut filters = Vec::with_capacity(collected.triggers.len());
-    for Item { object, mut report, .. } in collected.triggers.into_values() {
+    for CollectedItem { object, mut report, .. } in collected.triggers.into_values() {
         let spec = object.and_then(|trigger| trigger.spec);
-        let filter = spec.map(|spec| compiled(&spec, &keys, &mut report)).filter(|_| !report.is_bad());
+        let filter =
+            spec.map(|spec| compile_trigger_filter(&spec, &keys, &mut report)).filter(|_| !report.has_errors());
         filters.push((report.object().clone(), filter));
         problems.extend(report.into_problems());
     }
@@ -46,37 +47,37 @@ pub fn trigger_filters(
 }
 
 /// The filter of a Trigger. `filters` alone decides if it has an entry (contract TF-1).
-pub(super) fn compiled(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
+pub(super) fn compile_trigger_filter(spec: &TriggerSpec, keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
     match &spec.filters {
         Some(filters) if !filters.is_empty() => {
             // What does not count is looked at, too.
-            legacy(spec.filter.as_ref(), report);
+            compile_attributes(spec.filter.as_ref(), report);
             if is_too_long(filters, report) {
-                return Filter::Pass;
+                return Filter::MatchAll;
             }
-            let mut compiled = list(filters, ("spec.filters", MAX_DEPTH), keys, report);
+            let mut compiled = compile_list(filters, ("spec.filters", MAX_DEPTH), keys, report);
             if compiled.len() == 1 { compiled.swap_remove(0) } else { Filter::All(compiled) }
         }
-        _ => legacy(spec.filter.as_ref(), report),
+        _ => compile_attributes(spec.filter.as_ref(), report),
     }
 }
 
 /// Filters that must all pass, at `spec.filters`; none lets everything pass.
-pub(super) fn all(filters: &[Value], keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
+pub(super) fn compile_filters(filters: &[Value], keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
     if filters.is_empty() || is_too_long(filters, report) {
-        return Filter::Pass;
+        return Filter::MatchAll;
     }
-    Filter::All(list(filters, ("spec.filters", MAX_DEPTH), keys, report))
+    Filter::All(compile_list(filters, ("spec.filters", MAX_DEPTH), keys, report))
 }
 
 /// Reports filters that are too much text.
-fn is_too_long(filters: &[Value], report: &mut Report<'_>) -> bool {
-    let length = filters.iter().map(text_in).sum::<usize>();
-    tell_length(length, "spec.filters", report);
+fn is_too_long(filters: &[Value], report: &mut ObjectReport<'_>) -> bool {
+    let length = filters.iter().map(text_length).sum::<usize>();
+    report_text_length(length, "spec.filters", report);
     length > MAX_TEXT
 }
 
-fn tell_length(length: usize, field: &str, report: &mut Report<'_>) {
+fn report_text_length(length: usize, field: &str, report: &mut ObjectReport<'_>) {
     if length > MAX_TEXT {
         let problem = format!("has {length} bytes of text, more than {MAX_TEXT}: divide it among several objects");
         report.error(field, problem);
@@ -84,112 +85,127 @@ fn tell_length(length: usize, field: &str, report: &mut Report<'_>) {
 }
 
 /// Bytes of text in what is written, at any depth.
-fn text_in(written: &Value) -> usize {
+fn text_length(written: &Value) -> usize {
     match written {
         Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(text_in).sum(),
-        Value::Object(members) => members.iter().map(|(name, value)| name.len() + text_in(value)).sum(),
+        Value::Array(items) => items.iter().map(text_length).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + text_length(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 
-fn legacy(written: Option<&TriggerFilter>, report: &mut Report<'_>) -> Filter {
-    let Some(TriggerFilter { attributes: Some(attributes) }) = written else { return Filter::Pass };
+fn compile_attributes(written: Option<&TriggerFilterManifest>, report: &mut ObjectReport<'_>) -> Filter {
+    let Some(TriggerFilterManifest { attributes: Some(attributes) }) = written else { return Filter::MatchAll };
     for (name, value) in attributes {
         let field = format!("spec.filter.attributes.{name}");
-        check_name(name, &field, report);
+        check_attribute_name(name, &field, report);
         check_value(value.as_deref().unwrap_or_default(), &field, report);
     }
     let length: usize = attributes.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum();
-    tell_length(length, "spec.filter.attributes", report);
+    report_text_length(length, "spec.filter.attributes", report);
     if attributes.is_empty() {
-        return Filter::Pass;
+        return Filter::MatchAll;
     }
     let pair = |(name, value): (&String, &Option<String>)| (name.clone(), value.clone().unwrap_or_default());
     Filter::Attributes(attributes.iter().map(pair).collect())
 }
 
-fn list(filters: &[Value], (field, depth): (&str, usize), keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Vec<Filter> {
-    let entry = |(index, filter)| compile(filter, (&format!("{field}[{index}]"), depth), keys, report);
+fn compile_list(
+    filters: &[Value],
+    (field, depth): (&str, usize),
+    keys: &Arc<KeyRing>,
+    report: &mut ObjectReport<'_>,
+) -> Vec<Filter> {
+    let entry = |(index, filter)| compile_entry(filter, (&format!("{field}[{index}]"), depth), keys, report);
     filters.iter().enumerate().map(entry).collect()
 }
 
 /// One entry. On an error, which is reported, what it yields does not matter.
-fn compile(written: &Value, (field, depth): (&str, usize), keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
-    let Some((dialect, value)) = single(written) else {
+fn compile_entry(
+    written: &Value,
+    (field, depth): (&str, usize),
+    keys: &Arc<KeyRing>,
+    report: &mut ObjectReport<'_>,
+) -> Filter {
+    let Some((dialect, value)) = single_member(written) else {
         report.error(field, format!("must have exactly one of {DIALECTS}: put several into all"));
-        return Filter::Pass;
+        return Filter::MatchAll;
     };
     let inside = format!("{field}.{dialect}");
     if depth == 0 {
         report.error(&inside, format!("is nested more than {MAX_DEPTH} deep"));
-        return Filter::Pass;
+        return Filter::MatchAll;
     }
     match (dialect, value) {
-        ("exact", value) => Filter::Exact(pairs(value, &inside, report)),
-        ("prefix", value) => Filter::Prefix(pairs(value, &inside, report)),
-        ("suffix", value) => Filter::Suffix(pairs(value, &inside, report)),
+        ("exact", value) => Filter::Exact(read_pairs(value, &inside, report)),
+        ("prefix", value) => Filter::Prefix(read_pairs(value, &inside, report)),
+        ("suffix", value) => Filter::Suffix(read_pairs(value, &inside, report)),
         ("all" | "any", Value::Array(filters)) if !filters.is_empty() => {
-            let filters = list(filters, (&inside, depth - 1), keys, report);
+            let filters = compile_list(filters, (&inside, depth - 1), keys, report);
             if dialect == "all" { Filter::All(filters) } else { Filter::Any(filters) }
         }
         ("all" | "any", _) => {
             report.error(&inside, "must be a list of filters, at least one");
-            Filter::Pass
+            Filter::MatchAll
         }
-        ("not", filter) => Filter::Not(Box::new(compile(filter, (&inside, depth - 1), keys, report))),
-        ("cesql", Value::String(text)) => cesql(text, &inside, keys, report),
+        ("not", filter) => Filter::Not(Box::new(compile_entry(filter, (&inside, depth - 1), keys, report))),
+        ("cesql", Value::String(text)) => compile_cesql(text, &inside, keys, report),
         ("cesql", _) => {
             report.error(&inside, "must be text: write the expression in quotes");
-            Filter::Pass
+            Filter::MatchAll
         }
         _ => {
             report.error(&inside, format!("is not a dialect: use {DIALECTS}"));
-            Filter::Pass
+            Filter::MatchAll
         }
     }
 }
 
 /// The one member of an object.
-fn single(written: &Value) -> Option<(&str, &Value)> {
+fn single_member(written: &Value) -> Option<(&str, &Value)> {
     let mut members = written.as_object()?.iter();
     let (dialect, value) = members.next()?;
     members.next().is_none().then_some((dialect.as_str(), value))
 }
 
-fn cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut Report<'_>) -> Filter {
-    match Expression::parse(text) {
+fn compile_cesql(text: &str, field: &str, keys: &Arc<KeyRing>, report: &mut ObjectReport<'_>) -> Filter {
+    match CesqlExpression::parse(text) {
         Ok(expression) => {
             // A cluster has admitted the Trigger, and its filter lets nothing pass as it is.
             let is_written = report.document().origin.is_some();
-            for Finding { doubt, error } in expression.check(text) {
+            for ExpressionFinding { severity: doubt, error } in expression.check(text) {
                 match doubt {
-                    Doubt::Never | Doubt::Mistake if is_written => report.error(field, error.to_string()),
-                    Doubt::Never | Doubt::Mistake | Doubt::Part | Doubt::Name => {
+                    FindingSeverity::NeverTrue | FindingSeverity::UnknownFunction if is_written => {
+                        report.error(field, error.to_string())
+                    }
+                    FindingSeverity::NeverTrue
+                    | FindingSeverity::UnknownFunction
+                    | FindingSeverity::PartNeverTrue
+                    | FindingSeverity::Name => {
                         report.warning(field, error.to_string());
                     }
                 }
             }
-            correlation::check(&expression, keys, field, report);
-            let keys = Some(Arc::clone(keys)).filter(|_| !expression.verifications().is_empty());
+            correlation::check_verification_calls(&expression, keys, field, report);
+            let keys = Some(Arc::clone(keys)).filter(|_| !expression.correlation_calls().is_empty());
             Filter::Cesql(expression, keys)
         }
         Err(error) => {
-            report.error(field, Expression::explained(text, error).to_string());
-            Filter::Pass
+            report.error(field, CesqlExpression::explain_error(text, error).to_string());
+            Filter::MatchAll
         }
     }
 }
 
-fn pairs(written: &Value, field: &str, report: &mut Report<'_>) -> Pairs {
+fn read_pairs(written: &Value, field: &str, report: &mut ObjectReport<'_>) -> AttributePairs {
     let Some(map) = written.as_object().filter(|map| !map.is_empty()) else {
         report.error(field, "must name at least one attribute and the text that is wanted of it");
-        return Pairs::new();
+        return AttributePairs::new();
     };
-    let mut pairs = Pairs::with_capacity(map.len());
+    let mut pairs = AttributePairs::with_capacity(map.len());
     for (name, wanted) in map {
         let field = format!("{field}.{name}");
-        check_name(name, &field, report);
+        check_attribute_name(name, &field, report);
         match wanted.as_str() {
             Some("") => report.error(&field, "must not be empty: for an attribute that exists, use cesql: EXISTS"),
             Some(wanted) => {
@@ -203,7 +219,7 @@ fn pairs(written: &Value, field: &str, report: &mut Report<'_>) -> Pairs {
 }
 
 /// Warns of a text that no event has, since nobody has filled it in.
-fn check_value(wanted: &str, field: &str, report: &mut Report<'_>) {
+fn check_value(wanted: &str, field: &str, report: &mut ObjectReport<'_>) {
     if wanted.contains("${") || wanted.contains("{{") {
         report.warning(field, format!("is {wanted:?}: is this a template that was not rendered? Render it first"));
     }
@@ -211,8 +227,8 @@ fn check_value(wanted: &str, field: &str, report: &mut Report<'_>) {
 
 /// `^[a-z][a-z0-9]*$` (contract TF-9). What is nearly the name of one of CloudEvents' own attributes is a name all the same, and no
 /// event has it: a `not` around it would let everything pass.
-fn check_name(name: &str, field: &str, report: &mut Report<'_>) {
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !is_name(name) {
+fn check_attribute_name(name: &str, field: &str, report: &mut ObjectReport<'_>) {
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !is_attribute_name(name) {
         let rule = "is not the name of an attribute: use a-z and 0-9, beginning with a letter";
         report.error(field, format!("{name:?} {rule}"));
     } else if let Some(meant) = nearly(name) {

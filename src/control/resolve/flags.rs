@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::collect::Collected;
-use super::features::Written;
+use super::collect::CollectedObjects;
+use super::features::WrittenFlag;
 use super::uri;
-use crate::control::manifest::Document;
-use crate::control::manifest::config::ConfigMap;
-use crate::control::report::Report;
+use crate::control::manifest::ManifestDocument;
+use crate::control::manifest::core::ConfigMapManifest;
+use crate::control::report::ObjectReport;
 use crate::control::schema::CONFIG_FEATURES;
-use crate::control::{ApiServer, Settings};
+use crate::control::{ApiServerAvailability, ControlSettings};
 use crate::model::{AuthorizationMode, parse_duration};
 
 const OIDC: &str = "authentication-oidc";
@@ -21,7 +21,7 @@ const REPLY_TIMEOUT: &str = "requestreply-default-timeout";
 
 /// Whether something is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Switch {
+pub(crate) enum FeatureSwitch {
     #[default]
     Off,
     On,
@@ -29,16 +29,16 @@ pub(crate) enum Switch {
 
 /// The flags as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags {
+pub(crate) struct FeatureFlags {
     /// Whether senders prove who they are.
-    pub(crate) oidc: Switch,
+    pub(crate) oidc: FeatureSwitch,
     pub(crate) authorization: AuthorizationMode,
     /// Whose tokens, if not those of the cluster.
     pub(crate) discovery: Option<String>,
     /// Whether `EventType`s are made of events.
-    pub(crate) event_types: Switch,
+    pub(crate) event_types: FeatureSwitch,
     /// Whether a Trigger may name a Broker of another namespace, for the role `filter`.
-    pub(crate) cross_namespace: Switch,
+    pub(crate) cross_namespace: FeatureSwitch,
     /// How long requests to RequestReplies wait by default.
     pub(crate) reply_timeout: Option<Duration>,
 }
@@ -47,91 +47,107 @@ pub(crate) struct Flags {
 const CLUSTER: &str = "https://kubernetes.default.svc";
 
 /// The flags of `config-features`, else those until now, else the defaults.
-pub(super) fn resolve(collected: &mut Collected<'_>, settings: &Settings, last: Option<&Flags>) -> Flags {
+pub(super) fn resolve(
+    collected: &mut CollectedObjects<'_>,
+    settings: &ControlSettings,
+    last: Option<&FeatureFlags>,
+) -> FeatureFlags {
     let system_features = (settings.system_namespace.clone(), CONFIG_FEATURES.to_owned());
-    let suspect = collected.suspects(CONFIG_FEATURES).first().copied();
+    let suspect = collected.unidentified_with_word(CONFIG_FEATURES).first().copied();
     let Some(item) = collected.config_maps.get_mut(&system_features) else {
-        return last.cloned().or_else(|| suspect.map(unread)).unwrap_or_default();
+        return last.cloned().or_else(|| suspect.map(safe_flags)).unwrap_or_default();
     };
     match &item.object {
-        Some(config_map) => written(config_map, (settings, last), &mut item.report),
+        Some(config_map) => read_flags(config_map, (settings, last), &mut item.report),
         None => {
             if let Some(config_map) = &item.partly {
-                written(config_map, (settings, last), &mut item.report);
+                read_flags(config_map, (settings, last), &mut item.report);
             }
-            last.cloned().unwrap_or_else(|| unread(item.report.document()))
+            last.cloned().unwrap_or_else(|| safe_flags(item.report.document()))
         }
     }
 }
 
 /// The flags of a ConfigMap that is not understood as a whole: what could be about one lets nothing pass.
-fn unread(document: &Document) -> Flags {
-    let oidc = match Written::of(document, OIDC) {
-        Written::Text(text) if text.eq_ignore_ascii_case("disabled") => Switch::Off,
-        Written::Text(_) | Written::Unclear => Switch::On,
-        Written::Nothing => Switch::Off,
+fn safe_flags(document: &ManifestDocument) -> FeatureFlags {
+    let oidc = match WrittenFlag::find_flag(document, OIDC) {
+        WrittenFlag::Text(text) if text.eq_ignore_ascii_case("disabled") => FeatureSwitch::Off,
+        WrittenFlag::Text(_) | WrittenFlag::Unclear => FeatureSwitch::On,
+        WrittenFlag::Absent => FeatureSwitch::Off,
     };
-    let authorization = match Written::of(document, AUTHORIZATION) {
-        Written::Text(text) => AuthorizationMode::parse(text).unwrap_or(AuthorizationMode::DenyAll),
-        Written::Unclear => AuthorizationMode::DenyAll,
-        Written::Nothing => AuthorizationMode::default(),
+    let authorization = match WrittenFlag::find_flag(document, AUTHORIZATION) {
+        WrittenFlag::Text(text) => AuthorizationMode::parse(text).unwrap_or(AuthorizationMode::DenyAll),
+        WrittenFlag::Unclear => AuthorizationMode::DenyAll,
+        WrittenFlag::Absent => AuthorizationMode::default(),
     };
-    let discovery = match Written::of(document, DISCOVERY) {
-        Written::Text(url) => issuer(url),
-        Written::Unclear | Written::Nothing => None,
+    let discovery = match WrittenFlag::find_flag(document, DISCOVERY) {
+        WrittenFlag::Text(url) => foreign_issuer(url),
+        WrittenFlag::Unclear | WrittenFlag::Absent => None,
     };
-    let (event_types, cross_namespace, reply_timeout) = (Switch::Off, Switch::Off, None);
-    Flags { oidc, authorization, discovery, event_types, cross_namespace, reply_timeout }
+    let (event_types, cross_namespace, reply_timeout) = (FeatureSwitch::Off, FeatureSwitch::Off, None);
+    FeatureFlags { oidc, authorization, discovery, event_types, cross_namespace, reply_timeout }
 }
 
 /// An issuer that is another one than the cluster.
-fn issuer(url: &str) -> Option<String> {
+fn foreign_issuer(url: &str) -> Option<String> {
     let url = url.trim();
     let bare = url.trim_end_matches('/');
     (!bare.is_empty() && bare != CLUSTER).then(|| url.to_owned())
 }
 
-fn written(config_map: &ConfigMap, (settings, last): (&Settings, Option<&Flags>), report: &mut Report<'_>) -> Flags {
-    let flags = Flags {
-        oidc: switch(config_map, (OIDC, last.map_or(Switch::On, |last| last.oidc)), report),
-        authorization: authorization(config_map, report),
-        discovery: value(config_map, DISCOVERY).and_then(|(_, url)| issuer(url)),
-        event_types: switch(config_map, (EVENT_TYPES, Switch::Off), report),
-        cross_namespace: switch(config_map, (CROSS_NAMESPACE, Switch::Off), report),
-        reply_timeout: reply_timeout(config_map, last, report),
+fn read_flags(
+    config_map: &ConfigMapManifest,
+    (settings, last): (&ControlSettings, Option<&FeatureFlags>),
+    report: &mut ObjectReport<'_>,
+) -> FeatureFlags {
+    let flags = FeatureFlags {
+        oidc: read_switch(config_map, (OIDC, last.map_or(FeatureSwitch::On, |last| last.oidc)), report),
+        authorization: read_authorization_mode(config_map, report),
+        discovery: flag_value(config_map, DISCOVERY).and_then(|(_, url)| foreign_issuer(url)),
+        event_types: read_switch(config_map, (EVENT_TYPES, FeatureSwitch::Off), report),
+        cross_namespace: read_switch(config_map, (CROSS_NAMESPACE, FeatureSwitch::Off), report),
+        reply_timeout: read_reply_timeout(config_map, last, report),
     };
-    if flags.oidc == Switch::On {
+    if flags.oidc == FeatureSwitch::On {
         check_discovery(config_map, &flags, report);
     }
-    if settings.api_server == ApiServer::Missing {
-        without_cluster(&flags, report);
+    if settings.api_server == ApiServerAvailability::Missing {
+        check_without_cluster(&flags, report);
     }
     flags
 }
 
 /// The key as written, and the value, of a flag.
-fn value<'c>(config_map: &'c ConfigMap, flag: &str) -> Option<(&'c str, &'c str)> {
+fn flag_value<'c>(config_map: &'c ConfigMapManifest, flag: &str) -> Option<(&'c str, &'c str)> {
     let (key, value) = config_map.data.iter().flatten().find(|(key, _)| key.trim() == flag)?;
     Some((key, value.as_deref().unwrap_or_default()))
 }
 
 /// What is neither `enabled` nor `disabled` is what lets less pass, though upstream takes it for `disabled`.
-fn switch(config_map: &ConfigMap, (flag, safe): (&str, Switch), report: &mut Report<'_>) -> Switch {
-    match value(config_map, flag) {
-        Some((_, text)) if text.eq_ignore_ascii_case("enabled") => Switch::On,
+fn read_switch(
+    config_map: &ConfigMapManifest,
+    (flag, safe): (&str, FeatureSwitch),
+    report: &mut ObjectReport<'_>,
+) -> FeatureSwitch {
+    match flag_value(config_map, flag) {
+        Some((_, text)) if text.eq_ignore_ascii_case("enabled") => FeatureSwitch::On,
         Some((key, text)) if !text.eq_ignore_ascii_case("disabled") => {
-            let counts = if safe == Switch::On { "enabled" } else { "disabled" };
+            let counts = if safe == FeatureSwitch::On { "enabled" } else { "disabled" };
             let rule = format!("is neither enabled nor disabled, and counts as {counts} until it is");
             report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
             safe
         }
-        Some(_) | None => Switch::Off,
+        Some(_) | None => FeatureSwitch::Off,
     }
 }
 
 /// One that is not understood is that until now.
-fn reply_timeout(config_map: &ConfigMap, last: Option<&Flags>, report: &mut Report<'_>) -> Option<Duration> {
-    let (key, text) = value(config_map, REPLY_TIMEOUT)?;
+fn read_reply_timeout(
+    config_map: &ConfigMapManifest,
+    last: Option<&FeatureFlags>,
+    report: &mut ObjectReport<'_>,
+) -> Option<Duration> {
+    let (key, text) = flag_value(config_map, REPLY_TIMEOUT)?;
     let remedy = match parse_duration(text) {
         Ok(timeout) if !timeout.is_zero() => return Some(timeout),
         Ok(_zero) => "is zero, so that no reply could come in time: write for example PT30S",
@@ -142,8 +158,8 @@ fn reply_timeout(config_map: &ConfigMap, last: Option<&Flags>, report: &mut Repo
 }
 
 /// A mode that is none closes (unlike contract 3.3).
-fn authorization(config_map: &ConfigMap, report: &mut Report<'_>) -> AuthorizationMode {
-    let Some((key, text)) = value(config_map, AUTHORIZATION) else { return AuthorizationMode::default() };
+fn read_authorization_mode(config_map: &ConfigMapManifest, report: &mut ObjectReport<'_>) -> AuthorizationMode {
+    let Some((key, text)) = flag_value(config_map, AUTHORIZATION) else { return AuthorizationMode::default() };
     AuthorizationMode::parse(text).unwrap_or_else(|| {
         let rule = "is no mode, so that nobody may send where no EventPolicy is: write allow-same-namespace, allow-all or deny-all";
         report.error(&format!("data.{key}"), format!("{text:?} {rule}"));
@@ -152,10 +168,10 @@ fn authorization(config_map: &ConfigMap, report: &mut Report<'_>) -> Authorizati
 }
 
 /// Reports an issuer that cannot be asked, or that anybody could speak for.
-fn check_discovery(config_map: &ConfigMap, flags: &Flags, report: &mut Report<'_>) {
-    let (Some((key, _)), Some(url)) = (value(config_map, DISCOVERY), &flags.discovery) else { return };
+fn check_discovery(config_map: &ConfigMapManifest, flags: &FeatureFlags, report: &mut ObjectReport<'_>) {
+    let (Some((key, _)), Some(url)) = (flag_value(config_map, DISCOVERY), &flags.discovery) else { return };
     let field = format!("data.{key}");
-    match uri::absolute(url) {
+    match uri::parse_absolute_url(url) {
         Err(message) => report.error(&field, format!("{message}; until then every request is refused")),
         Ok(url) if url.scheme() == "http" => {
             report.warning(
@@ -168,15 +184,15 @@ fn check_discovery(config_map: &ConfigMap, flags: &Flags, report: &mut Report<'_
 }
 
 /// What cannot work where there is no API server.
-fn without_cluster(flags: &Flags, report: &mut Report<'_>) {
-    if flags.oidc == Switch::On && flags.discovery.is_none() {
+fn check_without_cluster(flags: &FeatureFlags, report: &mut ObjectReport<'_>) {
+    if flags.oidc == FeatureSwitch::On && flags.discovery.is_none() {
         let rule = "asks for tokens of a cluster, and there is none to verify them, so that every request is refused: write disabled, or the issuer in oidc-discovery-base-url";
         report.error(&format!("data.{OIDC}"), rule);
-    } else if flags.oidc == Switch::On {
+    } else if flags.oidc == FeatureSwitch::On {
         let rule = "has tokens verified, but there is no cluster to have any of: what goes to destinations with an audience fails";
         report.warning(&format!("data.{OIDC}"), rule);
     }
-    if flags.event_types == Switch::On {
+    if flags.event_types == FeatureSwitch::On {
         report.note(&format!("data.{EVENT_TYPES}"), "has no effect, since there is no cluster to make EventTypes in");
     }
 }

@@ -4,7 +4,7 @@
 //! A flow is served as a whole: with an error in it, or a step that leads nowhere, it keeps its last good form; without one,
 //! what leads nowhere fails, for the reason that was reported.
 
-mod object;
+mod generated_objects;
 pub(super) mod plan;
 mod reference;
 pub(super) mod rounds;
@@ -15,80 +15,88 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::channel::{Candidate, Parent, Parents, TEMPLATE_SINK_FIELD};
-use super::collect::{Collected, Item, Items, Name, is_dns_name};
-use super::destination::{Place, Resolver, Wanted};
+use super::channel::{ChannelCandidate, ResolvedParent, ResolvedParents, TEMPLATE_SINK_FIELD};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName, is_dns_name};
+use super::destination::{DestinationResolver, ServingState, WrittenDestination};
 use super::{delivery, features, subscription};
 use crate::control::Problem;
-use crate::control::kind::Kind;
-use crate::control::manifest::Document;
-use crate::control::report::Report;
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::ManifestDocument;
+use crate::control::report::ObjectReport;
 use crate::filter::Filter;
 use crate::model::{Addressable, ChannelKey, ChannelKind, Subscription, SubscriptionKey, SubscriptionKind};
-use plan::{Leg, Plan, Way, Written};
+use plan::{FlowManifest, FlowPlan, PlannedDestination, PlannedSubscription};
 
 /// A Sequence or Parallel as it is served.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Flow {
+pub(crate) struct ResolvedFlow {
     /// What all of its channels are made of.
-    parent: Parent,
+    parent: ResolvedParent,
     /// Its channels as objects; the first one takes its events.
     channels: Vec<(ChannelKey, Arc<Value>)>,
-    exits: Vec<Exit>,
+    subscriptions: Vec<ResolvedFlowSubscription>,
     /// Whether this is its last good form, and there is another one that cannot work.
     is_kept: bool,
 }
 
 /// A subscription of a channel of a flow.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Exit {
+pub(crate) struct ResolvedFlowSubscription {
     channel: ChannelKey,
     subscription: Subscription,
     /// The object that it would be in a cluster.
-    written: Arc<Value>,
+    object: Arc<Value>,
     /// What of it cannot work.
-    fault: Option<Fault>,
+    fault: Option<FlowFault>,
 }
 
 /// Why something cannot work, for a condition: a word for programs, and the field of the flow with a sentence.
-type Fault = (&'static str, String);
+type FlowFault = (&'static str, String);
 
 /// Every flow that is served, by the channel that takes its events.
-pub(crate) type Flows = BTreeMap<ChannelKey, Flow>;
+pub(crate) type ResolvedFlows = BTreeMap<ChannelKey, ResolvedFlow>;
 
-impl Flow {
+impl ResolvedFlow {
     /// The subscriptions, each with its channel.
-    pub(super) fn exits(&self) -> impl Iterator<Item = (&ChannelKey, &Subscription)> {
-        self.exits.iter().map(|exit| (&exit.channel, &exit.subscription))
+    pub(super) fn channel_subscriptions(&self) -> impl Iterator<Item = (&ChannelKey, &Subscription)> {
+        self.subscriptions.iter().map(|exit| (&exit.channel, &exit.subscription))
     }
 
-    fn is_whole(&self) -> bool {
-        self.exits.iter().all(|exit| exit.fault.is_none())
+    fn has_no_fault(&self) -> bool {
+        self.subscriptions.iter().all(|exit| exit.fault.is_none())
     }
 
-    fn kept(&self) -> Self {
+    fn as_kept(&self) -> Self {
         Self { is_kept: true, ..self.clone() }
     }
 }
 
 /// The name of a channel of a flow.
-fn key(namespace: &str, name: &str) -> ChannelKey {
+fn channel_key(namespace: &str, name: &str) -> ChannelKey {
     ChannelKey { kind: ChannelKind::Channel, namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// What is made of an object; of one that could not be read at all, there is the name of its address.
-fn plan_of<T: Written>(object: Option<&T>, name: &str) -> Plan {
+fn plan_flow<T: FlowManifest>(object: Option<&T>, name: &str) -> FlowPlan {
     object.map_or_else(
-        || Plan { channels: plan::entrance(T::KIND, name).into_iter().collect(), legs: Vec::new(), unused: None },
+        || FlowPlan {
+            channels: plan::entry_channel_name(T::KIND, name).into_iter().collect(),
+            subscriptions: Vec::new(),
+            unused: None,
+        },
         |object| object.plan(name),
     )
 }
 
 /// What is made of every flow that is written: of which kind it is, its name, and the document.
-pub(super) fn plans<'d>(collected: &Collected<'d>) -> Vec<(Kind, Name, Plan, &'d Document)> {
-    fn of<'d, T: Written>(items: &Items<'d, T>) -> impl Iterator<Item = (Kind, Name, Plan, &'d Document)> {
-        items.iter().map(|(name, Item { object, report, .. })| {
-            (T::KIND, name.clone(), plan_of(object.as_deref(), &name.1), report.document())
+pub(super) fn plan_flows<'d>(
+    collected: &CollectedObjects<'d>,
+) -> Vec<(ResourceKind, NamespacedName, FlowPlan, &'d ManifestDocument)> {
+    fn of<'d, T: FlowManifest>(
+        items: &CollectedItems<'d, T>,
+    ) -> impl Iterator<Item = (ResourceKind, NamespacedName, FlowPlan, &'d ManifestDocument)> {
+        items.iter().map(|(name, CollectedItem { object, report, .. })| {
+            (T::KIND, name.clone(), plan_flow(object.as_deref(), &name.1), report.document())
         })
     }
     of(&collected.sequences).chain(of(&collected.parallels)).collect()
@@ -96,30 +104,30 @@ pub(super) fn plans<'d>(collected: &Collected<'d>) -> Vec<(Kind, Name, Plan, &'d
 
 /// Takes out the channels and Subscriptions that are written and made of flows at the same time: those of the flows are
 /// served. Where they were read from a cluster, which has made them, that is no mistake.
-pub(super) fn take_over(collected: &mut Collected<'_>) {
-    for (kind, (namespace, name), plan, document) in plans(collected) {
-        let place = document.at();
+pub(super) fn remove_written_duplicates(collected: &mut CollectedObjects<'_>) {
+    for (kind, (namespace, name), plan, document) in plan_flows(collected) {
+        let place = document.location_suffix();
         let flow = (kind.as_str(), name.as_str(), place.as_str());
         for channel in plan.channels {
             let channel = (namespace.clone(), channel);
-            take_out(&mut collected.channels, &channel, flow, &mut collected.problems);
-            take_out(&mut collected.in_memory_channels, &channel, flow, &mut collected.problems);
-            take_out(&mut collected.rabbitmq_channels, &channel, flow, &mut collected.problems);
+            remove_written_duplicate(&mut collected.channels, &channel, flow, &mut collected.problems);
+            remove_written_duplicate(&mut collected.in_memory_channels, &channel, flow, &mut collected.problems);
+            remove_written_duplicate(&mut collected.rabbitmq_channels, &channel, flow, &mut collected.problems);
         }
-        for Leg { name: subscription, .. } in plan.legs {
+        for PlannedSubscription { name: subscription, .. } in plan.subscriptions {
             let subscription = (namespace.clone(), subscription);
-            take_out(&mut collected.subscriptions, &subscription, flow, &mut collected.problems);
+            remove_written_duplicate(&mut collected.subscriptions, &subscription, flow, &mut collected.problems);
         }
     }
 }
 
-fn take_out<T>(
-    items: &mut Items<'_, T>,
-    name: &Name,
+fn remove_written_duplicate<T>(
+    items: &mut CollectedItems<'_, T>,
+    name: &NamespacedName,
     (kind, flow, place): (&str, &str, &str),
     problems: &mut Vec<Problem>,
 ) {
-    let Some(Item { mut report, .. }) = items.remove(name) else { return };
+    let Some(CollectedItem { mut report, .. }) = items.remove(name) else { return };
     let owners = report.document().value.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let is_it = |owner: &Value| owner.get("kind").is_some_and(|of| of == kind) && owner["name"] == flow;
     if owners.is_some_and(|owners| owners.iter().any(is_it)) {
@@ -132,143 +140,157 @@ fn take_out<T>(
 }
 
 /// Says which flows and channels of flows there are, so that everything can refer to them in any order.
-pub(super) fn declare(collected: &Collected<'_>, resolver: &mut Resolver<'_>) {
-    for (kind, (namespace, name), plan, _) in plans(collected) {
-        let channels = plan.channels.iter().map(|channel| (key(&namespace, channel), Place::Served));
-        resolver.places.extend(channels);
-        resolver.flows.extend(plan::entrance(kind, &name).map(|channel| key(&namespace, &channel)));
+pub(super) fn declare_flows(collected: &CollectedObjects<'_>, resolver: &mut DestinationResolver<'_>) {
+    for (kind, (namespace, name), plan, _) in plan_flows(collected) {
+        let channels = plan.channels.iter().map(|channel| (channel_key(&namespace, channel), ServingState::Served));
+        resolver.serving_states.extend(channels);
+        resolver.flows.extend(plan::entry_channel_name(kind, &name).map(|channel| channel_key(&namespace, &channel)));
     }
 }
 
 /// Reports what is wrong with flows in themselves, whatever else there is. Gives what their channels are made of.
-pub(super) fn candidates<'i, 'd, T: Written>(
-    items: &'i mut Items<'d, T>,
-    parent: impl Fn(&T, &str, &mut Report<'d>, &mut Resolver<'_>) -> Option<Parent>,
-    resolver: &mut Resolver<'_>,
-) -> Vec<Candidate<'i, 'd>> {
+pub(super) fn flow_candidates<'i, 'd, T: FlowManifest>(
+    items: &'i mut CollectedItems<'d, T>,
+    parent: impl Fn(&T, &str, &mut ObjectReport<'d>, &mut DestinationResolver<'_>) -> Option<ResolvedParent>,
+    resolver: &mut DestinationResolver<'_>,
+) -> Vec<ChannelCandidate<'i, 'd>> {
     let mut candidates = Vec::with_capacity(items.len());
-    for ((namespace, name), Item { object, report, .. }) in items {
-        let Some(entrance) = plan::entrance(T::KIND, name).map(|channel| key(namespace, &channel)) else { continue };
+    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+        let Some(entrance) = plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel))
+        else {
+            continue;
+        };
         let parent = object.as_deref().and_then(|object| {
-            check(object, &object.plan(name), report);
+            check_required_fields(object, &object.plan(name), report);
             parent(object, namespace, report, resolver)
         });
-        candidates.push(Candidate { key: entrance, report, parent, sink_field: TEMPLATE_SINK_FIELD });
+        candidates.push(ChannelCandidate { key: entrance, report, parent, sink_field: TEMPLATE_SINK_FIELD });
     }
     candidates
 }
 
-fn check<T: Written>(object: &T, plan: &Plan, report: &mut Report<'_>) {
-    for (field, remedy) in object.missing() {
+fn check_required_fields<T: FlowManifest>(object: &T, plan: &FlowPlan, report: &mut ObjectReport<'_>) {
+    for (field, remedy) in object.missing_fields() {
         report.error(&field, remedy);
-        report.said_enough(&field);
+        report.suppress_further_errors(&field);
     }
     let longest =
-        plan.channels.iter().chain(plan.legs.iter().map(|leg| &leg.name)).find(|name| !is_dns_name(name, 253));
+        plan.channels.iter().chain(plan.subscriptions.iter().map(|leg| &leg.name)).find(|name| !is_dns_name(name, 253));
     if let Some(longest) = longest {
         report.error("metadata.name", format!("is too long: {longest}, which is made of it, may have 253 characters"));
     }
-    for (field, written) in plan.legs.iter().filter_map(|leg| leg.delivery.as_ref()) {
+    for (field, written) in plan.subscriptions.iter().filter_map(|leg| leg.delivery.as_ref()) {
         delivery::resolve(written, field, report);
     }
-    features::order(report);
-    features::http_versions(report);
+    features::read_delivery_order(report);
+    features::read_http_versions(report);
 }
 
 /// Makes the flows of which `parents` has the channel that takes their events, and adds their other channels. One that
 /// cannot work keeps its form of `last`.
 pub(super) fn resolve(
-    collected: &mut Collected<'_>,
-    resolver: &mut Resolver<'_>,
-    parents: &mut Parents,
-    last: Option<&Flows>,
-) -> Flows {
-    let nothing = Flows::new();
-    let mut making = Making { resolver, parents, last: last.unwrap_or(&nothing), made: Flows::new() };
-    making.all(&mut collected.sequences);
-    making.all(&mut collected.parallels);
-    making.made
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    parents: &mut ResolvedParents,
+    last: Option<&ResolvedFlows>,
+) -> ResolvedFlows {
+    let nothing = ResolvedFlows::new();
+    let mut making = FlowBuilder { resolver, parents, last: last.unwrap_or(&nothing), flows: ResolvedFlows::new() };
+    making.build_all(&mut collected.sequences);
+    making.build_all(&mut collected.parallels);
+    making.flows
 }
 
 /// Makes flows.
-struct Making<'m, 's> {
-    resolver: &'m mut Resolver<'s>,
-    parents: &'m mut Parents,
-    last: &'m Flows,
-    made: Flows,
+struct FlowBuilder<'m, 's> {
+    resolver: &'m mut DestinationResolver<'s>,
+    parents: &'m mut ResolvedParents,
+    last: &'m ResolvedFlows,
+    flows: ResolvedFlows,
 }
 
-impl Making<'_, '_> {
-    fn all<T: Written>(&mut self, items: &mut Items<'_, T>) {
-        for ((_, name), Item { object, report, .. }) in items {
-            let plan = plan_of(object.as_deref(), name);
-            self.one(&plan, report);
+impl FlowBuilder<'_, '_> {
+    fn build_all<T: FlowManifest>(&mut self, items: &mut CollectedItems<'_, T>) {
+        for ((_, name), CollectedItem { object, report, .. }) in items {
+            let plan = plan_flow(object.as_deref(), name);
+            self.build_or_keep(&plan, report);
         }
     }
 
-    fn one(&mut self, plan: &Plan, report: &mut Report<'_>) {
+    fn build_or_keep(&mut self, plan: &FlowPlan, report: &mut ObjectReport<'_>) {
         let namespace = report.object().namespace.clone();
-        let keys: Vec<ChannelKey> = plan.channels.iter().map(|name| key(&namespace, name)).collect();
+        let keys: Vec<ChannelKey> = plan.channels.iter().map(|name| channel_key(&namespace, name)).collect();
         let Some(entrance) = keys.first().cloned() else { return };
         let parent = self.parents.get(&entrance).cloned();
-        let mut ways = Ways { keys: &keys, known: BTreeMap::new() };
-        if let Some(unused @ Way::To(field, _)) = &plan.unused {
-            ways.find(unused, self.resolver, report);
+        let mut ways = FlowDestinations { keys: &keys, resolved: BTreeMap::new() };
+        if let Some(unused @ PlannedDestination::Destination(field, _)) = &plan.unused {
+            ways.resolve_destination(unused, self.resolver, report);
             report.warning(field, "is for branches without a reply of their own, and there is none: remove it");
         }
-        let made = match parent.filter(|_| !report.is_bad()) {
-            Some(parent) => Some(self.flow(plan, parent, ways, report)),
+        let made = match parent.filter(|_| !report.has_errors()) {
+            Some(parent) => Some(self.build_flow(plan, parent, ways, report)),
             None => {
-                self.look(plan, ways, report);
+                self.check_destinations(plan, ways, report);
                 None
             }
         };
         let served = match (made, self.last.get(&entrance)) {
-            (Some(made), Some(before)) if !made.is_whole() && before.is_whole() => Some(before.kept()),
+            (Some(made), Some(before)) if !made.has_no_fault() && before.has_no_fault() => Some(before.as_kept()),
             (Some(made), _) => Some(made),
-            (None, before) => before.filter(|_| self.parents.contains_key(&entrance)).map(Flow::kept),
+            (None, before) => before.filter(|_| self.parents.contains_key(&entrance)).map(ResolvedFlow::as_kept),
         };
         // Of the channels that it would have there are those only that it is served with.
-        self.resolver.places.extend(keys.into_iter().map(|key| (key, Place::Broken)));
+        self.resolver.serving_states.extend(keys.into_iter().map(|key| (key, ServingState::Broken)));
         let Some(flow) = served else {
             self.parents.remove(&entrance);
             return;
         };
-        self.resolver.places.extend(flow.channels.iter().map(|(key, _)| (key.clone(), Place::Served)));
+        self.resolver.serving_states.extend(flow.channels.iter().map(|(key, _)| (key.clone(), ServingState::Served)));
         self.parents.extend(flow.channels.iter().map(|(key, _)| (key.clone(), flow.parent.clone())));
-        self.made.insert(entrance, flow);
+        self.flows.insert(entrance, flow);
     }
 
     /// Reports what is wrong with the destinations of a flow that is not served as it is written.
-    fn look(&mut self, plan: &Plan, mut ways: Ways<'_>, report: &mut Report<'_>) {
-        for Leg { subscriber, reply, delivery, .. } in &plan.legs {
+    fn check_destinations(&mut self, plan: &FlowPlan, mut ways: FlowDestinations<'_>, report: &mut ObjectReport<'_>) {
+        for PlannedSubscription { subscriber, reply, delivery, .. } in &plan.subscriptions {
             for way in [Some(subscriber), reply.as_ref()].into_iter().flatten() {
-                ways.find(way, self.resolver, report);
+                ways.resolve_destination(way, self.resolver, report);
             }
             if let Some((field, sink)) =
                 delivery.as_ref().and_then(|(at, own)| Some((at, own.dead_letter_sink.as_ref()?)))
             {
-                self.resolver.resolve_anyway(&Wanted::at(format!("{field}.deadLetterSink"), sink), report);
+                self.resolver.resolve_or_unresolved(
+                    &WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink),
+                    report,
+                );
             }
         }
     }
 
-    fn flow(&mut self, plan: &Plan, parent: Parent, mut ways: Ways<'_>, report: &mut Report<'_>) -> Flow {
-        let versions = features::http_versions(report);
-        let mut exits = Vec::with_capacity(plan.legs.len());
-        for leg in &plan.legs {
+    fn build_flow(
+        &mut self,
+        plan: &FlowPlan,
+        parent: ResolvedParent,
+        mut ways: FlowDestinations<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> ResolvedFlow {
+        let versions = features::read_http_versions(report);
+        let mut exits = Vec::with_capacity(plan.subscriptions.len());
+        for leg in &plan.subscriptions {
             let Some(channel) = ways.keys.get(leg.channel).cloned() else { continue };
-            let subscriber = ways.find(&leg.subscriber, self.resolver, report);
-            let reply = leg.reply.as_ref().and_then(|reply| ways.find(reply, self.resolver, report));
+            let subscriber = ways.resolve_destination(&leg.subscriber, self.resolver, report);
+            let reply = leg.reply.as_ref().and_then(|reply| ways.resolve_destination(reply, self.resolver, report));
             let own = leg.delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
-            let excused = report.excused().count();
-            let (delivery, dead_letter_sink) = subscription::delivery(self.resolver, own, Some(&parent), report);
-            let of_sink = report.excuse_after(excused);
+            let excused = report.tolerated_errors().count();
+            let (delivery, dead_letter_sink) =
+                subscription::resolve_delivery(self.resolver, own, Some(&parent), report);
+            let of_sink = report.tolerated_error_after(excused);
             let namespace = channel.namespace.clone();
             let (kind, name) = (SubscriptionKind::Subscription, leg.name.clone());
-            let sender = self.resolver.rules.sender_named(Kind::Subscription, (&namespace, &name));
+            let sender =
+                self.resolver.sender_rules.generated_sender_account(ResourceKind::Subscription, (&namespace, &name));
             let key = SubscriptionKey { kind, namespace: namespace.clone(), name };
-            let (filter, event_types) = (Filter::Pass, None);
+            let (filter, event_types) = (Filter::MatchAll, None);
             let made = Subscription {
                 key,
                 filter,
@@ -280,47 +302,52 @@ impl Making<'_, '_> {
                 event_types,
                 namespace,
             };
-            exits.push(Exit {
+            exits.push(ResolvedFlowSubscription {
                 channel,
-                subscription: subscription::spoken_to(made, versions),
-                written: object::of_subscription(leg, plan, parent.storage, report),
-                fault: ways.fault(leg).or(of_sink),
+                subscription: subscription::with_http_versions(made, versions),
+                object: generated_objects::subscription_object(leg, plan, parent.backend, report),
+                fault: ways.subscription_fault(leg).or(of_sink),
             });
         }
-        let channel = |key: &ChannelKey| (key.clone(), object::of_channel(key, parent.storage, report));
-        Flow { channels: ways.keys.iter().map(channel).collect(), parent, exits, is_kept: false }
+        let channel = |key: &ChannelKey| (key.clone(), generated_objects::channel_object(key, parent.backend, report));
+        ResolvedFlow { channels: ways.keys.iter().map(channel).collect(), parent, subscriptions: exits, is_kept: false }
     }
 }
 
 /// Where the destinations of a flow lead, by the fields where they stand: one may be that of several subscriptions, and what
 /// is wrong with it is said once.
-struct Ways<'k> {
+struct FlowDestinations<'k> {
     /// The flow's channels.
     keys: &'k [ChannelKey],
-    known: BTreeMap<String, (Addressable, Option<Fault>)>,
+    resolved: BTreeMap<String, (Addressable, Option<FlowFault>)>,
 }
 
-impl Ways<'_> {
-    fn find(&mut self, way: &Way, resolver: &mut Resolver<'_>, report: &mut Report<'_>) -> Option<Addressable> {
+impl FlowDestinations<'_> {
+    fn resolve_destination(
+        &mut self,
+        way: &PlannedDestination,
+        resolver: &mut DestinationResolver<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<Addressable> {
         let (field, destination) = match way {
-            Way::Into(channel) => return resolver.local(self.keys.get(*channel)?),
-            Way::To(field, destination) => (field, destination),
+            PlannedDestination::Channel(channel) => return resolver.local_addressable(self.keys.get(*channel)?),
+            PlannedDestination::Destination(field, destination) => (field, destination),
         };
-        if let Some((known, _)) = self.known.get(field) {
+        if let Some((known, _)) = self.resolved.get(field) {
             return Some(known.clone());
         }
-        let excused = report.excused().count();
-        let found = resolver.resolve_anyway(&Wanted::at(field.clone(), destination), report);
-        let fault = report.excuse_after(excused);
-        self.known.insert(field.clone(), (found.clone(), fault));
+        let excused = report.tolerated_errors().count();
+        let found = resolver.resolve_or_unresolved(&WrittenDestination::at_field(field.clone(), destination), report);
+        let fault = report.tolerated_error_after(excused);
+        self.resolved.insert(field.clone(), (found.clone(), fault));
         Some(found)
     }
 
     /// What is wrong with the subscriber or the reply of a subscription.
-    fn fault(&self, leg: &Leg) -> Option<Fault> {
-        let of = |way: &Way| match way {
-            Way::To(field, _) => self.known.get(field)?.1.clone(),
-            Way::Into(_) => None,
+    fn subscription_fault(&self, leg: &PlannedSubscription) -> Option<FlowFault> {
+        let of = |way: &PlannedDestination| match way {
+            PlannedDestination::Destination(field, _) => self.resolved.get(field)?.1.clone(),
+            PlannedDestination::Channel(_) => None,
         };
         of(&leg.subscriber).or_else(|| of(leg.reply.as_ref()?))
     }

@@ -2,19 +2,19 @@
 
 use serde_json::Value;
 
-use super::collect::Items;
-use crate::control::Settings;
-use crate::control::manifest::config::ConfigMap;
+use super::collect::CollectedItems;
+use crate::control::ControlSettings;
+use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::duck;
-use crate::control::report::Report;
-use crate::model::Role;
+use crate::control::report::ObjectReport;
+use crate::model::ProcessRole;
 
 const ZAP: &str = "zap-logger-config";
 
 /// The level that is wanted; the one until now if that cannot be read, or is gone.
-pub(super) fn level(
-    config_maps: &mut Items<'_, ConfigMap>,
-    settings: &Settings,
+pub(super) fn log_level(
+    config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
+    settings: &ControlSettings,
     last: Option<&'static str>,
 ) -> Option<&'static str> {
     let logging = (settings.system_namespace.clone(), settings.config_logging.clone());
@@ -25,16 +25,16 @@ pub(super) fn level(
 }
 
 fn written(
-    config_map: &ConfigMap,
-    settings: &Settings,
+    config_map: &ConfigMapManifest,
+    settings: &ControlSettings,
     last: Option<&'static str>,
-    report: &mut Report<'_>,
+    report: &mut ObjectReport<'_>,
 ) -> Option<&'static str> {
-    let component = format!("loglevel.{}", component(settings.role));
+    let component = format!("loglevel.{}", component_name(settings.role));
     let zap = duck::text(&config_map.data, ZAP).map(zap_level);
     match (duck::text(&config_map.data, &component), zap) {
-        (Some(text), _) => known(text, &component, report).or(last),
-        (None, Some(Ok(Some(text)))) => known(&text, ZAP, report).or(last),
+        (Some(text), _) => parse_zap_level(text, &component, report).or(last),
+        (None, Some(Ok(Some(text)))) => parse_zap_level(&text, ZAP, report).or(last),
         (None, Some(Ok(None)) | None) => Some("info"),
         (None, Some(Err(reason))) => {
             report.warning(&format!("data.{ZAP}"), format!("is no JSON, so that the level stays: {reason}"));
@@ -44,11 +44,11 @@ fn written(
 }
 
 /// The name that upstream gives to the process.
-fn component(role: Role) -> &'static str {
+fn component_name(role: ProcessRole) -> &'static str {
     match role {
-        Role::Channel => "inmemorychannel-dispatcher",
-        Role::Ingress => "mt_broker_ingress",
-        Role::Filter => "mt_broker_filter",
+        ProcessRole::Channel => "inmemorychannel-dispatcher",
+        ProcessRole::Ingress => "mt_broker_ingress",
+        ProcessRole::Filter => "mt_broker_filter",
     }
 }
 
@@ -58,7 +58,7 @@ fn zap_level(text: &str) -> Result<Option<String>, String> {
 }
 
 /// The levels of zap, those above `error` being errors, too.
-fn known(text: &str, key: &str, report: &mut Report<'_>) -> Option<&'static str> {
+fn parse_zap_level(text: &str, key: &str, report: &mut ObjectReport<'_>) -> Option<&'static str> {
     match text.trim().to_ascii_lowercase().as_str() {
         "debug" => Some("debug"),
         "info" | "" => Some("info"),

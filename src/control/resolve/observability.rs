@@ -4,35 +4,43 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::collect::{Item, Items};
-use crate::control::Settings;
-use crate::control::go_duration::go_duration;
-use crate::control::manifest::config::ConfigMap;
+use super::collect::{CollectedItem, CollectedItems};
+use crate::control::ControlSettings;
+use crate::control::go_duration::parse_go_duration;
+use crate::control::manifest::core::ConfigMapManifest;
 use crate::control::manifest::duck;
-use crate::control::report::Report;
-use crate::model::{Export, Observability};
+use crate::control::report::ObjectReport;
+use crate::model::{ExporterEndpoint, ObservabilityConfig};
 
 /// What stands in a ConfigMap.
-type Data = Option<BTreeMap<String, Option<String>>>;
+type ConfigMapData = Option<BTreeMap<String, Option<String>>>;
 
 /// What is wanted; nothing without the ConfigMap.
-pub(super) fn resolve(config_maps: &mut Items<'_, ConfigMap>, settings: &Settings) -> Observability {
+pub(super) fn resolve(
+    config_maps: &mut CollectedItems<'_, ConfigMapManifest>,
+    settings: &ControlSettings,
+) -> ObservabilityConfig {
     let name = (settings.system_namespace.clone(), settings.config_observability.clone());
-    let Some(item) = config_maps.get_mut(&name) else { return Observability::default() };
-    let Item { object, partly, report } = item;
-    let Some(config_map) = object.as_ref().or(partly.as_ref()) else { return Observability::default() };
+    let Some(item) = config_maps.get_mut(&name) else { return ObservabilityConfig::default() };
+    let CollectedItem { object, partly, report } = item;
+    let Some(config_map) = object.as_ref().or(partly.as_ref()) else { return ObservabilityConfig::default() };
     let data = &config_map.data;
-    let wanted = Observability {
-        traces: export(data, "tracing", &["none"], report),
-        sampling_rate: rate(data, report),
-        metrics: export(data, "metrics", &["none", "prometheus"], report),
-        interval: interval(data, report),
+    let wanted = ObservabilityConfig {
+        traces: read_exporter_endpoint(data, "tracing", &["none"], report),
+        sampling_rate: read_sampling_rate(data, report),
+        metrics: read_exporter_endpoint(data, "metrics", &["none", "prometheus"], report),
+        metrics_export_interval: read_export_interval(data, report),
     };
-    if object.is_some() { wanted } else { Observability::default() }
+    if object.is_some() { wanted } else { ObservabilityConfig::default() }
 }
 
 /// The collector of one kind; `here` are the protocols that need none.
-fn export(data: &Data, kind: &str, here: &[&str], report: &mut Report<'_>) -> Option<Export> {
+fn read_exporter_endpoint(
+    data: &ConfigMapData,
+    kind: &str,
+    here: &[&str],
+    report: &mut ObjectReport<'_>,
+) -> Option<ExporterEndpoint> {
     let (key, place) = (format!("{kind}-protocol"), format!("{kind}-endpoint"));
     let protocol = duck::text(data, &key).filter(|protocol| !protocol.is_empty() && !here.contains(protocol))?;
     let is_known = matches!((kind, protocol), (_, "http/protobuf" | "grpc") | ("tracing", "stdout"));
@@ -42,10 +50,10 @@ fn export(data: &Data, kind: &str, here: &[&str], report: &mut Report<'_>) -> Op
         return None;
     }
     let endpoint = duck::text(data, &place).unwrap_or_default().to_owned();
-    Some(Export { protocol: protocol.to_owned(), endpoint })
+    Some(ExporterEndpoint { protocol: protocol.to_owned(), endpoint })
 }
 
-fn rate(data: &Data, report: &mut Report<'_>) -> Option<f64> {
+fn read_sampling_rate(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> Option<f64> {
     let text = duck::text(data, "tracing-sampling-rate").filter(|text| !text.is_empty())?;
     let rate = text.parse::<f64>().ok().filter(|rate| (0.0..=1.0).contains(rate));
     if rate.is_none() {
@@ -54,9 +62,9 @@ fn rate(data: &Data, report: &mut Report<'_>) -> Option<f64> {
     rate
 }
 
-fn interval(data: &Data, report: &mut Report<'_>) -> Option<Duration> {
+fn read_export_interval(data: &ConfigMapData, report: &mut ObjectReport<'_>) -> Option<Duration> {
     let text = duck::text(data, "metrics-export-interval").filter(|text| !text.is_empty())?;
-    let interval = go_duration(text);
+    let interval = parse_go_duration(text);
     if interval.is_none() {
         report.warning("data.metrics-export-interval", format!("{text:?} is no duration, such as 30s: it is 60s"));
     }

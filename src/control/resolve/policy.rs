@@ -3,95 +3,102 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::collect::{Collected, Items, Name};
+use super::collect::{CollectedItems, CollectedObjects, NamespacedName};
 use super::filter;
-use crate::control::kind::{Kind, Recognized};
-use crate::control::manifest::Document;
-use crate::control::manifest::eventing::{EventPolicy, MatchExpression, PolicyFrom, PolicySelector, PolicyTo};
-use crate::control::report::Report;
-use crate::control::{ApiServer, meant};
+use crate::control::kind::{RecognizedKind, ResourceKind};
+use crate::control::manifest::ManifestDocument;
+use crate::control::manifest::eventing::{EventPolicyManifest, MatchExpression, PolicyFrom, PolicySelector, PolicyTo};
+use crate::control::report::ObjectReport;
+use crate::control::{ApiServerAvailability, suggest_word};
 use crate::correlation::KeyRing;
-use crate::model::{Policy, Subject};
+use crate::model::{EventPolicy, SubjectPattern};
 
 /// A policy, and what it is for where nobody else has decided that; an empty list means its namespace.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) policy: Arc<Policy>,
+pub(super) struct ResolvedPolicy {
+    pub(super) policy: Arc<EventPolicy>,
     to: Vec<PolicyTo>,
 }
 
 /// Something that a policy can be for.
-pub(super) struct Target<'d> {
-    kind: Kind,
-    name: Name,
-    document: &'d Document,
+pub(super) struct PolicyTarget<'d> {
+    kind: ResourceKind,
+    name: NamespacedName,
+    document: &'d ManifestDocument,
 }
 
-impl<'d> Target<'d> {
+impl<'d> PolicyTarget<'d> {
     /// Every channel, Broker, RequestReply, Sequence and Parallel.
-    pub(super) fn all(collected: &Collected<'d>) -> Vec<Self> {
-        fn of<'d, T>(items: &Items<'d, T>, kind: Kind) -> impl Iterator<Item = Target<'d>> {
-            items.iter().map(move |(name, item)| Target { kind, name: name.clone(), document: item.report.document() })
+    pub(super) fn all_targets(collected: &CollectedObjects<'d>) -> Vec<Self> {
+        fn of<'d, T>(items: &CollectedItems<'d, T>, kind: ResourceKind) -> impl Iterator<Item = PolicyTarget<'d>> {
+            items.iter().map(move |(name, item)| PolicyTarget {
+                kind,
+                name: name.clone(),
+                document: item.report.document(),
+            })
         }
-        let channels = of(&collected.channels, Kind::Channel)
-            .chain(of(&collected.in_memory_channels, Kind::InMemoryChannel))
-            .chain(of(&collected.rabbitmq_channels, Kind::RabbitmqChannel));
-        let flows = of(&collected.sequences, Kind::Sequence).chain(of(&collected.parallels, Kind::Parallel));
-        let brokers = of(&collected.brokers, Kind::Broker);
-        channels.chain(brokers).chain(of(&collected.request_replies, Kind::RequestReply)).chain(flows).collect()
+        let channels = of(&collected.channels, ResourceKind::Channel)
+            .chain(of(&collected.in_memory_channels, ResourceKind::InMemoryChannel))
+            .chain(of(&collected.rabbitmq_channels, ResourceKind::RabbitmqChannel));
+        let flows =
+            of(&collected.sequences, ResourceKind::Sequence).chain(of(&collected.parallels, ResourceKind::Parallel));
+        let brokers = of(&collected.brokers, ResourceKind::Broker);
+        channels.chain(brokers).chain(of(&collected.request_replies, ResourceKind::RequestReply)).chain(flows).collect()
     }
 }
 
 /// Every policy. Where there is no cluster, one that is for nothing of `targets` is an error, and closes its namespace:
 /// what it was meant for is not known.
 pub(super) fn resolve(
-    items: &mut Items<'_, EventPolicy>,
-    (targets, keys): (&[Target<'_>], &Arc<KeyRing>),
-    api_server: ApiServer,
-) -> BTreeMap<Name, Known> {
+    items: &mut CollectedItems<'_, EventPolicyManifest>,
+    (targets, keys): (&[PolicyTarget<'_>], &Arc<KeyRing>),
+    api_server: ApiServerAvailability,
+) -> BTreeMap<NamespacedName, ResolvedPolicy> {
     let mut policies = BTreeMap::new();
     for (name, item) in items {
         let report = &mut item.report;
         let spec = item.object.as_ref().and_then(|policy| policy.spec.clone()).unwrap_or_default();
-        let filter = filter::all(spec.filters.as_deref().unwrap_or_default(), keys, report);
-        let subjects = match listed(report.document()) {
+        let filter = filter::compile_filters(spec.filters.as_deref().unwrap_or_default(), keys, report);
+        let subjects = match status_subjects(report.document()) {
             Some(subjects) => {
-                if api_server == ApiServer::Missing {
+                if api_server == ApiServerAvailability::Missing {
                     tell_stale(&subjects, spec.from.as_deref().unwrap_or_default(), report);
                 }
                 subjects
             }
-            None if api_server == ApiServer::Missing => written(spec.from.as_deref().unwrap_or_default(), report),
+            None if api_server == ApiServerAvailability::Missing => {
+                spec_subjects(spec.from.as_deref().unwrap_or_default(), report)
+            }
             None => Vec::new(),
         };
         let mut to = spec.to.unwrap_or_default();
-        if api_server == ApiServer::Missing {
-            check(&to, (&name.0, targets), report);
+        if api_server == ApiServerAvailability::Missing {
+            check_targets(&to, (&name.0, targets), report);
             for namespace in perhaps_meant(&to, targets, report) {
-                let policy = Policy { subjects: Vec::new(), filter: filter.clone() };
-                let closed = Known { policy: Arc::new(policy), to: Vec::new() };
+                let policy = EventPolicy { subjects: Vec::new(), filter: filter.clone() };
+                let closed = ResolvedPolicy { policy: Arc::new(policy), to: Vec::new() };
                 policies.insert((namespace, format!("{}/{}", name.0, name.1)), closed);
             }
         }
-        let mut policy = Policy { subjects, filter };
-        if report.is_bad() || item.object.is_none() {
+        let mut policy = EventPolicy { subjects, filter };
+        if report.has_errors() || item.object.is_none() {
             policy.subjects.clear();
             to.clear();
         }
-        policies.insert(name.clone(), Known { policy: Arc::new(policy), to });
+        policies.insert(name.clone(), ResolvedPolicy { policy: Arc::new(policy), to });
     }
     policies
 }
 
 /// `status.from`, which controllers have made of `spec.from`.
-fn listed(document: &Document) -> Option<Vec<Subject>> {
+fn status_subjects(document: &ManifestDocument) -> Option<Vec<SubjectPattern>> {
     let from = document.value.get("status")?.get("from")?.as_array()?;
-    Some(from.iter().filter_map(|subject| subject.as_str()).map(Subject::parse).collect())
+    Some(from.iter().filter_map(|subject| subject.as_str()).map(SubjectPattern::parse).collect())
 }
 
 /// Warns of a `status.from` that was not made of `spec.from` as it is: that of an export which somebody has edited.
-fn tell_stale(listed: &[Subject], from: &[PolicyFrom], report: &mut Report<'_>) {
-    let mut subs = from.iter().filter_map(|from| from.sub.as_deref()).map(Subject::parse);
+fn tell_stale(listed: &[SubjectPattern], from: &[PolicyFrom], report: &mut ObjectReport<'_>) {
+    let mut subs = from.iter().filter_map(|from| from.sub.as_deref()).map(SubjectPattern::parse);
     if listed.len() != from.len() || !subs.all(|sub| listed.contains(&sub)) {
         let rule = "and is what counts: remove status, so that spec.from does";
         report.warning("status.from", format!("names others than spec.from, {rule}"));
@@ -99,7 +106,7 @@ fn tell_stale(listed: &[Subject], from: &[PolicyFrom], report: &mut Report<'_>) 
 }
 
 /// `spec.from`, as far as it needs no controller.
-fn written(from: &[PolicyFrom], report: &mut Report<'_>) -> Vec<Subject> {
+fn spec_subjects(from: &[PolicyFrom], report: &mut ObjectReport<'_>) -> Vec<SubjectPattern> {
     let mut subjects = Vec::new();
     for (index, PolicyFrom { reference, sub }) in from.iter().enumerate() {
         let field = format!("spec.from[{index}]");
@@ -114,7 +121,7 @@ fn written(from: &[PolicyFrom], report: &mut Report<'_>) -> Vec<Subject> {
                 let rule = "stands for any end of a subject, and nothing else: write it last, and once";
                 report.error(&format!("{field}.sub"), format!("has a * inside, which {rule}"));
             }
-            (None, Some(sub)) => subjects.push(Subject::parse(sub)),
+            (None, Some(sub)) => subjects.push(SubjectPattern::parse(sub)),
         }
     }
     subjects
@@ -122,16 +129,16 @@ fn written(from: &[PolicyFrom], report: &mut Report<'_>) -> Vec<Subject> {
 
 /// The namespaces that a policy was perhaps meant for whose own one holds nothing that takes events, which is reported:
 /// those whose name is nearly the same, and where it names none, those that hold what it is for. Nobody may send there.
-fn perhaps_meant(to: &[PolicyTo], targets: &[Target<'_>], report: &mut Report<'_>) -> Vec<String> {
+fn perhaps_meant(to: &[PolicyTo], targets: &[PolicyTarget<'_>], report: &mut ObjectReport<'_>) -> Vec<String> {
     let own = report.object().namespace.clone();
     if targets.iter().any(|target| target.name.0 == own) {
         return Vec::new();
     }
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
-    let is_meant = |target: &&Target<'_>| {
-        let Target { kind, name: (namespace, name), document } = target;
-        meant(&own, [namespace.as_str()]).is_some()
-            || (is_missing && to.iter().any(|to| means(to, *kind, name, document)))
+    let is_meant = |target: &&PolicyTarget<'_>| {
+        let PolicyTarget { kind, name: (namespace, name), document } = target;
+        suggest_word(&own, [namespace.as_str()]).is_some()
+            || (is_missing && to.iter().any(|to| selects_object(to, *kind, name, document)))
     };
     let mut namespaces: Vec<String> = targets.iter().filter(is_meant).map(|target| target.name.0.clone()).collect();
     namespaces.sort();
@@ -145,7 +152,7 @@ fn perhaps_meant(to: &[PolicyTo], targets: &[Target<'_>], report: &mut Report<'_
 }
 
 /// Reports what is not understood without a cluster, and what is for nothing.
-fn check(to: &[PolicyTo], (namespace, targets): (&str, &[Target<'_>]), report: &mut Report<'_>) {
+fn check_targets(to: &[PolicyTo], (namespace, targets): (&str, &[PolicyTarget<'_>]), report: &mut ObjectReport<'_>) {
     for (index, to) in to.iter().enumerate() {
         let field = format!("spec.to[{index}]");
         match (&to.reference, &to.selector) {
@@ -157,11 +164,14 @@ fn check(to: &[PolicyTo], (namespace, targets): (&str, &[Target<'_>]), report: &
                     report.error(&format!("{field}.name"), "is missing: name the object");
                 }
                 let written = (reference.api_version.as_deref(), reference.kind.as_deref());
-                if is_ours(written, &field, report) && !name.is_empty() && !is_for_any(to, namespace, targets) {
+                if is_served_kind(written, &field, report) && !name.is_empty() && !is_for_any(to, namespace, targets) {
                     let (_, kind) = written;
                     let kind = kind.unwrap_or_default();
                     let rule = "so that nobody may send to what is in this namespace";
-                    report.unresolved(&field, format!("there is no {kind} {namespace}/{name}, {rule}: correct it"));
+                    report.unresolved_reference(
+                        &field,
+                        format!("there is no {kind} {namespace}/{name}, {rule}: correct it"),
+                    );
                 }
             }
             (None, Some(selector)) => {
@@ -171,9 +181,9 @@ fn check(to: &[PolicyTo], (namespace, targets): (&str, &[Target<'_>]), report: &
                     check_expression(expression, &format!("{field}.matchExpressions[{index}]"), report) && right
                 });
                 let written = (selector.api_version.as_deref(), selector.kind.as_deref());
-                if is_ours(written, &field, report) && are_right && !is_for_any(to, namespace, targets) {
+                if is_served_kind(written, &field, report) && are_right && !is_for_any(to, namespace, targets) {
                     let rule = "so that nobody may send to what is in this namespace: correct kind and labels";
-                    report.unresolved(&field, format!("selects nothing, {rule}"));
+                    report.unresolved_reference(&field, format!("selects nothing, {rule}"));
                 }
             }
         }
@@ -181,9 +191,9 @@ fn check(to: &[PolicyTo], (namespace, targets): (&str, &[Target<'_>]), report: &
 }
 
 /// Reports an expression that an API server would not take; gives whether it is right.
-fn check_expression(expression: &MatchExpression, field: &str, report: &mut Report<'_>) -> bool {
+fn check_expression(expression: &MatchExpression, field: &str, report: &mut ObjectReport<'_>) -> bool {
     let MatchExpression { key, operator, values } = expression;
-    let (errors, has_values) = (report.errors(), values.as_ref().is_some_and(|values| !values.is_empty()));
+    let (errors, has_values) = (report.error_count(), values.as_ref().is_some_and(|values| !values.is_empty()));
     if key.as_deref().unwrap_or_default().is_empty() {
         report.error(&format!("{field}.key"), "is missing: name the label");
     }
@@ -201,37 +211,41 @@ fn check_expression(expression: &MatchExpression, field: &str, report: &mut Repo
             report.error(&format!("{field}.operator"), format!("{other:?} {remedy}"));
         }
     }
-    report.errors() == errors && !report.is_misread_inside(field)
+    report.error_count() == errors && !report.is_unreadable_inside(field)
 }
 
 /// Whether this is a kind that is served here. Somebody else's is told, and is for nothing here.
-fn is_ours((api_version, kind): (Option<&str>, Option<&str>), field: &str, report: &mut Report<'_>) -> bool {
+fn is_served_kind(
+    (api_version, kind): (Option<&str>, Option<&str>),
+    field: &str,
+    report: &mut ObjectReport<'_>,
+) -> bool {
     let Some(kind) = kind.filter(|kind| !kind.is_empty()) else {
         report.error(&format!("{field}.kind"), "is missing: write for example Broker");
         return false;
     };
-    match Kind::recognize(api_version.unwrap_or_default(), kind) {
-        Recognized::Known(
-            Kind::Broker
-            | Kind::RequestReply
-            | Kind::Channel
-            | Kind::InMemoryChannel
-            | Kind::RabbitmqChannel
-            | Kind::Sequence
-            | Kind::Parallel,
+    match ResourceKind::recognize(api_version.unwrap_or_default(), kind) {
+        RecognizedKind::Known(
+            ResourceKind::Broker
+            | ResourceKind::RequestReply
+            | ResourceKind::Channel
+            | ResourceKind::InMemoryChannel
+            | ResourceKind::RabbitmqChannel
+            | ResourceKind::Sequence
+            | ResourceKind::Parallel,
         ) => true,
-        Recognized::Known(_) => {
+        RecognizedKind::Known(_) => {
             report.error(
                 &format!("{field}.kind"),
                 format!("{kind} takes no events: write a channel's kind, Broker or RequestReply"),
             );
             false
         }
-        Recognized::Mistaken { field: wrong, message } => {
+        RecognizedKind::Mistaken { field: wrong, message } => {
             report.error(&format!("{field}.{wrong}"), message);
             false
         }
-        Recognized::Foreign => {
+        RecognizedKind::Foreign => {
             report.warning(
                 &format!("{field}.kind"),
                 format!("{kind} is not served here: this part of the policy has no effect"),
@@ -241,25 +255,25 @@ fn is_ours((api_version, kind): (Option<&str>, Option<&str>), field: &str, repor
     }
 }
 
-fn is_for_any(to: &PolicyTo, namespace: &str, targets: &[Target<'_>]) -> bool {
+fn is_for_any(to: &PolicyTo, namespace: &str, targets: &[PolicyTarget<'_>]) -> bool {
     let own = targets.iter().filter(|target| target.name.0 == namespace);
-    own.into_iter().any(|target| means(to, target.kind, &target.name.1, target.document))
+    own.into_iter().any(|target| selects_object(to, target.kind, &target.name.1, target.document))
 }
 
 /// The names of the policies that are for an object, as controllers would list them.
-pub(super) fn applying(
-    policies: &BTreeMap<Name, Known>,
-    kind: Kind,
+pub(super) fn applying_policies(
+    policies: &BTreeMap<NamespacedName, ResolvedPolicy>,
+    kind: ResourceKind,
     (namespace, name): (&str, &str),
-    document: &Document,
+    document: &ManifestDocument,
 ) -> Vec<String> {
     let of_namespace = policies.iter().filter(|((of, _), _)| of == namespace);
     let applying = of_namespace
-        .filter(|(_, known)| known.to.is_empty() || known.to.iter().any(|to| means(to, kind, name, document)));
+        .filter(|(_, known)| known.to.is_empty() || known.to.iter().any(|to| selects_object(to, kind, name, document)));
     applying.map(|((_, name), _)| name.clone()).collect()
 }
 
-fn means(to: &PolicyTo, kind: Kind, name: &str, document: &Document) -> bool {
+fn selects_object(to: &PolicyTo, kind: ResourceKind, name: &str, document: &ManifestDocument) -> bool {
     let is_kind = |api_version: Option<&str>, of: Option<&str>| {
         let group = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
         of == Some(kind.as_str()) && api_version.is_some_and(|text| group(text) == group(kind.api_version()))
@@ -273,7 +287,7 @@ fn means(to: &PolicyTo, kind: Kind, name: &str, document: &Document) -> bool {
     by_name || by_labels
 }
 
-fn has_labels(selector: &PolicySelector, document: &Document) -> bool {
+fn has_labels(selector: &PolicySelector, document: &ManifestDocument) -> bool {
     let value_of =
         |label: &str| document.value.get("metadata").and_then(|metadata| metadata.get("labels")?.get(label)?.as_str());
     let mut labels = selector.match_labels.iter().flatten();

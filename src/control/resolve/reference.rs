@@ -3,27 +3,31 @@
 
 use url::Url;
 
-use super::destination::{Found, Resolver, Wanted};
-use super::service::{Reach, Referent, SERVING};
+use super::destination::{DestinationResolver, ResolvedUrl, WrittenDestination};
+use super::service::{ReferencedObject, SERVING, ServiceLocation};
 use super::uri;
-use crate::control::ClusterNames;
-use crate::control::kind::{Kind, Recognized};
+use crate::control::ClusterNameLookup;
+use crate::control::kind::{RecognizedKind, ResourceKind};
 use crate::control::manifest::duck::KReference;
-use crate::control::report::Report;
+use crate::control::report::ObjectReport;
 use crate::control::schema::ENDPOINT;
-use crate::model::{Role, Target};
+use crate::model::{DestinationRoute, ProcessRole};
 
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Meant {
+pub(super) enum ReferencedKind {
     /// One that is read.
-    Ours(Kind),
+    Known(ResourceKind),
     /// Another one, by its group, which is empty for Kubernetes' own, and its name.
     Other { group: String, kind: String },
 }
 
 /// The kind that a reference means; `None` if it does not say, which is reported.
-pub(super) fn meant(reference: &KReference, field: &str, report: &mut Report<'_>) -> Option<Meant> {
+pub(super) fn referenced_kind(
+    reference: &KReference,
+    field: &str,
+    report: &mut ObjectReport<'_>,
+) -> Option<ReferencedKind> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (written, group, kind) = (text(&reference.api_version), text(&reference.group), text(&reference.kind));
     if kind.is_empty() {
@@ -36,14 +40,14 @@ pub(super) fn meant(reference: &KReference, field: &str, report: &mut Report<'_>
         report.error(&format!("{field}.group"), message);
         return None;
     }
-    match Kind::recognize(&api_version, &kind) {
-        Recognized::Known(kind) => Some(Meant::Ours(kind)),
-        Recognized::Mistaken { field: wrong, message } => {
+    match ResourceKind::recognize(&api_version, &kind) {
+        RecognizedKind::Known(kind) => Some(ReferencedKind::Known(kind)),
+        RecognizedKind::Mistaken { field: wrong, message } => {
             let wrong = if wrong == "apiVersion" && written.is_empty() && !group.is_empty() { "group" } else { wrong };
             report.error(&format!("{field}.{wrong}"), message);
             None
         }
-        Recognized::Foreign => other(&api_version, kind, field, report),
+        RecognizedKind::Foreign => other_kind(&api_version, kind, field, report),
     }
 }
 
@@ -52,19 +56,19 @@ fn api_version(written: &str, group: &str, kind: &str) -> String {
     if !written.is_empty() || group.is_empty() {
         return written.to_owned();
     }
-    let served = Kind::ALL.into_iter().filter(|known| known.as_str() == kind).map(Kind::api_version);
+    let served = ResourceKind::ALL.into_iter().filter(|known| known.as_str() == kind).map(ResourceKind::api_version);
     let mut of_group = served.filter(|api_version| group_of(api_version) == group);
     of_group.next().map_or_else(|| format!("{group}/v1"), str::to_owned)
 }
 
-fn other(api_version: &str, kind: String, field: &str, report: &mut Report<'_>) -> Option<Meant> {
+fn other_kind(api_version: &str, kind: String, field: &str, report: &mut ObjectReport<'_>) -> Option<ReferencedKind> {
     let group = group_of(api_version).to_owned();
     if group == SERVING && kind == "Service" && api_version != "serving.knative.dev/v1" {
         let message = format!("{api_version:?} has no Service that is known here: write {SERVING}/v1");
         report.error(&format!("{field}.apiVersion"), message);
         return None;
     }
-    Some(Meant::Other { group, kind })
+    Some(ReferencedKind::Other { group, kind })
 }
 
 /// The group of an `apiVersion`; Kubernetes' own kinds have none.
@@ -74,7 +78,7 @@ pub(super) fn group_of(api_version: &str) -> &str {
 
 /// What to do instead of an object of a kind of Knative's that is not served here, and so left alone; `None` for other
 /// people's kinds.
-pub(super) fn instead(group: &str, kind: &str) -> Option<&'static str> {
+pub(super) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str> {
     match (group, kind) {
         ("sources.knative.dev", "SinkBinding" | "ContainerSource") => {
             Some("run its program by `sealpost exec --sink SINK -- COMMAND`")
@@ -93,51 +97,61 @@ pub(super) fn instead(group: &str, kind: &str) -> Option<&'static str> {
 }
 
 /// Reports a reference to an object of another kind that nothing says how to reach.
-pub(super) fn unreachable(group: &str, kind: &str, field: &str, report: &mut Report<'_>) {
+pub(super) fn report_unreachable(group: &str, kind: &str, field: &str, report: &mut ObjectReport<'_>) {
     let of = if group.is_empty() { String::new() } else { format!(" of {group}") };
-    if let Some(remedy) = instead(group, kind) {
-        report.leave_alone(field, format!("leads to a {kind}{of}, which is left alone here: {remedy}"));
+    if let Some(remedy) = replacement_remedy(group, kind) {
+        report.warn_not_served(field, format!("leads to a {kind}{of}, which is left alone here: {remedy}"));
         return;
     }
     let ways = format!(
         "add its manifest with the annotation {ENDPOINT}, refer to a Service and say where that is by --resolve, or give \
          its address as uri"
     );
-    report.unresolved(field, format!("leads to a {kind}{of}, and nothing says where that is: {ways}"));
+    report.unresolved_reference(field, format!("leads to a {kind}{of}, and nothing says where that is: {ways}"));
 }
 
-impl Resolver<'_> {
+impl DestinationResolver<'_> {
     /// Where an object of another kind is: a Service of Knative Serving is found as one of Kubernetes is, anything else
     /// by its manifest.
-    pub(super) fn other(&self, referent: &Referent, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
-        if referent.is_service() || self.services.contains_key(referent) {
-            return self.service(referent, wanted, report);
+    pub(super) fn resolve_other(
+        &self,
+        referent: &ReferencedObject,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedUrl> {
+        if referent.is_service() || self.service_locations.contains_key(referent) {
+            return self.resolve_service(referent, wanted, report);
         }
-        unreachable(&referent.group, &referent.kind, &format!("{}.ref", wanted.field), report);
+        report_unreachable(&referent.group, &referent.kind, &format!("{}.ref", wanted.field), report);
         None
     }
 
     /// Where a Service is, or another object with a manifest that says so.
-    pub(super) fn service(&self, referent: &Referent, wanted: &Wanted<'_>, report: &mut Report<'_>) -> Option<Found> {
+    pub(super) fn resolve_service(
+        &self,
+        referent: &ReferencedObject,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedUrl> {
         let field = format!("{}.ref", wanted.field);
-        let reach = self.services.get(referent);
+        let reach = self.service_locations.get(referent);
         if let Some(None) = reach {
-            report.unresolved(&field, format!("{referent} has problems of its own: solve them first"));
+            report.unresolved_reference(&field, format!("{referent} has problems of its own: solve them first"));
             return None;
         }
         let reach = reach.and_then(Option::as_ref);
-        let base = match reach.and_then(|reach| reach.endpoint(self.mode)) {
+        let base = match reach.and_then(|reach| reach.parse_endpoint_annotation(self.mode)) {
             Some(endpoint) => endpoint.clone(),
             None => {
                 let scheme = if wanted.ca_certs.is_some() { "https" } else { "http" };
                 let host = match reach {
-                    Some(Reach::External(host)) => host.clone(),
+                    Some(ServiceLocation::ExternalName(host)) => host.clone(),
                     _ => format!("{}.{}.svc.{}", referent.name, referent.namespace, self.settings.cluster_domain),
                 };
                 Url::parse(&format!("{scheme}://{host}/")).ok()?.into()
             }
         };
-        let url = match wanted.uri.map(|text| uri::relative(&base, text)) {
+        let url = match wanted.uri.map(|text| uri::resolve_relative(&base, text)) {
             None => base,
             Some(Ok(url)) => url,
             Some(Err(message)) => {
@@ -145,18 +159,25 @@ impl Resolver<'_> {
                 return None;
             }
         };
-        let (url, target) = self.url(url, &field, report);
+        let (url, target) = self.resolve_url(url, &field, report);
         match (reach, &target) {
-            (Some(Reach::Display), Target::Remote { connect: None }) if self.settings.role == Role::Channel => {
-                return Some((url, Target::Display));
+            (Some(ServiceLocation::EventDisplay), DestinationRoute::Remote { connect: None })
+                if self.settings.role == ProcessRole::Channel =>
+            {
+                return Some((url, DestinationRoute::EventDisplay));
             }
-            (None, Target::Remote { connect: None }) => {
+            (None, DestinationRoute::Remote { connect: None }) => {
                 let host = url.host_str().unwrap_or_default();
-                let message = format!("there is no {referent}: add its manifest, or {}", ways(host));
-                report.unresolved(&field, message);
+                let message = format!("there is no {referent}: add its manifest, or {}", location_remedy(host));
+                report.unresolved_reference(&field, message);
                 return None;
             }
-            (Some(Reach::ClusterHost | Reach::External(_) | Reach::Endpoint { .. }), _) => {
+            (
+                Some(
+                    ServiceLocation::ClusterHost | ServiceLocation::ExternalName(_) | ServiceLocation::Endpoint { .. },
+                ),
+                _,
+            ) => {
                 self.check_host(&url, &target, &field, report);
             }
             _ => {}
@@ -165,19 +186,22 @@ impl Resolver<'_> {
     }
 
     /// Reports a name that only a cluster knows, where there is none.
-    pub(super) fn check_host(&self, url: &Url, target: &Target, field: &str, report: &mut Report<'_>) {
+    pub(super) fn check_host(&self, url: &Url, target: &DestinationRoute, field: &str, report: &mut ObjectReport<'_>) {
         let host = url.host_str().unwrap_or_default();
         let domain = format!(".svc.{}", self.settings.cluster_domain);
         let is_of_cluster = host.ends_with(&domain) || host.ends_with(".svc");
-        let is_unknown = self.settings.cluster_names == ClusterNames::Unknown;
-        if is_of_cluster && is_unknown && matches!(target, Target::Remote { connect: None }) {
-            report.warning(field, format!("leads to {host}, a name that only a cluster knows: {}", ways(host)));
+        let is_unknown = self.settings.cluster_names == ClusterNameLookup::Unavailable;
+        if is_of_cluster && is_unknown && matches!(target, DestinationRoute::Remote { connect: None }) {
+            report.warning(
+                field,
+                format!("leads to {host}, a name that only a cluster knows: {}", location_remedy(host)),
+            );
         }
     }
 }
 
 /// How to say where a host of a cluster is.
-fn ways(host: &str) -> String {
+fn location_remedy(host: &str) -> String {
     format!(
         "say where it is by --resolve {host}=ADDR:PORT, by the annotation {ENDPOINT} on the manifest of its Service, or by \
          a uri"

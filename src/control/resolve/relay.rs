@@ -4,33 +4,35 @@
 //! What `status` says counts. Where there is no cluster, a Trigger without it is resolved by its `spec`, so that manifests
 //! as users write them can be tried, too.
 
-mod form;
+mod resolved_relay;
 
 use std::sync::Arc;
 
-use super::access::Subscribers;
-use super::collect::{Collected, Name};
-use super::destination::{Resolver, Wanted};
-use super::flags::Switch;
+use super::authorization::TriggerSubjects;
+use super::collect::{CollectedObjects, NamespacedName};
+use super::destination::{DestinationResolver, WrittenDestination};
+use super::flags::FeatureSwitch;
 use super::{delivery, filter};
 use crate::control::ObjectName;
-use crate::control::kind::Kind;
-use crate::control::manifest::Document;
-use crate::control::manifest::eventing::{Broker, Trigger, TriggerSpec};
-use crate::control::report::Report;
-use crate::control::settings::Objects;
-use crate::model::{Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, Relays, Role, TriggerRelay};
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::ManifestDocument;
+use crate::control::manifest::eventing::{BrokerManifest, TriggerManifest, TriggerSpec};
+use crate::control::report::ObjectReport;
+use crate::control::settings::ObjectSource;
+use crate::model::{
+    Addressable, BrokerRelay, ChannelKey, ChannelKind, Inventory, ProcessRole, RelayTable, TriggerRelay,
+};
 
-use form::{Context, Forms, Made};
+use resolved_relay::{RelaysByName, ResolvedRelay, ResolvedRelayContext};
 
 /// Every relay of the process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Relayed {
+pub(super) struct ResolvedRelays {
     /// Of the role `ingress`.
-    brokers: Forms<BrokerRelay>,
+    brokers: RelaysByName<BrokerRelay>,
     /// Of the role `filter`.
-    addresses: Forms<BrokerAddress>,
-    triggers: Forms<TriggerRelay>,
+    addresses: RelaysByName<BrokerAddress>,
+    triggers: RelaysByName<TriggerRelay>,
 }
 
 /// What Triggers need of a Broker.
@@ -40,10 +42,13 @@ struct BrokerAddress {
     dead_letter_sink: Option<Addressable>,
 }
 
-impl Relayed {
+impl ResolvedRelays {
     /// For the routing table.
-    pub(super) fn relays(&self) -> Relays {
-        Relays { brokers: form::by_path(&self.brokers), triggers: form::by_path(&self.triggers) }
+    pub(super) fn to_relay_table(&self) -> RelayTable {
+        RelayTable {
+            brokers: resolved_relay::by_path(&self.brokers),
+            triggers: resolved_relay::by_path(&self.triggers),
+        }
     }
 
     /// What `get` shows.
@@ -55,75 +60,86 @@ impl Relayed {
 }
 
 /// The relays of a role; one with problems keeps its form of `last`.
-pub(super) fn resolve(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>, last: Option<&Relayed>) -> Relayed {
-    let nothing = Relayed::default();
+pub(super) fn resolve(
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    last: Option<&ResolvedRelays>,
+) -> ResolvedRelays {
+    let nothing = ResolvedRelays::default();
     let last = last.unwrap_or(&nothing);
     match resolver.settings.role {
-        Role::Channel => Relayed::default(),
-        Role::Ingress => Relayed { brokers: brokers(collected, resolver, &last.brokers), ..Relayed::default() },
-        Role::Filter => {
-            let context = Context::of(resolver);
+        ProcessRole::Channel => ResolvedRelays::default(),
+        ProcessRole::Ingress => {
+            ResolvedRelays { brokers: resolve_brokers(collected, resolver, &last.brokers), ..ResolvedRelays::default() }
+        }
+        ProcessRole::Filter => {
+            let context = ResolvedRelayContext::from_resolver(resolver);
             let items = &mut collected.brokers;
-            let addresses = form::each(
+            let addresses = resolved_relay::resolve_each(
                 items,
                 resolver,
                 &last.addresses,
                 |_| context.clone(),
-                |_, _, report, resolver| address(report, resolver),
+                |_, _, report, resolver| resolve_broker_address(report, resolver),
             );
-            let triggers = triggers(collected, resolver, &addresses, &last.triggers);
-            Relayed { addresses, triggers, ..Relayed::default() }
+            let triggers = resolve_triggers(collected, resolver, &addresses, &last.triggers);
+            ResolvedRelays { addresses, triggers, ..ResolvedRelays::default() }
         }
     }
 }
 
-fn brokers(
-    collected: &mut Collected<'_>,
-    resolver: &mut Resolver<'_>,
-    last: &Forms<BrokerRelay>,
-) -> Forms<BrokerRelay> {
-    let context = Context::of(resolver);
-    let make = |_: Option<&Broker>, _: &Context, report: &mut Report<'_>, resolver: &mut Resolver<'_>| {
-        broker(report, resolver)
-    };
-    let mut brokers = form::each(&mut collected.brokers, resolver, last, |_| context.clone(), make);
-    form::adjust(&mut brokers, |(namespace, name), made| {
+fn resolve_brokers(
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    last: &RelaysByName<BrokerRelay>,
+) -> RelaysByName<BrokerRelay> {
+    let context = ResolvedRelayContext::from_resolver(resolver);
+    let make = |_: Option<&BrokerManifest>,
+                _: &ResolvedRelayContext,
+                report: &mut ObjectReport<'_>,
+                resolver: &mut DestinationResolver<'_>| { resolve_broker(report, resolver) };
+    let mut brokers = resolved_relay::resolve_each(&mut collected.brokers, resolver, last, |_| context.clone(), make);
+    resolved_relay::replace_relays(&mut brokers, |(namespace, name), made| {
         let key = ChannelKey { kind: ChannelKind::Broker, namespace: namespace.clone(), name: name.clone() };
-        let (relay, access) = (made.relay().as_ref(), resolver.rules.access(&key));
-        (relay.access != access).then(|| BrokerRelay { access, ..relay.clone() })
+        let (relay, access) = (made.relay().as_ref(), resolver.sender_rules.authorization(&key));
+        (relay.authorization != access).then(|| BrokerRelay { authorization: access, ..relay.clone() })
     });
     brokers
 }
 
-fn triggers(
-    collected: &mut Collected<'_>,
-    resolver: &mut Resolver<'_>,
-    addresses: &Forms<BrokerAddress>,
-    last: &Forms<TriggerRelay>,
-) -> Forms<TriggerRelay> {
-    let subscribers = Subscribers::of(collected);
-    let common = Context::of(resolver);
-    let cross_namespace = resolver.rules.cross_namespace();
-    let context = |report: &Report<'_>| {
+fn resolve_triggers(
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    addresses: &RelaysByName<BrokerAddress>,
+    last: &RelaysByName<TriggerRelay>,
+) -> RelaysByName<TriggerRelay> {
+    let subscribers = TriggerSubjects::from_collected(collected);
+    let common = ResolvedRelayContext::from_resolver(resolver);
+    let cross_namespace = resolver.sender_rules.cross_namespace();
+    let context = |report: &ObjectReport<'_>| {
         let name = broker_of(report, cross_namespace);
         common.with_broker(name.and_then(|name| addresses.get(&name)).map(|made| Arc::clone(made.relay())))
     };
-    let make = |written: Option<&Trigger>, context: &Context, report: &mut Report<'_>, resolver: &mut Resolver<'_>| {
-        trigger(written, context.broker(), report, resolver)
+    let make = |written: Option<&TriggerManifest>,
+                context: &ResolvedRelayContext,
+                report: &mut ObjectReport<'_>,
+                resolver: &mut DestinationResolver<'_>| {
+        resolve_trigger(written, context.broker(), report, resolver)
     };
-    let mut triggers = form::each(&mut collected.triggers, resolver, last, context, make);
-    form::adjust(&mut triggers, |_, made: &Made<TriggerRelay>| {
-        let (relay, access) = (made.relay().as_ref(), resolver.rules.of_trigger(made.uid(), &subscribers));
-        (relay.access != access).then(|| TriggerRelay { access, ..relay.clone() })
+    let mut triggers = resolved_relay::resolve_each(&mut collected.triggers, resolver, last, context, make);
+    resolved_relay::replace_relays(&mut triggers, |_, made: &ResolvedRelay<TriggerRelay>| {
+        let (relay, access) =
+            (made.relay().as_ref(), resolver.sender_rules.trigger_authorization(made.uid(), &subscribers));
+        (relay.authorization != access).then(|| TriggerRelay { authorization: access, ..relay.clone() })
     });
     triggers
 }
 
 /// The Broker of a Trigger; of another namespace only where the flag allows that (contract 3.2).
-fn broker_of(report: &Report<'_>, cross_namespace: Switch) -> Option<Name> {
+fn broker_of(report: &ObjectReport<'_>, cross_namespace: FeatureSwitch) -> Option<NamespacedName> {
     let (document, own) = (report.document(), &report.object().namespace);
     let referred = |field| document.text(&["spec", "brokerRef", field]);
-    if let (Switch::On, Some(name)) = (cross_namespace, referred("name")) {
+    if let (FeatureSwitch::On, Some(name)) = (cross_namespace, referred("name")) {
         return Some((referred("namespace").unwrap_or(own).to_owned(), name.to_owned()));
     }
     let name = document.text(&["spec", "broker"]).or_else(|| referred("name"))?;
@@ -131,76 +147,86 @@ fn broker_of(report: &Report<'_>, cross_namespace: Switch) -> Option<Name> {
 }
 
 /// `status.annotations` name the channel (contract 5.7); its class does not matter (contract BI-4).
-fn broker(report: &mut Report<'_>, resolver: &mut Resolver<'_>) -> BrokerRelay {
+fn resolve_broker(report: &mut ObjectReport<'_>, resolver: &mut DestinationResolver<'_>) -> BrokerRelay {
     let annotation = |key| ["status", "annotations", key];
     let [url, ca_certs, audience] =
         ["knative.dev/channelAddress", "knative.dev/channelCACerts", "knative.dev/channelAudience"].map(annotation);
-    let fields = Fields { url: &url, ca_certs: &ca_certs, audience: &audience };
+    let fields = StatusAddressFields { url: &url, ca_certs: &ca_certs, audience: &audience };
     let channel = fields.resolve(resolver, report);
-    if channel.is_none() && !report.is_bad() && is_written(resolver) {
+    if channel.is_none() && !report.has_errors() && is_without_cluster(resolver) {
         let field = "status.annotations.knative.dev/channelAddress";
         let rule = "is missing, so that events are answered by 500: give the Broker as it is in the cluster";
-        report.unresolved(field, rule);
+        report.unresolved_reference(field, rule);
     }
     let ObjectName { namespace, name, .. } = report.object().clone();
     let key = ChannelKey { kind: ChannelKind::Broker, namespace, name };
-    let rules = &resolver.rules;
-    BrokerRelay { channel, access: rules.access(&key), sender: rules.ingress(), event_types: rules.owner(&key) }
+    let rules = &resolver.sender_rules;
+    BrokerRelay {
+        channel,
+        authorization: rules.authorization(&key),
+        sender: rules.ingress_account(),
+        event_types: rules.event_type_owner(&key),
+    }
 }
 
 /// The address of a Broker: that of its status, else, where there is no cluster, the one that it would have there.
-fn address(report: &mut Report<'_>, resolver: &mut Resolver<'_>) -> BrokerAddress {
-    let fields = Fields {
+fn resolve_broker_address(report: &mut ObjectReport<'_>, resolver: &mut DestinationResolver<'_>) -> BrokerAddress {
+    let fields = StatusAddressFields {
         url: &["status", "address", "url"],
         ca_certs: &["status", "address", "CACerts"],
         audience: &["status", "address", "audience"],
     };
     let mut address = fields.resolve(resolver, report);
-    if address.is_none() && is_written(resolver) {
+    if address.is_none() && is_without_cluster(resolver) {
         let ObjectName { namespace, name, .. } = report.object().clone();
-        address = resolver.elsewhere(&ChannelKey { kind: ChannelKind::Broker, namespace, name }, report);
+        address = resolver.cluster_addressable(&ChannelKey { kind: ChannelKind::Broker, namespace, name }, report);
     }
     BrokerAddress { address, dead_letter_sink: DEAD_LETTER_SINK.resolve(resolver, report) }
 }
 
-fn trigger(
-    written: Option<&Trigger>,
+fn resolve_trigger(
+    written: Option<&TriggerManifest>,
     broker: Option<&BrokerAddress>,
-    report: &mut Report<'_>,
-    resolver: &mut Resolver<'_>,
+    report: &mut ObjectReport<'_>,
+    resolver: &mut DestinationResolver<'_>,
 ) -> TriggerRelay {
     let unset = TriggerSpec::default();
     let spec = written.and_then(|trigger| trigger.spec.as_ref()).unwrap_or(&unset);
     let written = spec.delivery.as_ref();
-    let format = written.map(|written| delivery::resolve(written, "spec.delivery", report).spec().format);
-    let filter = filter::compiled(spec, &resolver.keys, report);
-    let subscriber = subscriber(spec, resolver, report);
+    let format = written.map(|written| delivery::resolve(written, "spec.delivery", report).to_delivery_spec().format);
+    let filter = filter::compile_trigger_filter(spec, &resolver.key_ring, report);
+    let subscriber = resolve_subscriber(spec, resolver, report);
     let own = DEAD_LETTER_SINK.resolve(resolver, report).or_else(|| {
-        let sink = written.and_then(|written| written.dead_letter_sink.as_ref()).filter(|_| is_written(resolver))?;
-        resolver.resolve(&Wanted::at("spec.delivery.deadLetterSink".to_owned(), sink), report)
+        let sink =
+            written.and_then(|written| written.dead_letter_sink.as_ref()).filter(|_| is_without_cluster(resolver))?;
+        resolver.resolve(&WrittenDestination::at_field("spec.delivery.deadLetterSink".to_owned(), sink), report)
     });
-    let sender = resolver.rules.sender(Kind::Trigger, report);
+    let sender = resolver.sender_rules.sender_account(ResourceKind::Trigger, report);
     let ObjectName { namespace, name, .. } = report.object().clone();
     let name = (namespace, name);
     TriggerRelay {
         // What is asked of senders is added when their Subscriptions are known.
-        access: None,
+        authorization: None,
         sender,
-        event_types: resolver.rules.trigger_owner(&name, report),
+        event_types: resolver.sender_rules.trigger_event_type_owner(&name, report),
         uid: report.document().text(&["metadata", "uid"]).map(str::to_owned),
         namespace: name.0,
         filter,
         format: format.unwrap_or_default(),
         // Closed, whatever is wrong.
-        subscriber: subscriber.filter(|_| !report.is_bad()),
+        subscriber: subscriber.filter(|_| !report.has_errors()),
         broker: broker.and_then(|broker| broker.address.clone()),
         dead_letter_sink: own.or_else(|| broker.and_then(|broker| broker.dead_letter_sink.clone())),
     }
 }
 
 /// In a cluster, `status` alone says who the subscriber is: until it does, there is none (contract BF-7).
-fn subscriber(spec: &TriggerSpec, resolver: &mut Resolver<'_>, report: &mut Report<'_>) -> Option<Addressable> {
-    let fields = Fields {
+fn resolve_subscriber(
+    spec: &TriggerSpec,
+    resolver: &mut DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<Addressable> {
+    let fields = StatusAddressFields {
         url: &["status", "subscriberUri"],
         ca_certs: &["status", "subscriberCACerts"],
         audience: &["status", "subscriberAudience"],
@@ -208,43 +234,43 @@ fn subscriber(spec: &TriggerSpec, resolver: &mut Resolver<'_>, report: &mut Repo
     if let Some(subscriber) = fields.resolve(resolver, report) {
         return Some(subscriber);
     }
-    if !is_written(resolver) {
+    if !is_without_cluster(resolver) {
         return None;
     }
     let Some(written) = &spec.subscriber else {
         report.error("spec.subscriber", "is missing: say who gets the events");
         return None;
     };
-    resolver.resolve(&Wanted::at("spec.subscriber".to_owned(), written), report)
+    resolver.resolve(&WrittenDestination::at_field("spec.subscriber".to_owned(), written), report)
 }
 
-fn is_written(resolver: &Resolver<'_>) -> bool {
-    resolver.settings.objects == Objects::Written
+fn is_without_cluster(resolver: &DestinationResolver<'_>) -> bool {
+    resolver.settings.object_source == ObjectSource::Written
 }
 
-const DEAD_LETTER_SINK: Fields<'_> = Fields {
+const DEAD_LETTER_SINK: StatusAddressFields<'_> = StatusAddressFields {
     url: &["status", "deadLetterSinkUri"],
     ca_certs: &["status", "deadLetterSinkCACerts"],
     audience: &["status", "deadLetterSinkAudience"],
 };
 
 /// Where the parts of an address stand that the control plane has written.
-struct Fields<'f> {
+struct StatusAddressFields<'f> {
     url: &'f [&'f str],
     ca_certs: &'f [&'f str],
     audience: &'f [&'f str],
 }
 
-impl Fields<'_> {
+impl StatusAddressFields<'_> {
     /// `None` if there is no address, or a problem with it was reported.
-    fn resolve(&self, resolver: &mut Resolver<'_>, report: &mut Report<'_>) -> Option<Addressable> {
-        let document: &Document = report.document();
-        let wanted = Wanted {
+    fn resolve(&self, resolver: &mut DestinationResolver<'_>, report: &mut ObjectReport<'_>) -> Option<Addressable> {
+        let document: &ManifestDocument = report.document();
+        let wanted = WrittenDestination {
             ca_certs: document.text(self.ca_certs),
             audience: document.text(self.audience),
             uri_field: self.url.join("."),
             ca_certs_field: self.ca_certs.join("."),
-            ..Wanted::uri(document.text(self.url)?, self.url.join("."))
+            ..WrittenDestination::from_uri(document.text(self.url)?, self.url.join("."))
         };
         resolver.resolve(&wanted, report)
     }

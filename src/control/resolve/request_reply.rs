@@ -7,21 +7,21 @@ use std::time::Duration;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use super::channel::{self, Parents};
-use super::collect::{Collected, Item, Items, Name};
-use super::destination::{Place, Resolver};
-use super::reference::{self, Meant};
-use super::routes::{Fallback, Routes};
-use super::subscription::{self, Maker, Placed};
-use crate::control::kind::Kind;
-use crate::control::manifest::eventing::{RequestReply as Written, RequestReplySpec};
-use crate::control::report::Report;
-use crate::correlation::{Holder, SECRET};
+use super::channel::{self, ResolvedParents};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName};
+use super::destination::{DestinationResolver, ServingState};
+use super::reference::{self, ReferencedKind};
+use super::routes::{SubscriptionFallback, SubscriptionRoutes};
+use super::subscription::{self, ResolvedSubscription, SubscriptionResolver};
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::eventing::{RequestReplyManifest as Written, RequestReplySpec};
+use crate::control::report::ObjectReport;
+use crate::correlation::{KeyHolder, SECRET};
 use crate::filter::Filter;
-use crate::filter::cesql::{Expr, Expression};
+use crate::filter::cesql::{CesqlExpression, ExpressionNode};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Endpoint, INDEX, REPLICAS, RequestReply, RoutingTable, Subscription,
-    SubscriptionKey, SubscriptionKind, Target, parse_duration,
+    Addressable, ChannelKey, ChannelKind, DestinationRoute, DestinationUrl, INDEX, REPLICAS, RequestReply,
+    RoutingTable, Subscription, SubscriptionKey, SubscriptionKind, parse_duration,
 };
 
 /// How long a request waits where nothing says so (`requestreply-default-timeout` of upstream's `config-features`).
@@ -49,62 +49,67 @@ const LONGEST_NAME: usize = 63;
 
 /// What was made of RequestReplies.
 #[derive(Debug, Default)]
-pub(super) struct RequestReplies {
+pub(super) struct ResolvedRequestReplies {
     /// Those that are served.
     served: Vec<Arc<RequestReply>>,
     /// Their Triggers, with what is served instead of one that was not made.
-    triggers: Vec<(SubscriptionKey, Option<Placed>, Fallback)>,
+    triggers: Vec<(SubscriptionKey, Option<ResolvedSubscription>, SubscriptionFallback)>,
 }
 
 /// Says which RequestReplies there are, so that others can refer to them in any order.
-pub(super) fn declare(collected: &mut Collected<'_>, resolver: &mut Resolver<'_>) {
-    let Collected { request_replies, brokers, channels, in_memory_channels, rabbitmq_channels, .. } = collected;
+pub(super) fn declare_request_replies(collected: &mut CollectedObjects<'_>, resolver: &mut DestinationResolver<'_>) {
+    let CollectedObjects { request_replies, brokers, channels, in_memory_channels, rabbitmq_channels, .. } = collected;
     for (name, item) in request_replies {
-        resolver.places.insert(key_of(name), Place::Served);
+        resolver.serving_states.insert(request_reply_key(name), ServingState::Served);
         let is_channel =
             [&*channels, in_memory_channels, rabbitmq_channels].iter().any(|items| items.contains_key(name));
         let other = if is_channel { Some("channel") } else { brokers.contains_key(name).then_some("Broker") };
         if let Some(other) = other {
-            channel::warn_of_path(&mut item.report, other);
+            channel::warn_of_shared_path(&mut item.report, other);
         }
     }
 }
 
 /// Makes the RequestReplies. One with problems keeps its form of `last`, but what it asks of senders.
 pub(super) fn resolve(
-    collected: &mut Collected<'_>,
-    resolver: &mut Resolver<'_>,
-    parents: &Parents,
+    collected: &mut CollectedObjects<'_>,
+    resolver: &mut DestinationResolver<'_>,
+    parents: &ResolvedParents,
     last: Option<&RoutingTable>,
-) -> RequestReplies {
+) -> ResolvedRequestReplies {
     let before: HashMap<&ChannelKey, &Arc<RequestReply>> = last
         .into_iter()
         .flat_map(RoutingTable::request_replies)
         .map(|request_reply| (&request_reply.key, request_reply))
         .collect();
-    let mut made = RequestReplies::default();
-    let Collected { request_replies, triggers, .. } = collected;
-    for (name, Item { object, report, .. }) in request_replies {
-        let (key, trigger) = (key_of(name), trigger_key(name));
+    let mut made = ResolvedRequestReplies::default();
+    let CollectedObjects { request_replies, triggers, .. } = collected;
+    for (name, CollectedItem { object, report, .. }) in request_replies {
+        let (key, trigger) = (request_reply_key(name), trigger_key(name));
         let written = triggers.get(&(trigger.namespace.clone(), trigger.name.clone()));
-        if let Some(written) = written.filter(|written| made_for(&written.report) != Some(name.1.as_str())) {
-            let place = written.report.document().at();
+        if let Some(written) =
+            written.filter(|written| labelled_request_reply(&written.report) != Some(name.1.as_str()))
+        {
+            let place = written.report.document().location_suffix();
             let message = format!("the Trigger {}{place} has the name of this one's own: rename it", trigger.name);
             report.error("metadata.name", message);
         }
         let spec = object.as_ref().map(|object| object.spec.clone().unwrap_or_default());
-        let new = spec.and_then(|spec| of_spec(&spec, (&key, &trigger), (resolver, parents), report));
-        let new = new.filter(|_| !report.is_bad());
-        let fallback = Fallback::of(report);
+        let new = spec.and_then(|spec| build_request_reply(&spec, (&key, &trigger), (resolver, parents), report));
+        let new = new.filter(|_| !report.has_errors());
+        let fallback = SubscriptionFallback::from_report(report);
         let (request_reply, placed) = match new {
             Some((request_reply, placed)) => (Some(request_reply), Some(placed)),
             None => {
-                let kept = before.get(&key).filter(|_| fallback == Fallback::LastForm);
-                (kept.filter(|kept| parents.contains_key(&kept.broker)).map(|kept| kept_form(kept, resolver)), None)
+                let kept = before.get(&key).filter(|_| fallback == SubscriptionFallback::LastForm);
+                (
+                    kept.filter(|kept| parents.contains_key(&kept.broker)).map(|kept| keep_last_form(kept, resolver)),
+                    None,
+                )
             }
         };
-        let place = if request_reply.is_some() { Place::Served } else { Place::Broken };
-        resolver.places.insert(key.clone(), place);
+        let place = if request_reply.is_some() { ServingState::Served } else { ServingState::Broken };
+        resolver.serving_states.insert(key.clone(), place);
         made.triggers.push((trigger, placed, fallback));
         made.served.extend(request_reply.map(|request_reply| match before.get(&key) {
             Some(before) if ***before == request_reply => Arc::clone(before),
@@ -114,57 +119,65 @@ pub(super) fn resolve(
     made
 }
 
-impl RequestReplies {
+impl ResolvedRequestReplies {
     /// Those that are served, whose Triggers are in their Brokers now.
-    pub(super) fn placed(self, routes: &mut Routes, parents: &Parents) -> Vec<Arc<RequestReply>> {
+    pub(super) fn place_triggers(
+        self,
+        routes: &mut SubscriptionRoutes,
+        parents: &ResolvedParents,
+    ) -> Vec<Arc<RequestReply>> {
         for (key, placed, fallback) in self.triggers {
-            routes.place(key, placed, fallback, parents);
+            routes.place_subscription(key, placed, fallback, parents);
         }
         self.served
     }
 }
 
 /// What is asked of senders is asked anew.
-fn kept_form(before: &RequestReply, resolver: &Resolver<'_>) -> RequestReply {
-    let rules = &resolver.rules;
+fn keep_last_form(before: &RequestReply, resolver: &DestinationResolver<'_>) -> RequestReply {
+    let rules = &resolver.sender_rules;
     RequestReply {
-        access: rules.access(&before.key),
+        authorization: rules.authorization(&before.key),
         broker_audience: rules.audience(&before.broker),
         ..before.clone()
     }
 }
 
-fn of_spec(
+fn build_request_reply(
     spec: &RequestReplySpec,
     (key, trigger): (&ChannelKey, &SubscriptionKey),
-    (resolver, parents): (&mut Resolver<'_>, &Parents),
-    report: &mut Report<'_>,
-) -> Option<(RequestReply, Placed)> {
-    let timeout = timeout(spec, resolver.reply_timeout, report);
-    let correlation_attribute =
-        attribute(spec.correlation_attribute.as_deref(), (CORRELATION_ATTRIBUTE, "spec.correlationAttribute"), report);
-    let reply_attribute = attribute(spec.reply_attribute.as_deref(), (REPLY_ATTRIBUTE, "spec.replyAttribute"), report);
+    (resolver, parents): (&mut DestinationResolver<'_>, &ResolvedParents),
+    report: &mut ObjectReport<'_>,
+) -> Option<(RequestReply, ResolvedSubscription)> {
+    let timeout = resolve_timeout(spec, resolver.reply_timeout, report);
+    let correlation_attribute = resolve_attribute(
+        spec.correlation_attribute.as_deref(),
+        (CORRELATION_ATTRIBUTE, "spec.correlationAttribute"),
+        report,
+    );
+    let reply_attribute =
+        resolve_attribute(spec.reply_attribute.as_deref(), (REPLY_ATTRIBUTE, "spec.replyAttribute"), report);
     if correlation_attribute == reply_attribute {
         let rule = "is the correlationAttribute, too, so that each event would be its own reply: write another one";
         report.error("spec.replyAttribute", rule);
     }
-    let filter = filter(&reply_attribute, key, resolver, report);
-    let holder = Holder { secret: SECRET, namespace: &key.namespace, name: &key.name };
-    let sealing = resolver.keys.keys(holder).next_back().cloned();
+    let filter = reply_filter(&reply_attribute, key, resolver, report);
+    let holder = KeyHolder { secret: SECRET, namespace: &key.namespace, name: &key.name };
+    let sealing = resolver.key_ring.keys(holder).next_back().cloned();
     if sealing.is_none() {
         let (namespace, name) = (&key.namespace, &key.name);
         let rule = format!("has no key {namespace}.{name}.… that can be used: correct what is there, or remove it");
-        report.unresolved("metadata.name", format!("the Secret {SECRET} of the system namespace {rule}"));
+        report.unresolved_reference("metadata.name", format!("the Secret {SECRET} of the system namespace {rule}"));
     }
-    let broker = broker(spec, &Maker { resolver, parents }, report);
+    let broker = resolve_broker(spec, &SubscriptionResolver { resolver, parents }, report);
     let parent = broker.as_ref().and_then(|broker| parents.get(broker));
     let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
-    let (delivery, dead_letter_sink) = subscription::delivery(resolver, own, parent, report);
-    let sender = resolver.rules.sender(Kind::RequestReply, report);
+    let (delivery, dead_letter_sink) = subscription::resolve_delivery(resolver, own, parent, report);
+    let sender = resolver.sender_rules.sender_account(ResourceKind::RequestReply, report);
     let subscription = Subscription {
         key: trigger.clone(),
         filter: filter?,
-        subscriber: Some(waiting(key, resolver)?),
+        subscriber: Some(reply_addressable(key, resolver)?),
         reply: None,
         dead_letter_sink,
         delivery,
@@ -173,22 +186,26 @@ fn of_spec(
         namespace: key.namespace.clone(),
     };
     let broker = broker?;
-    let rules = &resolver.rules;
+    let rules = &resolver.sender_rules;
     let request_reply = RequestReply {
         key: key.clone(),
         broker: broker.clone(),
         correlation_attribute,
         reply_attribute,
         timeout: timeout?,
-        sealing: sealing?,
-        access: rules.access(key),
+        correlation_key: sealing?,
+        authorization: rules.authorization(key),
         sender,
         broker_audience: rules.audience(&broker),
     };
     Some((request_reply, (broker, subscription)))
 }
 
-fn broker(spec: &RequestReplySpec, maker: &Maker<'_, '_>, report: &mut Report<'_>) -> Option<ChannelKey> {
+fn resolve_broker(
+    spec: &RequestReplySpec,
+    maker: &SubscriptionResolver<'_, '_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<ChannelKey> {
     let Some(reference) = &spec.broker_ref else {
         report.error("spec.brokerRef", "is missing: give apiVersion, kind and name of the Broker");
         return None;
@@ -197,7 +214,7 @@ fn broker(spec: &RequestReplySpec, maker: &Maker<'_, '_>, report: &mut Report<'_
         let rule = "has no place here: a RequestReply sends to a Broker of its own namespace";
         report.error("spec.brokerRef.namespace", rule);
     }
-    if reference::meant(reference, "spec.brokerRef", report)? != Meant::Ours(Kind::Broker) {
+    if reference::referenced_kind(reference, "spec.brokerRef", report)? != ReferencedKind::Known(ResourceKind::Broker) {
         let kind = reference.kind.as_deref().unwrap_or_default();
         report.error("spec.brokerRef.kind", format!("{kind} is no Broker: write Broker"));
         return None;
@@ -207,11 +224,11 @@ fn broker(spec: &RequestReplySpec, maker: &Maker<'_, '_>, report: &mut Report<'_
         return None;
     };
     let namespace = report.object().namespace.clone();
-    maker.served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, "spec.brokerRef", report)
+    maker.require_served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, "spec.brokerRef", report)
 }
 
 /// `spec.timeout`, else the default of `config-features`.
-fn timeout(spec: &RequestReplySpec, default: Duration, report: &mut Report<'_>) -> Option<Duration> {
+fn resolve_timeout(spec: &RequestReplySpec, default: Duration, report: &mut ObjectReport<'_>) -> Option<Duration> {
     let Some(text) = spec.timeout.as_deref().filter(|text| !text.is_empty()) else { return Some(default) };
     match parse_duration(text) {
         Ok(timeout) if timeout.is_zero() => {
@@ -227,53 +244,62 @@ fn timeout(spec: &RequestReplySpec, default: Duration, report: &mut Report<'_>) 
 }
 
 /// The name of an attribute of its own.
-fn attribute(written: Option<&str>, (default, field): (&str, &str), report: &mut Report<'_>) -> String {
+fn resolve_attribute(written: Option<&str>, (default, field): (&str, &str), report: &mut ObjectReport<'_>) -> String {
     let name = written.filter(|name| !name.is_empty()).unwrap_or(default);
     if TAKEN.contains(&name) {
         report.error(field, format!("{name} means something else already: write another one, such as {default}"));
-    } else if !crate::event::is_name(name) {
+    } else if !crate::event::is_attribute_name(name) {
         report.error(field, format!("{name:?} is not the name of an attribute: use a-z and 0-9"));
     }
     name.to_owned()
 }
 
 /// Lets replies pass that have a genuine id.
-fn filter(attribute: &str, key: &ChannelKey, resolver: &Resolver<'_>, report: &mut Report<'_>) -> Option<Filter> {
-    let expression = Expression::parse(&cesql(attribute, &(key.namespace.clone(), key.name.clone())));
+fn reply_filter(
+    attribute: &str,
+    key: &ChannelKey,
+    resolver: &DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<Filter> {
+    let expression =
+        CesqlExpression::parse(&verification_expression(attribute, &(key.namespace.clone(), key.name.clone())));
     let expression = expression.ok().filter(|expression| {
-        let asked = expression.verifications();
-        matches!(asked.first().and_then(|arguments| arguments.first()), Some(Expr::Attribute(name)) if name == attribute)
+        let asked = expression.correlation_calls();
+        matches!(asked.first().and_then(|arguments| arguments.first()), Some(ExpressionNode::Attribute(name)) if name == attribute)
     });
-    if expression.is_none() && !report.is_bad() {
+    if expression.is_none() && !report.has_errors() {
         let rule = "is a word of CESQL, so that no filter can name this attribute: write another one";
         report.error("spec.replyAttribute", format!("{attribute:?} {rule}"));
     }
     // Most events of a Broker are no replies: that is no error of an expression.
     let is_reply = Filter::Attributes(vec![(attribute.to_owned(), String::new())]);
-    Some(Filter::All(vec![is_reply, Filter::Cesql(expression?, Some(Arc::clone(&resolver.keys)))]))
+    Some(Filter::All(vec![is_reply, Filter::Cesql(expression?, Some(Arc::clone(&resolver.key_ring)))]))
 }
 
 /// The filter of the Trigger of a RequestReply, as upstream writes it.
-fn cesql(attribute: &str, (namespace, name): &Name) -> String {
+fn verification_expression(attribute: &str, (namespace, name): &NamespacedName) -> String {
     format!("KN_VERIFY_CORRELATION_ID({attribute}, \"{name}\", \"{namespace}\", \"{SECRET}\", {INDEX}, {REPLICAS})")
 }
 
 /// Where the Trigger of a RequestReply sends: whoever waits there.
-fn waiting(key: &ChannelKey, resolver: &Resolver<'_>) -> Option<Addressable> {
-    let mut url = resolver.addresses.url(key)?;
+fn reply_addressable(key: &ChannelKey, resolver: &DestinationResolver<'_>) -> Option<Addressable> {
+    let mut url = resolver.addresses.preferred_url(key)?;
     url.set_path(&format!("{}/reply", url.path()));
-    let (url, target) = (Endpoint::from(url), Target::Waiting(key.clone()));
-    Some(Addressable { url, target, trust: resolver.trust.none(), audience: None })
+    let (url, target) = (DestinationUrl::from(url), DestinationRoute::WaitingRequest(key.clone()));
+    Some(Addressable { url, route: target, trust: resolver.trust.none(), audience: None })
 }
 
 /// The RequestReply that upstream made a Trigger for, if it did.
-fn made_for<'d>(report: &Report<'d>) -> Option<&'d str> {
+fn labelled_request_reply<'d>(report: &ObjectReport<'d>) -> Option<&'d str> {
     report.document().text(&["metadata", "labels", LABEL])
 }
 
 /// Whether upstream made a Trigger for one of these RequestReplies, each of which has one of its own here; tells so.
-pub(super) fn stands_for(report: &mut Report<'_>, request_replies: &Items<'_, Written>) -> bool {
-    let Some(name) = made_for(report) else { return false };
+pub(super) fn replaces_upstream_trigger(
+    report: &mut ObjectReport<'_>,
+    request_replies: &CollectedItems<'_, Written>,
+) -> bool {
+    let Some(name) = labelled_request_reply(report) else { return false };
     if !request_replies.contains_key(&(report.object().namespace.clone(), name.to_owned())) {
         return false;
     }
@@ -283,13 +309,13 @@ pub(super) fn stands_for(report: &mut Report<'_>, request_replies: &Items<'_, Wr
 }
 
 /// The Trigger of a RequestReply, as upstream's controller would write it.
-pub(super) fn trigger_of(request_reply: &RequestReply, made: &Subscription) -> Value {
+pub(super) fn trigger_object(request_reply: &RequestReply, made: &Subscription) -> Value {
     let ChannelKey { namespace, name, .. } = &request_reply.key;
-    let cesql = cesql(&request_reply.reply_attribute, &(namespace.clone(), name.clone()));
-    let subscriber = made.subscriber.as_ref().map_or("", |subscriber| subscriber.url.text());
+    let cesql = verification_expression(&request_reply.reply_attribute, &(namespace.clone(), name.clone()));
+    let subscriber = made.subscriber.as_ref().map_or("", |subscriber| subscriber.url.as_written());
     json!({
-        "apiVersion": Kind::Trigger.api_version(),
-        "kind": Kind::Trigger.as_str(),
+        "apiVersion": ResourceKind::Trigger.api_version(),
+        "kind": ResourceKind::Trigger.as_str(),
         "metadata": { "name": made.key.name, "namespace": namespace, "labels": { LABEL: name } },
         "spec": {
             "broker": request_reply.broker.name,
@@ -300,12 +326,12 @@ pub(super) fn trigger_of(request_reply: &RequestReply, made: &Subscription) -> V
 }
 
 /// What names a RequestReply.
-pub(super) fn key_of((namespace, name): &Name) -> ChannelKey {
+pub(super) fn request_reply_key((namespace, name): &NamespacedName) -> ChannelKey {
     ChannelKey { kind: ChannelKind::RequestReply, namespace: namespace.clone(), name: name.clone() }
 }
 
 /// The Trigger of a RequestReply.
-pub(super) fn trigger_key((namespace, name): &Name) -> SubscriptionKey {
+pub(super) fn trigger_key((namespace, name): &NamespacedName) -> SubscriptionKey {
     let name = child_name(name, &format!("{INDEX}-{REPLICAS}"));
     SubscriptionKey { kind: SubscriptionKind::Trigger, namespace: namespace.clone(), name }
 }

@@ -3,89 +3,104 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::access::Rules;
-use super::address::Addresses;
-use super::channel::Parents;
-use super::collect::{Collected, Item, Name};
-use super::destination::Resolver;
-use super::flags::Switch;
-use super::flow::{Flow, Flows};
+use super::address::ChannelAddresses;
+use super::authorization::SenderRules;
+use super::channel::ResolvedParents;
+use super::collect::{CollectedItem, CollectedObjects, NamespacedName};
+use super::destination::DestinationResolver;
+use super::flags::FeatureSwitch;
+use super::flow::{ResolvedFlow, ResolvedFlows};
 use super::request_reply;
-use super::subscription::{Maker, Placed, subscriber_key};
-use crate::control::manifest::messaging::{Channel as Written, Subscriber};
-use crate::control::report::Report;
+use super::subscription::{ResolvedSubscription, SubscriptionResolver, subscriber_key};
+use crate::control::manifest::messaging::{ChannelManifest as Written, SubscriberSpec};
+use crate::control::report::ObjectReport;
 use crate::model::{
     Channel, ChannelKey, ChannelKind, RoutingTable, Subscription, SubscriptionKey, SubscriptionKind,
     TransportEncryption,
 };
 
-type Entry = (ChannelKey, Arc<Subscription>);
+type LastSubscription = (ChannelKey, Arc<Subscription>);
 
 /// What is served instead of a subscription that could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fallback {
+pub(super) enum SubscriptionFallback {
     /// Its last good form, since there are errors.
     LastForm,
     /// Nothing, since it is left alone.
     Nothing,
 }
 
-impl Fallback {
-    pub(super) fn of(report: &Report<'_>) -> Self {
-        if report.is_bad() || report.excused().next().is_some() { Self::LastForm } else { Self::Nothing }
+impl SubscriptionFallback {
+    pub(super) fn from_report(report: &ObjectReport<'_>) -> Self {
+        if report.has_errors() || report.tolerated_errors().next().is_some() { Self::LastForm } else { Self::Nothing }
     }
 }
 
 /// Every subscription that is served, by its channel.
 #[derive(Debug, Default)]
-pub(super) struct Routes {
+pub(super) struct SubscriptionRoutes {
     by_channel: BTreeMap<ChannelKey, BTreeMap<SubscriptionKey, Arc<Subscription>>>,
-    placed: HashMap<SubscriptionKey, ChannelKey>,
+    channel_of: HashMap<SubscriptionKey, ChannelKey>,
     /// The last form of every subscription.
-    before: HashMap<SubscriptionKey, Entry>,
-    channels_before: HashMap<ChannelKey, Arc<Channel>>,
+    last_subscriptions: HashMap<SubscriptionKey, LastSubscription>,
+    last_channels: HashMap<ChannelKey, Arc<Channel>>,
     /// Whether a last good form counts that belongs to a channel or Broker of another namespace.
-    cross_namespace: Switch,
+    cross_namespace: FeatureSwitch,
     /// Those that are served in their last good form, since a destination of the present one cannot work.
     kept: HashSet<SubscriptionKey>,
 }
 
-impl Routes {
+impl SubscriptionRoutes {
     /// Makes the subscriptions of everything collected, beside those of flows. `last` is the table in use.
     pub(super) fn build(
-        collected: &mut Collected<'_>,
-        resolver: &mut Resolver<'_>,
-        (parents, flows): (&Parents, &Flows),
+        collected: &mut CollectedObjects<'_>,
+        resolver: &mut DestinationResolver<'_>,
+        (parents, flows): (&ResolvedParents, &ResolvedFlows),
         last: Option<&RoutingTable>,
     ) -> Self {
-        let mut routes = Self { cross_namespace: resolver.rules.cross_namespace(), ..Self::default() };
+        let mut routes = Self { cross_namespace: resolver.sender_rules.cross_namespace(), ..Self::default() };
         for channel in last.into_iter().flat_map(RoutingTable::channels) {
-            routes.channels_before.insert(channel.key.clone(), Arc::clone(channel));
+            routes.last_channels.insert(channel.key.clone(), Arc::clone(channel));
             let entries = channel.subscriptions.iter().map(|s| (s.key.clone(), (channel.key.clone(), Arc::clone(s))));
-            routes.before.extend(entries);
+            routes.last_subscriptions.extend(entries);
         }
-        let mut maker = Maker { resolver, parents };
-        for (name, Item { object, report, .. }) in &mut collected.subscriptions {
-            let made = object.as_ref().and_then(|object| maker.subscription(object.spec.as_ref(), report));
-            routes.place(key(SubscriptionKind::Subscription, name), made, Fallback::of(report), parents);
+        let mut maker = SubscriptionResolver { resolver, parents };
+        for (name, CollectedItem { object, report, .. }) in &mut collected.subscriptions {
+            let made = object.as_ref().and_then(|object| maker.resolve_subscription(object.spec.as_ref(), report));
+            routes.place_subscription(
+                subscription_key(SubscriptionKind::Subscription, name),
+                made,
+                SubscriptionFallback::from_report(report),
+                parents,
+            );
         }
-        for (name, Item { object, report, .. }) in &mut collected.triggers {
-            if request_reply::stands_for(report, &collected.request_replies) {
+        for (name, CollectedItem { object, report, .. }) in &mut collected.triggers {
+            if request_reply::replaces_upstream_trigger(report, &collected.request_replies) {
                 continue;
             }
-            let made = object.as_ref().and_then(|object| maker.trigger(object.spec.as_ref(), report));
-            routes.place(key(SubscriptionKind::Trigger, name), made, Fallback::of(report), parents);
+            let made = object.as_ref().and_then(|object| maker.resolve_trigger(object.spec.as_ref(), report));
+            routes.place_subscription(
+                subscription_key(SubscriptionKind::Trigger, name),
+                made,
+                SubscriptionFallback::from_report(report),
+                parents,
+            );
         }
-        for (channel, made) in flows.values().flat_map(Flow::exits) {
-            routes.place(made.key.clone(), Some((channel.clone(), made.clone())), Fallback::Nothing, parents);
+        for (channel, made) in flows.values().flat_map(ResolvedFlow::channel_subscriptions) {
+            routes.place_subscription(
+                made.key.clone(),
+                Some((channel.clone(), made.clone())),
+                SubscriptionFallback::Nothing,
+                parents,
+            );
         }
-        routes.subscribers(collected, &mut maker);
+        routes.add_subscribers(collected, &mut maker);
         routes
     }
 
     /// The channel of a subscription and its form, if it is served.
     pub(super) fn get(&self, key: &SubscriptionKey) -> Option<(&ChannelKey, &Arc<Subscription>)> {
-        let channel = self.placed.get(key)?;
+        let channel = self.channel_of.get(key)?;
         Some((channel, self.by_channel.get(channel)?.get(key)?))
     }
 
@@ -95,29 +110,29 @@ impl Routes {
     }
 
     /// The subscriptions of a channel, in the order of their names.
-    pub(super) fn of(&self, channel: &ChannelKey) -> impl Iterator<Item = &Arc<Subscription>> {
+    pub(super) fn of_channel(&self, channel: &ChannelKey) -> impl Iterator<Item = &Arc<Subscription>> {
         self.by_channel.get(channel).into_iter().flat_map(BTreeMap::values)
     }
 
     /// The routing table of these channels and brokers; equal channels are those of the last table.
-    pub(super) fn table(
+    pub(super) fn routing_table(
         &self,
-        parents: &Parents,
-        addresses: &Addresses<'_>,
-        rules: &Rules,
+        parents: &ResolvedParents,
+        addresses: &ChannelAddresses<'_>,
+        rules: &SenderRules,
         mode: TransportEncryption,
     ) -> RoutingTable {
-        let channel = |(key, parent): (&ChannelKey, &super::channel::Parent)| {
-            let subscriptions = self.of(key).cloned().collect();
+        let channel = |(key, parent): (&ChannelKey, &super::channel::ResolvedParent)| {
+            let subscriptions = self.of_channel(key).cloned().collect();
             let channel = Channel {
                 key: key.clone(),
-                storage: parent.storage,
+                backend: parent.backend,
                 acknowledge: parent.acknowledge,
-                access: rules.access(key),
-                event_types: rules.owner(key),
+                authorization: rules.authorization(key),
+                event_types: rules.event_type_owner(key),
                 subscriptions,
             };
-            let before = self.channels_before.get(key).filter(|before| ***before == channel);
+            let before = self.last_channels.get(key).filter(|before| ***before == channel);
             before.cloned().unwrap_or_else(|| Arc::new(channel))
         };
         let channels = parents.iter().map(channel).collect();
@@ -127,32 +142,41 @@ impl Routes {
 
     /// Puts a subscription into its channel. One that could not be made, or that leads nowhere, has its fallback, as long
     /// as its channel is there.
-    pub(super) fn place(&mut self, key: SubscriptionKey, made: Option<Placed>, fallback: Fallback, parents: &Parents) {
+    pub(super) fn place_subscription(
+        &mut self,
+        key: SubscriptionKey,
+        made: Option<ResolvedSubscription>,
+        fallback: SubscriptionFallback,
+        parents: &ResolvedParents,
+    ) {
         // What links between namespaces have let pass is closed with them, whatever else is wrong.
-        let is_allowed = |entry: &&Entry| self.cross_namespace == Switch::On || entry.0.namespace == key.namespace;
-        let before = self.before.get(&key).filter(is_allowed).cloned();
+        let is_allowed =
+            |entry: &&LastSubscription| self.cross_namespace == FeatureSwitch::On || entry.0.namespace == key.namespace;
+        let before = self.last_subscriptions.get(&key).filter(is_allowed).cloned();
         let entry = match (made, before) {
             (Some((channel, made)), Some((_, before))) if *before == made => Some((channel, before)),
-            (Some(_), Some((channel, before))) if fallback == Fallback::LastForm && !before.has_no_way() => {
+            (Some(_), Some((channel, before)))
+                if fallback == SubscriptionFallback::LastForm && !before.has_unresolved_destination() =>
+            {
                 self.kept.insert(key.clone());
                 Some((channel, before))
             }
             (Some((channel, made)), _) => Some((channel, Arc::new(made))),
-            (None, before) => before.filter(|_| fallback == Fallback::LastForm),
+            (None, before) => before.filter(|_| fallback == SubscriptionFallback::LastForm),
         };
         if let Some((channel, subscription)) = entry.filter(|(channel, _)| parents.contains_key(channel)) {
-            self.placed.insert(key.clone(), channel.clone());
+            self.channel_of.insert(key.clone(), channel.clone());
             self.by_channel.entry(channel).or_default().insert(key, subscription);
         }
     }
 
     /// The `spec.subscribers` of channels. An entry that was made from a Subscription which is configured, too, is left
     /// out, so that nobody gets an event twice.
-    fn subscribers(&mut self, collected: &mut Collected<'_>, maker: &mut Maker<'_, '_>) {
-        let made_from = self.names_of_subscriptions(collected);
-        let Collected { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
-        let shadowed: HashSet<Name> = channels.keys().cloned().collect();
-        let in_memory: HashSet<Name> = in_memory_channels.keys().cloned().collect();
+    fn add_subscribers(&mut self, collected: &mut CollectedObjects<'_>, maker: &mut SubscriptionResolver<'_, '_>) {
+        let made_from = self.subscription_ids(collected);
+        let CollectedObjects { channels, in_memory_channels, rabbitmq_channels, .. } = collected;
+        let shadowed: HashSet<NamespacedName> = channels.keys().cloned().collect();
+        let in_memory: HashSet<NamespacedName> = in_memory_channels.keys().cloned().collect();
         let in_memory_channels = in_memory_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name));
         let rabbitmq_channels =
             rabbitmq_channels.iter_mut().filter(|(name, _)| !shadowed.contains(*name) && !in_memory.contains(*name));
@@ -160,20 +184,20 @@ impl Routes {
             let kind = ChannelKind::Channel;
             let channel = ChannelKey { kind, namespace: namespace.clone(), name: name.clone() };
             if maker.parents.contains_key(&channel) {
-                self.subscribers_of(item, &channel, &made_from, maker);
+                self.add_subscribers_of_channel(item, &channel, &made_from, maker);
             }
         }
     }
 
-    fn subscribers_of(
+    fn add_subscribers_of_channel(
         &mut self,
-        item: &mut Item<'_, Written>,
+        item: &mut CollectedItem<'_, Written>,
         channel: &ChannelKey,
         made_from: &HashSet<(ChannelKey, String)>,
-        maker: &mut Maker<'_, '_>,
+        maker: &mut SubscriptionResolver<'_, '_>,
     ) {
-        let Item { object, report, .. } = item;
-        let Some(written) = object.as_ref().filter(|_| !report.is_misread("spec.subscribers")) else {
+        let CollectedItem { object, report, .. } = item;
+        let Some(written) = object.as_ref().filter(|_| !report.is_unreadable("spec.subscribers")) else {
             self.keep_subscribers(channel);
             return;
         };
@@ -181,19 +205,19 @@ impl Routes {
         let mut ids = HashSet::new();
         for (index, entry) in entries.enumerate() {
             let field = format!("spec.subscribers[{index}]");
-            let is_misread = report.is_misread_inside(&field);
-            let Some(id) = id_of(entry) else {
+            let is_misread = report.is_unreadable_inside(&field);
+            let Some(id) = subscriber_id(entry) else {
                 report.error(&field, "has neither uid nor name: give it a uid");
                 continue;
             };
             if made_from.contains(&(channel.clone(), id.to_owned())) {
                 report.note(&field, format!("is made from the Subscription {id}, which is served instead"));
             } else if ids.insert(id.to_owned()) {
-                let excused = report.excused().count();
-                let made = maker.subscriber((entry, id), channel, &field, report).filter(|_| !is_misread);
-                let is_whole = made.is_some() && report.excused().count() == excused;
-                let fallback = if is_whole { Fallback::Nothing } else { Fallback::LastForm };
-                self.place(subscriber_key(channel, id), made, fallback, maker.parents);
+                let excused = report.tolerated_errors().count();
+                let made = maker.resolve_subscriber((entry, id), channel, &field, report).filter(|_| !is_misread);
+                let is_whole = made.is_some() && report.tolerated_errors().count() == excused;
+                let fallback = if is_whole { SubscriptionFallback::Nothing } else { SubscriptionFallback::LastForm };
+                self.place_subscription(subscriber_key(channel, id), made, fallback, maker.parents);
             } else {
                 report.error(&format!("{field}.uid"), format!("{id} is there twice: give each subscriber its own uid"));
             }
@@ -203,23 +227,23 @@ impl Routes {
     /// A channel that cannot be decoded keeps the subscribers that it had.
     fn keep_subscribers(&mut self, channel: &ChannelKey) {
         let kept: Vec<_> = self
-            .before
+            .last_subscriptions
             .iter()
             .filter(|(key, (of, _))| key.kind == SubscriptionKind::Subscriber && of == channel)
             .map(|(key, (_, subscription))| (key.clone(), Arc::clone(subscription)))
             .collect();
         for (key, subscription) in kept {
-            self.placed.insert(key.clone(), channel.clone());
+            self.channel_of.insert(key.clone(), channel.clone());
             self.by_channel.entry(channel.clone()).or_default().insert(key, subscription);
         }
     }
 
     /// What entries of `spec.subscribers` are named by that are made from Subscriptions which are served: their uid, or
     /// their name where they are written without.
-    fn names_of_subscriptions(&self, collected: &Collected<'_>) -> HashSet<(ChannelKey, String)> {
+    fn subscription_ids(&self, collected: &CollectedObjects<'_>) -> HashSet<(ChannelKey, String)> {
         let mut names = HashSet::new();
         for (name, item) in &collected.subscriptions {
-            if let Some(channel) = self.placed.get(&key(SubscriptionKind::Subscription, name)) {
+            if let Some(channel) = self.channel_of.get(&subscription_key(SubscriptionKind::Subscription, name)) {
                 let uid = item.object.as_ref().and_then(|object| object.metadata.uid.clone());
                 names.insert((channel.clone(), uid.unwrap_or_else(|| name.1.clone())));
             }
@@ -228,11 +252,11 @@ impl Routes {
     }
 }
 
-fn key(kind: SubscriptionKind, (namespace, name): &Name) -> SubscriptionKey {
+fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
     SubscriptionKey { kind, namespace: namespace.clone(), name: name.clone() }
 }
 
-fn id_of(entry: &Subscriber) -> Option<&str> {
+fn subscriber_id(entry: &SubscriberSpec) -> Option<&str> {
     let uid = entry.uid.as_deref().filter(|uid| !uid.is_empty());
     uid.or_else(|| entry.name.as_deref().filter(|name| !name.is_empty()))
 }

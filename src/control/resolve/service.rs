@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::collect::{Collected, Item, is_dns_name};
-use super::others;
+use super::collect::{CollectedItem, CollectedObjects, is_dns_name};
+use super::other_kinds;
 use super::uri;
-use crate::control::manifest::config::{Pod, Service};
-use crate::control::manifest::duck::Texts;
-use crate::control::report::Report;
+use crate::control::manifest::core::{PodManifest, ServiceManifest};
+use crate::control::manifest::duck::TextMap;
+use crate::control::report::ObjectReport;
 use crate::control::schema::{ENDPOINT, SERVICE_TYPES};
-use crate::model::{Endpoint, TransportEncryption};
+use crate::model::{DestinationUrl, TransportEncryption};
 
 /// The group of Knative Serving, whose Services are found as Kubernetes' own are.
 pub(super) const SERVING: &str = "serving.knative.dev";
@@ -19,7 +19,7 @@ const ENDPOINT_FIELD: &str = "metadata.annotations.sealpost.dev/endpoint";
 
 /// An object that is no channel or Broker, as references name it. The version of its group does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Referent {
+pub(crate) struct ReferencedObject {
     /// Empty for Kubernetes' own kinds.
     pub(super) group: String,
     pub(super) kind: String,
@@ -28,9 +28,9 @@ pub(crate) struct Referent {
 }
 
 /// How every object is reached that a manifest says something about; `None` for those whose problems are reported.
-pub(crate) type Reaches = BTreeMap<Referent, Option<Reach>>;
+pub(crate) type ServiceLocations = BTreeMap<ReferencedObject, Option<ServiceLocation>>;
 
-impl Referent {
+impl ReferencedObject {
     /// A Service of Kubernetes.
     pub(super) fn service(namespace: String, name: String) -> Self {
         Self { group: String::new(), kind: "Service".to_owned(), namespace, name }
@@ -42,7 +42,7 @@ impl Referent {
     }
 }
 
-impl fmt::Display for Referent {
+impl fmt::Display for ReferencedObject {
     /// `Service ns/name`, with the group where there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, kind, namespace, name } = self;
@@ -53,46 +53,47 @@ impl fmt::Display for Referent {
 
 /// How a Service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum ServiceLocation {
     /// By its cluster host name.
     ClusterHost,
     /// At these URLs: of either scheme, or of one.
-    Endpoint { http: Option<Endpoint>, https: Option<Endpoint> },
+    Endpoint { http: Option<DestinationUrl>, https: Option<DestinationUrl> },
     /// By the name of a host elsewhere.
-    External(String),
+    ExternalName(String),
     /// It is the built-in display.
-    Display,
+    EventDisplay,
 }
 
-impl Reach {
+impl ServiceLocation {
     /// The endpoint to take in a mode; `None` without endpoints.
-    pub(super) fn endpoint(&self, mode: TransportEncryption) -> Option<&Endpoint> {
+    pub(super) fn parse_endpoint_annotation(&self, mode: TransportEncryption) -> Option<&DestinationUrl> {
         match self {
             Self::Endpoint { http, https } if mode.prefers_https() => https.as_ref().or(http.as_ref()),
             Self::Endpoint { http, https } => http.as_ref().or(https.as_ref()),
-            Self::ClusterHost | Self::External(_) | Self::Display => None,
+            Self::ClusterHost | Self::ExternalName(_) | Self::EventDisplay => None,
         }
     }
 }
 
 /// How every Service is reached, and everything else that says so. What has problems keeps its last good form.
-pub(super) fn resolve(collected: &mut Collected<'_>, last: &Reaches) -> Reaches {
-    let Collected { services, pods, others, .. } = collected;
-    let mut displays: Vec<Display> = others.values().filter_map(others::display).collect();
-    let of_pod = |((namespace, _), Item { object, .. }): (&(String, String), &Item<'_, Pod>)| {
-        let pod = object.as_deref().filter(|pod| shows_events(pod))?;
-        Some(Display { namespace: namespace.clone(), labels: pod.metadata.labels.clone() })
-    };
+pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocations) -> ServiceLocations {
+    let CollectedObjects { services, pods, others, .. } = collected;
+    let mut displays: Vec<DisplayPods> = others.values().filter_map(other_kinds::display_pods).collect();
+    let of_pod =
+        |((namespace, _), CollectedItem { object, .. }): (&(String, String), &CollectedItem<'_, PodManifest>)| {
+            let pod = object.as_deref().filter(|pod| is_event_display_pod(pod))?;
+            Some(DisplayPods { namespace: namespace.clone(), labels: pod.metadata.labels.clone() })
+        };
     displays.extend(pods.iter().filter_map(of_pod));
-    let mut reaches = Reaches::new();
-    for ((namespace, name), Item { object, partly, report }) in services {
+    let mut reaches = ServiceLocations::new();
+    for ((namespace, name), CollectedItem { object, partly, report }) in services {
         let service = object.as_ref().or(partly.as_ref());
-        let reach = service.and_then(|service| reach(service, namespace, &displays, report));
+        let reach = service.and_then(|service| locate_service(service, namespace, &displays, report));
         let reach = reach.filter(|_| object.is_some());
-        reaches.insert(Referent::service(namespace.clone(), name.clone()), reach);
+        reaches.insert(ReferencedObject::service(namespace.clone(), name.clone()), reach);
     }
     for (referent, report) in others.iter_mut() {
-        reaches.extend(others::reach(referent, report).map(|reach| (referent.clone(), reach)));
+        reaches.extend(other_kinds::locate_other(referent, report).map(|reach| (referent.clone(), reach)));
     }
     for (referent, reach) in &mut reaches {
         if reach.is_none() {
@@ -104,23 +105,28 @@ pub(super) fn resolve(collected: &mut Collected<'_>, last: &Reaches) -> Reaches 
 
 /// Pods that the built-in display stands in for.
 #[derive(Debug)]
-pub(super) struct Display {
+pub(super) struct DisplayPods {
     pub(super) namespace: String,
-    pub(super) labels: Texts,
+    pub(super) labels: TextMap,
 }
 
-fn reach(service: &Service, namespace: &str, displays: &[Display], report: &mut Report<'_>) -> Option<Reach> {
+fn locate_service(
+    service: &ServiceManifest,
+    namespace: &str,
+    displays: &[DisplayPods],
+    report: &mut ObjectReport<'_>,
+) -> Option<ServiceLocation> {
     if let Some(text) = service.metadata.annotation(ENDPOINT) {
         return endpoint(text, report);
     }
     let spec = service.spec.as_ref();
-    if let Some(other) = spec.and_then(|spec| spec.of_type.as_deref()).filter(|of| !SERVICE_TYPES.contains(of))
+    if let Some(other) = spec.and_then(|spec| spec.service_type.as_deref()).filter(|of| !SERVICE_TYPES.contains(of))
         && !other.is_empty()
     {
         report.error("spec.type", format!("{other:?} is no type of a Service: write {}", SERVICE_TYPES.join(" or ")));
         return None;
     }
-    if spec.and_then(|spec| spec.of_type.as_deref()) == Some("ExternalName") {
+    if spec.and_then(|spec| spec.service_type.as_deref()) == Some("ExternalName") {
         let host = spec.and_then(|spec| spec.external_name.clone()).unwrap_or_default();
         let is_address = host.parse::<std::net::IpAddr>().is_ok();
         if is_address || !is_dns_name(host.trim_end_matches('.'), 253) {
@@ -129,19 +135,19 @@ fn reach(service: &Service, namespace: &str, displays: &[Display], report: &mut 
             report.error("spec.externalName", format!("{host:?} {rule}"));
             return None;
         }
-        return Some(Reach::External(host));
+        return Some(ServiceLocation::ExternalName(host));
     }
-    let is_selected = |display: &Display| {
-        display.namespace == namespace && spec.is_some_and(|spec| selects(&spec.selector, &display.labels))
+    let is_selected = |display: &DisplayPods| {
+        display.namespace == namespace && spec.is_some_and(|spec| selector_matches(&spec.selector, &display.labels))
     };
-    Some(if displays.iter().any(is_selected) { Reach::Display } else { Reach::ClusterHost })
+    Some(if displays.iter().any(is_selected) { ServiceLocation::EventDisplay } else { ServiceLocation::ClusterHost })
 }
 
 /// Reads one URL, or one of each scheme.
-pub(super) fn endpoint(text: &str, report: &mut Report<'_>) -> Option<Reach> {
+pub(super) fn endpoint(text: &str, report: &mut ObjectReport<'_>) -> Option<ServiceLocation> {
     let (mut http, mut https) = (None, None);
     for part in text.split(',').map(str::trim) {
-        let url = match uri::endpoint(part) {
+        let url = match uri::parse_destination_url(part) {
             Ok(url) => url,
             Err(message) => {
                 report.error(ENDPOINT_FIELD, message);
@@ -154,11 +160,11 @@ pub(super) fn endpoint(text: &str, report: &mut Report<'_>) -> Option<Reach> {
             return None;
         }
     }
-    Some(Reach::Endpoint { http, https })
+    Some(ServiceLocation::Endpoint { http, https })
 }
 
 /// Whether all labels of a selector are there; a Service without selector selects nothing.
-fn selects(selector: &Texts, labels: &Texts) -> bool {
+fn selector_matches(selector: &TextMap, labels: &TextMap) -> bool {
     let Some(selector) = selector.as_ref().filter(|selector| !selector.is_empty()) else {
         return false;
     };
@@ -166,13 +172,13 @@ fn selects(selector: &Texts, labels: &Texts) -> bool {
     selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)).is_some_and(|label| label == value))
 }
 
-fn shows_events(pod: &Pod) -> bool {
+fn is_event_display_pod(pod: &PodManifest) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter().flatten());
-    containers.filter_map(|container| container.image.as_deref()).any(is_event_display)
+    containers.filter_map(|container| container.image.as_deref()).any(is_event_display_image)
 }
 
 /// Whether the name of an image, without tag and digest, ends in `/event_display`.
-pub(super) fn is_event_display(image: &str) -> bool {
+pub(super) fn is_event_display_image(image: &str) -> bool {
     let name = image.split_once('@').map_or(image, |(name, _digest)| name);
     let Some((_, last)) = name.rsplit_once('/') else {
         return false;
@@ -196,7 +202,7 @@ mod tests {
             ("docker.io/event_display/other", false),
             ("docker.io/other:event_display", false),
         ] {
-            assert_eq!(is_event_display(image), expected, "{image}");
+            assert_eq!(is_event_display_image(image), expected, "{image}");
         }
     }
 }

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use url::{Position, Url};
 
-use super::address::Addresses;
-use super::{Resolution, advertised, resolve};
-use crate::control::kind::Kind;
-use crate::control::{Manifests, Problem, Settings};
-use crate::model::{Addressable, ChannelKey, ChannelKind, Target};
+use super::address::ChannelAddresses;
+use super::{Resolution, advertised_ca_certs, resolve};
+use crate::control::kind::ResourceKind;
+use crate::control::{ControlSettings, ManifestSet, Problem};
+use crate::model::{Addressable, ChannelKey, ChannelKind, DestinationRoute};
 
 /// A sink as `kn` names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum SinkName {
 
 /// Where a sink is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sink {
+pub struct ResolvedSink {
     /// Where events are posted to.
     pub url: String,
     /// PEM that an https URL is verified with, besides the system's roots.
@@ -42,24 +42,28 @@ pub struct Sink {
 ///
 /// # Errors
 /// Why it is nowhere, and what to do; at least one sentence.
-pub fn resolve_sink(manifests: &Manifests, name: &SinkName, settings: &Settings) -> Result<Sink, Vec<String>> {
+pub fn resolve_sink(
+    manifests: &ManifestSet,
+    name: &SinkName,
+    settings: &ControlSettings,
+) -> Result<ResolvedSink, Vec<String>> {
     // Knative resolves the sink of every source alike. Nothing but problems has this one's name.
     let own = format!("sink-{}", uuid::Uuid::new_v4());
     let source = json!({
-        "apiVersion": Kind::PingSource.api_version(), "kind": Kind::PingSource.as_str(),
-        "metadata": {"name": own}, "spec": {"sink": destination(name)},
+        "apiVersion": ResourceKind::PingSource.api_version(), "kind": ResourceKind::PingSource.as_str(),
+        "metadata": {"name": own}, "spec": {"sink": sink_destination(name)},
     });
     let resolution = resolve(&manifests.with_object(usize::MAX, source), None, settings);
     let is_own = |problem: &&Problem| problem.object.as_ref().is_some_and(|object| object.name == own);
     let said = resolution.problems.iter().filter(is_own).map(|problem| problem.message.clone());
     let source = resolution.table.sources().iter().find(|source| source.subscription.key.name == own);
     match source.and_then(|source| source.subscription.subscriber.as_ref()) {
-        Some(to) => reached(to, &resolution, settings, said.collect()),
+        Some(to) => build_sink(to, &resolution, settings, said.collect()),
         None => Err(said.collect()),
     }
 }
 
-fn destination(name: &SinkName) -> Value {
+fn sink_destination(name: &SinkName) -> Value {
     match name {
         SinkName::Url(url) => json!({ "uri": url }),
         SinkName::Object { api_version, kind, name, namespace } => {
@@ -69,52 +73,56 @@ fn destination(name: &SinkName) -> Value {
 }
 
 /// What a program beside this process has to know to reach a destination of it.
-fn reached(
+fn build_sink(
     to: &Addressable,
     resolution: &Resolution,
-    settings: &Settings,
+    settings: &ControlSettings,
     mut remarks: Vec<String>,
-) -> Result<Sink, Vec<String>> {
-    let ca_certs = || advertised(&settings.ca_certs, resolution.certificate.as_ref());
+) -> Result<ResolvedSink, Vec<String>> {
+    let ca_certs = || advertised_ca_certs(&settings.ca_certs, resolution.certificate.as_ref());
     if to.audience.is_some() {
         remarks.push("it asks who sends, and the command is given no token: its events are refused".to_owned());
     }
-    match &to.target {
-        Target::Local(key) => {
+    match &to.route {
+        DestinationRoute::Local(key) => {
             let mode = resolution.table.transport_encryption();
-            let url = Addresses::new(settings, mode, None).url(key).filter(|_| is_alone(key, resolution));
+            let url = ChannelAddresses::new(settings, mode, None)
+                .preferred_url(key)
+                .filter(|_| has_own_path(key, resolution));
             let Some(url) = url else {
                 let rule = "there are several of a channel, a Broker and a RequestReply of that name, so that their path says nothing: rename one";
                 return Err(vec![rule.to_owned()]);
             };
             let ca_certs = ca_certs().filter(|_| url.scheme() == "https");
-            Ok(Sink { url: url.into(), ca_certs, remarks })
+            Ok(ResolvedSink { url: url.into(), ca_certs, remarks })
         }
-        Target::Remote { connect } => {
-            let mut url = to.url.text().to_owned();
+        DestinationRoute::Remote { connect } => {
+            let mut url = to.url.as_written().to_owned();
             match connect {
-                Some(there) if to.url.scheme() == "http" => url = at(&to.url, &there.to_string()),
+                Some(there) if to.url.scheme() == "http" => url = with_authority(&to.url, &there.to_string()),
                 Some(there) => remarks.push(format!(
                     "--resolve is nothing that the command knows: have {} lead to {there}, for example in /etc/hosts",
                     to.url.host_str().unwrap_or_default()
                 )),
                 None => {}
             }
-            let ca_certs = ca_certs().filter(|_| is_own(&to.url, settings));
-            Ok(Sink { url, ca_certs, remarks })
+            let ca_certs = ca_certs().filter(|_| is_own_https_url(&to.url, settings));
+            Ok(ResolvedSink { url, ca_certs, remarks })
         }
-        Target::Display => {
+        DestinationRoute::EventDisplay => {
             let rule = "it is shown by `sealpost run` itself, and has no address for others: send to a channel or Broker \
                         that it gets its events from, or run `sealpost display` and give its URL";
             Err(vec![rule.to_owned()])
         }
-        Target::Waiting(key) => Err(vec![format!("it answers what is sent to {key}, and takes nothing else")]),
-        Target::Nowhere(why) => Err(vec![why.to_string()]),
+        DestinationRoute::WaitingRequest(key) => {
+            Err(vec![format!("it answers what is sent to {key}, and takes nothing else")])
+        }
+        DestinationRoute::Unresolved(why) => Err(vec![why.to_string()]),
     }
 }
 
 /// Whether the path of a channel or Broker means it alone.
-fn is_alone(key: &ChannelKey, resolution: &Resolution) -> bool {
+fn has_own_path(key: &ChannelKey, resolution: &Resolution) -> bool {
     let others = [ChannelKind::Channel, ChannelKind::Broker, ChannelKind::RequestReply].into_iter();
     let mut others = others.filter(|kind| *kind != key.kind).map(|kind| ChannelKey { kind, ..key.clone() });
     !others.any(|other| is_served(&other, resolution))
@@ -122,18 +130,18 @@ fn is_alone(key: &ChannelKey, resolution: &Resolution) -> bool {
 
 fn is_served(key: &ChannelKey, resolution: &Resolution) -> bool {
     let table = &resolution.table;
-    table.get(key).is_some() || table.request_replies().iter().any(|request_reply| request_reply.key == *key)
+    table.channel(key).is_some() || table.request_replies().iter().any(|request_reply| request_reply.key == *key)
 }
 
 /// The same URL with another host and port.
-fn at(url: &Url, authority: &str) -> String {
+fn with_authority(url: &Url, authority: &str) -> String {
     let path = &url[Position::BeforePath..];
     format!("{}://{authority}{path}", url.scheme())
 }
 
 /// Whether a URL is one of the HTTPS listener, by whichever name of this machine.
-fn is_own(url: &Url, settings: &Settings) -> bool {
-    let Some(urls) = settings.urls.as_ref().filter(|_| url.scheme() == "https") else { return false };
+fn is_own_https_url(url: &Url, settings: &ControlSettings) -> bool {
+    let Some(urls) = settings.listener_urls.as_ref().filter(|_| url.scheme() == "https") else { return false };
     let is_here = |host: Option<&str>| matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"));
     url.port_or_known_default() == urls.https.port_or_known_default()
         && (url.host_str() == urls.https.host_str() || (is_here(url.host_str()) && is_here(urls.https.host_str())))

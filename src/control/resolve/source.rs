@@ -8,16 +8,17 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::collect::{Item, Items};
-use super::destination::{Resolver, Wanted};
+use super::collect::{CollectedItem, CollectedItems};
+use super::destination::{DestinationResolver, WrittenDestination};
 use super::trust;
-use crate::control::kind::Kind;
-use crate::control::manifest::sources::{PingSource, PingSourceSpec};
-use crate::control::report::Report;
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::sources::{PingSourceManifest, PingSourceSpec};
+use crate::control::report::ObjectReport;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::model::{
-    BackoffPolicy, DeliverySpec, Role, Schedule, ScheduleError, Source, Subscription, SubscriptionKey, SubscriptionKind,
+    BackoffPolicy, CronSchedule, DeliverySpec, PingSource, ProcessRole, ScheduleError, Subscription, SubscriptionKey,
+    SubscriptionKind,
 };
 
 const TYPE: &str = "dev.knative.sources.ping";
@@ -28,61 +29,62 @@ const CORE: [&str; 9] =
 
 /// Every source; one with problems keeps its form of `last`.
 pub(super) fn resolve(
-    items: &mut Items<'_, PingSource>,
-    resolver: &mut Resolver<'_>,
-    last: &[Arc<Source>],
-) -> Vec<Arc<Source>> {
-    if resolver.settings.role != Role::Channel {
+    items: &mut CollectedItems<'_, PingSourceManifest>,
+    resolver: &mut DestinationResolver<'_>,
+    last: &[Arc<PingSource>],
+) -> Vec<Arc<PingSource>> {
+    if resolver.settings.role != ProcessRole::Channel {
         return Vec::new();
     }
-    let before: HashMap<&SubscriptionKey, &Arc<Source>> =
+    let before: HashMap<&SubscriptionKey, &Arc<PingSource>> =
         last.iter().map(|source| (&source.subscription.key, source)).collect();
     let mut sources = Vec::with_capacity(items.len());
-    for ((namespace, name), Item { object, report, .. }) in items {
-        let key = SubscriptionKey { kind: SubscriptionKind::Source, namespace: namespace.clone(), name: name.clone() };
+    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+        let key =
+            SubscriptionKey { kind: SubscriptionKind::PingSource, namespace: namespace.clone(), name: name.clone() };
         let before = before.get(&key).copied();
         let spec = object.as_ref().map(|source| source.spec.clone().unwrap_or_default());
-        let made = spec.and_then(|spec| source(&spec, key, resolver, report)).filter(|_| !report.is_bad());
+        let made = spec.and_then(|spec| resolve_source(&spec, key, resolver, report)).filter(|_| !report.has_errors());
         sources.extend(match (made, before) {
             (Some(made), Some(before)) if **before == made => Some(Arc::clone(before)),
             (Some(made), _) => Some(Arc::new(made)),
             // What it is without errors, it is no more: its sink is left alone.
-            (None, before) => before.filter(|_| report.is_bad()).cloned(),
+            (None, before) => before.filter(|_| report.has_errors()).cloned(),
         });
     }
     sources
 }
 
-fn source(
+fn resolve_source(
     spec: &PingSourceSpec,
     key: SubscriptionKey,
-    resolver: &mut Resolver<'_>,
-    report: &mut Report<'_>,
-) -> Option<Source> {
-    let schedule = schedule(spec, resolver.settings.now, report);
-    let event = event(spec, &key, report);
+    resolver: &mut DestinationResolver<'_>,
+    report: &mut ObjectReport<'_>,
+) -> Option<PingSource> {
+    let schedule = resolve_schedule(spec, resolver.settings.now, report);
+    let event = build_event(spec, &key, report);
     let Some(sink) = &spec.sink else {
         report.error("spec.sink", "is missing: say who gets the events");
         return None;
     };
-    let sink = resolver.resolve(&Wanted::at("spec.sink".to_owned(), sink), report)?;
+    let sink = resolver.resolve(&WrittenDestination::at_field("spec.sink".to_owned(), sink), report)?;
     let namespace = key.namespace.clone();
     let subscription = Subscription {
         key,
-        filter: Filter::Pass,
+        filter: Filter::MatchAll,
         subscriber: Some(sink),
         reply: None,
         dead_letter_sink: None,
-        delivery: delivery(),
-        sender: resolver.rules.sender(Kind::PingSource, report),
+        delivery: default_delivery(),
+        sender: resolver.sender_rules.sender_account(ResourceKind::PingSource, report),
         event_types: None,
         namespace,
     };
-    Some(Source { subscription: Arc::new(subscription), schedule: schedule?, event: event? })
+    Some(PingSource { subscription: Arc::new(subscription), schedule: schedule?, event: event? })
 }
 
 /// As upstream's adapter tries: five more times within two seconds.
-fn delivery() -> DeliverySpec {
+fn default_delivery() -> DeliverySpec {
     DeliverySpec {
         retry: 5,
         backoff_policy: Some(BackoffPolicy::Exponential),
@@ -91,10 +93,10 @@ fn delivery() -> DeliverySpec {
     }
 }
 
-fn schedule(spec: &PingSourceSpec, now: i64, report: &mut Report<'_>) -> Option<Schedule> {
+fn resolve_schedule(spec: &PingSourceSpec, now: i64, report: &mut ObjectReport<'_>) -> Option<CronSchedule> {
     let written = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let text = written(&spec.schedule).unwrap_or_else(|| EVERY_MINUTE.to_owned());
-    let schedule = Schedule::parse(&text, written(&spec.timezone).as_deref());
+    let schedule = CronSchedule::parse(&text, written(&spec.timezone).as_deref());
     match schedule {
         Ok(schedule) => {
             let now = Timestamp::from_second(now).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -112,17 +114,17 @@ fn schedule(spec: &PingSourceSpec, now: i64, report: &mut Report<'_>) -> Option<
     }
 }
 
-fn event(spec: &PingSourceSpec, key: &SubscriptionKey, report: &mut Report<'_>) -> Option<Event> {
+fn build_event(spec: &PingSourceSpec, key: &SubscriptionKey, report: &mut ObjectReport<'_>) -> Option<Event> {
     let source = format!("/apis/v1/namespaces/{}/pingsources/{}", key.namespace, key.name);
     let mut event = Event::new("", &source, TYPE);
     for (name, value) in spec.ce_overrides.iter().flat_map(|overrides| overrides.extensions.iter().flatten()) {
-        if !crate::event::is_name(name) || CORE.contains(&name.as_str()) {
+        if !crate::event::is_attribute_name(name) || CORE.contains(&name.as_str()) {
             let rule = "is not the name of an extension: use a-z and 0-9, and none of CloudEvents' own attributes";
             report.error(&format!("spec.ceOverrides.extensions.{name}"), format!("{name:?} {rule}"));
         }
         event.set(name, value.as_deref().unwrap_or_default());
     }
-    let data = data(spec, report)?;
+    let data = build_data(spec, report)?;
     let content_type = spec.content_type.as_deref().filter(|text| !text.is_empty());
     match content_type.map(HeaderValue::from_str).transpose() {
         Ok(content_type) => Some(event.with_data(content_type, data)),
@@ -133,7 +135,7 @@ fn event(spec: &PingSourceSpec, key: &SubscriptionKey, report: &mut Report<'_>) 
     }
 }
 
-fn data(spec: &PingSourceSpec, report: &mut Report<'_>) -> Option<Bytes> {
+fn build_data(spec: &PingSourceSpec, report: &mut ObjectReport<'_>) -> Option<Bytes> {
     let written = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
     let (field, data) = match (written(&spec.data), written(&spec.data_base64)) {
         (Some(_), Some(_)) => {

@@ -2,230 +2,290 @@
 
 use std::sync::Arc;
 
-use super::Own;
-use super::channel::{Parent, Parents};
-use super::collect::{Collected, Item, Items, Name};
-use super::destination::Resolver;
-use super::flow::{self, Flows};
-use super::request_reply::{trigger_key, trigger_of};
-use super::routes::Routes;
-use crate::control::kind::Kind;
-use crate::control::report::{Report, UNRESOLVED};
+use super::WrittenObjects;
+use super::channel::{ResolvedParent, ResolvedParents};
+use super::collect::{CollectedItem, CollectedItems, CollectedObjects, NamespacedName};
+use super::destination::DestinationResolver;
+use super::flow::{self, ResolvedFlows};
+use super::request_reply::{trigger_key, trigger_object};
+use super::routes::SubscriptionRoutes;
+use crate::control::kind::ResourceKind;
+use crate::control::report::{ObjectReport, UNRESOLVED};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, Conditions, Entrance, Form, Inventory, Object, ObjectKind, RequestReply,
-    Subscriber, SubscriptionKey, SubscriptionKind, Unready,
+    AddressStatus, Addressable, ChannelKey, ChannelKind, Inventory, InventoryObject, NotReadyReason, ObjectConditions,
+    ObjectKind, ObjectStatus, RequestReply, SubscriberId, SubscriptionKey, SubscriptionKind,
 };
 
 /// Conditions, and what the rest of a status is made from.
-type Status = (Conditions, Form);
+type ResolvedStatus = (ObjectConditions, ObjectStatus);
 
 /// What is added to what is wrong with an object.
 const KEPT: &str = " (its last good form is still served)";
 
 /// What the status is made from.
-struct Shown<'s, 'd> {
-    collected: &'s Collected<'d>,
-    routes: &'s Routes,
-    parents: &'s Parents,
+struct StatusBuilder<'s, 'd> {
+    collected: &'s CollectedObjects<'d>,
+    routes: &'s SubscriptionRoutes,
+    parents: &'s ResolvedParents,
     request_replies: &'s [Arc<RequestReply>],
-    resolver: &'s Resolver<'s>,
+    resolver: &'s DestinationResolver<'s>,
 }
 
 const TRIGGER_PARTS: &[&str] = &["BrokerReady", "DeadLetterSinkResolved", "DependencyReady", "SubscriberResolved"];
 
 /// Every channel, broker, trigger, subscription, sequence, parallel and RequestReply, in this order, each by namespace and
 /// name.
-pub(super) fn inventory(collected: &Collected<'_>, own: &Own, resolver: &Resolver<'_>) -> Inventory {
-    let Own { parents, flows, routes, request_replies } = own;
-    let shown = Shown { collected, routes, parents, request_replies, resolver };
-    let of_flows = flows.values().flat_map(|flow| flow.objects(routes, resolver));
+pub(super) fn inventory(
+    collected: &CollectedObjects<'_>,
+    own: &WrittenObjects,
+    resolver: &DestinationResolver<'_>,
+) -> Inventory {
+    let WrittenObjects { parents, flows, routes, request_replies } = own;
+    let shown = StatusBuilder { collected, routes, parents, request_replies, resolver };
+    let of_flows = flows.values().flat_map(|flow| flow.generated_objects(routes, resolver));
     let (mut objects, mut of_subscriptions): (Vec<_>, Vec<_>) =
         of_flows.partition(|object| object.kind == ObjectKind::Channel);
     for items in [&collected.channels, &collected.in_memory_channels, &collected.rabbitmq_channels] {
-        objects.extend(all(ObjectKind::Channel, items, |name, report| shown.channel(name, report)));
+        objects.extend(objects_of_kind(ObjectKind::Channel, items, |name, report| shown.channel_status(name, report)));
     }
-    by_name(&mut objects);
-    objects.extend(all(ObjectKind::Broker, &collected.brokers, |name, report| shown.broker(name, report)));
-    let mut triggers = all(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger(name, report));
-    triggers.extend(request_replies.iter().filter_map(|request_reply| shown.made(request_reply)));
-    by_name(&mut triggers);
+    sort_by_name(&mut objects);
+    objects.extend(objects_of_kind(ObjectKind::Broker, &collected.brokers, |name, report| {
+        shown.broker_status(name, report)
+    }));
+    let mut triggers =
+        objects_of_kind(ObjectKind::Trigger, &collected.triggers, |name, report| shown.trigger_status(name, report));
+    triggers.extend(request_replies.iter().filter_map(|request_reply| shown.generated_trigger(request_reply)));
+    sort_by_name(&mut triggers);
     objects.extend(triggers);
     let subscriptions = &collected.subscriptions;
-    of_subscriptions
-        .extend(all(ObjectKind::Subscription, subscriptions, |name, report| shown.subscription(name, report)));
-    by_name(&mut of_subscriptions);
-    objects.extend(of_subscriptions);
-    objects.extend(all(ObjectKind::Sequence, &collected.sequences, |name, report| {
-        shown.flow(Kind::Sequence, name, flows, report)
+    of_subscriptions.extend(objects_of_kind(ObjectKind::Subscription, subscriptions, |name, report| {
+        shown.subscription_status(name, report)
     }));
-    objects.extend(all(ObjectKind::Parallel, &collected.parallels, |name, report| {
-        shown.flow(Kind::Parallel, name, flows, report)
+    sort_by_name(&mut of_subscriptions);
+    objects.extend(of_subscriptions);
+    objects.extend(objects_of_kind(ObjectKind::Sequence, &collected.sequences, |name, report| {
+        shown.flow_status(ResourceKind::Sequence, name, flows, report)
+    }));
+    objects.extend(objects_of_kind(ObjectKind::Parallel, &collected.parallels, |name, report| {
+        shown.flow_status(ResourceKind::Parallel, name, flows, report)
     }));
     let request_replies = &collected.request_replies;
-    objects.extend(all(ObjectKind::RequestReply, request_replies, |name, report| shown.request_reply(name, report)));
+    objects.extend(objects_of_kind(ObjectKind::RequestReply, request_replies, |name, report| {
+        shown.request_reply_status(name, report)
+    }));
     Inventory { objects }
 }
 
-fn by_name(objects: &mut [Arc<Object>]) {
+fn sort_by_name(objects: &mut [Arc<InventoryObject>]) {
     objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
 }
 
 /// A Broker or Trigger that a role relays: ready if it is known where to.
-pub(super) fn relayed(kind: ObjectKind, name: &Name, report: &Report<'_>, way: Option<&Addressable>) -> Object {
-    let mut conditions = conditions(&[], way, report);
-    if way.is_none() && !report.is_bad() {
+pub(super) fn relayed_object(
+    kind: ObjectKind,
+    name: &NamespacedName,
+    report: &ObjectReport<'_>,
+    way: Option<&Addressable>,
+) -> InventoryObject {
+    let mut conditions = object_conditions(&[], way, report);
+    if way.is_none() && !report.has_errors() {
         let message = "its status in the cluster does not say yet where its events go".to_owned();
-        conditions.unready = Some(Box::new(Unready { status: "Unknown", reason: UNRESOLVED, message }));
+        conditions.not_ready = Some(Box::new(NotReadyReason { status: "Unknown", reason: UNRESOLVED, message }));
     }
-    object(kind, name, report, (conditions, Form::Nothing))
+    inventory_object(kind, name, report, (conditions, ObjectStatus::ConditionsOnly))
 }
 
 /// A channel of a cluster: its addresses are those that the cluster gave it, the rest is what is true of it here.
 /// `subscribers` names those it is served with; `None` if it is not served.
-pub(super) fn reconciled(key: &ChannelKey, report: &Report<'_>, subscribers: Option<&[String]>) -> Arc<Object> {
-    let conditions = conditions(&["Addressable"], subscribers, report);
-    let uid = |uid: &String| Subscriber::Uid(uid.as_str().into());
-    let form = Form::Reconciled(subscribers.map(|subscribers| subscribers.iter().map(uid).collect()));
+pub(super) fn reconciled_object(
+    key: &ChannelKey,
+    report: &ObjectReport<'_>,
+    subscribers: Option<&[String]>,
+) -> Arc<InventoryObject> {
+    let conditions = object_conditions(&["Addressable"], subscribers, report);
+    let uid = |uid: &String| SubscriberId::Uid(uid.as_str().into());
+    let form = ObjectStatus::ReconciledChannel(subscribers.map(|subscribers| subscribers.iter().map(uid).collect()));
     let name = (key.namespace.clone(), key.name.clone());
-    Arc::new(object(ObjectKind::Channel, &name, report, (conditions, form)))
+    Arc::new(inventory_object(ObjectKind::Channel, &name, report, (conditions, form)))
 }
 
-fn all<T>(kind: ObjectKind, items: &Items<'_, T>, status: impl Fn(&Name, &Report<'_>) -> Status) -> Vec<Arc<Object>> {
-    let of = |(name, Item { report, .. }): (&Name, &Item<'_, T>)| {
+fn objects_of_kind<T>(
+    kind: ObjectKind,
+    items: &CollectedItems<'_, T>,
+    status: impl Fn(&NamespacedName, &ObjectReport<'_>) -> ResolvedStatus,
+) -> Vec<Arc<InventoryObject>> {
+    let of = |(name, CollectedItem { report, .. }): (&NamespacedName, &CollectedItem<'_, T>)| {
         let status = status(name, report);
-        Arc::new(object(kind, name, report, status))
+        Arc::new(inventory_object(kind, name, report, status))
     };
     items.iter().map(of).collect()
 }
 
-fn object(kind: ObjectKind, (namespace, name): &Name, report: &Report<'_>, (conditions, form): Status) -> Object {
+fn inventory_object(
+    kind: ObjectKind,
+    (namespace, name): &NamespacedName,
+    report: &ObjectReport<'_>,
+    (conditions, form): ResolvedStatus,
+) -> InventoryObject {
     let (namespace, name) = (namespace.clone(), name.clone());
-    Object { kind, namespace, name, written: Arc::clone(&report.document().value), conditions, form }
+    InventoryObject { kind, namespace, name, manifest: Arc::clone(&report.document().value), conditions, status: form }
 }
 
-impl Shown<'_, '_> {
-    fn channel(&self, name: &Name, report: &Report<'_>) -> Status {
+impl StatusBuilder<'_, '_> {
+    fn channel_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
         let key = channel_key(ChannelKind::Channel, name);
         let kind = report.object().kind.as_str();
         let shadowed = kind != "Channel" && self.collected.channels.contains_key(name)
             || kind == "RabbitmqChannel" && self.collected.in_memory_channels.contains_key(name);
         let parent = self.parents.get(&key).filter(|_| !shadowed);
-        let conditions = conditions(&["Addressable", "ChannelServiceReady"], parent, report);
-        let subscribers = || self.routes.of(&key).map(|subscription| self.subscriber(&subscription.key)).collect();
-        let form = parent.map(|parent| self.entrance(&key, parent, Some(subscribers())));
-        (conditions, form.unwrap_or(Form::Nothing))
+        let conditions = object_conditions(&["Addressable", "ChannelServiceReady"], parent, report);
+        let subscribers =
+            || self.routes.of_channel(&key).map(|subscription| self.subscriber_id(&subscription.key)).collect();
+        let form = parent.map(|parent| self.parent_address_status(&key, parent, Some(subscribers())));
+        (conditions, form.unwrap_or(ObjectStatus::ConditionsOnly))
     }
 
-    fn broker(&self, name: &Name, report: &Report<'_>) -> Status {
+    fn broker_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
         let key = channel_key(ChannelKind::Broker, name);
         let parent = self.parents.get(&key);
-        let conditions = conditions(&["Addressable", "FilterReady", "IngressReady"], parent, report);
-        (conditions, parent.map_or(Form::Nothing, |parent| self.entrance(&key, parent, None)))
+        let conditions = object_conditions(&["Addressable", "FilterReady", "IngressReady"], parent, report);
+        (
+            conditions,
+            parent.map_or(ObjectStatus::ConditionsOnly, |parent| self.parent_address_status(&key, parent, None)),
+        )
     }
 
     /// Addresses and dead letter sink of a channel or broker; `parent` is what it is served as.
-    fn entrance(&self, key: &ChannelKey, parent: &Parent, subscribers: Option<Box<[Subscriber]>>) -> Form {
+    fn parent_address_status(
+        &self,
+        key: &ChannelKey,
+        parent: &ResolvedParent,
+        subscribers: Option<Box<[SubscriberId]>>,
+    ) -> ObjectStatus {
         let dead_letter_sink = parent.dead_letter_sink.clone();
-        Form::Entrance(Box::new(Entrance { dead_letter_sink, subscribers, ..self.doors(key) }))
+        ObjectStatus::Address(Box::new(AddressStatus { dead_letter_sink, subscribers, ..self.address_status(key) }))
     }
 
     /// Addresses, and nothing else.
-    fn doors(&self, key: &ChannelKey) -> Entrance {
-        Entrance {
-            addresses: self.resolver.addresses.advertised(key),
+    fn address_status(&self, key: &ChannelKey) -> AddressStatus {
+        AddressStatus {
+            addresses: self.resolver.addresses.advertised_addresses(key),
             ca_certs: self.resolver.addresses.ca_certs(),
-            audience: self.resolver.rules.audience(key),
+            audience: self.resolver.sender_rules.audience(key),
             dead_letter_sink: None,
             subscribers: None,
         }
     }
 
-    fn flow(&self, kind: Kind, name: &Name, flows: &Flows, report: &Report<'_>) -> Status {
-        let (namespace, channel) = (name.0.clone(), flow::plan::entrance(kind, &name.1).unwrap_or_default());
+    fn flow_status(
+        &self,
+        kind: ResourceKind,
+        name: &NamespacedName,
+        flows: &ResolvedFlows,
+        report: &ObjectReport<'_>,
+    ) -> ResolvedStatus {
+        let (namespace, channel) = (name.0.clone(), flow::plan::entry_channel_name(kind, &name.1).unwrap_or_default());
         let made = flows.get(&channel_key(ChannelKind::Channel, &(namespace, channel)));
-        let mut conditions = conditions(flow::status::PARTS, made, report);
-        match (conditions.unready.as_mut(), made) {
-            (Some(unready), Some(made)) if made.is_kept() && !report.is_bad() => unready.message.push_str(KEPT),
+        let mut conditions = object_conditions(flow::status::PARTS, made, report);
+        match (conditions.not_ready.as_mut(), made) {
+            (Some(unready), Some(made)) if made.is_kept() && !report.has_errors() => unready.message.push_str(KEPT),
             (Some(unready), Some(made)) if !made.is_kept() => {
                 if let Some((_, message)) = report.first_error() {
                     unready.message = message;
                 }
-                conditions.fault = Some("SubscriptionsReady");
+                conditions.failed_part = Some("SubscriptionsReady");
             }
             _ => {}
         }
-        (conditions, made.map_or(Form::Nothing, |made| made.form(self.resolver)))
+        (conditions, made.map_or(ObjectStatus::ConditionsOnly, |made| made.status(self.resolver)))
     }
 
-    fn trigger(&self, name: &Name, report: &Report<'_>) -> Status {
-        self.exit(&subscription_key(SubscriptionKind::Trigger, name), TRIGGER_PARTS, report)
+    fn trigger_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
+        self.routed_status(&subscription_key(SubscriptionKind::Trigger, name), TRIGGER_PARTS, report)
     }
 
-    fn request_reply(&self, name: &Name, report: &Report<'_>) -> Status {
+    fn request_reply_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
         let key = channel_key(ChannelKind::RequestReply, name);
         let served = self.request_replies.iter().find(|request_reply| request_reply.key == key);
         let parts = &["Addressable", "BrokerReady", "EventPoliciesReady", "TriggersReady"];
-        let entrance = |_: &Arc<RequestReply>| Form::Entrance(Box::new(self.doors(&key)));
-        (conditions(parts, served, report), served.map_or(Form::Nothing, entrance))
+        let entrance = |_: &Arc<RequestReply>| ObjectStatus::Address(Box::new(self.address_status(&key)));
+        (object_conditions(parts, served, report), served.map_or(ObjectStatus::ConditionsOnly, entrance))
     }
 
     /// The Trigger that was made for a RequestReply.
-    fn made(&self, request_reply: &RequestReply) -> Option<Arc<Object>> {
+    fn generated_trigger(&self, request_reply: &RequestReply) -> Option<Arc<InventoryObject>> {
         let ChannelKey { namespace, name, .. } = &request_reply.key;
         let key = trigger_key(&(namespace.clone(), name.clone()));
         let subscription = Arc::clone(self.routes.get(&key)?.1);
-        let written = Arc::new(trigger_of(request_reply, &subscription));
-        let conditions = Conditions { parts: TRIGGER_PARTS, served: true, unready: None, fault: None };
-        let form = Form::Exit { subscription, own_ca_certs: self.resolver.addresses.ca_certs() };
+        let written = Arc::new(trigger_object(request_reply, &subscription));
+        let conditions = ObjectConditions { parts: TRIGGER_PARTS, served: true, not_ready: None, failed_part: None };
+        let form = ObjectStatus::Subscription { subscription, own_ca_certs: self.resolver.addresses.ca_certs() };
         let (kind, namespace, name) = (ObjectKind::Trigger, key.namespace, key.name);
-        Some(Arc::new(Object { kind, namespace, name, written, conditions, form }))
+        Some(Arc::new(InventoryObject { kind, namespace, name, manifest: written, conditions, status: form }))
     }
 
-    fn subscription(&self, name: &Name, report: &Report<'_>) -> Status {
+    fn subscription_status(&self, name: &NamespacedName, report: &ObjectReport<'_>) -> ResolvedStatus {
         let parts = &["AddedToChannel", "ChannelReady", "ReferencesResolved"];
-        self.exit(&subscription_key(SubscriptionKind::Subscription, name), parts, report)
+        self.routed_status(&subscription_key(SubscriptionKind::Subscription, name), parts, report)
     }
 
-    fn exit(&self, key: &SubscriptionKey, parts: &'static [&'static str], report: &Report<'_>) -> Status {
+    fn routed_status(
+        &self,
+        key: &SubscriptionKey,
+        parts: &'static [&'static str],
+        report: &ObjectReport<'_>,
+    ) -> ResolvedStatus {
         let made = self.routes.get(key).map(|(_, made)| Arc::clone(made));
-        let mut conditions = conditions(parts, made.as_ref(), report);
-        if let Some(unready) = conditions.unready.as_mut().filter(|_| !report.is_bad() && self.routes.is_kept(key)) {
+        let mut conditions = object_conditions(parts, made.as_ref(), report);
+        if let Some(unready) =
+            conditions.not_ready.as_mut().filter(|_| !report.has_errors() && self.routes.is_kept(key))
+        {
             unready.message.push_str(KEPT);
         }
         let own_ca_certs = self.resolver.addresses.ca_certs();
-        (conditions, made.map_or(Form::Nothing, |subscription| Form::Exit { subscription, own_ca_certs }))
+        (
+            conditions,
+            made.map_or(ObjectStatus::ConditionsOnly, |subscription| ObjectStatus::Subscription {
+                subscription,
+                own_ca_certs,
+            }),
+        )
     }
 
     /// One of `status.subscribers`: named by the uid, or by its name where it is written without.
-    fn subscriber(&self, key: &SubscriptionKey) -> Subscriber {
+    fn subscriber_id(&self, key: &SubscriptionKey) -> SubscriberId {
         let name = (key.namespace.clone(), key.name.clone());
         let object = self.collected.subscriptions.get(&name).and_then(|item| item.object.as_ref());
         let uid = match key.kind {
             SubscriptionKind::Subscriber => key.name.split_once('/').map(|(_, id)| id),
             SubscriptionKind::Subscription => object.and_then(|object| object.metadata.uid.as_deref()),
-            SubscriptionKind::Trigger | SubscriptionKind::Source => None,
+            SubscriptionKind::Trigger | SubscriptionKind::PingSource => None,
         };
-        uid.map_or_else(|| Subscriber::Name(key.name.as_str().into()), |uid| Subscriber::Uid(uid.into()))
+        uid.map_or_else(|| SubscriberId::Name(key.name.as_str().into()), |uid| SubscriberId::Uid(uid.into()))
     }
 }
 
 /// `Ready` and its parts; `served` is what the object is served as. An object that is served in its last good form is not ready, though its parts are.
-fn conditions<T: ?Sized>(parts: &'static [&'static str], served: Option<&T>, report: &Report<'_>) -> Conditions {
+fn object_conditions<T: ?Sized>(
+    parts: &'static [&'static str],
+    served: Option<&T>,
+    report: &ObjectReport<'_>,
+) -> ObjectConditions {
     let served = served.is_some();
     let unready = match (report.first_error(), served) {
-        (None, true) => report.left_alone().map(|message| ("False", "LeftAlone", message.to_owned())),
+        (None, true) => report.not_served_reason().map(|message| ("False", "LeftAlone", message.to_owned())),
         (None, false) => Some(("Unknown", "LeftAlone", "It belongs to another implementation".to_owned())),
-        (Some((reason, message)), true) if report.is_bad() => Some(("False", reason, message + KEPT)),
+        (Some((reason, message)), true) if report.has_errors() => Some(("False", reason, message + KEPT)),
         (Some((reason, message)), _) => Some(("False", reason, message)),
     };
-    let unready = unready.map(|(status, reason, message)| Box::new(Unready { status, reason, message }));
-    Conditions { parts, served, unready, fault: None }
+    let unready = unready.map(|(status, reason, message)| Box::new(NotReadyReason { status, reason, message }));
+    ObjectConditions { parts, served, not_ready: unready, failed_part: None }
 }
 
-fn channel_key(kind: ChannelKind, (namespace, name): &Name) -> ChannelKey {
+fn channel_key(kind: ChannelKind, (namespace, name): &NamespacedName) -> ChannelKey {
     ChannelKey { kind, namespace: namespace.clone(), name: name.clone() }
 }
 
-fn subscription_key(kind: SubscriptionKind, (namespace, name): &Name) -> SubscriptionKey {
+fn subscription_key(kind: SubscriptionKind, (namespace, name): &NamespacedName) -> SubscriptionKey {
     SubscriptionKey { kind, namespace: namespace.clone(), name: name.clone() }
 }

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::channel::{Parent, Parents};
+use super::channel::{ResolvedParent, ResolvedParents};
 use super::delivery;
-use super::destination::{Resolver, Wanted};
+use super::destination::{DestinationResolver, WrittenDestination};
 use super::features;
 use super::filter;
-use super::flags::Switch;
-use super::reference::{self, Meant};
+use super::flags::FeatureSwitch;
+use super::reference::{self, ReferencedKind};
 use crate::control::DeliveryMerge;
-use crate::control::kind::Kind;
-use crate::control::manifest::duck::{self, Destination, KReference};
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::duck::{self, DestinationManifest, KReference};
 use crate::control::manifest::eventing::TriggerSpec;
-use crate::control::manifest::messaging::{Subscriber, SubscriptionSpec};
-use crate::control::report::Report;
+use crate::control::manifest::messaging::{SubscriberSpec, SubscriptionSpec};
+use crate::control::report::ObjectReport;
 use crate::filter::Filter;
 use crate::model::{
     Addressable, ChannelKey, ChannelKind, DeliverySpec, EventTypeOwner, HttpVersions, Subscription, SubscriptionKey,
@@ -22,18 +22,22 @@ use crate::model::{
 };
 
 /// A subscription, and the channel or broker that it belongs to.
-pub(super) type Placed = (ChannelKey, Subscription);
+pub(super) type ResolvedSubscription = (ChannelKey, Subscription);
 
 /// Makes subscriptions; gives `None` where a problem was reported.
 #[derive(Debug)]
-pub(super) struct Maker<'m, 's> {
-    pub(super) resolver: &'m mut Resolver<'s>,
-    pub(super) parents: &'m Parents,
+pub(super) struct SubscriptionResolver<'m, 's> {
+    pub(super) resolver: &'m mut DestinationResolver<'s>,
+    pub(super) parents: &'m ResolvedParents,
 }
 
-impl Maker<'_, '_> {
+impl SubscriptionResolver<'_, '_> {
     /// A `Subscription`.
-    pub(super) fn subscription(&mut self, spec: Option<&SubscriptionSpec>, report: &mut Report<'_>) -> Option<Placed> {
+    pub(super) fn resolve_subscription(
+        &mut self,
+        spec: Option<&SubscriptionSpec>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedSubscription> {
         let Some(spec) = spec else {
             report.error("spec", "is missing: give channel and subscriber");
             return None;
@@ -42,97 +46,102 @@ impl Maker<'_, '_> {
         if spec.subscriber.is_none() && spec.reply.is_none() {
             report.error("spec.subscriber", "is missing: give a subscriber, a reply, or both");
         }
-        let subscriber = self.destination("spec.subscriber", spec.subscriber.as_ref(), report);
-        let reply = self.destination("spec.reply", spec.reply.as_ref(), report);
+        let subscriber = self.resolve_destination("spec.subscriber", spec.subscriber.as_ref(), report);
+        let reply = self.resolve_destination("spec.reply", spec.reply.as_ref(), report);
         let parent = channel.as_ref().and_then(|key| self.parents.get(key));
         let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
-        let (delivery, dead_letter_sink) = delivery(self.resolver, own, parent, report);
-        let key = key_of(SubscriptionKind::Subscription, report);
+        let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, parent, report);
+        let key = subscription_key(SubscriptionKind::Subscription, report);
         // The channel's, which need not be the Subscription's (contract DP-5).
         let namespace = channel.as_ref().map_or_else(|| key.namespace.clone(), |channel| channel.namespace.clone());
-        let filter = Filter::Pass;
-        let sender = self.resolver.rules.sender(Kind::Subscription, report);
+        let filter = Filter::MatchAll;
+        let sender = self.resolver.sender_rules.sender_account(ResourceKind::Subscription, report);
         let event_types = None;
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
-        let made = spoken_to(made, features::http_versions(report));
-        placed(channel, made, report)
+        let made = with_http_versions(made, features::read_http_versions(report));
+        unless_errors(channel, made, report)
     }
 
     /// A `Trigger`: a subscription of its broker, whose replies go back to it (contract BF-1, BF-3).
-    pub(super) fn trigger(&mut self, spec: Option<&TriggerSpec>, report: &mut Report<'_>) -> Option<Placed> {
+    pub(super) fn resolve_trigger(
+        &mut self,
+        spec: Option<&TriggerSpec>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedSubscription> {
         let Some(spec) = spec else {
             report.error("spec", "is missing: give broker and subscriber");
             return None;
         };
         let broker = self.broker_of(spec, report);
-        let filter = filter::compiled(spec, &self.resolver.keys, report);
+        let filter = filter::compile_trigger_filter(spec, &self.resolver.key_ring, report);
         if spec.subscriber.is_none() {
             report.error("spec.subscriber", "is missing: say who gets the events");
         }
-        let subscriber = self.destination("spec.subscriber", spec.subscriber.as_ref(), report);
-        let reply = broker.as_ref().and_then(|key| self.resolver.local(key));
+        let subscriber = self.resolve_destination("spec.subscriber", spec.subscriber.as_ref(), report);
+        let reply = broker.as_ref().and_then(|key| self.resolver.local_addressable(key));
         let parent = broker.as_ref().and_then(|key| self.parents.get(key));
         let own = spec.delivery.as_ref().map(|own| ("spec.delivery", own));
-        let (delivery, dead_letter_sink) = delivery(self.resolver, own, parent, report);
-        let key = key_of(SubscriptionKind::Trigger, report);
+        let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, parent, report);
+        let key = subscription_key(SubscriptionKind::Trigger, report);
         let namespace = key.namespace.clone();
-        let sender = self.resolver.rules.sender(Kind::Trigger, report);
+        let sender = self.resolver.sender_rules.sender_account(ResourceKind::Trigger, report);
         let event_types = None;
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
-        let made = spoken_to(made, features::http_versions(report));
-        placed(broker, made, report)
+        let made = with_http_versions(made, features::read_http_versions(report));
+        unless_errors(broker, made, report)
     }
 
     /// One of a channel's `spec.subscribers`, which has inherited already what it inherits (contract 2.1).
     /// `id` is what names it within its channel, `field` where it stands.
-    pub(super) fn subscriber(
+    pub(super) fn resolve_subscriber(
         &mut self,
-        (written, id): (&Subscriber, &str),
+        (written, id): (&SubscriberSpec, &str),
         channel: &ChannelKey,
         field: &str,
-        report: &mut Report<'_>,
-    ) -> Option<Placed> {
-        let before = report.errors();
-        let subscriber = written.subscriber_uri.as_deref().map(|uri| Wanted {
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedSubscription> {
+        let before = report.error_count();
+        let subscriber = written.subscriber_uri.as_deref().map(|uri| WrittenDestination {
             ca_certs: written.subscriber_ca_certs.as_deref(),
             audience: written.subscriber_audience.as_deref(),
-            ..Wanted::uri(uri, format!("{field}.subscriber"))
+            ..WrittenDestination::from_uri(uri, format!("{field}.subscriber"))
         });
-        let reply = written.reply_uri.as_deref().map(|uri| Wanted {
+        let reply = written.reply_uri.as_deref().map(|uri| WrittenDestination {
             ca_certs: written.reply_ca_certs.as_deref(),
             audience: written.reply_audience.as_deref(),
-            ..Wanted::uri(uri, format!("{field}.reply"))
+            ..WrittenDestination::from_uri(uri, format!("{field}.reply"))
         });
         if subscriber.is_none() && reply.is_none() {
             report.error(field, "has neither subscriberUri nor replyUri: give one of them");
         }
-        let subscriber = subscriber.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
-        let reply = reply.map(|wanted| self.resolver.resolve_anyway(&wanted, report));
+        let subscriber = subscriber.map(|wanted| self.resolver.resolve_or_unresolved(&wanted, report));
+        let reply = reply.map(|wanted| self.resolver.resolve_or_unresolved(&wanted, report));
         let delivery_field = format!("{field}.delivery");
         let own = written.delivery.as_ref().map(|own| (delivery_field.as_str(), own));
-        let (delivery, dead_letter_sink) = delivery(self.resolver, own, None, report);
+        let (delivery, dead_letter_sink) = resolve_delivery(self.resolver, own, None, report);
         let namespace = channel.namespace.clone();
         let key = subscriber_key(channel, id);
-        let filter = Filter::Pass;
+        let filter = Filter::MatchAll;
         let account = written.auth.as_ref().and_then(|auth| auth.service_account_name.as_deref());
         let auth_field = format!("{field}.auth.serviceAccountName");
-        let sender = account.and_then(|name| self.resolver.rules.account(name, &auth_field, report));
-        let event_types = self.described(written, channel);
+        let sender =
+            account.and_then(|name| self.resolver.sender_rules.sender_account_named(name, &auth_field, report));
+        let event_types = self.reply_event_type_owner(written, channel);
         let made =
             Subscription { key, filter, subscriber, reply, dead_letter_sink, delivery, sender, event_types, namespace };
-        let made = spoken_to(made, features::http_versions(report));
-        (report.errors() == before).then(|| (channel.clone(), made))
+        let made = with_http_versions(made, features::read_http_versions(report));
+        (report.error_count() == before).then(|| (channel.clone(), made))
     }
 
     /// As what the replies of a channel's subscriber are described, if the channel's events are (contract 8.3).
-    fn described(&self, written: &Subscriber, channel: &ChannelKey) -> Option<Arc<EventTypeOwner>> {
-        self.resolver.rules.owner(channel)?;
+    fn reply_event_type_owner(&self, written: &SubscriberSpec, channel: &ChannelKey) -> Option<Arc<EventTypeOwner>> {
+        self.resolver.sender_rules.event_type_owner(channel)?;
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Some(Arc::new(EventTypeOwner {
-            api_version: Kind::Subscription.api_version(),
-            kind: Kind::Subscription.as_str(),
+            api_version: ResourceKind::Subscription.api_version(),
+            kind: ResourceKind::Subscription.as_str(),
             namespace: channel.namespace.clone(),
             name: text(&written.name)?,
             uid: text(&written.uid)?,
@@ -140,30 +149,32 @@ impl Maker<'_, '_> {
         }))
     }
 
-    fn destination(
+    fn resolve_destination(
         &mut self,
         field: &str,
-        written: Option<&Destination>,
-        report: &mut Report<'_>,
+        written: Option<&DestinationManifest>,
+        report: &mut ObjectReport<'_>,
     ) -> Option<Addressable> {
-        Some(self.resolver.resolve_anyway(&Wanted::at(field.to_owned(), written?), report))
+        Some(self.resolver.resolve_or_unresolved(&WrittenDestination::at_field(field.to_owned(), written?), report))
     }
 
-    fn channel_of(&self, spec: &SubscriptionSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
+    fn channel_of(&self, spec: &SubscriptionSpec, report: &mut ObjectReport<'_>) -> Option<ChannelKey> {
         let Some(reference) = &spec.channel else {
             report.error("spec.channel", "is missing: give apiVersion, kind and name of the channel");
             return None;
         };
-        match reference::meant(reference, "spec.channel", report)? {
-            Meant::Ours(Kind::Channel | Kind::InMemoryChannel | Kind::RabbitmqChannel) => {}
-            Meant::Ours(kind) => {
+        match reference::referenced_kind(reference, "spec.channel", report)? {
+            ReferencedKind::Known(
+                ResourceKind::Channel | ResourceKind::InMemoryChannel | ResourceKind::RabbitmqChannel,
+            ) => {}
+            ReferencedKind::Known(kind) => {
                 let remedy = "is no channel: write Channel, InMemoryChannel or RabbitmqChannel";
                 report.error("spec.channel.kind", format!("{} {remedy}", kind.as_str()));
                 return None;
             }
-            Meant::Other { group, kind } => {
-                match reference::instead(&group, &kind) {
-                    Some(remedy) => report.leave_alone("spec.channel", left_alone(&kind, remedy, report)),
+            ReferencedKind::Other { group, kind } => {
+                match reference::replacement_remedy(&group, &kind) {
+                    Some(remedy) => report.warn_not_served("spec.channel", not_served_message(&kind, remedy, report)),
                     None => {
                         let remedy =
                             "is no channel that is served here: write Channel, InMemoryChannel or RabbitmqChannel";
@@ -178,7 +189,7 @@ impl Maker<'_, '_> {
             return None;
         };
         let namespace = self.namespace_of(reference, ("spec.channel", "channel"), report)?;
-        self.served(ChannelKey { kind: ChannelKind::Channel, namespace, name }, "spec.channel", report)
+        self.require_served(ChannelKey { kind: ChannelKind::Channel, namespace, name }, "spec.channel", report)
     }
 
     /// The namespace of a channel or Broker that a reference names: another one than the object's own only where links
@@ -187,12 +198,12 @@ impl Maker<'_, '_> {
         &self,
         reference: &KReference,
         (field, what): (&str, &str),
-        report: &mut Report<'_>,
+        report: &mut ObjectReport<'_>,
     ) -> Option<String> {
         let own = report.object().namespace.clone();
         let written = reference.namespace.clone().filter(|namespace| !namespace.is_empty() && *namespace != own);
         let Some(other) = written else { return Some(own) };
-        if self.resolver.rules.cross_namespace() == Switch::On {
+        if self.resolver.sender_rules.cross_namespace() == FeatureSwitch::On {
             return Some(other);
         }
         let kind = &report.object().kind;
@@ -204,7 +215,7 @@ impl Maker<'_, '_> {
         None
     }
 
-    fn broker_of(&self, spec: &TriggerSpec, report: &mut Report<'_>) -> Option<ChannelKey> {
+    fn broker_of(&self, spec: &TriggerSpec, report: &mut ObjectReport<'_>) -> Option<ChannelKey> {
         let written = |text: Option<&String>| text.filter(|text| !text.is_empty()).cloned();
         let referred = spec.broker_ref.as_ref();
         let (by_name, by_reference) =
@@ -215,7 +226,7 @@ impl Maker<'_, '_> {
         }
         let namespace = match referred {
             Some(reference) => {
-                self.namespace_of(&broker_kind(reference, report)?, ("spec.brokerRef", "Broker"), report)?
+                self.namespace_of(&default_to_broker(reference, report)?, ("spec.brokerRef", "Broker"), report)?
             }
             None => report.object().namespace.clone(),
         };
@@ -225,20 +236,25 @@ impl Maker<'_, '_> {
             report.error("spec.broker", "is missing: name the Broker");
             return None;
         };
-        self.served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, field, report)
+        self.require_served(ChannelKey { kind: ChannelKind::Broker, namespace, name }, field, report)
     }
 
     /// The channel or Broker of this name, which stands in this field, if it is served.
-    pub(super) fn served(&self, key: ChannelKey, field: &str, report: &mut Report<'_>) -> Option<ChannelKey> {
-        match self.resolver.place(&key) {
+    pub(super) fn require_served(
+        &self,
+        key: ChannelKey,
+        field: &str,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ChannelKey> {
+        match self.resolver.check_served(&key) {
             Ok(()) => Some(key),
             // It was left alone on purpose, and so is what hangs on it.
-            Err(message) if self.resolver.is_left_alone(&key) => {
-                report.leave_alone(field, format!("{message}: this {} is left alone, too", report.object().kind));
+            Err(message) if self.resolver.is_foreign_broker(&key) => {
+                report.warn_not_served(field, format!("{message}: this {} is left alone, too", report.object().kind));
                 None
             }
             Err(message) => {
-                report.unresolved(field, message);
+                report.unresolved_reference(field, message);
                 None
             }
         }
@@ -246,8 +262,8 @@ impl Maker<'_, '_> {
 }
 
 /// A reference to a Broker that is one to a Broker.
-fn broker_kind(reference: &KReference, report: &mut Report<'_>) -> Option<KReference> {
-    let kind = reference.kind.as_deref().filter(|kind| !kind.is_empty() && *kind != Kind::Broker.as_str());
+fn default_to_broker(reference: &KReference, report: &mut ObjectReport<'_>) -> Option<KReference> {
+    let kind = reference.kind.as_deref().filter(|kind| !kind.is_empty() && *kind != ResourceKind::Broker.as_str());
     if let Some(kind) = kind {
         report.error("spec.brokerRef.kind", format!("{kind} is no Broker: write Broker, or leave it out"));
         return None;
@@ -256,7 +272,7 @@ fn broker_kind(reference: &KReference, report: &mut Report<'_>) -> Option<KRefer
 }
 
 /// What is said of an object that hangs on one of a kind which is left alone.
-fn left_alone(kind: &str, remedy: &str, report: &Report<'_>) -> String {
+fn not_served_message(kind: &str, remedy: &str, report: &ObjectReport<'_>) -> String {
     let own = &report.object().kind;
     format!("leads to a {kind}, which is left alone here, and so is this {own}: {remedy}")
 }
@@ -264,34 +280,35 @@ fn left_alone(kind: &str, remedy: &str, report: &Report<'_>) -> String {
 /// The delivery spec and dead letter sink of a subscription: its own spec if it has any at all, which stands at this field,
 /// else its parent's; and its own sink if it has one, else its parent's (contract BF-3, 5.4). Field by field if
 /// that is wanted.
-pub(super) fn delivery(
-    resolver: &mut Resolver<'_>,
-    own: Option<(&str, &duck::DeliverySpec)>,
-    parent: Option<&Parent>,
-    report: &mut Report<'_>,
+pub(super) fn resolve_delivery(
+    resolver: &mut DestinationResolver<'_>,
+    own: Option<(&str, &duck::DeliverySpecManifest)>,
+    parent: Option<&ResolvedParent>,
+    report: &mut ObjectReport<'_>,
 ) -> (DeliverySpec, Option<Addressable>) {
     let inherited = parent.map(|parent| parent.delivery.clone()).unwrap_or_default();
     let read = own.map(|(field, own)| (field, delivery::resolve(own, field, report)));
     let delivery = match (read, resolver.settings.delivery_merge) {
         (None, _) => inherited,
-        (Some((_, own)), DeliveryMerge::Fields) => own.over(&inherited),
+        (Some((_, own)), DeliveryMerge::Fields) => own.merge_parent(&inherited),
         (Some((field, own)), DeliveryMerge::Replace) => {
-            warn_of_missing(&own.missing_of(&inherited), field, report);
+            warn_of_missing(&own.missing_fields(&inherited), field, report);
             own
         }
     };
     let sink = match own.and_then(|(field, own)| Some((field, own.dead_letter_sink.as_ref()?))) {
-        Some((field, sink)) => {
-            Some(resolver.resolve_anyway(&Wanted::at(format!("{field}.deadLetterSink"), sink), report))
-        }
+        Some((field, sink)) => Some(
+            resolver
+                .resolve_or_unresolved(&WrittenDestination::at_field(format!("{field}.deadLetterSink"), sink), report),
+        ),
         None => parent.and_then(|parent| parent.dead_letter_sink.clone()),
     };
-    (DeliverySpec { order: features::order(report), ..delivery.spec() }, sink)
+    (DeliverySpec { order: features::read_delivery_order(report), ..delivery.to_delivery_spec() }, sink)
 }
 
 /// A spec of its own replaces the parent's as a whole, which surprises whoever only wants to add a field (contract
 /// G-34).
-fn warn_of_missing(missing: &[&str], field: &str, report: &mut Report<'_>) {
+fn warn_of_missing(missing: &[&str], field: &str, report: &mut ObjectReport<'_>) {
     if !missing.is_empty() {
         let fields = missing.join(", ");
         let rule = "replaces the parent's, so that its";
@@ -306,20 +323,24 @@ pub(super) fn subscriber_key(channel: &ChannelKey, id: &str) -> SubscriptionKey 
     SubscriptionKey { kind: SubscriptionKind::Subscriber, namespace: channel.namespace.clone(), name }
 }
 
-fn key_of(kind: SubscriptionKind, report: &Report<'_>) -> SubscriptionKey {
+fn subscription_key(kind: SubscriptionKind, report: &ObjectReport<'_>) -> SubscriptionKey {
     let object = report.object();
     SubscriptionKey { kind, namespace: object.namespace.clone(), name: object.name.clone() }
 }
 
 /// The same; its destinations are spoken to by these versions.
-pub(super) fn spoken_to(mut made: Subscription, versions: HttpVersions) -> Subscription {
+pub(super) fn with_http_versions(mut made: Subscription, versions: HttpVersions) -> Subscription {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = &mut made;
     for to in [subscriber, reply, dead_letter_sink].into_iter().flatten() {
-        to.url = to.url.clone().speaking(versions);
+        to.url = to.url.clone().with_http_versions(versions);
     }
     made
 }
 
-fn placed(channel: Option<ChannelKey>, made: Subscription, report: &Report<'_>) -> Option<Placed> {
-    channel.filter(|_| !report.is_bad()).map(|channel| (channel, made))
+fn unless_errors(
+    channel: Option<ChannelKey>,
+    made: Subscription,
+    report: &ObjectReport<'_>,
+) -> Option<ResolvedSubscription> {
+    channel.filter(|_| !report.has_errors()).map(|channel| (channel, made))
 }

@@ -17,26 +17,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::control::file::parsed;
-use crate::control::{ResolveOverride, Urls};
+use crate::control::file::parse_file;
+use crate::control::{ListenerUrls, ResolveOverride};
 use crate::filter::Filter;
 use crate::model::{
-    Acknowledge, Addressable, AuthorizationMode, BackoffPolicy, ChannelKey, ChannelKind, DeliverySpec, Find, Format,
-    ObjectKind, Subscription, SubscriptionKey, SubscriptionKind, Target,
+    AcknowledgeMode, AddressLookup, Addressable, AuthorizationMode, BackoffPolicy, ChannelKey, ChannelKind,
+    DeliveryFormat, DeliverySpec, DestinationRoute, ObjectKind, Subscription, SubscriptionKey, SubscriptionKind,
 };
 use url::Url;
 
 /// 2026-06-20.
 const NOW: i64 = 1_781_913_600;
 
-fn settings() -> Settings {
-    Settings { now: NOW, ..Settings::default() }
+fn settings() -> ControlSettings {
+    ControlSettings { now: NOW, ..ControlSettings::default() }
 }
 
 /// Manifests of files, by name and text.
-fn manifests(files: &[(&str, &str)]) -> Manifests {
-    let files = files.iter().map(|(name, text)| parsed(name, text, [0; 32], None));
-    Manifests { files: files.collect(), problems: Vec::new() }
+fn manifests(files: &[(&str, &str)]) -> ManifestSet {
+    let files = files.iter().map(|(name, text)| parse_file(name, text, [0; 32], None));
+    ManifestSet { files: files.collect(), problems: Vec::new() }
 }
 
 /// Resolves one text as `a.yaml`.
@@ -65,7 +65,7 @@ fn broker(name: &str) -> ChannelKey {
 
 /// The subscriptions of a channel.
 fn of(resolution: &Resolution, key: &ChannelKey) -> Vec<Arc<Subscription>> {
-    resolution.table.get(key).map(|(_, channel)| channel.subscriptions.clone()).unwrap_or_default()
+    resolution.table.channel(key).map(|(_, channel)| channel.subscriptions.clone()).unwrap_or_default()
 }
 
 /// The only subscription of the only channel or broker.
@@ -109,11 +109,11 @@ fn service(name: &str, more: &str) -> String {
 }
 
 /// The destination that a subscriber of channel `c` resolves to, with these objects beside it.
-fn destination(subscriber: &str, beside: &str, settings: &Settings) -> (Option<Addressable>, Vec<String>) {
+fn destination(subscriber: &str, beside: &str, settings: &ControlSettings) -> (Option<Addressable>, Vec<String>) {
     let text = format!("{CHANNEL}{}{beside}", subscription(subscriber));
     let resolution = resolve(&manifests(&[("a.yaml", &text)]), None, settings);
     let found = of(&resolution, &channel("c")).first().and_then(|subscription| subscription.subscriber.clone());
-    let found = found.filter(|to| !matches!(to.target, Target::Nowhere(_)));
+    let found = found.filter(|to| !matches!(to.route, DestinationRoute::Unresolved(_)));
     (found, lines(&resolution))
 }
 
@@ -123,16 +123,16 @@ fn the_default_broker_example() {
     let trigger = only(&resolution);
     let key = |kind| SubscriptionKey { kind, namespace: "default".to_owned(), name: "tr".to_owned() };
     assert_eq!(trigger.key, key(SubscriptionKind::Trigger));
-    assert_eq!(trigger.filter, Filter::Pass);
+    assert_eq!(trigger.filter, Filter::MatchAll);
     let subscriber = trigger.subscriber.as_ref().expect("subscriber");
     assert_eq!(subscriber.url.as_str(), "http://event-display.default.svc.cluster.local/");
-    assert_eq!(subscriber.target, Target::Display);
+    assert_eq!(subscriber.route, DestinationRoute::EventDisplay);
     let reply = trigger.reply.as_ref().expect("reply");
-    assert_eq!(reply.target, Target::Local(broker("br")));
+    assert_eq!(reply.route, DestinationRoute::Local(broker("br")));
     assert_eq!(reply.url.as_str(), "http://broker-ingress.knative-eventing.svc.cluster.local/default/br");
     assert_eq!(trigger.delivery, DeliverySpec::default());
     let host = Some("broker-ingress.knative-eventing.svc.cluster.local");
-    assert!(matches!(resolution.table.find(host, "/default/br"), Find::Found(0, _)));
+    assert!(matches!(resolution.table.look_up(host, "/default/br"), AddressLookup::Channel(0, _)));
     assert_eq!(ready(&resolution, ObjectKind::Broker, "br").0, "True");
     assert_eq!(ready(&resolution, ObjectKind::Trigger, "tr").0, "True");
     let uri = &status(&resolution, ObjectKind::Trigger, "tr")["subscriberUri"];
@@ -144,7 +144,7 @@ fn the_default_broker_example() {
 fn destinations() {
     let sink = service("sink", "");
     let endpoint = |value: &str| service("sink", &format!("  annotations:\n    sealpost.dev/endpoint: {value}\n"));
-    let remote = Target::Remote { connect: None };
+    let remote = DestinationRoute::Remote { connect: None };
     let reference = "{ref: {apiVersion: v1, kind: Service, name: sink}}";
     let with_uri = |uri: &str| format!("{{ref: {{apiVersion: v1, kind: Service, name: sink}}, uri: '{uri}'}}");
     let broker_uri = "{uri: 'http://broker-ingress.knative-eventing.svc.cluster.local/default/br/'}";
@@ -161,37 +161,37 @@ fn destinations() {
             "{ref: {apiVersion: messaging.knative.dev/v1, kind: Channel, name: c}}",
             &sink,
             "http://c-kn-channel.default.svc.cluster.local/",
-            &Target::Local(channel("c")),
+            &DestinationRoute::Local(channel("c")),
         ),
         (
             "{uri: 'http://c-kn-channel.default.svc.cluster.local'}",
             &sink,
             "http://c-kn-channel.default.svc.cluster.local/",
-            &Target::Local(channel("c")),
+            &DestinationRoute::Local(channel("c")),
         ),
         (
             "{uri: 'https://IMC-dispatcher.knative-eventing.svc.cluster.local/default/c'}",
             &sink,
             "https://imc-dispatcher.knative-eventing.svc.cluster.local/default/c",
-            &Target::Local(channel("c")),
+            &DestinationRoute::Local(channel("c")),
         ),
         (
             broker_uri,
             &br.to_owned(),
             "http://broker-ingress.knative-eventing.svc.cluster.local/default/br/",
-            &Target::Local(broker("br")),
+            &DestinationRoute::Local(broker("br")),
         ),
         (
             "{ref: {apiVersion: v1, kind: Service, name: c-kn-channel}}",
             &sink,
             "http://c-kn-channel.default.svc.cluster.local/",
-            &Target::Local(channel("c")),
+            &DestinationRoute::Local(channel("c")),
         ),
     ] {
         let (found, problems) = destination(subscriber, beside, &settings());
         assert_eq!(problems, [""; 0], "{subscriber}");
         let found = found.expect("destination");
-        assert_eq!((found.url.as_str(), &found.target), (url, target), "{subscriber}");
+        assert_eq!((found.url.as_str(), &found.route), (url, target), "{subscriber}");
     }
 }
 
@@ -206,8 +206,8 @@ fn https_is_preferred_where_the_mode_says_so() {
         (TransportEncryption::Strict, "https://127.0.0.1:9/", "https://127.0.0.1:8443/default/c"),
     ] {
         let url = |text: &str| Url::parse(text).expect("URL");
-        let urls = Some(Urls { http: url("http://127.0.0.1:80"), https: url("https://127.0.0.1:8443") });
-        let settings = Settings { transport_encryption: Some(mode), urls, ..settings() };
+        let urls = Some(ListenerUrls { http: url("http://127.0.0.1:80"), https: url("https://127.0.0.1:8443") });
+        let settings = ControlSettings { transport_encryption: Some(mode), listener_urls: urls, ..settings() };
         assert_eq!(destination(reference, &beside, &settings).0.expect("endpoint").url.as_str(), endpoint);
         assert_eq!(destination(own, &beside, &settings).0.expect("channel").url, url(channel));
     }
@@ -215,14 +215,14 @@ fn https_is_preferred_where_the_mode_says_so() {
 
 #[test]
 fn overrides_say_where_a_host_is_and_stand_in_for_a_service() {
-    let overriding = |text: &str| -> Settings {
-        Settings { resolve: vec![text.parse::<ResolveOverride>().expect("override")], ..settings() }
+    let overriding = |text: &str| -> ControlSettings {
+        ControlSettings { resolve_overrides: vec![text.parse::<ResolveOverride>().expect("override")], ..settings() }
     };
-    let connect = |address: &str| Target::Remote { connect: Some(address.parse().expect("address")) };
+    let connect = |address: &str| DestinationRoute::Remote { connect: Some(address.parse().expect("address")) };
     let reference = "{ref: {apiVersion: v1, kind: Service, name: nobody}}";
     let settings = overriding("NOBODY.default.svc.cluster.local:80=127.0.0.1:9");
     let (found, problems) = destination(reference, "", &settings);
-    assert_eq!((found.expect("destination").target, problems), (connect("127.0.0.1:9"), vec![]));
+    assert_eq!((found.expect("destination").route, problems), (connect("127.0.0.1:9"), vec![]));
     let settings = overriding("nobody.default.svc.cluster.local:443=127.0.0.1:9");
     let (found, problems) = destination(reference, "", &settings);
     assert_eq!(found, None);
@@ -236,7 +236,7 @@ fn overrides_say_where_a_host_is_and_stand_in_for_a_service() {
     );
     let settings = overriding("x.example=[::1]:9");
     let (found, _) = destination("{uri: 'https://X.example:444/a'}", "", &settings);
-    assert_eq!(found.expect("destination").target, connect("[::1]:9"));
+    assert_eq!(found.expect("destination").route, connect("[::1]:9"));
 }
 
 /// Contract BF-3, 5.4.
@@ -257,7 +257,7 @@ fn delivery_is_inherited_whole_and_the_dead_letter_sink_by_itself() {
         backoff_max: Some(Duration::from_secs(9)),
         timeout: Some(Duration::from_secs(5)),
         retry_after_max: Some(Duration::from_secs(60)),
-        format: Format::Json,
+        format: DeliveryFormat::Json,
         ..DeliverySpec::default()
     };
     for (child, delivery, sink) in [
@@ -283,14 +283,14 @@ fn triggers_filter_and_name_their_broker_in_two_ways() {
     };
     let attributes = Filter::Attributes(vec![("source".into(), String::new()), ("type".into(), "a".into())]);
     for (spec, filter) in [
-        ("broker: b", Filter::Pass),
-        ("brokerRef: {name: b}, filters: [], filter: {}", Filter::Pass),
-        ("broker: b, filter: {attributes: {}}", Filter::Pass),
+        ("broker: b", Filter::MatchAll),
+        ("brokerRef: {name: b}, filters: [], filter: {}", Filter::MatchAll),
+        ("broker: b, filter: {attributes: {}}", Filter::MatchAll),
         ("broker: b, filter: {attributes: {type: a, source: ''}}", attributes),
     ] {
         let resolution = good(&text(spec));
         assert_eq!(only(&resolution).filter, filter, "{spec}");
-        assert_eq!(resolution.table.channels()[0].acknowledge, Acknowledge::AfterEnqueue);
+        assert_eq!(resolution.table.channels()[0].acknowledge, AcknowledgeMode::AfterEnqueue);
     }
 }
 
@@ -320,7 +320,7 @@ fn subscribers_of_a_channel_are_served_once() {
 fn addresses_in_every_mode() {
     let text = format!("{CHANNEL}---\n{{apiVersion: eventing.knative.dev/v1, kind: Broker, metadata: {{name: b}}}}");
     let url = |text: &str| Url::parse(text).expect("URL");
-    let urls = Some(Urls { http: url("http://127.0.0.1:8080"), https: url("https://127.0.0.1:8443/") });
+    let urls = Some(ListenerUrls { http: url("http://127.0.0.1:8080"), https: url("https://127.0.0.1:8443/") });
     let http = |name: &str| serde_json::json!({"name": "http", "url": format!("http://127.0.0.1:8080/default/{name}")});
     let https = |name: &str| serde_json::json!({"name": "https", "url": format!("https://127.0.0.1:8443/default/{name}"), "CACerts": "PEM"});
     for (mode, address, addresses) in [
@@ -332,9 +332,9 @@ fn addresses_in_every_mode() {
             "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-features, namespace: knative-eventing}}\n\
              data: {{' transport-encryption ': {mode}}}\n"
         );
-        let settings = Settings {
-            urls: urls.clone(),
-            ca_certs: crate::control::CaCerts::Development("PEM".to_owned()),
+        let settings = ControlSettings {
+            listener_urls: urls.clone(),
+            ca_certs: crate::control::AdvertisedCaCerts::Development("PEM".to_owned()),
             ..settings()
         };
         let resolution = resolve(&manifests(&[("a.yaml", &format!("{text}\n{features}"))]), None, &settings);
@@ -353,7 +353,7 @@ fn host_names_of_channels_and_of_a_certificate() {
     let long = "n".repeat(60);
     let resolution =
         good(&format!("{CHANNEL}---\n{}", CHANNEL.replace("name: c", &format!("name: {long}, namespace: x"))));
-    let find = |host: &str| matches!(resolution.table.find(Some(host), "/"), Find::Found(..));
+    let find = |host: &str| matches!(resolution.table.look_up(Some(host), "/"), AddressLookup::Channel(..));
     assert!(find("c-kn-channel.default.svc.cluster.local"));
     assert!(!find(&format!("{long}-kn-channel.x.svc.cluster.local")));
     assert_eq!(

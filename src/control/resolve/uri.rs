@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use url::Url;
 
-use crate::model::Endpoint;
+use crate::model::DestinationUrl;
 
 /// Reads an absolute http or https URL.
 ///
 /// # Errors
 /// What is wrong and what to write instead.
-pub(super) fn absolute(text: &str) -> Result<Url, String> {
+pub(super) fn parse_absolute_url(text: &str) -> Result<Url, String> {
     // Kept out of the message: a URI that is refused for its user name has a password in it.
     const EXAMPLE: &str = "write for example http://sink.example/events";
     let url = match Url::parse(text) {
@@ -18,8 +18,8 @@ pub(super) fn absolute(text: &str) -> Result<Url, String> {
         Err(url::ParseError::RelativeUrlWithoutBase) => {
             return Err(format!("is relative, so it has no host: {EXAMPLE}"));
         }
-        Err(error) if !template(text).ends_with("correct it") => {
-            return Err(format!("is not a URI ({error}){}", template(text)));
+        Err(error) if !template_remedy(text).ends_with("correct it") => {
+            return Err(format!("is not a URI ({error}){}", template_remedy(text)));
         }
         Err(error) => return Err(format!("is not a URI ({error}): {EXAMPLE}")),
     };
@@ -31,8 +31,8 @@ pub(super) fn absolute(text: &str) -> Result<Url, String> {
     if !has_authority || url.host_str().is_none_or(str::is_empty) {
         return Err(format!("has no host: {EXAMPLE}"));
     }
-    plain(&url)?;
-    carried(&url)?;
+    check_no_user_info(&url)?;
+    check_host(&url)?;
     let (_scheme, rest) = text.split_once("://").unwrap_or_default();
     filled(rest.find('/').and_then(|path| rest.get(path..)).unwrap_or_default())?;
     Ok(url)
@@ -50,7 +50,7 @@ fn filled(path: &str) -> Result<(), String> {
 }
 
 /// Whether a request can carry its host and port: no name of a host has anything else in it.
-fn carried(url: &Url) -> Result<(), String> {
+fn check_host(url: &Url) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default();
     if url.port() == Some(0) {
         return Err("has the port 0, at which nobody can be reached: write the port of the server".to_owned());
@@ -60,13 +60,13 @@ fn carried(url: &Url) -> Result<(), String> {
     }
     let odd = host.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']')));
     match odd {
-        Some(odd) => Err(format!("has {odd:?} in its host, which no request can carry{}", template(host))),
+        Some(odd) => Err(format!("has {odd:?} in its host, which no request can carry{}", template_remedy(host))),
         None => Ok(()),
     }
 }
 
 /// What to do where a text looks like what templates have before they are rendered.
-fn template(text: &str) -> &'static str {
+fn template_remedy(text: &str) -> &'static str {
     let is_template = ["{", "}", "$", "%7B", "<", "%24"].iter().any(|sign| text.contains(sign));
     if is_template { ": is this a template that was not rendered? Render it first" } else { ": correct it" }
 }
@@ -75,13 +75,13 @@ fn template(text: &str) -> &'static str {
 ///
 /// # Errors
 /// What is wrong and what to write instead.
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
-    absolute(text).map(|url| Endpoint::written(url, text))
+pub(super) fn parse_destination_url(text: &str) -> Result<DestinationUrl, String> {
+    parse_absolute_url(text).map(|url| DestinationUrl::from_written(url, text))
 }
 
 /// A text that should be a URL, without user name and password. Of what is no URL nothing says where a password would
 /// end, so that what is before the last `@` is left out.
-pub(super) fn without_user(text: &str) -> Cow<'_, str> {
+pub(super) fn without_user_info(text: &str) -> Cow<'_, str> {
     // `user:secret@host` is one of the scheme `user`, which has no host.
     let parsed = Url::parse(text).ok().filter(Url::has_host);
     if parsed.as_ref().is_some_and(|url| url.username().is_empty() && url.password().is_none()) {
@@ -101,21 +101,21 @@ pub(super) fn without_user(text: &str) -> Cow<'_, str> {
 ///
 /// # Errors
 /// If it is absolute or changes the host.
-pub(super) fn relative(base: &Url, text: &str) -> Result<Endpoint, String> {
+pub(super) fn resolve_relative(base: &Url, text: &str) -> Result<DestinationUrl, String> {
     if Url::parse(text).is_ok() {
         return Err("is absolute beside a ref: keep one of the two, or write only a path such as /events".to_owned());
     }
     let url = base.join(text).map_err(|error| format!("is not a URI ({error}): write a path such as /events"))?;
-    plain(&url)?;
+    check_no_user_info(&url)?;
     filled(text)?;
     if url.origin() != base.origin() {
         return Err("names another host than its ref: write only a path such as /events".to_owned());
     }
     let joined = url.to_string();
-    Ok(Endpoint::written(url, &joined))
+    Ok(DestinationUrl::from_written(url, &joined))
 }
 
-fn plain(url: &Url) -> Result<(), String> {
+fn check_no_user_info(url: &Url) -> Result<(), String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("contains a user name or password, which events are never sent with: remove it".to_owned());
     }
@@ -153,7 +153,7 @@ mod tests {
             ("https://__HOST__:80/x", Err("has the host __host__: is this a template")),
             ("http://_a__/x", Ok("http://_a__/x")),
         ] {
-            match (absolute(text), expected) {
+            match (parse_absolute_url(text), expected) {
                 (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
                 (Err(message), Err(expected)) => {
                     assert!(message.starts_with(expected), "{text}: {message}");
@@ -179,7 +179,7 @@ mod tests {
             ("//other/events", Err("names another host")),
             ("//u:p@sink.ns/events", Err("contains a user name")),
         ] {
-            match (relative(&base, text), expected) {
+            match (resolve_relative(&base, text), expected) {
                 (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
                 (Err(message), Err(expected)) => assert!(message.starts_with(expected), "{text}: {message}"),
                 (found, _) => panic!("{text}: {found:?}"),
@@ -201,7 +201,7 @@ mod tests {
             ("bad://uri", "bad://uri"),
             ("a b", "a b"),
         ] {
-            assert_eq!(without_user(text), clean, "{text}");
+            assert_eq!(without_user_info(text), clean, "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::near;
+use super::suggest;
 use crate::model::annotation::{DELIVERY_ORDER, HTTP_VERSION};
 
 /// Where a Service is reached (contract IF-2).
@@ -12,14 +12,14 @@ const OURS: &str = "sealpost.dev/";
 const KNOWN: [&str; 3] = [ENDPOINT, DELIVERY_ORDER, HTTP_VERSION];
 
 /// The paths of annotations and labels that begin as ours do and are none, each with what to do.
-pub(crate) fn examine(object: &Value) -> Vec<(String, String)> {
+pub(crate) fn examine_annotations(object: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let keys = |part: &str| {
         let map = object.get("metadata").and_then(|metadata| metadata.get(part)?.as_object());
-        map.into_iter().flat_map(|map| map.keys()).filter(|key| is_ours(key)).cloned().collect::<Vec<_>>()
+        map.into_iter().flat_map(|map| map.keys()).filter(|key| is_our_key(key)).cloned().collect::<Vec<_>>()
     };
     for key in keys("annotations").into_iter().filter(|key| !KNOWN.contains(&key.as_str())) {
-        let meant = near::meant(&key, KNOWN.into_iter());
+        let meant = suggest::suggest_name(&key, KNOWN.into_iter());
         let message = match meant {
             Some(meant) => format!("is no annotation of sealpost; did you mean {meant}?"),
             None => format!("is no annotation of sealpost: there are {}", KNOWN.join(", ")),
@@ -37,6 +37,6 @@ pub(crate) fn examine(object: &Value) -> Vec<(String, String)> {
 }
 
 /// Whether a key begins as ours do, or nearly so: nobody else has that name.
-fn is_ours(key: &str) -> bool {
+fn is_our_key(key: &str) -> bool {
     key.get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS))
 }

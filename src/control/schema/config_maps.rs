@@ -1,6 +1,6 @@
 //! The keys that the data of Knative's ConfigMaps may have. Other people's ConfigMaps may have any.
 
-use super::near;
+use super::suggest;
 use crate::control::manifest::spelling;
 
 /// What Brokers refer to in an installation that nobody has changed.
@@ -10,19 +10,19 @@ pub(crate) const CONFIG_FEATURES: &str = "config-features";
 
 /// The keys of a ConfigMap.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub(crate) struct ConfigMapKeys {
     /// Its name; empty for whatever has the first of its keys.
     pub(super) name: &'static str,
     pub(super) keys: &'static [&'static str],
     /// Beginnings of keys that their author completes.
-    pub(super) beginnings: &'static [&'static str],
+    pub(super) prefixes: &'static [&'static str],
 }
 
 const CHANNEL_TEMPLATE: [&str; 2] = ["channel-template-spec", "channelTemplateSpec"];
 
 /// Every ConfigMap of the system namespace whose keys are read.
-pub(super) static SYSTEM: [Keys; 6] = [
-    Keys {
+pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
+    ConfigMapKeys {
         name: CONFIG_FEATURES,
         keys: &[
             "transport-encryption",
@@ -41,13 +41,13 @@ pub(super) static SYSTEM: [Keys; 6] = [
             "strict-subscriber",
             "istio",
         ],
-        beginnings: &["apiserversources-nodeselector-"],
+        prefixes: &["apiserversources-nodeselector-"],
     },
-    Keys { name: "config-br-defaults", keys: &["default-br-config"], beginnings: &[] },
-    Keys { name: "default-ch-webhook", keys: &["default-ch-config"], beginnings: &[] },
-    Keys { name: "config-imc-backend", keys: &["default-backend", "namespaces"], beginnings: &[] },
-    Keys { name: "config-logging", keys: &["zap-logger-config"], beginnings: &["loglevel."] },
-    Keys {
+    ConfigMapKeys { name: "config-br-defaults", keys: &["default-br-config"], prefixes: &[] },
+    ConfigMapKeys { name: "default-ch-webhook", keys: &["default-ch-config"], prefixes: &[] },
+    ConfigMapKeys { name: "config-imc-backend", keys: &["default-backend", "namespaces"], prefixes: &[] },
+    ConfigMapKeys { name: "config-logging", keys: &["zap-logger-config"], prefixes: &["loglevel."] },
+    ConfigMapKeys {
         name: "config-observability",
         keys: &[
             "metrics-protocol",
@@ -63,16 +63,21 @@ pub(super) static SYSTEM: [Keys; 6] = [
             "request-metrics-export-interval",
         ],
         // Those of releases before 1.19, which nothing reads any more.
-        beginnings: &["metrics.", "logging.", "profiling.", "tracing.", "sink-event-error-reporting."],
+        prefixes: &["metrics.", "logging.", "profiling.", "tracing.", "sink-event-error-reporting."],
     },
 ];
 
-static TEMPLATE: Keys = Keys { name: "", keys: &CHANNEL_TEMPLATE, beginnings: &[] };
+static TEMPLATE: ConfigMapKeys = ConfigMapKeys { name: "", keys: &CHANNEL_TEMPLATE, prefixes: &[] };
 
-impl Keys {
+impl ConfigMapKeys {
     /// Those of a ConfigMap of this name, if it is one that is read. `has` tells whether it has a key.
-    pub(crate) fn of(name: &str, in_system_namespace: Place, has: impl Fn(&str) -> bool) -> Option<&'static Self> {
-        let by_name = SYSTEM.iter().find(|keys| keys.name == name && in_system_namespace == Place::System);
+    pub(crate) fn for_config_map(
+        name: &str,
+        in_system_namespace: ConfigMapPlace,
+        has: impl Fn(&str) -> bool,
+    ) -> Option<&'static Self> {
+        let by_name =
+            SYSTEM.iter().find(|keys| keys.name == name && in_system_namespace == ConfigMapPlace::SystemNamespace);
         by_name.or_else(|| Some(&TEMPLATE).filter(|_| CHANNEL_TEMPLATE.iter().any(|key| has(key))))
     }
 
@@ -82,12 +87,12 @@ impl Keys {
         let key = key.trim();
         key.starts_with('_')
             || self.keys.contains(&key)
-            || self.beginnings.iter().any(|beginning| key.starts_with(beginning))
+            || self.prefixes.iter().any(|beginning| key.starts_with(beginning))
     }
 
     /// The key that one which is not known is probably meant to be.
-    pub(crate) fn meant(&self, key: &str) -> Option<&'static str> {
-        near::meant(key, self.keys.iter().copied())
+    pub(crate) fn suggest_key(&self, key: &str) -> Option<&'static str> {
+        suggest::suggest_name(key, self.keys.iter().copied())
     }
 
     /// The ConfigMap of the system namespace that is probably meant by this name, which is none of theirs: nearly theirs, or
@@ -99,9 +104,9 @@ impl Keys {
         }
         let is_same = |known: &&str| {
             let (words, other) = (in_order(known), in_order(name));
-            words == other || spelling::meant(&other, [words.as_str()]).is_some()
+            words == other || spelling::suggest_word(&other, [words.as_str()]).is_some()
         };
-        spelling::meant(name, known.clone()).or_else(|| known.into_iter().find(is_same))
+        spelling::suggest_word(name, known.clone()).or_else(|| known.into_iter().find(is_same))
     }
 
     /// All that have a name.
@@ -119,9 +124,9 @@ fn in_order(name: &str) -> String {
 
 /// Where a ConfigMap stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ConfigMapPlace {
     /// In the system namespace, where flags and defaults are.
-    System,
+    SystemNamespace,
     /// In another one.
-    Elsewhere,
+    OtherNamespace,
 }

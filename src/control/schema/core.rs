@@ -1,169 +1,171 @@
 //! The fields of Kubernetes' own kinds (release 1.34). What is deeper than anything that is read here is not looked at.
 
-use super::{Fields, LIST_OF_TEXTS, Shape, TEXTS, field, usual};
+use super::{FieldShape, LIST_OF_TEXTS, ObjectSchema, TEXTS, object_schema, schema_field};
 
 /// `metadata`.
-pub(crate) static OBJECT_META: Fields = usual(
+pub(crate) static OBJECT_META: ObjectSchema = object_schema(
     "ObjectMeta",
     &[
-        field("name", Shape::Text),
-        field("namespace", Shape::Text),
-        field("labels", TEXTS),
-        field("annotations", TEXTS),
-        field("uid", Shape::Text),
-        field("generation", Shape::Integer),
-        field("generateName", Shape::Text),
-        field("resourceVersion", Shape::Text),
-        field("creationTimestamp", Shape::Text),
-        field("deletionTimestamp", Shape::Text),
-        field("deletionGracePeriodSeconds", Shape::Integer),
-        field("finalizers", LIST_OF_TEXTS),
-        field("ownerReferences", Shape::List(&Shape::Object(&OWNER))),
-        field("managedFields", Shape::Any),
-        field("selfLink", Shape::Text),
-        field("clusterName", Shape::Text),
+        schema_field("name", FieldShape::Text),
+        schema_field("namespace", FieldShape::Text),
+        schema_field("labels", TEXTS),
+        schema_field("annotations", TEXTS),
+        schema_field("uid", FieldShape::Text),
+        schema_field("generation", FieldShape::Integer),
+        schema_field("generateName", FieldShape::Text),
+        schema_field("resourceVersion", FieldShape::Text),
+        schema_field("creationTimestamp", FieldShape::Text),
+        schema_field("deletionTimestamp", FieldShape::Text),
+        schema_field("deletionGracePeriodSeconds", FieldShape::Integer),
+        schema_field("finalizers", LIST_OF_TEXTS),
+        schema_field("ownerReferences", FieldShape::List(&FieldShape::Object(&OWNER))),
+        schema_field("managedFields", FieldShape::Any),
+        schema_field("selfLink", FieldShape::Text),
+        schema_field("clusterName", FieldShape::Text),
     ],
 );
 
-static OWNER: Fields = usual(
+static OWNER: ObjectSchema = object_schema(
     "OwnerReference",
     &[
-        field("apiVersion", Shape::Text),
-        field("kind", Shape::Text),
-        field("name", Shape::Text),
-        field("uid", Shape::Text),
-        field("controller", Shape::Boolean),
-        field("blockOwnerDeletion", Shape::Boolean),
+        schema_field("apiVersion", FieldShape::Text),
+        schema_field("kind", FieldShape::Text),
+        schema_field("name", FieldShape::Text),
+        schema_field("uid", FieldShape::Text),
+        schema_field("controller", FieldShape::Boolean),
+        schema_field("blockOwnerDeletion", FieldShape::Boolean),
     ],
 );
 
-const API_VERSION: super::Field = field("apiVersion", Shape::Text);
-const KIND: super::Field = field("kind", Shape::Text);
-const METADATA: super::Field = field("metadata", Shape::Object(&OBJECT_META));
-const STATUS: super::Field = field("status", Shape::Any);
+const API_VERSION: super::SchemaField = schema_field("apiVersion", FieldShape::Text);
+const KIND: super::SchemaField = schema_field("kind", FieldShape::Text);
+const METADATA: super::SchemaField = schema_field("metadata", FieldShape::Object(&OBJECT_META));
+const STATUS: super::SchemaField = schema_field("status", FieldShape::Any);
 
 /// `ConfigMap`; which keys its data may have is said by its name.
-pub(super) static CONFIG_MAP: Fields = usual(
+pub(super) static CONFIG_MAP: ObjectSchema = object_schema(
     "ConfigMap",
     &[
         API_VERSION,
         KIND,
         METADATA,
-        field("data", TEXTS),
-        field("binaryData", TEXTS),
-        field("immutable", Shape::Boolean),
+        schema_field("data", TEXTS),
+        schema_field("binaryData", TEXTS),
+        schema_field("immutable", FieldShape::Boolean),
     ],
 );
 
 /// `Secret`.
-pub(super) static SECRET: Fields = usual(
+pub(super) static SECRET: ObjectSchema = object_schema(
     "Secret",
     &[
         API_VERSION,
         KIND,
         METADATA,
-        field("data", TEXTS),
-        field("stringData", TEXTS),
-        field("immutable", Shape::Boolean),
-        field("type", Shape::Text),
+        schema_field("data", TEXTS),
+        schema_field("stringData", TEXTS),
+        schema_field("immutable", FieldShape::Boolean),
+        schema_field("type", FieldShape::Text),
     ],
 );
 
 /// `Service`.
-pub(super) static SERVICE: Fields =
-    usual("Service", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&SERVICE_SPEC)), STATUS]);
+pub(super) static SERVICE: ObjectSchema = object_schema(
+    "Service",
+    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&SERVICE_SPEC)), STATUS],
+);
 
 /// What `spec.type` of a Service may be.
 pub(crate) const SERVICE_TYPES: [&str; 4] = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
 
-static SERVICE_SPEC: Fields = usual(
+static SERVICE_SPEC: ObjectSchema = object_schema(
     "ServiceSpec",
     &[
-        field("selector", TEXTS),
-        field("ports", Shape::List(&Shape::Object(&SERVICE_PORT))),
-        field("type", Shape::Choice(&SERVICE_TYPES)),
-        field("externalName", Shape::Text),
-        field("clusterIP", Shape::Text),
-        field("clusterIPs", LIST_OF_TEXTS),
-        field("externalIPs", LIST_OF_TEXTS),
-        field("sessionAffinity", Shape::Text),
-        field("sessionAffinityConfig", Shape::Any),
-        field("loadBalancerIP", Shape::Text),
-        field("loadBalancerClass", Shape::Text),
-        field("loadBalancerSourceRanges", LIST_OF_TEXTS),
-        field("allocateLoadBalancerNodePorts", Shape::Boolean),
-        field("externalTrafficPolicy", Shape::Text),
-        field("internalTrafficPolicy", Shape::Text),
-        field("trafficDistribution", Shape::Text),
-        field("healthCheckNodePort", Shape::Integer),
-        field("publishNotReadyAddresses", Shape::Boolean),
-        field("ipFamilies", LIST_OF_TEXTS),
-        field("ipFamilyPolicy", Shape::Text),
+        schema_field("selector", TEXTS),
+        schema_field("ports", FieldShape::List(&FieldShape::Object(&SERVICE_PORT))),
+        schema_field("type", FieldShape::Choice(&SERVICE_TYPES)),
+        schema_field("externalName", FieldShape::Text),
+        schema_field("clusterIP", FieldShape::Text),
+        schema_field("clusterIPs", LIST_OF_TEXTS),
+        schema_field("externalIPs", LIST_OF_TEXTS),
+        schema_field("sessionAffinity", FieldShape::Text),
+        schema_field("sessionAffinityConfig", FieldShape::Any),
+        schema_field("loadBalancerIP", FieldShape::Text),
+        schema_field("loadBalancerClass", FieldShape::Text),
+        schema_field("loadBalancerSourceRanges", LIST_OF_TEXTS),
+        schema_field("allocateLoadBalancerNodePorts", FieldShape::Boolean),
+        schema_field("externalTrafficPolicy", FieldShape::Text),
+        schema_field("internalTrafficPolicy", FieldShape::Text),
+        schema_field("trafficDistribution", FieldShape::Text),
+        schema_field("healthCheckNodePort", FieldShape::Integer),
+        schema_field("publishNotReadyAddresses", FieldShape::Boolean),
+        schema_field("ipFamilies", LIST_OF_TEXTS),
+        schema_field("ipFamilyPolicy", FieldShape::Text),
     ],
 );
-static SERVICE_PORT: Fields = usual(
+static SERVICE_PORT: ObjectSchema = object_schema(
     "ServicePort",
     &[
-        field("name", Shape::Text),
-        field("protocol", Shape::Text),
-        field("appProtocol", Shape::Text),
-        field("port", Shape::Integer),
-        field("targetPort", Shape::IntegerOrText),
-        field("nodePort", Shape::Integer),
+        schema_field("name", FieldShape::Text),
+        schema_field("protocol", FieldShape::Text),
+        schema_field("appProtocol", FieldShape::Text),
+        schema_field("port", FieldShape::Integer),
+        schema_field("targetPort", FieldShape::IntegerOrText),
+        schema_field("nodePort", FieldShape::Integer),
     ],
 );
 
 /// `Pod`.
-pub(super) static POD: Fields =
-    usual("Pod", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&POD_SPEC)), STATUS]);
+pub(super) static POD: ObjectSchema =
+    object_schema("Pod", &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&POD_SPEC)), STATUS]);
 
 /// What says which containers run, with the fields that one kind has besides.
 macro_rules! pod_spec {
     ($name:ident, $text:literal, $($more:expr),*) => {
-        static $name: Fields = usual(
+        static $name: ObjectSchema = object_schema(
             $text,
             &[$($more,)*
-            field("containers", Shape::List(&Shape::Object(&CONTAINER))),
-            field("initContainers", Shape::List(&Shape::Object(&CONTAINER))),
-            field("ephemeralContainers", Shape::Any),
-            field("volumes", Shape::Any),
-            field("restartPolicy", Shape::Text),
-            field("terminationGracePeriodSeconds", Shape::Integer),
-            field("activeDeadlineSeconds", Shape::Integer),
-            field("dnsPolicy", Shape::Text),
-            field("dnsConfig", Shape::Any),
-            field("nodeSelector", TEXTS),
-            field("nodeName", Shape::Text),
-            field("serviceAccountName", Shape::Text),
-            field("serviceAccount", Shape::Text),
-            field("automountServiceAccountToken", Shape::Boolean),
-            field("hostNetwork", Shape::Boolean),
-            field("hostPID", Shape::Boolean),
-            field("hostIPC", Shape::Boolean),
-            field("hostUsers", Shape::Boolean),
-            field("hostname", Shape::Text),
-            field("hostnameOverride", Shape::Text),
-            field("hostAliases", Shape::Any),
-            field("subdomain", Shape::Text),
-            field("setHostnameAsFQDN", Shape::Boolean),
-            field("shareProcessNamespace", Shape::Boolean),
-            field("securityContext", Shape::Any),
-            field("imagePullSecrets", Shape::Any),
-            field("affinity", Shape::Any),
-            field("tolerations", Shape::Any),
-            field("topologySpreadConstraints", Shape::Any),
-            field("schedulerName", Shape::Text),
-            field("schedulingGates", Shape::Any),
-            field("priorityClassName", Shape::Text),
-            field("priority", Shape::Integer),
-            field("preemptionPolicy", Shape::Text),
-            field("readinessGates", Shape::Any),
-            field("runtimeClassName", Shape::Text),
-            field("enableServiceLinks", Shape::Boolean),
-            field("overhead", Shape::Any),
-            field("os", Shape::Any),
-            field("resources", Shape::Any),
-            field("resourceClaims", Shape::Any),
+            schema_field("containers", FieldShape::List(&FieldShape::Object(&CONTAINER))),
+            schema_field("initContainers", FieldShape::List(&FieldShape::Object(&CONTAINER))),
+            schema_field("ephemeralContainers", FieldShape::Any),
+            schema_field("volumes", FieldShape::Any),
+            schema_field("restartPolicy", FieldShape::Text),
+            schema_field("terminationGracePeriodSeconds", FieldShape::Integer),
+            schema_field("activeDeadlineSeconds", FieldShape::Integer),
+            schema_field("dnsPolicy", FieldShape::Text),
+            schema_field("dnsConfig", FieldShape::Any),
+            schema_field("nodeSelector", TEXTS),
+            schema_field("nodeName", FieldShape::Text),
+            schema_field("serviceAccountName", FieldShape::Text),
+            schema_field("serviceAccount", FieldShape::Text),
+            schema_field("automountServiceAccountToken", FieldShape::Boolean),
+            schema_field("hostNetwork", FieldShape::Boolean),
+            schema_field("hostPID", FieldShape::Boolean),
+            schema_field("hostIPC", FieldShape::Boolean),
+            schema_field("hostUsers", FieldShape::Boolean),
+            schema_field("hostname", FieldShape::Text),
+            schema_field("hostnameOverride", FieldShape::Text),
+            schema_field("hostAliases", FieldShape::Any),
+            schema_field("subdomain", FieldShape::Text),
+            schema_field("setHostnameAsFQDN", FieldShape::Boolean),
+            schema_field("shareProcessNamespace", FieldShape::Boolean),
+            schema_field("securityContext", FieldShape::Any),
+            schema_field("imagePullSecrets", FieldShape::Any),
+            schema_field("affinity", FieldShape::Any),
+            schema_field("tolerations", FieldShape::Any),
+            schema_field("topologySpreadConstraints", FieldShape::Any),
+            schema_field("schedulerName", FieldShape::Text),
+            schema_field("schedulingGates", FieldShape::Any),
+            schema_field("priorityClassName", FieldShape::Text),
+            schema_field("priority", FieldShape::Integer),
+            schema_field("preemptionPolicy", FieldShape::Text),
+            schema_field("readinessGates", FieldShape::Any),
+            schema_field("runtimeClassName", FieldShape::Text),
+            schema_field("enableServiceLinks", FieldShape::Boolean),
+            schema_field("overhead", FieldShape::Any),
+            schema_field("os", FieldShape::Any),
+            schema_field("resources", FieldShape::Any),
+            schema_field("resourceClaims", FieldShape::Any),
             ],
         );
     };
@@ -173,58 +175,59 @@ pod_spec!(POD_SPEC, "PodSpec",);
 pod_spec!(
     REVISION_SPEC,
     "RevisionSpec",
-    field("containerConcurrency", Shape::Integer),
-    field("timeoutSeconds", Shape::Integer),
-    field("responseStartTimeoutSeconds", Shape::Integer),
-    field("idleTimeoutSeconds", Shape::Integer)
+    schema_field("containerConcurrency", FieldShape::Integer),
+    schema_field("timeoutSeconds", FieldShape::Integer),
+    schema_field("responseStartTimeoutSeconds", FieldShape::Integer),
+    schema_field("idleTimeoutSeconds", FieldShape::Integer)
 );
 
 /// What Deployments and their like make Pods of.
-pub(crate) static POD_TEMPLATE: Fields = usual("PodTemplateSpec", &[METADATA, field("spec", Shape::Object(&POD_SPEC))]);
+pub(crate) static POD_TEMPLATE: ObjectSchema =
+    object_schema("PodTemplateSpec", &[METADATA, schema_field("spec", FieldShape::Object(&POD_SPEC))]);
 /// What Services and Configurations of Knative make them of.
-pub(crate) static REVISION_TEMPLATE: Fields =
-    usual("RevisionTemplateSpec", &[METADATA, field("spec", Shape::Object(&REVISION_SPEC))]);
+pub(crate) static REVISION_TEMPLATE: ObjectSchema =
+    object_schema("RevisionTemplateSpec", &[METADATA, schema_field("spec", FieldShape::Object(&REVISION_SPEC))]);
 
-static CONTAINER: Fields = usual(
+static CONTAINER: ObjectSchema = object_schema(
     "Container",
     &[
-        field("name", Shape::Text),
-        field("image", Shape::Text),
-        field("imagePullPolicy", Shape::Text),
-        field("command", LIST_OF_TEXTS),
-        field("args", LIST_OF_TEXTS),
-        field("workingDir", Shape::Text),
-        field("ports", Shape::Any),
-        field("env", Shape::Any),
-        field("envFrom", Shape::Any),
-        field("resources", Shape::Any),
-        field("resizePolicy", Shape::Any),
-        field("restartPolicy", Shape::Text),
-        field("restartPolicyRules", Shape::Any),
-        field("volumeMounts", Shape::Any),
-        field("volumeDevices", Shape::Any),
-        field("livenessProbe", Shape::Any),
-        field("readinessProbe", Shape::Any),
-        field("startupProbe", Shape::Any),
-        field("lifecycle", Shape::Any),
-        field("terminationMessagePath", Shape::Text),
-        field("terminationMessagePolicy", Shape::Text),
-        field("securityContext", Shape::Any),
-        field("stdin", Shape::Boolean),
-        field("stdinOnce", Shape::Boolean),
-        field("tty", Shape::Boolean),
+        schema_field("name", FieldShape::Text),
+        schema_field("image", FieldShape::Text),
+        schema_field("imagePullPolicy", FieldShape::Text),
+        schema_field("command", LIST_OF_TEXTS),
+        schema_field("args", LIST_OF_TEXTS),
+        schema_field("workingDir", FieldShape::Text),
+        schema_field("ports", FieldShape::Any),
+        schema_field("env", FieldShape::Any),
+        schema_field("envFrom", FieldShape::Any),
+        schema_field("resources", FieldShape::Any),
+        schema_field("resizePolicy", FieldShape::Any),
+        schema_field("restartPolicy", FieldShape::Text),
+        schema_field("restartPolicyRules", FieldShape::Any),
+        schema_field("volumeMounts", FieldShape::Any),
+        schema_field("volumeDevices", FieldShape::Any),
+        schema_field("livenessProbe", FieldShape::Any),
+        schema_field("readinessProbe", FieldShape::Any),
+        schema_field("startupProbe", FieldShape::Any),
+        schema_field("lifecycle", FieldShape::Any),
+        schema_field("terminationMessagePath", FieldShape::Text),
+        schema_field("terminationMessagePolicy", FieldShape::Text),
+        schema_field("securityContext", FieldShape::Any),
+        schema_field("stdin", FieldShape::Boolean),
+        schema_field("stdinOnce", FieldShape::Boolean),
+        schema_field("tty", FieldShape::Boolean),
     ],
 );
 
 /// `EndpointSlice`, of a cluster only.
-pub(super) static ENDPOINT_SLICE: Fields = usual(
+pub(super) static ENDPOINT_SLICE: ObjectSchema = object_schema(
     "EndpointSlice",
     &[
         API_VERSION,
         KIND,
         METADATA,
-        field("addressType", Shape::Text),
-        field("endpoints", Shape::Any),
-        field("ports", Shape::Any),
+        schema_field("addressType", FieldShape::Text),
+        schema_field("endpoints", FieldShape::Any),
+        schema_field("ports", FieldShape::Any),
     ],
 );

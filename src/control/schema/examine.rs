@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::knative::{FOREIGN_TEMPLATE, TEMPLATE};
-use super::near::{self, Near};
-use super::{Fields, Shape, Strictness};
-use crate::control::kind::Kind;
+use super::suggest::{self, FieldSuggestion};
+use super::{FieldShape, ObjectSchema, UnknownFieldStrictness};
+use crate::control::kind::ResourceKind;
 use crate::control::manifest::spelling;
 
 /// Fields that let less pass than without them.
@@ -15,171 +15,179 @@ const MEANT: [&str; 3] = ["deadLetterSink", "reply", "channelTemplate"];
 
 /// A part of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PathStep {
     Key(String),
     Index(usize),
 }
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) at: Vec<Step>,
-    pub(crate) what: What,
+pub(crate) struct SchemaFinding {
+    pub(crate) path: Vec<PathStep>,
+    pub(crate) violation: SchemaViolation,
 }
 
 /// What is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum SchemaViolation {
     /// There is no such field.
-    Unknown {
+    UnknownField {
         /// What to do about it.
         message: String,
         /// The field of the same object that is probably meant.
         meant: Option<&'static str>,
-        strictness: Strictness,
+        strictness: UnknownFieldStrictness,
     },
     /// The value is of a type that the field does not have.
-    Misread { message: String },
+    WrongType { message: String },
     /// There is no value, where somebody probably meant one. An API server lets it pass as no field at all.
-    Nothing { message: &'static str, is_harmless: bool },
+    Null { message: &'static str, is_harmless: bool },
 }
 
 /// Everything that is wrong with an object of these fields.
-pub(crate) fn examine(value: &Value, fields: &'static Fields) -> Vec<Finding> {
-    let mut examiner = Examiner { root: fields, at: Vec::new(), found: Vec::new() };
-    examiner.visit(value, Shape::Object(fields));
+pub(crate) fn examine(value: &Value, fields: &'static ObjectSchema) -> Vec<SchemaFinding> {
+    let mut examiner = SchemaExaminer { root: fields, at: Vec::new(), found: Vec::new() };
+    examiner.visit(value, FieldShape::Object(fields));
     examiner.found
 }
 
-struct Examiner {
-    root: &'static Fields,
-    at: Vec<Step>,
-    found: Vec<Finding>,
+struct SchemaExaminer {
+    root: &'static ObjectSchema,
+    at: Vec<PathStep>,
+    found: Vec<SchemaFinding>,
 }
 
-impl Examiner {
-    fn visit(&mut self, value: &Value, shape: Shape) {
+impl SchemaExaminer {
+    fn visit(&mut self, value: &Value, shape: FieldShape) {
         match (shape, value) {
-            (_, Value::Null) | (Shape::Any, _) => {}
-            (Shape::Text | Shape::Choice(_), Value::String(_)) | (Shape::Boolean, Value::Bool(_)) => {}
-            (Shape::Integer, Value::Number(number)) if number.is_i64() => {}
-            (Shape::IntegerOrText, Value::Number(_) | Value::String(_)) => {}
-            (Shape::List(shape), Value::Array(elements)) => {
+            (_, Value::Null) | (FieldShape::Any, _) => {}
+            (FieldShape::Text | FieldShape::Choice(_), Value::String(_)) | (FieldShape::Boolean, Value::Bool(_)) => {}
+            (FieldShape::Integer, Value::Number(number)) if number.is_i64() => {}
+            (FieldShape::IntegerOrText, Value::Number(_) | Value::String(_)) => {}
+            (FieldShape::List(shape), Value::Array(elements)) => {
                 for (index, element) in elements.iter().enumerate() {
-                    self.element(index, element, *shape);
+                    self.visit_element(index, element, *shape);
                 }
             }
-            (Shape::Map(shape), Value::Object(map)) => {
+            (FieldShape::Map(shape), Value::Object(map)) => {
                 for (key, value) in map {
-                    self.inside(Step::Key(key.clone()), value, *shape);
+                    self.visit_inside(PathStep::Key(key.clone()), value, *shape);
                 }
             }
-            (Shape::Conditions, Value::Object(map)) => {
+            (FieldShape::Conditions, Value::Object(map)) => {
                 for (key, value) in map {
                     self.condition(key, value);
                 }
             }
-            (Shape::Object(fields), Value::Object(map)) => self.object(map, fields),
-            (Shape::Template, Value::Object(map)) => self.object(map, template(value)),
-            (expected, found) => self.misread(found, expected),
+            (FieldShape::Object(fields), Value::Object(map)) => self.visit_object(map, fields),
+            (FieldShape::Template, Value::Object(map)) => self.visit_object(map, template_schema(value)),
+            (expected, found) => self.report_wrong_type(found, expected),
         }
     }
 
-    fn inside(&mut self, step: Step, value: &Value, shape: Shape) {
+    fn visit_inside(&mut self, step: PathStep, value: &Value, shape: FieldShape) {
         self.at.push(step);
         self.visit(value, shape);
         self.at.pop();
     }
 
     fn condition(&mut self, key: &str, value: &Value) {
-        self.at.push(Step::Key(key.to_owned()));
+        self.at.push(PathStep::Key(key.to_owned()));
         match value {
-            Value::Null => self.misread(value, Shape::Conditions),
-            value => self.visit(value, Shape::Text),
+            Value::Null => self.report_wrong_type(value, FieldShape::Conditions),
+            value => self.visit(value, FieldShape::Text),
         }
         self.at.pop();
     }
 
-    fn element(&mut self, index: usize, element: &Value, shape: Shape) {
+    fn visit_element(&mut self, index: usize, element: &Value, shape: FieldShape) {
         // Unlike a field that is null, which is as good as absent, an element that is null stands for something.
-        if element.is_null() && !matches!(shape, Shape::Any) {
-            self.at.push(Step::Index(index));
-            self.misread(element, shape);
+        if element.is_null() && !matches!(shape, FieldShape::Any) {
+            self.at.push(PathStep::Index(index));
+            self.report_wrong_type(element, shape);
             self.at.pop();
         } else {
-            self.inside(Step::Index(index), element, shape);
+            self.visit_inside(PathStep::Index(index), element, shape);
         }
     }
 
-    fn object(&mut self, map: &Map<String, Value>, fields: &'static Fields) {
+    fn visit_object(&mut self, map: &Map<String, Value>, fields: &'static ObjectSchema) {
         for (key, value) in map {
             match fields.get(key) {
                 Some(field) if value.is_null() && [&NARROWING[..], &MEANT].concat().contains(&field.name) => {
-                    self.nothing(key);
+                    self.report_null(key);
                 }
-                Some(field) => self.inside(Step::Key(key.clone()), value, field.shape),
-                None => self.unknown(key, fields),
+                Some(field) => self.visit_inside(PathStep::Key(key.clone()), value, field.shape),
+                None => self.report_unknown_field(key, fields),
             }
         }
     }
 
     /// A filter that is null is not as good as absent: it would let everything pass, which nobody means who writes one, and
     /// upstream's schemas refuse it. What lets nothing more pass is as good as absent, and told.
-    fn nothing(&mut self, key: &str) {
+    fn report_null(&mut self, key: &str) {
         let is_harmless = !NARROWING.contains(&key);
         let message = match is_harmless {
             true => "is nothing, and so as good as not there: write it, or remove the field",
             false => "is nothing, so that everything would pass: write what passes, or remove the field",
         };
-        self.found.push(Finding { at: self.below(key), what: What::Nothing { message, is_harmless } });
+        self.found
+            .push(SchemaFinding { path: self.path_to(key), violation: SchemaViolation::Null { message, is_harmless } });
     }
 
-    fn unknown(&mut self, key: &str, fields: &'static Fields) {
-        let is_like = |near: &Near| match near {
-            Near::Here(meant) | Near::Like(meant, _) => NARROWING.contains(meant),
-            Near::Below(_) | Near::Nothing => NARROWING.contains(&key) || spelling::meant(key, NARROWING).is_some(),
+    fn report_unknown_field(&mut self, key: &str, fields: &'static ObjectSchema) {
+        let is_like = |near: &FieldSuggestion| match near {
+            FieldSuggestion::SameObject(meant) | FieldSuggestion::SimilarElsewhere(meant, _) => {
+                NARROWING.contains(meant)
+            }
+            FieldSuggestion::SameNameElsewhere(_) | FieldSuggestion::Nothing => {
+                NARROWING.contains(&key) || spelling::suggest_word(key, NARROWING).is_some()
+            }
         };
         let former = fields.former.iter().find(|(name, _)| *name == key).map(|(_, remedy)| *remedy);
-        let near = near::find(key, fields, self.root, &self.at);
+        let near = suggest::suggest_field(key, fields, self.root, &self.at);
         // Whoever ignored what is nearly a filter would let everything pass.
         let is_like_a_filter =
-            is_like(&near) || spelling::simplified(key).iter().collect::<String>().contains("filter");
+            is_like(&near) || spelling::normalize_word(key).iter().collect::<String>().contains("filter");
         let (message, meant) = match (former, near) {
             (Some(remedy), _) => (format!("is a field of older releases: {remedy}"), None),
-            (None, Near::Here(meant)) => {
+            (None, FieldSuggestion::SameObject(meant)) => {
                 (format!("is not a field that is known here; did you mean {meant}?"), Some(meant))
             }
-            (None, Near::Below(place)) => {
+            (None, FieldSuggestion::SameNameElsewhere(place)) => {
                 (format!("is not a field that is known here: `{key}` belongs below `{place}`"), None)
             }
-            (None, Near::Like(meant, place)) => (
+            (None, FieldSuggestion::SimilarElsewhere(meant, place)) => (
                 format!("is not a field that is known here; did you mean {meant}, which belongs below `{place}`?"),
                 None,
             ),
-            (None, Near::Nothing) => {
+            (None, FieldSuggestion::Nothing) => {
                 let known: Vec<&str> = fields.names().collect();
                 let known = known.join(", ");
                 (format!("is not a field that is known here: there are {known}"), None)
             }
         };
-        let strictness = if is_like_a_filter { Strictness::Always } else { fields.strictness };
-        self.found.push(Finding { at: self.below(key), what: What::Unknown { message, meant, strictness } });
+        let strictness = if is_like_a_filter { UnknownFieldStrictness::NeverIgnored } else { fields.strictness };
+        self.found.push(SchemaFinding {
+            path: self.path_to(key),
+            violation: SchemaViolation::UnknownField { message, meant, strictness },
+        });
     }
 
     /// The place of this field of what is looked at.
-    fn below(&self, key: &str) -> Vec<Step> {
-        [&self.at[..], &[Step::Key(key.to_owned())]].concat()
+    fn path_to(&self, key: &str) -> Vec<PathStep> {
+        [&self.at[..], &[PathStep::Key(key.to_owned())]].concat()
     }
 
-    fn misread(&mut self, found: &Value, expected: Shape) {
-        let message = format!("is {}, but must be {}", described(found), wanted(found, expected));
-        self.found.push(Finding { at: self.at.clone(), what: What::Misread { message } });
+    fn report_wrong_type(&mut self, found: &Value, expected: FieldShape) {
+        let message = format!("is {}, but must be {}", describe_value(found), describe_expected(found, expected));
+        self.found.push(SchemaFinding { path: self.at.clone(), violation: SchemaViolation::WrongType { message } });
     }
 }
 
 /// The fields of a template: strict where its kind is one of ours.
-pub(crate) fn template(template: &Value) -> &'static Fields {
-    let ours = [Kind::InMemoryChannel, Kind::RabbitmqChannel].map(Kind::as_str);
+pub(crate) fn template_schema(template: &Value) -> &'static ObjectSchema {
+    let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
     match template.get("kind").and_then(Value::as_str) {
         Some(kind) if !ours.contains(&kind) => &FOREIGN_TEMPLATE,
         _ => &TEMPLATE,
@@ -187,7 +195,7 @@ pub(crate) fn template(template: &Value) -> &'static Fields {
 }
 
 /// What stands there, without repeating it: it may be a secret in the wrong place.
-fn described(found: &Value) -> &'static str {
+fn describe_value(found: &Value) -> &'static str {
     match found {
         Value::Null => "nothing",
         Value::Bool(_) => "a boolean",
@@ -199,41 +207,45 @@ fn described(found: &Value) -> &'static str {
 }
 
 /// What should stand there, and how to write it.
-fn wanted(found: &Value, expected: Shape) -> &'static str {
+fn describe_expected(found: &Value, expected: FieldShape) -> &'static str {
     let scalar = matches!(found, Value::Bool(_) | Value::Number(_));
     match expected {
-        Shape::Text | Shape::Choice(_) if scalar => "text: write it in quotes",
-        Shape::Text | Shape::Choice(_) => "text",
-        Shape::Integer if found.is_string() => "a whole number: write it without quotes",
-        Shape::Integer if found.is_u64() => "a smaller whole number",
-        Shape::Integer | Shape::IntegerOrText => "a whole number",
-        Shape::Boolean if found.is_string() => "true or false: write it without quotes",
-        Shape::Boolean => "true or false",
-        Shape::List(_) if found.is_object() => "a list: write - before its first field, and indent the others like it",
-        Shape::List(_) => "a list: write each element on a line of its own, behind -",
-        Shape::Conditions if found.is_null() => "text: write what it has to be",
-        Shape::Map(_) | Shape::Conditions | Shape::Object(_) | Shape::Template if found.is_array() => {
+        FieldShape::Text | FieldShape::Choice(_) if scalar => "text: write it in quotes",
+        FieldShape::Text | FieldShape::Choice(_) => "text",
+        FieldShape::Integer if found.is_string() => "a whole number: write it without quotes",
+        FieldShape::Integer if found.is_u64() => "a smaller whole number",
+        FieldShape::Integer | FieldShape::IntegerOrText => "a whole number",
+        FieldShape::Boolean if found.is_string() => "true or false: write it without quotes",
+        FieldShape::Boolean => "true or false",
+        FieldShape::List(_) if found.is_object() => {
+            "a list: write - before its first field, and indent the others like it"
+        }
+        FieldShape::List(_) => "a list: write each element on a line of its own, behind -",
+        FieldShape::Conditions if found.is_null() => "text: write what it has to be",
+        FieldShape::Map(_) | FieldShape::Conditions | FieldShape::Object(_) | FieldShape::Template
+            if found.is_array() =>
+        {
             "an object: write its fields without - before them"
         }
-        Shape::Map(_) | Shape::Conditions | Shape::Object(_) | Shape::Template => {
+        FieldShape::Map(_) | FieldShape::Conditions | FieldShape::Object(_) | FieldShape::Template => {
             "an object: write its fields on lines of their own, indented"
         }
-        Shape::Any => "anything",
+        FieldShape::Any => "anything",
     }
 }
 
 /// Steps as one path, such as `spec.subscribers[0].uid`.
-pub(crate) fn path(steps: &[Step]) -> String {
+pub(crate) fn format_path(steps: &[PathStep]) -> String {
     steps.iter().fold(String::new(), |path, step| match step {
-        Step::Index(index) => format!("{path}[{index}]"),
-        Step::Key(key) if path.is_empty() => key.clone(),
-        Step::Key(key) => format!("{path}.{key}"),
+        PathStep::Index(index) => format!("{path}[{index}]"),
+        PathStep::Key(key) if path.is_empty() => key.clone(),
+        PathStep::Key(key) => format!("{path}.{key}"),
     })
 }
 
 /// The value without what stands at these places, so that the rest of it can be read. An element of a list of objects
 /// becomes an empty one, so that the places of the others stay; a list of something else is gone as a whole.
-pub(crate) fn without<'p>(value: &Value, places: impl Iterator<Item = &'p [Step]>) -> Value {
+pub(crate) fn without_places<'p>(value: &Value, places: impl Iterator<Item = &'p [PathStep]>) -> Value {
     let mut value = value.clone();
     for place in places {
         remove(&mut value, place);
@@ -241,23 +253,23 @@ pub(crate) fn without<'p>(value: &Value, places: impl Iterator<Item = &'p [Step]
     value
 }
 
-fn remove(value: &mut Value, place: &[Step]) {
+fn remove(value: &mut Value, place: &[PathStep]) {
     match (place, value) {
-        ([Step::Key(key)], Value::Object(map)) => drop(map.shift_remove(key)),
-        ([Step::Key(key), Step::Index(_)], Value::Object(map)) if !holds_objects(map.get(key)) => {
+        ([PathStep::Key(key)], Value::Object(map)) => drop(map.shift_remove(key)),
+        ([PathStep::Key(key), PathStep::Index(_)], Value::Object(map)) if !holds_objects(map.get(key)) => {
             drop(map.shift_remove(key));
         }
-        ([Step::Index(index)], Value::Array(elements)) => {
+        ([PathStep::Index(index)], Value::Array(elements)) => {
             if let Some(element) = elements.get_mut(*index) {
                 *element = Value::Object(Map::new());
             }
         }
-        ([Step::Key(key), rest @ ..], Value::Object(map)) => {
+        ([PathStep::Key(key), rest @ ..], Value::Object(map)) => {
             if let Some(inner) = map.get_mut(key) {
                 remove(inner, rest);
             }
         }
-        ([Step::Index(index), rest @ ..], Value::Array(elements)) => {
+        ([PathStep::Index(index), rest @ ..], Value::Array(elements)) => {
             if let Some(inner) = elements.get_mut(*index) {
                 remove(inner, rest);
             }

@@ -1,47 +1,51 @@
 //! The fields of `flows.knative.dev/v1`: Sequences and Parallels (upstream's schemas of release 1.22).
 
 use super::knative::{API_VERSION, DELIVERED, KIND, METADATA, REFERENCE, STATUS, TO};
-use super::{Fields, Shape, Strictness, field, usual};
+use super::{FieldShape, ObjectSchema, UnknownFieldStrictness, object_schema, schema_field};
 
-pub(super) static SEQUENCE: Fields =
-    usual("Sequence", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&SEQUENCE_SPEC)), STATUS]);
-pub(super) static PARALLEL: Fields =
-    usual("Parallel", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&PARALLEL_SPEC)), STATUS]);
+pub(super) static SEQUENCE: ObjectSchema = object_schema(
+    "Sequence",
+    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&SEQUENCE_SPEC)), STATUS],
+);
+pub(super) static PARALLEL: ObjectSchema = object_schema(
+    "Parallel",
+    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&PARALLEL_SPEC)), STATUS],
+);
 
-static SEQUENCE_SPEC: Fields = usual(
+static SEQUENCE_SPEC: ObjectSchema = object_schema(
     "SequenceSpec",
     &[
-        field("steps", Shape::List(&Shape::Object(&STEP))),
-        field("channelTemplate", Shape::Template),
-        field("reply", TO),
+        schema_field("steps", FieldShape::List(&FieldShape::Object(&STEP))),
+        schema_field("channelTemplate", FieldShape::Template),
+        schema_field("reply", TO),
     ],
 );
 
 /// A destination that has a delivery spec beside it.
-static STEP: Fields = usual(
+static STEP: ObjectSchema = object_schema(
     "SequenceStep",
     &[
-        field("ref", Shape::Object(&REFERENCE)),
-        field("uri", Shape::Text),
-        field("CACerts", Shape::Text),
-        field("audience", Shape::Text),
+        schema_field("ref", FieldShape::Object(&REFERENCE)),
+        schema_field("uri", FieldShape::Text),
+        schema_field("CACerts", FieldShape::Text),
+        schema_field("audience", FieldShape::Text),
         DELIVERED,
     ],
 );
 
-static PARALLEL_SPEC: Fields = usual(
+static PARALLEL_SPEC: ObjectSchema = object_schema(
     "ParallelSpec",
     &[
-        field("branches", Shape::List(&Shape::Object(&BRANCH))),
-        field("channelTemplate", Shape::Template),
-        field("reply", TO),
+        schema_field("branches", FieldShape::List(&FieldShape::Object(&BRANCH))),
+        schema_field("channelTemplate", FieldShape::Template),
+        schema_field("reply", TO),
     ],
 );
 
 /// Whoever ignored a `filter` that is misspelt would let everything into the branch.
-static BRANCH: Fields = Fields {
+static BRANCH: ObjectSchema = ObjectSchema {
     name: "ParallelBranch",
-    fields: &[field("filter", TO), field("subscriber", TO), field("reply", TO), DELIVERED],
+    fields: &[schema_field("filter", TO), schema_field("subscriber", TO), schema_field("reply", TO), DELIVERED],
     former: &[],
-    strictness: Strictness::Always,
+    strictness: UnknownFieldStrictness::NeverIgnored,
 };

@@ -2,34 +2,34 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config_maps::{Keys, SYSTEM};
+use super::config_maps::{ConfigMapKeys, SYSTEM};
 use super::knative::TEMPLATE;
-use super::{Fields, Shape, TEXTS, of};
-use crate::control::kind::Kind;
+use super::{FieldShape, ObjectSchema, TEXTS, schema_of};
+use crate::control::kind::ResourceKind;
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 /// What [`json_schema`] knows: the kinds that are read, then the ConfigMaps whose keys are.
 pub fn schema_names() -> impl Iterator<Item = &'static str> {
-    Kind::ALL.into_iter().map(Kind::as_str).chain(SYSTEM.iter().map(|keys| keys.name))
+    ResourceKind::ALL.into_iter().map(ResourceKind::as_str).chain(SYSTEM.iter().map(|keys| keys.name))
 }
 
 /// The JSON Schema of a kind, or of a ConfigMap of Knative's by its name, whatever their case; `None` for others.
 #[must_use]
 pub fn json_schema(name: &str) -> Option<Value> {
     if let Some(keys) = SYSTEM.iter().find(|keys| keys.name.eq_ignore_ascii_case(name)) {
-        return Some(of_config_map(keys));
+        return Some(config_map_schema(keys));
     }
-    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(name))?;
-    Some(of_kind(kind))
+    let kind = ResourceKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(name))?;
+    Some(kind_schema(kind))
 }
 
-fn of_kind(kind: Kind) -> Value {
+fn kind_schema(kind: ResourceKind) -> Value {
     let mut definitions = Map::new();
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), DRAFT.into());
     schema.insert("title".to_owned(), kind.as_str().into());
-    let Value::Object(mut own) = object(of(kind), &mut definitions) else { return Value::Object(schema) };
+    let Value::Object(mut own) = object_schema(schema_of(kind), &mut definitions) else { return Value::Object(schema) };
     if let Some(Value::Object(properties)) = own.get_mut("properties") {
         properties.insert("apiVersion".to_owned(), json!({ "enum": kind.api_versions() }));
         properties.insert("kind".to_owned(), json!({ "const": kind.as_str() }));
@@ -41,11 +41,11 @@ fn of_kind(kind: Kind) -> Value {
 }
 
 /// A ConfigMap of this name, with these keys and no others.
-fn of_config_map(keys: &Keys) -> Value {
-    let mut schema = of_kind(Kind::ConfigMap);
+fn config_map_schema(keys: &ConfigMapKeys) -> Value {
+    let mut schema = kind_schema(ResourceKind::ConfigMap);
     let text = json!({ "type": "string" });
     let properties: Map<String, Value> = keys.names().map(|key| (key.to_owned(), text.clone())).collect();
-    let beginnings = keys.beginnings.iter().map(|beginning| beginning.replace('.', "\\."));
+    let beginnings = keys.prefixes.iter().map(|beginning| beginning.replace('.', "\\."));
     let patterns: Map<String, Value> =
         beginnings.chain(["_".to_owned()]).map(|start| (format!("^{start}"), text.clone())).collect();
     let data = json!({
@@ -63,44 +63,46 @@ fn of_config_map(keys: &Keys) -> Value {
     schema
 }
 
-fn object(fields: &'static Fields, definitions: &mut Map<String, Value>) -> Value {
-    let property = |field: &super::Field| (field.name.to_owned(), schema(field.shape, definitions));
+fn object_schema(fields: &'static ObjectSchema, definitions: &mut Map<String, Value>) -> Value {
+    let property = |field: &super::SchemaField| (field.name.to_owned(), shape_schema(field.shape, definitions));
     let properties: Map<String, Value> = fields.fields.iter().map(property).collect();
     json!({ "type": "object", "properties": properties, "additionalProperties": false })
 }
 
-fn schema(shape: Shape, definitions: &mut Map<String, Value>) -> Value {
+fn shape_schema(shape: FieldShape, definitions: &mut Map<String, Value>) -> Value {
     match shape {
-        Shape::Text => json!({ "type": "string" }),
-        Shape::Choice(values) => json!({ "type": "string", "enum": values }),
-        Shape::Integer => json!({ "type": "integer" }),
-        Shape::Boolean => json!({ "type": "boolean" }),
-        Shape::IntegerOrText => json!({ "type": ["integer", "string"] }),
-        Shape::Any => json!({}),
-        Shape::Conditions => schema(TEXTS, definitions),
-        Shape::Map(inner) => json!({ "type": "object", "additionalProperties": schema(*inner, definitions) }),
-        Shape::List(inner) => json!({ "type": "array", "items": schema(*inner, definitions) }),
-        Shape::Object(fields) => reference(fields, definitions),
-        Shape::Template => template(definitions),
+        FieldShape::Text => json!({ "type": "string" }),
+        FieldShape::Choice(values) => json!({ "type": "string", "enum": values }),
+        FieldShape::Integer => json!({ "type": "integer" }),
+        FieldShape::Boolean => json!({ "type": "boolean" }),
+        FieldShape::IntegerOrText => json!({ "type": ["integer", "string"] }),
+        FieldShape::Any => json!({}),
+        FieldShape::Conditions => shape_schema(TEXTS, definitions),
+        FieldShape::Map(inner) => {
+            json!({ "type": "object", "additionalProperties": shape_schema(*inner, definitions) })
+        }
+        FieldShape::List(inner) => json!({ "type": "array", "items": shape_schema(*inner, definitions) }),
+        FieldShape::Object(fields) => definition_reference(fields, definitions),
+        FieldShape::Template => template_schema(definitions),
     }
 }
 
 /// A reference to a definition, which is added where it is missing: before what is in it, since that may lead back.
-fn reference(fields: &'static Fields, definitions: &mut Map<String, Value>) -> Value {
+fn definition_reference(fields: &'static ObjectSchema, definitions: &mut Map<String, Value>) -> Value {
     if !definitions.contains_key(fields.name) {
         definitions.insert(fields.name.to_owned(), Value::Null);
-        let definition = object(fields, definitions);
+        let definition = object_schema(fields, definitions);
         definitions.insert(fields.name.to_owned(), definition);
     }
     json!({ "$ref": format!("#/definitions/{}", fields.name) })
 }
 
 /// Of one of our kinds, or of another one with whatever its `spec` holds.
-fn template(definitions: &mut Map<String, Value>) -> Value {
-    let ours = [Kind::InMemoryChannel, Kind::RabbitmqChannel].map(Kind::as_str);
+fn template_schema(definitions: &mut Map<String, Value>) -> Value {
+    let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
     json!({
         "if": { "properties": { "kind": { "enum": ours } } },
-        "then": reference(&TEMPLATE, definitions),
+        "then": definition_reference(&TEMPLATE, definitions),
         "else": { "type": "object" },
     })
 }

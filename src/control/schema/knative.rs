@@ -2,20 +2,22 @@
 //! `messaging.knative.dev/v1`, `sources.knative.dev/v1`), and of what stands as YAML inside its ConfigMaps.
 
 use super::core::OBJECT_META;
-use super::{Field, Fields, LIST_OF_TEXTS, Shape, Strictness, TEXTS, field, usual};
-use crate::control::kind::Kind;
+use super::{
+    FieldShape, LIST_OF_TEXTS, ObjectSchema, SchemaField, TEXTS, UnknownFieldStrictness, object_schema, schema_field,
+};
+use crate::control::kind::ResourceKind;
 
-pub(super) const API_VERSION: Field = field("apiVersion", Shape::Text);
-pub(super) const KIND: Field = field("kind", Shape::Text);
-pub(super) const METADATA: Field = field("metadata", Shape::Object(&OBJECT_META));
+pub(super) const API_VERSION: SchemaField = schema_field("apiVersion", FieldShape::Text);
+pub(super) const KIND: SchemaField = schema_field("kind", FieldShape::Text);
+pub(super) const METADATA: SchemaField = schema_field("metadata", FieldShape::Object(&OBJECT_META));
 /// Written by controllers, for users.
-pub(super) const STATUS: Field = field("status", Shape::Any);
+pub(super) const STATUS: SchemaField = schema_field("status", FieldShape::Any);
 
 /// A kind with this `spec`.
 macro_rules! kind {
     ($visibility:vis $name:ident, $text:literal, $spec:ident) => {
-        $visibility static $name: Fields =
-            usual($text, &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&$spec)), STATUS]);
+        $visibility static $name: ObjectSchema =
+            object_schema($text, &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&$spec)), STATUS]);
     };
 }
 
@@ -29,263 +31,284 @@ kind!(pub(super) RABBITMQ_CHANNEL, "RabbitmqChannel", PHYSICAL_CHANNEL_SPEC);
 kind!(pub(super) SUBSCRIPTION, "Subscription", SUBSCRIPTION_SPEC);
 kind!(pub(super) PING_SOURCE, "PingSource", PING_SOURCE_SPEC);
 
-pub(super) static REFERENCE: Fields = usual(
+pub(super) static REFERENCE: ObjectSchema = object_schema(
     "KReference",
     &[
         API_VERSION,
         KIND,
-        field("name", Shape::Text),
-        field("namespace", Shape::Text),
-        field("address", Shape::Text),
-        field("group", Shape::Text),
+        schema_field("name", FieldShape::Text),
+        schema_field("namespace", FieldShape::Text),
+        schema_field("address", FieldShape::Text),
+        schema_field("group", FieldShape::Text),
     ],
 );
 
-static DESTINATION: Fields = usual(
+static DESTINATION: ObjectSchema = object_schema(
     "Destination",
     &[
-        field("ref", Shape::Object(&REFERENCE)),
-        field("uri", Shape::Text),
-        field("CACerts", Shape::Text),
-        field("audience", Shape::Text),
+        schema_field("ref", FieldShape::Object(&REFERENCE)),
+        schema_field("uri", FieldShape::Text),
+        schema_field("CACerts", FieldShape::Text),
+        schema_field("audience", FieldShape::Text),
     ],
 );
-pub(super) const TO: Shape = Shape::Object(&DESTINATION);
+pub(super) const TO: FieldShape = FieldShape::Object(&DESTINATION);
 
-static DELIVERY: Fields = usual(
+static DELIVERY: ObjectSchema = object_schema(
     "DeliverySpec",
     &[
-        field("deadLetterSink", TO),
-        field("retry", Shape::Integer),
-        field("backoffPolicy", Shape::Choice(&["linear", "exponential"])),
-        field("backoffDelay", Shape::Text),
-        field("backoffMax", Shape::Text),
-        field("timeout", Shape::Text),
-        field("retryAfterMax", Shape::Text),
-        field("format", Shape::Choice(&["binary", "json"])),
+        schema_field("deadLetterSink", TO),
+        schema_field("retry", FieldShape::Integer),
+        schema_field("backoffPolicy", FieldShape::Choice(&["linear", "exponential"])),
+        schema_field("backoffDelay", FieldShape::Text),
+        schema_field("backoffMax", FieldShape::Text),
+        schema_field("timeout", FieldShape::Text),
+        schema_field("retryAfterMax", FieldShape::Text),
+        schema_field("format", FieldShape::Choice(&["binary", "json"])),
     ],
 );
-pub(super) const DELIVERED: Field = field("delivery", Shape::Object(&DELIVERY));
+pub(super) const DELIVERED: SchemaField = schema_field("delivery", FieldShape::Object(&DELIVERY));
 
-static BROKER_SPEC: Fields = Fields {
+static BROKER_SPEC: ObjectSchema = ObjectSchema {
     former: &[("channelTemplate", "write it into a ConfigMap under channel-template-spec, and name that in config")],
-    ..usual("BrokerSpec", &[field("config", Shape::Object(&REFERENCE)), DELIVERED])
+    ..object_schema("BrokerSpec", &[schema_field("config", FieldShape::Object(&REFERENCE)), DELIVERED])
 };
 
-static TRIGGER_SPEC: Fields = usual(
+static TRIGGER_SPEC: ObjectSchema = object_schema(
     "TriggerSpec",
     &[
-        field("broker", Shape::Text),
-        field("brokerRef", Shape::Object(&REFERENCE)),
-        field("filter", Shape::Object(&TRIGGER_FILTER)),
-        field("filters", Shape::List(&Shape::Object(&FILTER))),
-        field("subscriber", TO),
+        schema_field("broker", FieldShape::Text),
+        schema_field("brokerRef", FieldShape::Object(&REFERENCE)),
+        schema_field("filter", FieldShape::Object(&TRIGGER_FILTER)),
+        schema_field("filters", FieldShape::List(&FieldShape::Object(&FILTER))),
+        schema_field("subscriber", TO),
         DELIVERED,
     ],
 );
 
-static TRIGGER_FILTER: Fields = Fields {
+static TRIGGER_FILTER: ObjectSchema = ObjectSchema {
     name: "TriggerFilter",
-    fields: &[field("attributes", Shape::Conditions)],
+    fields: &[schema_field("attributes", FieldShape::Conditions)],
     former: &[("sourceAndType", "write source and type into attributes")],
-    strictness: Strictness::Always,
+    strictness: UnknownFieldStrictness::NeverIgnored,
 };
 
-static FILTER: Fields = Fields {
+static FILTER: ObjectSchema = ObjectSchema {
     name: "SubscriptionsAPIFilter",
     fields: &[
-        field("exact", Shape::Conditions),
-        field("prefix", Shape::Conditions),
-        field("suffix", Shape::Conditions),
-        field("all", Shape::List(&Shape::Object(&FILTER))),
-        field("any", Shape::List(&Shape::Object(&FILTER))),
-        field("not", Shape::Object(&FILTER)),
-        field("cesql", Shape::Text),
+        schema_field("exact", FieldShape::Conditions),
+        schema_field("prefix", FieldShape::Conditions),
+        schema_field("suffix", FieldShape::Conditions),
+        schema_field("all", FieldShape::List(&FieldShape::Object(&FILTER))),
+        schema_field("any", FieldShape::List(&FieldShape::Object(&FILTER))),
+        schema_field("not", FieldShape::Object(&FILTER)),
+        schema_field("cesql", FieldShape::Text),
     ],
     former: &[("sql", "write cesql")],
-    strictness: Strictness::Always,
+    strictness: UnknownFieldStrictness::NeverIgnored,
 };
 
-static EVENT_POLICY_SPEC: Fields = Fields {
+static EVENT_POLICY_SPEC: ObjectSchema = ObjectSchema {
     name: "EventPolicySpec",
     fields: &[
-        field("to", Shape::List(&Shape::Object(&POLICY_TO))),
-        field("from", Shape::List(&Shape::Object(&POLICY_FROM))),
-        field("filters", Shape::List(&Shape::Object(&FILTER))),
+        schema_field("to", FieldShape::List(&FieldShape::Object(&POLICY_TO))),
+        schema_field("from", FieldShape::List(&FieldShape::Object(&POLICY_FROM))),
+        schema_field("filters", FieldShape::List(&FieldShape::Object(&FILTER))),
     ],
     former: &[],
-    strictness: Strictness::Always,
+    strictness: UnknownFieldStrictness::NeverIgnored,
 };
 
 /// Fields of policies.
-const fn closed(name: &'static str, fields: &'static [Field]) -> Fields {
-    Fields { name, fields, former: &[], strictness: Strictness::Always }
+const fn policy_schema(name: &'static str, fields: &'static [SchemaField]) -> ObjectSchema {
+    ObjectSchema { name, fields, former: &[], strictness: UnknownFieldStrictness::NeverIgnored }
 }
 
-static POLICY_TO: Fields = closed(
+static POLICY_TO: ObjectSchema = policy_schema(
     "EventPolicySpecTo",
-    &[field("ref", Shape::Object(&POLICY_TO_REFERENCE)), field("selector", Shape::Object(&POLICY_SELECTOR))],
+    &[
+        schema_field("ref", FieldShape::Object(&POLICY_TO_REFERENCE)),
+        schema_field("selector", FieldShape::Object(&POLICY_SELECTOR)),
+    ],
 );
-static POLICY_TO_REFERENCE: Fields = closed("EventPolicyToReference", &[API_VERSION, KIND, field("name", Shape::Text)]);
-static POLICY_SELECTOR: Fields = closed(
+static POLICY_TO_REFERENCE: ObjectSchema =
+    policy_schema("EventPolicyToReference", &[API_VERSION, KIND, schema_field("name", FieldShape::Text)]);
+static POLICY_SELECTOR: ObjectSchema = policy_schema(
     "EventPolicySelector",
     &[
         API_VERSION,
         KIND,
-        field("matchLabels", Shape::Conditions),
-        field("matchExpressions", Shape::List(&Shape::Object(&MATCH_EXPRESSION))),
+        schema_field("matchLabels", FieldShape::Conditions),
+        schema_field("matchExpressions", FieldShape::List(&FieldShape::Object(&MATCH_EXPRESSION))),
     ],
 );
-static MATCH_EXPRESSION: Fields = closed(
+static MATCH_EXPRESSION: ObjectSchema = policy_schema(
     "LabelSelectorRequirement",
     &[
-        field("key", Shape::Text),
-        field("operator", Shape::Choice(&["In", "NotIn", "Exists", "DoesNotExist"])),
-        field("values", LIST_OF_TEXTS),
+        schema_field("key", FieldShape::Text),
+        schema_field("operator", FieldShape::Choice(&["In", "NotIn", "Exists", "DoesNotExist"])),
+        schema_field("values", LIST_OF_TEXTS),
     ],
 );
-static POLICY_FROM: Fields =
-    closed("EventPolicySpecFrom", &[field("ref", Shape::Object(&POLICY_FROM_REFERENCE)), field("sub", Shape::Text)]);
-static POLICY_FROM_REFERENCE: Fields = closed(
+static POLICY_FROM: ObjectSchema = policy_schema(
+    "EventPolicySpecFrom",
+    &[schema_field("ref", FieldShape::Object(&POLICY_FROM_REFERENCE)), schema_field("sub", FieldShape::Text)],
+);
+static POLICY_FROM_REFERENCE: ObjectSchema = policy_schema(
     "EventPolicyFromReference",
-    &[API_VERSION, KIND, field("name", Shape::Text), field("namespace", Shape::Text)],
+    &[API_VERSION, KIND, schema_field("name", FieldShape::Text), schema_field("namespace", FieldShape::Text)],
 );
 
-static REQUEST_REPLY_SPEC: Fields = usual(
+static REQUEST_REPLY_SPEC: ObjectSchema = object_schema(
     "RequestReplySpec",
     &[
-        field("brokerRef", Shape::Object(&REFERENCE)),
-        field("correlationAttribute", Shape::Text),
-        field("replyAttribute", Shape::Text),
-        field("timeout", Shape::Text),
+        schema_field("brokerRef", FieldShape::Object(&REFERENCE)),
+        schema_field("correlationAttribute", FieldShape::Text),
+        schema_field("replyAttribute", FieldShape::Text),
+        schema_field("timeout", FieldShape::Text),
         DELIVERED,
     ],
 );
 
-static CHANNEL_SPEC: Fields = Fields {
+static CHANNEL_SPEC: ObjectSchema = ObjectSchema {
     former: &[("subscribable", "write its subscribers into subscribers")],
-    ..usual(
+    ..object_schema(
         "ChannelSpec",
         &[
-            field("channelTemplate", Shape::Template),
+            schema_field("channelTemplate", FieldShape::Template),
             DELIVERED,
-            field("subscribers", Shape::List(&Shape::Object(&SUBSCRIBER))),
+            schema_field("subscribers", FieldShape::List(&FieldShape::Object(&SUBSCRIBER))),
         ],
     )
 };
-pub(super) static PHYSICAL_CHANNEL_SPEC: Fields = Fields {
+pub(super) static PHYSICAL_CHANNEL_SPEC: ObjectSchema = ObjectSchema {
     former: &[("subscribable", "write its subscribers into subscribers")],
-    ..usual("PhysicalChannelSpec", &[DELIVERED, field("subscribers", Shape::List(&Shape::Object(&SUBSCRIBER)))])
+    ..object_schema(
+        "PhysicalChannelSpec",
+        &[DELIVERED, schema_field("subscribers", FieldShape::List(&FieldShape::Object(&SUBSCRIBER)))],
+    )
 };
 
-static SUBSCRIBER: Fields = Fields {
+static SUBSCRIBER: ObjectSchema = ObjectSchema {
     former: &[
         ("subscriberURI", "write subscriberUri"),
         ("replyURI", "write replyUri"),
         ("deadLetterSink", "write it into delivery"),
     ],
-    ..usual(
+    ..object_schema(
         "SubscriberSpec",
         &[
-            field("name", Shape::Text),
-            field("uid", Shape::Text),
-            field("generation", Shape::Integer),
-            field("namespace", Shape::Text),
-            field("subscriberUri", Shape::Text),
-            field("subscriberCACerts", Shape::Text),
-            field("subscriberAudience", Shape::Text),
-            field("replyUri", Shape::Text),
-            field("replyCACerts", Shape::Text),
-            field("replyAudience", Shape::Text),
+            schema_field("name", FieldShape::Text),
+            schema_field("uid", FieldShape::Text),
+            schema_field("generation", FieldShape::Integer),
+            schema_field("namespace", FieldShape::Text),
+            schema_field("subscriberUri", FieldShape::Text),
+            schema_field("subscriberCACerts", FieldShape::Text),
+            schema_field("subscriberAudience", FieldShape::Text),
+            schema_field("replyUri", FieldShape::Text),
+            schema_field("replyCACerts", FieldShape::Text),
+            schema_field("replyAudience", FieldShape::Text),
             DELIVERED,
-            field("auth", Shape::Object(&AUTH)),
+            schema_field("auth", FieldShape::Object(&AUTH)),
         ],
     )
 };
-static AUTH: Fields =
-    usual("AuthStatus", &[field("serviceAccountName", Shape::Text), field("serviceAccountNames", LIST_OF_TEXTS)]);
-
-static SUBSCRIPTION_SPEC: Fields = usual(
-    "SubscriptionSpec",
-    &[field("channel", Shape::Object(&REFERENCE)), field("subscriber", TO), field("reply", TO), DELIVERED],
+static AUTH: ObjectSchema = object_schema(
+    "AuthStatus",
+    &[schema_field("serviceAccountName", FieldShape::Text), schema_field("serviceAccountNames", LIST_OF_TEXTS)],
 );
 
-static PING_SOURCE_SPEC: Fields = Fields {
+static SUBSCRIPTION_SPEC: ObjectSchema = object_schema(
+    "SubscriptionSpec",
+    &[
+        schema_field("channel", FieldShape::Object(&REFERENCE)),
+        schema_field("subscriber", TO),
+        schema_field("reply", TO),
+        DELIVERED,
+    ],
+);
+
+static PING_SOURCE_SPEC: ObjectSchema = ObjectSchema {
     former: &[("jsonData", "write data, and contentType: application/json")],
-    ..usual(
+    ..object_schema(
         "PingSourceSpec",
         &[
-            field("schedule", Shape::Text),
-            field("timezone", Shape::Text),
-            field("contentType", Shape::Text),
-            field("data", Shape::Text),
-            field("dataBase64", Shape::Text),
-            field("sink", TO),
-            field("ceOverrides", Shape::Object(&OVERRIDES)),
+            schema_field("schedule", FieldShape::Text),
+            schema_field("timezone", FieldShape::Text),
+            schema_field("contentType", FieldShape::Text),
+            schema_field("data", FieldShape::Text),
+            schema_field("dataBase64", FieldShape::Text),
+            schema_field("sink", TO),
+            schema_field("ceOverrides", FieldShape::Object(&OVERRIDES)),
         ],
     )
 };
-static OVERRIDES: Fields = usual("CloudEventOverrides", &[field("extensions", TEXTS)]);
+static OVERRIDES: ObjectSchema = object_schema("CloudEventOverrides", &[schema_field("extensions", TEXTS)]);
 
 /// A channel template, and what it is where its kind is one of ours.
-pub(crate) static TEMPLATE: Fields =
-    usual("ChannelTemplateSpec", &[API_VERSION, KIND, METADATA, field("spec", Shape::Object(&PHYSICAL_CHANNEL_SPEC))]);
+pub(crate) static TEMPLATE: ObjectSchema = object_schema(
+    "ChannelTemplateSpec",
+    &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Object(&PHYSICAL_CHANNEL_SPEC))],
+);
 /// A template of a kind that is not made here: its `spec` is its own.
-pub(super) static FOREIGN_TEMPLATE: Fields =
-    usual("ForeignChannelTemplateSpec", &[API_VERSION, KIND, METADATA, field("spec", Shape::Any)]);
+pub(super) static FOREIGN_TEMPLATE: ObjectSchema =
+    object_schema("ForeignChannelTemplateSpec", &[API_VERSION, KIND, METADATA, schema_field("spec", FieldShape::Any)]);
 
 /// `default-ch-config` of `default-ch-webhook`.
-pub(crate) static CHANNEL_DEFAULTS: Fields = usual(
+pub(crate) static CHANNEL_DEFAULTS: ObjectSchema = object_schema(
     "ChannelDefaults",
-    &[field("clusterDefault", Shape::Template), field("namespaceDefaults", Shape::Map(&Shape::Template))],
+    &[
+        schema_field("clusterDefault", FieldShape::Template),
+        schema_field("namespaceDefaults", FieldShape::Map(&FieldShape::Template)),
+    ],
 );
 
 /// `default-br-config` of `config-br-defaults`.
-pub(crate) static BROKER_DEFAULTS: Fields = usual(
+pub(crate) static BROKER_DEFAULTS: ObjectSchema = object_schema(
     "BrokerDefaults",
     &[
-        field("clusterDefault", Shape::Object(&BROKER_DEFAULT)),
-        field("namespaceDefaults", Shape::Map(&Shape::Object(&BROKER_DEFAULT))),
+        schema_field("clusterDefault", FieldShape::Object(&BROKER_DEFAULT)),
+        schema_field("namespaceDefaults", FieldShape::Map(&FieldShape::Object(&BROKER_DEFAULT))),
     ],
 );
-static BROKER_DEFAULT: Fields = usual(
+static BROKER_DEFAULT: ObjectSchema = object_schema(
     "BrokerDefault",
     &[
-        field("brokerClass", Shape::Text),
-        field("brokerClasses", Shape::Map(&Shape::Object(&BROKER_CONFIG))),
+        schema_field("brokerClass", FieldShape::Text),
+        schema_field("brokerClasses", FieldShape::Map(&FieldShape::Object(&BROKER_CONFIG))),
         API_VERSION,
         KIND,
-        field("name", Shape::Text),
-        field("namespace", Shape::Text),
-        field("address", Shape::Text),
-        field("group", Shape::Text),
+        schema_field("name", FieldShape::Text),
+        schema_field("namespace", FieldShape::Text),
+        schema_field("address", FieldShape::Text),
+        schema_field("group", FieldShape::Text),
         DELIVERED,
-        field("disallowDifferentNamespaceConfig", Shape::Boolean),
+        schema_field("disallowDifferentNamespaceConfig", FieldShape::Boolean),
     ],
 );
-static BROKER_CONFIG: Fields = usual(
+static BROKER_CONFIG: ObjectSchema = object_schema(
     "BrokerConfig",
     &[
-        field("brokerClass", Shape::Text),
+        schema_field("brokerClass", FieldShape::Text),
         API_VERSION,
         KIND,
-        field("name", Shape::Text),
-        field("namespace", Shape::Text),
-        field("address", Shape::Text),
-        field("group", Shape::Text),
+        schema_field("name", FieldShape::Text),
+        schema_field("namespace", FieldShape::Text),
+        schema_field("address", FieldShape::Text),
+        schema_field("group", FieldShape::Text),
         DELIVERED,
     ],
 );
 
 /// What an object of an older `apiVersion` of a kind has that the present one does not, for whoever rewrites it.
-pub(crate) fn legacy(kind: Kind) -> Option<&'static str> {
+pub(crate) fn former_fields_remedy(kind: ResourceKind) -> Option<&'static str> {
     Some(match kind {
-        Kind::Trigger => "and filter.attributes with source and type where filter.sourceAndType was",
-        Kind::Broker => {
+        ResourceKind::Trigger => "and filter.attributes with source and type where filter.sourceAndType was",
+        ResourceKind::Broker => {
             "and a ConfigMap with channel-template-spec, named in spec.config, where spec.channelTemplate was"
         }
-        Kind::Channel | Kind::InMemoryChannel => "and spec.subscribers where spec.subscribable was",
-        Kind::PingSource => "and data with contentType: application/json where jsonData was",
+        ResourceKind::Channel | ResourceKind::InMemoryChannel => "and spec.subscribers where spec.subscribable was",
+        ResourceKind::PingSource => "and data with contentType: application/json where jsonData was",
         _ => return None,
     })
 }

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn found(kind: Kind, value: &Value) -> Vec<String> {
-    let findings = examine(value, of(kind));
-    let line = |finding: &Finding| {
-        let message = match &finding.what {
-            What::Unknown { message, .. } | What::Misread { message } => message.as_str(),
-            What::Nothing { message, .. } => message,
+fn found(kind: ResourceKind, value: &Value) -> Vec<String> {
+    let findings = examine(value, schema_of(kind));
+    let line = |finding: &SchemaFinding| {
+        let message = match &finding.violation {
+            SchemaViolation::UnknownField { message, .. } | SchemaViolation::WrongType { message } => message.as_str(),
+            SchemaViolation::Null { message, .. } => message,
         };
-        format!("{}: {message}", path(&finding.at))
+        format!("{}: {message}", format_path(&finding.path))
     };
     findings.iter().map(line).collect()
 }
@@ -20,37 +20,41 @@ fn found(kind: Kind, value: &Value) -> Vec<String> {
 fn the_right_name_is_of_the_same_place_else_of_another_one() {
     let unknown = |text: &str| format!("is not a field that is known here{text}");
     for (kind, value, line) in [
-        (Kind::Trigger, json!({"spec": {"filtres": []}}), "spec.filtres; did you mean filters?"),
+        (ResourceKind::Trigger, json!({"spec": {"filtres": []}}), "spec.filtres; did you mean filters?"),
         (
-            Kind::Trigger,
+            ResourceKind::Trigger,
             json!({"spec": {"deadLetterSink": {}}}),
             "spec.deadLetterSink: `deadLetterSink` belongs below `delivery`",
         ),
         (
-            Kind::Trigger,
+            ResourceKind::Trigger,
             json!({"spec": {"subscriber": {"delivery": {}}}}),
             "spec.subscriber.delivery: `delivery` belongs below `spec`",
         ),
         (
-            Kind::Trigger,
+            ResourceKind::Trigger,
             json!({"spec": {"filter": {"type": "a"}}}),
             "spec.filter.type: `type` belongs below `attributes`",
         ),
         (
-            Kind::Trigger,
+            ResourceKind::Trigger,
             json!({"spec": {"filter": {"attribute": {}}}}),
             "spec.filter.attribute; did you mean attributes?",
         ),
-        (Kind::Trigger, json!({"spec": {"delivery": {"retries": 3}}}), "spec.delivery.retries; did you mean retry?"),
         (
-            Kind::Trigger,
+            ResourceKind::Trigger,
+            json!({"spec": {"delivery": {"retries": 3}}}),
+            "spec.delivery.retries; did you mean retry?",
+        ),
+        (
+            ResourceKind::Trigger,
             json!({"spec": {"retrys": 3}}),
             "spec.retrys; did you mean retry, which belongs below `spec.delivery`?",
         ),
-        (Kind::Trigger, json!({"specs": {}}), "specs; did you mean spec?"),
-        (Kind::Broker, json!({"spec": {"zzz": 1}}), "spec.zzz: there are config, delivery"),
+        (ResourceKind::Trigger, json!({"specs": {}}), "specs; did you mean spec?"),
+        (ResourceKind::Broker, json!({"spec": {"zzz": 1}}), "spec.zzz: there are config, delivery"),
         (
-            Kind::ConfigMap,
+            ResourceKind::ConfigMap,
             json!({"spec": {}}),
             "spec: there are apiVersion, kind, metadata, data, binaryData, immutable",
         ),
@@ -58,7 +62,7 @@ fn the_right_name_is_of_the_same_place_else_of_another_one() {
         let (place, rest) = line.split_at(line.find([':', ';']).expect("a sign"));
         assert_eq!(found(kind, &value), [format!("{place}: {}", unknown(rest))], "{value}");
     }
-    let former = found(Kind::Trigger, &json!({"spec": {"filter": {"sourceAndType": {}}}}));
+    let former = found(ResourceKind::Trigger, &json!({"spec": {"filter": {"sourceAndType": {}}}}));
     assert_eq!(
         former,
         ["spec.filter.sourceAndType: is a field of older releases: write source and type into attributes"]
@@ -77,7 +81,7 @@ fn every_problem_is_found_with_its_place() {
         },
     });
     assert_eq!(
-        found(Kind::Trigger, &value),
+        found(ResourceKind::Trigger, &value),
         [
             "metadata.namespace: is a number, but must be text: write it in quotes",
             "metadata.labels.a: is a boolean, but must be text: write it in quotes",
@@ -91,16 +95,16 @@ fn every_problem_is_found_with_its_place() {
     let nothing = "is nothing, and so as good as not there: write it, or remove the field";
     let value = json!({"spec": {"channelTemplate": null, "delivery": {"deadLetterSink": null, "timeout": null}}});
     assert_eq!(
-        found(Kind::Channel, &value),
+        found(ResourceKind::Channel, &value),
         [format!("spec.channelTemplate: {nothing}"), format!("spec.delivery.deadLetterSink: {nothing}")]
     );
     let value = json!({"spec": {"subscribers": [{"uid": 1}, "x", null]}});
-    let findings = examine(&value, of(Kind::InMemoryChannel));
+    let findings = examine(&value, schema_of(ResourceKind::InMemoryChannel));
     assert_eq!(
-        findings.iter().map(|finding| path(&finding.at)).collect::<Vec<_>>(),
+        findings.iter().map(|finding| format_path(&finding.path)).collect::<Vec<_>>(),
         ["spec.subscribers[0].uid", "spec.subscribers[1]", "spec.subscribers[2]"]
     );
-    let rest = without(&value, findings.iter().map(|finding| finding.at.as_slice()));
+    let rest = without_places(&value, findings.iter().map(|finding| finding.path.as_slice()));
     assert_eq!(rest, json!({"spec": {"subscribers": [{}, {}, {}]}}));
 }
 
@@ -108,31 +112,34 @@ fn every_problem_is_found_with_its_place() {
 fn templates_are_strict_where_their_kind_is_ours() {
     let channel = |template: Value| json!({"spec": {"channelTemplate": template}});
     let of_kind = |kind: &str| channel(json!({"kind": kind, "spec": {"numPartitions": 3}}));
-    assert_eq!(found(Kind::Channel, &of_kind("KafkaChannel")), [""; 0]);
-    assert_eq!(found(Kind::Channel, &of_kind("InMemoryChannel")).len(), 1);
-    assert_eq!(found(Kind::Channel, &channel(json!({"kinds": "InMemoryChannel"}))).len(), 1);
+    assert_eq!(found(ResourceKind::Channel, &of_kind("KafkaChannel")), [""; 0]);
+    assert_eq!(found(ResourceKind::Channel, &of_kind("InMemoryChannel")).len(), 1);
+    assert_eq!(found(ResourceKind::Channel, &channel(json!({"kinds": "InMemoryChannel"}))).len(), 1);
 }
 
 #[test]
 fn keys_of_config_maps() {
     let none = |_: &str| false;
-    let features = Keys::of(CONFIG_FEATURES, Place::System, none).expect("keys");
+    let features = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, none).expect("keys");
     for key in ["transport-encryption", " transport-encryption ", "_example", "apiserversources-nodeselector-zone"] {
         assert!(features.has(key), "{key}");
     }
     for key in ["transport_encryption", "transportEncryption", "transport-encryptoin"] {
         assert!(!features.has(key), "{key}");
-        assert_eq!(features.meant(key), Some("transport-encryption"), "{key}");
+        assert_eq!(features.suggest_key(key), Some("transport-encryption"), "{key}");
     }
-    assert!(Keys::of(CONFIG_FEATURES, Place::Elsewhere, none).is_none());
-    assert!(Keys::of("mine", Place::System, none).is_none());
-    assert!(Keys::of("mine", Place::Elsewhere, |key| key == "channel-template-spec").is_some());
+    assert!(ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::OtherNamespace, none).is_none());
+    assert!(ConfigMapKeys::for_config_map("mine", ConfigMapPlace::SystemNamespace, none).is_none());
+    assert!(
+        ConfigMapKeys::for_config_map("mine", ConfigMapPlace::OtherNamespace, |key| key == "channel-template-spec")
+            .is_some()
+    );
 }
 
 /// Every field of a definition is one of its JSON Schema, and nothing else is.
 #[test]
 fn json_schemas_are_the_definitions() {
-    fn same(fields: &'static Fields, schema: &Value, root: &Value, depth: usize) {
+    fn same(fields: &'static ObjectSchema, schema: &Value, root: &Value, depth: usize) {
         let schema = schema["$ref"]
             .as_str()
             .map_or(schema, |to| root.pointer(to.trim_start_matches('#')).expect("a definition"));
@@ -146,16 +153,16 @@ fn json_schemas_are_the_definitions() {
         for field in fields.fields.iter().filter(|_| depth > 0) {
             let inner = &schema["properties"][field.name];
             match field.shape {
-                Shape::Object(inside) => same(inside, inner, root, depth - 1),
-                Shape::List(Shape::Object(inside)) => same(inside, &inner["items"], root, depth - 1),
-                Shape::Integer => assert_eq!(inner["type"], "integer"),
+                FieldShape::Object(inside) => same(inside, inner, root, depth - 1),
+                FieldShape::List(FieldShape::Object(inside)) => same(inside, &inner["items"], root, depth - 1),
+                FieldShape::Integer => assert_eq!(inner["type"], "integer"),
                 _ => {}
             }
         }
     }
-    for kind in Kind::ALL {
+    for kind in ResourceKind::ALL {
         let schema = json_schema(&kind.as_str().to_lowercase()).expect("a schema");
-        same(of(kind), &schema, &schema, 6);
+        same(schema_of(kind), &schema, &schema, 6);
         assert_eq!(schema["properties"]["kind"]["const"], kind.as_str());
     }
     assert!(schema_names().all(|name| json_schema(name).is_some()));

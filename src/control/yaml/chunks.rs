@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 
 /// Cuts at lines that are `---` or `...`, which YAML allows in no other meaning at the start of a line, not even inside
 /// a block scalar; and between JSON values that stand one after the other. Gives the number of lines before each piece.
-pub(super) fn chunks(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn split_documents(text: &str) -> Vec<(usize, &str)> {
     let mut chunks = Vec::new();
     let (mut start, mut first, mut end) = (0, 0, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -16,8 +16,8 @@ pub(super) fn chunks(text: &str) -> Vec<(usize, &str)> {
         end += line.len();
     }
     chunks.push((first, text.get(start..).unwrap_or_default()));
-    chunks.retain(|(_, chunk)| chunk.lines().any(says_something));
-    chunks.into_iter().flat_map(|(first, chunk)| values(first, chunk)).collect()
+    chunks.retain(|(_, chunk)| chunk.lines().any(has_content));
+    chunks.into_iter().flat_map(|(first, chunk)| split_json_values(first, chunk)).collect()
 }
 
 fn is_marker(line: &str, marker: &str) -> bool {
@@ -25,7 +25,7 @@ fn is_marker(line: &str, marker: &str) -> bool {
 }
 
 /// Blank lines, comments and directives alone make no document.
-fn says_something(line: &str) -> bool {
+fn has_content(line: &str) -> bool {
     let line = line.strip_prefix("---").filter(|_| is_marker(line, "---")).unwrap_or(line);
     let trimmed = line.trim();
     !(trimmed.is_empty() || trimmed.starts_with('#') || line.starts_with('%'))
@@ -33,7 +33,7 @@ fn says_something(line: &str) -> bool {
 
 /// Cuts objects of JSON apart, each of which is a document, whether they stand on lines of their own or not. What is not
 /// JSON, or a single object, stays whole.
-fn values(mut first: usize, chunk: &str) -> Vec<(usize, &str)> {
+fn split_json_values(mut first: usize, chunk: &str) -> Vec<(usize, &str)> {
     let whole = vec![(first, chunk)];
     let text = chunk.strip_prefix("---").unwrap_or(chunk);
     if !text.trim_start().starts_with('{') {
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn cut(text: &str) -> Vec<(usize, &str)> {
-        chunks(text).into_iter().map(|(first, chunk)| (first, chunk.trim())).collect()
+        split_documents(text).into_iter().map(|(first, chunk)| (first, chunk.trim())).collect()
     }
 
     #[test]

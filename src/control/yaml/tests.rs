@@ -5,12 +5,12 @@ use serde_json::json;
 
 use super::*;
 
-fn all(text: &str) -> Vec<Parsed> {
-    documents(text).into_iter().map(|document| document.expect("YAML")).collect()
+fn all(text: &str) -> Vec<ParsedDocument> {
+    parse_documents(text).into_iter().map(|document| document.expect("YAML")).collect()
 }
 
-fn broken_of(text: &str) -> Broken {
-    documents(text).into_iter().find_map(Result::err).expect("a broken document")
+fn broken_of(text: &str) -> YamlError {
+    parse_documents(text).into_iter().find_map(Result::err).expect("a broken document")
 }
 
 #[test]
@@ -49,9 +49,9 @@ spec:
         ("missing", 2),
         ("", 2),
     ] {
-        assert_eq!(document.lines.of(&document.value, path), Some(line), "{path}");
+        assert_eq!(document.lines.line_of_path(&document.value, path), Some(line), "{path}");
     }
-    assert_eq!(Lines::default().of(&document.value, "spec"), None);
+    assert_eq!(ValueLines::default().line_of_path(&document.value, "spec"), None);
 }
 
 #[test]
@@ -61,7 +61,8 @@ fn documents_are_cut_at_markers_and_count_lines_through() {
     let documents = all(text);
     let values: Vec<_> = documents.iter().map(|document| document.value.clone()).collect();
     assert_eq!(values, [json!({"a": 1}), json!({"b": "--- text\n...\n"}), json!({"c": 3})]);
-    let lines: Vec<_> = ["a", "b", "c"].iter().zip(&documents).map(|(key, d)| d.lines.of(&d.value, key)).collect();
+    let lines: Vec<_> =
+        ["a", "b", "c"].iter().zip(&documents).map(|(key, d)| d.lines.line_of_path(&d.value, key)).collect();
     assert_eq!(lines, [Some(5), Some(7), Some(12)]);
     assert!(all("").is_empty() && all("---\n---\n# x\n").is_empty());
 }
@@ -109,12 +110,12 @@ fn common_mistakes_are_named() {
 fn anchors_count_where_they_are_used() {
     let document = &all("a: &x\n  k: 1\nb: *x\nc:\n  <<: *x\n  l: 2\n")[0];
     assert_eq!(document.value, json!({"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}));
-    assert_eq!(document.lines.of(&document.value, "b"), Some(3));
+    assert_eq!(document.lines.line_of_path(&document.value, "b"), Some(3));
 }
 
 #[test]
 fn broken_documents_name_their_line_and_spare_the_others() {
-    let results = documents("a: 1\n---\nb: [1\n---\nc: 3\n---\nd: 1\nd: 2\n");
+    let results = parse_documents("a: 1\n---\nb: [1\n---\nc: 3\n---\nd: 1\nd: 2\n");
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false]);
     assert!((3..=4).contains(&results[1].as_ref().expect_err("flow").line));
     let duplicate = results[3].as_ref().expect_err("duplicate");
@@ -148,11 +149,11 @@ fn bombs_are_refused() {
 proptest! {
     #[test]
     fn never_panics(text in "[-a:.#%{}\\[\\]&*!|>'\" \t\n]{0,60}") {
-        documents(&text);
+        parse_documents(&text);
     }
 
     #[test]
     fn never_panics_on_anything(text in any::<String>()) {
-        documents(&text);
+        parse_documents(&text);
     }
 }

@@ -28,7 +28,7 @@ async fn the_time_of_an_attempt_is_what_is_left() {
         // Nothing is left.
         (100, 0, 1, None),
     ] {
-        let may = held(longest, left).allows(SECOND * timeout);
+        let may = held(longest, left).attempt_timeout(SECOND * timeout);
         assert_eq!(may, allowed.map(|allowed| SECOND * allowed), "{left} s of {longest} s left for {timeout} s");
     }
 }
@@ -41,9 +41,16 @@ fn homeless(spec: DeliverySpec) -> Subscription {
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_comes_too_late_is_no_attempt() {
     let transport = Scripted::new(&[]);
-    let progress = Progress { attempts: 2, held: Some(held(3, 1)), ..Progress::default() };
+    let progress = DeliveryProgress { attempts: 2, hold_time: Some(held(3, 1)), ..DeliveryProgress::default() };
     let outcome = deliver_from(&transport, homeless(retrying(5)), progress).await;
-    assert_eq!(outcome, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 2, wait: Duration::ZERO }));
+    assert_eq!(
+        outcome,
+        DeliveryOutcome::Deferred(DeferredDelivery {
+            stage: DeliveryStage::Subscriber,
+            attempts: 2,
+            wait: Duration::ZERO
+        })
+    );
     assert!(transport.seen(SUBSCRIBER).is_empty());
 }
 
@@ -53,11 +60,19 @@ async fn a_wait_that_outlives_the_hold_is_put_off() {
     let spec = DeliverySpec { backoff_delay: Some(SECOND * 2), ..retrying(5) };
     for (longest, deferred) in [(3, true), (30, false)] {
         let transport = Scripted::new(&[(SUBSCRIBER, &[status(503)])]);
-        let progress = Progress { held: Some(held(longest, longest)), ..Progress::default() };
+        let progress = DeliveryProgress { hold_time: Some(held(longest, longest)), ..DeliveryProgress::default() };
         let timely = DeliverySpec { timeout: Some(SECOND * 4), ..spec.clone() };
         let outcome = deliver_from(&transport, homeless(timely), progress).await;
-        let put_off = Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 1, wait: SECOND * 2 });
-        assert_eq!(outcome, if deferred { put_off } else { Outcome::Delivered }, "held for {longest} s at most");
+        let put_off = DeliveryOutcome::Deferred(DeferredDelivery {
+            stage: DeliveryStage::Subscriber,
+            attempts: 1,
+            wait: SECOND * 2,
+        });
+        assert_eq!(
+            outcome,
+            if deferred { put_off } else { DeliveryOutcome::Delivered },
+            "held for {longest} s at most"
+        );
         assert_eq!(transport.seen(SUBSCRIBER).len(), if deferred { 1 } else { 2 });
     }
 }
@@ -67,9 +82,11 @@ async fn a_wait_that_outlives_the_hold_is_put_off() {
 async fn later_destinations_are_put_off_too() {
     let transport = Scripted::new(&[(SUBSCRIBER, &[status(400)]), (SINK, &[status(503)])]);
     let spec = DeliverySpec { backoff_delay: Some(SECOND * 2), timeout: Some(SECOND), ..retrying(5) };
-    let progress = Progress { held: Some(held(2, 2)), ..Progress::default() };
+    let progress = DeliveryProgress { hold_time: Some(held(2, 2)), ..DeliveryProgress::default() };
     let outcome = deliver_from(&transport, subscription(SubscriptionKind::Subscription, spec), progress).await;
-    let Outcome::Deferred(Deferral { stage: Stage::DeadLetterSink(dead), attempts: 1, wait }) = outcome else {
+    let DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::DeadLetterSink(dead), attempts: 1, wait }) =
+        outcome
+    else {
         panic!("{outcome:?}");
     };
     assert_eq!((&*dead.id(), wait), ("i1", SECOND * 2));
@@ -80,14 +97,31 @@ async fn later_destinations_are_put_off_too() {
 #[tokio::test(start_paused = true)]
 async fn what_is_left_of_a_wait_is_put_off_again() {
     let transport = Scripted::new(&[]);
-    let (patience, held) = (Some(SECOND * 5), Some(held(1350, 1350)));
+    let (max_wait, hold_time) = (Some(SECOND * 5), Some(held(1350, 1350)));
     for (left, outcome, took) in [
-        (1552, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait: SECOND * 1552 }), 0),
-        (6, Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 3, wait: SECOND * 6 }), 0),
-        (5, Outcome::Delivered, 5),
+        (
+            1552,
+            DeliveryOutcome::Deferred(DeferredDelivery {
+                stage: DeliveryStage::Subscriber,
+                attempts: 3,
+                wait: SECOND * 1552,
+            }),
+            0,
+        ),
+        (
+            6,
+            DeliveryOutcome::Deferred(DeferredDelivery {
+                stage: DeliveryStage::Subscriber,
+                attempts: 3,
+                wait: SECOND * 6,
+            }),
+            0,
+        ),
+        (5, DeliveryOutcome::Delivered, 5),
     ] {
         let before = Instant::now();
-        let progress = Progress { attempts: 3, wait: SECOND * left, patience, held, ..Progress::default() };
+        let progress =
+            DeliveryProgress { attempts: 3, wait: SECOND * left, max_wait, hold_time, ..DeliveryProgress::default() };
         assert_eq!(deliver_from(&transport, homeless(retrying(5)), progress).await, outcome, "{left} s are left");
         assert_eq!(before.elapsed().as_secs(), took);
     }
@@ -100,15 +134,16 @@ async fn an_ordered_event_waits_as_long_as_it_may_be_held() {
     let (mut wait, mut rounds, before) = (SECOND * 3600, 0, Instant::now());
     let spec = DeliverySpec { timeout: Some(SECOND * 60), ..retrying(5) };
     loop {
-        let progress = Progress { attempts: 3, wait, held: Some(held(1350, 1350)), ..Progress::default() };
+        let progress =
+            DeliveryProgress { attempts: 3, wait, hold_time: Some(held(1350, 1350)), ..DeliveryProgress::default() };
         rounds += 1;
         match deliver_from(&transport, homeless(spec.clone()), progress).await {
-            Outcome::Deferred(deferral) => {
+            DeliveryOutcome::Deferred(deferral) => {
                 assert_eq!((deferral.attempts, deferral.wait), (3, wait - SECOND * 1290));
                 wait = deferral.wait;
             }
             outcome => {
-                assert_eq!((outcome, rounds, before.elapsed().as_secs()), (Outcome::Delivered, 3, 3600));
+                assert_eq!((outcome, rounds, before.elapsed().as_secs()), (DeliveryOutcome::Delivered, 3, 3600));
                 return;
             }
         }

@@ -8,9 +8,12 @@ use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::auth::TokenTransport;
-use crate::auth::token::{Issued, TokenError, TokenIssuer};
-use crate::channel::Consumer;
-use crate::model::{Access, AuthorizationMode, Discovery, Oidc, Policy, Rule, ServiceAccount, Subject};
+use crate::auth::token_cache::{IssuedToken, TokenError, TokenIssuer};
+use crate::channel::QueueConsumer;
+use crate::model::{
+    AuthorizationMode, AuthorizationRule, EventPolicy, OidcAuthentication, OidcDiscovery, SenderAuthorization,
+    ServiceAccount, SubjectPattern,
+};
 
 /// Gives tokens that say what they are for, as long as it has any.
 #[derive(Default)]
@@ -24,11 +27,13 @@ impl TokenIssuer for Issuer {
         &'a self,
         account: &'a ServiceAccount,
         audience: &'a str,
-    ) -> BoxFuture<'a, Result<Issued, TokenError>> {
+    ) -> BoxFuture<'a, Result<IssuedToken, TokenError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let issued = match self.fails.load(Ordering::SeqCst) {
             true => Err(TokenError::new(account, audience, "the API server answered 403: forbidden")),
-            false => Ok(Issued { token: format!("{}.{audience}", account.name), lifetime: Duration::from_secs(3600) }),
+            false => {
+                Ok(IssuedToken { token: format!("{}.{audience}", account.name), lifetime: Duration::from_secs(3600) })
+            }
         };
         std::future::ready(issued).boxed()
     }
@@ -53,12 +58,13 @@ fn proving(retry: u32) -> Subscription {
     }
 }
 
-async fn deliver_by(issuer: &Arc<Issuer>, transport: &Scripted, subscription: Subscription) -> Outcome {
+async fn deliver_by(issuer: &Arc<Issuer>, transport: &Scripted, subscription: Subscription) -> DeliveryOutcome {
     let (delivery, lane) = over(transport, subscription);
-    let tokens = Tokens::new(Arc::clone(issuer) as Arc<dyn TokenIssuer>, Arc::default()).over(TokenTransport::Any);
+    let tokens =
+        TokenCache::new(Arc::clone(issuer) as Arc<dyn TokenIssuer>, Arc::default()).with_transport(TokenTransport::Any);
     let delivery = delivery.with_tokens(Arc::new(tokens));
-    let permit = lane.permit().await.expect("a permit");
-    delivery.deliver(&event(), &lane, permit, Progress::default()).await
+    let permit = lane.acquire_permit().await.expect("a permit");
+    delivery.deliver(&event(), &lane, permit, DeliveryProgress::default()).await
 }
 
 /// Contract 7.2: subscriber, reply and dead letter sink, each with a token of its own.
@@ -67,7 +73,7 @@ async fn every_leg_has_its_own_token() {
     let issuer = Arc::new(Issuer::default());
     let answer = Step::Answer(200, REPLY_HEADERS, Bytes::new());
     let transport = Scripted::new(&[(SUBSCRIBER, &[answer]), (REPLY, &[status(410)])]);
-    assert_eq!(deliver_by(&issuer, &transport, proving(0)).await, Outcome::DeadLettered);
+    assert_eq!(deliver_by(&issuer, &transport, proving(0)).await, DeliveryOutcome::DeadLettered);
     for (url, token) in
         [(SUBSCRIBER, "Bearer sa.of-subscriber"), (REPLY, "Bearer sa.of-reply"), (SINK, "Bearer sa.of-sink")]
     {
@@ -87,7 +93,7 @@ async fn nothing_is_proved_where_nobody_asks() {
         Subscription { sender: sender("sa"), ..subscription(SubscriptionKind::Subscriber, DeliverySpec::default()) };
     for subscription in [nobody, indifferent] {
         let transport = Scripted::new(&[]);
-        assert_eq!(deliver_by(&issuer, &transport, subscription).await, Outcome::Delivered);
+        assert_eq!(deliver_by(&issuer, &transport, subscription).await, DeliveryOutcome::Delivered);
         assert_eq!(header(&transport.last(SUBSCRIBER).0, "authorization"), None);
     }
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 0);
@@ -101,7 +107,7 @@ async fn without_a_token_nothing_is_sent() {
     issuer.fails.store(true, Ordering::SeqCst);
     let transport = Scripted::new(&[]);
     let sink = Subscription { dead_letter_sink: Some(addressable(SINK)), ..proving(2) };
-    assert_eq!(deliver_by(&issuer, &transport, sink).await, Outcome::DeadLettered);
+    assert_eq!(deliver_by(&issuer, &transport, sink).await, DeliveryOutcome::DeadLettered);
     assert!(transport.seen(SUBSCRIBER).is_empty());
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 3, "contract DP-16: each attempt asks");
     let (headers, _) = transport.last(SINK);
@@ -113,7 +119,7 @@ async fn without_a_token_nothing_is_sent() {
     let data = String::from_utf8(data.expect("base64")).expect("text");
     assert!(data.contains("no token for system:serviceaccount:ns:sa and the audience of-subscriber"), "{data}");
 
-    let Outcome::Lost(loss) = deliver_by(&issuer, &transport, proving(0)).await else { panic!("not lost") };
+    let DeliveryOutcome::Lost(loss) = deliver_by(&issuer, &transport, proving(0)).await else { panic!("not lost") };
     assert_eq!(loss.code, -1);
     assert!(loss.reason.contains("the dead letter sink failed too"), "{}", loss.reason);
 }
@@ -130,19 +136,19 @@ async fn a_token_that_comes_late_is_used() {
         issuer.fails.store(false, Ordering::SeqCst);
     };
     let (outcome, ()) = tokio::join!(delivered, heals);
-    assert_eq!(outcome, Outcome::Delivered);
+    assert_eq!(outcome, DeliveryOutcome::Delivered);
     assert_eq!(transport.seen(SUBSCRIBER), [180_000]);
 }
 
 /// A channel of this process that asks for proof, and what gets there.
-fn asking(rule: Rule) -> (Arc<Router>, Consumer, Arc<Counters>) {
-    let counters = Arc::new(Counters::default());
-    let oidc = Arc::new(Oidc { discovery: Discovery::Nowhere });
+fn asking(rule: AuthorizationRule) -> (Arc<Router>, QueueConsumer, Arc<ProcessCounters>) {
+    let counters = Arc::new(ProcessCounters::default());
+    let oidc = Arc::new(OidcAuthentication { discovery: OidcDiscovery::Unavailable });
     let channel = Channel {
         key: broker(),
-        storage: Storage::Memory,
-        acknowledge: Acknowledge::AfterEnqueue,
-        access: Some(Access { oidc, audience: "of-broker".to_owned(), rule }),
+        backend: BackendKind::Memory,
+        acknowledge: AcknowledgeMode::AfterEnqueue,
+        authorization: Some(SenderAuthorization { oidc, audience: "of-broker".to_owned(), rule }),
         event_types: None,
         subscriptions: vec![Arc::new(subscription(SubscriptionKind::Trigger, DeliverySpec::default()))],
     };
@@ -154,10 +160,10 @@ fn asking(rule: Rule) -> (Arc<Router>, Consumer, Arc<Counters>) {
 /// (contract 7.8); no key and no token is needed for it.
 #[tokio::test(start_paused = true)]
 async fn replies_inside_are_authorized() {
-    let same = || Rule::Default(AuthorizationMode::AllowSameNamespace, "ns".to_owned());
+    let same = || AuthorizationRule::Default(AuthorizationMode::AllowSameNamespace, "ns".to_owned());
     let policy = |filter| {
-        let subjects = vec![Subject::parse("system:serviceaccount:ns:sa")];
-        Rule::Policies(vec![Arc::new(Policy { subjects, filter })])
+        let subjects = vec![SubjectPattern::parse("system:serviceaccount:ns:sa")];
+        AuthorizationRule::Policies(vec![Arc::new(EventPolicy { subjects, filter })])
     };
     let of_type = |ty: &str| Filter::Exact(vec![("type".to_owned(), ty.to_owned())]);
     let other = || Some(Arc::new(ServiceAccount { namespace: "elsewhere".to_owned(), name: "sa".to_owned() }));
@@ -165,37 +171,38 @@ async fn replies_inside_are_authorized() {
         (same(), sender("sa"), Some("of-broker"), None),
         (policy(of_type("rt")), sender("sa"), Some("of-broker"), None),
         (policy(of_type("other")), sender("sa"), Some("of-broker"), Some("403")),
-        (policy(Filter::Pass), sender("sb"), Some("of-broker"), Some("403")),
+        (policy(Filter::MatchAll), sender("sb"), Some("of-broker"), Some("403")),
         (same(), other(), Some("of-broker"), Some("403")),
         (same(), sender("sa"), Some("of-other"), Some("401")),
         (same(), sender("sa"), None, Some("401")),
         (same(), None, Some("of-broker"), Some("401")),
-        (Rule::Unknown("missing".to_owned()), sender("sa"), Some("of-broker"), Some("500")),
+        (AuthorizationRule::Unknown("missing".to_owned()), sender("sa"), Some("of-broker"), Some("500")),
     ] {
         let (router, mut consumer, counters) = asking(rule.clone());
         let transport = Scripted::new(&[(SUBSCRIBER, &[Step::Answer(200, REPLY_HEADERS, Bytes::new())])]);
         let (_, lane) = over(&transport, subscription(SubscriptionKind::Trigger, DeliverySpec::default()));
-        let target = Target::Local(broker());
-        let reply = Addressable { target, audience: audience.map(str::to_owned), ..addressable("http://broker/") };
-        lane.configure(Arc::new(Subscription {
+        let route = DestinationRoute::Local(broker());
+        let reply = Addressable { route, audience: audience.map(str::to_owned), ..addressable("http://broker/") };
+        lane.set_subscription(Arc::new(Subscription {
             reply: Some(reply),
             sender,
             ..subscription(SubscriptionKind::Trigger, DeliverySpec::default())
         }));
-        let options = Options {
+        let options = DeliveryOptions {
             default_timeout: Duration::from_secs(900),
             jitter: 0.0,
             attributes: crate::event::AttributeLimit::default(),
             broker_filter_host: "broker-filter.test".into(),
         };
-        let delivery = Delivery::new(Arc::new(transport.clone()), router, Display::default(), options, counters);
-        let permit = lane.permit().await.expect("a permit");
-        let outcome = delivery.deliver(&event(), &lane, permit, Progress::default()).await;
+        let delivery =
+            EventDeliverer::new(Arc::new(transport.clone()), router, EventDisplay::default(), options, counters);
+        let permit = lane.acquire_permit().await.expect("a permit");
+        let outcome = delivery.deliver(&event(), &lane, permit, DeliveryProgress::default()).await;
         let entered = consumer.try_recv().is_ok();
         match code {
-            None => assert_eq!((outcome, entered), (Outcome::Delivered, true), "{rule:?}"),
+            None => assert_eq!((outcome, entered), (DeliveryOutcome::Delivered, true), "{rule:?}"),
             Some(code) => {
-                assert_eq!((outcome, entered), (Outcome::DeadLettered, false), "{rule:?}");
+                assert_eq!((outcome, entered), (DeliveryOutcome::DeadLettered, false), "{rule:?}");
                 assert_eq!(header(&transport.last(SINK).0, "ce-knativeerrorcode"), Some(code), "{rule:?}");
             }
         }

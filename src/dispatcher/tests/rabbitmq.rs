@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use tokio::sync::watch;
 
 use super::*;
-use crate::budget::Budget;
+use crate::budget::MemoryBudget;
 use crate::channel::rabbitmq::tests::fake::{FakeServer, Refusal};
-use crate::channel::rabbitmq::{Address, Options as RabbitmqOptions, QueueType, RabbitmqBackend};
+use crate::channel::rabbitmq::{
+    RabbitmqAddress, RabbitmqBackend, RabbitmqBackendOptions as RabbitmqOptions, RabbitmqQueueType,
+};
 
 const QUEUE: &str = "sealpost:channel:ns:c:subscription:ns:a";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,7 +77,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-impl Transport for Slow {
+impl HttpTransport for Slow {
     async fn send(
         &self,
         mut request: impl FnMut() -> Request<Bytes> + Send,
@@ -105,20 +107,20 @@ struct Bench {
     backend: Arc<RabbitmqBackend>,
     dispatcher: Dispatcher<Slow>,
     router: Arc<Router>,
-    counters: Arc<Counters>,
+    counters: Arc<ProcessCounters>,
 }
 
 impl Bench {
     async fn start(server: FakeServer, subscriber: Arc<Slow>, consumer_timeout: Duration) -> Self {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ProcessCounters::default());
         let options = RabbitmqOptions {
-            address: Address::new(&server.uri(), (None, None), None).expect("an address"),
-            queue_type: QueueType::Quorum,
+            address: RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address"),
+            queue_type: RabbitmqQueueType::Quorum,
             prefetch: 100,
             concurrency: 1,
             consumer_timeout,
-            patience: Duration::from_secs(1),
-            budget: Budget::new(256 << 20),
+            max_held_wait: Duration::from_secs(1),
+            budget: MemoryBudget::new(256 << 20),
             attributes: crate::event::AttributeLimit::default(),
             delete_after: None,
         };
@@ -205,7 +207,7 @@ async fn a_stop_finishes_what_is_under_way() {
     let stop = CancellationToken::new();
     stop.cancel();
     tokio::time::timeout(PATIENCE, dispatcher.run(receiver, stop)).await.expect("in time");
-    backend.end().await;
+    backend.shut_down().await;
     let seen = subscriber.seen.borrow().clone();
     assert!(seen.begun.values().all(|begun| *begun == 1) && seen.begun.len() == seen.taken.len(), "{seen:?}");
     assert_eq!((server.unacked(QUEUE), server.ready(QUEUE)), (0, 5 - seen.taken.len()));

@@ -1,7 +1,7 @@
 //! Tables and properties of the HTTP binding and the JSON format.
 
 use super::*;
-use crate::event::Kind;
+use crate::event::AttributeType;
 use proptest::prelude::*;
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -42,7 +42,7 @@ fn a_detached_event_is_the_same_event() {
         headers.get_mut("x-request-id").expect("there").set_sensitive(true);
         let event =
             decode(headers, Bytes::from(vec![b'x'; length]), AttributeLimit::default()).expect("an event").remove(0);
-        let detached = event.clone().detached();
+        let detached = event.clone().into_own_memory();
         assert_eq!(binary_headers(&detached), binary_headers(&event));
         assert_eq!((detached.data(), detached.forwarded()), (event.data(), event.forwarded()));
         assert!(detached.forwarded().iter().any(|(_, value)| value.is_sensitive()));
@@ -102,7 +102,7 @@ fn formats_other_than_json_are_named() {
         AttributeLimit::default(),
     )
     .expect_err("refused");
-    assert_eq!(error, DecodeError::UnknownFormat(WireText::of("application/cloudevents+protobuf")));
+    assert_eq!(error, DecodeError::UnknownFormat(WireText::new("application/cloudevents+protobuf")));
 }
 
 /// Contract G-42, W-9: what comes in binary leaves as the same bytes.
@@ -158,8 +158,8 @@ fn structured_requests_accepted_and_refused() {
         structured_event(&with(r#","MyExt":"v","n":1.5,"flag":true,"none":null,"data":{"a": 1}"#)).expect("an event");
     assert_eq!(event.get("myext").as_deref(), Some("v"));
     assert_eq!(event.get("n").as_deref(), Some("1"));
-    assert_eq!(event.find("n").map(Attribute::kind), Some(Kind::Integer));
-    assert_eq!(event.find("flag").map(Attribute::kind), Some(Kind::Boolean));
+    assert_eq!(event.attribute("n").map(ContextAttribute::attribute_type), Some(AttributeType::Integer));
+    assert_eq!(event.attribute("flag").map(ContextAttribute::attribute_type), Some(AttributeType::Boolean));
     assert_eq!(event.get("none"), None);
     assert_eq!(event.data(), &Bytes::from_static(br#"{"a": 1}"#));
     assert_eq!(event.content_type().map(HeaderValue::as_bytes), Some(&b"application/json"[..]));
@@ -248,8 +248,8 @@ fn replies() {
 fn structured_out() {
     let mut event = binary_event(&[("content-type", "application/json")]).expect("an event");
     event.data = Bytes::from_static(br#"{"a":"b"}"#);
-    event.set_typed("myint", "5", Kind::Integer);
-    let (headers, body) = structured(&event);
+    event.set_typed("myint", "5", AttributeType::Integer);
+    let (headers, body) = encode_structured(&event);
     assert_eq!(headers[CONTENT_TYPE], STRUCTURED);
     let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
     let expected = serde_json::json!({"specversion":"1.0","id":"i1","source":"/s","type":"t",
@@ -288,7 +288,7 @@ proptest! {
 
     #[test]
     fn structured_decode_of_encode_is_identity(event in any_event()) {
-        let (headers, body) = structured(&event);
+        let (headers, body) = encode_structured(&event);
         prop_assert_eq!(decode(headers, body, AttributeLimit::default()), Ok(vec![event]));
     }
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::function::Function;
-use super::like::Pattern;
+use super::function::CesqlFunction;
+use super::like::LikePattern;
 
 /// An operator between two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
+pub enum BinaryOperator {
     /// `*`
     Multiply,
     /// `/`
@@ -38,7 +38,7 @@ pub enum Operator {
     Xor,
 }
 
-impl Operator {
+impl BinaryOperator {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Multiply => "*",
@@ -61,7 +61,7 @@ impl Operator {
 
 /// An expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expr {
+pub enum ExpressionNode {
     /// A string literal.
     String(String),
     /// An integer literal.
@@ -71,22 +71,22 @@ pub enum Expr {
     /// The value of an attribute.
     Attribute(String),
     /// `NOT x`
-    Not(Box<Expr>),
+    Not(Box<ExpressionNode>),
     /// `-x`
-    Negate(Box<Expr>),
+    Negate(Box<ExpressionNode>),
     /// `x op y`
-    Binary(Operator, Box<Expr>, Box<Expr>),
+    Binary(BinaryOperator, Box<ExpressionNode>, Box<ExpressionNode>),
     /// `x LIKE 'pattern'`
-    Like(Box<Expr>, Pattern),
+    Like(Box<ExpressionNode>, LikePattern),
     /// `EXISTS attribute`
     Exists(String),
     /// `x IN (y, …)`
-    In(Box<Expr>, Vec<Expr>),
+    In(Box<ExpressionNode>, Vec<ExpressionNode>),
     /// `FUNCTION(x, …)`
-    Call(Function, Vec<Expr>),
+    Call(CesqlFunction, Vec<ExpressionNode>),
 }
 
-impl fmt::Display for Expr {
+impl fmt::Display for ExpressionNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::String(text) => write!(f, "'{}'", text.replace('\'', "\\'")),
@@ -99,42 +99,51 @@ impl fmt::Display for Expr {
             Self::Binary(operator, x, y) => write!(f, "({x} {} {y})", operator.as_str()),
             Self::Like(x, pattern) => write!(f, "({x} LIKE '{}')", pattern.text().replace('\'', "\\'")),
             Self::Exists(name) => write!(f, "(EXISTS {name})"),
-            Self::In(x, set) => write!(f, "({x} IN ({}))", list(set)),
-            Self::Call(function, arguments) => write!(f, "{}({})", function.name(), list(arguments)),
+            Self::In(x, set) => write!(f, "({x} IN ({}))", format_list(set)),
+            Self::Call(function, arguments) => write!(f, "{}({})", function.name(), format_list(arguments)),
         }
     }
 }
 
-fn list(items: &[Expr]) -> String {
+fn format_list(items: &[ExpressionNode]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Adds the arguments of each call of `KN_VERIFY_CORRELATION_ID` in an expression.
-pub(super) fn verifications<'e>(root: &'e Expr, found: &mut Vec<&'e [Expr]>) {
+pub(super) fn collect_correlation_calls<'e>(root: &'e ExpressionNode, found: &mut Vec<&'e [ExpressionNode]>) {
     match root {
-        Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) | Expr::Attribute(_) | Expr::Exists(_) => {}
-        Expr::Not(x) | Expr::Negate(x) | Expr::Like(x, _) => verifications(x, found),
-        Expr::Binary(_, x, y) => [x, y].into_iter().for_each(|x| verifications(x, found)),
-        Expr::In(x, set) => {
-            verifications(x, found);
-            set.iter().for_each(|x| verifications(x, found));
+        ExpressionNode::String(_)
+        | ExpressionNode::Integer(_)
+        | ExpressionNode::Boolean(_)
+        | ExpressionNode::Attribute(_)
+        | ExpressionNode::Exists(_) => {}
+        ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => {
+            collect_correlation_calls(x, found)
         }
-        Expr::Call(function, arguments) => {
-            if *function == Function::VerifyCorrelationId {
+        ExpressionNode::Binary(_, x, y) => [x, y].into_iter().for_each(|x| collect_correlation_calls(x, found)),
+        ExpressionNode::In(x, set) => {
+            collect_correlation_calls(x, found);
+            set.iter().for_each(|x| collect_correlation_calls(x, found));
+        }
+        ExpressionNode::Call(function, arguments) => {
+            if *function == CesqlFunction::VerifyCorrelationId {
                 found.push(arguments);
             }
-            arguments.iter().for_each(|x| verifications(x, found));
+            arguments.iter().for_each(|x| collect_correlation_calls(x, found));
         }
     }
 }
 
 /// The text that an attribute must have exactly, for an expression to be true. An equation casts its left side to the
 /// type of its right side, so that with a text on one side, and text as `type` and `source` are, the texts are compared.
-pub(super) fn requires<'e>(root: &'e Expr, attribute: &str) -> Option<&'e str> {
+pub(super) fn required_text<'e>(root: &'e ExpressionNode, attribute: &str) -> Option<&'e str> {
     match root {
-        Expr::Binary(Operator::And, left, right) => requires(left, attribute).or_else(|| requires(right, attribute)),
-        Expr::Binary(Operator::Equal, left, right) => match (left.as_ref(), right.as_ref()) {
-            (Expr::Attribute(name), Expr::String(text)) | (Expr::String(text), Expr::Attribute(name)) => {
+        ExpressionNode::Binary(BinaryOperator::And, left, right) => {
+            required_text(left, attribute).or_else(|| required_text(right, attribute))
+        }
+        ExpressionNode::Binary(BinaryOperator::Equal, left, right) => match (left.as_ref(), right.as_ref()) {
+            (ExpressionNode::Attribute(name), ExpressionNode::String(text))
+            | (ExpressionNode::String(text), ExpressionNode::Attribute(name)) => {
                 (name == attribute && !text.is_empty()).then_some(text.as_str())
             }
             _ => None,

@@ -3,232 +3,268 @@
 //! Each part of an expression is judged by what it can become, whatever the event: true, false, or neither, where it ends
 //! in an error. What is not known is taken to be possible, so that nothing is refused that could pass.
 
-mod foreign;
-mod possible;
+mod foreign_syntax;
+mod possible_values;
 mod verification;
 
-use super::ast::{Expr, Operator};
-use super::function::Function;
-use super::lexer::{Token, tokens};
+use super::ast::{BinaryOperator, ExpressionNode};
+use super::function::CesqlFunction;
+use super::lexer::{CesqlToken, tokenize};
 use super::parser::ParseError;
 use crate::event::nearly;
 
-pub(super) use foreign::explained;
-use possible::{Possible, Type, equal, in_order, like, type_of};
-use verification::Fault;
+pub(super) use foreign_syntax::explain_error;
+use possible_values::{CesqlType, PossibleBooleans, equal, in_order, like, type_of};
+use verification::VerificationFault;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum FindingSeverity {
     /// The expression can never be true.
-    Never,
+    NeverTrue,
     /// There is no such function, or not with so many arguments. The rest may hold.
-    Mistake,
+    UnknownFunction,
     /// A part of it can never hold; the rest may.
-    Part,
+    PartNeverTrue,
     /// An extension is called nearly as one of CloudEvents' own attributes is.
     Name,
 }
 
 /// What is wrong with an expression that is understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ExpressionFinding {
     /// How bad it is.
-    pub doubt: Doubt,
+    pub severity: FindingSeverity,
     /// Where, and what to write instead.
     pub error: ParseError,
 }
 
 /// Everything that can be shown to be wrong with the expression that this text was parsed to.
-pub(super) fn check(text: &str, root: &Expr) -> Vec<Finding> {
-    let leaves = tokens(text).unwrap_or_default().into_iter().filter(|(_, token)| is_leaf(token));
+pub(super) fn check(text: &str, root: &ExpressionNode) -> Vec<ExpressionFinding> {
+    let leaves = tokenize(text).unwrap_or_default().into_iter().filter(|(_, token)| is_leaf(token));
     let leaves = leaves.map(|(at, _)| at).collect();
-    let mut checker = Checker { text, leaves, next: 0, found: Vec::new(), names: Vec::new() };
-    let result = checker.judge(root);
+    let mut checker = ExpressionChecker { text, leaves, next: 0, found: Vec::new(), names: Vec::new() };
+    let result = checker.possible_values(root);
     let found = std::mem::take(&mut checker.found);
-    let mut found: Vec<Finding> = found.into_iter().map(|(doubt, error)| Finding { doubt, error }).collect();
+    let mut found: Vec<ExpressionFinding> =
+        found.into_iter().map(|(doubt, error)| ExpressionFinding { severity: doubt, error }).collect();
     let message = match type_of(root) {
-        Type::Boolean | Type::Unknown => None,
-        Type::Text => Some("the result is text, and only what is true passes: compare it, or write EXISTS"),
-        Type::Integer => Some("the result is a number, and only what is true passes: compare it"),
+        CesqlType::Boolean | CesqlType::Unknown => None,
+        CesqlType::Text => Some("the result is text, and only what is true passes: compare it, or write EXISTS"),
+        CesqlType::Integer => Some("the result is a number, and only what is true passes: compare it"),
     };
     if let (Some(message), true) = (message, found.is_empty()) {
-        found.push(Finding { doubt: Doubt::Never, error: ParseError::new(text, start(text), message) });
+        found.push(ExpressionFinding {
+            severity: FindingSeverity::NeverTrue,
+            error: ParseError::new(text, first_position(text), message),
+        });
     }
     if !result.truth {
-        found.iter_mut().for_each(|finding| finding.doubt = Doubt::Never);
+        found.iter_mut().for_each(|finding| finding.severity = FindingSeverity::NeverTrue);
         if found.is_empty() {
-            let error = ParseError::new(text, start(text), "is never true, so that nothing passes: correct it");
-            found.push(Finding { doubt: Doubt::Never, error });
+            let error =
+                ParseError::new(text, first_position(text), "is never true, so that nothing passes: correct it");
+            found.push(ExpressionFinding { severity: FindingSeverity::NeverTrue, error });
         }
     }
-    found.extend(checker.names.into_iter().map(|error| Finding { doubt: Doubt::Name, error }));
+    found.extend(checker.names.into_iter().map(|error| ExpressionFinding { severity: FindingSeverity::Name, error }));
     found
 }
 
-fn start(text: &str) -> usize {
+fn first_position(text: &str) -> usize {
     text.len() - text.trim_start().len()
 }
 
 /// Whether a token is a part of an expression that has no parts: these stand in the order of the tree.
-fn is_leaf(token: &Token<'_>) -> bool {
+fn is_leaf(token: &CesqlToken<'_>) -> bool {
     const OPERATORS: [&str; 7] = ["AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN"];
     match token {
-        Token::Number(_) | Token::String(_) => true,
-        Token::Word(word) => !OPERATORS.iter().any(|operator| operator.eq_ignore_ascii_case(word)),
-        Token::Sign(_) => false,
+        CesqlToken::Number(_) | CesqlToken::String(_) => true,
+        CesqlToken::Word(word) => !OPERATORS.iter().any(|operator| operator.eq_ignore_ascii_case(word)),
+        CesqlToken::Sign(_) => false,
     }
 }
 
-struct Checker<'t> {
+struct ExpressionChecker<'t> {
     text: &'t str,
     /// Where the leaves of the tree begin.
     leaves: Vec<usize>,
     next: usize,
-    found: Vec<(Doubt, ParseError)>,
+    found: Vec<(FindingSeverity, ParseError)>,
     /// Names that are told, whatever becomes of what they stand in.
     names: Vec<ParseError>,
 }
 
-impl Checker<'_> {
-    fn here(&self) -> usize {
+impl ExpressionChecker<'_> {
+    fn leaf_position(&self) -> usize {
         self.leaves.get(self.next).copied().unwrap_or_default()
     }
 
-    fn say(&mut self, doubt: Doubt, at: usize, message: impl Into<String>) {
+    fn add_finding(&mut self, doubt: FindingSeverity, at: usize, message: impl Into<String>) {
         self.found.push((doubt, ParseError::new(self.text, at, message)));
     }
 
     /// What a part can become as a boolean.
-    fn judge(&mut self, part: &Expr) -> Possible {
-        let (at, before) = (self.here(), self.found.len());
-        let judged = self.judge_inside(part, at);
+    fn possible_values(&mut self, part: &ExpressionNode) -> PossibleBooleans {
+        let (at, before) = (self.leaf_position(), self.found.len());
+        let judged = self.possible_values_inside(part, at);
         // A part that is wrong inside is no further news outside.
-        let is_comparison = matches!(part, Expr::Like(..) | Expr::In(..)) || comparison(part).is_some();
+        let is_comparison =
+            matches!(part, ExpressionNode::Like(..) | ExpressionNode::In(..)) || comparison_operator(part).is_some();
         if is_comparison && !judged.truth && self.found.len() == before {
-            self.say(Doubt::Part, at, never(part));
+            self.add_finding(FindingSeverity::PartNeverTrue, at, describe_never_true(part));
         }
         judged
     }
 
-    fn judge_inside(&mut self, part: &Expr, at: usize) -> Possible {
+    fn possible_values_inside(&mut self, part: &ExpressionNode, at: usize) -> PossibleBooleans {
         match part {
-            Expr::String(_) | Expr::Integer(_) | Expr::Boolean(_) => {
+            ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => {
                 self.next += 1;
-                possible::constant(part)
+                possible_values::constant(part)
             }
-            Expr::Attribute(name) => {
+            ExpressionNode::Attribute(name) => {
                 self.next += 1;
-                self.attribute(name, at);
-                if matches!(name.as_str(), "data" | "null") { Possible::NOTHING } else { Possible::ALL }
+                self.check_attribute(name, at);
+                if matches!(name.as_str(), "data" | "null") { PossibleBooleans::NOTHING } else { PossibleBooleans::ALL }
             }
-            Expr::Exists(name) => {
+            ExpressionNode::Exists(name) => {
                 self.next += 1;
-                self.attribute(name, at);
-                Possible { truth: name != "data", falsehood: !possible::is_required(name) }
+                self.check_attribute(name, at);
+                PossibleBooleans { truth: name != "data", falsehood: !possible_values::is_required(name) }
             }
-            Expr::Not(inner) => self.operand(inner, "NOT").not(),
-            Expr::Negate(inner) => {
-                self.judge(inner);
-                Possible::of_number(part)
+            ExpressionNode::Not(inner) => self.check_operand(inner, "NOT").not(),
+            ExpressionNode::Negate(inner) => {
+                self.possible_values(inner);
+                PossibleBooleans::of_number(part)
             }
-            Expr::Like(left, pattern) => {
-                self.judge(left);
+            ExpressionNode::Like(left, pattern) => {
+                self.possible_values(left);
                 self.next += 1;
                 like(left, pattern)
             }
-            Expr::In(left, set) => {
-                self.judge(left);
+            ExpressionNode::In(left, set) => {
+                self.possible_values(left);
                 for element in set {
-                    self.judge(element);
+                    self.possible_values(element);
                 }
-                set.iter().map(|element| equal(element, left)).fold(Possible::NEVER, Possible::or)
+                set.iter().map(|element| equal(element, left)).fold(PossibleBooleans::NEVER, PossibleBooleans::or)
             }
-            Expr::Call(function, arguments) => {
+            ExpressionNode::Call(function, arguments) => {
                 self.next += 1;
-                self.call(function, arguments, at);
+                self.check_call(function, arguments, at);
                 for argument in arguments {
-                    self.judge(argument);
+                    self.possible_values(argument);
                 }
                 match function {
-                    Function::Unknown(_) => Possible::NOTHING,
-                    Function::VerifyCorrelationId => self.verification(arguments, at),
-                    _ => Possible::ALL,
+                    CesqlFunction::Unknown(_) => PossibleBooleans::NOTHING,
+                    CesqlFunction::VerifyCorrelationId => self.check_verification(arguments, at),
+                    _ => PossibleBooleans::ALL,
                 }
             }
-            Expr::Binary(operator, left, right) => self.binary(*operator, (left, right), at),
+            ExpressionNode::Binary(operator, left, right) => self.check_binary(*operator, (left, right), at),
         }
     }
 
-    fn binary(&mut self, operator: Operator, (left, right): (&Expr, &Expr), at: usize) -> Possible {
+    fn check_binary(
+        &mut self,
+        operator: BinaryOperator,
+        (left, right): (&ExpressionNode, &ExpressionNode),
+        at: usize,
+    ) -> PossibleBooleans {
         match operator {
-            Operator::And | Operator::Or | Operator::Xor => {
+            BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor => {
                 let word = operator.as_str();
-                let (x, y) = (self.operand(left, word), self.operand(right, word));
+                let (x, y) = (self.check_operand(left, word), self.check_operand(right, word));
                 let judged = match operator {
-                    Operator::And => x.and(y),
-                    Operator::Or => x.or(y),
+                    BinaryOperator::And => x.and(y),
+                    BinaryOperator::Or => x.or(y),
                     _ => x.xor(y),
                 };
-                let contradiction = possible::contradiction(operator, left, right).filter(|_| judged.truth);
+                let contradiction = possible_values::contradiction(operator, left, right).filter(|_| judged.truth);
                 let Some((name, one, other)) = contradiction else { return judged };
                 let remedy = "write OR between them, or IN";
-                self.say(Doubt::Part, at, format!("{name} cannot be '{one}' and '{other}' at once: {remedy}"));
-                Possible { truth: false, ..judged }
+                self.add_finding(
+                    FindingSeverity::PartNeverTrue,
+                    at,
+                    format!("{name} cannot be '{one}' and '{other}' at once: {remedy}"),
+                );
+                PossibleBooleans { truth: false, ..judged }
             }
             _ => {
-                if let Some(name) = prefixed(operator, left, right) {
+                if let Some(name) = attribute_with_prefix(operator, left, right) {
                     let message =
                         format!("ce-{name} is a subtraction here: attributes are written without ce-, as {name}");
-                    self.say(Doubt::Part, at, message);
+                    self.add_finding(FindingSeverity::PartNeverTrue, at, message);
                     self.next += 2;
-                    return Possible::NOTHING;
+                    return PossibleBooleans::NOTHING;
                 }
                 let found = self.found.len();
-                let fails = |part: &Expr, judged: Possible| judged == Possible::NOTHING && !possible::is_literal(part);
-                let (x, y) = (self.judge(left), self.judge(right));
+                let fails = |part: &ExpressionNode, judged: PossibleBooleans| {
+                    judged == PossibleBooleans::NOTHING && !possible_values::is_literal(part)
+                };
+                let (x, y) = (self.possible_values(left), self.possible_values(right));
                 match operator {
-                    _ if fails(left, x) || fails(right, y) => Possible::NOTHING,
+                    _ if fails(left, x) || fails(right, y) => PossibleBooleans::NOTHING,
                     // What is wrong inside is told, and may hold all the same.
-                    _ if self.found.len() > found => Possible::ALL,
-                    Operator::Equal => equal(left, right),
-                    Operator::NotEqual => equal(left, right).not(),
-                    Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
-                        in_order(operator, left, right)
-                    }
-                    _ => self.calculated((operator, at), left, right),
+                    _ if self.found.len() > found => PossibleBooleans::ALL,
+                    BinaryOperator::Equal => equal(left, right),
+                    BinaryOperator::NotEqual => equal(left, right).not(),
+                    BinaryOperator::Less
+                    | BinaryOperator::LessOrEqual
+                    | BinaryOperator::Greater
+                    | BinaryOperator::GreaterOrEqual => in_order(operator, left, right),
+                    _ => self.check_comparison((operator, at), left, right),
                 }
             }
         }
     }
 
     /// An operand of a logical operator, which text that is neither `true` nor `false` cannot be.
-    fn operand(&mut self, part: &Expr, operator: &str) -> Possible {
-        let at = self.here();
-        let judged = self.judge(part);
-        if let Expr::String(text) = part
-            && judged == Possible::NOTHING
+    fn check_operand(&mut self, part: &ExpressionNode, operator: &str) -> PossibleBooleans {
+        let at = self.leaf_position();
+        let judged = self.possible_values(part);
+        if let ExpressionNode::String(text) = part
+            && judged == PossibleBooleans::NOTHING
         {
             let repeat = "repeat the comparison, as in type = 'a' OR type = 'b', or write type IN ('a', 'b')";
-            self.say(Doubt::Part, at, format!("'{text}' beside {operator} is neither true nor false: {repeat}"));
+            self.add_finding(
+                FindingSeverity::PartNeverTrue,
+                at,
+                format!("'{text}' beside {operator} is neither true nor false: {repeat}"),
+            );
         }
         judged
     }
 
-    fn calculated(&mut self, (operator, at): (Operator, usize), left: &Expr, right: &Expr) -> Possible {
-        let is_text = |part: &Expr| matches!(part, Expr::String(text) if text.parse::<i32>().is_err());
+    fn check_comparison(
+        &mut self,
+        (operator, at): (BinaryOperator, usize),
+        left: &ExpressionNode,
+        right: &ExpressionNode,
+    ) -> PossibleBooleans {
+        let is_text =
+            |part: &ExpressionNode| matches!(part, ExpressionNode::String(text) if text.parse::<i32>().is_err());
         if is_text(left) || is_text(right) {
-            let remedy = if operator == Operator::Add { ": to join texts, write CONCAT(x, y)" } else { "" };
-            self.say(Doubt::Part, at, format!("{} is for integers, and this is text{remedy}", operator.as_str()));
-            return Possible::NOTHING;
+            let remedy = if operator == BinaryOperator::Add { ": to join texts, write CONCAT(x, y)" } else { "" };
+            self.add_finding(
+                FindingSeverity::PartNeverTrue,
+                at,
+                format!("{} is for integers, and this is text{remedy}", operator.as_str()),
+            );
+            return PossibleBooleans::NOTHING;
         }
-        Possible::ALL
+        PossibleBooleans::ALL
     }
 
-    fn attribute(&mut self, name: &str, at: usize) {
+    fn check_attribute(&mut self, name: &str, at: usize) {
         match name {
-            "data" => self.say(Doubt::Part, at, foreign::DATA),
-            "null" => self.say(Doubt::Part, at, "there is no null: write EXISTS x, or NOT EXISTS x"),
+            "data" => self.add_finding(FindingSeverity::PartNeverTrue, at, foreign_syntax::DATA),
+            "null" => self.add_finding(
+                FindingSeverity::PartNeverTrue,
+                at,
+                "there is no null: write EXISTS x, or NOT EXISTS x",
+            ),
             name => {
                 let told = nearly(name).map(|meant| format!("{name} is an extension; did you mean {meant}?"));
                 self.names.extend(told.map(|message| ParseError::new(self.text, at, message)));
@@ -236,35 +272,43 @@ impl Checker<'_> {
         }
     }
 
-    fn verification(&mut self, arguments: &[Expr], at: usize) -> Possible {
-        let Some(Fault { message, possible }) = verification::fault(arguments) else { return Possible::ALL };
-        self.say(Doubt::Part, at, message);
+    fn check_verification(&mut self, arguments: &[ExpressionNode], at: usize) -> PossibleBooleans {
+        let Some(VerificationFault { message, possible }) = verification::find_fault(arguments) else {
+            return PossibleBooleans::ALL;
+        };
+        self.add_finding(FindingSeverity::PartNeverTrue, at, message);
         possible
     }
 
-    fn call(&mut self, function: &Function, arguments: &[Expr], at: usize) {
-        let Function::Unknown(name) = function else { return };
-        self.say(Doubt::Mistake, at, foreign::function(name, arguments));
+    fn check_call(&mut self, function: &CesqlFunction, arguments: &[ExpressionNode], at: usize) {
+        let CesqlFunction::Unknown(name) = function else { return };
+        self.add_finding(FindingSeverity::UnknownFunction, at, foreign_syntax::suggest_function(name, arguments));
     }
 }
 
 /// The attribute of `ce-type`, which is what its header is called over HTTP.
-fn prefixed<'e>(operator: Operator, left: &Expr, right: &'e Expr) -> Option<&'e str> {
+fn attribute_with_prefix<'e>(
+    operator: BinaryOperator,
+    left: &ExpressionNode,
+    right: &'e ExpressionNode,
+) -> Option<&'e str> {
     match (operator, left, right) {
-        (Operator::Subtract, Expr::Attribute(ce), Expr::Attribute(name)) if ce == "ce" => Some(name),
+        (BinaryOperator::Subtract, ExpressionNode::Attribute(ce), ExpressionNode::Attribute(name)) if ce == "ce" => {
+            Some(name)
+        }
         _ => None,
     }
 }
 
-fn comparison(part: &Expr) -> Option<Operator> {
+fn comparison_operator(part: &ExpressionNode) -> Option<BinaryOperator> {
     match part {
-        Expr::Binary(
-            operator @ (Operator::Equal
-            | Operator::NotEqual
-            | Operator::Less
-            | Operator::LessOrEqual
-            | Operator::Greater
-            | Operator::GreaterOrEqual),
+        ExpressionNode::Binary(
+            operator @ (BinaryOperator::Equal
+            | BinaryOperator::NotEqual
+            | BinaryOperator::Less
+            | BinaryOperator::LessOrEqual
+            | BinaryOperator::Greater
+            | BinaryOperator::GreaterOrEqual),
             ..,
         ) => Some(*operator),
         _ => None,
@@ -272,19 +316,20 @@ fn comparison(part: &Expr) -> Option<Operator> {
 }
 
 /// Why a comparison can never hold.
-fn never(part: &Expr) -> String {
-    let is_order = comparison(part).is_some_and(|operator| !matches!(operator, Operator::Equal | Operator::NotEqual));
-    let is_text = |part: &Expr| matches!(part, Expr::String(text) if text.parse::<i32>().is_err());
+fn describe_never_true(part: &ExpressionNode) -> String {
+    let is_order = comparison_operator(part)
+        .is_some_and(|operator| !matches!(operator, BinaryOperator::Equal | BinaryOperator::NotEqual));
+    let is_text = |part: &ExpressionNode| matches!(part, ExpressionNode::String(text) if text.parse::<i32>().is_err());
     match part {
-        Expr::Binary(operator, left, right) if is_order && (is_text(left) || is_text(right)) => {
+        ExpressionNode::Binary(operator, left, right) if is_order && (is_text(left) || is_text(right)) => {
             format!("{} compares integers, and text is none: nothing passes", operator.as_str())
         }
-        _ => format!("{} can never hold: correct it", plain(part)),
+        _ => format!("{} can never hold: correct it", written_text(part)),
     }
 }
 
 /// The part as it is written, without the parentheses around it.
-fn plain(part: &Expr) -> String {
+fn written_text(part: &ExpressionNode) -> String {
     let text = part.to_string();
     text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map_or(text.clone(), str::to_owned)
 }

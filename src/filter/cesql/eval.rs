@@ -4,42 +4,46 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::ast::{Expr, Operator};
-use super::function::Function;
-use super::like::Pattern;
-use super::meter::{Exceeded, Meter};
-use super::value::Value;
+use super::ast::{BinaryOperator, ExpressionNode};
+use super::function::CesqlFunction;
+use super::like::LikePattern;
+use super::meter::{MeterExceeded, WorkMeter};
+use super::value::CesqlValue;
 
 /// What it takes to visit an operation.
 const VISIT: usize = 4;
 
 /// Where attributes come from. Whoever looks one up takes the steps that this costs.
-pub trait Attributes<'e> {
+pub trait AttributeSource<'e> {
     /// The attribute of that name (lower case); `None` if it is not set.
     ///
     /// # Errors
     /// If too little is left.
-    fn get(&self, name: &str, meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded>;
+    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded>;
 
     /// Whether the attribute of that name (lower case) is set.
     ///
     /// # Errors
     /// If too little is left.
-    fn exists(&self, name: &str, meter: &mut Meter) -> Result<bool, Exceeded>;
+    fn exists(&self, name: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded>;
 
     /// Whether the correlation id of a reply is genuine; `None` if there is no key to tell by, which is an error of the
     /// function, so that nothing around it can make the event pass.
     ///
     /// # Errors
     /// If too little is left.
-    fn verifies(&self, _asked: &Correlation<'_>, _meter: &mut Meter) -> Result<Option<bool>, Exceeded> {
+    fn verifies_correlation_id(
+        &self,
+        _asked: &CorrelationQuery<'_>,
+        _meter: &mut WorkMeter,
+    ) -> Result<Option<bool>, MeterExceeded> {
         Ok(None)
     }
 }
 
 /// What `KN_VERIFY_CORRELATION_ID` is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Correlation<'c> {
+pub struct CorrelationQuery<'c> {
     /// The correlation id of a reply.
     pub id: &'c str,
     /// The RequestReply that it should be for.
@@ -56,7 +60,7 @@ pub struct Correlation<'c> {
 
 /// What can go wrong (cesql §3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
+pub enum EvaluationError {
     /// Division by zero, or a result of more than 32 bits.
     Math,
     /// A value that is not of the type that is needed.
@@ -71,10 +75,10 @@ pub enum Error {
     Limit,
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for EvaluationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Limit => return Exceeded.fmt(f),
+            Self::Limit => return MeterExceeded.fmt(f),
             Self::Math => "math error",
             Self::Cast => "cast error",
             Self::MissingAttribute => "missing attribute",
@@ -86,78 +90,84 @@ impl fmt::Display for Error {
 
 /// A value, and the first error that arose on the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Evaluated<'e> {
+pub struct EvaluationResult<'e> {
     /// The value; the zero value of its type where an error left none.
-    pub value: Value<'e>,
+    pub value: CesqlValue<'e>,
     /// The first error.
-    pub error: Option<Error>,
+    pub error: Option<EvaluationError>,
 }
 
-impl From<Exceeded> for Error {
-    fn from(_exceeded: Exceeded) -> Self {
+impl From<MeterExceeded> for EvaluationError {
+    fn from(_exceeded: MeterExceeded) -> Self {
         Self::Limit
     }
 }
 
 /// Evaluates a whole expression. What cannot be typed, as a missing attribute alone, is `false` (cesql §3.2).
-pub(super) fn evaluate<'e>(root: &'e Expr, attributes: &dyn Attributes<'e>, meter: &mut Meter) -> Evaluated<'e> {
-    let mut evaluation = Evaluation { attributes, meter, error: None };
-    let value = evaluation.value(root).unwrap_or(Value::Boolean(false));
-    Evaluated { value, error: evaluation.error }
+pub(super) fn evaluate<'e>(
+    root: &'e ExpressionNode,
+    attributes: &dyn AttributeSource<'e>,
+    meter: &mut WorkMeter,
+) -> EvaluationResult<'e> {
+    let mut evaluation = ExpressionEvaluation { attributes, meter, error: None };
+    let value = evaluation.value(root).unwrap_or(CesqlValue::Boolean(false));
+    EvaluationResult { value, error: evaluation.error }
 }
 
-struct Evaluation<'a, 'e> {
-    attributes: &'a dyn Attributes<'e>,
-    meter: &'a mut Meter,
-    error: Option<Error>,
+struct ExpressionEvaluation<'a, 'e> {
+    attributes: &'a dyn AttributeSource<'e>,
+    meter: &'a mut WorkMeter,
+    error: Option<EvaluationError>,
 }
 
 /// `None` where the operation has no value, and its zero value counts: an operand is missing or cannot be cast.
-type Maybe<T> = Option<T>;
+type OperandValue<T> = Option<T>;
 
-impl<'e> Evaluation<'_, 'e> {
-    fn fail<T>(&mut self, error: Error) -> Maybe<T> {
+impl<'e> ExpressionEvaluation<'_, 'e> {
+    fn fail<T>(&mut self, error: EvaluationError) -> OperandValue<T> {
         self.error.get_or_insert(error);
         None
     }
 
     /// What there is a value of, if enough was left to get it.
-    fn within<T>(&mut self, result: Result<T, Exceeded>) -> Maybe<T> {
+    fn within<T>(&mut self, result: Result<T, MeterExceeded>) -> OperandValue<T> {
         result.map_or_else(|exceeded| self.fail(exceeded.into()), Some)
     }
 
     /// The value of an operand, if no error arose on the way to it.
-    fn operand(&mut self, expression: &'e Expr) -> Maybe<Value<'e>> {
+    fn operand(&mut self, expression: &'e ExpressionNode) -> OperandValue<CesqlValue<'e>> {
         self.value(expression).filter(|_| self.error.is_none())
     }
 
-    fn value(&mut self, expression: &'e Expr) -> Maybe<Value<'e>> {
+    fn value(&mut self, expression: &'e ExpressionNode) -> OperandValue<CesqlValue<'e>> {
         let step = self.meter.step(VISIT);
         self.within(step)?;
         Some(match expression {
-            Expr::String(text) => Value::String(Cow::Borrowed(text)),
-            Expr::Integer(number) => Value::Integer(*number),
-            Expr::Boolean(truth) => Value::Boolean(*truth),
-            Expr::Attribute(name) => return self.attribute(name),
-            Expr::Not(x) => Value::Boolean(self.boolean(x).is_some_and(|truth| !truth)),
-            Expr::Negate(x) => Value::Integer(self.negate(x).unwrap_or(0)),
-            Expr::Binary(operator, x, y) => self.binary(*operator, x, y),
-            Expr::Like(x, pattern) => Value::Boolean(self.like(x, pattern).unwrap_or(false)),
-            Expr::Exists(name) => {
+            ExpressionNode::String(text) => CesqlValue::String(Cow::Borrowed(text)),
+            ExpressionNode::Integer(number) => CesqlValue::Integer(*number),
+            ExpressionNode::Boolean(truth) => CesqlValue::Boolean(*truth),
+            ExpressionNode::Attribute(name) => return self.attribute(name),
+            ExpressionNode::Not(x) => CesqlValue::Boolean(self.boolean(x).is_some_and(|truth| !truth)),
+            ExpressionNode::Negate(x) => CesqlValue::Integer(self.negate(x).unwrap_or(0)),
+            ExpressionNode::Binary(operator, x, y) => self.binary(*operator, x, y),
+            ExpressionNode::Like(x, pattern) => CesqlValue::Boolean(self.like(x, pattern).unwrap_or(false)),
+            ExpressionNode::Exists(name) => {
                 let exists = self.attributes.exists(name, self.meter);
-                Value::Boolean(self.within(exists)?)
+                CesqlValue::Boolean(self.within(exists)?)
             }
-            Expr::In(x, set) => Value::Boolean(self.is_in(x, set).unwrap_or(false)),
-            Expr::Call(function, arguments) => self.call(function, arguments).unwrap_or_else(|| function.zero()),
+            ExpressionNode::In(x, set) => CesqlValue::Boolean(self.is_in(x, set).unwrap_or(false)),
+            ExpressionNode::Call(function, arguments) => {
+                self.call(function, arguments).unwrap_or_else(|| function.zero_value())
+            }
         })
     }
 
-    fn call(&mut self, function: &Function, arguments: &'e [Expr]) -> Maybe<Value<'e>> {
-        let room = self.meter.allocate(arguments.len().saturating_mul(size_of::<Value<'e>>()));
+    fn call(&mut self, function: &CesqlFunction, arguments: &'e [ExpressionNode]) -> OperandValue<CesqlValue<'e>> {
+        let room = self.meter.allocate(arguments.len().saturating_mul(size_of::<CesqlValue<'e>>()));
         self.within(room)?;
         let arguments: Vec<_> = arguments.iter().map(|argument| self.operand(argument)).collect::<Option<_>>()?;
-        if *function == Function::VerifyCorrelationId {
-            return self.verify(&arguments).map(Value::Boolean);
+        if *function == CesqlFunction::VerifyCorrelationId {
+            return self.verify(&arguments).map(CesqlValue::Boolean);
         }
         let outcome = function.call(arguments, self.meter);
         let (value, error) = self.within(outcome)?;
@@ -166,101 +176,104 @@ impl<'e> Evaluation<'_, 'e> {
     }
 
     /// The last two arguments are integers, the others text, to which they are cast (cesql §3.7).
-    fn verify(&mut self, arguments: &[Value<'e>]) -> Maybe<bool> {
+    fn verify(&mut self, arguments: &[CesqlValue<'e>]) -> OperandValue<bool> {
         let [id, name, namespace, secret, index, replicas] = arguments else { return None };
         let texts = [id, name, namespace, secret].map(|argument| argument.as_text(self.meter));
         let [id, name, namespace, secret] = texts.map(|text| self.within(text));
         let numbers = [index, replicas].map(|argument| argument.to_integer(self.meter));
         let [index, replicas] = numbers.map(|number| self.within(number));
-        let (Some(index), Some(replicas)) = (index?, replicas?) else { return self.fail(Error::Cast) };
+        let (Some(index), Some(replicas)) = (index?, replicas?) else { return self.fail(EvaluationError::Cast) };
         let (id, name, namespace, secret) = (id?, name?, namespace?, secret?);
         let (name, namespace, secret) = (name.as_ref(), namespace.as_ref(), secret.as_ref());
-        let asked = Correlation { id: id.as_ref(), name, namespace, secret, index, replicas };
-        let genuine = self.attributes.verifies(&asked, self.meter);
+        let asked = CorrelationQuery { id: id.as_ref(), name, namespace, secret, index, replicas };
+        let genuine = self.attributes.verifies_correlation_id(&asked, self.meter);
         match self.within(genuine)? {
             Some(genuine) => Some(genuine),
-            None => self.fail(Error::FunctionEvaluation),
+            None => self.fail(EvaluationError::FunctionEvaluation),
         }
     }
 
-    fn like(&mut self, x: &'e Expr, pattern: &Pattern) -> Maybe<bool> {
+    fn like(&mut self, x: &'e ExpressionNode, pattern: &LikePattern) -> OperandValue<bool> {
         let x = self.operand(x)?;
         let matches = x.into_text(self.meter).and_then(|text| pattern.matches(&text, self.meter));
         self.within(matches)
     }
 
-    fn attribute(&mut self, name: &str) -> Maybe<Value<'e>> {
+    fn attribute(&mut self, name: &str) -> OperandValue<CesqlValue<'e>> {
         let value = self.attributes.get(name, self.meter);
         match self.within(value)? {
             Some(value) => Some(value),
-            None => self.fail(Error::MissingAttribute),
+            None => self.fail(EvaluationError::MissingAttribute),
         }
     }
 
-    fn negate(&mut self, x: &'e Expr) -> Maybe<i32> {
+    fn negate(&mut self, x: &'e ExpressionNode) -> OperandValue<i32> {
         match self.integer(x)?.checked_neg() {
             Some(negative) => Some(negative),
-            None => self.fail(Error::Math),
+            None => self.fail(EvaluationError::Math),
         }
     }
 
-    fn boolean(&mut self, x: &'e Expr) -> Maybe<bool> {
+    fn boolean(&mut self, x: &'e ExpressionNode) -> OperandValue<bool> {
         match self.operand(x)?.to_boolean() {
             Some(truth) => Some(truth),
-            None => self.fail(Error::Cast),
+            None => self.fail(EvaluationError::Cast),
         }
     }
 
-    fn integer(&mut self, x: &'e Expr) -> Maybe<i32> {
+    fn integer(&mut self, x: &'e ExpressionNode) -> OperandValue<i32> {
         let integer = self.operand(x)?.to_integer(self.meter);
         match self.within(integer)? {
             Some(number) => Some(number),
-            None => self.fail(Error::Cast),
+            None => self.fail(EvaluationError::Cast),
         }
     }
 
-    fn binary(&mut self, operator: Operator, x: &'e Expr, y: &'e Expr) -> Value<'e> {
+    fn binary(&mut self, operator: BinaryOperator, x: &'e ExpressionNode, y: &'e ExpressionNode) -> CesqlValue<'e> {
         match operator {
-            Operator::And | Operator::Or | Operator::Xor => Value::Boolean(self.logic(operator, x, y).unwrap_or(false)),
-            Operator::Equal => Value::Boolean(self.equal(x, y).unwrap_or(false)),
-            Operator::NotEqual => Value::Boolean(self.equal(x, y).is_some_and(|equal| !equal)),
-            Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
-                Value::Boolean(self.compare(operator, x, y).unwrap_or(false))
+            BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor => {
+                CesqlValue::Boolean(self.logic(operator, x, y).unwrap_or(false))
             }
-            _ => Value::Integer(self.calculate(operator, x, y).unwrap_or(0)),
+            BinaryOperator::Equal => CesqlValue::Boolean(self.equal(x, y).unwrap_or(false)),
+            BinaryOperator::NotEqual => CesqlValue::Boolean(self.equal(x, y).is_some_and(|equal| !equal)),
+            BinaryOperator::Less
+            | BinaryOperator::LessOrEqual
+            | BinaryOperator::Greater
+            | BinaryOperator::GreaterOrEqual => CesqlValue::Boolean(self.compare(operator, x, y).unwrap_or(false)),
+            _ => CesqlValue::Integer(self.calculate(operator, x, y).unwrap_or(0)),
         }
     }
 
     /// The right side counts only where the left one does not decide (cesql §3.4.2).
-    fn logic(&mut self, operator: Operator, x: &'e Expr, y: &'e Expr) -> Maybe<bool> {
+    fn logic(&mut self, operator: BinaryOperator, x: &'e ExpressionNode, y: &'e ExpressionNode) -> OperandValue<bool> {
         match (operator, self.boolean(x)?) {
-            (Operator::And, false) => Some(false),
-            (Operator::Or, true) => Some(true),
-            (Operator::Xor, x) => Some(x != self.boolean(y)?),
+            (BinaryOperator::And, false) => Some(false),
+            (BinaryOperator::Or, true) => Some(true),
+            (BinaryOperator::Xor, x) => Some(x != self.boolean(y)?),
             _ => self.boolean(y),
         }
     }
 
     /// The left side is cast to the type of the right one (cesql §3.7).
-    fn equal(&mut self, x: &'e Expr, y: &'e Expr) -> Maybe<bool> {
+    fn equal(&mut self, x: &'e ExpressionNode, y: &'e ExpressionNode) -> OperandValue<bool> {
         let (x, y) = (self.operand(x)?, self.operand(y)?);
         self.equal_values(&x, &y)
     }
 
-    fn equal_values(&mut self, x: &Value<'_>, y: &Value<'_>) -> Maybe<bool> {
+    fn equal_values(&mut self, x: &CesqlValue<'_>, y: &CesqlValue<'_>) -> OperandValue<bool> {
         let equal = match y {
-            Value::String(y) => x.as_text(self.meter).and_then(|x| equal_texts(&x, y, self.meter)).map(Some),
-            Value::Integer(y) => x.to_integer(self.meter).map(|x| x.map(|x| x == *y)),
-            Value::Boolean(y) => Ok(x.to_boolean().map(|x| x == *y)),
+            CesqlValue::String(y) => x.as_text(self.meter).and_then(|x| equal_texts(&x, y, self.meter)).map(Some),
+            CesqlValue::Integer(y) => x.to_integer(self.meter).map(|x| x.map(|x| x == *y)),
+            CesqlValue::Boolean(y) => Ok(x.to_boolean().map(|x| x == *y)),
         };
         match self.within(equal)? {
             Some(equal) => Some(equal),
-            None => self.fail(Error::Cast),
+            None => self.fail(EvaluationError::Cast),
         }
     }
 
     /// The elements are cast to the type of the left side (cesql §3.7).
-    fn is_in(&mut self, x: &'e Expr, set: &'e [Expr]) -> Maybe<bool> {
+    fn is_in(&mut self, x: &'e ExpressionNode, set: &'e [ExpressionNode]) -> OperandValue<bool> {
         let x = self.operand(x)?;
         for element in set {
             let element = self.operand(element)?;
@@ -271,36 +284,46 @@ impl<'e> Evaluation<'_, 'e> {
         Some(false)
     }
 
-    fn compare(&mut self, operator: Operator, x: &'e Expr, y: &'e Expr) -> Maybe<bool> {
+    fn compare(
+        &mut self,
+        operator: BinaryOperator,
+        x: &'e ExpressionNode,
+        y: &'e ExpressionNode,
+    ) -> OperandValue<bool> {
         let order = self.integer(x)?.cmp(&self.integer(y)?);
         Some(match operator {
-            Operator::Less => order.is_lt(),
-            Operator::LessOrEqual => order.is_le(),
-            Operator::Greater => order.is_gt(),
+            BinaryOperator::Less => order.is_lt(),
+            BinaryOperator::LessOrEqual => order.is_le(),
+            BinaryOperator::Greater => order.is_gt(),
             _ => order.is_ge(),
         })
     }
 
     /// A result of more than 32 bits is a math error, as is a division by zero.
-    fn calculate(&mut self, operator: Operator, x: &'e Expr, y: &'e Expr) -> Maybe<i32> {
+    fn calculate(
+        &mut self,
+        operator: BinaryOperator,
+        x: &'e ExpressionNode,
+        y: &'e ExpressionNode,
+    ) -> OperandValue<i32> {
         let (x, y) = (self.integer(x)?, self.integer(y)?);
         let result = match operator {
-            Operator::Multiply => x.checked_mul(y),
-            Operator::Divide => x.checked_div(y),
-            Operator::Remainder if y == -1 => Some(0),
-            Operator::Remainder => x.checked_rem(y),
-            Operator::Add => x.checked_add(y),
+            BinaryOperator::Multiply => x.checked_mul(y),
+            BinaryOperator::Divide => x.checked_div(y),
+            BinaryOperator::Remainder if y == -1 => Some(0),
+            BinaryOperator::Remainder => x.checked_rem(y),
+            BinaryOperator::Add => x.checked_add(y),
             _ => x.checked_sub(y),
         };
         match result {
             Some(result) => Some(result),
-            None => self.fail(Error::Math),
+            None => self.fail(EvaluationError::Math),
         }
     }
 }
 
 /// Texts of unequal length are not looked at.
-fn equal_texts(x: &str, y: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
+fn equal_texts(x: &str, y: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
     if x.len() != y.len() {
         return Ok(false);
     }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::eval::Error;
-use super::meter::{Exceeded, Meter};
-use super::value::Value;
+use super::eval::EvaluationError;
+use super::meter::{MeterExceeded, WorkMeter};
+use super::value::CesqlValue;
 
 /// To change the case of text makes at most three bytes of one (`U+0390` in capitals), and memory grows by doubling: one,
 /// two and four times the text are asked for.
@@ -12,7 +12,7 @@ const CASE_GROWTH: usize = 7;
 
 /// A function, known or not. One that is not known is an error when it is evaluated (cesql §3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Function {
+pub enum CesqlFunction {
     /// `INT(x)`
     Int,
     /// `BOOL(x)`
@@ -44,7 +44,7 @@ pub enum Function {
     /// `SUBSTRING(x, pos)` and `SUBSTRING(x, pos, len)`
     Substring,
     /// `KN_VERIFY_CORRELATION_ID(replyid, name, namespace, secret, index, replicas)`, which Knative adds to the
-    /// specification's (contract TF-17). What it says depends on keys, so that [`Attributes`](super::Attributes) are
+    /// specification's (contract TF-17). What it says depends on keys, so that [`AttributeSource`](super::Attributes) are
     /// asked.
     VerifyCorrelationId,
     /// None of them, or not with so many arguments.
@@ -52,39 +52,39 @@ pub enum Function {
 }
 
 /// Names, and the fewest and most arguments.
-const FUNCTIONS: [(&str, usize, usize, Function); 16] = [
-    ("INT", 1, 1, Function::Int),
-    ("BOOL", 1, 1, Function::Bool),
-    ("STRING", 1, 1, Function::String),
-    ("IS_INT", 1, 1, Function::IsInt),
-    ("IS_BOOL", 1, 1, Function::IsBool),
-    ("ABS", 1, 1, Function::Abs),
-    ("LENGTH", 1, 1, Function::Length),
-    ("CONCAT", 0, usize::MAX, Function::Concat),
-    ("CONCAT_WS", 1, usize::MAX, Function::ConcatWs),
-    ("LOWER", 1, 1, Function::Lower),
-    ("UPPER", 1, 1, Function::Upper),
-    ("TRIM", 1, 1, Function::Trim),
-    ("LEFT", 2, 2, Function::Left),
-    ("RIGHT", 2, 2, Function::Right),
-    ("SUBSTRING", 2, 3, Function::Substring),
-    ("KN_VERIFY_CORRELATION_ID", 6, 6, Function::VerifyCorrelationId),
+const FUNCTIONS: [(&str, usize, usize, CesqlFunction); 16] = [
+    ("INT", 1, 1, CesqlFunction::Int),
+    ("BOOL", 1, 1, CesqlFunction::Bool),
+    ("STRING", 1, 1, CesqlFunction::String),
+    ("IS_INT", 1, 1, CesqlFunction::IsInt),
+    ("IS_BOOL", 1, 1, CesqlFunction::IsBool),
+    ("ABS", 1, 1, CesqlFunction::Abs),
+    ("LENGTH", 1, 1, CesqlFunction::Length),
+    ("CONCAT", 0, usize::MAX, CesqlFunction::Concat),
+    ("CONCAT_WS", 1, usize::MAX, CesqlFunction::ConcatWs),
+    ("LOWER", 1, 1, CesqlFunction::Lower),
+    ("UPPER", 1, 1, CesqlFunction::Upper),
+    ("TRIM", 1, 1, CesqlFunction::Trim),
+    ("LEFT", 2, 2, CesqlFunction::Left),
+    ("RIGHT", 2, 2, CesqlFunction::Right),
+    ("SUBSTRING", 2, 3, CesqlFunction::Substring),
+    ("KN_VERIFY_CORRELATION_ID", 6, 6, CesqlFunction::VerifyCorrelationId),
 ];
 
 /// The fewest and most arguments of the function of that name in capitals.
-pub(super) fn arguments_of(name: &str) -> Option<(usize, usize)> {
+pub(super) fn argument_count(name: &str) -> Option<(usize, usize)> {
     FUNCTIONS.iter().find(|(known, ..)| *known == name).map(|(_, fewest, most, _)| (*fewest, *most))
 }
 
 /// The names of all functions.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
+pub(super) fn function_names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.iter().map(|(name, ..)| *name)
 }
 
 /// A result and what went wrong; nothing if too little is left to get one.
-pub(super) type Outcome<'e> = Result<(Value<'e>, Option<Error>), Exceeded>;
+pub(super) type FunctionResult<'e> = Result<(CesqlValue<'e>, Option<EvaluationError>), MeterExceeded>;
 
-impl Function {
+impl CesqlFunction {
     /// The function of that name, whatever its case, with so many arguments.
     pub(super) fn find(name: &str, arguments: usize) -> Self {
         let known = FUNCTIONS.iter().find(|(known, fewest, most, _)| {
@@ -102,90 +102,103 @@ impl Function {
     }
 
     /// The zero value of what it returns (cesql §3.1).
-    pub(super) fn zero(&self) -> Value<'static> {
+    pub(super) fn zero_value(&self) -> CesqlValue<'static> {
         match self {
-            Self::Int | Self::Abs | Self::Length => Value::Integer(0),
+            Self::Int | Self::Abs | Self::Length => CesqlValue::Integer(0),
             Self::Bool | Self::IsInt | Self::IsBool | Self::VerifyCorrelationId | Self::Unknown(_) => {
-                Value::Boolean(false)
+                CesqlValue::Boolean(false)
             }
-            _ => Value::String(Cow::Borrowed("")),
+            _ => CesqlValue::String(Cow::Borrowed("")),
         }
     }
 
-    /// Calls it. There are as many arguments as [`Function::find`] was told.
-    pub(super) fn call<'e>(&self, arguments: Vec<Value<'e>>, meter: &mut Meter) -> Outcome<'e> {
+    /// Calls it. There are as many arguments as [`CesqlFunction::find`] was told.
+    pub(super) fn call<'e>(&self, arguments: Vec<CesqlValue<'e>>, meter: &mut WorkMeter) -> FunctionResult<'e> {
         let mut arguments = arguments.into_iter();
-        let mut next = || arguments.next().unwrap_or(Value::Boolean(false));
+        let mut next = || arguments.next().unwrap_or(CesqlValue::Boolean(false));
         match self {
-            Self::Int => cast(next().to_integer(meter)?.map(Value::Integer), self),
-            Self::Bool => cast(next().to_boolean().map(Value::Boolean), self),
-            Self::String => text(next().into_text(meter)?),
-            Self::IsInt => Ok((Value::Boolean(next().to_integer(meter)?.is_some()), None)),
-            Self::IsBool => Ok((Value::Boolean(next().to_boolean().is_some()), None)),
+            Self::Int => cast(next().to_integer(meter)?.map(CesqlValue::Integer), self),
+            Self::Bool => cast(next().to_boolean().map(CesqlValue::Boolean), self),
+            Self::String => text_result(next().into_text(meter)?),
+            Self::IsInt => Ok((CesqlValue::Boolean(next().to_integer(meter)?.is_some()), None)),
+            Self::IsBool => Ok((CesqlValue::Boolean(next().to_boolean().is_some()), None)),
             Self::Abs => abs(&next(), meter),
             Self::Length => length(&next(), meter),
-            Self::Concat => joined("", arguments, meter),
+            Self::Concat => concat_texts("", arguments, meter),
             Self::ConcatWs => {
                 let delimiter = next().into_text(meter)?;
-                joined(&delimiter, arguments, meter)
+                concat_texts(&delimiter, arguments, meter)
             }
-            Self::Lower => changed(next(), |byte| !byte.is_ascii_uppercase(), |text| text.to_lowercase(), meter),
-            Self::Upper => changed(next(), |byte| !byte.is_ascii_lowercase(), |text| text.to_uppercase(), meter),
+            Self::Lower => change_case(next(), |byte| !byte.is_ascii_uppercase(), |text| text.to_lowercase(), meter),
+            Self::Upper => change_case(next(), |byte| !byte.is_ascii_lowercase(), |text| text.to_uppercase(), meter),
             Self::Trim => trim(next().into_text(meter)?, meter),
-            Self::Left => side((next(), next()), |text, n| 0..place(text, n), meter),
-            Self::Right => side((next(), next()), |text, n| place_from_end(text, n)..text.len(), meter),
+            Self::Left => left_or_right((next(), next()), |text, n| 0..character_offset(text, n), meter),
+            Self::Right => {
+                left_or_right((next(), next()), |text, n| character_offset_from_end(text, n)..text.len(), meter)
+            }
             Self::Substring => substring((next(), next(), arguments.next()), meter),
-            Self::VerifyCorrelationId | Self::Unknown(_) => Ok((self.zero(), Some(Error::MissingFunction))),
+            Self::VerifyCorrelationId | Self::Unknown(_) => {
+                Ok((self.zero_value(), Some(EvaluationError::MissingFunction)))
+            }
         }
     }
 }
 
-fn cast<'e>(value: Option<Value<'e>>, function: &Function) -> Outcome<'e> {
+fn cast<'e>(value: Option<CesqlValue<'e>>, function: &CesqlFunction) -> FunctionResult<'e> {
     Ok(match value {
         Some(value) => (value, None),
-        None => (function.zero(), Some(Error::Cast)),
+        None => (function.zero_value(), Some(EvaluationError::Cast)),
     })
 }
 
-fn text(text: Cow<'_, str>) -> Outcome<'_> {
-    Ok((Value::String(text), None))
+fn text_result(text: Cow<'_, str>) -> FunctionResult<'_> {
+    Ok((CesqlValue::String(text), None))
 }
 
-fn nothing<'e>(error: Option<Error>) -> Outcome<'e> {
-    Ok((Value::String(Cow::Borrowed("")), error))
+fn zero_result<'e>(error: Option<EvaluationError>) -> FunctionResult<'e> {
+    Ok((CesqlValue::String(Cow::Borrowed("")), error))
 }
 
-fn length<'e>(x: &Value<'e>, meter: &mut Meter) -> Outcome<'e> {
+fn length<'e>(x: &CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     let text = x.as_text(meter)?;
     meter.step(text.len())?;
-    Ok((Value::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX)), None))
+    Ok((CesqlValue::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX)), None))
 }
 
 /// All parts at once, in memory that is asked for once.
-fn joined<'e>(delimiter: &str, parts: impl ExactSizeIterator<Item = Value<'e>>, meter: &mut Meter) -> Outcome<'e> {
+fn concat_texts<'e>(
+    delimiter: &str,
+    parts: impl ExactSizeIterator<Item = CesqlValue<'e>>,
+    meter: &mut WorkMeter,
+) -> FunctionResult<'e> {
     meter.allocate(parts.len().saturating_mul(size_of::<Cow<'_, str>>()))?;
     let parts = parts.map(|part| part.into_text(meter)).collect::<Result<Vec<_>, _>>()?;
     let texts = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
     let delimiters = delimiter.len().saturating_mul(parts.len().saturating_sub(1));
     meter.allocate(texts.saturating_add(delimiters))?;
-    text(Cow::Owned(parts.join(delimiter)))
+    text_result(Cow::Owned(parts.join(delimiter)))
 }
 
 /// Text in another case. What is ASCII, and all of it as it should be, stays where it is.
-fn changed<'e>(x: Value<'e>, stays: fn(u8) -> bool, change: fn(&str) -> String, meter: &mut Meter) -> Outcome<'e> {
+fn change_case<'e>(
+    x: CesqlValue<'e>,
+    stays: fn(u8) -> bool,
+    change: fn(&str) -> String,
+    meter: &mut WorkMeter,
+) -> FunctionResult<'e> {
     let written = x.into_text(meter)?;
     meter.step(written.len())?;
     let is_ascii = written.is_ascii();
     if is_ascii && written.bytes().all(stays) {
-        return text(written);
+        return text_result(written);
     }
     meter.allocate(written.len().saturating_mul(if is_ascii { 1 } else { CASE_GROWTH }))?;
-    text(Cow::Owned(change(&written)))
+    text_result(Cow::Owned(change(&written)))
 }
 
 /// These bytes of a text, which lie between characters.
-fn part(whole: Cow<'_, str>, range: std::ops::Range<usize>) -> Outcome<'_> {
-    text(match whole {
+fn text_part(whole: Cow<'_, str>, range: std::ops::Range<usize>) -> FunctionResult<'_> {
+    text_result(match whole {
         Cow::Borrowed(whole) => Cow::Borrowed(whole.get(range).unwrap_or_default()),
         Cow::Owned(mut whole) => {
             whole.truncate(range.end);
@@ -195,71 +208,73 @@ fn part(whole: Cow<'_, str>, range: std::ops::Range<usize>) -> Outcome<'_> {
     })
 }
 
-fn trim<'e>(whole: Cow<'e, str>, meter: &mut Meter) -> Outcome<'e> {
+fn trim<'e>(whole: Cow<'e, str>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     meter.step(whole.len())?;
     let end = whole.trim_end().len();
     let start = end - whole.get(..end).unwrap_or_default().trim_start().len();
-    part(whole, start..end)
+    text_part(whole, start..end)
 }
 
 /// The byte at which the character of this number begins, counted from 0; the end if there are fewer.
-fn place(text: &str, number: usize) -> usize {
+fn character_offset(text: &str, number: usize) -> usize {
     text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
 }
 
 /// The byte at which so many characters begin that are the last ones; the start if there are fewer.
-fn place_from_end(text: &str, count: usize) -> usize {
+fn character_offset_from_end(text: &str, count: usize) -> usize {
     match count.checked_sub(1) {
         None => text.len(),
         Some(before) => text.char_indices().nth_back(before).map_or(0, |(at, _)| at),
     }
 }
 
-fn abs<'e>(x: &Value<'e>, meter: &mut Meter) -> Outcome<'e> {
+fn abs<'e>(x: &CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     Ok(match x.to_integer(meter)? {
-        None => (Value::Integer(0), Some(Error::Cast)),
-        Some(i32::MIN) => (Value::Integer(i32::MAX), Some(Error::Math)),
-        Some(x) => (Value::Integer(x.abs()), None),
+        None => (CesqlValue::Integer(0), Some(EvaluationError::Cast)),
+        Some(i32::MIN) => (CesqlValue::Integer(i32::MAX), Some(EvaluationError::Math)),
+        Some(x) => (CesqlValue::Integer(x.abs()), None),
     })
 }
 
-fn side<'e>(
-    (whole, n): (Value<'e>, Value<'e>),
+fn left_or_right<'e>(
+    (whole, n): (CesqlValue<'e>, CesqlValue<'e>),
     range: impl Fn(&str, usize) -> std::ops::Range<usize>,
-    meter: &mut Meter,
-) -> Outcome<'e> {
+    meter: &mut WorkMeter,
+) -> FunctionResult<'e> {
     let whole = whole.into_text(meter)?;
-    let Some(n) = n.to_integer(meter)? else { return nothing(Some(Error::Cast)) };
-    let Ok(n) = usize::try_from(n) else { return Ok((Value::String(whole), Some(Error::FunctionEvaluation))) };
+    let Some(n) = n.to_integer(meter)? else { return zero_result(Some(EvaluationError::Cast)) };
+    let Ok(n) = usize::try_from(n) else {
+        return Ok((CesqlValue::String(whole), Some(EvaluationError::FunctionEvaluation)));
+    };
     meter.step(whole.len())?;
     let range = range(&whole, n);
-    part(whole, range)
+    text_part(whole, range)
 }
 
 /// Characters are counted from 1, from the end if the position is negative; 0 yields nothing.
 fn substring<'e>(
-    (whole, position, length): (Value<'e>, Value<'e>, Option<Value<'e>>),
-    meter: &mut Meter,
-) -> Outcome<'e> {
+    (whole, position, length): (CesqlValue<'e>, CesqlValue<'e>, Option<CesqlValue<'e>>),
+    meter: &mut WorkMeter,
+) -> FunctionResult<'e> {
     let whole = whole.into_text(meter)?;
     let position = position.to_integer(meter)?;
     let length = length.map_or(Ok(Some(i32::MAX)), |length| length.to_integer(meter))?;
-    let (Some(position), Some(length)) = (position, length) else { return nothing(Some(Error::Cast)) };
+    let (Some(position), Some(length)) = (position, length) else { return zero_result(Some(EvaluationError::Cast)) };
     meter.step(whole.len().saturating_mul(2))?;
     let characters = whole.chars().count();
     let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-    let Ok(length) = usize::try_from(length) else { return nothing(Some(Error::FunctionEvaluation)) };
+    let Ok(length) = usize::try_from(length) else { return zero_result(Some(EvaluationError::FunctionEvaluation)) };
     if distance > characters {
-        return nothing(Some(Error::FunctionEvaluation));
+        return zero_result(Some(EvaluationError::FunctionEvaluation));
     }
     let skipped = match position {
-        0 => return nothing(None),
+        0 => return zero_result(None),
         1.. => distance - 1,
         _ => characters - distance,
     };
-    let start = place(&whole, skipped);
-    let end = start + place(whole.get(start..).unwrap_or_default(), length);
-    part(whole, start..end)
+    let start = character_offset(&whole, skipped);
+    let end = start + character_offset(whole.get(start..).unwrap_or_default(), length);
+    text_part(whole, start..end)
 }
 
 #[cfg(test)]

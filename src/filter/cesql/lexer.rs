@@ -6,7 +6,7 @@ use super::parser::ParseError;
 
 /// A word, a literal or a sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token<'t> {
+pub(super) enum CesqlToken<'t> {
     /// An identifier or a keyword, as it was written.
     Word(&'t str),
     /// An integer without sign.
@@ -18,22 +18,22 @@ pub(super) enum Token<'t> {
 }
 
 /// A token and the byte at which it starts.
-pub(super) type Placed<'t> = (usize, Token<'t>);
+pub(super) type PlacedToken<'t> = (usize, CesqlToken<'t>);
 
 /// Longer signs first.
 const SIGNS: [&str; 15] = ["!=", "<>", ">=", "<=", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ","];
 
 /// Takes a text apart.
-pub(super) fn tokens(text: &str) -> Result<Vec<Placed<'_>>, ParseError> {
+pub(super) fn tokenize(text: &str) -> Result<Vec<PlacedToken<'_>>, ParseError> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
         let at = text.len() - rest.len();
         let (token, length) = match first {
-            '\'' | '"' => string(text, at, rest, first)?,
-            '0'..='9' => word_or_number(rest),
-            'a'..='z' | 'A'..='Z' => word_or_number(rest),
-            _ => sign(text, at, rest)?,
+            '\'' | '"' => lex_string(text, at, rest, first)?,
+            '0'..='9' => lex_word_or_number(rest),
+            'a'..='z' | 'A'..='Z' => lex_word_or_number(rest),
+            _ => lex_sign(text, at, rest)?,
         };
         tokens.push((at, token));
         rest = rest.get(length..).unwrap_or_default().trim_start();
@@ -42,14 +42,15 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed<'_>>, ParseError> {
 }
 
 /// Attribute names may begin with digits; what is digits only is a number.
-fn word_or_number(rest: &str) -> (Token<'_>, usize) {
+fn lex_word_or_number(rest: &str) -> (CesqlToken<'_>, usize) {
     let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
     let word = rest.get(..end).unwrap_or_default();
-    let token = if word.bytes().all(|byte| byte.is_ascii_digit()) { Token::Number(word) } else { Token::Word(word) };
+    let token =
+        if word.bytes().all(|byte| byte.is_ascii_digit()) { CesqlToken::Number(word) } else { CesqlToken::Word(word) };
     (token, end)
 }
 
-fn string<'t>(text: &str, at: usize, rest: &'t str, quote: char) -> Result<(Token<'t>, usize), ParseError> {
+fn lex_string<'t>(text: &str, at: usize, rest: &'t str, quote: char) -> Result<(CesqlToken<'t>, usize), ParseError> {
     let mut is_escaped = false;
     for (index, c) in rest.char_indices().skip(1) {
         if c == quote && !is_escaped {
@@ -59,15 +60,15 @@ fn string<'t>(text: &str, at: usize, rest: &'t str, quote: char) -> Result<(Toke
                 true => Cow::Owned(content.replace(&escape, &quote.to_string())),
                 false => Cow::Borrowed(content),
             };
-            return Ok((Token::String(content), index + 1));
+            return Ok((CesqlToken::String(content), index + 1));
         }
         is_escaped = c == '\\';
     }
     Err(ParseError::new(text, at, format!("the string that begins here has no closing {quote}")))
 }
 
-fn sign<'t>(text: &str, at: usize, rest: &str) -> Result<(Token<'t>, usize), ParseError> {
+fn lex_sign<'t>(text: &str, at: usize, rest: &str) -> Result<(CesqlToken<'t>, usize), ParseError> {
     let found = SIGNS.iter().find(|sign| rest.starts_with(**sign));
     let unknown = || ParseError::new(text, at, format!("{:?} means nothing here", rest.chars().next().unwrap_or(' ')));
-    found.map(|sign| (Token::Sign(sign), sign.len())).ok_or_else(unknown)
+    found.map(|sign| (CesqlToken::Sign(sign), sign.len())).ok_or_else(unknown)
 }

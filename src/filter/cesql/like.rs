@@ -2,11 +2,11 @@
 //! it fits leaves the most to what comes after it. So a text is read once, whatever the pattern; only where a `_` stands
 //! between texts may places be tried in vain, and what that costs is counted like all the rest.
 
-use super::meter::{Exceeded, Meter};
+use super::meter::{MeterExceeded, WorkMeter};
 
 /// A part of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum PatternPart {
     /// `%`
     Any,
     /// So many `_`.
@@ -17,24 +17,24 @@ enum Part {
 
 /// A pattern with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub struct LikePattern {
     text: String,
     /// What stands for itself, without escapes, one after the other.
     literal: String,
-    parts: Vec<Part>,
+    parts: Vec<PatternPart>,
 }
 
-impl Pattern {
+impl LikePattern {
     /// Reads a pattern: `\` makes the `%` or `_` after it stand for itself.
     pub(super) fn new(text: &str) -> Self {
         let mut pattern = Self { text: text.to_owned(), literal: String::with_capacity(text.len()), parts: Vec::new() };
         let mut characters = text.chars().peekable();
         while let Some(c) = characters.next() {
             match c {
-                '%' => pattern.any(),
-                '_' => pattern.skip(),
-                '\\' => pattern.exactly(characters.next_if(|next| matches!(next, '%' | '_')).unwrap_or('\\')),
-                c => pattern.exactly(c),
+                '%' => pattern.push_any(),
+                '_' => pattern.push_skip(),
+                '\\' => pattern.push_literal(characters.next_if(|next| matches!(next, '%' | '_')).unwrap_or('\\')),
+                c => pattern.push_literal(c),
             }
         }
         pattern.literal.shrink_to_fit();
@@ -42,25 +42,25 @@ impl Pattern {
         pattern
     }
 
-    fn any(&mut self) {
-        if self.parts.last() != Some(&Part::Any) {
-            self.parts.push(Part::Any);
+    fn push_any(&mut self) {
+        if self.parts.last() != Some(&PatternPart::Any) {
+            self.parts.push(PatternPart::Any);
         }
     }
 
-    fn skip(&mut self) {
+    fn push_skip(&mut self) {
         match self.parts.last_mut() {
-            Some(Part::Skip(count)) => *count += 1,
-            _ => self.parts.push(Part::Skip(1)),
+            Some(PatternPart::Skip(count)) => *count += 1,
+            _ => self.parts.push(PatternPart::Skip(1)),
         }
     }
 
-    fn exactly(&mut self, c: char) {
+    fn push_literal(&mut self, c: char) {
         let start = self.literal.len();
         self.literal.push(c);
         match self.parts.last_mut() {
-            Some(Part::Text { end, .. }) => *end = self.literal.len(),
-            _ => self.parts.push(Part::Text { start, end: self.literal.len() }),
+            Some(PatternPart::Text { end, .. }) => *end = self.literal.len(),
+            _ => self.parts.push(PatternPart::Text { start, end: self.literal.len() }),
         }
     }
 
@@ -73,27 +73,27 @@ impl Pattern {
     ///
     /// # Errors
     /// If it takes more steps than are left.
-    pub(super) fn matches(&self, text: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
-        let mut segments = self.parts.split(|part| *part == Part::Any);
+    pub(super) fn matches(&self, text: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
+        let mut segments = self.parts.split(|part| *part == PatternPart::Any);
         let Some(mut rest) = self.strip_start(segments.next().unwrap_or_default(), text, meter)? else {
             return Ok(false);
         };
         let Some(last) = segments.next_back() else { return Ok(rest.is_empty()) };
         for segment in segments {
-            let Some(after) = self.after(segment, rest, meter)? else { return Ok(false) };
+            let Some(after) = self.strip_first_match(segment, rest, meter)? else { return Ok(false) };
             rest = after;
         }
         self.strip_end(last, rest, meter)
     }
 
     /// What comes after a segment that the text begins with.
-    fn strip_start<'t>(&self, segment: &[Part], text: &'t str, meter: &mut Meter) -> Stripped<'t> {
+    fn strip_start<'t>(&self, segment: &[PatternPart], text: &'t str, meter: &mut WorkMeter) -> StrippedText<'t> {
         let mut rest = text;
         for part in segment {
             let stripped = match part {
-                Part::Text { .. } => rest.strip_prefix(self.literal(*part, meter)?),
-                Part::Skip(count) => skip(rest, *count, meter)?,
-                Part::Any => None,
+                PatternPart::Text { .. } => rest.strip_prefix(self.literal(*part, meter)?),
+                PatternPart::Skip(count) => strip_characters(rest, *count, meter)?,
+                PatternPart::Any => None,
             };
             let Some(stripped) = stripped else { return Ok(None) };
             rest = stripped;
@@ -102,13 +102,13 @@ impl Pattern {
     }
 
     /// Whether the text ends with a segment.
-    fn strip_end(&self, segment: &[Part], text: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
+    fn strip_end(&self, segment: &[PatternPart], text: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         let mut rest = text;
         for part in segment.iter().rev() {
             let stripped = match part {
-                Part::Text { .. } => rest.strip_suffix(self.literal(*part, meter)?),
-                Part::Skip(count) => skip_back(rest, *count, meter)?,
-                Part::Any => None,
+                PatternPart::Text { .. } => rest.strip_suffix(self.literal(*part, meter)?),
+                PatternPart::Skip(count) => strip_last_characters(rest, *count, meter)?,
+                PatternPart::Any => None,
             };
             let Some(stripped) = stripped else { return Ok(false) };
             rest = stripped;
@@ -117,18 +117,18 @@ impl Pattern {
     }
 
     /// What comes after the first place in the text where a segment fits.
-    fn after<'t>(&self, segment: &[Part], text: &'t str, meter: &mut Meter) -> Stripped<'t> {
+    fn strip_first_match<'t>(&self, segment: &[PatternPart], text: &'t str, meter: &mut WorkMeter) -> StrippedText<'t> {
         match segment {
             // Wherever the rest of the segment fits, anything may stand before it.
-            [Part::Skip(count), segment @ ..] => match skip(text, *count, meter)? {
-                Some(rest) => self.after(segment, rest, meter),
+            [PatternPart::Skip(count), segment @ ..] => match strip_characters(text, *count, meter)? {
+                Some(rest) => self.strip_first_match(segment, rest, meter),
                 None => Ok(None),
             },
-            [first @ Part::Text { .. }, others @ ..] => {
+            [first @ PatternPart::Text { .. }, others @ ..] => {
                 let mut rest = text;
                 loop {
                     let wanted = self.literal(*first, meter)?;
-                    let Some(at) = position(rest, wanted) else {
+                    let Some(at) = find_text(rest, wanted) else {
                         meter.step(rest.len())?;
                         return Ok(None);
                     };
@@ -141,15 +141,15 @@ impl Pattern {
                     rest = rest.get(next..).unwrap_or_default();
                 }
             }
-            [] | [Part::Any, ..] => Ok(Some(text)),
+            [] | [PatternPart::Any, ..] => Ok(Some(text)),
         }
     }
 
     /// What stands for itself; a step for each of its bytes, since it will be compared.
-    fn literal(&self, part: Part, meter: &mut Meter) -> Result<&str, Exceeded> {
+    fn literal(&self, part: PatternPart, meter: &mut WorkMeter) -> Result<&str, MeterExceeded> {
         let text = match part {
-            Part::Text { start, end } => self.literal.get(start..end).unwrap_or_default(),
-            Part::Any | Part::Skip(_) => "",
+            PatternPart::Text { start, end } => self.literal.get(start..end).unwrap_or_default(),
+            PatternPart::Any | PatternPart::Skip(_) => "",
         };
         meter.step(text.len() + 1)?;
         Ok(text)
@@ -160,7 +160,7 @@ impl Pattern {
 const SHORT: usize = 16;
 
 /// Where one text begins in another one for the first time; in time linear in both.
-fn position(text: &str, wanted: &str) -> Option<usize> {
+fn find_text(text: &str, wanted: &str) -> Option<usize> {
     if wanted.len() > SHORT {
         return text.find(wanted);
     }
@@ -169,17 +169,17 @@ fn position(text: &str, wanted: &str) -> Option<usize> {
 }
 
 /// The rest of a text, if its start is as it should be.
-type Stripped<'t> = Result<Option<&'t str>, Exceeded>;
+type StrippedText<'t> = Result<Option<&'t str>, MeterExceeded>;
 
 /// A text without its first characters, if it has so many.
-fn skip<'t>(text: &'t str, count: usize, meter: &mut Meter) -> Stripped<'t> {
+fn strip_characters<'t>(text: &'t str, count: usize, meter: &mut WorkMeter) -> StrippedText<'t> {
     meter.step(count)?;
     let mut characters = text.chars();
     Ok(characters.nth(count.saturating_sub(1)).map(|_| characters.as_str()))
 }
 
 /// A text without its last characters, if it has so many.
-fn skip_back<'t>(text: &'t str, count: usize, meter: &mut Meter) -> Stripped<'t> {
+fn strip_last_characters<'t>(text: &'t str, count: usize, meter: &mut WorkMeter) -> StrippedText<'t> {
     meter.step(count)?;
     let mut characters = text.chars();
     Ok(characters.nth_back(count.saturating_sub(1)).map(|_| characters.as_str()))

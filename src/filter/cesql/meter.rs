@@ -16,31 +16,31 @@ const ALLOCATION: usize = 32;
 
 /// What is left to an evaluation, or to several ones that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Meter {
+pub struct WorkMeter {
     steps_left: u32,
     bytes_left: u32,
 }
 
 /// There is nothing left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exceeded;
+pub struct MeterExceeded;
 
-impl fmt::Display for Exceeded {
+impl fmt::Display for MeterExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "limit error (more than {MAX_STEPS} steps, or more than {MAX_BYTES} bytes of values)")
     }
 }
 
-impl std::error::Error for Exceeded {}
+impl std::error::Error for MeterExceeded {}
 
-impl Default for Meter {
+impl Default for WorkMeter {
     /// Nothing is used of [`MAX_STEPS`] and [`MAX_BYTES`].
     fn default() -> Self {
         Self { steps_left: MAX_STEPS, bytes_left: MAX_BYTES }
     }
 }
 
-impl Meter {
+impl WorkMeter {
     /// Steps that were taken.
     #[must_use]
     pub fn steps(&self) -> u32 {
@@ -58,7 +58,7 @@ impl Meter {
     /// # Errors
     /// If fewer are left. Then none are left to whatever comes after.
     #[inline]
-    pub fn step(&mut self, steps: usize) -> Result<(), Exceeded> {
+    pub fn step(&mut self, steps: usize) -> Result<(), MeterExceeded> {
         Self::take(&mut self.steps_left, steps)
     }
 
@@ -66,7 +66,7 @@ impl Meter {
     ///
     /// # Errors
     /// If fewer are left, or too few steps.
-    pub fn allocate(&mut self, bytes: usize) -> Result<(), Exceeded> {
+    pub fn allocate(&mut self, bytes: usize) -> Result<(), MeterExceeded> {
         self.step(bytes.saturating_add(ALLOCATION))?;
         Self::take(&mut self.bytes_left, bytes)
     }
@@ -75,17 +75,17 @@ impl Meter {
     ///
     /// # Errors
     /// If fewer are.
-    pub fn has_bytes(&self, bytes: usize) -> Result<(), Exceeded> {
-        if bytes > self.bytes_left as usize { Err(Exceeded) } else { Ok(()) }
+    pub fn has_bytes(&self, bytes: usize) -> Result<(), MeterExceeded> {
+        if bytes > self.bytes_left as usize { Err(MeterExceeded) } else { Ok(()) }
     }
 
     #[inline]
-    fn take(left: &mut u32, wanted: usize) -> Result<(), Exceeded> {
+    fn take(left: &mut u32, wanted: usize) -> Result<(), MeterExceeded> {
         match (*left as usize).checked_sub(wanted).and_then(|rest| u32::try_from(rest).ok()) {
             Some(rest) => *left = rest,
             None => {
                 *left = 0;
-                return Err(Exceeded);
+                return Err(MeterExceeded);
             }
         }
         Ok(())
@@ -98,15 +98,15 @@ mod tests {
 
     #[test]
     fn what_is_exceeded_stays_exceeded() {
-        let mut meter = Meter::default();
+        let mut meter = WorkMeter::default();
         assert_eq!(meter.step(MAX_STEPS as usize - 1), Ok(()));
         assert_eq!((meter.steps(), meter.bytes()), (MAX_STEPS - 1, 0));
-        assert_eq!(meter.step(2), Err(Exceeded));
-        assert_eq!(meter.step(1), Err(Exceeded));
-        let mut meter = Meter::default();
-        assert_eq!(meter.has_bytes(usize::MAX), Err(Exceeded));
+        assert_eq!(meter.step(2), Err(MeterExceeded));
+        assert_eq!(meter.step(1), Err(MeterExceeded));
+        let mut meter = WorkMeter::default();
+        assert_eq!(meter.has_bytes(usize::MAX), Err(MeterExceeded));
         assert_eq!(meter.allocate(1000), Ok(()));
         assert_eq!((meter.steps(), meter.bytes()), (1032, 1000));
-        assert_eq!(meter.allocate(MAX_BYTES as usize), Err(Exceeded));
+        assert_eq!(meter.allocate(MAX_BYTES as usize), Err(MeterExceeded));
     }
 }

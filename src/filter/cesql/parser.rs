@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::ast::{Expr, Operator};
-use super::function::Function;
-use super::lexer::{Placed, Token, tokens};
-use super::like::Pattern;
+use super::ast::{BinaryOperator, ExpressionNode};
+use super::function::CesqlFunction;
+use super::lexer::{CesqlToken, PlacedToken, tokenize};
+use super::like::LikePattern;
 use super::{MAX_DEPTH, MAX_LENGTH};
 
 /// Where a text is not an expression, and why.
@@ -49,12 +49,12 @@ const LIKE: u8 = 6;
 const UNARY: u8 = 7;
 
 /// Parses a whole text.
-pub(super) fn parse(text: &str) -> Result<Expr, ParseError> {
+pub(super) fn parse(text: &str) -> Result<ExpressionNode, ParseError> {
     if text.len() > MAX_LENGTH {
         return Err(ParseError::new(text, 0, format!("the expression is longer than {MAX_LENGTH} bytes")));
     }
-    let tokens = tokens(text)?;
-    let mut parser = Parser { text, tokens: &tokens, at: 0, depth: 0 };
+    let tokens = tokenize(text)?;
+    let mut parser = CesqlParser { text, tokens: &tokens, at: 0, depth: 0 };
     let root = parser.expression(0)?;
     match parser.tokens.get(parser.at) {
         None => Ok(root),
@@ -62,21 +62,21 @@ pub(super) fn parse(text: &str) -> Result<Expr, ParseError> {
     }
 }
 
-struct Parser<'t> {
+struct CesqlParser<'t> {
     text: &'t str,
-    tokens: &'t [Placed<'t>],
+    tokens: &'t [PlacedToken<'t>],
     at: usize,
     depth: usize,
 }
 
-impl<'t> Parser<'t> {
+impl<'t> CesqlParser<'t> {
     fn error(&self, message: impl Into<String>) -> ParseError {
         let at = self.tokens.get(self.at).map_or(self.text.len(), |(at, _)| *at);
         ParseError::new(self.text, at, message)
     }
 
     fn peek_sign(&self, sign: &str) -> bool {
-        matches!(self.tokens.get(self.at), Some((_, Token::Sign(found))) if *found == sign)
+        matches!(self.tokens.get(self.at), Some((_, CesqlToken::Sign(found))) if *found == sign)
     }
 
     fn take_sign(&mut self, sign: &str) -> bool {
@@ -87,7 +87,7 @@ impl<'t> Parser<'t> {
 
     fn peek_keyword(&self, ahead: usize, keyword: &str) -> bool {
         let token = self.tokens.get(self.at + ahead);
-        matches!(token, Some((_, Token::Word(word))) if word.eq_ignore_ascii_case(keyword))
+        matches!(token, Some((_, CesqlToken::Word(word))) if word.eq_ignore_ascii_case(keyword))
     }
 
     fn take_keyword(&mut self, keyword: &str) -> bool {
@@ -101,7 +101,7 @@ impl<'t> Parser<'t> {
     }
 
     /// An expression whose operators bind at least as strongly as `power`.
-    fn expression(&mut self, power: u8) -> Result<Expr, ParseError> {
+    fn expression(&mut self, power: u8) -> Result<ExpressionNode, ParseError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.error(format!("the expression is nested more than {MAX_DEPTH} deep")));
@@ -125,7 +125,7 @@ impl<'t> Parser<'t> {
     }
 
     /// `left` with what stands after it and belongs to it, if something does that binds strongly enough; and whether it does.
-    fn postfix(&mut self, left: Expr, power: u8) -> Result<(Expr, bool), ParseError> {
+    fn postfix(&mut self, left: ExpressionNode, power: u8) -> Result<(ExpressionNode, bool), ParseError> {
         let negated = usize::from(self.peek_keyword(0, "NOT"));
         if self.peek_keyword(negated, "LIKE") && LIKE >= power {
             self.at += negated + 1;
@@ -137,44 +137,44 @@ impl<'t> Parser<'t> {
             if set.is_empty() {
                 return Err(self.error("IN needs at least one element"));
             }
-            return Ok((negate_if(negated, Expr::In(Box::new(left), set)), true));
+            return Ok((negate_if(negated, ExpressionNode::In(Box::new(left), set)), true));
         }
         match self.operator() {
             Some((operator, binds)) if binds >= power => {
                 self.at += 1;
                 let right = self.expression(binds + 1)?;
-                Ok((Expr::Binary(operator, Box::new(left), Box::new(right)), true))
+                Ok((ExpressionNode::Binary(operator, Box::new(left), Box::new(right)), true))
             }
             _ => Ok((left, false)),
         }
     }
 
-    fn operator(&self) -> Option<(Operator, u8)> {
+    fn operator(&self) -> Option<(BinaryOperator, u8)> {
         match self.tokens.get(self.at).map(|(_, token)| token)? {
-            Token::Sign(sign) => sign_operator(sign),
-            Token::Word(word) => {
-                let logic = [("AND", Operator::And), ("OR", Operator::Or), ("XOR", Operator::Xor)];
+            CesqlToken::Sign(sign) => sign_operator(sign),
+            CesqlToken::Word(word) => {
+                let logic = [("AND", BinaryOperator::And), ("OR", BinaryOperator::Or), ("XOR", BinaryOperator::Xor)];
                 logic
                     .into_iter()
                     .find(|(name, _)| word.eq_ignore_ascii_case(name))
                     .map(|(_, operator)| (operator, LOGIC))
             }
-            Token::Number(_) | Token::String(_) => None,
+            CesqlToken::Number(_) | CesqlToken::String(_) => None,
         }
     }
 
-    fn like(&mut self, left: Expr) -> Result<Expr, ParseError> {
-        let Some((_, Token::String(pattern))) = self.tokens.get(self.at) else {
+    fn like(&mut self, left: ExpressionNode) -> Result<ExpressionNode, ParseError> {
+        let Some((_, CesqlToken::String(pattern))) = self.tokens.get(self.at) else {
             return Err(self.error("LIKE needs a pattern in quotes"));
         };
         self.at += 1;
-        Ok(Expr::Like(Box::new(left), Pattern::new(pattern)))
+        Ok(ExpressionNode::Like(Box::new(left), LikePattern::new(pattern)))
     }
 
     /// What an expression begins with.
-    fn prefix(&mut self) -> Result<Expr, ParseError> {
+    fn prefix(&mut self) -> Result<ExpressionNode, ParseError> {
         if self.take_keyword("NOT") {
-            return self.expression(UNARY).map(|x| Expr::Not(Box::new(x)));
+            return self.expression(UNARY).map(|x| ExpressionNode::Not(Box::new(x)));
         }
         if self.take_sign("-") {
             return self.negative();
@@ -183,7 +183,7 @@ impl<'t> Parser<'t> {
             return self.number("");
         }
         if self.take_keyword("EXISTS") {
-            return self.attribute().map(Expr::Exists);
+            return self.attribute().map(ExpressionNode::Exists);
         }
         if self.take_sign("(") {
             let inner = self.expression(0)?;
@@ -193,52 +193,54 @@ impl<'t> Parser<'t> {
     }
 
     /// A sign before a number belongs to it, so that the least integer can be written.
-    fn negative(&mut self) -> Result<Expr, ParseError> {
-        if matches!(self.tokens.get(self.at), Some((_, Token::Number(_)))) {
+    fn negative(&mut self) -> Result<ExpressionNode, ParseError> {
+        if matches!(self.tokens.get(self.at), Some((_, CesqlToken::Number(_)))) {
             return self.number("-");
         }
-        self.expression(UNARY).map(|x| Expr::Negate(Box::new(x)))
+        self.expression(UNARY).map(|x| ExpressionNode::Negate(Box::new(x)))
     }
 
-    fn number(&mut self, sign: &str) -> Result<Expr, ParseError> {
-        let Some((_, Token::Number(digits))) = self.tokens.get(self.at) else {
+    fn number(&mut self, sign: &str) -> Result<ExpressionNode, ParseError> {
+        let Some((_, CesqlToken::Number(digits))) = self.tokens.get(self.at) else {
             return Err(self.error("a number was expected here"));
         };
         let number = format!("{sign}{digits}").parse().map_err(|_cause| self.error("an integer must fit 32 bits"))?;
         self.at += 1;
-        Ok(Expr::Integer(number))
+        Ok(ExpressionNode::Integer(number))
     }
 
-    fn atom(&mut self) -> Result<Expr, ParseError> {
+    fn atom(&mut self) -> Result<ExpressionNode, ParseError> {
         match self.tokens.get(self.at).map(|(_, token)| token.clone()) {
-            Some(Token::Number(_)) => self.number(""),
-            Some(Token::String(text)) => {
+            Some(CesqlToken::Number(_)) => self.number(""),
+            Some(CesqlToken::String(text)) => {
                 self.at += 1;
-                Ok(Expr::String(text.into_owned()))
+                Ok(ExpressionNode::String(text.into_owned()))
             }
-            Some(Token::Word(word)) if word.eq_ignore_ascii_case("TRUE") || word.eq_ignore_ascii_case("FALSE") => {
+            Some(CesqlToken::Word(word)) if word.eq_ignore_ascii_case("TRUE") || word.eq_ignore_ascii_case("FALSE") => {
                 self.at += 1;
-                Ok(Expr::Boolean(word.eq_ignore_ascii_case("TRUE")))
+                Ok(ExpressionNode::Boolean(word.eq_ignore_ascii_case("TRUE")))
             }
-            Some(Token::Word(word)) if matches!(self.tokens.get(self.at + 1), Some((_, Token::Sign("(")))) => {
+            Some(CesqlToken::Word(word))
+                if matches!(self.tokens.get(self.at + 1), Some((_, CesqlToken::Sign("(")))) =>
+            {
                 self.call(word)
             }
-            Some(_) => self.attribute().map(Expr::Attribute),
+            Some(_) => self.attribute().map(ExpressionNode::Attribute),
             None => Err(self.error("the expression ends too early")),
         }
     }
 
-    fn call(&mut self, name: &str) -> Result<Expr, ParseError> {
+    fn call(&mut self, name: &str) -> Result<ExpressionNode, ParseError> {
         if KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(name)) {
             return Err(self.error("a value was expected here"));
         }
         self.at += 1;
         let arguments = self.list()?;
-        Ok(Expr::Call(Function::find(name, arguments.len()), arguments))
+        Ok(ExpressionNode::Call(CesqlFunction::find(name, arguments.len()), arguments))
     }
 
     /// Expressions in parentheses, separated by commas; possibly none.
-    fn list(&mut self) -> Result<Vec<Expr>, ParseError> {
+    fn list(&mut self) -> Result<Vec<ExpressionNode>, ParseError> {
         self.expect_sign("(")?;
         let mut items = Vec::new();
         if self.take_sign(")") {
@@ -255,7 +257,7 @@ impl<'t> Parser<'t> {
 
     /// The name of an attribute, in lower case.
     fn attribute(&mut self) -> Result<String, ParseError> {
-        let Some((_, Token::Word(word))) = self.tokens.get(self.at) else {
+        let Some((_, CesqlToken::Word(word))) = self.tokens.get(self.at) else {
             return Err(self.error("a value was expected here"));
         };
         let keyword = KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word));
@@ -268,23 +270,23 @@ impl<'t> Parser<'t> {
     }
 }
 
-fn negate_if(negated: usize, expression: Expr) -> Expr {
-    if negated > 0 { Expr::Not(Box::new(expression)) } else { expression }
+fn negate_if(negated: usize, expression: ExpressionNode) -> ExpressionNode {
+    if negated > 0 { ExpressionNode::Not(Box::new(expression)) } else { expression }
 }
 
-fn sign_operator(sign: &str) -> Option<(Operator, u8)> {
+fn sign_operator(sign: &str) -> Option<(BinaryOperator, u8)> {
     Some(match sign {
-        "*" => (Operator::Multiply, PRODUCT),
-        "/" => (Operator::Divide, PRODUCT),
-        "%" => (Operator::Remainder, PRODUCT),
-        "+" => (Operator::Add, SUM),
-        "-" => (Operator::Subtract, SUM),
-        "=" => (Operator::Equal, COMPARISON),
-        "!=" | "<>" => (Operator::NotEqual, COMPARISON),
-        "<" => (Operator::Less, COMPARISON),
-        "<=" => (Operator::LessOrEqual, COMPARISON),
-        ">" => (Operator::Greater, COMPARISON),
-        ">=" => (Operator::GreaterOrEqual, COMPARISON),
+        "*" => (BinaryOperator::Multiply, PRODUCT),
+        "/" => (BinaryOperator::Divide, PRODUCT),
+        "%" => (BinaryOperator::Remainder, PRODUCT),
+        "+" => (BinaryOperator::Add, SUM),
+        "-" => (BinaryOperator::Subtract, SUM),
+        "=" => (BinaryOperator::Equal, COMPARISON),
+        "!=" | "<>" => (BinaryOperator::NotEqual, COMPARISON),
+        "<" => (BinaryOperator::Less, COMPARISON),
+        "<=" => (BinaryOperator::LessOrEqual, COMPARISON),
+        ">" => (BinaryOperator::Greater, COMPARISON),
+        ">=" => (BinaryOperator::GreaterOrEqual, COMPARISON),
         _ => return None,
     })
 }

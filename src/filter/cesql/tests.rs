@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 
-use super::ast::Operator;
-use super::function::Function;
-use super::like::Pattern;
+use super::ast::BinaryOperator;
+use super::function::CesqlFunction;
+use super::like::LikePattern;
 use super::*;
 
 mod budget;
@@ -14,38 +14,38 @@ mod budget;
 /// Attributes by a function. To read text takes a step for each of its bytes.
 pub(super) struct Given<F>(pub(super) F);
 
-impl<'e, F: Fn(&str) -> Option<Value<'static>>> Attributes<'e> for Given<F> {
-    fn get(&self, name: &str, meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded> {
+impl<'e, F: Fn(&str) -> Option<CesqlValue<'static>>> AttributeSource<'e> for Given<F> {
+    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         let value = (self.0)(name);
-        if let Some(Value::String(text)) = &value {
+        if let Some(CesqlValue::String(text)) = &value {
             meter.step(text.len())?;
         }
         Ok(value)
     }
 
-    fn exists(&self, name: &str, _meter: &mut Meter) -> Result<bool, Exceeded> {
+    fn exists(&self, name: &str, _meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         Ok((self.0)(name).is_some())
     }
 }
 
-fn attributes(name: &str) -> Option<Value<'static>> {
+fn attributes(name: &str) -> Option<CesqlValue<'static>> {
     match name {
-        "id" => Some(Value::String(Cow::Borrowed("i1"))),
-        "sequence" => Some(Value::String(Cow::Borrowed("7"))),
-        "myint" => Some(Value::Integer(10)),
-        "mybool" => Some(Value::Boolean(true)),
-        "word" => Some(Value::String(Cow::Borrowed("é€😀"))),
+        "id" => Some(CesqlValue::String(Cow::Borrowed("i1"))),
+        "sequence" => Some(CesqlValue::String(Cow::Borrowed("7"))),
+        "myint" => Some(CesqlValue::Integer(10)),
+        "mybool" => Some(CesqlValue::Boolean(true)),
+        "word" => Some(CesqlValue::String(Cow::Borrowed("é€😀"))),
         _ => None,
     }
 }
 
-fn evaluate(text: &str) -> (String, Option<Error>) {
-    let expression = Expression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let Evaluated { value, error } = expression.evaluate(&Given(attributes), &mut Meter::default());
+fn evaluate(text: &str) -> (String, Option<EvaluationError>) {
+    let expression = CesqlExpression::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let EvaluationResult { value, error } = expression.evaluate(&Given(attributes), &mut WorkMeter::default());
     let value = match value {
-        Value::String(text) => format!("'{text}'"),
-        Value::Integer(number) => number.to_string(),
-        Value::Boolean(truth) => truth.to_string(),
+        CesqlValue::String(text) => format!("'{text}'"),
+        CesqlValue::Integer(number) => number.to_string(),
+        CesqlValue::Boolean(truth) => truth.to_string(),
     };
     (value, error)
 }
@@ -96,26 +96,26 @@ fn expressions_have_values() {
 #[test]
 fn errors_come_with_values() {
     for (text, value, error) in [
-        ("missing", "false", Error::MissingAttribute),
-        ("missing = 'x' OR true", "false", Error::MissingAttribute),
-        ("1 != 1 / 0", "false", Error::Math),
-        ("'x' IN (1 / 0, 'x')", "false", Error::Math),
-        ("NOT missing", "false", Error::MissingAttribute),
-        ("missing NOT LIKE 'x'", "false", Error::MissingAttribute),
-        ("missing NOT IN ('x')", "false", Error::MissingAttribute),
-        ("missing != 'x'", "false", Error::MissingAttribute),
-        ("LENGTH(missing)", "0", Error::MissingAttribute),
-        ("1 / 0", "0", Error::Math),
-        ("2147483647 + 1", "0", Error::Math),
-        ("-2147483648 / -1", "0", Error::Math),
-        ("- (-2147483648)", "0", Error::Math),
-        ("'x' + 1", "0", Error::Cast),
-        ("'x' = 1", "false", Error::Cast),
-        ("NOPE(1)", "false", Error::MissingFunction),
-        ("ABS()", "false", Error::MissingFunction),
-        ("SUBSTRING('abc', 2, -1)", "''", Error::FunctionEvaluation),
-        ("SUBSTRING('abc', -2147483648)", "''", Error::FunctionEvaluation),
-        ("LEFT('abc', -2147483648)", "'abc'", Error::FunctionEvaluation),
+        ("missing", "false", EvaluationError::MissingAttribute),
+        ("missing = 'x' OR true", "false", EvaluationError::MissingAttribute),
+        ("1 != 1 / 0", "false", EvaluationError::Math),
+        ("'x' IN (1 / 0, 'x')", "false", EvaluationError::Math),
+        ("NOT missing", "false", EvaluationError::MissingAttribute),
+        ("missing NOT LIKE 'x'", "false", EvaluationError::MissingAttribute),
+        ("missing NOT IN ('x')", "false", EvaluationError::MissingAttribute),
+        ("missing != 'x'", "false", EvaluationError::MissingAttribute),
+        ("LENGTH(missing)", "0", EvaluationError::MissingAttribute),
+        ("1 / 0", "0", EvaluationError::Math),
+        ("2147483647 + 1", "0", EvaluationError::Math),
+        ("-2147483648 / -1", "0", EvaluationError::Math),
+        ("- (-2147483648)", "0", EvaluationError::Math),
+        ("'x' + 1", "0", EvaluationError::Cast),
+        ("'x' = 1", "false", EvaluationError::Cast),
+        ("NOPE(1)", "false", EvaluationError::MissingFunction),
+        ("ABS()", "false", EvaluationError::MissingFunction),
+        ("SUBSTRING('abc', 2, -1)", "''", EvaluationError::FunctionEvaluation),
+        ("SUBSTRING('abc', -2147483648)", "''", EvaluationError::FunctionEvaluation),
+        ("LEFT('abc', -2147483648)", "'abc'", EvaluationError::FunctionEvaluation),
     ] {
         assert_eq!(evaluate(text), (value.to_owned(), Some(error)), "{text}");
     }
@@ -144,52 +144,54 @@ fn what_is_no_expression_says_where() {
         (chain.as_str(), 1, 0, "operators follow each other"),
         (nots.as_str(), 1, 0, "nested more than 100"),
     ] {
-        let error = Expression::parse(text).expect_err(text);
+        let error = CesqlExpression::parse(text).expect_err(text);
         assert!(error.to_string().contains(words), "{text:.20}: {error}");
         assert!(error.line == line && (column == 0 || error.column == column), "{text:.20}: {error}");
     }
     let long = format!("'{}'", "x".repeat(MAX_LENGTH));
-    assert!(Expression::parse(&long).is_err_and(|error| error.message.contains("longer than")));
+    assert!(CesqlExpression::parse(&long).is_err_and(|error| error.message.contains("longer than")));
 }
 
-fn any_expression() -> impl Strategy<Value = Expr> {
+fn any_expression() -> impl Strategy<Value = ExpressionNode> {
     let name = "[a-z][a-z0-9]{0,8}".prop_filter("no keyword", |name| {
         !["and", "or", "xor", "not", "like", "exists", "in", "true", "false"].contains(&name.as_str())
     });
     let text = "[^'\\\\]{0,8}";
     let leaf = prop_oneof![
-        text.prop_map(Expr::String),
-        any::<i32>().prop_map(Expr::Integer),
-        any::<bool>().prop_map(Expr::Boolean),
-        name.clone().prop_map(Expr::Attribute),
-        name.prop_map(Expr::Exists),
+        text.prop_map(ExpressionNode::String),
+        any::<i32>().prop_map(ExpressionNode::Integer),
+        any::<bool>().prop_map(ExpressionNode::Boolean),
+        name.clone().prop_map(ExpressionNode::Attribute),
+        name.prop_map(ExpressionNode::Exists),
     ];
     leaf.prop_recursive(4, 32, 4, |inner| {
         let operators = prop::sample::select(vec![
-            Operator::Multiply,
-            Operator::Divide,
-            Operator::Remainder,
-            Operator::Add,
-            Operator::Subtract,
-            Operator::Equal,
-            Operator::NotEqual,
-            Operator::Less,
-            Operator::LessOrEqual,
-            Operator::Greater,
-            Operator::GreaterOrEqual,
-            Operator::And,
-            Operator::Or,
-            Operator::Xor,
+            BinaryOperator::Multiply,
+            BinaryOperator::Divide,
+            BinaryOperator::Remainder,
+            BinaryOperator::Add,
+            BinaryOperator::Subtract,
+            BinaryOperator::Equal,
+            BinaryOperator::NotEqual,
+            BinaryOperator::Less,
+            BinaryOperator::LessOrEqual,
+            BinaryOperator::Greater,
+            BinaryOperator::GreaterOrEqual,
+            BinaryOperator::And,
+            BinaryOperator::Or,
+            BinaryOperator::Xor,
         ]);
         let boxed = inner.clone().prop_map(Box::new);
         prop_oneof![
-            boxed.clone().prop_map(Expr::Not),
-            boxed.clone().prop_map(Expr::Negate),
-            (operators, boxed.clone(), boxed.clone()).prop_map(|(operator, x, y)| Expr::Binary(operator, x, y)),
-            (boxed.clone(), "[a-z%_]{0,6}").prop_map(|(x, text)| Expr::Like(x, Pattern::new(&text))),
-            (boxed, prop::collection::vec(inner.clone(), 1..4)).prop_map(|(x, set)| Expr::In(x, set)),
-            prop::collection::vec(inner, 0..4)
-                .prop_map(|arguments| { Expr::Call(Function::find("CONCAT", arguments.len()), arguments) }),
+            boxed.clone().prop_map(ExpressionNode::Not),
+            boxed.clone().prop_map(ExpressionNode::Negate),
+            (operators, boxed.clone(), boxed.clone())
+                .prop_map(|(operator, x, y)| ExpressionNode::Binary(operator, x, y)),
+            (boxed.clone(), "[a-z%_]{0,6}").prop_map(|(x, text)| ExpressionNode::Like(x, LikePattern::new(&text))),
+            (boxed, prop::collection::vec(inner.clone(), 1..4)).prop_map(|(x, set)| ExpressionNode::In(x, set)),
+            prop::collection::vec(inner, 0..4).prop_map(|arguments| {
+                ExpressionNode::Call(CesqlFunction::find("CONCAT", arguments.len()), arguments)
+            }),
         ]
     })
 }
@@ -206,27 +208,27 @@ fn like(text: &[char], pattern: &[char]) -> bool {
 proptest! {
     #[test]
     fn parse_of_print_is_identity(root in any_expression()) {
-        let expression = Expression { root };
-        prop_assert_eq!(Expression::parse(&expression.to_string()), Ok(expression));
+        let expression = CesqlExpression { root };
+        prop_assert_eq!(CesqlExpression::parse(&expression.to_string()), Ok(expression));
     }
 
     #[test]
     fn evaluation_is_total(root in any_expression()) {
-        let expression = Expression { root };
-        expression.evaluate(&Given(attributes), &mut Meter::default());
+        let expression = CesqlExpression { root };
+        expression.evaluate(&Given(attributes), &mut WorkMeter::default());
     }
 
     #[test]
     fn parsing_never_panics(text in any::<String>(), words in "[a-z'(),=<>!%* +\\-\"\\\\]{0,40}") {
-        prop_assert!(Expression::parse(&text).is_ok() || Expression::parse(&text).is_err());
-        if let Ok(expression) = Expression::parse(&words) {
-            expression.evaluate(&Given(attributes), &mut Meter::default());
+        prop_assert!(CesqlExpression::parse(&text).is_ok() || CesqlExpression::parse(&text).is_err());
+        if let Ok(expression) = CesqlExpression::parse(&words) {
+            expression.evaluate(&Given(attributes), &mut WorkMeter::default());
         }
     }
 
     #[test]
     fn like_is_what_the_specification_says(text in "[abé]{0,10}", pattern in "[abé%_]{0,8}") {
         let (t, p): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
-        prop_assert_eq!(Pattern::new(&pattern).matches(&text, &mut Meter::default()), Ok(like(&t, &p)));
+        prop_assert_eq!(LikePattern::new(&pattern).matches(&text, &mut WorkMeter::default()), Ok(like(&t, &p)));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::meter::{Exceeded, Meter};
+use super::meter::{MeterExceeded, WorkMeter};
 
 /// Bytes of the longest integer as text.
 const INTEGER_BYTES: usize = 11;
 
 /// A value of one of the three primitive types.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value<'e> {
+pub enum CesqlValue<'e> {
     /// A sequence of characters.
     String(Cow<'e, str>),
     /// A signed 32-bit integer.
@@ -18,9 +18,9 @@ pub enum Value<'e> {
     Boolean(bool),
 }
 
-impl Value<'_> {
+impl CesqlValue<'_> {
     /// As an integer; `None` if the text is not one of 32 bits.
-    pub(super) fn to_integer(&self, meter: &mut Meter) -> Result<Option<i32>, Exceeded> {
+    pub(super) fn to_integer(&self, meter: &mut WorkMeter) -> Result<Option<i32>, MeterExceeded> {
         Ok(match self {
             Self::String(text) => {
                 meter.step(text.len())?;
@@ -43,18 +43,18 @@ impl Value<'_> {
     }
 
     /// As text, which is always possible, borrowed from this value if it is one.
-    pub(super) fn as_text(&self, meter: &mut Meter) -> Result<Cow<'_, str>, Exceeded> {
+    pub(super) fn as_text(&self, meter: &mut WorkMeter) -> Result<Cow<'_, str>, MeterExceeded> {
         match self {
             Self::String(text) => Ok(Cow::Borrowed(text)),
-            Self::Integer(number) => Value::Integer(*number).into_text(meter),
-            Self::Boolean(truth) => Value::Boolean(*truth).into_text(meter),
+            Self::Integer(number) => CesqlValue::Integer(*number).into_text(meter),
+            Self::Boolean(truth) => CesqlValue::Boolean(*truth).into_text(meter),
         }
     }
 }
 
-impl<'e> Value<'e> {
+impl<'e> CesqlValue<'e> {
     /// As text; always possible.
-    pub(super) fn into_text(self, meter: &mut Meter) -> Result<Cow<'e, str>, Exceeded> {
+    pub(super) fn into_text(self, meter: &mut WorkMeter) -> Result<Cow<'e, str>, MeterExceeded> {
         Ok(match self {
             Self::String(text) => text,
             Self::Integer(number) => {

@@ -3,19 +3,19 @@
 use serde_json::{Map, Value, json};
 
 use super::json::insert;
-use super::{Condition, FlowForm, FlowSubscription, ObjectKind, Unready};
+use super::{Condition, FlowStatus, FlowSubscription, NotReadyReason, ObjectKind};
 use crate::scrub;
 
-impl FlowForm {
+impl FlowStatus {
     /// Adds what there is besides conditions and addresses: whether each channel and Subscription is ready.
-    pub(super) fn describe(&self, kind: ObjectKind, namespace: &str, status: &mut Map<String, Value>) {
+    pub(super) fn describe_parts(&self, kind: ObjectKind, namespace: &str, status: &mut Map<String, Value>) {
         let channel = |name: &String| {
             let (api_version, kind) = self.channel_kind;
-            json!({ "channel": reference(api_version, kind, namespace, name), "ready": ready(None) })
+            json!({ "channel": object_reference(api_version, kind, namespace, name), "ready": ready_condition(None) })
         };
         let subscription = |subscription: &FlowSubscription| {
-            let reference = reference("messaging.knative.dev/v1", "Subscription", namespace, &subscription.name);
-            json!({ "subscription": reference, "ready": ready(subscription.unready.as_deref()) })
+            let reference = object_reference("messaging.knative.dev/v1", "Subscription", namespace, &subscription.name);
+            json!({ "subscription": reference, "ready": ready_condition(subscription.not_ready.as_deref()) })
         };
         if kind == ObjectKind::Sequence {
             insert(status, "channelStatuses", self.channels.iter().map(channel).collect());
@@ -36,12 +36,12 @@ impl FlowForm {
     }
 }
 
-fn reference(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
+fn object_reference(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
     json!({ "apiVersion": api_version, "kind": kind, "name": name, "namespace": namespace })
 }
 
 /// The condition `Ready` of a part.
-fn ready(unready: Option<&Unready>) -> Value {
+fn ready_condition(unready: Option<&NotReadyReason>) -> Value {
     let message = unready.map(|unready| scrub::text(&unready.message));
     let (status, reason) = unready.map_or(("True", None), |unready| (unready.status, Some(unready.reason)));
     json!(Condition { ty: "Ready", status, reason, message: message.as_deref() })

@@ -3,29 +3,29 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Address, Condition, Conditions, Entrance, FilterErrors, Form, Object, ObjectKind, ObjectTrouble, Present,
-    Subscriber, shown,
+    AddressStatus, Condition, FilterErrors, InventoryObject, LiveStatus, ObjectConditions, ObjectKind, ObjectStatus,
+    ObjectTrouble, StatusAddress, SubscriberId, visible_fields,
 };
-use crate::model::{Addressable, Subscription, Target, addressable};
+use crate::model::{Addressable, DestinationRoute, Subscription, addressable};
 use crate::scrub;
 
-impl Object {
+impl InventoryObject {
     /// The whole object: `apiVersion`, `kind`, `metadata`, `spec`, `status`. As written, but for its status, for whatever may
     /// be a secret, and for fields that an object of its kind does not have.
     #[must_use]
     pub fn json(&self) -> String {
-        self.json_in(&Present::default())
+        self.json_with_live_status(&LiveStatus::default())
     }
 
     /// The same, as it is now. What is wrong with the object itself goes before the trouble that it may be in.
     #[must_use]
-    pub fn json_in(&self, present: &Present<'_>) -> String {
-        let written = |key: &str| self.written.get(key).filter(|value| value.is_string()).cloned();
+    pub fn json_with_live_status(&self, present: &LiveStatus<'_>) -> String {
+        let written = |key: &str| self.manifest.get(key).filter(|value| value.is_string()).cloned();
         let mut object = Map::new();
         insert(&mut object, "apiVersion", written("apiVersion").unwrap_or_default());
         insert(&mut object, "kind", written("kind").unwrap_or_default());
         insert(&mut object, "metadata", self.metadata());
-        insert(&mut object, "spec", shown::spec(self.kind, self.written.get("spec")));
+        insert(&mut object, "spec", visible_fields::spec(self.kind, self.manifest.get("spec")));
         insert(&mut object, "status", self.status(present));
         Value::Object(object).to_string()
     }
@@ -34,56 +34,56 @@ impl Object {
         let mut metadata = Map::new();
         insert(&mut metadata, "name", self.name.as_str().into());
         insert(&mut metadata, "namespace", self.namespace.as_str().into());
-        metadata.extend(self.written.get("metadata").map(shown::metadata).unwrap_or_default());
+        metadata.extend(self.manifest.get("metadata").map(visible_fields::metadata).unwrap_or_default());
         Value::Object(metadata)
     }
 
-    fn status(&self, present: &Present<'_>) -> Value {
+    fn status(&self, present: &LiveStatus<'_>) -> Value {
         let trouble = present.trouble.as_ref();
         let mut status = Map::new();
         if present.filter_errors != FilterErrors::default() {
             insert(&mut status, "annotations", present.filter_errors.json());
         }
         insert(&mut status, "conditions", self.conditions.json(trouble));
-        match &self.form {
-            Form::Nothing => {}
-            Form::Entrance(entrance) => {
+        match &self.status {
+            ObjectStatus::ConditionsOnly => {}
+            ObjectStatus::Address(entrance) => {
                 entrance.describe(&mut status);
                 insert_subscribers(&mut status, entrance.subscribers.as_deref(), trouble);
             }
-            Form::Reconciled(subscribers) => {
-                self.describe_reconciled(&mut status);
+            ObjectStatus::ReconciledChannel(subscribers) => {
+                self.describe_reconciled_channel(&mut status);
                 insert_subscribers(&mut status, subscribers.as_deref(), trouble);
             }
-            Form::Flow(flow) => {
-                flow.entrance.describe(&mut status);
-                flow.describe(self.kind, &self.namespace, &mut status);
+            ObjectStatus::Flow(flow) => {
+                flow.address.describe(&mut status);
+                flow.describe_parts(self.kind, &self.namespace, &mut status);
             }
-            Form::Exit { subscription, own_ca_certs } => {
-                self.describe_exit(subscription, own_ca_certs.as_deref(), &mut status);
+            ObjectStatus::Subscription { subscription, own_ca_certs } => {
+                self.describe_subscription(subscription, own_ca_certs.as_deref(), &mut status);
             }
         }
         Value::Object(status)
     }
 
-    fn describe_reconciled(&self, status: &mut Map<String, Value>) {
-        status.extend(self.written.get("status").map(shown::addresses).unwrap_or_default());
+    fn describe_reconciled_channel(&self, status: &mut Map<String, Value>) {
+        status.extend(self.manifest.get("status").map(visible_fields::addresses).unwrap_or_default());
     }
 
     /// Shown with the CACerts that are written, or those of an address of our own.
-    fn describe_exit(&self, made: &Subscription, own: Option<&str>, status: &mut Map<String, Value>) {
-        let written = |pointer: &str| self.text(pointer).filter(|text| !text.is_empty());
+    fn describe_subscription(&self, made: &Subscription, own: Option<&str>, status: &mut Map<String, Value>) {
+        let written = |pointer: &str| self.manifest_text(pointer).filter(|text| !text.is_empty());
         let sink = (made.dead_letter_sink.as_ref(), written("/spec/delivery/deadLetterSink/CACerts"), own);
         let subscriber = (made.subscriber.as_ref(), written("/spec/subscriber/CACerts"), own);
         if self.kind == ObjectKind::Subscription {
             let mut physical = Map::new();
-            destination(&mut physical, "subscriber", subscriber);
-            destination(&mut physical, "reply", (made.reply.as_ref(), written("/spec/reply/CACerts"), own));
-            destination(&mut physical, "deadLetterSink", sink);
+            insert_destination(&mut physical, "subscriber", subscriber);
+            insert_destination(&mut physical, "reply", (made.reply.as_ref(), written("/spec/reply/CACerts"), own));
+            insert_destination(&mut physical, "deadLetterSink", sink);
             insert(status, "physicalSubscription", Value::Object(physical));
         } else {
-            destination(status, "subscriber", subscriber);
-            destination(status, "deadLetterSink", sink);
+            insert_destination(status, "subscriber", subscriber);
+            insert_destination(status, "deadLetterSink", sink);
         }
     }
 }
@@ -98,13 +98,15 @@ impl FilterErrors {
     }
 }
 
-impl Conditions {
+impl ObjectConditions {
     fn json(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
-        let ready = trouble.filter(|_| self.unready.is_none()).map_or_else(|| self.ready(), ObjectTrouble::ready);
+        let ready = trouble
+            .filter(|_| self.not_ready.is_none())
+            .map_or_else(|| self.ready_condition(), ObjectTrouble::ready_condition);
         let status = if self.served { "True" } else { "Unknown" };
         let message = ready.message.map(scrub::text);
         let ready = Condition { message: message.as_deref(), ..ready };
-        let part = |ty: &&'static str| match self.fault {
+        let part = |ty: &&'static str| match self.failed_part {
             Some(fault) if fault == *ty => Condition { ty, ..ready },
             _ => Condition { ty, status, reason: None, message: None },
         };
@@ -114,17 +116,17 @@ impl Conditions {
     }
 }
 
-impl Entrance {
+impl AddressStatus {
     fn describe(&self, status: &mut Map<String, Value>) {
         // The http address where there are both, as upstream (contract IF-3).
         if let Some(main) = self.addresses.last() {
             insert(status, "address", self.address(main));
         }
         insert(status, "addresses", self.addresses.iter().map(|address| self.address(address)).collect());
-        destination(status, "deadLetterSink", (self.dead_letter_sink.as_ref(), None, self.ca_certs.as_deref()));
+        insert_destination(status, "deadLetterSink", (self.dead_letter_sink.as_ref(), None, self.ca_certs.as_deref()));
     }
 
-    fn address(&self, Address { name, url }: &Address) -> Value {
+    fn address(&self, StatusAddress { name, url }: &StatusAddress) -> Value {
         let mut address = Map::new();
         insert(&mut address, "name", (*name).into());
         insert(&mut address, "url", (&**url).into());
@@ -138,7 +140,7 @@ impl Entrance {
     }
 }
 
-impl Subscriber {
+impl SubscriberId {
     fn json(&self, trouble: Option<&ObjectTrouble<'_>>) -> Value {
         let mut subscriber = match self {
             Self::Uid(uid) => json!({"uid": uid, "ready": "True"}),
@@ -155,10 +157,10 @@ impl Subscriber {
 /// `status.subscribers` of a channel that is served.
 fn insert_subscribers(
     status: &mut Map<String, Value>,
-    subscribers: Option<&[Subscriber]>,
+    subscribers: Option<&[SubscriberId]>,
     trouble: Option<&ObjectTrouble<'_>>,
 ) {
-    let trouble = trouble.filter(|trouble| trouble.is_whole);
+    let trouble = trouble.filter(|trouble| trouble.affects_all_subscribers);
     if let Some(subscribers) = subscribers {
         let subscribers = subscribers.iter().map(|subscriber| subscriber.json(trouble)).collect();
         insert(status, "subscribers", subscribers);
@@ -170,7 +172,7 @@ pub(super) fn insert(map: &mut Map<String, Value>, key: &str, value: Value) {
 }
 
 /// `<prefix>Uri`, and `<prefix>CACerts` if there are any: those written, or, for what is inside, our own.
-fn destination(
+fn insert_destination(
     status: &mut Map<String, Value>,
     prefix: &str,
     (destination, written, own): (Option<&Addressable>, Option<&str>, Option<&str>),
@@ -178,8 +180,9 @@ fn destination(
     let Some(destination) = destination else {
         return;
     };
-    insert(status, &format!("{prefix}Uri"), scrub::url(addressable::shown(&destination.url)).into());
-    let own = own.filter(|_| matches!(destination.target, Target::Local(_) | Target::Waiting(_)));
+    insert(status, &format!("{prefix}Uri"), scrub::url(addressable::without_root_slash(&destination.url)).into());
+    let own =
+        own.filter(|_| matches!(destination.route, DestinationRoute::Local(_) | DestinationRoute::WaitingRequest(_)));
     if let Some(ca_certs) = written.or(own) {
         insert(status, &format!("{prefix}CACerts"), scrub::certificates(ca_certs).into());
     }

@@ -3,148 +3,181 @@
 use prost::Message;
 
 use super::message::{
-    Any, AnyValue, Data, ExportMetrics, ExportTraces, HistogramPoint, Histograms, KeyValue, Metric, Number,
-    NumberPoint, Numbers, Resource, ResourceMetrics, ResourceSpans, Scope, ScopeMetrics, ScopeSpans, Span, SpanEvent,
-    SpanKind, Status, Sum,
+    OtlpAnyValue, OtlpExportMetrics, OtlpExportTraces, OtlpGauge, OtlpHistogram, OtlpHistogramDataPoint, OtlpKeyValue,
+    OtlpMetric, OtlpMetricData, OtlpNumberDataPoint, OtlpNumberValue, OtlpResource, OtlpResourceMetrics,
+    OtlpResourceSpans, OtlpScope, OtlpScopeMetrics, OtlpScopeSpans, OtlpSpan, OtlpSpanEvent, OtlpSpanKind, OtlpStatus,
+    OtlpSum, OtlpValue,
 };
-use crate::telemetry::family::{Family, Point, Reading};
-use crate::telemetry::trace::{Attribute, Finished, Kind, Value, Waiting};
+use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricValue};
+use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanData, SpanKind};
 
 /// What has been counted since the start, not since the last export.
 const CUMULATIVE: i32 = 2;
 const ERROR: i32 = 2;
 
 /// Attributes of whoever sends.
-type Who<'a> = &'a [(String, String)];
+type ResourceAttributes<'a> = &'a [(String, String)];
 
 /// `ExportTraceServiceRequest`.
-pub(super) fn traces(resource: Who<'_>, spans: &[Waiting]) -> Vec<u8> {
-    let scope_spans =
-        vec![ScopeSpans { scope: Some(scope()), spans: spans.iter().map(|waiting| span(&waiting.span)).collect() }];
-    let resource_spans = vec![ResourceSpans { resource: Some(who(resource)), scope_spans }];
-    ExportTraces { resource_spans }.encode_to_vec()
+pub(super) fn encode_traces(resource: ResourceAttributes<'_>, spans: &[QueuedSpan]) -> Vec<u8> {
+    let scope_spans = vec![OtlpScopeSpans {
+        scope: Some(instrumentation_scope()),
+        spans: spans.iter().map(|waiting| encode_span(&waiting.span)).collect(),
+    }];
+    let resource_spans = vec![OtlpResourceSpans { resource: Some(encode_resource(resource)), scope_spans }];
+    OtlpExportTraces { resource_spans }.encode_to_vec()
 }
 
 /// `ExportMetricsServiceRequest`; times are nanoseconds since the epoch.
-pub(super) fn metrics(resource: Who<'_>, families: &[Family<'_>], start: u64, now: u64) -> Vec<u8> {
-    let metrics = families.iter().filter_map(|family| metric(family, start, now)).collect();
-    let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics }];
-    let resource_metrics = vec![ResourceMetrics { resource: Some(who(resource)), scope_metrics }];
-    ExportMetrics { resource_metrics }.encode_to_vec()
+pub(super) fn encode_metrics(
+    resource: ResourceAttributes<'_>,
+    families: &[MetricFamily<'_>],
+    start: u64,
+    now: u64,
+) -> Vec<u8> {
+    let metrics = families.iter().filter_map(|family| encode_metric(family, start, now)).collect();
+    let scope_metrics = vec![OtlpScopeMetrics { scope: Some(instrumentation_scope()), metrics }];
+    let resource_metrics = vec![OtlpResourceMetrics { resource: Some(encode_resource(resource)), scope_metrics }];
+    OtlpExportMetrics { resource_metrics }.encode_to_vec()
 }
 
-fn scope() -> Scope {
-    Scope { name: "sealpost".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+fn instrumentation_scope() -> OtlpScope {
+    OtlpScope { name: "sealpost".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-fn who(resource: Who<'_>) -> Resource {
-    let attributes = resource.iter().map(|(key, value)| key_value(key, Any::Text(value.clone())));
-    Resource { attributes: attributes.collect() }
+fn encode_resource(resource: ResourceAttributes<'_>) -> OtlpResource {
+    let attributes = resource.iter().map(|(key, value)| key_value(key, OtlpValue::Text(value.clone())));
+    OtlpResource { attributes: attributes.collect() }
 }
 
-fn key_value(key: &str, value: Any) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
+fn key_value(key: &str, value: OtlpValue) -> OtlpKeyValue {
+    OtlpKeyValue { key: key.to_owned(), value: Some(OtlpAnyValue { value: Some(value) }) }
 }
 
-fn attributes(attributes: &[Attribute]) -> Vec<KeyValue> {
-    let any = |value: &Value| match value {
-        Value::Text(text) => Any::Text(text.clone().into_owned()),
-        Value::Integer(number) => Any::Integer(*number),
-        Value::Seconds(seconds) => Any::Double(*seconds),
+fn encode_attributes(attributes: &[SpanAttribute]) -> Vec<OtlpKeyValue> {
+    let any = |value: &AttributeValue| match value {
+        AttributeValue::Text(text) => OtlpValue::Text(text.clone().into_owned()),
+        AttributeValue::Integer(number) => OtlpValue::Integer(*number),
+        AttributeValue::Seconds(seconds) => OtlpValue::Double(*seconds),
     };
     attributes.iter().map(|(key, value)| key_value(key, any(value))).collect()
 }
 
-fn span(finished: &Finished) -> Span {
-    let text = |value: &Value| match value {
-        Value::Text(text) => text.clone().into_owned(),
-        Value::Integer(number) => number.to_string(),
-        Value::Seconds(seconds) => seconds.to_string(),
+fn encode_span(finished: &SpanData) -> OtlpSpan {
+    let text = |value: &AttributeValue| match value {
+        AttributeValue::Text(text) => text.clone().into_owned(),
+        AttributeValue::Integer(number) => number.to_string(),
+        AttributeValue::Seconds(seconds) => seconds.to_string(),
     };
-    let event = |happening: &crate::telemetry::trace::Happening| SpanEvent {
-        time: happening.at,
+    let event = |happening: &crate::telemetry::tracer::SpanEvent| OtlpSpanEvent {
+        time_unix_nano: happening.time,
         name: happening.name.to_owned(),
-        attributes: attributes(&happening.attributes),
+        attributes: encode_attributes(&happening.attributes),
     };
-    let parent = if finished.parent == 0 { Vec::new() } else { finished.parent.to_be_bytes().to_vec() };
-    Span {
+    let parent = if finished.parent_span_id == 0 { Vec::new() } else { finished.parent_span_id.to_be_bytes().to_vec() };
+    OtlpSpan {
         trace_id: finished.context.trace_id.to_be_bytes().to_vec(),
         span_id: finished.context.span_id.to_be_bytes().to_vec(),
-        trace_state: finished.state.as_deref().unwrap_or_default().to_owned(),
+        trace_state: finished.trace_state.as_deref().unwrap_or_default().to_owned(),
         parent_span_id: parent,
         name: finished.name.to_owned(),
-        kind: kind(finished.kind).into(),
-        start: finished.started,
-        end: finished.ended,
-        attributes: attributes(&finished.attributes),
-        events: finished.happenings.iter().map(event).collect(),
-        status: finished.error.as_ref().map(|error| Status { message: text(error), code: ERROR }),
+        kind: encode_span_kind(finished.kind).into(),
+        start_time_unix_nano: finished.start_time,
+        end_time_unix_nano: finished.end_time,
+        attributes: encode_attributes(&finished.attributes),
+        events: finished.events.iter().map(event).collect(),
+        status: finished.error.as_ref().map(|error| OtlpStatus { message: text(error), code: ERROR }),
         flags: finished.context.flags.into(),
     }
 }
 
-fn kind(kind: Kind) -> SpanKind {
+fn encode_span_kind(kind: SpanKind) -> OtlpSpanKind {
     match kind {
-        Kind::Internal => SpanKind::Internal,
-        Kind::Server => SpanKind::Server,
-        Kind::Client => SpanKind::Client,
-        Kind::Producer => SpanKind::Producer,
-        Kind::Consumer => SpanKind::Consumer,
+        SpanKind::Internal => OtlpSpanKind::Internal,
+        SpanKind::Server => OtlpSpanKind::Server,
+        SpanKind::Client => OtlpSpanKind::Client,
+        SpanKind::Producer => OtlpSpanKind::Producer,
+        SpanKind::Consumer => OtlpSpanKind::Consumer,
     }
 }
 
 /// `None` for a family without series.
-fn metric(family: &Family<'_>, start: u64, now: u64) -> Option<Metric> {
-    let points = || family.points.iter();
-    let number = |point: &Point<'_>, value: Number| NumberPoint {
-        start,
-        time: now,
+fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<OtlpMetric> {
+    let points = || family.data_points.iter();
+    let number = |point: &DataPoint<'_>, value: OtlpNumberValue| OtlpNumberDataPoint {
+        start_time_unix_nano: start,
+        time_unix_nano: now,
         value: Some(value),
-        attributes: labels(point),
+        attributes: encode_labels(point),
     };
-    let (unit, data) = match family.points.first()?.reading {
-        Reading::Total(_) => {
-            let points = points().filter_map(|point| match point.reading {
-                Reading::Total(value) => Some(number(point, Number::Integer(i64::try_from(value).unwrap_or(i64::MAX)))),
+    let (unit, data) = match family.data_points.first()?.value {
+        MetricValue::Sum(_) => {
+            let points = points().filter_map(|point| match point.value {
+                MetricValue::Sum(value) => {
+                    Some(number(point, OtlpNumberValue::Integer(i64::try_from(value).unwrap_or(i64::MAX))))
+                }
                 _ => None,
             });
-            ("", Data::Sum(Sum { points: points.collect(), temporality: CUMULATIVE, monotonic: true }))
-        }
-        Reading::Seconds(_) => {
-            let points = points().filter_map(|point| match point.reading {
-                Reading::Seconds(value) => Some(number(point, Number::Double(value))),
-                _ => None,
-            });
-            ("s", Data::Sum(Sum { points: points.collect(), temporality: CUMULATIVE, monotonic: true }))
-        }
-        Reading::Gauge(_) => {
-            let points = points().filter_map(|point| match point.reading {
-                Reading::Gauge(value) => Some(number(point, Number::Double(value))),
-                _ => None,
-            });
-            ("", Data::Gauge(Numbers { points: points.collect() }))
-        }
-        Reading::Durations(_) | Reading::Sizes(_) => {
-            let points = points().filter_map(|point| match point.reading {
-                Reading::Durations(distribution) | Reading::Sizes(distribution) => Some(HistogramPoint {
-                    start,
-                    time: now,
-                    count: distribution.count(),
-                    sum: Some(distribution.sum),
-                    buckets: distribution.buckets().collect(),
-                    bounds: distribution.bounds.to_vec(),
-                    attributes: labels(point),
+            (
+                "",
+                OtlpMetricData::Sum(OtlpSum {
+                    data_points: points.collect(),
+                    aggregation_temporality: CUMULATIVE,
+                    is_monotonic: true,
                 }),
+            )
+        }
+        MetricValue::SumOfSeconds(_) => {
+            let points = points().filter_map(|point| match point.value {
+                MetricValue::SumOfSeconds(value) => Some(number(point, OtlpNumberValue::Double(value))),
                 _ => None,
             });
-            let unit = if matches!(family.points.first()?.reading, Reading::Sizes(_)) { "By" } else { "s" };
-            (unit, Data::Histogram(Histograms { points: points.collect(), temporality: CUMULATIVE }))
+            (
+                "s",
+                OtlpMetricData::Sum(OtlpSum {
+                    data_points: points.collect(),
+                    aggregation_temporality: CUMULATIVE,
+                    is_monotonic: true,
+                }),
+            )
+        }
+        MetricValue::Gauge(_) => {
+            let points = points().filter_map(|point| match point.value {
+                MetricValue::Gauge(value) => Some(number(point, OtlpNumberValue::Double(value))),
+                _ => None,
+            });
+            ("", OtlpMetricData::Gauge(OtlpGauge { data_points: points.collect() }))
+        }
+        MetricValue::DurationHistogram(_) | MetricValue::SizeHistogram(_) => {
+            let points = points().filter_map(|point| match point.value {
+                MetricValue::DurationHistogram(distribution) | MetricValue::SizeHistogram(distribution) => {
+                    Some(OtlpHistogramDataPoint {
+                        start_time_unix_nano: start,
+                        time_unix_nano: now,
+                        count: distribution.count(),
+                        sum: Some(distribution.sum),
+                        bucket_counts: distribution.bucket_counts().collect(),
+                        explicit_bounds: distribution.explicit_bounds.to_vec(),
+                        attributes: encode_labels(point),
+                    })
+                }
+                _ => None,
+            });
+            let unit =
+                if matches!(family.data_points.first()?.value, MetricValue::SizeHistogram(_)) { "By" } else { "s" };
+            (
+                unit,
+                OtlpMetricData::Histogram(OtlpHistogram {
+                    data_points: points.collect(),
+                    aggregation_temporality: CUMULATIVE,
+                }),
+            )
         }
     };
     let (name, description, unit) = (family.name.to_string(), family.help.to_owned(), unit.to_owned());
-    Some(Metric { name, description, unit, data: Some(data) })
+    Some(OtlpMetric { name, description, unit, data: Some(data) })
 }
 
-fn labels(point: &Point<'_>) -> Vec<KeyValue> {
-    point.labels.iter().map(|(name, value)| key_value(name, Any::Text(value.to_string()))).collect()
+fn encode_labels(point: &DataPoint<'_>) -> Vec<OtlpKeyValue> {
+    point.labels.iter().map(|(name, value)| key_value(name, OtlpValue::Text(value.to_string()))).collect()
 }

@@ -12,9 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Endpoint, Metrics, Protocol, Refusal, Settings, Traces, Wire, encode, print};
-use crate::telemetry::counters::Counters;
-use crate::telemetry::trace::{Tracer, Waiting};
+use super::{
+    ExportError, ExportResult, MetricExport, OtlpEndpoint, OtlpProtocol, OtlpSettings, OtlpTransport, TraceExport,
+    encode, stdout,
+};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::tracer::{QueuedSpan, Tracer};
 
 /// Spans that wait to leave; more are dropped.
 const WAITING: usize = 4096;
@@ -32,26 +35,26 @@ const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Expor
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
 /// Exports by the newest settings.
-pub struct Exporter {
-    wire: Arc<dyn Wire>,
+pub struct OtlpExporter {
+    transport: Arc<dyn OtlpTransport>,
     tracer: Tracer,
-    counters: Arc<Counters>,
-    settings: watch::Receiver<Arc<Settings>>,
+    counters: Arc<ProcessCounters>,
+    settings: watch::Receiver<Arc<OtlpSettings>>,
     /// Nanoseconds since the epoch.
-    started: u64,
-    complaint: Complaint,
+    start_time: u64,
+    log: CollectorLog,
 }
 
-impl Exporter {
+impl OtlpExporter {
     /// An exporter that does nothing before it runs. It switches `tracer` on and off.
     #[must_use]
     pub fn new(
-        wire: Arc<dyn Wire>,
+        transport: Arc<dyn OtlpTransport>,
         tracer: Tracer,
-        counters: Arc<Counters>,
-        settings: watch::Receiver<Arc<Settings>>,
+        counters: Arc<ProcessCounters>,
+        settings: watch::Receiver<Arc<OtlpSettings>>,
     ) -> Self {
-        Self { wire, tracer, counters, settings, started: now(), complaint: Complaint::default() }
+        Self { transport, tracer, counters, settings, start_time: now(), log: CollectorLog::default() }
     }
 
     /// Exports until `stop`, then what is left; whoever waits for that does so as long as it likes.
@@ -61,18 +64,23 @@ impl Exporter {
             let (spans, finished) = mpsc::channel(WAITING);
             match &settings.traces {
                 Some(traces) => {
-                    tracing::info!(endpoint = %traces.endpoint.place(), sampler = ?traces.sampler, "Traces are sent");
-                    self.tracer.record(traces.sampler, spans, Arc::clone(&self.counters.spans_dropped));
+                    tracing::info!(endpoint = %traces.endpoint.origin(), sampler = ?traces.sampler, "Traces are sent");
+                    self.tracer.start_recording(traces.sampler, spans, Arc::clone(&self.counters.spans_dropped));
                 }
-                None => self.tracer.stop(),
+                None => self.tracer.stop_recording(),
             }
-            self.export(&settings, finished, &stop).await;
+            self.export_until_changed(&settings, finished, &stop).await;
         }
-        self.tracer.stop();
+        self.tracer.stop_recording();
     }
 
     /// By these settings, until there are others, or the end.
-    async fn export(&mut self, settings: &Settings, mut finished: mpsc::Receiver<Waiting>, stop: &CancellationToken) {
+    async fn export_until_changed(
+        &mut self,
+        settings: &OtlpSettings,
+        mut finished: mpsc::Receiver<QueuedSpan>,
+        stop: &CancellationToken,
+    ) {
         let mut batch = Vec::new();
         let mut leave_by = None;
         let mut next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
@@ -94,10 +102,10 @@ impl Exporter {
                         leave_by = Some(Instant::now() + delay);
                     }
                 }
-                () = until(leave_by) => {
+                () = wait_until(leave_by) => {
                     self.send_spans(settings, &mut batch, stop).await;
                 }
-                () = until(next_metrics) => {
+                () = wait_until(next_metrics) => {
                     self.send_metrics(settings, stop).await;
                     next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
                 }
@@ -109,15 +117,15 @@ impl Exporter {
                 leave_by = None;
             }
         }
-        self.finish(settings, finished, batch, stop).await;
+        self.flush(settings, finished, batch, stop).await;
     }
 
     /// What is left.
-    async fn finish(
+    async fn flush(
         &mut self,
-        settings: &Settings,
-        mut finished: mpsc::Receiver<Waiting>,
-        mut batch: Vec<Waiting>,
+        settings: &OtlpSettings,
+        mut finished: mpsc::Receiver<QueuedSpan>,
+        mut batch: Vec<QueuedSpan>,
         stop: &CancellationToken,
     ) {
         finished.close();
@@ -129,45 +137,56 @@ impl Exporter {
     }
 
     /// Sends the first spans. Whether they were taken.
-    async fn send_spans(&mut self, settings: &Settings, batch: &mut Vec<Waiting>, stop: &CancellationToken) -> bool {
-        let Some(Traces { endpoint, .. }) = &settings.traces else { return false };
-        let spans: Vec<Waiting> = batch.drain(..batch.len().min(BATCH)).collect();
-        let sent = if endpoint.protocol == Protocol::Stdout {
-            print::spans(&settings.resource, &spans).await
+    async fn send_spans(
+        &mut self,
+        settings: &OtlpSettings,
+        batch: &mut Vec<QueuedSpan>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let Some(TraceExport { endpoint, .. }) = &settings.traces else { return false };
+        let spans: Vec<QueuedSpan> = batch.drain(..batch.len().min(BATCH)).collect();
+        let sent = if endpoint.protocol == OtlpProtocol::Stdout {
+            stdout::print_spans(&settings.resource, &spans).await
         } else {
-            let request = request(endpoint, TRACES, encode::traces(&settings.resource, &spans));
-            self.post(endpoint, request, stop).await
+            let request = export_request(endpoint, TRACES, encode::encode_traces(&settings.resource, &spans));
+            self.send_with_retries(endpoint, request, stop).await
         };
         let counter = if sent.is_ok() { &self.counters.spans_exported } else { &self.counters.spans_dropped };
         counter.add(spans.len() as u64);
-        self.complaint.about(endpoint, "Spans", sent)
+        self.log.log_result(endpoint, "Spans", sent)
     }
 
-    async fn send_metrics(&mut self, settings: &Settings, stop: &CancellationToken) {
-        let Some(Metrics { endpoint, .. }) = &settings.metrics else { return };
-        let body = encode::metrics(&settings.resource, &self.counters.read(), self.started, now());
-        let sent = self.post(endpoint, request(endpoint, METRICS, body), stop).await;
-        self.complaint.about(endpoint, "Metrics", sent);
+    async fn send_metrics(&mut self, settings: &OtlpSettings, stop: &CancellationToken) {
+        let Some(MetricExport { endpoint, .. }) = &settings.metrics else { return };
+        let body =
+            encode::encode_metrics(&settings.resource, &self.counters.collect_families(), self.start_time, now());
+        let sent = self.send_with_retries(endpoint, export_request(endpoint, METRICS, body), stop).await;
+        self.log.log_result(endpoint, "Metrics", sent);
     }
 
     /// Sends until it is taken, or refused for good, or often enough, or the process stops: OTLP's rules of retrying. What
     /// comes meanwhile waits in its queue.
-    async fn post(&self, endpoint: &Endpoint, request: Request<Bytes>, stop: &CancellationToken) -> Answer {
+    async fn send_with_retries(
+        &self,
+        endpoint: &OtlpEndpoint,
+        request: Request<Bytes>,
+        stop: &CancellationToken,
+    ) -> ExportResult {
         let mut wait = FIRST_WAIT;
         for _ in 1..TRIES {
-            let answer = self.wire.post(endpoint, request.clone()).await;
-            let Err(Refusal { again: Some(asked), .. }) = &answer else { return answer };
+            let answer = self.transport.post(endpoint, request.clone()).await;
+            let Err(ExportError { retry_after: Some(asked), .. }) = &answer else { return answer };
             let pause = wait.mul_f64(0.5 + 0.5 * fastrand::f64()).max(*asked);
             if pause > LONGEST_WAIT || stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return answer;
             }
             wait = wait.saturating_mul(2);
         }
-        self.wire.post(endpoint, request).await
+        self.transport.post(endpoint, request).await
     }
 }
 
-async fn until(time: Option<Instant>) {
+async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
@@ -175,15 +194,15 @@ async fn until(time: Option<Instant>) {
 }
 
 /// A request with this message. What it is sent to is the endpoint, but for gRPC, where it is a method there.
-fn request(endpoint: &Endpoint, method: &'static str, message: Vec<u8>) -> Request<Bytes> {
+fn export_request(endpoint: &OtlpEndpoint, method: &'static str, message: Vec<u8>) -> Request<Bytes> {
     let (content_type, body) = match endpoint.protocol {
-        Protocol::HttpProtobuf | Protocol::Stdout => ("application/x-protobuf", Bytes::from(message)),
-        Protocol::Grpc => ("application/grpc", framed(&message)),
+        OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => ("application/x-protobuf", Bytes::from(message)),
+        OtlpProtocol::Grpc => ("application/grpc", frame_grpc_message(&message)),
     };
     let mut request = Request::new(body);
     request.headers_mut().extend(endpoint.headers.clone());
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    if endpoint.protocol == Protocol::Grpc {
+    if endpoint.protocol == OtlpProtocol::Grpc {
         request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
         *request.uri_mut() = http::Uri::from_static(method);
     }
@@ -191,7 +210,7 @@ fn request(endpoint: &Endpoint, method: &'static str, message: Vec<u8>) -> Reque
 }
 
 /// One message of gRPC: not compressed, its length, itself.
-fn framed(message: &[u8]) -> Bytes {
+fn frame_grpc_message(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
@@ -201,24 +220,24 @@ fn framed(message: &[u8]) -> Bytes {
 
 /// What was last said about a collector.
 #[derive(Default)]
-struct Complaint {
-    said: Option<Instant>,
+struct CollectorLog {
+    logged_at: Option<Instant>,
 }
 
-impl Complaint {
+impl CollectorLog {
     /// Says that something was not sent, now and then, and that it is again. Whether it was sent.
-    fn about(&mut self, endpoint: &Endpoint, what: &'static str, sent: Answer) -> bool {
+    fn log_result(&mut self, endpoint: &OtlpEndpoint, what: &'static str, sent: ExportResult) -> bool {
         match sent {
             Ok(()) => {
-                if self.said.take().is_some() {
-                    tracing::info!(endpoint = %endpoint.place(), "The collector answers again");
+                if self.logged_at.take().is_some() {
+                    tracing::info!(endpoint = %endpoint.origin(), "The collector answers again");
                 }
                 true
             }
-            Err(Refusal { reason, .. }) => {
-                if self.said.is_none_or(|said| said.elapsed() >= SAY) {
-                    tracing::warn!(endpoint = %endpoint.place(), reason, "{what} could not be sent and are dropped");
-                    self.said = Some(Instant::now());
+            Err(ExportError { reason, .. }) => {
+                if self.logged_at.is_none_or(|said| said.elapsed() >= SAY) {
+                    tracing::warn!(endpoint = %endpoint.origin(), reason, "{what} could not be sent and are dropped");
+                    self.logged_at = Some(Instant::now());
                 }
                 false
             }

@@ -4,29 +4,29 @@
 use prost::{Enumeration, Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ExportTraces {
+pub(super) struct OtlpExportTraces {
     #[prost(message, repeated, tag = "1")]
-    pub(super) resource_spans: Vec<ResourceSpans>,
+    pub(super) resource_spans: Vec<OtlpResourceSpans>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ResourceSpans {
+pub(super) struct OtlpResourceSpans {
     #[prost(message, optional, tag = "1")]
-    pub(super) resource: Option<Resource>,
+    pub(super) resource: Option<OtlpResource>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) scope_spans: Vec<ScopeSpans>,
+    pub(super) scope_spans: Vec<OtlpScopeSpans>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ScopeSpans {
+pub(super) struct OtlpScopeSpans {
     #[prost(message, optional, tag = "1")]
-    pub(super) scope: Option<Scope>,
+    pub(super) scope: Option<OtlpScope>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) spans: Vec<Span>,
+    pub(super) spans: Vec<OtlpSpan>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Span {
+pub(super) struct OtlpSpan {
     #[prost(bytes = "vec", tag = "1")]
     pub(super) trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
@@ -37,25 +37,25 @@ pub(super) struct Span {
     pub(super) parent_span_id: Vec<u8>,
     #[prost(string, tag = "5")]
     pub(super) name: String,
-    #[prost(enumeration = "SpanKind", tag = "6")]
+    #[prost(enumeration = "OtlpSpanKind", tag = "6")]
     pub(super) kind: i32,
     #[prost(fixed64, tag = "7")]
-    pub(super) start: u64,
+    pub(super) start_time_unix_nano: u64,
     #[prost(fixed64, tag = "8")]
-    pub(super) end: u64,
+    pub(super) end_time_unix_nano: u64,
     #[prost(message, repeated, tag = "9")]
-    pub(super) attributes: Vec<KeyValue>,
+    pub(super) attributes: Vec<OtlpKeyValue>,
     #[prost(message, repeated, tag = "11")]
-    pub(super) events: Vec<SpanEvent>,
+    pub(super) events: Vec<OtlpSpanEvent>,
     #[prost(message, optional, tag = "15")]
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<OtlpStatus>,
     #[prost(fixed32, tag = "16")]
     pub(super) flags: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
-pub(super) enum SpanKind {
+pub(super) enum OtlpSpanKind {
     Unspecified = 0,
     Internal = 1,
     Server = 2,
@@ -65,17 +65,17 @@ pub(super) enum SpanKind {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct SpanEvent {
+pub(super) struct OtlpSpanEvent {
     #[prost(fixed64, tag = "1")]
-    pub(super) time: u64,
+    pub(super) time_unix_nano: u64,
     #[prost(string, tag = "2")]
     pub(super) name: String,
     #[prost(message, repeated, tag = "3")]
-    pub(super) attributes: Vec<KeyValue>,
+    pub(super) attributes: Vec<OtlpKeyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Status {
+pub(super) struct OtlpStatus {
     #[prost(string, tag = "2")]
     pub(super) message: String,
     #[prost(int32, tag = "3")]
@@ -83,87 +83,87 @@ pub(super) struct Status {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ExportMetrics {
+pub(super) struct OtlpExportMetrics {
     #[prost(message, repeated, tag = "1")]
-    pub(super) resource_metrics: Vec<ResourceMetrics>,
+    pub(super) resource_metrics: Vec<OtlpResourceMetrics>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ResourceMetrics {
+pub(super) struct OtlpResourceMetrics {
     #[prost(message, optional, tag = "1")]
-    pub(super) resource: Option<Resource>,
+    pub(super) resource: Option<OtlpResource>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) scope_metrics: Vec<ScopeMetrics>,
+    pub(super) scope_metrics: Vec<OtlpScopeMetrics>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ScopeMetrics {
+pub(super) struct OtlpScopeMetrics {
     #[prost(message, optional, tag = "1")]
-    pub(super) scope: Option<Scope>,
+    pub(super) scope: Option<OtlpScope>,
     #[prost(message, repeated, tag = "2")]
-    pub(super) metrics: Vec<Metric>,
+    pub(super) metrics: Vec<OtlpMetric>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Metric {
+pub(super) struct OtlpMetric {
     #[prost(string, tag = "1")]
     pub(super) name: String,
     #[prost(string, tag = "2")]
     pub(super) description: String,
     #[prost(string, tag = "3")]
     pub(super) unit: String,
-    #[prost(oneof = "Data", tags = "5, 7, 9")]
-    pub(super) data: Option<Data>,
+    #[prost(oneof = "OtlpMetricData", tags = "5, 7, 9")]
+    pub(super) data: Option<OtlpMetricData>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Data {
+pub(super) enum OtlpMetricData {
     #[prost(message, tag = "5")]
-    Gauge(Numbers),
+    Gauge(OtlpGauge),
     #[prost(message, tag = "7")]
-    Sum(Sum),
+    Sum(OtlpSum),
     #[prost(message, tag = "9")]
-    Histogram(Histograms),
+    Histogram(OtlpHistogram),
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Numbers {
+pub(super) struct OtlpGauge {
     #[prost(message, repeated, tag = "1")]
-    pub(super) points: Vec<NumberPoint>,
+    pub(super) data_points: Vec<OtlpNumberDataPoint>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Sum {
+pub(super) struct OtlpSum {
     #[prost(message, repeated, tag = "1")]
-    pub(super) points: Vec<NumberPoint>,
+    pub(super) data_points: Vec<OtlpNumberDataPoint>,
     #[prost(int32, tag = "2")]
-    pub(super) temporality: i32,
+    pub(super) aggregation_temporality: i32,
     #[prost(bool, tag = "3")]
-    pub(super) monotonic: bool,
+    pub(super) is_monotonic: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Histograms {
+pub(super) struct OtlpHistogram {
     #[prost(message, repeated, tag = "1")]
-    pub(super) points: Vec<HistogramPoint>,
+    pub(super) data_points: Vec<OtlpHistogramDataPoint>,
     #[prost(int32, tag = "2")]
-    pub(super) temporality: i32,
+    pub(super) aggregation_temporality: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct NumberPoint {
+pub(super) struct OtlpNumberDataPoint {
     #[prost(fixed64, tag = "2")]
-    pub(super) start: u64,
+    pub(super) start_time_unix_nano: u64,
     #[prost(fixed64, tag = "3")]
-    pub(super) time: u64,
-    #[prost(oneof = "Number", tags = "4, 6")]
-    pub(super) value: Option<Number>,
+    pub(super) time_unix_nano: u64,
+    #[prost(oneof = "OtlpNumberValue", tags = "4, 6")]
+    pub(super) value: Option<OtlpNumberValue>,
     #[prost(message, repeated, tag = "7")]
-    pub(super) attributes: Vec<KeyValue>,
+    pub(super) attributes: Vec<OtlpKeyValue>,
 }
 
 #[derive(Clone, Copy, PartialEq, Oneof)]
-pub(super) enum Number {
+pub(super) enum OtlpNumberValue {
     #[prost(double, tag = "4")]
     Double(f64),
     #[prost(sfixed64, tag = "6")]
@@ -171,31 +171,31 @@ pub(super) enum Number {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct HistogramPoint {
+pub(super) struct OtlpHistogramDataPoint {
     #[prost(fixed64, tag = "2")]
-    pub(super) start: u64,
+    pub(super) start_time_unix_nano: u64,
     #[prost(fixed64, tag = "3")]
-    pub(super) time: u64,
+    pub(super) time_unix_nano: u64,
     #[prost(fixed64, tag = "4")]
     pub(super) count: u64,
     #[prost(double, optional, tag = "5")]
     pub(super) sum: Option<f64>,
     #[prost(fixed64, repeated, tag = "6")]
-    pub(super) buckets: Vec<u64>,
+    pub(super) bucket_counts: Vec<u64>,
     #[prost(double, repeated, tag = "7")]
-    pub(super) bounds: Vec<f64>,
+    pub(super) explicit_bounds: Vec<f64>,
     #[prost(message, repeated, tag = "9")]
-    pub(super) attributes: Vec<KeyValue>,
+    pub(super) attributes: Vec<OtlpKeyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Resource {
+pub(super) struct OtlpResource {
     #[prost(message, repeated, tag = "1")]
-    pub(super) attributes: Vec<KeyValue>,
+    pub(super) attributes: Vec<OtlpKeyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Scope {
+pub(super) struct OtlpScope {
     #[prost(string, tag = "1")]
     pub(super) name: String,
     #[prost(string, tag = "2")]
@@ -203,21 +203,21 @@ pub(super) struct Scope {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct KeyValue {
+pub(super) struct OtlpKeyValue {
     #[prost(string, tag = "1")]
     pub(super) key: String,
     #[prost(message, optional, tag = "2")]
-    pub(super) value: Option<AnyValue>,
+    pub(super) value: Option<OtlpAnyValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct AnyValue {
-    #[prost(oneof = "Any", tags = "1, 3, 4")]
-    pub(super) value: Option<Any>,
+pub(super) struct OtlpAnyValue {
+    #[prost(oneof = "OtlpValue", tags = "1, 3, 4")]
+    pub(super) value: Option<OtlpValue>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Any {
+pub(super) enum OtlpValue {
     #[prost(string, tag = "1")]
     Text(String),
     #[prost(int64, tag = "3")]

@@ -25,17 +25,17 @@ impl Gauge {
 
     /// One more, until the guard is dropped.
     #[must_use]
-    pub fn enter(&self) -> Entered<'_> {
+    pub fn enter(&self) -> GaugeGuard<'_> {
         self.add(1);
-        Entered(self)
+        GaugeGuard(self)
     }
 }
 
 /// One more of a gauge.
 #[derive(Debug)]
-pub struct Entered<'g>(&'g Gauge);
+pub struct GaugeGuard<'g>(&'g Gauge);
 
-impl Drop for Entered<'_> {
+impl Drop for GaugeGuard<'_> {
     fn drop(&mut self) {
         self.0.add(-1);
     }

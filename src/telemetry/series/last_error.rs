@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::scrub;
-use crate::wire_text::excerpt;
+use crate::wire_text::escaped_excerpt;
 
 /// Bytes of a text that are kept of an error.
 const MAX_TEXT: usize = 300;
@@ -15,22 +15,23 @@ pub struct LastError {
     /// When.
     pub at: SystemTime,
     /// Which of the subscription's destinations failed: `subscriber`, `reply` or `dead letter sink`.
-    pub leg: &'static str,
+    pub destination_role: &'static str,
     /// Where, without secrets; its start, in 300 bytes at most, with nothing hidden in it.
-    pub destination: Box<str>,
+    pub url: Box<str>,
     /// What happened, without secrets; its start, as of the destination.
     pub reason: Box<str>,
 }
 
 /// Keeps the last one.
 #[derive(Debug, Default)]
-pub(super) struct Newest(Mutex<Option<LastError>>);
+pub(super) struct LastErrorCell(Mutex<Option<LastError>>);
 
-impl Newest {
-    pub(super) fn keep(&self, leg: &'static str, destination: &str, reason: &str) {
+impl LastErrorCell {
+    pub(super) fn set(&self, leg: &'static str, destination: &str, reason: &str) {
         let (destination, reason) = (scrub::text(destination), scrub::text(reason));
-        let (destination, reason) = (excerpt(&destination, MAX_TEXT).into(), excerpt(&reason, MAX_TEXT).into());
-        let error = LastError { at: SystemTime::now(), leg, destination, reason };
+        let (destination, reason) =
+            (escaped_excerpt(&destination, MAX_TEXT).into(), escaped_excerpt(&reason, MAX_TEXT).into());
+        let error = LastError { at: SystemTime::now(), destination_role: leg, url: destination, reason };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
@@ -45,16 +46,16 @@ mod tests {
 
     #[test]
     fn the_last_error_is_bounded() {
-        let newest = Newest::default();
+        let newest = LastErrorCell::default();
         assert_eq!(newest.get(), None);
-        newest.keep("subscriber", "http://first/", "answered 503");
-        newest.keep("reply", &"ä".repeat(1000), &format!("x{}", "ä".repeat(1000)));
+        newest.set("subscriber", "http://first/", "answered 503");
+        newest.set("reply", &"ä".repeat(1000), &format!("x{}", "ä".repeat(1000)));
         let last = newest.get().expect("one");
-        assert_eq!(last.leg, "reply");
-        for (text, before) in [(last.destination, "ää"), (last.reason, "xä")] {
+        assert_eq!(last.destination_role, "reply");
+        for (text, before) in [(last.url, "ää"), (last.reason, "xä")] {
             assert!(text.len() <= MAX_TEXT && text.starts_with(before) && text.ends_with("bytes more)"), "{text}");
         }
-        newest.keep("subscriber", "http://a/", "answered\n2026-01-01 ERROR \u{1b}[31m");
+        newest.set("subscriber", "http://a/", "answered\n2026-01-01 ERROR \u{1b}[31m");
         assert_eq!(&*newest.get().expect("one").reason, "answered\\n2026-01-01 ERROR \\u{1b}[31m");
     }
 }

@@ -179,7 +179,7 @@ async fn whoever_is_to_be_spoken_to_by_http1_is_not_offered_anything_else() {
     let mut to = destination(&url, &ca);
     let clients = clients();
     assert_eq!(ask(&clients, &to).await.expect("an answer").status(), 503, "they agree on HTTP/2");
-    to.url = to.url.speaking(HttpVersions::OnlyHttp1);
+    to.url = to.url.with_http_versions(HttpVersions::OnlyHttp1);
     assert_eq!(ask(&clients, &to).await.expect("an answer").status(), 202);
     assert_eq!(opened.load(Ordering::Relaxed), 2);
 }

@@ -5,28 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use sealpost::auth::discovery::{ClusterDocuments, Fetcher};
-use sealpost::auth::keys::{Keeper, Keys};
-use sealpost::auth::token::TokenIssuer;
-use sealpost::auth::{Gate, TokenTransport, Tokens, kubernetes};
+use sealpost::auth::discovery::{ApiServerDocuments, IssuerFetcher};
+use sealpost::auth::issuer_keys::{IssuerKeyRefresher, IssuerKeyStore};
+use sealpost::auth::token_cache::TokenIssuer;
+use sealpost::auth::{SenderAuthorizer, TokenCache, TokenTransport, kubernetes};
+use sealpost::channel::backends::ChannelBackends;
 use sealpost::channel::memory::MemoryBackend;
-use sealpost::channel::storages::Storages;
-use sealpost::client::{ClientCache, Limits};
-use sealpost::control::{self, Settings};
-use sealpost::delivery::{Delivery, Options};
+use sealpost::client::{ClientCache, ClientLimits};
+use sealpost::control::{self, ControlSettings};
+use sealpost::delivery::{DeliveryOptions, EventDeliverer};
 use sealpost::dispatcher::Dispatcher;
-use sealpost::display::Display;
+use sealpost::display::EventDisplay;
 use sealpost::event::AttributeLimit;
-use sealpost::event_type::{self, EventTypes};
+use sealpost::event_type::{self, EventTypeObserver};
 use sealpost::ingress::Ingress;
-use sealpost::ingress::entrance::{Entrance, HttpsWhenDisabled};
-use sealpost::model::{Role, RoutingTable};
-use sealpost::relay::{BrokerIngress, Relay, TriggerFilter};
-use sealpost::router::{Router, Serving};
-use sealpost::server::body::{Budget, Intake};
-use sealpost::server::{self, Handler, Limits as Connections};
-use sealpost::telemetry::counters::Counters;
-use sealpost::tls::{MinVersion, SystemRoots};
+use sealpost::ingress::request_reader::{HttpsWhenDisabled, RequestReader};
+use sealpost::model::{ProcessRole, RoutingTable};
+use sealpost::relay::{BrokerFilter, BrokerIngress, RelayDependencies};
+use sealpost::router::{Router, ServedTable};
+use sealpost::server::body::{BodyReader, MemoryBudget};
+use sealpost::server::{self, ListenerLimits as Connections, RequestHandler};
+use sealpost::telemetry::counters::ProcessCounters;
+use sealpost::tls::{MinTlsVersion, SystemRoots};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -44,16 +44,20 @@ const OF_FEED: &str = "messaging.knative.dev/inmemorychannel/t/feed";
 /// A dispatcher inside the test, as the pod `imc-dispatcher` of a cluster.
 struct Inside {
     url: String,
-    counters: Arc<Counters>,
+    counters: Arc<ProcessCounters>,
     _running: JoinSet<()>,
 }
 
 /// What the cluster's controllers have written, as it stands in the API.
-fn table(manifests: &str, role: Role) -> Arc<RoutingTable> {
+fn table(manifests: &str, role: ProcessRole) -> Arc<RoutingTable> {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("m.yaml");
     std::fs::write(&path, manifests).expect("written");
-    let resolution = control::resolve(&control::read(&[path]), None, &Settings { role, ..Settings::default() });
+    let resolution = control::resolve(
+        &control::read_manifests(&[path]),
+        None,
+        &ControlSettings { role, ..ControlSettings::default() },
+    );
     assert!(resolution.problems.iter().all(|problem| !problem.is_error()), "{:?}", resolution.problems);
     resolution.table
 }
@@ -61,29 +65,30 @@ fn table(manifests: &str, role: Role) -> Arc<RoutingTable> {
 /// What every role is built of.
 struct Parts {
     table: Arc<RoutingTable>,
-    counters: Arc<Counters>,
+    counters: Arc<ProcessCounters>,
     clients: Arc<ClientCache>,
-    keys: Arc<Keys>,
-    gate: Arc<Gate>,
-    tokens: Arc<Tokens>,
-    event_types: EventTypes,
+    keys: Arc<IssuerKeyStore>,
+    gate: Arc<SenderAuthorizer>,
+    tokens: Arc<TokenCache>,
+    event_types: EventTypeObserver,
     router: Arc<Router>,
     running: JoinSet<()>,
 }
 
 impl Parts {
     fn new(client: Client, table: Arc<RoutingTable>) -> Self {
-        let counters = Arc::new(Counters::default());
-        let clients = Arc::new(ClientCache::new(SystemRoots::load(), MinVersion::Tls12, Limits::default()));
-        let cluster = Arc::new(kubernetes::Cluster::new(client.clone()));
-        let documents = Arc::clone(&cluster) as Arc<dyn ClusterDocuments>;
-        let keys = Arc::new(Keys::default());
-        let fetcher = Arc::new(Fetcher::new(Arc::clone(&clients), Some(documents)));
-        let keeper = Keeper::new(Arc::clone(&keys), fetcher, Arc::clone(&counters));
-        let tokens =
-            Arc::new(Tokens::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)).over(TokenTransport::Any));
-        let creator = Arc::new(event_type::kubernetes::Cluster::new(client));
-        let (event_types, maker) = event_type::maker(creator, Arc::clone(&counters));
+        let counters = Arc::new(ProcessCounters::default());
+        let clients = Arc::new(ClientCache::new(SystemRoots::load(), MinTlsVersion::Tls12, ClientLimits::default()));
+        let cluster = Arc::new(kubernetes::ApiServerIssuer::new(client.clone()));
+        let documents = Arc::clone(&cluster) as Arc<dyn ApiServerDocuments>;
+        let keys = Arc::new(IssuerKeyStore::default());
+        let fetcher = Arc::new(IssuerFetcher::new(Arc::clone(&clients), Some(documents)));
+        let keeper = IssuerKeyRefresher::new(Arc::clone(&keys), fetcher, Arc::clone(&counters));
+        let tokens = Arc::new(
+            TokenCache::new(cluster as Arc<dyn TokenIssuer>, Arc::clone(&counters)).with_transport(TokenTransport::Any),
+        );
+        let creator = Arc::new(event_type::kubernetes::ClusterEventTypes::new(client));
+        let (event_types, maker) = event_type::observer_and_worker(creator, Arc::clone(&counters));
         let mut running = JoinSet::new();
         let (tables, receiver) = watch::channel(Arc::clone(&table));
         running.spawn(async move {
@@ -91,20 +96,21 @@ impl Parts {
             drop(tables);
         });
         running.spawn(maker.run(CancellationToken::new()));
-        let serving = Serving {
+        let serving = ServedTable {
             table: Arc::clone(&table),
             publishers: Vec::new(),
-            series: Vec::new(),
-            relayed: Default::default(),
-            rooms: Default::default(),
+            channel_series: Vec::new(),
+            relayed_series: Default::default(),
+            pending_replies: Default::default(),
         };
         let router = Router::new(serving, 255, Arc::clone(&counters)).with_event_types(event_types.clone());
-        let (router, gate) = (Arc::new(router), Arc::new(Gate::new(Arc::clone(&keys), Arc::clone(&counters))));
+        let (router, gate) =
+            (Arc::new(router), Arc::new(SenderAuthorizer::new(Arc::clone(&keys), Arc::clone(&counters))));
         Self { table, counters, clients, keys, gate, tokens, event_types, router, running }
     }
 
     /// Serves by this handler, once tokens can be verified.
-    async fn serve(mut self, handler: impl Handler) -> Inside {
+    async fn serve(mut self, handler: impl RequestHandler) -> Inside {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let stop = CancellationToken::new();
@@ -114,13 +120,13 @@ impl Parts {
         Inside { url, counters: self.counters, _running: self.running }
     }
 
-    fn relay(&self) -> Relay<ClientCache> {
-        Relay {
+    fn relay(&self) -> RelayDependencies<ClientCache> {
+        RelayDependencies {
             transport: Arc::clone(&self.clients),
             router: Arc::clone(&self.router),
-            entrance: entrance(),
+            request_reader: entrance(),
             timeout: Duration::from_secs(10),
-            gate: Arc::clone(&self.gate),
+            sender_authorizer: Arc::clone(&self.gate),
             tokens: Arc::clone(&self.tokens),
             event_types: self.event_types.clone(),
             counters: Arc::clone(&self.counters),
@@ -128,26 +134,32 @@ impl Parts {
     }
 }
 
-fn entrance() -> Entrance {
-    let intake = Intake { max_bytes: 1 << 20, timeout: Duration::from_secs(10), budget: Budget::new(1 << 24) };
-    Entrance::new(intake, AttributeLimit::default(), HttpsWhenDisabled::Refuse)
+fn entrance() -> RequestReader {
+    let intake =
+        BodyReader { max_bytes: 1 << 20, timeout: Duration::from_secs(10), budget: MemoryBudget::new(1 << 24) };
+    RequestReader::new(intake, AttributeLimit::default(), HttpsWhenDisabled::Refuse)
 }
 
 impl Inside {
     /// In the role `channel`.
     async fn start(client: Client, manifests: &str) -> Self {
-        let mut parts = Parts::new(client, table(manifests, Role::Channel));
-        let options = Options {
+        let mut parts = Parts::new(client, table(manifests, ProcessRole::Channel));
+        let options = DeliveryOptions {
             default_timeout: Duration::from_secs(10),
             jitter: 0.0,
             attributes: AttributeLimit::default(),
             broker_filter_host: "broker-filter.test".into(),
         };
         let (clients, counters) = (Arc::clone(&parts.clients), Arc::clone(&parts.counters));
-        let delivery =
-            Delivery::new(clients, Arc::clone(&parts.router), Display::default(), options, Arc::clone(&counters));
+        let delivery = EventDeliverer::new(
+            clients,
+            Arc::clone(&parts.router),
+            EventDisplay::default(),
+            options,
+            Arc::clone(&counters),
+        );
         let delivery = delivery.with_tokens(Arc::clone(&parts.tokens)).with_event_types(parts.event_types.clone());
-        let backend = Arc::new(Storages::new(MemoryBackend::new(1000, counters), None));
+        let backend = Arc::new(ChannelBackends::new(MemoryBackend::new(1000, counters), None));
         let mut dispatcher = Dispatcher::new(backend, Arc::clone(&parts.router), Arc::new(delivery), 16);
         dispatcher.apply(&parts.table);
         let (changes, receiver) = mpsc::channel(1);
@@ -301,7 +313,7 @@ async fn keys_are_rotated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_are_those_of_the_role() {
     let cluster = cluster().await;
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(ProcessCounters::default());
     let account = |namespace: &str, name: &str| {
         Arc::new(sealpost::model::ServiceAccount { namespace: namespace.to_owned(), name: name.to_owned() })
     };
@@ -310,10 +322,10 @@ async fn rights_are_those_of_the_role() {
     for (role, of_ingress, of_subscription) in
         [("mt-broker-ingress", true, false), ("mt-broker-filter", true, true), ("imc-dispatcher", true, true)]
     {
-        let issuer = Arc::new(kubernetes::Cluster::new(cluster.client(role).await));
-        let tokens = Tokens::new(issuer, Arc::clone(&counters));
+        let issuer = Arc::new(kubernetes::ApiServerIssuer::new(cluster.client(role).await));
+        let tokens = TokenCache::new(issuer, Arc::clone(&counters));
         for (account, granted) in [(&ingress, of_ingress), (&subscription, of_subscription)] {
-            let header = tokens.header(account, "x").await;
+            let header = tokens.authorization_field(account, "x").await;
             assert_eq!(header.is_ok(), granted, "{role} {account}: {header:?}");
             if let Err(error) = header {
                 assert!(error.to_string().contains("the API server answered 403"), "{error}");
@@ -329,22 +341,24 @@ async fn no_token_is_for_the_api_server() {
     let directory = tempfile::TempDir::new().expect("a directory");
     cluster.write_token(directory.path(), "imc-dispatcher").await;
     let file = directory.path().join("token");
-    let issuer = kubernetes::Cluster::new(cluster.client("imc-dispatcher").await).with_token_file(Some(file.clone()));
-    let tokens = Tokens::new(Arc::new(issuer), Arc::default());
+    let issuer =
+        kubernetes::ApiServerIssuer::new(cluster.client("imc-dispatcher").await).with_token_file(Some(file.clone()));
+    let tokens = TokenCache::new(Arc::new(issuer), Arc::default());
     let (namespace, name) = ("t".to_owned(), "s-oidc-messaging.knative.dev-subscription".to_owned());
     let account = Arc::new(sealpost::model::ServiceAccount { namespace, name });
     let asked = || cluster.log().iter().filter(|entry| format!("{entry:?}").contains("s-oidc-")).count();
     let before = asked();
     for audience in [ISSUER, "https://kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "Kubernetes", ""]
     {
-        let error = tokens.header(&account, audience).await.expect_err(audience);
+        let error = tokens.authorization_field(&account, audience).await.expect_err(audience);
         assert!(error.to_string().contains("this audience is the API server's"), "{error}");
     }
     assert_eq!(asked(), before);
-    tokens.header(&account, "of-subscriber").await.expect("a token");
+    tokens.authorization_field(&account, "of-subscriber").await.expect("a token");
     assert!(asked() > before, "the count is of these requests");
     std::fs::remove_file(file).expect("removed");
-    let error = tokens.header(&account, "of-another").await.expect_err("it is not known whose audience that is");
+    let error =
+        tokens.authorization_field(&account, "of-another").await.expect_err("it is not known whose audience that is");
     assert!(error.to_string().contains("which tells the API server's audiences"), "{error}");
 }
 
@@ -368,7 +382,7 @@ async fn the_role_ingress_proves_who_it_is() {
          annotations: {{knative.dev/channelAddress: '{}', knative.dev/channelAudience: of-channel}}\n",
         channel.url()
     );
-    let parts = Parts::new(cluster.client("mt-broker-ingress").await, table(&broker, Role::Ingress));
+    let parts = Parts::new(cluster.client("mt-broker-ingress").await, table(&broker, ProcessRole::Ingress));
     let ingress = BrokerIngress::new(parts.relay(), 255);
     let inside = parts.serve(ingress).await;
     let writer = cluster.token("t/writer", Some("of-b")).await;
@@ -402,8 +416,8 @@ async fn the_role_filter_proves_who_it_is() {
         subscriber.url(),
         sink.url()
     );
-    let parts = Parts::new(cluster.client("mt-broker-filter").await, table(&manifests, Role::Filter));
-    let filter = TriggerFilter::new(parts.relay());
+    let parts = Parts::new(cluster.client("mt-broker-filter").await, table(&manifests, ProcessRole::Filter));
+    let filter = BrokerFilter::new(parts.relay());
     let inside = parts.serve(filter).await;
     let channel = cluster.token("t/s-oidc-messaging.knative.dev-subscription", Some("mt-broker-filter")).await;
     let stranger = cluster.token("t/writer", Some("mt-broker-filter")).await;

@@ -3,26 +3,26 @@
 use super::*;
 use crate::channel::conformance::{BackendUnderTest, conformance};
 use crate::channel::parked::ParkedStore;
-use crate::channel::rabbitmq::parking::Parking;
+use crate::channel::rabbitmq::parking::ParkingQueues;
 
 /// A backend on a server, which outlives it.
 struct Process {
     uri: String,
     namespace: String,
     backend: RabbitmqBackend,
-    parking: Parking,
+    parking: ParkingQueues,
 }
 
 impl Process {
     fn new(uri: String, namespace: String) -> Self {
         let options = options(&uri);
-        let parking = Parking::new(options.address.clone());
+        let parking = ParkingQueues::new(options.address.clone());
         let backend = RabbitmqBackend::new(options, Arc::default());
         Self { uri, namespace, backend, parking }
     }
 
     async fn restart(self) -> Self {
-        self.backend.end().await;
+        self.backend.shut_down().await;
         Self::new(self.uri, self.namespace)
     }
 }
@@ -37,7 +37,7 @@ mod in_the_process {
     }
 
     impl BackendUnderTest for OnFakeServer {
-        const STORAGE: Storage = Storage::Rabbitmq;
+        const STORAGE: BackendKind = BackendKind::Rabbitmq;
         const IS_DURABLE: bool = true;
 
         async fn start() -> Self {
@@ -69,7 +69,7 @@ mod on_rabbitmq {
     use super::*;
 
     impl BackendUnderTest for Process {
-        const STORAGE: Storage = Storage::Rabbitmq;
+        const STORAGE: BackendKind = BackendKind::Rabbitmq;
         const IS_DURABLE: bool = true;
 
         #[expect(clippy::disallowed_methods, reason = "whoever runs the tests says where RabbitMQ is")]

@@ -8,7 +8,7 @@ use tracing::{Event as Told, Level, Metadata, Subscriber};
 
 use super::*;
 use crate::channel::rabbitmq::tests::fake::Settings;
-use crate::channel::{Deferral, Outcome, Stage};
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
 
 /// Counts what is said at WARN or worse.
 #[derive(Clone, Default)]
@@ -58,23 +58,23 @@ async fn few_channels_make_more_connections() {
     let server = FakeServer::start_with(Settings { channel_max: 12, ..Settings::default() }).await;
     let names: Vec<String> = (0..30).map(|number| format!("s{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut bench = Bench::begin(server, &names, Order::Unordered);
+    let mut bench = Bench::begin(server, &names, DeliveryOrder::Unordered);
     bench.ready(&names).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     for place in 0..names.len() {
         let message = bench.next(place).await;
         assert_eq!(message.event.id(), "1");
-        message.settle(Outcome::Deferred(Deferral { wait: Duration::from_secs(2), ..later() })).await;
+        message.settle(DeliveryOutcome::Deferred(DeferredDelivery { wait: Duration::from_secs(2), ..later() })).await;
     }
-    let wait = names::wait(4);
+    let wait = queue_names::delay_queue(4);
     bench.server.until("all of it waits", |server| server.ready(&wait) == names.len()).await;
     // What is consumed, with the queue of what has been moved, in fours; and what is published.
     assert_eq!(bench.server.connections_made(), 31_usize.div_ceil(4) + 2);
     assert_eq!((warnings.0.load(Ordering::Relaxed), bench.counters.rabbitmq_consumers_restarted.get()), (0, 0));
 }
 
-fn later() -> Deferral {
-    Deferral { stage: Stage::Subscriber, attempts: 1, wait: Duration::from_secs(2) }
+fn later() -> DeferredDelivery {
+    DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 1, wait: Duration::from_secs(2) }
 }
 
 /// It is left, and what came over it is somebody else's; others are tried. When it answers again, all goes on.
@@ -86,7 +86,7 @@ async fn a_connection_that_hangs_is_left() {
     let before = Instant::now();
     bench.server.fall_silent_after_handshake();
     eventually("all are given up", || bench.counters.rabbitmq_disconnections.get() == 3).await;
-    held.revoked().await;
+    held.until_revoked().await;
     assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
     eventually("they are made again", || bench.server.connections_made() == 6).await;
     assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
@@ -103,7 +103,7 @@ async fn another_node_is_tried_when_one_hangs() {
     hung.fall_silent();
     let options = options(&format!("{},{}", hung.uri(), well.uri()));
     let before = Instant::now();
-    let mut bench = Bench::begin_with(well, &["a"], Order::Unordered, options);
+    let mut bench = Bench::begin_with(well, &["a"], DeliveryOrder::Unordered, options);
     bench.ready(&["a"]).await;
     assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
     assert_eq!(bench.publish("1").await, Ok(()));
@@ -116,15 +116,15 @@ async fn another_node_is_tried_when_one_hangs() {
 #[tokio::test]
 async fn looks_at_what_is_not_there_leave_channels_to_others() {
     let server = FakeServer::start_with(Settings { channel_max: 8, ..Settings::default() }).await;
-    let address = Address::new(&server.uri(), (None, None), None).expect("an address");
+    let address = RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address");
     let connection = address.connect("consuming", None).await.expect("a connection").connection;
     for _ in 0..6 {
-        assert_eq!(topology::look(&connection, "missing").await.expect("an answer"), None);
+        assert_eq!(topology::inspect_queue(&connection, "missing").await.expect("an answer"), None);
     }
-    let there = topology::Topology::new(QueueType::Quorum);
+    let there = topology::RabbitmqTopology::new(RabbitmqQueueType::Quorum);
     for _ in 0..6 {
-        there.ensure(&connection, "there", topology::QueuePurpose::Parking).await.expect("a channel");
-        assert!(topology::look(&connection, "there").await.expect("an answer").is_some());
+        there.declare_and_close(&connection, "there", topology::QueuePurpose::Parking).await.expect("a channel");
+        assert!(topology::inspect_queue(&connection, "there").await.expect("an answer").is_some());
     }
 }
 
@@ -139,7 +139,7 @@ async fn what_is_published_has_two_ways() {
         let backend = RabbitmqBackend::new(options.clone(), Arc::default());
         eventually("there are two", || publishing(&first) + publishing(&second) == 2).await;
         assert_eq!((publishing(&first), publishing(&second)), (1, 1));
-        backend.end().await;
+        backend.shut_down().await;
         eventually("they are closed", || publishing(&first) + publishing(&second) == 0).await;
     }
 }
@@ -150,7 +150,7 @@ async fn another_node_takes_over_from_one_that_hangs() {
     let (first, second) = (FakeServer::start().await, FakeServer::start().await);
     second.refuse_connections();
     let options = options(&format!("{},{}", first.uri(), second.uri()));
-    let mut bench = Bench::begin_with(first, &["a"], Order::Unordered, options);
+    let mut bench = Bench::begin_with(first, &["a"], DeliveryOrder::Unordered, options);
     bench.ready(&["a"]).await;
     let before = Instant::now();
     bench.server.fall_silent();
@@ -172,7 +172,8 @@ fn port_of(server: &FakeServer) -> u16 {
 async fn attempts_that_fail_leave_nothing_behind() {
     let server = FakeServer::start().await;
     server.fall_silent();
-    let (address, port) = (Address::new(&server.uri(), (None, None), None).expect("an address"), port_of(&server));
+    let (address, port) =
+        (RabbitmqAddress::new(&server.uri(), (None, None), None).expect("an address"), port_of(&server));
     let (sockets, running) = (sockets_to(port), threads());
     let attempts = join_all((0..10).map(|_| address.connect("publishing", None)));
     let (failed, seen) = tokio::join!(attempts, async {
@@ -184,6 +185,6 @@ async fn attempts_that_fail_leave_nothing_behind() {
     eventually("the threads have ended", || threads() <= running).await;
     server.speak();
     let connection = address.connect("publishing", None).await.expect("a connection").connection;
-    connection.close(200, outbox::short("done")).await.expect("closed");
+    connection.close(200, confirming_publisher::short_string("done")).await.expect("closed");
     assert_eq!(server.connections_made(), 11, "none is tried again behind our back");
 }

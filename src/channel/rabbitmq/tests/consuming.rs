@@ -4,17 +4,17 @@ use bytes::Bytes;
 use lapin::types::AMQPValue;
 
 use super::*;
-use crate::channel::{Deferral, Loss, Outcome, Stage};
-use crate::telemetry::series::{Destination, Why};
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery};
+use crate::telemetry::series::{DestinationRole, DropReason};
 
-fn loss() -> Outcome {
-    Outcome::Lost(Box::new(Loss {
+fn loss() -> DeliveryOutcome {
+    DeliveryOutcome::Lost(Box::new(LostDelivery {
         subscription: key("a"),
         destination: "http://a.example/".to_owned(),
         code: 503,
         attempts: 1,
         reason: "it is busy".to_owned(),
-        counted: (Destination::Subscriber, Why::status(503)),
+        counted_as: (DestinationRole::Subscriber, DropReason::of_status(503)),
     }))
 }
 
@@ -34,9 +34,9 @@ async fn nothing_leaves_its_queue_before_it_is_settled() {
     let (first, second, third) = (bench.next(0).await, bench.next(0).await, bench.next(0).await);
     assert_eq!(bench.server.unacked(&queue("a")), 3);
     assert_eq!(bench.backend.unfinished(&key("a")), Some(3));
-    second.settle(Outcome::Delivered).await;
+    second.settle(DeliveryOutcome::Delivered).await;
     stands(&bench.server, 2, 0).await;
-    first.settle(Outcome::DeadLettered).await;
+    first.settle(DeliveryOutcome::DeadLettered).await;
     stands(&bench.server, 1, 0).await;
     drop(third);
     eventually("two are acknowledged", || bench.counters.rabbitmq_acknowledged.get() == 2).await;
@@ -59,11 +59,16 @@ async fn the_prefetch_is_kept() {
 /// What comes out of queues holds no more than its half of what events may hold, however large it is, and all of it comes.
 #[tokio::test]
 async fn what_is_consumed_is_bounded_in_bytes() {
-    let budget = Budget::new(1 << 20);
-    let options = |uri: &str| Options { budget: Arc::clone(&budget), prefetch: 200, concurrency: 100, ..options(uri) };
+    let budget = MemoryBudget::new(1 << 20);
+    let options = |uri: &str| RabbitmqBackendOptions {
+        budget: Arc::clone(&budget),
+        prefetch: 200,
+        concurrency: 100,
+        ..options(uri)
+    };
     let server = FakeServer::start().await;
     let options = options(&server.uri());
-    let mut bench = Bench::begin_with(server, &["a", "b"], Order::Unordered, options);
+    let mut bench = Bench::begin_with(server, &["a", "b"], DeliveryOrder::Unordered, options);
     bench.ready(&["a", "b"]).await;
     let large = |id: usize| Event::new(&id.to_string(), "/s", "t").with_data(None, Bytes::from(vec![7; 64 * 1024]));
     for id in 0..40 {
@@ -75,7 +80,7 @@ async fn what_is_consumed_is_bounded_in_bytes() {
             let message = bench.next(subscription).await;
             most = most.max(budget.used());
             assert_eq!(message.event.data().len(), 64 * 1024);
-            message.settle(Outcome::Delivered).await;
+            message.settle(DeliveryOutcome::Delivered).await;
         }
     }
     assert!(most <= (512 + 2 * 2 * 66) * 1024, "{most} bytes were held");
@@ -99,7 +104,7 @@ async fn what_nobody_took_is_parked_first() {
     stands(&bench.server, 0, 0).await;
     let messages = bench.server.messages(&parked("a"));
     let headers = messages[0].properties.headers().clone().expect("headers");
-    let reason = message::text("it is busy at http://a.example/");
+    let reason = message::text_value("it is busy at http://a.example/");
     assert_eq!((messages.len(), headers.inner().get("x-sealpost-reason")), (1, Some(&reason)));
 }
 
@@ -109,9 +114,9 @@ async fn what_is_put_off_is_in_its_delay_queue_first() {
     let mut bench = Bench::start(&["a"]).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     let message = bench.next(0).await;
-    let deferral = Deferral { stage: Stage::Subscriber, attempts: 3, wait: Duration::from_secs(5) };
+    let deferral = DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 3, wait: Duration::from_secs(5) };
     bench.server.everywhere().confirm_after(Duration::from_millis(200));
-    let settle = message.settle(Outcome::Deferred(deferral));
+    let settle = message.settle(DeliveryOutcome::Deferred(deferral));
     tokio::join!(settle, async {
         bench.server.until("it is on its way", |server| server.history().len() == 2).await;
         assert_eq!(bench.server.unacked(&queue("a")), 1);
@@ -126,8 +131,15 @@ async fn what_is_no_event_is_parked() {
     let mut bench = Bench::start(&["a"]).await;
     let connection = lapin::Connection::connect(&bench.server.uri(), lapin::ConnectionProperties::default()).await;
     let stranger = connection.expect("a connection").create_channel().await.expect("a channel");
-    let (key, options) = (outbox::short(&queue("a")), lapin::options::BasicPublishOptions::default());
-    let sent = stranger.basic_publish(outbox::short(""), key, options, b"no event", lapin::BasicProperties::default());
+    let (key, options) =
+        (confirming_publisher::short_string(&queue("a")), lapin::options::BasicPublishOptions::default());
+    let sent = stranger.basic_publish(
+        confirming_publisher::short_string(""),
+        key,
+        options,
+        b"no event",
+        lapin::BasicProperties::default(),
+    );
     sent.await.expect("sent");
     bench.server.until("it is parked", |server| server.ready(&parked("a")) == 1).await;
     stands(&bench.server, 0, 0).await;
@@ -137,11 +149,11 @@ async fn what_is_no_event_is_parked() {
 
 #[tokio::test]
 async fn a_queue_in_order_has_one_consumer_at_a_time() {
-    let bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    let bench = Bench::begin(FakeServer::start().await, &["a"], DeliveryOrder::Ordered);
     bench.ready(&["a"]).await;
     let arguments = bench.server.arguments(&queue("a"));
     assert_eq!(arguments.inner().get("x-single-active-consumer"), Some(&AMQPValue::Boolean(true)));
-    assert_eq!(arguments.inner().get("x-queue-type"), Some(&message::text("quorum")));
+    assert_eq!(arguments.inner().get("x-queue-type"), Some(&message::text_value("quorum")));
 }
 
 /// What has been settled is acknowledged, the rest is given back.
@@ -151,11 +163,11 @@ async fn a_stop_gives_back_what_is_left() {
     for id in ["1", "2", "3"] {
         assert_eq!(bench.publish(id).await, Ok(()));
     }
-    bench.next(0).await.settle(Outcome::Delivered).await;
+    bench.next(0).await.settle(DeliveryOutcome::Delivered).await;
     stands(&bench.server, 2, 0).await;
     let Bench { server, backend, publisher, consumers, .. } = bench;
     drop(consumers);
-    backend.end().await;
+    backend.shut_down().await;
     drop((backend, publisher));
     stands(&server, 0, 2).await;
     server.until("connections are closed", |server| server.connections().is_empty()).await;
@@ -165,7 +177,7 @@ async fn a_stop_gives_back_what_is_left() {
 #[tokio::test]
 async fn a_subscription_that_goes_leaves_its_queue() {
     let bench = Bench::start(&["a", "b"]).await;
-    bench.backend.retire(&key("a"));
+    bench.backend.retire_subscription(&key("a"));
     bench.server.until("nobody consumes it", |server| server.consumers(&queue("a")).is_empty()).await;
     assert!(bench.server.has_queue(&queue("a")) && bench.backend.unfinished(&key("a")).is_none());
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::channel::Outcome;
+use crate::channel::DeliveryOutcome;
 use crate::channel::rabbitmq::tests::fake::Confirm;
 
 const MANY: usize = 1000;
@@ -13,12 +13,12 @@ const MANY: usize = 1000;
 const LONGEST: Duration = Duration::from_millis(11_500);
 
 /// A channel of its own for a subscription.
-fn beside(bench: &Bench, name: &str) -> Opened {
+fn beside(bench: &Bench, name: &str) -> OpenedChannel {
     let key = ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() };
-    bench.backend.open(&Channel { key, ..channel(&[name], Order::Unordered) })
+    bench.backend.open(&Channel { key, ..channel(&[name], DeliveryOrder::Unordered) })
 }
 
-async fn send_many(publisher: &Arc<dyn Publisher>, prefix: &str) -> Vec<Result<(), PublishError>> {
+async fn send_many(publisher: &Arc<dyn ChannelPublisher>, prefix: &str) -> Vec<Result<(), PublishError>> {
     let events: Vec<[Arc<Event>; 1]> = (0..MANY).map(|number| [event(&format!("{prefix}{number}"))]).collect();
     join_all(events.iter().map(|event| publisher.publish(event))).await
 }
@@ -111,7 +111,7 @@ async fn a_slow_queue_is_answered_for_in_time() {
 async fn many_silent_queues_leave_the_way_to_others() {
     let silent: Vec<String> = (0..40).map(|number| format!("s{number}")).collect();
     let silent: Vec<&str> = silent.iter().map(String::as_str).collect();
-    let bench = Bench::begin(FakeServer::start().await, &silent, Order::Unordered);
+    let bench = Bench::begin(FakeServer::start().await, &silent, DeliveryOrder::Unordered);
     let other = beside(&bench, "b");
     bench.ready(&silent).await;
     eventually("b is served", || bench.backend.trouble(&key("b")).is_none()).await;
@@ -152,7 +152,7 @@ async fn missing_queues_lose_nothing_in_a_crowd() {
         while !missing.is_empty() {
             let message = bench.next(subscription).await;
             missing.remove(&*message.event.id());
-            message.settle(Outcome::Delivered).await;
+            message.settle(DeliveryOutcome::Delivered).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 
 use super::*;
-use crate::channel::Outcome;
+use crate::channel::DeliveryOutcome;
 use crate::channel::rabbitmq::tests::fake::Refusal;
 use crate::channel::trouble::TroubleReason;
 
@@ -15,9 +15,9 @@ async fn comes_again_after(what: impl FnOnce(&FakeServer)) {
     what(&bench.server);
     let again = bench.next(0).await;
     assert_eq!((&*held.event.id(), &*again.event.id()), ("1", "1"));
-    held.settle(Outcome::Delivered).await;
+    held.settle(DeliveryOutcome::Delivered).await;
     assert_eq!(bench.server.unacked(&queue("a")), 1, "the old delivery acknowledges nothing");
-    again.settle(Outcome::Delivered).await;
+    again.settle(DeliveryOutcome::Delivered).await;
     bench.server.until("it is done", |server| server.unacked(&queue("a")) + server.ready(&queue("a")) == 0).await;
     bench.publish_at_last("2").await;
     assert_eq!(bench.next(0).await.event.id(), "2");
@@ -54,7 +54,7 @@ async fn a_consumer_that_is_cancelled_begins_again() {
 async fn a_server_that_is_away_is_waited_for() {
     let server = FakeServer::start().await;
     server.refuse_connections();
-    let bench = Bench::begin(server, &["a"], Order::Unordered);
+    let bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     assert!(bench.publish("1").await.is_err() && !bench.backend.is_connected());
     bench.server.accept_connections();
     bench.ready(&["a"]).await;
@@ -72,10 +72,10 @@ async fn a_server_that_is_away_is_waited_for() {
 async fn a_queue_that_cannot_be_declared_stops_no_other() {
     let server = FakeServer::start().await;
     server.queue(&queue("bad")).hang();
-    let mut bench = Bench::begin(server, &["bad"], Order::Unordered);
+    let mut bench = Bench::begin(server, &["bad"], DeliveryOrder::Unordered);
     let opened = bench.backend.open(&Channel {
         key: ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() },
-        ..channel(&["b"], Order::Unordered)
+        ..channel(&["b"], DeliveryOrder::Unordered)
     });
     let b = "sealpost:channel:ns:other:subscription:ns:b";
     bench.server.until("b is consumed", |server| !server.consumers(b).is_empty()).await;
@@ -95,9 +95,10 @@ async fn a_queue_with_other_arguments_is_used() {
     let connection = lapin::Connection::connect(&server.uri(), lapin::ConnectionProperties::default()).await;
     let connection = connection.expect("a connection");
     let stranger = connection.create_channel().await.expect("a channel");
-    let (name, options) = (outbox::short(&queue("a")), QueueDeclareOptions { durable: true, ..Default::default() });
+    let (name, options) =
+        (confirming_publisher::short_string(&queue("a")), QueueDeclareOptions { durable: true, ..Default::default() });
     stranger.queue_declare(name, options, Default::default()).await.expect("a queue");
-    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    let mut bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     assert_eq!(bench.next(0).await.event.id(), "1");
@@ -113,16 +114,19 @@ async fn a_consumer_that_comes_too_late_holds_nothing() {
     let connection = connection.expect("a connection");
     let (late, other) = (connection.create_channel().await, connection.create_channel().await);
     let (late, other) = (late.expect("a channel"), other.expect("a channel"));
-    let name = outbox::short("q");
+    let name = confirming_publisher::short_string("q");
     late.queue_declare(name.clone(), QueueDeclareOptions::default(), Default::default()).await.expect("a queue");
     for body in [b"1", b"2"] {
         let (options, properties) = (BasicPublishOptions::default(), lapin::BasicProperties::default());
-        other.basic_publish(outbox::short(""), name.clone(), options, body, properties).await.expect("sent");
+        other
+            .basic_publish(confirming_publisher::short_string(""), name.clone(), options, body, properties)
+            .await
+            .expect("sent");
     }
     server.until("both are there", |server| server.ready("q") == 2).await;
     server.queue("q").hang();
     let wait = Duration::from_millis(100);
-    assert!(tokio::time::timeout(wait, intake::consume(&late, "q", 10)).await.is_err(), "it was not answered");
+    assert!(tokio::time::timeout(wait, prefetch_buffer::consume(&late, "q", 10)).await.is_err(), "it was not answered");
     drop(late);
     server.queue("q").heal();
     server.until("the channel is closed", |server| server.channels_open() == 1).await;
@@ -134,7 +138,7 @@ async fn a_consumer_that_comes_too_late_holds_nothing() {
 /// stays so, whatever it answers. One message in a second finds out when it confirms again.
 #[tokio::test]
 async fn a_queue_that_confirms_nothing_is_away_until_it_does() {
-    let bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    let bench = Bench::begin(FakeServer::start().await, &["a"], DeliveryOrder::Ordered);
     bench.ready(&["a"]).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     bench.server.everywhere().confirm_never();
@@ -151,7 +155,7 @@ async fn a_queue_that_confirms_nothing_is_away_until_it_does() {
 /// message is confirmed; what was found out is forgotten when nothing is sent any more.
 #[tokio::test]
 async fn what_can_wait_nowhere_is_told() {
-    let bench = Bench::begin(FakeServer::start().await, &["a"], Order::Unordered);
+    let bench = Bench::begin(FakeServer::start().await, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
     bench.server.everywhere().confirm_never();
     assert!(bench.publish("1").await.is_err());

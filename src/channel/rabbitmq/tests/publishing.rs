@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 
 use super::*;
-use crate::channel::Outcome;
+use crate::channel::DeliveryOutcome;
 use crate::channel::rabbitmq::tests::fake::Confirm;
 
 fn is_unavailable(published: &Result<(), PublishError>) -> bool {
@@ -82,10 +82,10 @@ async fn an_event_for_a_queue_without_leader_waits_elsewhere() {
 #[tokio::test]
 async fn a_queue_that_does_not_confirm_holds_up_no_other() {
     let server = FakeServer::start().await;
-    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    let mut bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     let other = bench.backend.open(&Channel {
         key: ChannelKey { kind: ChannelKind::Channel, namespace: "ns".to_owned(), name: "other".to_owned() },
-        ..channel(&["b"], Order::Unordered)
+        ..channel(&["b"], DeliveryOrder::Unordered)
     });
     bench.ready(&["a"]).await;
     let b = "sealpost:channel:ns:other:subscription:ns:b";
@@ -114,7 +114,7 @@ async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     let channel = known_to_both(&bench, &queue("a")).await;
     let known = bench.server.published(&queue("a")).len();
     for _ in 0..known {
-        bench.next(0).await.settle(Outcome::Delivered).await;
+        bench.next(0).await.settle(DeliveryOutcome::Delivered).await;
     }
     bench.server.channel(channel).confirm_never();
     let before = Instant::now();
@@ -133,7 +133,7 @@ async fn what_one_connection_does_not_confirm_is_published_on_the_other() {
     for id in ["1", "2", "1"] {
         let message = bench.next(0).await;
         assert_eq!(message.event.id(), id);
-        message.settle(Outcome::Delivered).await;
+        message.settle(DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -155,7 +155,7 @@ async fn known_to_both(bench: &Bench, queue: &str) -> u64 {
 /// RabbitMQ tells a new leader only to channels that have published to the queue before.
 #[tokio::test]
 async fn each_connection_knows_the_queue_before_it_is_needed() {
-    for order in [Order::Unordered, Order::Ordered] {
+    for order in [DeliveryOrder::Unordered, DeliveryOrder::Ordered] {
         let bench = Bench::begin(FakeServer::start().await, &["a"], order);
         bench.ready(&["a"]).await;
         let last = known_to_both(&bench, &queue("a")).await;
@@ -170,7 +170,7 @@ async fn each_connection_knows_the_queue_before_it_is_needed() {
 /// In a batch for an ordered queue, no event overtakes another on the other connection.
 #[tokio::test]
 async fn a_batch_stays_in_order() {
-    let mut bench = Bench::begin(FakeServer::start().await, &["a"], Order::Ordered);
+    let mut bench = Bench::begin(FakeServer::start().await, &["a"], DeliveryOrder::Ordered);
     bench.ready(&["a"]).await;
     let ids: Vec<String> = (0..50).map(|id| id.to_string()).collect();
     let events: Vec<Arc<Event>> = ids.iter().map(|id| event(id)).collect();
@@ -178,7 +178,7 @@ async fn a_batch_stays_in_order() {
     for id in ids {
         let message = bench.next(0).await;
         assert_eq!(message.event.id(), id);
-        message.settle(Outcome::Delivered).await;
+        message.settle(DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -197,7 +197,7 @@ async fn a_server_that_is_silent_is_unavailable_in_time() {
 async fn an_alarm_is_told_to_senders_at_once() {
     let bench = Bench::start(&["a"]).await;
     bench.server.block("low on disk");
-    eventually("each connection is told", || bench.counters.rabbitmq.blocked.get() == 3).await;
+    eventually("each connection is told", || bench.counters.rabbitmq_link.blocked.get() == 3).await;
     let before = Instant::now();
     assert!(is_unavailable(&bench.publish("1").await));
     assert!(before.elapsed() < Duration::from_secs(1));

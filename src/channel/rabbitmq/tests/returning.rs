@@ -5,11 +5,11 @@ use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::*;
-use crate::channel::rabbitmq::message::{Note, text};
-use crate::channel::rabbitmq::outbox::short;
-use crate::channel::rabbitmq::publishing::place;
+use crate::channel::rabbitmq::confirming_publisher::short_string;
+use crate::channel::rabbitmq::message::{RetryHeaders, text_value};
+use crate::channel::rabbitmq::publishing_connection::channel_index;
 use crate::channel::rabbitmq::tests::fake::{Refusal, Settings};
-use crate::channel::{Deferral, Outcome, Stage};
+use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage};
 
 /// Somebody else's channel.
 async fn stranger(server: &FakeServer) -> lapin::Channel {
@@ -17,18 +17,18 @@ async fn stranger(server: &FakeServer) -> lapin::Channel {
     connection.expect("a connection").create_channel().await.expect("a channel")
 }
 
-async fn send(channel: &lapin::Channel, queue: &str, message: message::Encoded) {
-    let message::Encoded { properties, body } = message;
+async fn send(channel: &lapin::Channel, queue: &str, message: message::AmqpMessage) {
+    let message::AmqpMessage { properties, body } = message;
     let options = BasicPublishOptions::default();
-    channel.basic_publish(short(""), short(queue), options, &body, properties).await.expect("sent");
+    channel.basic_publish(short_string(""), short_string(queue), options, &body, properties).await.expect("sent");
 }
 
 fn header(message: &BasicProperties, name: &str) -> Option<AMQPValue> {
     message.headers().as_ref()?.inner().get(name).cloned()
 }
 
-fn encoded(id: &str) -> message::Encoded {
-    message::encode(&event(id), Note::default())
+fn encoded(id: &str) -> message::AmqpMessage {
+    message::encode(&event(id), RetryHeaders::default())
 }
 
 /// Stops and crashes count as deliveries for RabbitMQ, and are none.
@@ -36,13 +36,13 @@ fn encoded(id: &str) -> message::Encoded {
 async fn what_is_given_up_for_its_deliveries_comes_back() {
     let server = FakeServer::start().await;
     server.set(|settings| settings.delivery_limit = Some(2));
-    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    let mut bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
     assert_eq!(bench.publish("1").await, Ok(()));
     for _ in 0..3 {
         let held = bench.next(0).await;
         bench.server.close_channel(bench.server.consumers(&queue("a"))[0], &Refusal::new(406, "PRECONDITION_FAILED"));
-        tokio::time::timeout(PATIENCE, held.revoked()).await.expect("it is gone");
+        tokio::time::timeout(PATIENCE, held.until_revoked()).await.expect("it is gone");
         bench.server.until("it is consumed", |server| !server.consumers(&queue("a")).is_empty()).await;
     }
     let again = bench.next(0).await;
@@ -52,27 +52,27 @@ async fn what_is_given_up_for_its_deliveries_comes_back() {
     assert_eq!(header(back, "x-sealpost-given-up"), Some(AMQPValue::LongUInt(1)));
     assert_eq!((header(back, "x-death"), header(back, "x-delivery-count")), (None, None));
     assert_eq!((bench.counters.rabbitmq_given_up.get(), bench.counters.parked_messages.get()), (1, 0));
-    again.settle(Outcome::Delivered).await;
+    again.settle(DeliveryOutcome::Delivered).await;
     bench.server.until("it is done", |server| server.unacked(&queue("a")) == 0).await;
-    assert_eq!(bench.server.ready(names::RETURNED) + bench.server.unacked(names::RETURNED), 0);
+    assert_eq!(bench.server.ready(queue_names::RETURNED) + bench.server.unacked(queue_names::RETURNED), 0);
 }
 
 /// A queue whose messages live for half a second, as a policy can have it.
 async fn short_lived(server: &FakeServer, name: &str) {
     let entries = [
-        ("x-queue-type", text("quorum")),
+        ("x-queue-type", text_value("quorum")),
         ("x-message-ttl", AMQPValue::LongLongInt(500)),
-        ("x-overflow", text("reject-publish")),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-routing-key", text(names::RETURNED)),
-        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text_value("reject-publish")),
+        ("x-dead-letter-exchange", text_value("")),
+        ("x-dead-letter-routing-key", text_value(queue_names::RETURNED)),
+        ("x-dead-letter-strategy", text_value("at-least-once")),
     ];
     let mut arguments = FieldTable::default();
     for (key, value) in entries {
-        arguments.insert(short(key), value);
+        arguments.insert(short_string(key), value);
     }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    stranger(server).await.queue_declare(short(name), options, arguments).await.expect("a queue");
+    stranger(server).await.queue_declare(short_string(name), options, arguments).await.expect("a queue");
 }
 
 /// What has expired is told, and is not delivered: somebody has set that time.
@@ -80,18 +80,18 @@ async fn short_lived(server: &FakeServer, name: &str) {
 async fn what_has_expired_is_parked() {
     let server = FakeServer::start().await;
     short_lived(&server, &queue("a")).await;
-    let mut bench = Bench::begin(server, &["a"], Order::Unordered);
+    let mut bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
-    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
     for id in 0..12 {
         assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
     }
     bench.server.until("two are parked", |server| server.ready(&parked("a")) == 2).await;
     let messages = bench.server.messages(&parked("a"));
     let reason = header(&messages[0].properties, "x-sealpost-reason");
-    assert_eq!(reason, Some(text("RabbitMQ gave it up: expired")));
+    assert_eq!(reason, Some(text_value("RabbitMQ gave it up: expired")));
     let ids: Vec<_> = messages.iter().filter_map(|message| header(&message.properties, "cloudEvents_id")).collect();
-    assert!(ids.contains(&text("10")) && ids.contains(&text("11")), "{ids:?}");
+    assert!(ids.contains(&text_value("10")) && ids.contains(&text_value("11")), "{ids:?}");
     eventually("they are counted", || bench.counters.parked_messages.get() == 2).await;
     assert_eq!(bench.counters.rabbitmq_given_up.get(), 2);
     for id in 0..10 {
@@ -104,12 +104,12 @@ async fn what_has_expired_is_parked() {
 async fn an_event_whose_queue_is_gone_is_parked() {
     let bench = Bench::start(&["a"]).await;
     let gone = queue("gone");
-    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
-    send(&stranger(&bench.server).await, names::RETURNED, message::to_queue(encoded("1"), &gone)).await;
-    bench.server.until("it is parked", |server| server.ready(&names::parked(&gone)) == 1).await;
-    let messages = bench.server.messages(&names::parked(&gone));
+    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
+    send(&stranger(&bench.server).await, queue_names::RETURNED, message::with_target_queue(encoded("1"), &gone)).await;
+    bench.server.until("it is parked", |server| server.ready(&queue_names::parking_queue(&gone)) == 1).await;
+    let messages = bench.server.messages(&queue_names::parking_queue(&gone));
     let reason = "its queue was deleted while it waited for the next attempt";
-    assert_eq!(header(&messages[0].properties, "x-sealpost-reason"), Some(text(reason)));
+    assert_eq!(header(&messages[0].properties, "x-sealpost-reason"), Some(text_value(reason)));
     assert_eq!(header(&messages[0].properties, message::QUEUE), None);
     eventually("it is counted", || bench.counters.parked_messages.get() == 1).await;
     assert!(!bench.server.has_queue(&gone));
@@ -119,37 +119,47 @@ async fn an_event_whose_queue_is_gone_is_parked() {
 #[tokio::test]
 async fn an_event_whose_queue_does_not_take_it_waits_again() {
     let bench = Bench::start(&["a"]).await;
-    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
     bench.server.queue(&queue("a")).nack_all();
-    send(&stranger(&bench.server).await, names::RETURNED, message::to_queue(encoded("1"), &queue("a"))).await;
-    let wait = names::wait(8);
+    send(&stranger(&bench.server).await, queue_names::RETURNED, message::with_target_queue(encoded("1"), &queue("a")))
+        .await;
+    let wait = queue_names::delay_queue(8);
     bench.server.until("it waits", |server| server.ready(&wait) == 1).await;
     let messages = bench.server.messages(&wait);
-    assert_eq!(header(&messages[0].properties, message::QUEUE), Some(text(&queue("a"))));
+    assert_eq!(header(&messages[0].properties, message::QUEUE), Some(text_value(&queue("a"))));
     assert_eq!((bench.server.ready(&parked("a")), bench.counters.parked_messages.get()), (0, 0));
-    bench.server.until("it has left", |server| server.unacked(names::RETURNED) == 0).await;
+    bench.server.until("it has left", |server| server.unacked(queue_names::RETURNED) == 0).await;
 }
 
 /// What does not say where it belongs is kept, is counted once, and keeps nobody busy.
 #[tokio::test]
 async fn a_message_from_nowhere_is_kept() {
     let bench = Bench::start(&["a"]).await;
-    let home = names::RETURNED_PARKED;
-    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    let home = queue_names::RETURNED_PARKED;
+    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
     let channel = stranger(&bench.server).await;
-    send(&channel, names::RETURNED, message::Encoded { properties: BasicProperties::default(), body: "x".into() })
-        .await;
+    send(
+        &channel,
+        queue_names::RETURNED,
+        message::AmqpMessage { properties: BasicProperties::default(), body: "x".into() },
+    )
+    .await;
     bench.server.until("it is kept", |server| server.ready(home) == 1).await;
     eventually("it is counted", || bench.counters.parked_messages.get() == 1).await;
     assert_eq!(bench.server.declares(home), 2, "by the consumer and for the message, alike");
     let reason = header(&bench.server.messages(home)[0].properties, "x-sealpost-reason");
-    assert_eq!(reason, Some(text("its headers do not say where it belongs")));
+    assert_eq!(reason, Some(text_value("its headers do not say where it belongs")));
     for _ in 0..2 {
         bench.server.close_connections();
-        bench.server.until("the consumer is gone", |server| server.consumers(names::RETURNED).is_empty()).await;
-        bench.server.until("it is back", |server| !server.consumers(names::RETURNED).is_empty()).await;
-        send(&stranger(&bench.server).await, names::RETURNED, message::to_queue(encoded("1"), &queue("a"))).await;
-        bench.server.until("others are moved", |server| server.unacked(names::RETURNED) == 0).await;
+        bench.server.until("the consumer is gone", |server| server.consumers(queue_names::RETURNED).is_empty()).await;
+        bench.server.until("it is back", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
+        send(
+            &stranger(&bench.server).await,
+            queue_names::RETURNED,
+            message::with_target_queue(encoded("1"), &queue("a")),
+        )
+        .await;
+        bench.server.until("others are moved", |server| server.unacked(queue_names::RETURNED) == 0).await;
     }
     bench.server.until("it is there", |server| server.ready(home) == 1).await;
     assert_eq!(bench.counters.parked_messages.get(), 1);
@@ -160,15 +170,15 @@ async fn a_message_from_nowhere_is_kept() {
 #[tokio::test]
 async fn what_is_given_up_on_its_way_is_moved_on() {
     let server = FakeServer::start().await;
-    let bench = Bench::begin(server, &["a"], Order::Unordered);
+    let bench = Bench::begin(server, &["a"], DeliveryOrder::Unordered);
     bench.ready(&["a"]).await;
-    bench.server.until("it is there", |server| server.has_queue(names::RETURNED_PARKED)).await;
+    bench.server.until("it is there", |server| server.has_queue(queue_names::RETURNED_PARKED)).await;
     bench.server.close_connections();
-    bench.server.until("nobody takes it", |server| server.consumers(names::RETURNED).is_empty()).await;
-    let lost = message::to_queue(encoded("1"), &queue("a"));
-    send(&stranger(&bench.server).await, names::RETURNED_PARKED, lost).await;
+    bench.server.until("nobody takes it", |server| server.consumers(queue_names::RETURNED).is_empty()).await;
+    let lost = message::with_target_queue(encoded("1"), &queue("a"));
+    send(&stranger(&bench.server).await, queue_names::RETURNED_PARKED, lost).await;
     bench.server.until("it is in its queue", |server| server.published(&queue("a")).len() == 1).await;
-    bench.server.until("it has left", |server| server.ready(names::RETURNED_PARKED) == 0).await;
+    bench.server.until("it has left", |server| server.ready(queue_names::RETURNED_PARKED) == 0).await;
     assert_eq!(bench.counters.parked_messages.get(), 0);
 }
 
@@ -179,24 +189,24 @@ async fn events_of_a_subscription_that_is_gone_delay_no_other() {
     let mut bench = Bench::start(&["a", "b"]).await;
     let deferral = || {
         let wait = Duration::from_secs(4);
-        Outcome::Deferred(Deferral { stage: Stage::Subscriber, attempts: 2, wait })
+        DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts: 2, wait })
     };
     for id in 0..GONE {
         assert_eq!(bench.publish(&id.to_string()).await, Ok(()));
         let (mine, other) = (bench.next(0).await, bench.next(1).await);
         mine.settle(deferral()).await;
-        other.settle(if id + 1 == GONE { deferral() } else { Outcome::Delivered }).await;
+        other.settle(if id + 1 == GONE { deferral() } else { DeliveryOutcome::Delivered }).await;
     }
     let before = Instant::now();
     let held = |server: &FakeServer| server.unacked(&queue("a")) + server.unacked(&queue("b"));
     bench.server.until("all is acknowledged", |server| held(server) == 0).await;
-    bench.backend.retire(&key("a"));
+    bench.backend.retire_subscription(&key("a"));
     bench.server.delete_queue(&queue("a"));
     let again = bench.next(1).await;
     assert_eq!((again.event.id().into_owned(), again.progress.attempts), ((GONE - 1).to_string(), 2));
     assert!(before.elapsed() < Duration::from_secs(7), "{:?}", before.elapsed());
     bench.server.until("the others are parked", |server| server.ready(&parked("a")) == GONE).await;
-    assert_eq!(bench.server.dead(&names::wait(4)), 0);
+    assert_eq!(bench.server.dead(&queue_names::delay_queue(4)), 0);
 }
 
 /// Clocks differ, and are set: what is left to wait is bounded by what was to wait.
@@ -204,37 +214,37 @@ async fn events_of_a_subscription_that_is_gone_delay_no_other() {
 async fn a_wait_does_not_hang_on_a_clock() {
     let mut bench = Bench::start(&["a"]).await;
     let hour = Duration::from_secs(3600);
-    let note = Note { left: Some(500), ..Note::after(3, hour, Duration::ZERO) };
+    let note = RetryHeaders { remaining_millis: Some(500), ..RetryHeaders::after_attempts(3, hour, Duration::ZERO) };
     send(&stranger(&bench.server).await, &queue("a"), message::encode(&event("1"), note)).await;
     let message = bench.next(0).await;
     assert_eq!(message.progress.attempts, 3);
     assert!(message.progress.wait <= Duration::from_millis(500), "{:?}", message.progress.wait);
-    let note = Note { left: None, ..note };
+    let note = RetryHeaders { remaining_millis: None, ..note };
     send(&stranger(&bench.server).await, &queue("a"), message::encode(&event("2"), note)).await;
     let wait = bench.next(0).await.progress.wait;
     assert!(wait > hour / 2, "{wait:?} is what an older version says");
 }
 
 /// A message as RabbitMQ moves it out of a queue.
-fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::Encoded {
+fn moved_from(queue: &str, reason: &str, given_up: u32) -> message::AmqpMessage {
     let mut death = FieldTable::default();
-    death.insert(short("queue"), text(queue));
-    death.insert(short("reason"), text(reason));
-    let message::Encoded { properties, body } = encoded("1");
+    death.insert(short_string("queue"), text_value(queue));
+    death.insert(short_string("reason"), text_value(reason));
+    let message::AmqpMessage { properties, body } = encoded("1");
     let mut headers = properties.headers().clone().unwrap_or_default();
     let deaths = lapin::types::FieldArray::from(vec![AMQPValue::FieldTable(death)]);
-    headers.insert(short("x-death"), AMQPValue::FieldArray(deaths));
-    headers.insert(short("x-sealpost-given-up"), AMQPValue::LongUInt(given_up));
-    message::Encoded { properties: properties.with_headers(headers), body }
+    headers.insert(short_string("x-death"), AMQPValue::FieldArray(deaths));
+    headers.insert(short_string("x-sealpost-given-up"), AMQPValue::LongUInt(given_up));
+    message::AmqpMessage { properties: properties.with_headers(headers), body }
 }
 
 /// Where each reason leads: back to its queue, or to where it is kept, with that reason; always counted.
 #[tokio::test]
 async fn what_is_given_up_is_nowhere_lost() {
     let mut bench = Bench::start(&["a"]).await;
-    bench.server.until("what is moved is taken", |server| !server.consumers(names::RETURNED).is_empty()).await;
+    bench.server.until("what is moved is taken", |server| !server.consumers(queue_names::RETURNED).is_empty()).await;
     let channel = stranger(&bench.server).await;
-    send(&channel, names::RETURNED, moved_from(&queue("a"), "delivery_limit", 99)).await;
+    send(&channel, queue_names::RETURNED, moved_from(&queue("a"), "delivery_limit", 99)).await;
     let back = bench.next(0).await;
     assert_eq!((&*back.event.id(), bench.server.ready(&parked("a"))), ("1", 0));
     for (number, (from, reason, given_up)) in [
@@ -247,20 +257,20 @@ async fn what_is_given_up_is_nowhere_lost() {
     .into_iter()
     .enumerate()
     {
-        send(&channel, names::RETURNED, moved_from(&from, reason, given_up)).await;
+        send(&channel, queue_names::RETURNED, moved_from(&from, reason, given_up)).await;
         bench.server.until(reason, |server| server.ready(&parked("a")) == number + 1).await;
         let messages = bench.server.messages(&parked("a"));
         let told = header(&messages[number].properties, "x-sealpost-reason");
-        let is_told = (from == queue("a")).then(|| text(&format!("RabbitMQ gave it up: {reason}")));
+        let is_told = (from == queue("a")).then(|| text_value(&format!("RabbitMQ gave it up: {reason}")));
         assert_eq!((told, header(&messages[number].properties, "x-death")), (is_told, None), "{reason} from {from}");
     }
     eventually("all are counted", || bench.counters.rabbitmq_given_up.get() == 6).await;
-    bench.server.until("all have left", |server| server.unacked(names::RETURNED) == 0).await;
+    bench.server.until("all have left", |server| server.unacked(queue_names::RETURNED) == 0).await;
 }
 
 /// The queue of this name is published to on the channel that the queue of `a` is.
 fn neighbour() -> String {
-    let is_beside = |name: &String| place(&queue(name)) == place(&queue("a"));
+    let is_beside = |name: &String| channel_index(&queue(name)) == channel_index(&queue("a"));
     (0..).map(|number| format!("b{number}")).find(is_beside).expect("one in four is")
 }
 
@@ -274,10 +284,10 @@ async fn without_neighbour() -> (Bench, String) {
     let settings = Settings { returned_confirmed_after: Some(Duration::from_millis(800)), ..Settings::default() };
     let neighbour = neighbour();
     let names = ["a", &neighbour];
-    let bench = Bench::begin(FakeServer::start_with(settings).await, &names, Order::Unordered);
+    let bench = Bench::begin(FakeServer::start_with(settings).await, &names, DeliveryOrder::Unordered);
     bench.ready(&names).await;
     // Both connections are open, so that both messages go out on the same one.
-    eventually("it is published on", || bench.counters.rabbitmq.publishing.get() == 2).await;
+    eventually("it is published on", || bench.counters.rabbitmq_link.publishing.get() == 2).await;
     bench.server.queue(&queue("a")).confirm_after(Duration::from_millis(400));
     bench.server.delete_queue(&queue(&neighbour));
     (bench, neighbour)
@@ -298,9 +308,10 @@ async fn a_message_that_is_returned_while_others_are_confirmed_is_not_lost() {
 #[tokio::test]
 async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
     let (mut bench, neighbour) = without_neighbour().await;
-    let outbox = &bench.backend.shared.outbox;
-    let (first, second) =
-        [event("1"), event("2")].map(|event| Arc::new(message::encode(&event, message::Note::default()))).into();
+    let outbox = &bench.backend.context.publisher;
+    let (first, second) = [event("1"), event("2")]
+        .map(|event| Arc::new(message::encode(&event, message::RetryHeaders::default())))
+        .into();
     let (queues, ways) = ([queue("a"), queue(&neighbour)], [Arc::default(), Arc::default()]);
     let mut leaving = Box::pin(outbox.publish(&queues[0], &ways[0], &first));
     assert!(futures_util::poll!(&mut leaving).is_pending());
@@ -318,19 +329,21 @@ async fn a_message_that_is_returned_to_somebody_who_left_is_not_lost() {
 async fn what_was_returned_to_somebody_else_is_published_again() {
     let mut bench = Bench::start(&["a"]).await;
     let (found, receiver) = mpsc::channel(4);
-    let shared = Arc::clone(&bench.backend.shared);
-    let encoded = |id: &str| message::encode(&event(id), message::Note::default());
+    let shared = Arc::clone(&bench.backend.context);
+    let encoded = |id: &str| message::encode(&event(id), message::RetryHeaders::default());
     let told = async {
-        let waits = message::to_queue(encoded("waits"), &queue("a"));
-        for (queue, message) in [(queue("a"), encoded("1")), (parked("a"), encoded("2")), (names::wait(4), waits)] {
-            found.send(strays::StrayMessage { queue, message }).await.expect("it is taken");
+        let waits = message::with_target_queue(encoded("waits"), &queue("a"));
+        for (queue, message) in
+            [(queue("a"), encoded("1")), (parked("a"), encoded("2")), (queue_names::delay_queue(4), waits)]
+        {
+            found.send(misdirected_returns::MisdirectedReturn { queue, message }).await.expect("it is taken");
         }
         assert_eq!(bench.next(0).await.event.id(), "1");
         bench.server.until("it is parked", |server| server.ready(&parked("a")) == 1).await;
         assert_eq!(bench.next(0).await.event.id(), "waits");
     };
     tokio::select! {
-        () = strays::run(shared, receiver) => panic!("it ends"),
+        () = misdirected_returns::republish_all(shared, receiver) => panic!("it ends"),
         () = told => {}
     }
 }

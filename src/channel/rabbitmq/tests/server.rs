@@ -15,8 +15,8 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ErrorKind, PublisherConfirm};
 
 use super::fake::FakeServer;
-use crate::channel::rabbitmq::message::text;
-use crate::channel::rabbitmq::outbox::short;
+use crate::channel::rabbitmq::confirming_publisher::short_string;
+use crate::channel::rabbitmq::message::text_value;
 
 /// How long a test waits for what is to come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,21 +37,24 @@ async fn open(connection: &Connection) -> Channel {
 fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
     let mut table = FieldTable::default();
     for (name, value) in entries {
-        table.insert(short(name), value);
+        table.insert(short_string(name), value);
     }
     table
 }
 
 async fn declare(channel: &Channel, queue: &str, arguments: FieldTable) -> lapin::Result<lapin::Queue> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(short(queue), options, arguments).await
+    channel.queue_declare(short_string(queue), options, arguments).await
 }
 
 /// Publishes over the default exchange; the confirm is still to come.
 async fn publish(channel: &Channel, queue: &str, body: &str) -> PublisherConfirm {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let properties = BasicProperties::default();
-    channel.basic_publish(short(""), short(queue), options, body.as_bytes(), properties).await.expect("published")
+    channel
+        .basic_publish(short_string(""), short_string(queue), options, body.as_bytes(), properties)
+        .await
+        .expect("published")
 }
 
 async fn confirmed(confirm: PublisherConfirm) -> Confirmation {
@@ -60,8 +63,8 @@ async fn confirmed(confirm: PublisherConfirm) -> Confirmation {
 
 async fn consume(channel: &Channel, queue: &str, prefetch: u16) -> lapin::Consumer {
     channel.basic_qos(prefetch, BasicQosOptions::default()).await.expect("a prefetch");
-    let (queue, options) = (short(queue), BasicConsumeOptions::default());
-    channel.basic_consume(queue, short(""), options, FieldTable::default()).await.expect("a consumer")
+    let (queue, options) = (short_string(queue), BasicConsumeOptions::default());
+    channel.basic_consume(queue, short_string(""), options, FieldTable::default()).await.expect("a consumer")
 }
 
 async fn next(consumer: &mut lapin::Consumer) -> Delivery {
@@ -104,8 +107,8 @@ async fn a_message_goes_through_a_queue() {
     let history = server.history();
     assert_eq!((history[0].connection.as_str(), history[0].body.len()), ("a test", 300_000));
     assert_eq!((history[0].exchange.as_str(), history[0].routing_key.as_str()), ("", "q"));
-    channel.close(200, short("done")).await.expect("closed");
-    connection.close(200, short("done")).await.expect("closed");
+    channel.close(200, short_string("done")).await.expect("closed");
+    connection.close(200, short_string("done")).await.expect("closed");
     server.until("nothing is open", |server| server.connections().is_empty() && server.channels_open() == 0).await;
 }
 
@@ -123,7 +126,8 @@ async fn what_no_queue_wants_is_returned() {
     );
     assert!(server.history()[0].is_returned);
     let options = BasicPublishOptions::default();
-    let lost = channel.basic_publish(short("e"), short("k"), options, b"x", BasicProperties::default()).await;
+    let lost =
+        channel.basic_publish(short_string("e"), short_string("k"), options, b"x", BasicProperties::default()).await;
     let error = lost.expect("published").await.expect_err("no such exchange");
     assert_eq!(refusal(&error), (404, "NOT_FOUND - no exchange 'e' in vhost '/'".to_owned()));
 }
@@ -162,13 +166,13 @@ async fn one_message_is_fetched() {
     let connection = connect(&server).await;
     let channel = open(&connection).await;
     declare(&channel, "q", FieldTable::default()).await.expect("a queue");
-    let get = || channel.basic_get(short("q"), BasicGetOptions::default());
+    let get = || channel.basic_get(short_string("q"), BasicGetOptions::default());
     assert!(get().await.expect("an answer").is_none());
     for id in ["1", "2"] {
         confirmed(publish(&channel, "q", id).await).await;
     }
     let found = get().await.expect("an answer").expect("a message");
     assert_eq!((body(&found.delivery), found.message_count), ("1", 1));
-    channel.close(200, short("looked")).await.expect("closed");
+    channel.close(200, short_string("looked")).await.expect("closed");
     assert_eq!((server.ready("q"), server.messages("q")[0].body.as_slice()), (2, &b"1"[..]));
 }

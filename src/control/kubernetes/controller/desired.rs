@@ -3,20 +3,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conditions::{self, Condition};
-use super::policies::Policies;
-use super::sink::Sink;
+use super::conditions::{self, DesiredCondition};
+use super::dead_letter_sink::ResolvedDeadLetterSink;
+use super::policies::ChannelPolicies;
 use crate::model::TransportEncryption;
 
 /// What channels have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct World {
+pub(super) struct ReconcileContext {
     pub(super) mode: TransportEncryption,
     /// Whether senders prove who they are.
     pub(super) oidc: bool,
     /// The TLS Secret of the dispatcher.
-    pub(super) certificate: Certificate,
-    pub(super) endpoints: Endpoints,
+    pub(super) certificate: ObservedCertificate,
+    pub(super) endpoints: ObservedEndpoints,
     /// `<dispatcher>.<system namespace>.svc.<domain>`.
     pub(super) dispatcher: String,
     pub(super) cluster_domain: String,
@@ -24,7 +24,7 @@ pub(super) struct World {
 
 /// What is known of the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Certificate {
+pub(super) enum ObservedCertificate {
     Missing,
     /// With its `ca.crt`, if it has one (contract 4.8).
     Known(Option<String>),
@@ -32,7 +32,7 @@ pub(super) enum Certificate {
 
 /// Whether any pod of the dispatcher is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoints {
+pub(super) enum ObservedEndpoints {
     Missing,
     NotReady,
     Ready,
@@ -40,51 +40,58 @@ pub(super) enum Endpoints {
 
 /// What was found out about one channel.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct ObservedChannel {
     /// The name of its Service, or why it has none.
     pub(super) service: Result<String, String>,
     /// Where its dead letters go, if anywhere, or why that is not known.
-    pub(super) sink: Result<Option<Sink>, String>,
-    pub(super) policies: Policies,
+    pub(super) dead_letter_sink: Result<Option<ResolvedDeadLetterSink>, String>,
+    pub(super) policies: ChannelPolicies,
 }
 
 /// The fields of the status, null where there should be none. Those that are left out stay as they are.
-pub(super) fn status(channel: &Value, world: &World, found: &Found, now: &str) -> Map<String, Value> {
+pub(super) fn desired_status(
+    channel: &Value,
+    world: &ReconcileContext,
+    found: &ObservedChannel,
+    now: &str,
+) -> Map<String, Value> {
     let mut status = Map::new();
-    let addresses = addresses(channel, world, found);
+    let addresses = desired_addresses(channel, world, found);
     let mut wanted = vec![
-        addressable(addresses.as_ref().map(drop)),
+        addressable_condition(addresses.as_ref().map(drop)),
         match &found.service {
-            Ok(_) => Condition::yes("ChannelServiceReady"),
-            Err(why) => Condition::no("ChannelServiceReady", "ChannelServiceFailed", why),
+            Ok(_) => DesiredCondition::new_true("ChannelServiceReady"),
+            Err(why) => DesiredCondition::new_false("ChannelServiceReady", "ChannelServiceFailed", why),
         },
-        dead_letter_sink(&found.sink),
-        endpoints(world.endpoints),
+        dead_letter_sink_condition(&found.dead_letter_sink),
+        endpoints_condition(world.endpoints),
         found.policies.condition(),
     ];
-    wanted.push(conditions::ready(&wanted));
+    wanted.push(conditions::ready_condition(&wanted));
     if let Ok(addresses) = addresses {
         // The http address where there are both, as upstream.
         status.insert("address".to_owned(), addresses.last().cloned().unwrap_or_default());
         status.insert("addresses".to_owned(), Value::Array(addresses));
     }
-    if let Ok(sink) = &found.sink {
-        let of = |part: fn(&Sink) -> Option<&str>| sink.as_ref().and_then(part).map_or(Value::Null, Value::from);
+    if let Ok(sink) = &found.dead_letter_sink {
+        let of = |part: fn(&ResolvedDeadLetterSink) -> Option<&str>| {
+            sink.as_ref().and_then(part).map_or(Value::Null, Value::from)
+        };
         status.insert("deadLetterSinkUri".to_owned(), of(|sink| Some(sink.uri.as_str())));
         status.insert("deadLetterSinkCACerts".to_owned(), of(|sink| sink.ca_certs.as_deref()));
         status.insert("deadLetterSinkAudience".to_owned(), of(|sink| sink.audience.as_deref()));
     }
-    status.insert("policies".to_owned(), found.policies.listed());
+    status.insert("policies".to_owned(), found.policies.status_value());
     let before = channel.pointer("/status/conditions").and_then(Value::as_array);
     let before = before.map(Vec::as_slice).unwrap_or_default();
-    status.insert("conditions".to_owned(), conditions::written(wanted, before, now));
+    status.insert("conditions".to_owned(), conditions::status_conditions(wanted, before, now));
     let generation = channel.pointer("/metadata/generation").cloned().unwrap_or_default();
     status.insert("observedGeneration".to_owned(), generation);
     status
 }
 
 /// A merge patch of what is not as it should be, if anything is not.
-pub(super) fn patch(channel: &Value, desired: Map<String, Value>) -> Option<Value> {
+pub(super) fn status_patch(channel: &Value, desired: Map<String, Value>) -> Option<Value> {
     let written = |field: &str| channel.get("status").and_then(|status| status.get(field)).unwrap_or(&Value::Null);
     let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
     let differs = |(field, value): &(String, Value)| {
@@ -96,14 +103,14 @@ pub(super) fn patch(channel: &Value, desired: Map<String, Value>) -> Option<Valu
         return None;
     }
     let whole = |(field, value): (String, Value)| {
-        let value = without_the_rest(written(&field), value);
+        let value = with_removed_fields(written(&field), value);
         (field, value)
     };
     Some(json!({"status": changed.into_iter().map(whole).collect::<Map<_, _>>()}))
 }
 
 /// A merge patch keeps the fields of an object that it does not name: those that should go are named.
-fn without_the_rest(written: &Value, mut value: Value) -> Value {
+fn with_removed_fields(written: &Value, mut value: Value) -> Value {
     if let (Some(written), Some(value)) = (written.as_object(), value.as_object_mut()) {
         for field in written.keys() {
             value.entry(field.clone()).or_insert(Value::Null);
@@ -113,7 +120,11 @@ fn without_the_rest(written: &Value, mut value: Value) -> Value {
 }
 
 /// The addresses of the mode, https first (4). Without a Service there is no http address.
-fn addresses(channel: &Value, world: &World, found: &Found) -> Result<Vec<Value>, (&'static str, String)> {
+fn desired_addresses(
+    channel: &Value,
+    world: &ReconcileContext,
+    found: &ObservedChannel,
+) -> Result<Vec<Value>, (&'static str, String)> {
     let text = |path: &str| channel.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
     let audience = format!("messaging.knative.dev/rabbitmqchannel/{namespace}/{name}").to_ascii_lowercase();
@@ -131,8 +142,10 @@ fn addresses(channel: &Value, world: &World, found: &Found) -> Result<Vec<Value>
     let https = || {
         let mut https = address("https", format!("https://{}/{namespace}/{name}", world.dispatcher));
         match &world.certificate {
-            Certificate::Missing => Err(("TLSSecretMissing", "the TLS Secret of the dispatcher is missing".to_owned())),
-            Certificate::Known(ca) => {
+            ObservedCertificate::Missing => {
+                Err(("TLSSecretMissing", "the TLS Secret of the dispatcher is missing".to_owned()))
+            }
+            ObservedCertificate::Known(ca) => {
                 if let (Some(ca), Value::Object(https)) = (ca, &mut https) {
                     https.insert("CACerts".to_owned(), ca.clone().into());
                 }
@@ -147,27 +160,27 @@ fn addresses(channel: &Value, world: &World, found: &Found) -> Result<Vec<Value>
     })
 }
 
-fn addressable(addresses: Result<(), &(&'static str, String)>) -> Condition {
+fn addressable_condition(addresses: Result<(), &(&'static str, String)>) -> DesiredCondition {
     match addresses {
-        Ok(()) => Condition::yes("Addressable"),
-        Err((reason, why)) => Condition::no("Addressable", reason, why),
+        Ok(()) => DesiredCondition::new_true("Addressable"),
+        Err((reason, why)) => DesiredCondition::new_false("Addressable", reason, why),
     }
 }
 
-fn dead_letter_sink(sink: &Result<Option<Sink>, String>) -> Condition {
+fn dead_letter_sink_condition(sink: &Result<Option<ResolvedDeadLetterSink>, String>) -> DesiredCondition {
     match sink {
-        Ok(Some(_)) => Condition::yes("DeadLetterSinkResolved"),
-        Ok(None) => Condition::yes("DeadLetterSinkResolved").because("DeadLetterSinkNotConfigured"),
-        Err(why) => Condition::no("DeadLetterSinkResolved", "DeadLetterSinkNotResolved", why),
+        Ok(Some(_)) => DesiredCondition::new_true("DeadLetterSinkResolved"),
+        Ok(None) => DesiredCondition::new_true("DeadLetterSinkResolved").with_reason("DeadLetterSinkNotConfigured"),
+        Err(why) => DesiredCondition::new_false("DeadLetterSinkResolved", "DeadLetterSinkNotResolved", why),
     }
 }
 
-fn endpoints(endpoints: Endpoints) -> Condition {
-    let no = |reason, message: &str| Condition::no("EndpointsReady", reason, message);
+fn endpoints_condition(endpoints: ObservedEndpoints) -> DesiredCondition {
+    let no = |reason, message: &str| DesiredCondition::new_false("EndpointsReady", reason, message);
     match endpoints {
-        Endpoints::Ready => Condition::yes("EndpointsReady"),
-        Endpoints::NotReady => no("DispatcherEndpointsNotReady", "no pod of the dispatcher is ready"),
-        Endpoints::Missing => no("DispatcherEndpointsDoesNotExist", "the dispatcher has no EndpointSlice"),
+        ObservedEndpoints::Ready => DesiredCondition::new_true("EndpointsReady"),
+        ObservedEndpoints::NotReady => no("DispatcherEndpointsNotReady", "no pod of the dispatcher is ready"),
+        ObservedEndpoints::Missing => no("DispatcherEndpointsDoesNotExist", "the dispatcher has no EndpointSlice"),
     }
 }
 

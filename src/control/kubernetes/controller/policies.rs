@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::conditions::Condition;
-use crate::control::kind::Kind;
+use super::conditions::DesiredCondition;
+use crate::control::kind::ResourceKind;
 
 /// The policies of one channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Policies {
+pub(super) enum ChannelPolicies {
     /// Nobody is asked who they are, so that they mean nothing.
     #[default]
     Off,
@@ -15,11 +15,11 @@ pub(super) enum Policies {
     On { ready: Vec<String>, not_ready: Vec<String> },
 }
 
-impl Policies {
+impl ChannelPolicies {
     /// Those of `all` that are for this channel.
-    pub(super) fn of<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
+    pub(super) fn for_channel<'p>(all: impl Iterator<Item = &'p Value>, channel: &Value) -> Self {
         let (mut ready, mut not_ready) = (Vec::new(), Vec::new());
-        for policy in all.filter(|policy| applies(policy, channel)) {
+        for policy in all.filter(|policy| applies_to(policy, channel)) {
             let list = if is_ready(policy) { &mut ready } else { &mut not_ready };
             list.extend(text(policy, "/metadata/name").map(str::to_owned));
         }
@@ -29,25 +29,25 @@ impl Policies {
     }
 
     /// `status.policies`; null without OIDC, or where there are none.
-    pub(super) fn listed(&self) -> Value {
+    pub(super) fn status_value(&self) -> Value {
         let Self::On { ready, .. } = self else { return Value::Null };
         if ready.is_empty() {
             return Value::Null;
         }
-        let api_version = Kind::EventPolicy.api_version();
+        let api_version = ResourceKind::EventPolicy.api_version();
         ready.iter().map(|name| json!({"apiVersion": api_version, "name": name})).collect()
     }
 
     /// `EventPoliciesReady`.
-    pub(super) fn condition(&self) -> Condition {
-        let yes = Condition::yes("EventPoliciesReady");
+    pub(super) fn condition(&self) -> DesiredCondition {
+        let yes = DesiredCondition::new_true("EventPoliciesReady");
         match self {
-            Self::Off => yes.because("OIDCDisabled"),
+            Self::Off => yes.with_reason("OIDCDisabled"),
             Self::On { not_ready, .. } if !not_ready.is_empty() => {
                 let message = format!("not ready: {}", not_ready.join(", "));
-                Condition::no("EventPoliciesReady", "EventPoliciesNotReady", &message)
+                DesiredCondition::new_false("EventPoliciesReady", "EventPoliciesNotReady", &message)
             }
-            Self::On { ready, .. } if ready.is_empty() => yes.because("DefaultAuthorizationMode"),
+            Self::On { ready, .. } if ready.is_empty() => yes.with_reason("DefaultAuthorizationMode"),
             Self::On { .. } => yes,
         }
     }
@@ -66,26 +66,26 @@ fn is_ready(policy: &Value) -> bool {
 }
 
 /// A policy is for what it names in its own namespace; for all of that if it names nothing.
-fn applies(policy: &Value, channel: &Value) -> bool {
+fn applies_to(policy: &Value, channel: &Value) -> bool {
     let to = policy.pointer("/spec/to").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     text(policy, "/metadata/namespace") == text(channel, "/metadata/namespace")
-        && (to.is_empty() || to.iter().any(|to| names(to, channel)))
+        && (to.is_empty() || to.iter().any(|to| refers_to(to, channel)))
 }
 
-fn names(to: &Value, channel: &Value) -> bool {
+fn refers_to(to: &Value, channel: &Value) -> bool {
     let is_kind = |at: &Value| {
         let group = |text: &str| text.split('/').next().unwrap_or_default().to_owned();
         let named = text(at, "/apiVersion").map(group);
-        text(at, "/kind") == Some(Kind::RabbitmqChannel.as_str())
-            && named.is_none_or(|named| named == group(Kind::RabbitmqChannel.api_version()))
+        text(at, "/kind") == Some(ResourceKind::RabbitmqChannel.as_str())
+            && named.is_none_or(|named| named == group(ResourceKind::RabbitmqChannel.api_version()))
     };
     if let Some(reference) = to.get("ref").filter(|reference| reference.is_object()) {
         return is_kind(reference) && text(reference, "/name") == text(channel, "/metadata/name");
     }
-    to.get("selector").is_some_and(|selector| is_kind(selector) && selects(selector, channel))
+    to.get("selector").is_some_and(|selector| is_kind(selector) && selector_matches(selector, channel))
 }
 
-fn selects(selector: &Value, channel: &Value) -> bool {
+fn selector_matches(selector: &Value, channel: &Value) -> bool {
     let label = |key: &str| channel.get("metadata")?.get("labels")?.get(key)?.as_str();
     let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
     let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
@@ -140,10 +140,10 @@ mod tests {
                 let conditions = json!([{"type": "Ready", "status": status}]);
                 let metadata = json!({"namespace": namespace, "name": name});
                 let policy = json!({"metadata": metadata, "spec": {"to": to}, "status": {"conditions": conditions}});
-                let found = Policies::of([&policy].into_iter(), &channel);
+                let found = ChannelPolicies::for_channel([&policy].into_iter(), &channel);
                 let names = |wanted: bool| if wanted && expected { vec![name.to_owned()] } else { Vec::new() };
                 let (ready, not_ready) = (names(status == "True"), names(status == "False"));
-                assert_eq!(found, Policies::On { ready, not_ready }, "{policy}");
+                assert_eq!(found, ChannelPolicies::On { ready, not_ready }, "{policy}");
             }
         }
     }

@@ -3,8 +3,8 @@
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use crate::control::kind::Kind;
-use crate::control::kubernetes::watched::CHANNEL_SERVICES;
+use crate::control::kind::ResourceKind;
+use crate::control::kubernetes::watch_rows::CHANNEL_SERVICES;
 
 /// Other than upstream's, so that an InMemoryChannel of the same name keeps its Service.
 const SUFFIX: &str = "-rmq-kn-channel";
@@ -13,7 +13,7 @@ const LONGEST: usize = 63;
 const HEAD: usize = LONGEST - 32;
 
 /// Its name: the channel's with a suffix; of a long one the start, and a hash, as Knative names children.
-pub(super) fn name(channel: &str) -> String {
+pub(super) fn service_name(channel: &str) -> String {
     if channel.len() + SUFFIX.len() <= LONGEST {
         return format!("{channel}{SUFFIX}");
     }
@@ -23,7 +23,7 @@ pub(super) fn name(channel: &str) -> String {
 }
 
 /// The Service as it should be. Kubernetes deletes it with the channel.
-pub(super) fn wanted(channel: &Value, dispatcher: &str) -> Value {
+pub(super) fn desired_service(channel: &Value, dispatcher: &str) -> Value {
     let metadata = |field: &str| channel.get("metadata").and_then(|metadata| metadata.get(field)).cloned();
     let (label, value) = CHANNEL_SERVICES.split_once('=').unwrap_or_default();
     json!({
@@ -31,11 +31,11 @@ pub(super) fn wanted(channel: &Value, dispatcher: &str) -> Value {
         "kind": "Service",
         "metadata": {
             "namespace": metadata("namespace"),
-            "name": name(metadata("name").as_ref().and_then(Value::as_str).unwrap_or_default()),
+            "name": service_name(metadata("name").as_ref().and_then(Value::as_str).unwrap_or_default()),
             "labels": {label: value},
             "ownerReferences": [{
-                "apiVersion": Kind::RabbitmqChannel.api_version(),
-                "kind": Kind::RabbitmqChannel.as_str(),
+                "apiVersion": ResourceKind::RabbitmqChannel.api_version(),
+                "kind": ResourceKind::RabbitmqChannel.as_str(),
                 "name": metadata("name"),
                 "uid": metadata("uid"),
                 "controller": true,
@@ -52,27 +52,27 @@ pub(super) fn wanted(channel: &Value, dispatcher: &str) -> Value {
 
 /// What to do about the Service that is there.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum ServiceStep {
     Create,
     /// It leads elsewhere.
     Patch(Value),
     Nothing,
     /// It belongs to somebody else.
-    Taken,
+    OwnedByOther,
 }
 
 /// Compares the Service that is there with the one that should be.
-pub(super) fn step(there: Option<&Value>, wanted: &Value) -> Step {
-    let Some(there) = there else { return Step::Create };
+pub(super) fn service_step(there: Option<&Value>, wanted: &Value) -> ServiceStep {
+    let Some(there) = there else { return ServiceStep::Create };
     let uid = |service: &Value| service.pointer("/metadata/ownerReferences/0/uid").cloned();
     if uid(there) != uid(wanted) {
-        return Step::Taken;
+        return ServiceStep::OwnedByOther;
     }
     let field = |service: &Value, path: &str| service.pointer(path).cloned();
     let same = ["/spec/type", "/spec/externalName", "/spec/ports/0/port"]
         .into_iter()
         .all(|path| field(there, path) == field(wanted, path));
-    if same { Step::Nothing } else { Step::Patch(json!({"spec": wanted.get("spec")})) }
+    if same { ServiceStep::Nothing } else { ServiceStep::Patch(json!({"spec": wanted.get("spec")})) }
 }
 
 #[cfg(test)]
@@ -82,28 +82,37 @@ mod tests {
     /// Contract 4.3, 11.8.
     #[test]
     fn long_names_are_hashed() {
-        assert_eq!(name("invoice-feed"), "invoice-feed-rmq-kn-channel");
+        assert_eq!(service_name("invoice-feed"), "invoice-feed-rmq-kn-channel");
         let longest = "x".repeat(48);
-        assert_eq!(name(&longest), format!("{longest}-rmq-kn-channel"));
+        assert_eq!(service_name(&longest), format!("{longest}-rmq-kn-channel"));
         let long = "y".repeat(49);
-        let named = name(&long);
+        let named = service_name(&long);
         assert_eq!(named.len(), 63);
         assert!(named.starts_with(&"y".repeat(16)) && named.ends_with(SUFFIX), "{named}");
-        assert_ne!(named, name(&"y".repeat(50)));
+        assert_ne!(named, service_name(&"y".repeat(50)));
         // The MD5 of the whole name stands between.
-        assert_eq!(name(&"a".repeat(63)), format!("{}b06521f39153d618550606be297466d5{SUFFIX}", "a".repeat(16)));
+        assert_eq!(
+            service_name(&"a".repeat(63)),
+            format!("{}b06521f39153d618550606be297466d5{SUFFIX}", "a".repeat(16))
+        );
     }
 
     #[test]
     fn a_service_is_made_mended_or_left_to_its_owner() {
         let channel = |uid: &str| json!({"metadata": {"namespace": "t", "name": "a", "uid": uid}});
-        let right = wanted(&channel("1"), "d.ke.svc.cluster.local");
+        let right = desired_service(&channel("1"), "d.ke.svc.cluster.local");
         assert_eq!(right["metadata"]["name"], "a-rmq-kn-channel");
-        assert_eq!(step(None, &right), Step::Create);
-        assert_eq!(step(Some(&right), &right), Step::Nothing);
-        assert_eq!(step(Some(&wanted(&channel("2"), "d.ke.svc.cluster.local")), &right), Step::Taken);
-        assert_eq!(step(Some(&json!({"metadata": {"name": "a-rmq-kn-channel"}})), &right), Step::Taken);
-        let elsewhere = wanted(&channel("1"), "d.ke.svc.other");
-        assert_eq!(step(Some(&elsewhere), &right), Step::Patch(json!({"spec": right["spec"]})));
+        assert_eq!(service_step(None, &right), ServiceStep::Create);
+        assert_eq!(service_step(Some(&right), &right), ServiceStep::Nothing);
+        assert_eq!(
+            service_step(Some(&desired_service(&channel("2"), "d.ke.svc.cluster.local")), &right),
+            ServiceStep::OwnedByOther
+        );
+        assert_eq!(
+            service_step(Some(&json!({"metadata": {"name": "a-rmq-kn-channel"}})), &right),
+            ServiceStep::OwnedByOther
+        );
+        let elsewhere = desired_service(&channel("1"), "d.ke.svc.other");
+        assert_eq!(service_step(Some(&elsewhere), &right), ServiceStep::Patch(json!({"spec": right["spec"]})));
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::control::go_duration::go_duration;
+use crate::control::go_duration::parse_go_duration;
 
 /// The times of an election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Timings {
+pub(super) struct LeaseTimings {
     /// How long others wait after the last renewal.
     pub(super) lease_duration: Duration,
     /// How long the holder tries to renew before it stops writing.
@@ -17,7 +17,7 @@ pub(super) struct Timings {
     pub(super) retry_period: Duration,
 }
 
-impl Default for Timings {
+impl Default for LeaseTimings {
     /// A crash is noticed after three seconds at least and less than five at most.
     fn default() -> Self {
         Self {
@@ -28,12 +28,12 @@ impl Default for Timings {
     }
 }
 
-impl Timings {
+impl LeaseTimings {
     /// What a ConfigMap's data says. Times that cannot be read, or do not go together, are as if not written.
-    pub(super) fn read(data: &BTreeMap<String, String>) -> Self {
+    pub(super) fn from_config_map(data: &BTreeMap<String, String>) -> Self {
         let time = |key: &str| {
             let text = data.get(key)?;
-            let time = go_duration(text).filter(|time| !time.is_zero());
+            let time = parse_go_duration(text).filter(|time| !time.is_zero());
             if time.is_none() {
                 tracing::warn!(key, text, "config-leader-election: no duration, such as 15s");
             }
@@ -63,15 +63,18 @@ mod tests {
     #[test]
     fn explicit_times_count_if_they_go_together() {
         let read = |entries: &[(&str, &str)]| {
-            Timings::read(&entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect())
+            LeaseTimings::from_config_map(
+                &entries.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect(),
+            )
         };
-        assert_eq!(read(&[]), Timings::default());
+        assert_eq!(read(&[]), LeaseTimings::default());
         assert!(
-            Timings::default().lease_duration + Timings::default().retry_period.mul_f64(1.2) < Duration::from_secs(5)
+            LeaseTimings::default().lease_duration + LeaseTimings::default().retry_period.mul_f64(1.2)
+                < Duration::from_secs(5)
         );
         let upstream = read(&[("lease-duration", "60s"), ("renew-deadline", "40s"), ("retry-period", "10s")]);
         assert_eq!((upstream.lease_duration.as_secs(), upstream.retry_period.as_secs()), (60, 10));
-        assert_eq!(read(&[("lease-duration", "1s")]), Timings::default());
-        assert_eq!(read(&[("retry-period", "soon")]), Timings::default());
+        assert_eq!(read(&[("lease-duration", "1s")]), LeaseTimings::default());
+        assert_eq!(read(&[("retry-period", "soon")]), LeaseTimings::default());
     }
 }

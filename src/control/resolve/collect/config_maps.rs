@@ -2,20 +2,20 @@
 
 use serde_json::Value;
 
-use crate::control::kind::Kind;
-use crate::control::manifest::{self, Reading};
-use crate::control::report::Report;
-use crate::control::schema::{CONFIG_FEATURES, Keys, Place, Strictness};
-use crate::control::settings::Objects;
-use crate::control::{ObjectName, Settings, Severity, meant};
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::{self, UnknownFieldPolicy};
+use crate::control::report::ObjectReport;
+use crate::control::schema::{CONFIG_FEATURES, ConfigMapKeys, ConfigMapPlace, UnknownFieldStrictness};
+use crate::control::settings::ObjectSource;
+use crate::control::{ControlSettings, ObjectName, Severity, suggest_word};
 
 /// Reports a `config-features` whose namespace was forgotten or is misspelt: the flags in it may close. Those of other
 /// namespaces are other people's, such as Knative Serving's.
-pub(super) fn tell_missing_namespace(report: &mut Report<'_>, settings: &Settings) -> bool {
+pub(super) fn tell_missing_namespace(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> bool {
     let (system, ObjectName { namespace, name, .. }) = (&settings.system_namespace, report.object());
     let is_missing = report.document().text(&["metadata", "namespace"]).is_none();
-    let is_meant = is_missing || meant(namespace, [system.as_str()]).is_some();
-    if name != CONFIG_FEATURES || namespace == system || !is_meant || settings.objects != Objects::Written {
+    let is_meant = is_missing || suggest_word(namespace, [system.as_str()]).is_some();
+    if name != CONFIG_FEATURES || namespace == system || !is_meant || settings.object_source != ObjectSource::Written {
         return false;
     }
     let what = if is_missing { "is missing" } else { "is misspelt" };
@@ -25,15 +25,17 @@ pub(super) fn tell_missing_namespace(report: &mut Report<'_>, settings: &Setting
 
 /// Reports a ConfigMap that is probably meant to be another one, which is read. What is nearly `config-features` is an error:
 /// without the flags in it more would pass than was meant.
-pub(super) fn tell_near_name(report: &mut Report<'_>, settings: &Settings) -> Option<Severity> {
+pub(super) fn tell_near_name(report: &mut ObjectReport<'_>, settings: &ControlSettings) -> Option<Severity> {
     let ObjectName { kind, namespace, name } = report.object();
-    let is_read = kind == Kind::ConfigMap.as_str() && *namespace == settings.system_namespace;
-    let near = Keys::named_nearly(name).filter(|_| is_read && settings.objects == Objects::Written)?;
+    let is_read = kind == ResourceKind::ConfigMap.as_str() && *namespace == settings.system_namespace;
+    let near =
+        ConfigMapKeys::named_nearly(name).filter(|_| is_read && settings.object_source == ObjectSource::Written)?;
     let message = format!("is no ConfigMap that is read; did you mean {near}?");
-    let flags = Keys::of(CONFIG_FEATURES, Place::System, |_| false).filter(|_| near == CONFIG_FEATURES);
+    let flags = ConfigMapKeys::for_config_map(CONFIG_FEATURES, ConfigMapPlace::SystemNamespace, |_| false)
+        .filter(|_| near == CONFIG_FEATURES);
     let data = report.document().value.get("data").and_then(Value::as_object);
     let has_flag = flags.zip(data).is_some_and(|(flags, data)| data.keys().any(|key| flags.has(key)));
-    if has_flag || (near == CONFIG_FEATURES && meant(name, [near]).is_some()) {
+    if has_flag || (near == CONFIG_FEATURES && suggest_word(name, [near]).is_some()) {
         report.error("metadata.name", message);
         return Some(Severity::Error);
     }
@@ -42,7 +44,7 @@ pub(super) fn tell_near_name(report: &mut Report<'_>, settings: &Settings) -> Op
 }
 
 /// Reports keys that a ConfigMap of ours does not have.
-pub(super) fn check_keys(report: &mut Report<'_>, settings: &Settings) {
+pub(super) fn check_keys(report: &mut ObjectReport<'_>, settings: &ControlSettings) {
     let document = report.document();
     let is_features = report.object().name == CONFIG_FEATURES;
     if is_features
@@ -52,17 +54,22 @@ pub(super) fn check_keys(report: &mut Report<'_>, settings: &Settings) {
     }
     let Some(data) = document.value.get("data").and_then(|data| data.as_object()) else { return };
     let ObjectName { namespace, name, .. } = report.object().clone();
-    let place = if namespace == settings.system_namespace { Place::System } else { Place::Elsewhere };
-    let Some(keys) = Keys::of(&name, place, |key| data.contains_key(key)) else { return };
-    let reading = Reading::of(settings);
+    let place = if namespace == settings.system_namespace {
+        ConfigMapPlace::SystemNamespace
+    } else {
+        ConfigMapPlace::OtherNamespace
+    };
+    let Some(keys) = ConfigMapKeys::for_config_map(&name, place, |key| data.contains_key(key)) else { return };
+    let reading = UnknownFieldPolicy::from_settings(settings);
     for key in data.keys().filter(|key| !keys.has(key)) {
-        let message = match keys.meant(key) {
+        let message = match keys.suggest_key(key) {
             Some(meant) => format!("is no key that {name} has; did you mean {meant}?"),
             None => format!("is no key that {name} has: remove it"),
         };
         // Whoever ignored a flag that is misspelt would open what it closes.
-        let is_flag = is_features && keys.meant(key).is_some();
-        let strictness = if is_flag { Strictness::Always } else { Strictness::Usual };
-        manifest::unknown(report, &format!("data.{key}"), &message, strictness, reading);
+        let is_flag = is_features && keys.suggest_key(key).is_some();
+        let strictness =
+            if is_flag { UnknownFieldStrictness::NeverIgnored } else { UnknownFieldStrictness::MayBeIgnored };
+        manifest::report_unknown_field(report, &format!("data.{key}"), &message, strictness, reading);
     }
 }

@@ -1,67 +1,67 @@
 //! What a Sequence or Parallel is made of: channels and the Subscriptions between them, with the names and in the shape that
 //! upstream gives them (`pkg/reconciler/sequence` and `pkg/reconciler/parallel` of knative/eventing).
 
-use crate::control::kind::Kind;
-use crate::control::manifest::duck::{DeliverySpec, Destination, Metadata};
-use crate::control::manifest::flows::{Branch, Parallel, Sequence, Step};
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::duck::{DeliverySpecManifest, DestinationManifest, ObjectMeta};
+use crate::control::manifest::flows::{ParallelBranch, ParallelManifest, SequenceManifest, SequenceStep};
 use crate::control::manifest::messaging::ChannelTemplate;
 
 /// What a Sequence or Parallel is made of.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct FlowPlan {
     /// Names of its channels; the first one takes its events.
     pub(crate) channels: Vec<String>,
     /// Its Subscriptions.
-    pub(crate) legs: Vec<Leg>,
+    pub(crate) subscriptions: Vec<PlannedSubscription>,
     /// A destination that nothing is sent to, since all that could be goes elsewhere.
-    pub(crate) unused: Option<Way>,
+    pub(crate) unused: Option<PlannedDestination>,
 }
 
 /// A Subscription of one of the channels.
 #[derive(Clone, Debug)]
-pub(crate) struct Leg {
+pub(crate) struct PlannedSubscription {
     /// Its name.
     pub(crate) name: String,
     /// Which channel it is of.
     pub(crate) channel: usize,
-    pub(crate) subscriber: Way,
-    pub(crate) reply: Option<Way>,
+    pub(crate) subscriber: PlannedDestination,
+    pub(crate) reply: Option<PlannedDestination>,
     /// A delivery spec, and where it stands.
-    pub(crate) delivery: Option<(String, DeliverySpec)>,
+    pub(crate) delivery: Option<(String, DeliverySpecManifest)>,
 }
 
 /// Where events go.
 #[derive(Clone, Debug)]
-pub(crate) enum Way {
+pub(crate) enum PlannedDestination {
     /// To a destination that stands at this field.
-    To(String, Box<Destination>),
+    Destination(String, Box<DestinationManifest>),
     /// Into another one of the channels.
-    Into(usize),
+    Channel(usize),
 }
 
 /// A kind that channels and Subscriptions are made of.
-pub(crate) trait Written {
+pub(crate) trait FlowManifest {
     /// Which.
-    const KIND: Kind;
+    const KIND: ResourceKind;
 
     /// What is made of the one of this name.
-    fn plan(&self, name: &str) -> Plan;
+    fn plan(&self, name: &str) -> FlowPlan;
 
     /// Where what has to be there is missing, and the remedy.
-    fn missing(&self) -> Vec<(String, &'static str)>;
+    fn missing_fields(&self) -> Vec<(String, &'static str)>;
 
     /// `metadata`.
-    fn metadata(&self) -> &Metadata;
+    fn metadata(&self) -> &ObjectMeta;
 
     /// What its channels are made of.
-    fn template(&self) -> Option<&ChannelTemplate>;
+    fn channel_template(&self) -> Option<&ChannelTemplate>;
 }
 
 /// The name of the channel that takes the events of a Sequence or Parallel; `None` for other kinds.
-pub(crate) fn entrance(kind: Kind, name: &str) -> Option<String> {
+pub(crate) fn entry_channel_name(kind: ResourceKind, name: &str) -> Option<String> {
     match kind {
-        Kind::Sequence => Some(format!("{name}-kn-sequence-0")),
-        Kind::Parallel => Some(format!("{name}-kn-parallel")),
+        ResourceKind::Sequence => Some(format!("{name}-kn-sequence-0")),
+        ResourceKind::Parallel => Some(format!("{name}-kn-parallel")),
         _ => None,
     }
 }
@@ -69,31 +69,35 @@ pub(crate) fn entrance(kind: Kind, name: &str) -> Option<String> {
 /// Where the reply stands of branches without one.
 const COMMON_REPLY: &str = "spec.reply";
 
-impl Written for Sequence {
-    const KIND: Kind = Kind::Sequence;
+impl FlowManifest for SequenceManifest {
+    const KIND: ResourceKind = ResourceKind::Sequence;
 
     /// A channel for each step: its Subscription sends what the step answers with to the next one, the last to the reply.
-    fn plan(&self, name: &str) -> Plan {
+    fn plan(&self, name: &str) -> FlowPlan {
         let spec = self.spec.clone().unwrap_or_default();
         let steps = spec.steps.unwrap_or_default();
         let count = steps.len();
-        let leg = |(index, step): (usize, Option<Step>)| {
+        let leg = |(index, step): (usize, Option<SequenceStep>)| {
             let (place, step) = (format!("spec.steps[{index}]"), step.unwrap_or_default());
-            let last = || spec.reply.clone().map(|reply| Way::To("spec.reply".to_owned(), Box::new(reply)));
-            Leg {
+            let last = || {
+                spec.reply
+                    .clone()
+                    .map(|reply| PlannedDestination::Destination("spec.reply".to_owned(), Box::new(reply)))
+            };
+            PlannedSubscription {
                 name: format!("{name}-kn-sequence-{index}"),
                 channel: index,
                 delivery: step.delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
-                subscriber: Way::To(place, Box::new(step.destination)),
-                reply: if index + 1 < count { Some(Way::Into(index + 1)) } else { last() },
+                subscriber: PlannedDestination::Destination(place, Box::new(step.destination)),
+                reply: if index + 1 < count { Some(PlannedDestination::Channel(index + 1)) } else { last() },
             }
         };
         // Of one without steps, which is an error, there is still the name of its address.
         let channels = (0..count.max(1)).map(|index| format!("{name}-kn-sequence-{index}")).collect();
-        Plan { channels, legs: steps.into_iter().enumerate().map(leg).collect(), unused: None }
+        FlowPlan { channels, subscriptions: steps.into_iter().enumerate().map(leg).collect(), unused: None }
     }
 
-    fn missing(&self) -> Vec<(String, &'static str)> {
+    fn missing_fields(&self) -> Vec<(String, &'static str)> {
         let steps = self.spec.as_ref().and_then(|spec| spec.steps.as_ref());
         match steps.is_none_or(Vec::is_empty) {
             true => vec![("spec.steps".to_owned(), "is missing: give at least one step, with a ref or a uri")],
@@ -101,21 +105,21 @@ impl Written for Sequence {
         }
     }
 
-    fn metadata(&self) -> &Metadata {
+    fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }
 
-    fn template(&self) -> Option<&ChannelTemplate> {
+    fn channel_template(&self) -> Option<&ChannelTemplate> {
         self.spec.as_ref()?.channel_template.as_ref()
     }
 }
 
-impl Written for Parallel {
-    const KIND: Kind = Kind::Parallel;
+impl FlowManifest for ParallelManifest {
+    const KIND: ResourceKind = ResourceKind::Parallel;
 
     /// A channel that takes the events, and one for each branch: a first Subscription sends what the filter answers with into
     /// the branch's channel, or everything if there is none, a second one what is there to its subscriber.
-    fn plan(&self, name: &str) -> Plan {
+    fn plan(&self, name: &str) -> FlowPlan {
         let spec = self.spec.clone().unwrap_or_default();
         let branches = spec.branches.unwrap_or_default();
         let mut channels = vec![format!("{name}-kn-parallel")];
@@ -124,48 +128,62 @@ impl Written for Parallel {
             let (place, branch) = (format!("spec.branches[{index}]"), branch.unwrap_or_default());
             let own = channels.len();
             channels.push(format!("{name}-kn-parallel-{index}"));
-            let Branch { filter, subscriber, reply, delivery } = branch;
+            let ParallelBranch { filter, subscriber, reply, delivery } = branch;
             let (guard, passed) = match filter {
-                Some(filter) => (Way::To(format!("{place}.filter"), Box::new(filter)), Some(Way::Into(own))),
-                None => (Way::Into(own), None),
+                Some(filter) => (
+                    PlannedDestination::Destination(format!("{place}.filter"), Box::new(filter)),
+                    Some(PlannedDestination::Channel(own)),
+                ),
+                None => (PlannedDestination::Channel(own), None),
             };
-            legs.push(Leg {
+            legs.push(PlannedSubscription {
                 name: format!("{name}-kn-parallel-filter-{index}"),
                 channel: 0,
                 subscriber: guard,
                 reply: passed,
                 delivery: None,
             });
-            let common = || Some(Way::To(COMMON_REPLY.to_owned(), Box::new(spec.reply.clone()?)));
-            legs.push(Leg {
+            let common =
+                || Some(PlannedDestination::Destination(COMMON_REPLY.to_owned(), Box::new(spec.reply.clone()?)));
+            legs.push(PlannedSubscription {
                 name: format!("{name}-kn-parallel-{index}"),
                 channel: own,
-                subscriber: Way::To(format!("{place}.subscriber"), Box::new(subscriber.unwrap_or_default())),
-                reply: reply.map(|reply| Way::To(format!("{place}.reply"), Box::new(reply))).or_else(common),
+                subscriber: PlannedDestination::Destination(
+                    format!("{place}.subscriber"),
+                    Box::new(subscriber.unwrap_or_default()),
+                ),
+                reply: reply
+                    .map(|reply| PlannedDestination::Destination(format!("{place}.reply"), Box::new(reply)))
+                    .or_else(common),
                 delivery: delivery.map(|delivery| (format!("{place}.delivery"), delivery)),
             });
         }
-        let is_used = |leg: &Leg| matches!(&leg.reply, Some(Way::To(field, _)) if field == COMMON_REPLY);
+        let is_used = |leg: &PlannedSubscription| matches!(&leg.reply, Some(PlannedDestination::Destination(field, _)) if field == COMMON_REPLY);
         let unused = spec.reply.clone().filter(|_| !legs.is_empty() && !legs.iter().any(is_used));
-        Plan { channels, legs, unused: unused.map(|reply| Way::To(COMMON_REPLY.to_owned(), Box::new(reply))) }
+        FlowPlan {
+            channels,
+            subscriptions: legs,
+            unused: unused.map(|reply| PlannedDestination::Destination(COMMON_REPLY.to_owned(), Box::new(reply))),
+        }
     }
 
-    fn missing(&self) -> Vec<(String, &'static str)> {
+    fn missing_fields(&self) -> Vec<(String, &'static str)> {
         let branches = self.spec.as_ref().and_then(|spec| spec.branches.as_deref()).unwrap_or_default();
         if branches.is_empty() {
             return vec![("spec.branches".to_owned(), "is missing: give at least one branch, with a subscriber")];
         }
-        let has_none = |branch: &Option<Branch>| branch.as_ref().is_none_or(|branch| branch.subscriber.is_none());
+        let has_none =
+            |branch: &Option<ParallelBranch>| branch.as_ref().is_none_or(|branch| branch.subscriber.is_none());
         let without = branches.iter().enumerate().filter(|(_, branch)| has_none(branch));
         let missing = "is missing: say who gets the events of this branch";
         without.map(|(index, _)| (format!("spec.branches[{index}].subscriber"), missing)).collect()
     }
 
-    fn metadata(&self) -> &Metadata {
+    fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }
 
-    fn template(&self) -> Option<&ChannelTemplate> {
+    fn channel_template(&self) -> Option<&ChannelTemplate> {
         self.spec.as_ref()?.channel_template.as_ref()
     }
 }
@@ -177,16 +195,16 @@ mod tests {
     use super::*;
 
     /// Each leg as channel, Subscription, subscriber and reply.
-    fn legs(plan: &Plan) -> Vec<[String; 4]> {
-        let way = |way: &Way| match way {
-            Way::To(field, _) => field.clone(),
-            Way::Into(channel) => plan.channels[*channel].clone(),
+    fn legs(plan: &FlowPlan) -> Vec<[String; 4]> {
+        let way = |way: &PlannedDestination| match way {
+            PlannedDestination::Destination(field, _) => field.clone(),
+            PlannedDestination::Channel(channel) => plan.channels[*channel].clone(),
         };
-        let leg = |leg: &Leg| {
+        let leg = |leg: &PlannedSubscription| {
             let reply = leg.reply.as_ref().map(way).unwrap_or_default();
             [plan.channels[leg.channel].clone(), leg.name.clone(), way(&leg.subscriber), reply]
         };
-        plan.legs.iter().map(leg).collect()
+        plan.subscriptions.iter().map(leg).collect()
     }
 
     fn read<T: serde::de::DeserializeOwned>(spec: &Value) -> T {
@@ -195,7 +213,7 @@ mod tests {
 
     #[test]
     fn of_sequences() {
-        let sequence: Sequence = read(&json!({
+        let sequence: SequenceManifest = read(&json!({
             "steps": [{"uri": "http://a"}, {"uri": "http://b", "delivery": {"retry": 1}}, null], "reply": {"uri": "http://r"},
         }));
         let plan = sequence.plan("s");
@@ -208,19 +226,22 @@ mod tests {
                 ["s-kn-sequence-2", "s-kn-sequence-2", "spec.steps[2]", "spec.reply"],
             ]
         );
-        assert_eq!(plan.legs[1].delivery.as_ref().map(|(field, _)| field.as_str()), Some("spec.steps[1].delivery"));
-        assert!(plan.legs[0].delivery.is_none());
-        assert_eq!(entrance(Kind::Sequence, "s").as_deref(), Some("s-kn-sequence-0"));
+        assert_eq!(
+            plan.subscriptions[1].delivery.as_ref().map(|(field, _)| field.as_str()),
+            Some("spec.steps[1].delivery")
+        );
+        assert!(plan.subscriptions[0].delivery.is_none());
+        assert_eq!(entry_channel_name(ResourceKind::Sequence, "s").as_deref(), Some("s-kn-sequence-0"));
         for nothing in [json!({}), json!({"steps": []}), json!({"steps": null})] {
-            let nothing: Sequence = read(&nothing);
+            let nothing: SequenceManifest = read(&nothing);
             assert_eq!(nothing.plan("s").channels, ["s-kn-sequence-0"]);
-            assert_eq!(nothing.missing().len(), 1);
+            assert_eq!(nothing.missing_fields().len(), 1);
         }
     }
 
     #[test]
     fn of_parallels() {
-        let parallel: Parallel = read(&json!({
+        let parallel: ParallelManifest = read(&json!({
             "branches": [
                 {"filter": {"uri": "http://f"}, "subscriber": {"uri": "http://a"}, "reply": {"uri": "http://own"}},
                 {"subscriber": {"uri": "http://b"}, "delivery": {"retry": 2}},
@@ -239,9 +260,9 @@ mod tests {
                 ["p-kn-parallel-1", "p-kn-parallel-1", "spec.branches[1].subscriber", "spec.reply"],
             ]
         );
-        assert!(plan.legs[3].delivery.is_some() && plan.legs[2].delivery.is_none());
-        assert_eq!(entrance(Kind::Parallel, "p").as_deref(), Some("p-kn-parallel"));
-        assert_eq!(parallel.missing()[0].0, "spec.branches[2].subscriber");
-        assert_eq!(read::<Parallel>(&json!({})).missing()[0].0, "spec.branches");
+        assert!(plan.subscriptions[3].delivery.is_some() && plan.subscriptions[2].delivery.is_none());
+        assert_eq!(entry_channel_name(ResourceKind::Parallel, "p").as_deref(), Some("p-kn-parallel"));
+        assert_eq!(parallel.missing_fields()[0].0, "spec.branches[2].subscriber");
+        assert_eq!(read::<ParallelManifest>(&json!({})).missing_fields()[0].0, "spec.branches");
     }
 }

@@ -1,30 +1,30 @@
 //! References to Sequences and Parallels.
 
 use super::plan;
-use crate::control::kind::Kind;
-use crate::control::report::Report;
-use crate::control::resolve::collect::Name;
-use crate::control::resolve::destination::{Found, Resolver, Wanted, told};
-use crate::model::{ChannelKey, ChannelKind, Role};
+use crate::control::kind::ResourceKind;
+use crate::control::report::ObjectReport;
+use crate::control::resolve::collect::NamespacedName;
+use crate::control::resolve::destination::{DestinationResolver, ResolvedUrl, WrittenDestination, check_serving_state};
+use crate::model::{ChannelKey, ChannelKind, ProcessRole};
 
-impl Resolver<'_> {
+impl DestinationResolver<'_> {
     /// The address of a Sequence or Parallel: that of its first channel.
-    pub(in crate::control::resolve) fn flow(
+    pub(in crate::control::resolve) fn resolve_flow(
         &self,
-        kind: Kind,
-        (namespace, name): Name,
-        wanted: &Wanted<'_>,
-        report: &mut Report<'_>,
-    ) -> Option<Found> {
+        kind: ResourceKind,
+        (namespace, name): NamespacedName,
+        wanted: &WrittenDestination<'_>,
+        report: &mut ObjectReport<'_>,
+    ) -> Option<ResolvedUrl> {
         let called = format!("{} {namespace}/{name}", kind.as_str());
-        let key = ChannelKey { kind: ChannelKind::Channel, namespace, name: plan::entrance(kind, &name)? };
-        let place = self.places.get(&key).filter(|_| self.flows.contains(&key));
-        match told(place, &called) {
-            Err(message) if self.settings.role == Role::Channel => {
-                report.unresolved(&format!("{}.ref", wanted.field), message);
+        let key = ChannelKey { kind: ChannelKind::Channel, namespace, name: plan::entry_channel_name(kind, &name)? };
+        let place = self.serving_states.get(&key).filter(|_| self.flows.contains(&key));
+        match check_serving_state(place, &called) {
+            Err(message) if self.settings.role == ProcessRole::Channel => {
+                report.unresolved_reference(&format!("{}.ref", wanted.field), message);
                 None
             }
-            _ => self.own(key, wanted, report),
+            _ => self.resolve_local(key, wanted, report),
         }
     }
 }

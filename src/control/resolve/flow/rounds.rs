@@ -4,22 +4,26 @@
 
 use std::collections::HashSet;
 
-use super::plan::{Way, Written};
-use super::{Flow, Flows, key, plan};
-use crate::control::report::Report;
-use crate::control::resolve::collect::{Collected, Item, Items};
-use crate::control::resolve::routes::Routes;
+use super::plan::{FlowManifest, PlannedDestination};
+use super::{ResolvedFlow, ResolvedFlows, channel_key, plan};
+use crate::control::report::ObjectReport;
+use crate::control::resolve::collect::{CollectedItem, CollectedItems, CollectedObjects};
+use crate::control::resolve::routes::SubscriptionRoutes;
 use crate::model::{Addressable, ChannelKey, ChannelKind};
 
 /// Warns of every destination of a flow that leads back into it.
-pub(in crate::control::resolve) fn tell(collected: &mut Collected<'_>, flows: &Flows, routes: &Routes) {
+pub(in crate::control::resolve) fn tell(
+    collected: &mut CollectedObjects<'_>,
+    flows: &ResolvedFlows,
+    routes: &SubscriptionRoutes,
+) {
     of_kind(&mut collected.sequences, flows, routes);
     of_kind(&mut collected.parallels, flows, routes);
 }
 
-fn of_kind<T: Written>(items: &mut Items<'_, T>, flows: &Flows, routes: &Routes) {
-    for ((namespace, name), Item { object, report, .. }) in items {
-        let entrance = plan::entrance(T::KIND, name).map(|channel| key(namespace, &channel));
+fn of_kind<T: FlowManifest>(items: &mut CollectedItems<'_, T>, flows: &ResolvedFlows, routes: &SubscriptionRoutes) {
+    for ((namespace, name), CollectedItem { object, report, .. }) in items {
+        let entrance = plan::entry_channel_name(T::KIND, name).map(|channel| channel_key(namespace, &channel));
         // What is said is said of what is written.
         let flow = entrance.and_then(|entrance| flows.get(&entrance)).filter(|flow| !flow.is_kept);
         if let (Some(flow), Some(object)) = (flow, object) {
@@ -28,13 +32,16 @@ fn of_kind<T: Written>(items: &mut Items<'_, T>, flows: &Flows, routes: &Routes)
     }
 }
 
-fn of_flow(flow: &Flow, plan: &plan::Plan, routes: &Routes, report: &mut Report<'_>) {
+fn of_flow(flow: &ResolvedFlow, plan: &plan::FlowPlan, routes: &SubscriptionRoutes, report: &mut ObjectReport<'_>) {
     let mut told = HashSet::new();
-    for (leg, exit) in plan.legs.iter().zip(&flow.exits) {
+    for (leg, exit) in plan.subscriptions.iter().zip(&flow.subscriptions) {
         let made = &exit.subscription;
         let ways = [(Some(&leg.subscriber), &made.subscriber), (leg.reply.as_ref(), &made.reply)];
         for (way, to) in ways {
-            let Some((Way::To(field, _), to)) = way.zip(to.as_ref().and_then(channel_of)) else { continue };
+            let Some((PlannedDestination::Destination(field, _), to)) = way.zip(to.as_ref().and_then(channel_of))
+            else {
+                continue;
+            };
             if leads_into(to, flow, routes) && told.insert(field.clone()) {
                 let kind = &report.object().kind;
                 let rule = "an event goes round for ever if each of them answers with one: lead it elsewhere";
@@ -45,13 +52,13 @@ fn of_flow(flow: &Flow, plan: &plan::Plan, routes: &Routes, report: &mut Report<
 }
 
 /// Whether what comes into a channel may come into one of the flow's.
-fn leads_into(from: &ChannelKey, flow: &Flow, routes: &Routes) -> bool {
+fn leads_into(from: &ChannelKey, flow: &ResolvedFlow, routes: &SubscriptionRoutes) -> bool {
     let (mut seen, mut next) = (HashSet::from([from]), vec![from]);
     while let Some(channel) = next.pop() {
         if flow.channels.iter().any(|(own, _)| own == channel) {
             return true;
         }
-        let ways = routes.of(channel).flat_map(|made| [&made.subscriber, &made.reply]);
+        let ways = routes.of_channel(channel).flat_map(|made| [&made.subscriber, &made.reply]);
         next.extend(ways.flatten().filter_map(channel_of).filter(|to| seen.insert(*to)));
     }
     false
@@ -59,5 +66,5 @@ fn leads_into(from: &ChannelKey, flow: &Flow, routes: &Routes) -> bool {
 
 /// The channel of this process that a destination leads into.
 fn channel_of(to: &Addressable) -> Option<&ChannelKey> {
-    to.target.local().filter(|to| to.kind == ChannelKind::Channel)
+    to.route.local_channel().filter(|to| to.kind == ChannelKind::Channel)
 }

@@ -2,36 +2,39 @@
 
 use std::sync::Arc;
 
-use super::object::kind_of;
-use super::{Exit, Fault, Flow};
-use crate::control::resolve::destination::Resolver;
-use crate::control::resolve::routes::Routes;
-use crate::model::{Conditions, Entrance, FlowForm, FlowSubscription, Form, Object, ObjectKind, Subscriber, Unready};
+use super::generated_objects::channel_kind;
+use super::{FlowFault, ResolvedFlow, ResolvedFlowSubscription};
+use crate::control::resolve::destination::DestinationResolver;
+use crate::control::resolve::routes::SubscriptionRoutes;
+use crate::model::{
+    AddressStatus, FlowStatus, FlowSubscription, InventoryObject, NotReadyReason, ObjectConditions, ObjectKind,
+    ObjectStatus, SubscriberId,
+};
 
 /// The parts of a flow's `Ready`.
 pub(in crate::control::resolve) const PARTS: &[&str] =
     &["Addressable", "ChannelsReady", "EventPoliciesReady", "SubscriptionsReady"];
 
-impl Flow {
+impl ResolvedFlow {
     /// The status of the flow, but for its conditions.
-    pub(in crate::control::resolve) fn form(&self, resolver: &Resolver<'_>) -> Form {
-        let kind = kind_of(self.parent.storage);
+    pub(in crate::control::resolve) fn status(&self, resolver: &DestinationResolver<'_>) -> ObjectStatus {
+        let kind = channel_kind(self.parent.backend);
         let channels = self.channels.iter().map(|(key, _)| key.name.clone()).collect();
-        let subscription = |exit: &Exit| FlowSubscription {
+        let subscription = |exit: &ResolvedFlowSubscription| FlowSubscription {
             name: exit.subscription.key.name.clone(),
-            unready: exit.fault.as_ref().map(unready),
+            not_ready: exit.fault.as_ref().map(not_ready_reason),
         };
-        let entrance = self.channels.first().map(|(key, _)| Entrance {
-            addresses: resolver.addresses.advertised(key),
+        let entrance = self.channels.first().map(|(key, _)| AddressStatus {
+            addresses: resolver.addresses.advertised_addresses(key),
             ca_certs: resolver.addresses.ca_certs(),
-            audience: resolver.rules.audience(key),
+            audience: resolver.sender_rules.audience(key),
             dead_letter_sink: None,
             subscribers: None,
         });
-        let Some(entrance) = entrance else { return Form::Nothing };
+        let Some(entrance) = entrance else { return ObjectStatus::ConditionsOnly };
         let channel_kind = (kind.api_version(), kind.as_str());
-        let subscriptions = self.exits.iter().map(subscription).collect();
-        Form::Flow(Box::new(FlowForm { entrance, channel_kind, channels, subscriptions }))
+        let subscriptions = self.subscriptions.iter().map(subscription).collect();
+        ObjectStatus::Flow(Box::new(FlowStatus { address: entrance, channel_kind, channels, subscriptions }))
     }
 
     /// Whether this is the last good form.
@@ -40,37 +43,47 @@ impl Flow {
     }
 
     /// Its channels and Subscriptions, as if somebody had written them.
-    pub(in crate::control::resolve) fn objects(&self, routes: &Routes, resolver: &Resolver<'_>) -> Vec<Arc<Object>> {
+    pub(in crate::control::resolve) fn generated_objects(
+        &self,
+        routes: &SubscriptionRoutes,
+        resolver: &DestinationResolver<'_>,
+    ) -> Vec<Arc<InventoryObject>> {
         let channels = self.channels.iter().map(|(key, written)| {
-            let name = |exit: &Exit| Subscriber::Name(exit.subscription.key.name.as_str().into());
-            let exits = self.exits.iter().filter(|exit| exit.channel == *key);
-            let entrance = Entrance {
-                addresses: resolver.addresses.advertised(key),
+            let name = |exit: &ResolvedFlowSubscription| SubscriberId::Name(exit.subscription.key.name.as_str().into());
+            let exits = self.subscriptions.iter().filter(|exit| exit.channel == *key);
+            let entrance = AddressStatus {
+                addresses: resolver.addresses.advertised_addresses(key),
                 ca_certs: resolver.addresses.ca_certs(),
-                audience: resolver.rules.audience(key),
+                audience: resolver.sender_rules.audience(key),
                 dead_letter_sink: self.parent.dead_letter_sink.clone(),
                 subscribers: Some(exits.map(name).collect()),
             };
-            Object {
+            InventoryObject {
                 kind: ObjectKind::Channel,
                 namespace: key.namespace.clone(),
                 name: key.name.clone(),
-                written: Arc::clone(written),
-                conditions: conditions(&["Addressable", "ChannelServiceReady"], None),
-                form: Form::Entrance(Box::new(entrance)),
+                manifest: Arc::clone(written),
+                conditions: served_conditions(&["Addressable", "ChannelServiceReady"], None),
+                status: ObjectStatus::Address(Box::new(entrance)),
             }
         });
-        let subscriptions = self.exits.iter().map(|exit| {
+        let subscriptions = self.subscriptions.iter().map(|exit| {
             let key = &exit.subscription.key;
             let subscription = routes.get(key).map(|(_, made)| Arc::clone(made));
             let own_ca_certs = resolver.addresses.ca_certs();
-            Object {
+            InventoryObject {
                 kind: ObjectKind::Subscription,
                 namespace: key.namespace.clone(),
                 name: key.name.clone(),
-                written: Arc::clone(&exit.written),
-                conditions: conditions(&["AddedToChannel", "ChannelReady", "ReferencesResolved"], exit.fault.as_ref()),
-                form: subscription.map_or(Form::Nothing, |subscription| Form::Exit { subscription, own_ca_certs }),
+                manifest: Arc::clone(&exit.object),
+                conditions: served_conditions(
+                    &["AddedToChannel", "ChannelReady", "ReferencesResolved"],
+                    exit.fault.as_ref(),
+                ),
+                status: subscription.map_or(ObjectStatus::ConditionsOnly, |subscription| ObjectStatus::Subscription {
+                    subscription,
+                    own_ca_certs,
+                }),
             }
         });
         channels.chain(subscriptions).map(Arc::new).collect()
@@ -78,10 +91,10 @@ impl Flow {
 }
 
 /// Of a channel or Subscription that is served.
-fn conditions(parts: &'static [&'static str], fault: Option<&Fault>) -> Conditions {
-    Conditions { parts, served: true, unready: fault.map(unready), fault: None }
+fn served_conditions(parts: &'static [&'static str], fault: Option<&FlowFault>) -> ObjectConditions {
+    ObjectConditions { parts, served: true, not_ready: fault.map(not_ready_reason), failed_part: None }
 }
 
-fn unready((reason, message): &Fault) -> Box<Unready> {
-    Box::new(Unready { status: "False", reason, message: message.clone() })
+fn not_ready_reason((reason, message): &FlowFault) -> Box<NotReadyReason> {
+    Box::new(NotReadyReason { status: "False", reason, message: message.clone() })
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::control::manifest::messaging::Subscriber;
+use crate::control::manifest::messaging::SubscriberSpec;
 use crate::model::SubscriptionKey;
 
 /// A name for each entry: its name; its uid where several entries have that name, as Subscriptions of different
@@ -13,17 +13,17 @@ use crate::model::SubscriptionKey;
 /// is optional (contract 2.3). One without a uid is a mistake, and so changes no other one's name.
 ///
 /// No name of Kubernetes holds one of the signs that the other two begin with.
-pub(super) fn ids(entries: &[&Subscriber]) -> Vec<String> {
+pub(super) fn entry_ids(entries: &[&SubscriberSpec]) -> Vec<String> {
     let mut owners: HashMap<&str, HashSet<Option<&str>>> = HashMap::new();
     for entry in entries {
-        if let Some(name) = given(entry.name.as_ref()) {
-            owners.entry(name).or_default().insert(uid(entry));
+        if let Some(name) = non_empty(entry.name.as_ref()) {
+            owners.entry(name).or_default().insert(entry_uid(entry));
         }
     }
     // The same entry twice is no collision.
     let known = |name: &str| owners.get(name).map_or(0, |owners| owners.iter().flatten().count());
     let alone = |name: &str| entries.iter().filter(|entry| entry.name.as_deref() == Some(name)).count() == 1;
-    let id = |(index, entry): (usize, &&Subscriber)| match (given(entry.name.as_ref()), uid(entry)) {
+    let id = |(index, entry): (usize, &&SubscriberSpec)| match (non_empty(entry.name.as_ref()), entry_uid(entry)) {
         (Some(name), Some(_)) if known(name) == 1 => name.to_owned(),
         (_, Some(uid)) => format!("uid={uid}"),
         (Some(name), None) if alone(name) => name.to_owned(),
@@ -33,21 +33,21 @@ pub(super) fn ids(entries: &[&Subscriber]) -> Vec<String> {
 }
 
 /// What an entry is shown as: by its uid, else by what names it.
-pub(super) fn shown(entry: &Subscriber, id: &str) -> String {
-    given(entry.uid.as_ref()).unwrap_or(id).to_owned()
+pub(super) fn status_id(entry: &SubscriberSpec, id: &str) -> String {
+    non_empty(entry.uid.as_ref()).unwrap_or(id).to_owned()
 }
 
 /// The uid of an entry, if it has one.
-pub(super) fn uid(entry: &Subscriber) -> Option<&str> {
-    given(entry.uid.as_ref())
+pub(super) fn entry_uid(entry: &SubscriberSpec) -> Option<&str> {
+    non_empty(entry.uid.as_ref())
 }
 
 /// Whether an entry is named by its place alone.
-pub(super) fn is_place(key: &SubscriptionKey) -> bool {
+pub(super) fn is_index_key(key: &SubscriptionKey) -> bool {
     key.name.rsplit_once('/').is_some_and(|(_, id)| id.starts_with('#'))
 }
 
-fn given(text: Option<&String>) -> Option<&str> {
+fn non_empty(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
@@ -69,13 +69,13 @@ mod tests {
             (&[("a", ""), ("a", "1")], &["#0", "a"]),
             (&[("a", "1"), ("b", "1"), ("a", ""), ("b", "2")], &["a", "uid=1", "#2", "uid=2"]),
         ] {
-            let entry = |(name, uid): &(&str, &str)| Subscriber {
+            let entry = |(name, uid): &(&str, &str)| SubscriberSpec {
                 name: Some((*name).to_owned()),
                 uid: Some((*uid).to_owned()),
-                ..Subscriber::default()
+                ..SubscriberSpec::default()
             };
-            let written: Vec<Subscriber> = entries.iter().map(entry).collect();
-            assert_eq!(ids(&written.iter().collect::<Vec<_>>()), expected, "{entries:?}");
+            let written: Vec<SubscriberSpec> = entries.iter().map(entry).collect();
+            assert_eq!(entry_ids(&written.iter().collect::<Vec<_>>()), expected, "{entries:?}");
         }
     }
 }

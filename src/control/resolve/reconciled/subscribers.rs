@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::control::report::Report;
+use crate::control::report::ObjectReport;
 
 const ENTRIES: &str = "spec.subscribers[";
 
 /// Where an entry stands.
-pub(super) fn field(index: usize) -> String {
+pub(super) fn entry_field(index: usize) -> String {
     format!("{ENTRIES}{index}]")
 }
 
@@ -21,11 +21,11 @@ pub(super) fn entry_of(field: &str) -> Option<(usize, &str)> {
 
 /// `status.subscribers` as it should be, if it is not (contract 2.9, 2.12). A channel that is being deleted is left
 /// alone.
-pub(super) fn outdated(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
+pub(super) fn changed_subscribers(document: &Value, unready: &BTreeMap<usize, String>) -> Option<Value> {
     let list = |part: &str| document.get(part)?.get("subscribers")?.as_array();
     let deleted = document.get("metadata").is_some_and(|metadata| metadata.get("deletionTimestamp").is_some());
     let entries = list("spec").into_iter().flatten().enumerate();
-    let wanted: Vec<Value> = entries.map(|(index, entry)| marked(entry, unready.get(&index))).collect();
+    let wanted: Vec<Value> = entries.map(|(index, entry)| subscriber_status(entry, unready.get(&index))).collect();
     let written = list("status").map(Vec::as_slice).unwrap_or_default();
     if deleted || wanted == written {
         return None;
@@ -34,9 +34,9 @@ pub(super) fn outdated(document: &Value, unready: &BTreeMap<usize, String>) -> O
 }
 
 /// Why entries are not ready, by their places: the first thing that is wrong with each.
-pub(super) fn unready(report: &Report<'_>) -> BTreeMap<usize, String> {
+pub(super) fn not_ready_entries(report: &ObjectReport<'_>) -> BTreeMap<usize, String> {
     let mut unready = BTreeMap::new();
-    for (field, message) in report.excused() {
+    for (field, message) in report.tolerated_errors() {
         if let Some((index, field)) = entry_of(field) {
             let told = || if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") };
             unready.entry(index).or_insert_with(told);
@@ -46,7 +46,7 @@ pub(super) fn unready(report: &Report<'_>) -> BTreeMap<usize, String> {
 }
 
 /// The status of an entry. What it has of a wrong type is left out, since an API server would refuse the whole list.
-fn marked(entry: &Value, unready: Option<&String>) -> Value {
+fn subscriber_status(entry: &Value, unready: Option<&String>) -> Value {
     let mut marked = serde_json::Map::new();
     if let Some(uid) = entry.get("uid").filter(|uid| uid.as_str().is_some_and(|uid| !uid.is_empty())) {
         marked.insert("uid".to_owned(), uid.clone());

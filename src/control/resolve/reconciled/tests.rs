@@ -3,14 +3,18 @@
 use serde_json::json;
 
 use super::*;
-use crate::control::manifest::Manifests;
-use crate::control::{Resolution, Settings};
-use crate::model::{Acknowledge, Find, Target};
+use crate::control::manifest::ManifestSet;
+use crate::control::{ControlSettings, Resolution};
+use crate::model::{AcknowledgeMode, AddressLookup, DestinationRoute};
 
 const HOST: &str = "a-kn-channel.t.svc.cluster.local";
 
-fn settings() -> Settings {
-    Settings { objects: Objects::Reconciled(Scope::Cluster), now: 1_781_913_600, ..Settings::default() }
+fn settings() -> ControlSettings {
+    ControlSettings {
+        object_source: ObjectSource::Reconciled(ChannelScope::Cluster),
+        now: 1_781_913_600,
+        ..ControlSettings::default()
+    }
 }
 
 /// A channel `t/a` of this uid.
@@ -29,19 +33,19 @@ fn subscriber(uid: &str) -> Value {
 }
 
 fn resolved(objects: &[Value], last: Option<&Resolution>) -> Resolution {
-    crate::control::resolve(&Manifests::of_objects(objects.to_vec()), last, &settings())
+    crate::control::resolve(&ManifestSet::from_objects(objects.to_vec()), last, &settings())
 }
 
 fn key() -> ChannelKey {
     ChannelKey { kind: ChannelKind::Channel, namespace: "t".to_owned(), name: "a".to_owned() }
 }
 
-fn made(resolution: &Resolution) -> &Arc<Made> {
-    &resolution.reconciled()[&key()]
+fn made(resolution: &Resolution) -> &Arc<ReconciledChannel> {
+    &resolution.reconciled_channels()[&key()]
 }
 
 fn served(resolution: &Resolution) -> Option<&Arc<Channel>> {
-    resolution.table.get(&key()).map(|(_, channel)| channel)
+    resolution.table.channel(&key()).map(|(_, channel)| channel)
 }
 
 fn uids(resolution: &Resolution) -> Vec<String> {
@@ -54,7 +58,7 @@ fn uids(resolution: &Resolution) -> Vec<String> {
 fn hosts_are_those_of_the_status_and_those_before() {
     let http = |host: &str| json!({"name": "http", "url": format!("http://{host}")});
     let https = json!({"name": "https", "url": "https://imc-dispatcher.knative-eventing.svc.cluster.local/t/a"});
-    let mut form: Option<Form> = None;
+    let mut form: Option<ServedReconciledChannel> = None;
     for (status, hosts) in [
         (json!({}), &[][..]),
         (json!({"address": http("a.t")}), &["a.t"]),
@@ -64,10 +68,11 @@ fn hosts_are_those_of_the_status_and_those_before() {
         (json!({"address": http("hash0f1e.t")}), &["a.t", "hash0f1e.t"]),
         (json!({"address": http("a.t")}), &["hash0f1e.t", "a.t"]),
     ] {
-        let found = super::hosts(&json!({"status": status}), form.as_ref());
+        let found = super::host_names(&json!({"status": status}), form.as_ref());
         assert_eq!(found, hosts, "{status}");
         let (channel, uid) = (Channel::default_of(key()), String::new());
-        form = Some(Form { uid, channel: Arc::new(channel), shown: Vec::new(), hosts: found });
+        form =
+            Some(ServedReconciledChannel { uid, channel: Arc::new(channel), subscriber_ids: Vec::new(), hosts: found });
     }
 }
 
@@ -75,9 +80,9 @@ impl Channel {
     fn default_of(key: ChannelKey) -> Self {
         Self {
             key,
-            storage: Storage::Memory,
-            acknowledge: Acknowledge::AfterDelivery,
-            access: None,
+            backend: BackendKind::Memory,
+            acknowledge: AcknowledgeMode::AfterDelivery,
+            authorization: None,
             event_types: None,
             subscriptions: Vec::new(),
         }
@@ -109,10 +114,10 @@ fn status_is_written_where_it_differs() {
         (&Value::Null, Value::Null, None),
     ] {
         let document = json!({"spec": {"subscribers": spec}, "status": {"subscribers": status}});
-        assert_eq!(subscribers::outdated(&document, &BTreeMap::new()).as_ref(), wanted, "{document}");
+        assert_eq!(subscribers::changed_subscribers(&document, &BTreeMap::new()).as_ref(), wanted, "{document}");
         let mut deleted = document;
         deleted["metadata"] = json!({"deletionTimestamp": "2026-06-20T08:00:00Z"});
-        assert_eq!(subscribers::outdated(&deleted, &BTreeMap::new()), None);
+        assert_eq!(subscribers::changed_subscribers(&deleted, &BTreeMap::new()), None);
     }
 }
 
@@ -127,7 +132,7 @@ fn subscribers_are_served_as_they_stand() {
     let channel = served(&resolution).expect("served");
     assert_eq!(channel.subscriptions[0].delivery.retry, 0, "the channel's delivery is folded in already");
     for (host, path) in [(HOST, "/"), ("elsewhere", "/t/a"), ("elsewhere", "/t/a/")] {
-        assert_eq!(resolution.table.find(Some(host), path), Find::Found(0, channel), "{host} {path}");
+        assert_eq!(resolution.table.look_up(Some(host), path), AddressLookup::Channel(0, channel), "{host} {path}");
     }
     let object: serde_json::Value = serde_json::from_str(&resolution.inventory.objects[0].json()).expect("JSON");
     let status = &object["status"];
@@ -143,22 +148,22 @@ fn destinations_are_reached_by_http_even_those_inside() {
     let resolution = resolved(&[channel("1", &json!([written]))], None);
     let channel = served(&resolution).expect("served");
     let reply = channel.subscriptions[0].reply.as_ref().expect("a reply");
-    assert_eq!(reply.target, Target::Remote { connect: None });
+    assert_eq!(reply.route, DestinationRoute::Remote { connect: None });
 }
 
 /// The `status.subscribers` that the cluster is told.
 fn told(resolution: &Resolution) -> Vec<Value> {
-    let list = made(resolution).duties().iter().find_map(|duty| match duty {
-        Duty::Subscribers(list) => list.as_array().cloned(),
-        Duty::Warning(_) => None,
+    let list = made(resolution).status_updates().iter().find_map(|duty| match duty {
+        StatusUpdate::Subscribers(list) => list.as_array().cloned(),
+        StatusUpdate::Warning(_) => None,
     });
     list.unwrap_or_default()
 }
 
 fn warning(resolution: &Resolution) -> Option<&str> {
-    made(resolution).duties().iter().find_map(|duty| match duty {
-        Duty::Warning(message) => Some(message.as_str()),
-        Duty::Subscribers(_) => None,
+    made(resolution).status_updates().iter().find_map(|duty| match duty {
+        StatusUpdate::Warning(message) => Some(message.as_str()),
+        StatusUpdate::Subscribers(_) => None,
     })
 }
 
@@ -172,7 +177,7 @@ fn what_is_wrong_beside_the_entries_keeps_the_channel_as_it_was() {
         *bad.pointer_mut(path).expect("a field") = value;
         let kept = resolved(&[bad], Some(&good));
         assert_eq!(uids(&kept), ["a/uid=a"], "{path}");
-        assert!(warning(&kept).is_some() && made(&kept).duties().len() == 1, "{path}");
+        assert!(warning(&kept).is_some() && made(&kept).status_updates().len() == 1, "{path}");
         let again = resolved(&[channel("1", &json!([subscriber("c")]))], Some(&kept));
         assert_eq!((uids(&again), warning(&again)), (vec!["a/uid=c".to_owned()], None));
         assert_eq!(told(&again), [json!({"uid": "c", "observedGeneration": 3, "ready": "True"})]);
@@ -248,7 +253,12 @@ fn an_entry_that_is_wrong_harms_itself_alone() {
             assert!(warning(&resolution).is_some_and(|message| message.starts_with("spec.subscribers[1]")), "{bad}");
             // What its events come to that it has been given, if it can be given any, is a failure with that reason.
             let served = self::served(&resolution).expect("served");
-            assert!(served.subscriptions.iter().all(|made| !made.key.name.contains("uid=a") || !made.has_no_way()));
+            assert!(
+                served
+                    .subscriptions
+                    .iter()
+                    .all(|made| !made.key.name.contains("uid=a") || !made.has_unresolved_destination())
+            );
             let object: Value = serde_json::from_str(&resolution.inventory.objects[0].json()).expect("JSON");
             let ready = object["status"]["conditions"].as_array().expect("conditions");
             let ready = ready.iter().find(|condition| condition["type"] == "Ready").expect("Ready");
@@ -310,7 +320,7 @@ fn a_channel_that_was_made_again_keeps_nothing() {
     strict["status"] = json!({});
     let again = resolved(&[strict], Some(&good));
     assert_eq!(served(&again), None);
-    assert_eq!(again.table.find(Some(HOST), "/"), Find::NotFound);
+    assert_eq!(again.table.look_up(Some(HOST), "/"), AddressLookup::NotFound);
 }
 
 /// Contract 2.6, 1.6, 1.19, 2.5.
@@ -324,12 +334,12 @@ fn the_scope_says_whose_a_channel_is() {
             object["metadata"]["annotations"] = json!({SCOPE: scope});
         }
         let served_by = |scope| {
-            let settings = Settings { objects: Objects::Reconciled(scope), ..settings() };
-            let resolution = crate::control::resolve(&Manifests::of_objects([object.clone()]), None, &settings);
+            let settings = ControlSettings { object_source: ObjectSource::Reconciled(scope), ..settings() };
+            let resolution = crate::control::resolve(&ManifestSet::from_objects([object.clone()]), None, &settings);
             !resolution.table.channels().is_empty() && !resolution.inventory.objects.is_empty()
         };
-        assert_eq!(served_by(Scope::Cluster), of_cluster, "{written:?}");
-        assert_eq!(served_by(Scope::Namespace), written == Some("namespace"), "{written:?}");
+        assert_eq!(served_by(ChannelScope::Cluster), of_cluster, "{written:?}");
+        assert_eq!(served_by(ChannelScope::Namespace), written == Some("namespace"), "{written:?}");
     }
 }
 
@@ -341,8 +351,8 @@ fn annotations_are_applied_live() {
     object["metadata"]["annotations"] = json!({"messaging.knative.dev/async-handler": "t"});
     let after = resolved(&[object], Some(&before));
     let acknowledge = |resolution| served(resolution).expect("served").acknowledge;
-    assert_eq!(acknowledge(&before), Acknowledge::AfterDelivery);
-    assert_eq!(acknowledge(&after), Acknowledge::AfterEnqueue);
+    assert_eq!(acknowledge(&before), AcknowledgeMode::AfterDelivery);
+    assert_eq!(acknowledge(&after), AcknowledgeMode::AfterEnqueue);
 }
 
 /// Contract 2.3: every field is optional, so that what has no uid is served, though nobody can be told; contract 2.20:
@@ -369,7 +379,7 @@ fn certificates_that_cannot_be_read_trust_nobody() {
     let resolution = resolved(&[channel("1", &json!([broken, subscriber("b")]))], None);
     assert_eq!(uids(&resolution), ["a/uid=a", "a/uid=b"]);
     let channel = served(&resolution).expect("served");
-    assert!(channel.subscriptions[0].subscriber.as_ref().expect("subscriber").trust.is_nobody());
+    assert!(channel.subscriptions[0].subscriber.as_ref().expect("subscriber").trust.trusts_nobody());
     // Without TLS they are not used, and so are no mistake that matters.
     let mut plain = subscriber("a");
     plain["subscriberCACerts"] = json!("nonsense");
@@ -385,7 +395,7 @@ fn only_what_has_changed_is_made_again() {
         object["metadata"]["name"] = json!("b");
         object
     };
-    let first = Manifests::of_objects([channel("1", &json!([subscriber("a")])), other(json!([]))]);
+    let first = ManifestSet::from_objects([channel("1", &json!([subscriber("a")])), other(json!([]))]);
     let before = crate::control::resolve(&first, None, &settings());
     let changed = first.with_object(1, other(json!([subscriber("x")])));
     let after = crate::control::resolve(&changed, Some(&before), &settings());

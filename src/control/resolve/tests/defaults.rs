@@ -224,30 +224,30 @@ fn what_stands_inside_is_in_its_place() {
 /// Without a RabbitMQ, whatever asks for one is an error that says what to do.
 #[test]
 fn channels_on_rabbitmq() {
-    use crate::control::Rabbitmq;
-    use crate::model::Storage;
+    use crate::control::RabbitmqAvailability;
+    use crate::model::BackendKind;
 
     let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
     let plain = "apiVersion: messaging.knative.dev/v1\nkind: Channel\nmetadata: {name: c}\n";
     let template = "spec: {channelTemplate: {apiVersion: messaging.knative.dev/v1alpha1, kind: RabbitmqChannel}}\n";
     let own = "apiVersion: messaging.knative.dev/v1alpha1\nkind: RabbitmqChannel\nmetadata: {name: c}\n";
-    let rabbitmq = Settings { default_storage: Storage::Rabbitmq, ..settings() };
+    let rabbitmq = ControlSettings { default_backend: BackendKind::Rabbitmq, ..settings() };
     for (text, settings, storage, field) in [
-        (own.to_owned(), settings(), Storage::Rabbitmq, "kind"),
-        (format!("{plain}{template}"), settings(), Storage::Rabbitmq, "spec.channelTemplate.kind"),
-        (plain.to_owned(), settings(), Storage::Memory, ""),
-        (broker.to_owned(), settings(), Storage::Memory, ""),
-        (plain.to_owned(), rabbitmq.clone(), Storage::Rabbitmq, "spec.channelTemplate"),
-        (broker.to_owned(), rabbitmq.clone(), Storage::Rabbitmq, "spec.config"),
+        (own.to_owned(), settings(), BackendKind::Rabbitmq, "kind"),
+        (format!("{plain}{template}"), settings(), BackendKind::Rabbitmq, "spec.channelTemplate.kind"),
+        (plain.to_owned(), settings(), BackendKind::Memory, ""),
+        (broker.to_owned(), settings(), BackendKind::Memory, ""),
+        (plain.to_owned(), rabbitmq.clone(), BackendKind::Rabbitmq, "spec.channelTemplate"),
+        (broker.to_owned(), rabbitmq.clone(), BackendKind::Rabbitmq, "spec.config"),
     ] {
         let files = manifests(&[("a.yaml", &text)]);
         let resolution = resolve(&files, None, &settings);
         assert_eq!(lines(&resolution), [""; 0], "{text}");
-        assert_eq!(resolution.table.channels()[0].storage, storage, "{text}");
-        let missing = resolve(&files, None, &Settings { rabbitmq: Rabbitmq::Missing, ..settings });
+        assert_eq!(resolution.table.channels()[0].backend, storage, "{text}");
+        let missing = resolve(&files, None, &ControlSettings { rabbitmq: RabbitmqAvailability::Missing, ..settings });
         let expected = format!("{field}: needs RabbitMQ: run with --rabbitmq-uri, or use InMemoryChannel");
         let found = lines(&missing);
-        assert_eq!(found.len(), usize::from(storage == Storage::Rabbitmq), "{text}");
+        assert_eq!(found.len(), usize::from(storage == BackendKind::Rabbitmq), "{text}");
         assert!(found.iter().all(|line| line.ends_with(&expected)), "{found:?}");
     }
 }
@@ -285,14 +285,14 @@ fn delivery_specs_merge_field_by_field_where_wanted() {
     );
     let two_seconds = Some(Duration::from_secs(2));
     assert_eq!(only(&replaced).delivery, DeliverySpec { backoff_delay: two_seconds, ..DeliverySpec::default() });
-    let settings = Settings { delivery_merge: DeliveryMerge::Fields, ..settings() };
+    let settings = ControlSettings { delivery_merge: DeliveryMerge::Fields, ..settings() };
     let merged = resolve(&manifests(&[("a.yaml", text)]), None, &settings);
     assert_eq!(lines(&merged), [""; 0]);
     let expected = DeliverySpec {
         retry: 3,
         backoff_policy: Some(BackoffPolicy::Linear),
         backoff_delay: two_seconds,
-        format: Format::Json,
+        format: DeliveryFormat::Json,
         ..DeliverySpec::default()
     };
     assert_eq!(only(&merged).delivery, expected);

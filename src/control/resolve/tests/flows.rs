@@ -17,10 +17,10 @@ const TWO: &str =
 
 /// Name, subscriber and reply of every subscription, by its channel.
 fn routes(resolution: &Resolution) -> Vec<String> {
-    let to = |to: &Option<Addressable>| match to.as_ref().map(|to| (&to.target, to.url.text())) {
+    let to = |to: &Option<Addressable>| match to.as_ref().map(|to| (&to.route, to.url.as_written())) {
         None => "-".to_owned(),
-        Some((Target::Local(key), _)) => format!("[{}]", key.name),
-        Some((Target::Nowhere(_), _)) => "nowhere".to_owned(),
+        Some((DestinationRoute::Local(key), _)) => format!("[{}]", key.name),
+        Some((DestinationRoute::Unresolved(_), _)) => "nowhere".to_owned(),
         Some((_, url)) => url.to_owned(),
     };
     let subscriptions =
@@ -155,19 +155,19 @@ fn channels_are_as_the_template_says() {
         )
     };
     for (kind, storage, version) in [
-        ("\n    kind: InMemoryChannel", crate::model::Storage::Memory, "messaging.knative.dev/v1"),
-        ("alpha1\n    kind: RabbitmqChannel", crate::model::Storage::Rabbitmq, "messaging.knative.dev/v1alpha1"),
+        ("\n    kind: InMemoryChannel", crate::model::BackendKind::Memory, "messaging.knative.dev/v1"),
+        ("alpha1\n    kind: RabbitmqChannel", crate::model::BackendKind::Rabbitmq, "messaging.knative.dev/v1alpha1"),
     ] {
         let resolution = one(&sequence(&template(kind)));
         let replaced = "replaces the parent's";
         assert!(lines(&resolution).iter().all(|line| line.contains(replaced)), "{:?}", lines(&resolution));
-        assert!(resolution.table.channels().iter().all(|channel| channel.storage == storage));
+        assert!(resolution.table.channels().iter().all(|channel| channel.backend == storage));
         assert_eq!(of(&resolution, &channel("s-kn-sequence-0"))[0].delivery.retry, 7);
         assert_eq!(of(&resolution, &channel("s-kn-sequence-1"))[0].delivery.retry, 2);
         let shown = status(&resolution, ObjectKind::Sequence, "s");
         assert_eq!(shown["channelStatuses"][0]["channel"]["apiVersion"], version);
     }
-    let without = Settings { rabbitmq: crate::control::Rabbitmq::Missing, ..settings() };
+    let without = ControlSettings { rabbitmq: crate::control::RabbitmqAvailability::Missing, ..settings() };
     let text = sequence(&template("alpha1\n    kind: RabbitmqChannel"));
     let missing = resolve(&manifests(&[("a.yaml", &text)]), None, &without);
     assert!(lines(&missing)[0].contains("spec.channelTemplate.kind: needs RabbitMQ"), "{:?}", lines(&missing));
@@ -176,15 +176,17 @@ fn channels_are_as_the_template_says() {
          default-ch-config: |\n    clusterDefault:\n      apiVersion: messaging.knative.dev/v1alpha1\n      kind: RabbitmqChannel\n{}",
         sequence(TWO)
     );
-    assert!(one(&by_default).table.channels().iter().all(|channel| channel.storage == crate::model::Storage::Rabbitmq));
+    assert!(
+        one(&by_default).table.channels().iter().all(|channel| channel.backend == crate::model::BackendKind::Rabbitmq)
+    );
     let annotated = sequence(TWO).replace(
         "{name: s}",
         "{name: s, annotations: {messaging.knative.dev/async-handler: 'true', sealpost.dev/delivery-order: ordered}}",
     );
     let resolution = good(&annotated);
     for made in resolution.table.channels() {
-        assert_eq!(made.acknowledge, Acknowledge::AfterEnqueue);
-        assert_eq!(made.subscriptions[0].delivery.order, crate::model::Order::Ordered);
+        assert_eq!(made.acknowledge, AcknowledgeMode::AfterEnqueue);
+        assert_eq!(made.subscriptions[0].delivery.order, crate::model::DeliveryOrder::Ordered);
     }
 }
 
@@ -343,7 +345,7 @@ fn what_has_not_changed_is_the_same() {
     assert!(!after.differs(&before));
     let grown = sequence(&TWO.replace("  reply", "  - {uri: 'http://c'}\n  reply"));
     let grown = resolve(&manifests(&[("a.yaml", &grown)]), Some(&before), &settings());
-    let first = |of: &Resolution| Arc::clone(of.table.get(&channel("s-kn-sequence-0")).expect("a channel").1);
+    let first = |of: &Resolution| Arc::clone(of.table.channel(&channel("s-kn-sequence-0")).expect("a channel").1);
     assert!(Arc::ptr_eq(&first(&before), &first(&grown)));
     assert_eq!(grown.table.channels().len(), 3);
 }
@@ -379,23 +381,24 @@ fn what_a_flow_makes_is_written_by_nobody_else() {
 fn senders_within_a_flow_are_known() {
     let features = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled}\n";
     let policy = "---\napiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {name: e}\nspec:\n  to: [{ref: {apiVersion: flows.knative.dev/v1, kind: Sequence, name: s}}]\n  from: [{sub: 'system:serviceaccount:default:shop'}]\n";
-    let settings = Settings { api_server: crate::control::ApiServer::Missing, ..settings() };
+    let settings = ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..settings() };
     let with = |text: &str| resolve(&manifests(&[("a.yaml", text)]), None, &settings);
     let parallel = parallel(
         "  branches:\n  - {subscriber: {uri: 'https://a'}}\n  - {filter: {uri: 'https://f'}, subscriber: {uri: 'https://b'}}\n",
     );
     let resolution = with(&format!("{}{parallel}{policy}{features}", sequence(TWO)));
     let rule = |name: &str| {
-        let access = resolution.table.get(&channel(name)).expect("a channel").1.access.clone().expect("it asks");
+        let access =
+            resolution.table.channel(&channel(name)).expect("a channel").1.authorization.clone().expect("it asks");
         assert_eq!(access.audience, format!("messaging.knative.dev/inmemorychannel/default/{name}"));
         match access.rule {
-            crate::model::Rule::Policies(policies) => {
+            crate::model::AuthorizationRule::Policies(policies) => {
                 policies.iter().flat_map(|policy| policy.subjects.clone()).collect()
             }
-            other => vec![crate::model::Subject::Exact(format!("{other:?}"))],
+            other => vec![crate::model::SubjectPattern::Exact(format!("{other:?}"))],
         }
     };
-    let account = |name: &str| crate::model::Subject::Exact(format!("system:serviceaccount:default:{name}"));
+    let account = |name: &str| crate::model::SubjectPattern::Exact(format!("system:serviceaccount:default:{name}"));
     let own = |name: &str| account(&format!("{name}-oidc-messaging.knative.dev-subscription"));
     assert_eq!(rule("s-kn-sequence-0"), [account("shop")]);
     assert_eq!(rule("s-kn-sequence-1"), [own("s-kn-sequence-0")]);
@@ -404,7 +407,7 @@ fn senders_within_a_flow_are_known() {
     assert!(format!("{:?}", rule("p-kn-parallel")).contains("AllowSameNamespace"));
     let first = &of(&resolution, &channel("s-kn-sequence-0"))[0];
     let sender = first.sender.as_ref().map(ToString::to_string).expect("a sender");
-    assert_eq!(own("s-kn-sequence-0"), crate::model::Subject::Exact(sender));
+    assert_eq!(own("s-kn-sequence-0"), crate::model::SubjectPattern::Exact(sender));
     assert_eq!(
         first.reply.as_ref().and_then(|reply| reply.audience.as_deref()),
         Some("messaging.knative.dev/inmemorychannel/default/s-kn-sequence-1")

@@ -43,7 +43,7 @@ fn subscriptions_keep_their_last_good_form() {
         );
         // What was never good fails, if it can be made at all, and what is good again is served.
         let never = history(&[&bad]);
-        assert!(of(&never, &channel("c")).iter().all(|made| made.has_no_way()), "{bad}");
+        assert!(of(&never, &channel("c")).iter().all(|made| made.has_unresolved_destination()), "{bad}");
         assert!(!ready(&history(&[&bad]), ObjectKind::Subscription, "s").1.contains("last good form"));
         assert_eq!(urls(&history(&[&before, &bad, &bad, &text("", "{uri: 'http://new'}")])), ["http://new/"]);
     }

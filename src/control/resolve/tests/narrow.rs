@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::event::Event;
-use crate::model::Rule;
+use crate::model::AuthorizationRule;
 
 /// Everything that narrows: filters of every kind, a policy, and flags.
 const WORLD: &str = "\
@@ -97,8 +97,8 @@ spec:
       uri: http://x
 ";
 
-fn without_a_cluster() -> Settings {
-    Settings { api_server: crate::control::ApiServer::Missing, ..settings() }
+fn without_a_cluster() -> ControlSettings {
+    ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..settings() }
 }
 
 /// Everything that may pass, as words.
@@ -112,19 +112,19 @@ fn passing(resolution: &Resolution) -> BTreeSet<String> {
         open.insert("plain HTTP".to_owned());
     }
     for channel in resolution.table.channels() {
-        match channel.access.as_ref().map(|access| &access.rule) {
+        match channel.authorization.as_ref().map(|access| &access.rule) {
             None => drop(open.insert(format!("{}: everybody", channel.key))),
-            Some(Rule::Policies(policies)) => {
+            Some(AuthorizationRule::Policies(policies)) => {
                 let all = policies.iter().flat_map(|policy| {
                     policy.subjects.iter().map(|subject| format!("{}: {subject:?} {:?}", channel.key, policy.filter))
                 });
                 open.extend(all);
             }
-            Some(Rule::Default(AuthorizationMode::DenyAll, _) | Rule::Unknown(_)) => {}
+            Some(AuthorizationRule::Default(AuthorizationMode::DenyAll, _) | AuthorizationRule::Unknown(_)) => {}
             Some(other) => drop(open.insert(format!("{}: {other:?}", channel.key))),
         }
         for subscription in &channel.subscriptions {
-            if let Some(Target::Local(branch)) = subscription.subscriber.as_ref().map(|to| &to.target) {
+            if let Some(DestinationRoute::Local(branch)) = subscription.subscriber.as_ref().map(|to| &to.route) {
                 open.insert(format!("{branch}: whatever comes to {}", channel.key));
             }
             for (ty, source) in [("wanted", "/s"), ("wanted", "/other"), ("other", "/s"), ("wanx", "/s"), ("x", "/o")] {
@@ -183,7 +183,7 @@ fn no_mistyped_name_lets_more_pass() {
 /// Also where unknown fields are ignored, those are not that could be meant to narrow.
 #[test]
 fn no_mistyped_filter_is_ignored() {
-    let settings = Settings { unknown_fields: crate::control::UnknownFields::Warn, ..without_a_cluster() };
+    let settings = ControlSettings { unknown_fields: crate::control::UnknownFields::Warn, ..without_a_cluster() };
     let open = |text: &str| passing(&resolve(&manifests(&[("a.yaml", text)]), None, &settings));
     let meant = open(WORLD);
     let wrong = |names: &[&'static str], from: &'static str| names.iter().map(|to| (from, *to)).collect::<Vec<_>>();
@@ -210,9 +210,11 @@ fn no_mistyped_filter_is_ignored() {
 /// Where nobody knows which object one is, none counts as taken out of its file.
 #[test]
 fn a_mistake_in_the_head_of_an_object_removes_nothing() {
-    let before = parsed("a.yaml", WORLD, [0; 32], None);
-    let file =
-        |file: &Arc<crate::control::manifest::File>| Manifests { files: vec![Arc::clone(file)], problems: Vec::new() };
+    let before = parse_file("a.yaml", WORLD, [0; 32], None);
+    let file = |file: &Arc<crate::control::manifest::ManifestFile>| ManifestSet {
+        files: vec![Arc::clone(file)],
+        problems: Vec::new(),
+    };
     let first = resolve(&file(&before), None, &without_a_cluster());
     let meant = passing(&first);
     for (from, to) in [
@@ -234,7 +236,7 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
         let new = open(&WORLD.replacen(from, to, 1));
         assert!(new.is_subset(&meant), "{to} at the start: {:?}", new.difference(&meant));
         let text = WORLD.replacen(from, to, 1);
-        let after = parsed("a.yaml", &text, [1; 32], Some(&before));
+        let after = parse_file("a.yaml", &text, [1; 32], Some(&before));
         let after = resolve(&file(&after), Some(&first), &without_a_cluster());
         assert!(after.problems.iter().any(Problem::is_error), "{to}");
         let passing = passing(&after);
@@ -244,7 +246,7 @@ fn a_mistake_in_the_head_of_an_object_removes_nothing() {
     }
     // What is taken out without a mistake is gone.
     let rest: Vec<&str> = WORLD.split("---\n").filter(|text| !text.contains("name: two")).collect();
-    let fewer = parsed("a.yaml", &rest.join("---\n"), [2; 32], Some(&before));
+    let fewer = parse_file("a.yaml", &rest.join("---\n"), [2; 32], Some(&before));
     let fewer = resolve(&file(&fewer), Some(&first), &without_a_cluster());
     assert!(!passing(&fewer).iter().any(|word| word.contains("two")), "{:#?}", lines(&fewer));
 }

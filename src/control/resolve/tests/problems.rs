@@ -466,11 +466,11 @@ fn of_config_features() {
         let rest = format!("ConfigMap {namespace}/config-features: metadata.namespace: {what}: {rule}");
         assert_eq!(found, format!("{line}: {rest}"));
         assert_eq!(one(&text).table.transport_encryption(), TransportEncryption::Strict);
-        let open = resolve(&Manifests::default(), None, &settings());
+        let open = resolve(&ManifestSet::default(), None, &settings());
         let after = resolve(&manifests(&[("a.yaml", &text)]), Some(&open), &settings());
         assert_eq!(after.table.transport_encryption(), TransportEncryption::Disabled, "the mode before stays");
     }
-    let settings = Settings { transport_encryption: Some(TransportEncryption::Strict), ..settings() };
+    let settings = ControlSettings { transport_encryption: Some(TransportEncryption::Strict), ..settings() };
     let permissive = manifests(&[("a.yaml", &features("knative-eventing", "{transport-encryption: permissive}"))]);
     assert_eq!(resolve(&permissive, None, &settings).table.transport_encryption(), TransportEncryption::Strict);
 }
@@ -654,7 +654,7 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
 /// Whether a filter has an entry that lets everything pass by itself.
 fn has_hole(filter: &Filter) -> bool {
     match filter {
-        Filter::Pass => true,
+        Filter::MatchAll => true,
         Filter::Attributes(pairs) | Filter::Exact(pairs) | Filter::Prefix(pairs) | Filter::Suffix(pairs) => {
             pairs.is_empty()
         }

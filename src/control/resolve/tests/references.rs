@@ -1,20 +1,20 @@
 //! References to Services of either kind, to objects of other kinds, to other namespaces, and to what is left alone.
 
 use super::*;
-use crate::control::{ClusterNames, Severity};
+use crate::control::{ClusterNameLookup, Severity};
 
 /// Outside of a cluster.
-fn outside() -> Settings {
-    Settings { cluster_names: ClusterNames::Unknown, ..settings() }
+fn outside() -> ControlSettings {
+    ControlSettings { cluster_names: ClusterNameLookup::Unavailable, ..settings() }
 }
 
 /// Where a subscriber leads with these objects beside it, and what is said of it.
-fn found(subscriber: &str, beside: &str) -> (Option<(String, Target)>, Vec<String>) {
+fn found(subscriber: &str, beside: &str) -> (Option<(String, DestinationRoute)>, Vec<String>) {
     let (found, problems) = destination(subscriber, beside, &outside());
-    (found.map(|to| (to.url.to_string(), to.target)), problems)
+    (found.map(|to| (to.url.to_string(), to.route)), problems)
 }
 
-const REMOTE: Target = Target::Remote { connect: None };
+const REMOTE: DestinationRoute = DestinationRoute::Remote { connect: None };
 const SERVING: &str = "{ref: {apiVersion: serving.knative.dev/v1, kind: Service, name: x}}";
 
 /// A Service of Knative Serving with more of its manifest below.
@@ -35,7 +35,7 @@ fn services_of_knative_serving_are_found_as_others_are() {
     assert_eq!(found(&path, &serving(endpoint)), (Some(("http://127.0.0.1:9/in".into(), REMOTE)), vec![]));
     let image = with_image("gcr.io/x/event_display@sha256:0a");
     let host = "http://x.default.svc.cluster.local/";
-    assert_eq!(found(SERVING, &serving(&image)), (Some((host.into(), Target::Display)), vec![]));
+    assert_eq!(found(SERVING, &serving(&image)), (Some((host.into(), DestinationRoute::EventDisplay)), vec![]));
     let ways = "say where it is by --resolve x.default.svc.cluster.local=ADDR:PORT, by the annotation sealpost.dev/endpoint \
                 on the manifest of its Service, or by a uri";
     assert_eq!(
@@ -57,10 +57,10 @@ fn services_of_knative_serving_are_found_as_others_are() {
     let other = service("x", endpoint);
     assert_eq!(found(SERVING, &other), (None, vec![missing]));
     let resolve = vec!["x.default.svc.cluster.local=127.0.0.1:7".parse().expect("an override")];
-    let (there, problems) = destination(SERVING, "", &Settings { resolve, ..outside() });
+    let (there, problems) = destination(SERVING, "", &ControlSettings { resolve_overrides: resolve, ..outside() });
     assert_eq!(problems, [""; 0]);
     let connect = Some("127.0.0.1:7".parse().expect("an address"));
-    assert_eq!(there.expect("found").target, Target::Remote { connect });
+    assert_eq!(there.expect("found").route, DestinationRoute::Remote { connect });
 }
 
 /// `group` says the same as `apiVersion`, but for the version.
@@ -171,7 +171,7 @@ fn the_display_is_found_by_any_template() {
         ("serving.knative.dev/v1", "Configuration"),
     ] {
         let (there, problems) = found(reference, &format!("{selecting}{}", made(api_version, kind, image)));
-        assert_eq!(there.map(|(_, target)| target), Some(Target::Display), "{kind}");
+        assert_eq!(there.map(|(_, target)| target), Some(DestinationRoute::EventDisplay), "{kind}");
         assert_eq!(problems, [""; 0], "{kind}");
         for beside in [
             made(api_version, kind, "nginx"),
@@ -311,8 +311,8 @@ fn what_needs_something_that_is_left_alone_is_warned_and_not_ready() {
         let served = resolution.table.channels().iter().flat_map(|channel| &channel.subscriptions);
         for made in served {
             let targets = [&made.subscriber, &made.reply, &made.dead_letter_sink].map(Option::as_ref);
-            let nowhere = targets.into_iter().flatten().filter_map(|to| match &to.target {
-                Target::Nowhere(why) => Some(why),
+            let nowhere = targets.into_iter().flatten().filter_map(|to| match &to.route {
+                DestinationRoute::Unresolved(why) => Some(why),
                 _ => None,
             });
             assert!(nowhere.clone().count() > 0 && nowhere.clone().all(|why| !why.is_empty()), "{text}");

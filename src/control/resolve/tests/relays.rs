@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::Scope;
-use crate::model::{BrokerRelay, Role, Rule, TriggerRelay};
+use crate::control::ChannelScope;
+use crate::model::{AuthorizationRule, BrokerRelay, ProcessRole, TriggerRelay};
 
-fn in_role(role: Role) -> Settings {
-    Settings { role, objects: Objects::Reconciled(Scope::Cluster), ..settings() }
+fn in_role(role: ProcessRole) -> ControlSettings {
+    ControlSettings { role, object_source: ObjectSource::Reconciled(ChannelScope::Cluster), ..settings() }
 }
 
 fn trigger(name: &str, to: &str) -> Value {
@@ -56,10 +56,10 @@ fn url(to: Option<&Addressable>) -> Option<&str> {
 /// A change costs what has changed: the others stay the same value, in the table and in the inventory.
 #[test]
 fn only_what_has_changed_is_made_again() {
-    let settings = in_role(Role::Filter);
+    let settings = in_role(ProcessRole::Filter);
     let objects = [trigger("x", "http://x/"), trigger("y", "http://y/"), broker_at("http://b/"), oidc()];
     let objects =
-        Manifests::of_objects(objects.into_iter().chain([subscription_of("x", "a"), subscription_of("y", "a")]));
+        ManifestSet::from_objects(objects.into_iter().chain([subscription_of("x", "a"), subscription_of("y", "a")]));
     let first = resolve(&objects, None, &settings);
     let again = resolve(&objects, Some(&first), &settings);
     assert!(!again.differs(&first));
@@ -73,9 +73,13 @@ fn only_what_has_changed_is_made_again() {
     assert_eq!(url(of_trigger(&moved, "x").broker.as_ref()), Some("http://else/"), "a Trigger follows its Broker");
 
     let moved = resolve(&objects.with_object(4, subscription_of("x", "b")), Some(&first), &settings);
-    let only = |name: &str| of_trigger(&moved, name).access.as_ref().map(|access| access.rule.clone());
-    assert_eq!(only("x"), Some(Rule::Only("system:serviceaccount:t:b".to_owned())), "contract AU-13");
-    assert_eq!(only("y"), Some(Rule::Only("system:serviceaccount:t:a".to_owned())));
+    let only = |name: &str| of_trigger(&moved, name).authorization.as_ref().map(|access| access.rule.clone());
+    assert_eq!(
+        only("x"),
+        Some(AuthorizationRule::OnlySubject("system:serviceaccount:t:b".to_owned())),
+        "contract AU-13"
+    );
+    assert_eq!(only("y"), Some(AuthorizationRule::OnlySubject("system:serviceaccount:t:a".to_owned())));
     assert!(Arc::ptr_eq(of_trigger(&moved, "y"), of_trigger(&first, "y")));
 }
 
@@ -83,8 +87,8 @@ fn only_what_has_changed_is_made_again() {
 /// leaves what was good.
 #[test]
 fn status_alone_counts() {
-    let settings = in_role(Role::Filter);
-    let objects = Manifests::of_objects([trigger("x", "http://x/"), broker_at("http://b/")]);
+    let settings = in_role(ProcessRole::Filter);
+    let objects = ManifestSet::from_objects([trigger("x", "http://x/"), broker_at("http://b/")]);
     let first = resolve(&objects, None, &settings);
     let mut early = trigger("x", "");
     let unresolved = objects.with_object(0, early.clone());
@@ -102,7 +106,7 @@ fn status_alone_counts() {
     }
     assert_eq!(url(of_trigger(&resolve(&wrong, None, &settings), "x").subscriber.as_ref()), None);
 
-    let settings = in_role(Role::Ingress);
+    let settings = in_role(ProcessRole::Ingress);
     let first = resolve(&objects, None, &settings);
     assert_eq!(url(of_broker(&first).channel.as_ref()), Some("http://b/"));
     let mut early = broker_at("http://b/");
@@ -117,13 +121,13 @@ fn status_alone_counts() {
 /// what the fault has left without a value is that of before, or nothing.
 #[test]
 fn a_fault_takes_nothing_away_that_is_right() {
-    let settings = in_role(Role::Filter);
+    let settings = in_role(ProcessRole::Filter);
     let mut faulty = trigger("x", "bad://uri");
     faulty["status"]["auth"] = json!({"serviceAccountName": "x-oidc-eventing.knative.dev-trigger"});
     faulty["status"]["deadLetterSinkUri"] = json!("http://sink");
     faulty["status"]["deadLetterSinkAudience"] = json!("of-sink");
     for before in [trigger("x", ""), trigger("x", "http://x/")] {
-        let objects = Manifests::of_objects([before, broker_at("http://b/"), oidc()]);
+        let objects = ManifestSet::from_objects([before, broker_at("http://b/"), oidc()]);
         let first = resolve(&objects, None, &settings);
         let subscriber = of_trigger(&first, "x").subscriber.clone();
         let resolution = resolve(&objects.with_object(0, faulty.clone()), Some(&first), &settings);
@@ -133,7 +137,7 @@ fn a_fault_takes_nothing_away_that_is_right() {
             Some("x-oidc-eventing.knative.dev-trigger")
         );
         let sink = found.dead_letter_sink.as_ref().expect("a sink");
-        assert_eq!((sink.url.text(), sink.audience.as_deref()), ("http://sink", Some("of-sink")));
+        assert_eq!((sink.url.as_written(), sink.audience.as_deref()), ("http://sink", Some("of-sink")));
         assert_eq!((&found.subscriber, url(found.broker.as_ref())), (&subscriber, Some("http://b/")));
     }
 }
@@ -141,7 +145,7 @@ fn a_fault_takes_nothing_away_that_is_right() {
 /// Contract 3.2: a Broker of another namespace counts only where the flag allows it, and as soon as it does.
 #[test]
 fn brokers_of_other_namespaces_need_the_flag() {
-    let settings = in_role(Role::Filter);
+    let settings = in_role(ProcessRole::Filter);
     let mut elsewhere = broker_at("http://elsewhere/");
     elsewhere["metadata"]["namespace"] = "other".into();
     let mut linked = trigger("x", "http://x/");
@@ -151,7 +155,7 @@ fn brokers_of_other_namespaces_need_the_flag() {
         features["data"] = json!({"cross-namespace-event-links": value});
         features
     };
-    let objects = Manifests::of_objects([linked, broker_at("http://own/"), elsewhere, flag("disabled")]);
+    let objects = ManifestSet::from_objects([linked, broker_at("http://own/"), elsewhere, flag("disabled")]);
     let closed = resolve(&objects, None, &settings);
     assert_eq!(url(of_trigger(&closed, "x").broker.as_ref()), Some("http://own/"));
     let open = resolve(&objects.with_object(3, flag("Enabled")), Some(&closed), &settings);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::control::Problem;
-use crate::correlation::{Holder, Id, SECRET, Seed};
+use crate::correlation::{CorrelationId, CorrelationSeed, KeyHolder, SECRET};
 use crate::model::RequestReply;
 
 const BROKER: &str = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
@@ -21,8 +21,8 @@ fn secret(name: &str, entry: &str, key: &str) -> String {
     )
 }
 
-fn settings_with_seed() -> Settings {
-    Settings { seed: Seed::random(), ..settings() }
+fn settings_with_seed() -> ControlSettings {
+    ControlSettings { key_seed: CorrelationSeed::random(), ..settings() }
 }
 
 fn resolved(text: &str, last: Option<&Resolution>) -> Resolution {
@@ -50,13 +50,15 @@ fn what_is_made_of_one() {
     assert_eq!((made.timeout, &made.broker), (Duration::from_secs(30), &broker("b")));
     let trigger = only(&resolution);
     assert_eq!(trigger.key.name, "rr0-1");
-    let Some(Addressable { target: Target::Waiting(key), url, .. }) = &trigger.subscriber else { panic!() };
+    let Some(Addressable { route: DestinationRoute::WaitingRequest(key), url, .. }) = &trigger.subscriber else {
+        panic!()
+    };
     assert_eq!((key, url.path()), (&made.key, "/default/rr/reply"));
     assert!(resolution.hosts.contains(&"request-reply.knative-eventing.svc.cluster.local".to_owned()));
     let host = Some("request-reply.knative-eventing.svc.cluster.local");
-    assert!(matches!(resolution.table.find(host, "/default/rr"), Find::RequestReply(_)));
-    assert!(matches!(resolution.table.find(Some("h"), "/default/rr"), Find::RequestReply(_)));
-    assert!(matches!(resolution.table.find(host, "/default/b"), Find::NotFound));
+    assert!(matches!(resolution.table.look_up(host, "/default/rr"), AddressLookup::RequestReply(_)));
+    assert!(matches!(resolution.table.look_up(Some("h"), "/default/rr"), AddressLookup::RequestReply(_)));
+    assert!(matches!(resolution.table.look_up(host, "/default/b"), AddressLookup::NotFound));
 
     let spec = "  timeout: PT2S\n  correlationAttribute: c1\n  replyAttribute: r1\n  delivery: {retry: 3}\n";
     let made = resolved(&(BROKER.to_owned() + &request_reply(spec)), None);
@@ -137,7 +139,10 @@ fn its_trigger_is_its_own() {
     let resolution = resolved(&(BROKER.to_owned() + &request_reply("") + &trigger(label)), None);
     let [line] = &lines(&resolution)[..] else { panic!("{:?}", lines(&resolution)) };
     assert!(line.contains("note: was made for the RequestReply rr"), "{line}");
-    assert!(matches!(only(&resolution).subscriber, Some(Addressable { target: Target::Waiting(_), .. })));
+    assert!(matches!(
+        only(&resolution).subscriber,
+        Some(Addressable { route: DestinationRoute::WaitingRequest(_), .. })
+    ));
 }
 
 /// The Secret's last key seals; without an entry there a key is made, and stays the same; with a bad one there is none.
@@ -147,10 +152,10 @@ fn keys_are_the_secrets_else_made() {
     let sealed_by = |text: &str| {
         let resolution = resolve(&manifests(&[("a.yaml", text)]), None, &settings);
         let [made] = resolution.table.request_replies() else { return None };
-        let id = made.sealing.seal("e", 0).expect("an id");
-        let holder = Holder { secret: SECRET, namespace: "default", name: "rr" };
-        assert!(resolution.memory.keys.verifies(&Id::parse(&id).expect("an id"), holder));
-        Some(made.sealing.clone())
+        let id = made.correlation_key.create_id("e", 0).expect("an id");
+        let holder = KeyHolder { secret: SECRET, namespace: "default", name: "rr" };
+        assert!(resolution.memory.key_ring.verifies(&CorrelationId::parse(&id).expect("an id"), holder));
+        Some(made.correlation_key.clone())
     };
     let text = BROKER.to_owned() + &request_reply("");
     let made = sealed_by(&text).expect("a key");
@@ -196,7 +201,7 @@ fn the_last_good_form_is_kept() {
     assert!(gone.table.request_replies().is_empty() && of(&gone, &broker("b")).is_empty());
     let oidc = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: {authentication-oidc: enabled}\n";
     let bad = resolved(&(BROKER.to_owned() + &request_reply("  timeout: never\n") + oidc), Some(&good));
-    assert!(only_one(&bad).access.is_some(), "tokens are asked for now");
+    assert!(only_one(&bad).authorization.is_some(), "tokens are asked for now");
 }
 
 /// What others send to one that is broken goes nowhere.
@@ -205,18 +210,18 @@ fn references_lead_to_it() {
     let subscription = "---\napiVersion: messaging.knative.dev/v1\nkind: InMemoryChannel\nmetadata: {name: c}\n---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {name: s}\nspec:\n  channel: {apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}\n  subscriber: {ref: {apiVersion: eventing.knative.dev/v1alpha1, kind: RequestReply, name: rr}}\n";
     let target = |resolution: &Resolution| {
         let [subscription] = &of(resolution, &channel("c"))[..] else { panic!("{:?}", lines(resolution)) };
-        subscription.subscriber.clone().expect("a subscriber").target
+        subscription.subscriber.clone().expect("a subscriber").route
     };
     let resolution = resolved(&(BROKER.to_owned() + &request_reply("") + subscription), None);
     let key = ChannelKey { kind: ChannelKind::RequestReply, ..channel("rr") };
-    assert_eq!(target(&resolution), Target::Local(key));
+    assert_eq!(target(&resolution), DestinationRoute::Local(key));
     let uri = subscription.replace(
         "{ref: {apiVersion: eventing.knative.dev/v1alpha1, kind: RequestReply, name: rr}}",
         "{uri: 'http://request-reply.knative-eventing.svc.cluster.local/default/rr'}",
     );
     assert_eq!(target(&resolved(&(BROKER.to_owned() + &request_reply("") + &uri), None)), target(&resolution));
     let broken = resolved(&(BROKER.to_owned() + &request_reply("  timeout: x\n") + subscription), None);
-    let Target::Nowhere(reason) = target(&broken) else { panic!() };
+    let DestinationRoute::Unresolved(reason) = target(&broken) else { panic!() };
     assert!(reason.contains("requestreply default/rr has problems of its own"), "{reason}");
 }
 
@@ -267,18 +272,19 @@ fn policies_are_for_them() {
             request_reply("")
         )
     };
-    let settings = Settings { api_server: crate::control::ApiServer::Missing, ..settings_with_seed() };
+    let settings =
+        ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..settings_with_seed() };
     let access = |name: &str| {
         let resolution = resolve(&manifests(&[("a.yaml", &text(name))]), None, &settings);
-        let access = only_one(&resolution).access.clone().expect("tokens are asked for");
+        let access = only_one(&resolution).authorization.clone().expect("tokens are asked for");
         (access.audience, access.rule, lines(&resolution))
     };
     let (audience, rule, _) = access("rr");
     assert_eq!(audience, "eventing.knative.dev/requestreply/default/rr");
-    let crate::model::Rule::Policies(policies) = rule else { panic!("{rule:?}") };
+    let crate::model::AuthorizationRule::Policies(policies) = rule else { panic!("{rule:?}") };
     assert_eq!(policies[0].subjects.len(), 1);
     let (_, rule, lines) = access("other");
-    let crate::model::Rule::Policies(policies) = rule else { panic!("{rule:?}") };
+    let crate::model::AuthorizationRule::Policies(policies) = rule else { panic!("{rule:?}") };
     assert!(policies.iter().all(|policy| policy.subjects.is_empty()), "nobody may send");
     assert!(lines.iter().any(|line| line.contains("there is no RequestReply default/other")), "{lines:#?}");
 }

@@ -11,7 +11,7 @@ const BUNDLES: &str = include_str!("trust-bundles.yaml");
 const LATER: i64 = 1_796_083_200;
 
 fn sample(files: &[(&str, &str)]) -> Resolution {
-    resolve(&manifests(files), None, &Settings { now: LATER, ..settings() })
+    resolve(&manifests(files), None, &ControlSettings { now: LATER, ..settings() })
 }
 
 /// The Services that the samples refer to.
@@ -56,7 +56,7 @@ fn channels_and_subscriptions_as_users_write_them() {
     assert_eq!(audience, Some("ledger-service"));
     let partner = &subscriptions[3];
     let default = ChannelKey { namespace: "orders".to_owned(), ..super::broker("default") };
-    assert_eq!(partner.reply.as_ref().expect("reply").target, Target::Local(default));
+    assert_eq!(partner.reply.as_ref().expect("reply").route, DestinationRoute::Local(default));
     let physical = &status(&resolution, ObjectKind::Subscription, "partner")["physicalSubscription"];
     assert_eq!(physical["subscriberUri"], "https://hooks.partner.example:8443/in/v2");
     assert_eq!(physical["replyUri"], "http://broker-ingress.knative-eventing.svc.cluster.local/orders/default");

@@ -1,8 +1,11 @@
 //! What channels ask of senders, and as whom subscriptions send (contract 3.2, 3.3, 4.1, 5.11, 5.12, 7.1 to 7.10).
 
 use super::*;
-use crate::control::ApiServer;
-use crate::model::{Access, AuthorizationMode, Discovery, EventTypeOwner, Role, Rule, ServiceAccount, Subject};
+use crate::control::ApiServerAvailability;
+use crate::model::{
+    AuthorizationMode, AuthorizationRule, EventTypeOwner, OidcDiscovery, ProcessRole, SenderAuthorization,
+    ServiceAccount, SubjectPattern,
+};
 
 const POLICIES: &str = include_str!("oidc-eventpolicy.yaml");
 const CHANNEL_IN_CLUSTER: &str = include_str!("imc-strict-oidc.yaml");
@@ -13,7 +16,7 @@ fn features(flags: &str) -> String {
     )
 }
 
-fn with(text: &str, settings: &Settings, last: Option<&Resolution>) -> Resolution {
+fn with(text: &str, settings: &ControlSettings, last: Option<&Resolution>) -> Resolution {
     resolve(&manifests(&[("a.yaml", text)]), last, settings)
 }
 
@@ -21,19 +24,19 @@ fn with(text: &str, settings: &Settings, last: Option<&Resolution>) -> Resolutio
 const LATER: i64 = 1_796_083_200;
 
 fn in_cluster(text: &str) -> Resolution {
-    with(text, &Settings { now: LATER, ..settings() }, None)
+    with(text, &ControlSettings { now: LATER, ..settings() }, None)
 }
 
 fn alone(text: &str) -> Resolution {
-    with(text, &Settings { api_server: ApiServer::Missing, ..settings() }, None)
+    with(text, &ControlSettings { api_server: ApiServerAvailability::Missing, ..settings() }, None)
 }
 
 fn feed() -> ChannelKey {
     ChannelKey { kind: ChannelKind::Channel, namespace: "orders".to_owned(), name: "invoice-feed".to_owned() }
 }
 
-fn access(resolution: &Resolution, key: &ChannelKey) -> Option<Access> {
-    resolution.table.get(key).expect("a channel").1.access.clone()
+fn access(resolution: &Resolution, key: &ChannelKey) -> Option<SenderAuthorization> {
+    resolution.table.channel(key).expect("a channel").1.authorization.clone()
 }
 
 /// Everything that is written for senders, by the controllers of a cluster.
@@ -43,16 +46,16 @@ fn everything_that_controllers_write_for_senders() {
     let resolution = in_cluster(&text);
     let asked = access(&resolution, &feed()).expect("it asks");
     assert_eq!(asked.audience, "messaging.knative.dev/inmemorychannel/orders/invoice-feed");
-    assert!(matches!(asked.oidc.discovery, Discovery::Cluster(_)));
+    assert!(matches!(asked.oidc.discovery, OidcDiscovery::Cluster(_)));
     assert!(resolution.table.oidc().is_some_and(|oidc| Arc::ptr_eq(oidc, &asked.oidc)), "one issuer for all");
-    let Rule::Policies(policies) = &asked.rule else { panic!("{:?}", asked.rule) };
+    let AuthorizationRule::Policies(policies) = &asked.rule else { panic!("{:?}", asked.rule) };
     assert_eq!(policies.len(), 1);
     let subjects = [
         "system:serviceaccount:orders:nightly-oidc-sources.knative.dev-pingsource",
         "system:serviceaccount:orders:invoice-writer",
         "system:serviceaccount:billing:*",
     ];
-    assert_eq!(policies[0].subjects, subjects.map(Subject::parse));
+    assert_eq!(policies[0].subjects, subjects.map(SubjectPattern::parse));
     let prefix = Filter::Prefix(vec![("type".to_owned(), "com.example.invoice.".to_owned())]);
     assert_eq!(policies[0].filter, Filter::All(vec![prefix]));
 
@@ -102,7 +105,7 @@ fn flags() {
     ] {
         let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
         let rule = access(&resolution, &channel("c")).map(|access| access.rule);
-        assert_eq!(rule, mode.map(|mode| Rule::Default(mode, "default".to_owned())), "{flags}");
+        assert_eq!(rule, mode.map(|mode| AuthorizationRule::Default(mode, "default".to_owned())), "{flags}");
         let found = lines(&resolution).join("\n");
         assert!(found.contains(words) && found.is_empty() == words.is_empty(), "{flags}: {found}");
     }
@@ -122,9 +125,9 @@ fn discovery() {
         let flags = format!("authentication-oidc: enabled, oidc-discovery-base-url: '{url}'");
         let resolution = in_cluster(&format!("{CHANNEL}{}", features(&flags)));
         let found = match &resolution.table.oidc().expect("an issuer").discovery {
-            Discovery::Cluster(_) => Some(None),
-            Discovery::At(base) => Some(Some(base.url.as_str())),
-            Discovery::Nowhere => None,
+            OidcDiscovery::Cluster(_) => Some(None),
+            OidcDiscovery::BaseUrl(base) => Some(Some(base.url.as_str())),
+            OidcDiscovery::Unavailable => None,
         };
         assert_eq!(found, place, "{url}");
         let found = lines(&resolution).join("\n");
@@ -143,7 +146,9 @@ fn what_is_not_known_closes() {
         ("policies: {name: p}", "status.policies of channel default/c cannot be read"),
         ("policies: [{apiVersion: x}]", "status.policies of channel default/c cannot be read"),
     ] {
-        let Rule::Unknown(reason) = access(&in_cluster(&listing(status)), &channel("c")).expect("it asks").rule else {
+        let AuthorizationRule::Unknown(reason) =
+            access(&in_cluster(&listing(status)), &channel("c")).expect("it asks").rule
+        else {
             panic!("{status} opens");
         };
         assert!(reason.contains(words), "{reason}");
@@ -168,7 +173,7 @@ fn a_broken_policy_allows_nobody() {
         format!("{CHANNEL}status: {{policies: [{{name: p}}]}}\n{}{on}", policy(filters))
     };
     let subjects = |resolution: &Resolution| match access(resolution, &channel("c")).expect("it asks").rule {
-        Rule::Policies(policies) => policies[0].subjects.len(),
+        AuthorizationRule::Policies(policies) => policies[0].subjects.len(),
         rule => panic!("{rule:?}"),
     };
     let good = in_cluster(&text("[{cesql: 'TRUE'}]"));
@@ -177,7 +182,7 @@ fn a_broken_policy_allows_nobody() {
         let broken = with(&text(filters), &settings(), Some(&good));
         let rule = access(&broken, &channel("c")).expect("it asks").rule;
         match rule {
-            Rule::Policies(policies) => assert!(policies[0].subjects.is_empty(), "{filters}"),
+            AuthorizationRule::Policies(policies) => assert!(policies[0].subjects.is_empty(), "{filters}"),
             rule => panic!("{rule:?}"),
         }
         assert!(broken.problems.iter().any(Problem::is_error), "{filters}");
@@ -220,7 +225,7 @@ fn flags_stay() {
     let broken = CHANNEL.to_owned() + "spec: {delivery: {retry: many}}\n" + &on;
     let closed = with(&broken, &settings(), Some(&open));
     let rule = access(&closed, &channel("c")).map(|access| access.rule);
-    let expected = Rule::Default(AuthorizationMode::DenyAll, "default".to_owned());
+    let expected = AuthorizationRule::Default(AuthorizationMode::DenyAll, "default".to_owned());
     assert_eq!(rule, Some(expected), "a channel in its last good form asks as the flags say");
 }
 
@@ -239,8 +244,8 @@ fn policy(name: &str, spec: &str) -> String {
 fn allowed(resolution: &Resolution) -> [Vec<usize>; 3] {
     let e = ChannelKey { namespace: "other".to_owned(), ..channel("e") };
     [channel("c"), channel("d"), e].map(|key| match access(resolution, &key).expect("it asks").rule {
-        Rule::Policies(policies) => policies.iter().map(|policy| policy.subjects.len()).collect(),
-        Rule::Default(..) => vec![],
+        AuthorizationRule::Policies(policies) => policies.iter().map(|policy| policy.subjects.len()).collect(),
+        AuthorizationRule::Default(..) => vec![],
         rule => panic!("{rule:?}"),
     })
 }
@@ -363,7 +368,8 @@ fn without_a_cluster_and_an_issuer_nothing_is_open() {
 fn owners_of_event_types() {
     let on = features("eventtype-auto-create: enabled, authentication-oidc: enabled");
     let resolution = in_cluster(&format!("{CHANNEL_IN_CLUSTER}\n---\n{POLICIES}{on}"));
-    let channel_of = |resolution: &Resolution| resolution.table.get(&feed()).expect("a channel").1.event_types.clone();
+    let channel_of =
+        |resolution: &Resolution| resolution.table.channel(&feed()).expect("a channel").1.event_types.clone();
     let owner = channel_of(&resolution).expect("an owner");
     let expected = EventTypeOwner {
         api_version: "messaging.knative.dev/v1",
@@ -402,13 +408,13 @@ fn roles() {
             "---\napiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata:\n  name: b-t-tu\n  ownerReferences: [{{kind: Trigger, uid: tu}}]\nspec: {{channel: {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: c}}, reply: {{uri: 'http://r'}}}}\nstatus: {{{status}}}\n"
         )
     };
-    let as_role = |role, text: &str| with(text, &Settings { role, ..settings() }, None);
+    let as_role = |role, text: &str| with(text, &ControlSettings { role, ..settings() }, None);
 
-    let resolution = as_role(Role::Ingress, &format!("{broker}{on}"));
+    let resolution = as_role(ProcessRole::Ingress, &format!("{broker}{on}"));
     let relay = &resolution.table.relays().brokers["/default/b"];
-    let asked = relay.access.as_ref().expect("it asks");
+    let asked = relay.authorization.as_ref().expect("it asks");
     assert_eq!(asked.audience, "of-b");
-    assert!(matches!(asked.rule, Rule::Unknown(_)), "its policy is missing");
+    assert!(matches!(asked.rule, AuthorizationRule::Unknown(_)), "its policy is missing");
     let sender = relay.sender.as_ref().map(ToString::to_string);
     assert_eq!(sender.as_deref(), Some("system:serviceaccount:knative-eventing:mt-broker-ingress-oidc"));
     assert_eq!(relay.channel.as_ref().and_then(|channel| channel.audience.as_deref()), Some("of-c"));
@@ -422,9 +428,9 @@ fn roles() {
         (subscription(""), "Unknown("),
         (String::new(), "Absent("),
     ] {
-        let resolution = as_role(Role::Filter, &format!("{broker}{trigger}{subscription}{on}"));
+        let resolution = as_role(ProcessRole::Filter, &format!("{broker}{trigger}{subscription}{on}"));
         let relay = &resolution.table.relays().triggers["/default/t"];
-        let asked = relay.access.as_ref().expect("it asks");
+        let asked = relay.authorization.as_ref().expect("it asks");
         assert_eq!(asked.audience, "mt-broker-filter", "contract AU-5");
         assert!(format!("{:?}", asked.rule).starts_with(rule), "{:?}", asked.rule);
         let sender = relay.sender.as_ref().map(ToString::to_string);
@@ -432,10 +438,14 @@ fn roles() {
         assert_eq!(relay.event_types.as_ref().map(|owner| owner.kind), Some("Trigger"));
     }
 
-    let open = as_role(Role::Filter, &format!("{broker}{trigger}"));
-    assert!(open.table.relays().triggers["/default/t"].access.is_none());
+    let open = as_role(ProcessRole::Filter, &format!("{broker}{trigger}"));
+    assert!(open.table.relays().triggers["/default/t"].authorization.is_none());
     let broken = trigger.replace("spec: {broker: b}", "spec: {broker: b, filters: [{exact: {}}]}");
-    let closed = with(&format!("{broker}{broken}{on}"), &Settings { role: Role::Filter, ..settings() }, Some(&open));
+    let closed = with(
+        &format!("{broker}{broken}{on}"),
+        &ControlSettings { role: ProcessRole::Filter, ..settings() },
+        Some(&open),
+    );
     let relay = &closed.table.relays().triggers["/default/t"];
-    assert!(relay.access.is_some(), "what keeps its last good form asks as the flags say");
+    assert!(relay.authorization.is_some(), "what keeps its last good form asks as the flags say");
 }

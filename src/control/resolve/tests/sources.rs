@@ -30,7 +30,7 @@ fn sources_are_resolved() {
     let broker = "---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n";
     let to = ping("  sink: {ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: b}}\n") + broker;
     let sink = good(&to).table.sources()[0].subscription.subscriber.clone().expect("a sink");
-    assert_eq!(sink.target, Target::Local(super::broker("b")));
+    assert_eq!(sink.route, DestinationRoute::Local(super::broker("b")));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use time::OffsetDateTime;
 
 use super::BEGIN;
 use crate::control::Severity;
-use crate::model::{Certificate, TrustBundle, TrustError};
+use crate::model::{TrustBundle, TrustError, TrustedCertificate};
 
 /// Why a text holds no certificates, and what to do.
-pub(super) fn unusable(text: &str, error: &TrustError) -> String {
+pub(super) fn unusable_reason(text: &str, error: &TrustError) -> String {
     let trimmed = text.trim();
     let begins = trimmed.contains(BEGIN);
     let one_line = !trimmed.contains('\n');
@@ -19,7 +19,7 @@ pub(super) fn unusable(text: &str, error: &TrustError) -> String {
     if begins && one_line {
         return "is a certificate folded into one line: write `CACerts: |` instead of `>` or plain text".to_owned();
     }
-    if begins && let Some(line) = uneven(text) {
+    if begins && let Some(line) = uneven_indentation_line(text) {
         return format!("is indented unevenly: line {line} of it begins with blanks that the others do not have");
     }
     if trimmed.starts_with("LS0tLS1CRUdJTi") {
@@ -30,7 +30,7 @@ pub(super) fn unusable(text: &str, error: &TrustError) -> String {
     }
     match error {
         // What comes before the first line with BEGIN is folded away by `>` where a blank line ends a paragraph.
-        TrustError::Malformed { .. } if begins && folded(text) => {
+        TrustError::Malformed { .. } if begins && is_begin_line_folded(text) => {
             "is a certificate folded by `>`: write `CACerts: |` instead".to_owned()
         }
         TrustError::NoCertificate | TrustError::NotACertificate(_) | TrustError::Malformed { .. } => error.to_string(),
@@ -38,7 +38,7 @@ pub(super) fn unusable(text: &str, error: &TrustError) -> String {
 }
 
 /// The number of the first line that begins with blanks, where some do and some do not.
-fn uneven(text: &str) -> Option<usize> {
+fn uneven_indentation_line(text: &str) -> Option<usize> {
     let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let indented = |line: &str| line.starts_with([' ', '\t']);
     let first = lines().find(|(_, line)| indented(line)).map(|(index, _)| index + 1);
@@ -46,19 +46,19 @@ fn uneven(text: &str) -> Option<usize> {
 }
 
 /// Whether a BEGIN stands in one line with what should be below it.
-fn folded(text: &str) -> bool {
+fn is_begin_line_folded(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().strip_prefix(BEGIN).is_some_and(|rest| !rest.trim().is_empty()))
 }
 
 /// A certificate that a reader of PEM skips, since its BEGIN is not at the start of a line.
-pub(super) fn skipped(text: &str) -> Option<(Severity, String)> {
+pub(super) fn skipped_certificate(text: &str) -> Option<(Severity, String)> {
     let hidden = text.lines().position(|line| line.contains(BEGIN) && !line.starts_with("-----"))?;
     let message = format!("holds a certificate that does not count: indent line {} of it like the others", hidden + 1);
     Some((Severity::Error, message))
 }
 
 /// What is said of these kinds of things beside certificates, which do not count.
-pub(super) fn beside(kinds: &BTreeSet<&'static str>) -> Option<(Severity, String)> {
+pub(super) fn other_pem_items(kinds: &BTreeSet<&'static str>) -> Option<(Severity, String)> {
     if kinds.is_empty() {
         return None;
     }
@@ -70,7 +70,7 @@ pub(super) fn beside(kinds: &BTreeSet<&'static str>) -> Option<(Severity, String
 }
 
 /// Why a value of a trust bundle that holds no certificate at all holds none.
-pub(super) fn without_certificate(value: &[u8]) -> String {
+pub(super) fn no_certificate_reason(value: &[u8]) -> String {
     /// How each certificate in DER begins.
     const DER: [u8; 2] = [0x30, 0x82];
     let text = str::from_utf8(value).unwrap_or_default().trim();
@@ -78,16 +78,16 @@ pub(super) fn without_certificate(value: &[u8]) -> String {
     if value.starts_with(&DER) || decoded.is_some_and(|decoded| decoded.starts_with(&DER)) {
         return "holds a certificate in DER, which does not count: convert it by `openssl x509 -inform der`".to_owned();
     }
-    unusable(text, &TrustBundle::from_pem(text).err().unwrap_or(TrustError::NoCertificate))
+    unusable_reason(text, &TrustBundle::from_pem(text).err().unwrap_or(TrustError::NoCertificate))
 }
 
 /// What to report about certificates that can be read.
-pub(super) fn certificates(bundle: &TrustBundle, now: i64) -> Vec<(Severity, String)> {
+pub(super) fn certificate_findings(bundle: &TrustBundle, now: i64) -> Vec<(Severity, String)> {
     let invalid: Vec<_> = bundle.invalid_at(now).collect();
     let severity = if invalid.len() == bundle.certificates().len() { Severity::Error } else { Severity::Warning };
     let mut findings: Vec<_> = invalid
         .into_iter()
-        .map(|certificate| (severity, format!("{}: replace it by a valid one", validity(certificate, now))))
+        .map(|certificate| (severity, format!("{}: replace it by a valid one", describe_invalidity(certificate, now))))
         .collect();
     for certificate in bundle.certificates().iter().filter(|certificate| !certificate.is_ca) {
         let message = format!(
@@ -100,17 +100,17 @@ pub(super) fn certificates(bundle: &TrustBundle, now: i64) -> Vec<(Severity, Str
 }
 
 /// Who has expired, or is not valid yet, and when.
-pub(super) fn validity(certificate: &Certificate, now: i64) -> String {
+pub(super) fn describe_invalidity(certificate: &TrustedCertificate, now: i64) -> String {
     let (verb, time) = if certificate.not_after < now {
         ("expired on", certificate.not_after)
     } else {
         ("is not valid before", certificate.not_before)
     };
-    format!("{} {verb} {}", certificate.subject, day(time))
+    format!("{} {verb} {}", certificate.subject, format_day(time))
 }
 
 /// The day of a time in seconds since the epoch.
-pub(in crate::control::resolve) fn day(seconds: i64) -> String {
+pub(in crate::control::resolve) fn format_day(seconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp(seconds)
         .map_or_else(|_range| "a day far away".to_owned(), |time| time.date().to_string())
 }

@@ -4,15 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::filter::cesql::tests::Given;
-use crate::filter::cesql::{Expression, Meter, Value};
+use crate::filter::cesql::{CesqlExpression, CesqlValue, WorkMeter};
 
 /// What is said of a text: of its syntax, or of what it can become.
-fn said(text: &str) -> Vec<(Option<Doubt>, String)> {
-    match Expression::parse(text) {
-        Err(error) => vec![(None, explained(text, error).to_string())],
+fn said(text: &str) -> Vec<(Option<FindingSeverity>, String)> {
+    match CesqlExpression::parse(text) {
+        Err(error) => vec![(None, explain_error(text, error).to_string())],
         Ok(expression) => {
             let found = expression.check(text).into_iter();
-            found.map(|finding| (Some(finding.doubt), finding.error.to_string())).collect()
+            found.map(|finding| (Some(finding.severity), finding.error.to_string())).collect()
         }
     }
 }
@@ -87,7 +87,7 @@ fn what_can_never_pass_is_told() {
         ("FALSE", "1: is never true, so that nothing passes: correct it"),
         ("NOT EXISTS type", "1: is never true, so that nothing passes: correct it"),
     ] {
-        assert_eq!(said(text), [(Some(Doubt::Never), format!("line 1, column {line}"))], "{text}");
+        assert_eq!(said(text), [(Some(FindingSeverity::NeverTrue), format!("line 1, column {line}"))], "{text}");
     }
 }
 
@@ -95,10 +95,10 @@ fn what_can_never_pass_is_told() {
 #[test]
 fn parts_that_can_never_hold_are_told() {
     for (text, doubt) in [
-        ("type = 'a' OR 'b'", Doubt::Part),
-        ("type = 'a' OR specversion = '2'", Doubt::Part),
-        ("EXISTS x OR LENGHT(type) = 1", Doubt::Mistake),
-        ("type = 'a' OR LEFT(type) = 'b'", Doubt::Mistake),
+        ("type = 'a' OR 'b'", FindingSeverity::PartNeverTrue),
+        ("type = 'a' OR specversion = '2'", FindingSeverity::PartNeverTrue),
+        ("EXISTS x OR LENGHT(type) = 1", FindingSeverity::UnknownFunction),
+        ("type = 'a' OR LEFT(type) = 'b'", FindingSeverity::UnknownFunction),
     ] {
         let said = said(text);
         assert!(matches!(said[..], [(Some(said), _)] if said == doubt), "{text}: {said:?}");
@@ -117,11 +117,14 @@ fn names_that_are_nearly_those_of_attributes_are_told() {
             &["7: tpye is an extension; did you mean type?", "29: souce is an extension; did you mean source?"],
         ),
     ] {
-        let expected = lines.iter().map(|line| (Some(Doubt::Name), format!("line 1, column {line}")));
+        let expected = lines.iter().map(|line| (Some(FindingSeverity::Name), format!("line 1, column {line}")));
         assert_eq!(said(text), expected.collect::<Vec<_>>(), "{text}");
     }
     let both = said("LENGTH(tpye) < 0");
-    assert_eq!(both.iter().map(|(doubt, _)| *doubt).collect::<Vec<_>>(), [Some(Doubt::Never), Some(Doubt::Name)]);
+    assert_eq!(
+        both.iter().map(|(doubt, _)| *doubt).collect::<Vec<_>>(),
+        [Some(FindingSeverity::NeverTrue), Some(FindingSeverity::Name)]
+    );
 }
 
 #[test]
@@ -193,13 +196,13 @@ fn any_text() -> impl Strategy<Value = String> {
     })
 }
 
-fn any_value() -> impl Strategy<Value = Option<Value<'static>>> {
+fn any_value() -> impl Strategy<Value = Option<CesqlValue<'static>>> {
     prop_oneof![
         Just(None),
         prop::sample::select(vec!["a", "A", "true", "false", "5", "-1", "x"])
-            .prop_map(|text| Some(Value::String(text.into()))),
-        (-2..7).prop_map(|number| Some(Value::Integer(number))),
-        any::<bool>().prop_map(|truth| Some(Value::Boolean(truth))),
+            .prop_map(|text| Some(CesqlValue::String(text.into()))),
+        (-2..7).prop_map(|number| Some(CesqlValue::Integer(number))),
+        any::<bool>().prop_map(|truth| Some(CesqlValue::Boolean(truth))),
     ]
 }
 
@@ -207,16 +210,16 @@ proptest! {
     /// What is said never to pass never does, whatever the event.
     #[test]
     fn never_means_never(text in any_text(), flag in any_value(), n in any_value(), ty in "[aA5x]|true|false") {
-        let expression = Expression::parse(&text).expect("an expression");
-        let never = expression.check(&text).iter().any(|finding| finding.doubt == Doubt::Never);
+        let expression = CesqlExpression::parse(&text).expect("an expression");
+        let never = expression.check(&text).iter().any(|finding| finding.severity == FindingSeverity::NeverTrue);
         let outcome = expression.evaluate(&Given(|name: &str| match name {
-            "type" => Some(Value::String(ty.clone().into())),
-            "specversion" => Some(Value::String("1.0".into())),
+            "type" => Some(CesqlValue::String(ty.clone().into())),
+            "specversion" => Some(CesqlValue::String("1.0".into())),
             "flag" => flag.clone(),
             "n" => n.clone(),
             _ => None,
-        }), &mut Meter::default());
-        let passes = outcome.error.is_none() && outcome.value == Value::Boolean(true);
+        }), &mut WorkMeter::default());
+        let passes = outcome.error.is_none() && outcome.value == CesqlValue::Boolean(true);
         prop_assert!(!(never && passes), "{text} passes");
     }
 

@@ -19,8 +19,8 @@ impl<'r> Long<'r> {
     }
 }
 
-impl<'e> Attributes<'e> for &'e Long<'_> {
-    fn get(&self, name: &str, meter: &mut Meter) -> Result<Option<Value<'e>>, Exceeded> {
+impl<'e> AttributeSource<'e> for &'e Long<'_> {
+    fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
         let text = match name {
             "x" => &self.ascii,
             "y" => &self.other,
@@ -29,19 +29,19 @@ impl<'e> Attributes<'e> for &'e Long<'_> {
         };
         meter.step(text.len())?;
         self.read.set(self.read.get() + text.len());
-        Ok(Some(Value::String(Cow::Borrowed(text))))
+        Ok(Some(CesqlValue::String(Cow::Borrowed(text))))
     }
 
-    fn exists(&self, name: &str, meter: &mut Meter) -> Result<bool, Exceeded> {
+    fn exists(&self, name: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         meter.step(1)?;
         Ok(["x", "y", "z"].contains(&name))
     }
 }
 
 /// Steps that a pattern takes on a text, and whether it matches.
-fn like(text: &str, pattern: &str) -> (usize, Result<bool, Exceeded>) {
-    let mut meter = Meter::default();
-    let matches = Pattern::new(pattern).matches(text, &mut meter);
+fn like(text: &str, pattern: &str) -> (usize, Result<bool, MeterExceeded>) {
+    let mut meter = WorkMeter::default();
+    let matches = LikePattern::new(pattern).matches(text, &mut meter);
     (meter.steps() as usize, matches)
 }
 
@@ -105,17 +105,17 @@ proptest! {
     ) {
         let all = dear();
         let both = format!("({}) {operator} ({})", all[left], all[right]);
-        let expression = Expression::parse(if both.len() <= MAX_LENGTH { &both } else { &all[left] });
-        let (expression, read, mut meter) = (expression.expect("an expression"), Cell::new(0), Meter::default());
+        let expression = CesqlExpression::parse(if both.len() <= MAX_LENGTH { &both } else { &all[left] });
+        let (expression, read, mut meter) = (expression.expect("an expression"), Cell::new(0), WorkMeter::default());
         let long = Long::new(&read);
-        let Evaluated { value, error } = expression.evaluate(&&long, &mut meter);
+        let EvaluationResult { value, error } = expression.evaluate(&&long, &mut meter);
         prop_assert!(meter.steps() <= MAX_STEPS && meter.bytes() <= MAX_BYTES);
         prop_assert!(read.get() <= meter.steps() as usize);
-        if let Value::String(Cow::Owned(text)) = value {
+        if let CesqlValue::String(Cow::Owned(text)) = value {
             prop_assert!(text.capacity() <= meter.bytes() as usize);
         }
         let is_spent = meter.steps() == MAX_STEPS || meter.bytes() == MAX_BYTES;
-        prop_assert_eq!(error == Some(Error::Limit), is_spent);
+        prop_assert_eq!(error == Some(EvaluationError::Limit), is_spent);
     }
 }
 
@@ -130,13 +130,13 @@ fn attacks_end() {
     assert_eq!(matches, Ok(false));
     assert!(steps <= 70_000, "{steps}");
     let (steps, matches) = like(&text, &format!("%{}_b%", "a".repeat(8_000)));
-    assert_eq!((steps, matches), (MAX_STEPS as usize, Err(Exceeded)));
-    let expression = Expression::parse(&filled("LENGTH(CONCAT(", "x", ")) > 0")).expect("an expression");
+    assert_eq!((steps, matches), (MAX_STEPS as usize, Err(MeterExceeded)));
+    let expression = CesqlExpression::parse(&filled("LENGTH(CONCAT(", "x", ")) > 0")).expect("an expression");
     let read = Cell::new(0);
     let long = Long::new(&read);
-    let evaluated = expression.evaluate(&&long, &mut Meter::default());
+    let evaluated = expression.evaluate(&&long, &mut WorkMeter::default());
     assert!(read.get() <= MAX_STEPS as usize);
-    assert_eq!(evaluated, Evaluated { value: Value::Boolean(false), error: Some(Error::Limit) });
+    assert_eq!(evaluated, EvaluationResult { value: CesqlValue::Boolean(false), error: Some(EvaluationError::Limit) });
 }
 
 /// What is usual is far from the limits.
@@ -150,7 +150,7 @@ fn what_is_usual_is_cheap() {
         ("UPPER(id) IN ('A', 'B', 'I1')", 200, 200),
         (listed.as_str(), 70_000, 0),
     ] {
-        let (expression, mut meter) = (Expression::parse(text).expect(text), Meter::default());
+        let (expression, mut meter) = (CesqlExpression::parse(text).expect(text), WorkMeter::default());
         let read = Cell::new(0);
         let long = Long::new(&read);
         let evaluated = match text == listed {

@@ -9,7 +9,7 @@ use super::*;
 use crate::channel::rabbitmq::tests::fake::{Settings, Version};
 
 fn quorum() -> AMQPValue {
-    text("quorum")
+    text_value("quorum")
 }
 
 fn requeue() -> BasicNackOptions {
@@ -30,7 +30,7 @@ async fn a_queue_is_what_it_was_declared_as() {
     let connection = connect(&server).await;
     let cases = [
         (
-            table([("x-queue-type", text("classic"))]),
+            table([("x-queue-type", text_value("classic"))]),
             "'x-queue-type' for queue 'q' in vhost '/': received 'classic' but current is 'quorum'",
         ),
         (
@@ -51,7 +51,7 @@ async fn a_queue_is_what_it_was_declared_as() {
         assert_eq!(refusal(&error), (406, format!("PRECONDITION_FAILED - inequivalent arg {text}")));
     }
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let error = channel.queue_declare(short("p"), passive, FieldTable::default()).await.expect_err("no queue");
+    let error = channel.queue_declare(short_string("p"), passive, FieldTable::default()).await.expect_err("no queue");
     assert_eq!(refusal(&error), (404, "NOT_FOUND - no queue 'p' in vhost '/'".to_owned()));
     assert_eq!((server.queues(), server.arguments("q")), (vec!["q".to_owned()], table([("x-queue-type", quorum())])));
 }
@@ -62,7 +62,9 @@ async fn exchanges_hand_on_what_is_bound() {
     let connection = connect(&server).await;
     let channel = open(&connection).await;
     let declare_exchange = |channel: Channel, name: &'static str, kind| async move {
-        channel.exchange_declare(short(name), kind, ExchangeDeclareOptions::default(), FieldTable::default()).await
+        channel
+            .exchange_declare(short_string(name), kind, ExchangeDeclareOptions::default(), FieldTable::default())
+            .await
     };
     declare_exchange(channel.clone(), "d", ExchangeKind::Direct).await.expect("an exchange");
     declare_exchange(channel.clone(), "f", ExchangeKind::Fanout).await.expect("an exchange");
@@ -71,7 +73,13 @@ async fn exchanges_hand_on_what_is_bound() {
         for exchange in ["d", "f"] {
             let options = QueueBindOptions::default();
             channel
-                .queue_bind(short(queue), short(exchange), short(key), options, FieldTable::default())
+                .queue_bind(
+                    short_string(queue),
+                    short_string(exchange),
+                    short_string(key),
+                    options,
+                    FieldTable::default(),
+                )
                 .await
                 .expect("bound");
         }
@@ -79,14 +87,19 @@ async fn exchanges_hand_on_what_is_bound() {
     assert_eq!(server.bindings("d"), [("1".to_owned(), "a".to_owned()), ("2".to_owned(), "b".to_owned())]);
     for (exchange, key) in [("d", "1"), ("f", "other")] {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        let confirm =
-            channel.basic_publish(short(exchange), short(key), options, b"x", properties).await.expect("published");
+        let confirm = channel
+            .basic_publish(short_string(exchange), short_string(key), options, b"x", properties)
+            .await
+            .expect("published");
         assert_eq!(confirmed(confirm).await, Confirmation::Ack(None));
     }
     assert_eq!((server.ready("a"), server.ready("b"), server.published("b").len()), (2, 1, 1));
-    channel.queue_unbind(short("a"), short("f"), short("1"), FieldTable::default()).await.expect("unbound");
+    channel
+        .queue_unbind(short_string("a"), short_string("f"), short_string("1"), FieldTable::default())
+        .await
+        .expect("unbound");
     assert_eq!(server.bindings("f").len(), 1);
-    channel.queue_delete(short("b"), QueueDeleteOptions::default()).await.expect("deleted");
+    channel.queue_delete(short_string("b"), QueueDeleteOptions::default()).await.expect("deleted");
     assert!(server.bindings("f").is_empty() && !server.has_queue("b"));
     let error = declare_exchange(channel, "d", ExchangeKind::Fanout).await.expect_err("another exchange");
     let text = "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'd' in vhost '/': received 'fanout' but current is 'direct'";
@@ -106,7 +119,7 @@ async fn what_was_not_done_comes_back() {
     let again = next(&mut consumer).await;
     assert_eq!((body(&again), again.redelivered), ("1", true));
     assert_eq!(header(&again.properties, "x-delivery-count"), Some(&AMQPValue::LongLongInt(1)));
-    channel.close(200, short("done")).await.expect("closed");
+    channel.close(200, short_string("done")).await.expect("closed");
     let other = connect(&server).await;
     let mut consumer = consume(&open(&other).await, "q", 1).await;
     let again = next(&mut consumer).await;
@@ -122,7 +135,7 @@ async fn what_is_given_up_is_a_dead_letter() {
     let server = FakeServer::start().await;
     let connection = connect(&server).await;
     let channel = open(&connection).await;
-    let to_dead = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))];
+    let to_dead = [("x-dead-letter-exchange", text_value("")), ("x-dead-letter-routing-key", text_value("dead"))];
     let [a, b] = to_dead;
     let kinds = [
         (
@@ -148,14 +161,14 @@ async fn what_is_given_up_is_a_dead_letter() {
         }
         let letter = next(&mut dead).await;
         assert_eq!((body(&letter), letter.routing_key.as_str()), (queue, "dead"));
-        assert_eq!(header(&letter.properties, "x-first-death-queue"), Some(&text(queue)));
-        assert_eq!(header(&letter.properties, "x-first-death-reason"), Some(&text(reason)));
+        assert_eq!(header(&letter.properties, "x-first-death-queue"), Some(&text_value(queue)));
+        assert_eq!(header(&letter.properties, "x-first-death-reason"), Some(&text_value(reason)));
         let Some(AMQPValue::FieldArray(deaths)) = header(&letter.properties, "x-death") else { panic!("no x-death") };
         let [AMQPValue::FieldTable(death)] = deaths.as_slice() else { panic!("not one death") };
         let death = |name: &str| death.inner().get(name).cloned().expect("a field");
-        let keys = AMQPValue::FieldArray(vec![text(queue)].into());
+        let keys = AMQPValue::FieldArray(vec![text_value(queue)].into());
         let one = AMQPValue::LongLongInt(1);
-        let expected = (text(queue), text(reason), one, keys, text(""));
+        let expected = (text_value(queue), text_value(reason), one, keys, text_value(""));
         assert_eq!(
             (death("queue"), death("reason"), death("count"), death("routing-keys"), death("exchange")),
             expected
@@ -178,7 +191,7 @@ async fn returns_are_limited_as_the_version_does() {
             let times = if (version, queue.as_str()) == (Version::Three, "unlimited") { 1 } else { 21 };
             give_back(&channel, &queue, times).await;
         }
-        channel.close(200, short("done")).await.expect("closed");
+        channel.close(200, short_string("done")).await.expect("closed");
         let mut queues = server.queues();
         queues.retain(|queue| server.ready(queue) == 1);
         assert_eq!(queues, [left], "{version:?}");
@@ -207,24 +220,31 @@ async fn dead_letters_without_a_queue_stop_the_others() {
     let arguments = [
         ("x-queue-type", quorum()),
         ("x-message-ttl", AMQPValue::LongInt(10)),
-        ("x-dead-letter-exchange", text("")),
-        ("x-dead-letter-strategy", text("at-least-once")),
-        ("x-overflow", text("reject-publish")),
+        ("x-dead-letter-exchange", text_value("")),
+        ("x-dead-letter-strategy", text_value("at-least-once")),
+        ("x-overflow", text_value("reject-publish")),
     ];
     declare(&channel, "delay", table(arguments)).await.expect("a queue");
     let exchange = lapin::ExchangeKind::Fanout;
     channel
-        .exchange_declare(short("delay"), exchange, Default::default(), Default::default())
+        .exchange_declare(short_string("delay"), exchange, Default::default(), Default::default())
         .await
         .expect("an exchange");
     channel
-        .queue_bind(short("delay"), short("delay"), short(""), Default::default(), Default::default())
+        .queue_bind(
+            short_string("delay"),
+            short_string("delay"),
+            short_string(""),
+            Default::default(),
+            Default::default(),
+        )
         .await
         .expect("bound");
     declare(&channel, "there", FieldTable::default()).await.expect("a queue");
     let put_off = async |queue: &'static str| {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-        let confirm = channel.basic_publish(short("delay"), short(queue), options, b"x", properties).await;
+        let confirm =
+            channel.basic_publish(short_string("delay"), short_string(queue), options, b"x", properties).await;
         confirmed(confirm.expect("published")).await;
     };
     put_off("there").await;
@@ -252,7 +272,7 @@ async fn a_single_active_consumer_is_the_first() {
         confirmed(publish(&other, "q", id).await).await;
     }
     assert_eq!((body(&next(&mut first).await), server.ready("q"), server.consumers("q").len()), ("1", 1, 2));
-    channel.close(200, short("done")).await.expect("closed");
+    channel.close(200, short_string("done")).await.expect("closed");
     let again = next(&mut second).await;
     assert_eq!((body(&again), again.redelivered, server.ready("q")), ("1", true, 1));
 }

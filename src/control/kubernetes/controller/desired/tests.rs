@@ -4,27 +4,31 @@ use super::*;
 
 const NOW: &str = "2026-06-20T08:00:00Z";
 
-fn world(mode: TransportEncryption) -> World {
-    World {
+fn world(mode: TransportEncryption) -> ReconcileContext {
+    ReconcileContext {
         mode,
         oidc: false,
-        certificate: Certificate::Known(Some("CA".to_owned())),
-        endpoints: Endpoints::Ready,
+        certificate: ObservedCertificate::Known(Some("CA".to_owned())),
+        endpoints: ObservedEndpoints::Ready,
         dispatcher: "sealpost-rabbitmq-dispatcher.ke.svc.cluster.local".to_owned(),
         cluster_domain: "cluster.local".to_owned(),
     }
 }
 
-fn found() -> Found {
-    Found { service: Ok("feed-rmq-kn-channel".to_owned()), sink: Ok(None), policies: Policies::default() }
+fn found() -> ObservedChannel {
+    ObservedChannel {
+        service: Ok("feed-rmq-kn-channel".to_owned()),
+        dead_letter_sink: Ok(None),
+        policies: ChannelPolicies::default(),
+    }
 }
 
 fn channel(status: &Value) -> Value {
     json!({"metadata": {"namespace": "Billing", "name": "feed", "generation": 7}, "status": status})
 }
 
-fn resolved(world: &World, found: &Found) -> Value {
-    Value::Object(status(&channel(&json!({})), world, found, NOW))
+fn resolved(world: &ReconcileContext, found: &ObservedChannel) -> Value {
+    Value::Object(desired_status(&channel(&json!({})), world, found, NOW))
 }
 
 fn condition<'v>(status: &'v Value, ty: &str) -> &'v Value {
@@ -48,16 +52,18 @@ fn addresses_follow_the_mode() {
         let status = resolved(&world(mode), &found());
         assert_eq!((&status["address"], &status["addresses"]), (address, &json!(addresses)), "{mode:?}");
         assert_eq!(condition(&status, "Ready")["status"], "True");
-        let with_oidc = resolved(&World { oidc: true, ..world(mode) }, &found());
+        let with_oidc = resolved(&ReconcileContext { oidc: true, ..world(mode) }, &found());
         for address in with_oidc["addresses"].as_array().expect("addresses") {
             assert_eq!(address["audience"], "messaging.knative.dev/rabbitmqchannel/billing/feed");
         }
-        let missing = resolved(&World { certificate: Certificate::Missing, ..world(mode) }, &found());
+        let missing =
+            resolved(&ReconcileContext { certificate: ObservedCertificate::Missing, ..world(mode) }, &found());
         let is_needed = mode != TransportEncryption::Disabled;
         assert_eq!(missing.get("address").is_none(), is_needed, "the last address stays");
         assert_eq!(condition(&missing, "Ready")["status"] == "False", is_needed);
     }
-    let without_ca = World { certificate: Certificate::Known(None), ..world(TransportEncryption::Strict) };
+    let without_ca =
+        ReconcileContext { certificate: ObservedCertificate::Known(None), ..world(TransportEncryption::Strict) };
     assert_eq!(resolved(&without_ca, &found())["address"].get("CACerts"), None);
 }
 
@@ -65,37 +71,42 @@ fn addresses_follow_the_mode() {
 #[test]
 fn what_is_wrong_stands_in_the_conditions() {
     let disabled = || world(TransportEncryption::Disabled);
-    let sink = Sink { uri: "http://dls".to_owned(), ca_certs: None, audience: Some("a".to_owned()) };
+    let sink = ResolvedDeadLetterSink { uri: "http://dls".to_owned(), ca_certs: None, audience: Some("a".to_owned()) };
     let rows = [
         (disabled(), found(), "Ready", None),
-        (disabled(), Found { sink: Ok(Some(sink.clone())), ..found() }, "DeadLetterSinkResolved", None),
         (
-            World { endpoints: Endpoints::NotReady, ..disabled() },
+            disabled(),
+            ObservedChannel { dead_letter_sink: Ok(Some(sink.clone())), ..found() },
+            "DeadLetterSinkResolved",
+            None,
+        ),
+        (
+            ReconcileContext { endpoints: ObservedEndpoints::NotReady, ..disabled() },
             found(),
             "EndpointsReady",
             Some("DispatcherEndpointsNotReady"),
         ),
         (
-            World { endpoints: Endpoints::Missing, ..disabled() },
+            ReconcileContext { endpoints: ObservedEndpoints::Missing, ..disabled() },
             found(),
             "EndpointsReady",
             Some("DispatcherEndpointsDoesNotExist"),
         ),
         (
-            World { certificate: Certificate::Missing, ..world(TransportEncryption::Strict) },
+            ReconcileContext { certificate: ObservedCertificate::Missing, ..world(TransportEncryption::Strict) },
             found(),
             "Addressable",
             Some("TLSSecretMissing"),
         ),
         (
             disabled(),
-            Found { service: Err("taken".to_owned()), ..found() },
+            ObservedChannel { service: Err("taken".to_owned()), ..found() },
             "ChannelServiceReady",
             Some("ChannelServiceFailed"),
         ),
         (
             disabled(),
-            Found { sink: Err("gone".to_owned()), ..found() },
+            ObservedChannel { dead_letter_sink: Err("gone".to_owned()), ..found() },
             "DeadLetterSinkResolved",
             Some("DeadLetterSinkNotResolved"),
         ),
@@ -113,7 +124,7 @@ fn what_is_wrong_stands_in_the_conditions() {
         assert_eq!(status["observedGeneration"], 7);
         assert_eq!(status.get("subscribers"), None);
     }
-    let status = resolved(&disabled(), &Found { sink: Ok(Some(sink)), ..found() });
+    let status = resolved(&disabled(), &ObservedChannel { dead_letter_sink: Ok(Some(sink)), ..found() });
     assert_eq!((&status["deadLetterSinkUri"], &status["deadLetterSinkAudience"]), (&json!("http://dls"), &json!("a")));
 }
 
@@ -121,13 +132,13 @@ fn what_is_wrong_stands_in_the_conditions() {
 #[test]
 fn only_what_differs_is_written() {
     let world = world(TransportEncryption::Permissive);
-    let oidc = World { oidc: true, ..world.clone() };
-    let on = Found { policies: Policies::of(std::iter::empty(), &Value::Null), ..found() };
+    let oidc = ReconcileContext { oidc: true, ..world.clone() };
+    let on = ObservedChannel { policies: ChannelPolicies::for_channel(std::iter::empty(), &Value::Null), ..found() };
     let mut there = resolved(&oidc, &on);
     there["subscribers"] = json!([{"uid": "u"}]);
-    let later = |world: &World, found: &Found, there: &Value| {
+    let later = |world: &ReconcileContext, found: &ObservedChannel, there: &Value| {
         let channel = channel(there);
-        patch(&channel, status(&channel, world, found, "2026-06-20T09:00:00Z"))
+        status_patch(&channel, desired_status(&channel, world, found, "2026-06-20T09:00:00Z"))
     };
     assert_eq!(later(&oidc, &on, &there), None);
     let off = later(&world, &found(), &there).expect("a patch");
@@ -137,7 +148,8 @@ fn only_what_differs_is_written() {
     assert_eq!(condition(&off, "Ready"), NOW);
     assert_eq!(condition(&off, "EventPoliciesReady"), "2026-06-20T09:00:00Z", "its reason is another one");
 
-    let broken = later(&oidc, &Found { sink: Err("gone".to_owned()), ..on }, &there).expect("a patch");
+    let broken =
+        later(&oidc, &ObservedChannel { dead_letter_sink: Err("gone".to_owned()), ..on }, &there).expect("a patch");
     assert_eq!(broken["status"].as_object().expect("a status").keys().collect::<Vec<_>>(), ["conditions"]);
     assert_eq!(
         (condition(&broken, "Ready"), condition(&broken, "Addressable")),
@@ -179,7 +191,7 @@ fn dead_letter_sinks_are_resolved_as_destinations() {
         (broker.clone(), Some(&addressed), Ok(Some(("https://b/x", Some("C"))))),
     ] {
         let channel = json!({"metadata": {"namespace": "t"}, "spec": {"delivery": {"deadLetterSink": sink}}});
-        let found = super::super::sink::resolve(&channel, referred, &world);
+        let found = super::super::dead_letter_sink::resolve_dead_letter_sink(&channel, referred, &world);
         match (&found, expected) {
             (Ok(found), Ok(expected)) => {
                 let found = found.as_ref().map(|sink| (sink.uri.as_str(), sink.ca_certs.as_deref()));
@@ -189,6 +201,7 @@ fn dead_letter_sinks_are_resolved_as_destinations() {
             _ => panic!("{channel}: {found:?}"),
         }
     }
-    let reference = super::super::sink::reference(&json!({"spec": {"delivery": {"deadLetterSink": broker}}}));
+    let reference =
+        super::super::dead_letter_sink::sink_reference(&json!({"spec": {"delivery": {"deadLetterSink": broker}}}));
     assert_eq!(reference.expect("a reference").to_string(), "Broker n/b");
 }

@@ -1,0 +1,292 @@
+//! Who may do what. Health and metrics are public. Everything else that reads is public where the admin port listens on
+//! loopback, and needs the token where it listens on any other address; what changes something always needs the token. The
+//! socket, which only its owner can open, needs no token (contract IF-7).
+//!
+//! The address that the port listens on decides, not the one that a connection came to: the sidecar of a mesh and `kubectl
+//! port-forward` reach a pod's loopback for others, and a port that listens on every address would take all of them for
+//! neighbours.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+
+use super::cross_site::{RequestedHost, is_cross_site};
+use super::token::AdminToken;
+use super::{TEXT, build_response};
+
+/// The way by which a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminListener {
+    /// The admin port, which listens on an address of this machine alone.
+    Loopback,
+    /// The admin port, which listens on any other address.
+    Network,
+    /// The admin socket.
+    Socket,
+}
+
+impl AdminListener {
+    /// The admin port that listens on this address.
+    pub(super) fn of_address(address: SocketAddr) -> Self {
+        if address.ip().to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
+    }
+}
+
+/// What a request is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminAction {
+    /// To ask for health or metrics, which hold no secrets, and which programs ask for that have no token.
+    Probe,
+    /// To read anything else.
+    Read,
+    /// To change something.
+    Change,
+}
+
+/// What a request shows of who sent it.
+enum AdminCredentials {
+    Missing,
+    /// What may be the token.
+    Bearer(String),
+    /// The same, which a browser remembers, and sends with whatever it sends.
+    Basic(String),
+}
+
+/// Decides who may do what.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AdminAuthorizer {
+    /// The token that is asked for; without one nobody has it.
+    pub(super) token: Option<AdminToken>,
+}
+
+impl AdminAuthorizer {
+    /// The answer to a request that may not do what it is about to; `None` if it may.
+    pub(super) async fn deny<B>(
+        &self,
+        request: &Request<B>,
+        door: AdminListener,
+        intent: AdminAction,
+    ) -> Option<Response<Full<Bytes>>> {
+        if is_cross_site(request, intent) {
+            return Some(forbidden("a page of another origin may ask nothing here"));
+        }
+        // On loopback a page's own name may be meant (DNS rebinding), and behind the socket, too, if somebody forwards a port
+        // to it. Elsewhere whoever has no token gets what is public.
+        let named = RequestedHost::of_request(request);
+        match (door, intent, named) {
+            (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing) => None,
+            (AdminListener::Socket, _, RequestedHost::Other) => {
+                Some(forbidden("the socket is asked for as localhost: http://localhost/…"))
+            }
+            (AdminListener::Network, AdminAction::Probe, _)
+            | (AdminListener::Loopback, AdminAction::Probe | AdminAction::Read, RequestedHost::Loopback) => None,
+            (_, _, RequestedHost::Missing) => {
+                Some(build_response(StatusCode::BAD_REQUEST, TEXT, "the Host header is missing: send one\n"))
+            }
+            (_, _, _) => self.deny_without_token(read_credentials(request.headers()), (door, intent, named)).await,
+        }
+    }
+
+    /// The answer to a request that needs the token, if it does not show it.
+    async fn deny_without_token(
+        &self,
+        shown: AdminCredentials,
+        what: (AdminListener, AdminAction, RequestedHost),
+    ) -> Option<Response<Full<Bytes>>> {
+        let is_password = matches!(shown, AdminCredentials::Basic(_));
+        let (token, text) = match (&self.token, shown) {
+            (Some(token), AdminCredentials::Bearer(text) | AdminCredentials::Basic(text)) => (token, text),
+            (None, _) | (_, AdminCredentials::Missing) => return Some(self.token_required(what)),
+        };
+        let (_, intent, _) = what;
+        match token.matches(&text).await {
+            Ok(true) if is_password && intent == AdminAction::Change => Some(forbidden(
+                "changes take the token, --admin-token-file FILE, as Bearer only, or the socket, --admin-socket PATH",
+            )),
+            Ok(true) => None,
+            // The browser asks its user again.
+            Ok(false) if is_password && intent != AdminAction::Change => Some(unauthorized(WRONG)),
+            Ok(false) => Some(forbidden(WRONG)),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "A token was shown, and there is none to compare it with");
+                Some(forbidden("the process cannot read its --admin-token-file: see its log, or use --admin-socket"))
+            }
+        }
+    }
+
+    /// The answer to a request that shows no token, or none that could be compared.
+    fn token_required(
+        &self,
+        (door, intent, named): (AdminListener, AdminAction, RequestedHost),
+    ) -> Response<Full<Bytes>> {
+        if door == AdminListener::Loopback && named == RequestedHost::Other {
+            return forbidden(MISNAMED);
+        }
+        match (intent, &self.token) {
+            (AdminAction::Change, Some(_)) => {
+                forbidden("changes need the token, --admin-token-file FILE, or the socket, --admin-socket PATH")
+            }
+            (AdminAction::Change, None) => forbidden(
+                "changes need the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token",
+            ),
+            (AdminAction::Probe | AdminAction::Read, Some(_)) => unauthorized(
+                "this port is not on loopback: show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH",
+            ),
+            (AdminAction::Probe | AdminAction::Read, None) => forbidden(
+                "this port is not on loopback: use the socket, --admin-socket PATH; or run sealpost with --admin-token-file FILE and show that token",
+            ),
+        }
+    }
+}
+
+const WRONG: &str = "this is not the token of --admin-token-file, which this process was given: show that, or use the socket, --admin-socket PATH";
+const MISNAMED: &str = "this port is on loopback and Host names something else: ask for localhost or 127.0.0.1, or show the token, --admin-token-file FILE, or use the socket, --admin-socket PATH";
+
+fn forbidden(text: &str) -> Response<Full<Bytes>> {
+    build_response(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
+}
+
+/// Browsers ask their user for a password, which is the token; programs send it as it is.
+fn unauthorized(text: &str) -> Response<Full<Bytes>> {
+    let mut response = build_response(StatusCode::UNAUTHORIZED, TEXT, format!("{text}\n"));
+    let headers = response.headers_mut();
+    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="sealpost, the token as password""#));
+    response
+}
+
+/// Of several headers, or of another scheme, it is no token: nothing that is compared is equal to the empty text.
+fn read_credentials(headers: &HeaderMap) -> AdminCredentials {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return AdminCredentials::Missing };
+    let text = value.to_str().ok().filter(|_| values.next().is_none()).unwrap_or_default();
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => AdminCredentials::Bearer(rest.trim().to_owned()),
+        "basic" => AdminCredentials::Basic(basic_password(rest.trim()).unwrap_or_default()),
+        _ => AdminCredentials::Bearer(String::new()),
+    }
+}
+
+/// The password of what `Basic` shows (RFC 7617), whatever the user is called.
+fn basic_password(credentials: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+    text.split_once(':').map(|(_user, password)| password.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    fn request(headers: &[(&str, &str)]) -> Request<()> {
+        let request = Request::builder();
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).expect("a request")
+    }
+
+    /// The statuses, 200 if it is not refused: to probe, to read and to change, on loopback and then over the network.
+    async fn statuses(rights: &AdminAuthorizer, headers: &[(&str, &str)]) -> [u16; 6] {
+        let mut statuses = [200; 6];
+        let asked = [AdminListener::Loopback, AdminListener::Network]
+            .into_iter()
+            .flat_map(|door| [AdminAction::Probe, AdminAction::Read, AdminAction::Change].map(|intent| (door, intent)));
+        for (status, (door, intent)) in statuses.iter_mut().zip(asked) {
+            if let Some(refusal) = rights.deny(&request(headers), door, intent).await {
+                *status = refusal.status().as_u16();
+                assert_eq!(refusal.headers().contains_key(WWW_AUTHENTICATE), *status == 401);
+                let frame = refusal.into_body().frame().await.expect("a body").expect("a frame");
+                let text = String::from_utf8_lossy(frame.data_ref().expect("text")).into_owned();
+                let names_remedy = text.contains("--admin-token-file") && text.contains("--admin-socket");
+                let is_about_rights = *status == 401 || (*status == 403 && !text.contains("another origin"));
+                assert!(text.lines().count() == 1 && (names_remedy || !is_about_rights), "{text}");
+            }
+        }
+        statuses
+    }
+
+    fn with_token() -> (tempfile::NamedTempFile, AdminAuthorizer) {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), TOKEN).expect("written");
+        let token = Some(AdminToken::new(file.path()).expect("a token"));
+        (file, AdminAuthorizer { token })
+    }
+
+    #[tokio::test]
+    async fn who_may_do_what() {
+        let (_file, with) = with_token();
+        let bearer = format!("bearer {TOKEN}");
+        let [browser, other] = [TOKEN, "wrong"].map(|text| format!("Basic {}", STANDARD.encode(format!("me:{text}"))));
+        for (shown, expected) in [
+            ("", [200, 200, 403, 200, 401, 403]),
+            (bearer.as_str(), [200, 200, 200, 200, 200, 200]),
+            ("Bearer wrong", [200, 200, 403, 200, 403, 403]),
+            ("Bearer", [200, 200, 403, 200, 403, 403]),
+            ("Digest x", [200, 200, 403, 200, 403, 403]),
+            (TOKEN, [200, 200, 403, 200, 403, 403]),
+            (&browser, [200, 200, 403, 200, 200, 403]),
+            (&other, [200, 200, 403, 200, 401, 403]),
+            ("Basic x", [200, 200, 403, 200, 401, 403]),
+        ] {
+            let headers = [("host", "127.0.0.1:9090"), ("authorization", shown)];
+            let headers = if shown.is_empty() { headers.get(..1).unwrap_or_default() } else { &headers };
+            assert_eq!(statuses(&with, headers).await, expected, "{shown}");
+        }
+        let twice = [("host", "127.0.0.1:9090"), ("authorization", &bearer), ("authorization", &bearer)];
+        assert_eq!(statuses(&with, &twice).await, [200, 200, 403, 200, 403, 403]);
+    }
+
+    #[tokio::test]
+    async fn without_a_token_nobody_has_it() {
+        for headers in [&[][..], &[("authorization", "Bearer 0123456789abcdef")]] {
+            let headers = [&[("host", "localhost")], headers].concat();
+            assert_eq!(statuses(&AdminAuthorizer::default(), &headers).await, [200, 200, 403, 200, 403, 403]);
+        }
+    }
+
+    /// It needs no token; but pages have no business there, whatever leads them to it.
+    #[tokio::test]
+    async fn the_socket_is_its_owners() {
+        for (headers, allowed) in [
+            (&[][..], true),
+            (&[("host", "localhost")], true),
+            (&[("host", "localhost"), ("authorization", "Bearer wrong")], true),
+            (&[("host", "rebound.example:9090"), ("origin", "http://rebound.example:9090")], false),
+            (&[("host", "localhost:9090"), ("origin", "http://elsewhere.example")], false),
+        ] {
+            for intent in [AdminAction::Probe, AdminAction::Read, AdminAction::Change] {
+                let refusal = AdminAuthorizer::default().deny(&request(headers), AdminListener::Socket, intent).await;
+                assert_eq!(refusal.is_none(), allowed, "{headers:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn whom_it_is_for() {
+        let (_file, with) = with_token();
+        let bearer = format!("Bearer {TOKEN}");
+        for (host, bare, proven) in [
+            ("localhost:1", [200, 200, 403, 200, 401, 403], [200; 6]),
+            // A page whose name has become an address of loopback has no token, and is not asked for one.
+            ("evil.example", [403, 403, 403, 200, 401, 403], [200; 6]),
+            ("", [400, 400, 400, 200, 400, 400], [400, 400, 400, 200, 400, 400]),
+        ] {
+            let host = [("host", host)];
+            let host = if host[0].1.is_empty() { &[] } else { host.as_slice() };
+            assert_eq!(statuses(&with, host).await, bare, "{host:?}");
+            let shown = [host, &[("authorization", &bearer)]].concat();
+            assert_eq!(statuses(&with, &shown).await, proven, "{host:?}");
+            let foreign = [host, &[("authorization", &bearer), ("origin", "http://other.example")]].concat();
+            assert_eq!(statuses(&with, &foreign).await, [403; 6], "{host:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Work that must not be cut off in its middle: when nobody waits for it any more, it is told, and comes to an orderly end.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Errands at once.
+const AT_ONCE: usize = 8;
+/// How long one may take before it is told to end.
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// The errands that are under way.
+#[derive(Debug)]
+pub(super) struct AdminOperations {
+    tasks: Mutex<JoinSet<()>>,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Default for AdminOperations {
+    fn default() -> Self {
+        Self { tasks: Mutex::default(), permits: Arc::new(Semaphore::new(AT_ONCE)), stop: CancellationToken::new() }
+    }
+}
+
+impl AdminOperations {
+    /// Does it; `None` if too many others are under way, or the process stops. What it gets tells it when to end.
+    pub(super) async fn run<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let place = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        let stop = self.stop.child_token();
+        let (done, told) = oneshot::channel();
+        let (work, late) = (work(stop.clone()), stop.clone());
+        {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(async move {
+                let mut work = std::pin::pin!(work);
+                let ended = match tokio::time::timeout(LONGEST, work.as_mut()).await {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => {
+                        late.cancel();
+                        work.await
+                    }
+                };
+                drop(place);
+                if done.send(ended).is_err() {
+                    tracing::debug!("Nobody waits for this answer any more");
+                }
+            });
+        }
+        let nobody_waits = stop.drop_guard();
+        let ended = told.await.ok();
+        nobody_waits.disarm();
+        ended
+    }
+
+    /// Tells all of them to end, and waits for that.
+    pub(super) async fn end_all(&self) {
+        self.stop.cancel();
+        self.permits.close();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One whose asker goes away, one that takes too long, and one at the stop: each is told, none is cut off.
+    #[tokio::test(start_paused = true)]
+    async fn errands_are_told_to_end_and_do() {
+        let errands = Arc::new(AdminOperations::default());
+        let ended = Arc::new(Semaphore::new(0));
+        let until_told = |ended: &Arc<Semaphore>| {
+            let ended = Arc::clone(ended);
+            async move |stop: CancellationToken| {
+                stop.cancelled().await;
+                tokio::task::yield_now().await;
+                ended.add_permits(1);
+                7
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_secs(1), errands.run(until_told(&ended))).await;
+        assert!(gone.is_err());
+        tokio::time::timeout(Duration::from_secs(1), ended.acquire()).await.expect("told").expect("open").forget();
+        assert_eq!(errands.run(until_told(&ended)).await, Some(7), "it was told after its time");
+        ended.acquire().await.expect("open").forget();
+        let asked = errands.run(until_told(&ended));
+        let stop = async {
+            tokio::task::yield_now().await;
+            errands.end_all().await;
+        };
+        assert_eq!(tokio::join!(asked, stop).0, Some(7));
+        assert_eq!(errands.run(async |_stop| 7).await, None, "it stops");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_not_too_many() {
+        let errands = AdminOperations::default();
+        let waiting: Vec<_> =
+            (0..AT_ONCE).map(|_| Box::pin(errands.run(async |stop| stop.cancelled().await))).collect();
+        let all = futures_util::future::join_all(waiting);
+        let (_all, further) = tokio::join!(all, async {
+            tokio::task::yield_now().await;
+            errands.run(async |_stop| 7).await
+        });
+        assert_eq!(further, None);
+    }
+}

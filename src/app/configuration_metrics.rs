@@ -1,0 +1,55 @@
+//! What numbers tell of the configuration in effect: its problems, which subscriptions belong to which channel, and when
+//! certificates end.
+
+use std::sync::Arc;
+
+use crate::control::{Resolution, Severity};
+use crate::model::{Addressable, Channel, Subscription};
+use crate::telemetry::configuration_metrics::{ChannelMembership, MetricObjectName, TrustExpiry};
+use crate::telemetry::counters::ProcessCounters;
+
+/// Notes a configuration that has come into effect.
+pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Resolution) {
+    let of = |severity: Severity| resolution.problems.iter().filter(|problem| problem.severity == severity).count();
+    let problems = (of(Severity::Error), of(Severity::Warning));
+    let subscriptions = resolution.table.channels().iter().flat_map(|channel| &channel.subscriptions);
+    let trust = subscriptions.flat_map(trust_expiries).collect();
+    let members = resolution.table.channels().iter().flat_map(|channel| channel_memberships(channel)).collect();
+    counters.update_configuration(|facts| {
+        facts.problems = problems;
+        facts.trust_expiries = trust;
+        facts.memberships = members;
+    });
+    counters.configurations.increment();
+}
+
+fn channel_memberships(channel: &Channel) -> impl Iterator<Item = ChannelMembership> {
+    let key = &channel.key;
+    let of = move || (key.kind.as_str(), key.namespace.clone(), key.name.clone());
+    channel
+        .subscriptions
+        .iter()
+        .map(move |subscription| ChannelMembership { subscription: metric_object_name(subscription), channel: of() })
+}
+
+fn metric_object_name(subscription: &Subscription) -> MetricObjectName {
+    let key = &subscription.key;
+    (key.kind.as_str(), key.namespace.clone(), key.name.clone())
+}
+
+/// When the first certificate of each destination that has some ends.
+fn trust_expiries(subscription: &Arc<Subscription>) -> impl Iterator<Item = TrustExpiry> {
+    let destinations = [
+        ("subscriber", &subscription.subscriber),
+        ("reply", &subscription.reply),
+        ("dead_letter_sink", &subscription.dead_letter_sink),
+    ];
+    destinations.into_iter().filter_map(move |(destination, to)| {
+        let not_after = first_expiry(to.as_ref()?)?;
+        Some(TrustExpiry { subscription: metric_object_name(subscription), destination_role: destination, not_after })
+    })
+}
+
+fn first_expiry(to: &Addressable) -> Option<i64> {
+    to.trust.certificates().iter().map(|certificate| certificate.not_after).min()
+}

@@ -1,0 +1,79 @@
+//! What the log tells as time passes: sums of losses, and certificates of destinations that expire while the process runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Addressable, RoutingTable, Subscription};
+use crate::telemetry::counters::ProcessCounters;
+use crate::tls::refusal;
+
+/// How often there may be something to tell.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Tells it until the stop. What is summed by then is told when the last delivery has ended.
+pub(super) async fn run(
+    counters: Arc<ProcessCounters>,
+    mut tables: watch::Receiver<Arc<RoutingTable>>,
+    stop: CancellationToken,
+) {
+    let mut period = tokio::time::interval(PERIOD);
+    let mut seen = now();
+    let mut next = i64::MIN;
+    while stop.run_until_cancelled(period.tick()).await.is_some() {
+        counters.series.log_losses(Some(Instant::now()));
+        let is_new = tables.has_changed().unwrap_or(false);
+        let now = now();
+        if is_new || next < now {
+            let table = Arc::clone(&tables.borrow_and_update());
+            log_expired(&table, seen..now);
+            next = next_expiry(&table, now);
+        }
+        seen = seen.max(now);
+    }
+}
+
+fn now() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp()
+}
+
+/// One certificate, as it is told: whose it is and when it ended.
+type ExpiredCertificates<'t> = BTreeMap<(&'t str, i64), Vec<&'t Subscription>>;
+
+/// Tells of the certificates that ended within this time: a line each, however many destinations are verified by it. Those
+/// that had ended when the configuration was read are among its problems.
+fn log_expired(table: &RoutingTable, within: std::ops::Range<i64>) {
+    let mut ended = ExpiredCertificates::new();
+    for (subscription, destination) in destinations(table) {
+        for certificate in destination.trust.certificates() {
+            if within.contains(&certificate.not_after) {
+                let of = ended.entry((certificate.subject.as_str(), certificate.not_after)).or_default();
+                of.push(subscription);
+            }
+        }
+    }
+    for ((subject, not_after), subscriptions) in ended {
+        let Some(first) = subscriptions.first() else { continue };
+        let (subscription, destinations) = (&first.key, subscriptions.len());
+        tracing::warn!(subject, not_after = refusal::rfc3339(not_after), %subscription, destinations, "A certificate in CACerts has expired: destinations that are verified by it fail, replace it");
+    }
+}
+
+/// When the next certificate ends that has not yet.
+fn next_expiry(table: &RoutingTable, now: i64) -> i64 {
+    let certificates = destinations(table).flat_map(|(_, destination)| destination.trust.certificates());
+    certificates.map(|certificate| certificate.not_after).filter(|end| *end >= now).min().unwrap_or(i64::MAX)
+}
+
+fn destinations(table: &RoutingTable) -> impl Iterator<Item = (&Subscription, &Addressable)> {
+    let subscriptions = table.channels().iter().flat_map(|channel| &channel.subscriptions);
+    subscriptions.flat_map(|subscription| {
+        let all = [&subscription.subscriber, &subscription.reply, &subscription.dead_letter_sink];
+        all.into_iter().flatten().map(|destination| (&**subscription, destination))
+    })
+}

@@ -1,0 +1,84 @@
+//! Watches whether what is configured is served: readiness asks for it, the log and the numbers tell of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::backends::ChannelBackends;
+use crate::channel::trouble::{ReadinessDecision, ServiceReadiness, TroubleLog, TroubleReport};
+use crate::model::{RoutingTable, SubscriptionKey};
+use crate::supervisor::Readiness;
+use crate::telemetry::configuration_metrics::{MetricObjectName, UnservedObjects};
+use crate::telemetry::counters::ProcessCounters;
+
+/// How often log and numbers are brought up to date. Whoever asks for readiness or status gets what is true then.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Of a process that has a backend which may be away.
+pub(super) struct ServingWatch {
+    pub(super) tables: watch::Receiver<Arc<RoutingTable>>,
+    pub(super) storages: Arc<ChannelBackends>,
+    pub(super) readiness: Readiness,
+    pub(super) counters: Arc<ProcessCounters>,
+}
+
+impl ServingWatch {
+    /// Makes readiness hang on what is served.
+    pub(super) fn add_readiness_checks(&self) {
+        let judge = ServiceReadiness::default();
+        let (tables, storages) = (self.tables.clone(), Arc::clone(&self.storages));
+        self.readiness.add_requirement(move || {
+            let table = Arc::clone(&tables.borrow());
+            match judge.judge(&TroubleReport::collect(&table, &storages)) {
+                ReadinessDecision::Missing(missing) => Some(missing),
+                ReadinessDecision::Ready => None,
+            }
+        });
+        let (tables, storages) = (self.tables.clone(), Arc::clone(&self.storages));
+        self.readiness.add_remark(move || {
+            let table = Arc::clone(&tables.borrow());
+            TroubleReport::collect(&table, &storages).summary()
+        });
+    }
+
+    /// Tells what begins and ends, until the stop.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let (mut log, mut period) = (TroubleLog::default(), tokio::time::interval(PERIOD));
+        while stop.run_until_cancelled(period.tick()).await.is_some() {
+            if !self.readiness.is_starting() {
+                self.check(&mut log);
+            }
+        }
+    }
+
+    fn check(&self, log: &mut TroubleLog) {
+        log_ready(&self.readiness);
+        let table = Arc::clone(&self.tables.borrow());
+        let report = TroubleReport::collect(&table, &self.storages);
+        log.log_changes(&report);
+        let subscriptions = report.subscriptions().into_iter().map(metric_object_name).collect();
+        let unserved = UnservedObjects { channels: report.count_channels().0, subscriptions };
+        self.counters.update_configuration(|facts| facts.unserved = Some(unserved));
+    }
+}
+
+/// Says that the process is ready, when it is so for the first time.
+pub(super) fn log_ready(readiness: &Readiness) {
+    if readiness.is_newly_ready() {
+        tracing::info!("Ready");
+    }
+}
+
+/// Says that the configuration is in effect, and what a process waits for that is not ready all the same.
+pub(super) fn log_started(readiness: &Readiness) {
+    match readiness.missing() {
+        None => log_ready(readiness),
+        Some(missing) => tracing::info!(missing, "Started, not Ready yet"),
+    }
+}
+
+fn metric_object_name(key: &SubscriptionKey) -> MetricObjectName {
+    (key.kind.as_str(), key.namespace.clone(), key.name.clone())
+}

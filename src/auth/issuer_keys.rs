@@ -1,0 +1,241 @@
+//! The keys that tokens are verified with: fetched ahead, kept, and fetched anew. Whoever verifies never fetches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use moka::future::Cache;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{OidcAuthentication, RoutingTable};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::log_rate_limit::LogRateLimit;
+use crate::wire_text::WireText;
+
+/// Keys are fetched anew after this time, so that a key which is withdrawn is not believed for longer.
+const REFRESH: Duration = Duration::from_secs(600);
+/// A token with an unknown key has keys fetched anew, but not more often than this.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
+/// How long a request waits for that.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The waits after failures, doubling from the first to the last.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Keys of one issuer at most.
+const MAX_KEYS: usize = 100;
+/// Good tokens that are remembered at most.
+const MAX_VERIFIED: u64 = 10_000;
+
+/// Tells an issuer's name and keys.
+pub trait IssuerKeySource: Send + Sync + 'static {
+    /// Asks for them. Ends in bounded time.
+    fn fetch<'a>(&'a self, oidc: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>>;
+}
+
+/// What an issuer publishes.
+#[derive(Clone, Debug)]
+pub struct PublishedKeys {
+    /// Its name, which tokens must bear.
+    pub issuer: String,
+    /// Its keys.
+    pub keys: JwkSet,
+}
+
+/// A key that tokens may be signed with.
+pub(super) struct VerificationKey {
+    /// Its id, if it has one.
+    id: Option<String>,
+    /// What it may sign by; of one family.
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) key: DecodingKey,
+}
+
+/// A token that was good.
+#[derive(Debug)]
+pub(super) struct VerifiedToken {
+    pub(super) subject: Arc<str>,
+    /// Seconds since the epoch at which it ends to be.
+    pub(super) expires_at: f64,
+}
+
+/// The keys of an issuer at a time, and the tokens that were good by them: with the keys, they are forgotten.
+pub(super) struct IssuerKeySet {
+    oidc: Arc<OidcAuthentication>,
+    pub(super) issuer: String,
+    keys: Vec<VerificationKey>,
+    /// By a digest of token and audience.
+    pub(super) verified: Cache<[u8; 32], Arc<VerifiedToken>>,
+    fetched_at: Instant,
+}
+
+impl IssuerKeySet {
+    /// Whether they are this issuer's. A trust bundle that changes makes nobody a stranger: keys are fetched anew by it,
+    /// and until then these count.
+    fn is_of_issuer(&self, oidc: &Arc<OidcAuthentication>) -> bool {
+        Arc::ptr_eq(&self.oidc, oidc) || self.oidc.discovery.is_same_issuer(&oidc.discovery)
+    }
+
+    /// The keys that a token may be signed with: that of its id, or any, where it or the key names none.
+    pub(super) fn candidates<'k>(&'k self, id: Option<&'k str>) -> impl Iterator<Item = &'k VerificationKey> {
+        self.keys.iter().filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
+    }
+}
+
+/// The keys as they are known now.
+#[derive(Default)]
+pub struct IssuerKeyStore {
+    current: ArcSwapOption<IssuerKeySet>,
+    /// Somebody met a key that is unknown.
+    refresh_wanted: Notify,
+    /// Counts fetches that went well.
+    fetches: watch::Sender<u64>,
+}
+
+impl IssuerKeyStore {
+    /// The keys of this issuer, if they are known.
+    pub(super) fn key_set_of(&self, oidc: &Arc<OidcAuthentication>) -> Option<Arc<IssuerKeySet>> {
+        self.current.load_full().filter(|set| set.is_of_issuer(oidc))
+    }
+
+    /// Whether the keys of this issuer are known.
+    #[must_use]
+    pub fn are_known(&self, oidc: &Arc<OidcAuthentication>) -> bool {
+        self.key_set_of(oidc).is_some()
+    }
+
+    /// Newer keys than these, in which a key was missing. `None` if these are new enough to be believed.
+    ///
+    /// # Errors
+    /// If newer ones could not be had in time.
+    pub(super) async fn newer_than(&self, seen: &IssuerKeySet) -> Result<Option<Arc<IssuerKeySet>>, ()> {
+        if seen.fetched_at.elapsed() < SHORTEST_REFRESH {
+            return Ok(None);
+        }
+        let mut fetches = self.fetches.subscribe();
+        let newer =
+            || self.current.load_full().filter(|now| now.fetched_at > seen.fetched_at && now.is_of_issuer(&seen.oidc));
+        if let Some(newer) = newer() {
+            return Ok(Some(newer));
+        }
+        self.refresh_wanted.notify_one();
+        match tokio::time::timeout(PATIENCE, fetches.changed()).await {
+            Ok(Ok(())) => Ok(newer()),
+            Ok(Err(_)) | Err(_) => Err(()),
+        }
+    }
+
+    fn replace(&self, set: IssuerKeySet) {
+        self.current.store(Some(Arc::new(set)));
+        self.fetches.send_modify(|fetches| *fetches += 1);
+    }
+}
+
+/// Keeps the keys of the issuer that the routing table names.
+pub struct IssuerKeyRefresher {
+    keys: Arc<IssuerKeyStore>,
+    source: Arc<dyn IssuerKeySource>,
+    counters: Arc<ProcessCounters>,
+}
+
+impl IssuerKeyRefresher {
+    /// A keeper that fetches from `source`.
+    #[must_use]
+    pub fn new(keys: Arc<IssuerKeyStore>, source: Arc<dyn IssuerKeySource>, counters: Arc<ProcessCounters>) -> Self {
+        Self { keys, source, counters }
+    }
+
+    /// Follows the table until `stop`. While it names no issuer, nobody is asked; when one cannot be had, it is tried
+    /// for ever, and the keys that are known stay (unlike contract G-53).
+    pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
+        loop {
+            let oidc = tables.borrow_and_update().oidc().cloned();
+            let ended = tokio::select! {
+                () = stop.cancelled() => true,
+                ended = wait_for_other_issuer(&mut tables, oidc.as_ref()) => ended,
+                () = self.refresh_forever(oidc.as_ref()) => true,
+            };
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Fetches keys again and again; for ever.
+    async fn refresh_forever(&self, oidc: Option<&Arc<OidcAuthentication>>) {
+        let Some(oidc) = oidc else { return std::future::pending().await };
+        let (mut wait, mut told) = (FIRST_WAIT, LogRateLimit::default());
+        loop {
+            match self.fetch_keys(oidc).await {
+                Ok(()) => {
+                    (wait, told) = (FIRST_WAIT, LogRateLimit::default());
+                    tokio::time::sleep(SHORTEST_REFRESH).await;
+                    // Who asked before is answered by the keys that were fetched since.
+                    let asked = self.keys.refresh_wanted.notified();
+                    drop(tokio::time::timeout(REFRESH.saturating_sub(SHORTEST_REFRESH), asked).await);
+                }
+                Err(error) => {
+                    self.counters.key_fetch_failures.increment();
+                    if told.is_due() {
+                        tracing::warn!(error = %WireText::new(error), "The keys of the token issuer could not be fetched, trying again");
+                    }
+                    tokio::time::sleep(wait.mul_f64(1.0 - 0.2 * fastrand::f64())).await;
+                    wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    async fn fetch_keys(&self, oidc: &Arc<OidcAuthentication>) -> Result<(), String> {
+        self.counters.key_fetches.increment();
+        let fetched = Instant::now();
+        let PublishedKeys { issuer, keys } = self.source.fetch(oidc).await?;
+        if issuer.is_empty() {
+            return Err("the issuer has no name".to_owned());
+        }
+        let keys: Vec<VerificationKey> = keys.keys.iter().filter_map(usable_key).take(MAX_KEYS).collect();
+        if keys.is_empty() {
+            return Err(format!("{} publishes no RSA or EC key for signatures", WireText::new(issuer)));
+        }
+        if !self.keys.are_known(oidc) {
+            tracing::info!(issuer = %WireText::new(&issuer), keys = keys.len(), "Tokens can be verified");
+        }
+        let verified = Cache::builder().max_capacity(MAX_VERIFIED).build();
+        self.keys.replace(IssuerKeySet { oidc: Arc::clone(oidc), issuer, keys, verified, fetched_at: fetched });
+        Ok(())
+    }
+}
+
+/// Waits until the table names another issuer; whether there will be no other table.
+async fn wait_for_other_issuer(
+    tables: &mut watch::Receiver<Arc<RoutingTable>>,
+    oidc: Option<&Arc<OidcAuthentication>>,
+) -> bool {
+    tables.wait_for(|table| table.oidc() != oidc).await.is_err()
+}
+
+/// A key for signatures by RSA or an elliptic curve. Whatever else is published, a secret above all, verifies nothing.
+fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
+    if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != PublicKeyUse::Signature) {
+        return None;
+    }
+    let family = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => vec![Algorithm::RS256, Algorithm::RS384, Algorithm::RS512],
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => vec![Algorithm::ES256],
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P384 => vec![Algorithm::ES384],
+        _ => return None,
+    };
+    let algorithms = match jwk.common.key_algorithm {
+        None => family,
+        Some(named) => family.into_iter().filter(|algorithm| KeyAlgorithm::from(*algorithm) == named).collect(),
+    };
+    let key = DecodingKey::from_jwk(jwk).ok()?;
+    (!algorithms.is_empty()).then(|| VerificationKey { id: jwk.common.key_id.clone(), algorithms, key })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The entrance of events that ask for proof: takes the credentials of a request, verifies and authorizes them.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::issuer_keys::IssuerKeyStore;
+use super::policy::{self, AccessDenial};
+use super::token_verifier;
+use crate::event::Event;
+use crate::model::SenderAuthorization;
+use crate::telemetry::counters::ProcessCounters;
+
+/// What a request carries as proof. Not shown by `Debug`.
+#[derive(Clone, Default)]
+pub struct RequestCredentials {
+    fields: Vec<http::HeaderValue>,
+}
+
+impl std::fmt::Debug for RequestCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({})", self.fields.len())
+    }
+}
+
+impl RequestCredentials {
+    /// Those of a request, if they are asked for; what is asked for nothing is not looked for.
+    #[must_use]
+    pub fn of_headers(headers: &HeaderMap, access: Option<&SenderAuthorization>) -> Self {
+        match access {
+            Some(_) => Self { fields: headers.get_all(AUTHORIZATION).iter().take(2).cloned().collect() },
+            None => Self::default(),
+        }
+    }
+
+    /// The token (contract AU-6): after `Bearer`, or alone, as upstream takes it.
+    fn bearer_token(&self) -> Result<&str, AccessDenial> {
+        let refused = |text: &str| Err(AccessDenial::Unauthenticated(text.to_owned()));
+        let value = match &self.fields[..] {
+            [] => return refused("send a token as Authorization: Bearer TOKEN"),
+            [value] => value,
+            _ => return refused("send one Authorization header only"),
+        };
+        let Ok(text) = value.to_str() else { return refused("the token has characters that no token has") };
+        let text = text.trim();
+        let token = match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            Some(_) => return refused("send the token as Authorization: Bearer TOKEN"),
+            None => text,
+        };
+        if token.is_empty() || token.eq_ignore_ascii_case("bearer") {
+            return refused("send a token as Authorization: Bearer TOKEN");
+        }
+        Ok(token)
+    }
+}
+
+/// Lets events in.
+pub struct SenderAuthorizer {
+    keys: Arc<IssuerKeyStore>,
+    counters: Arc<ProcessCounters>,
+}
+
+impl SenderAuthorizer {
+    /// A gate that verifies by these keys.
+    #[must_use]
+    pub fn new(keys: Arc<IssuerKeyStore>, counters: Arc<ProcessCounters>) -> Self {
+        Self { keys, counters }
+    }
+
+    /// Who sends, if there is anything at all that they may send here. Free where nothing is asked for. It is asked before
+    /// events are read, so that nobody who may not send takes memory; who refuses for that has it [counted](Self::count).
+    ///
+    /// # Errors
+    /// If they prove nothing, or may send nothing, or that cannot be told.
+    pub async fn authenticate(
+        &self,
+        access: Option<&SenderAuthorization>,
+        credentials: &RequestCredentials,
+    ) -> Result<SenderIdentity, AccessDenial> {
+        let Some(access) = access else { return Ok(SenderIdentity::default()) };
+        Box::pin(self.verify_token(access, credentials)).await
+    }
+
+    async fn verify_token(
+        &self,
+        access: &SenderAuthorization,
+        credentials: &RequestCredentials,
+    ) -> Result<SenderIdentity, AccessDenial> {
+        let token = credentials.bearer_token()?;
+        let subject = token_verifier::verify(&self.keys, &access.oidc, token, &access.audience).await?;
+        policy::authorize_any(access, &subject)?;
+        Ok(SenderIdentity { subject: Some(subject) })
+    }
+
+    /// Whether who was identified may send all of these events.
+    ///
+    /// # Errors
+    /// If they may not.
+    pub fn authorize(
+        &self,
+        access: Option<&SenderAuthorization>,
+        sender: &SenderIdentity,
+        events: &[Event],
+    ) -> Result<(), AccessDenial> {
+        let (Some(access), Some(subject)) = (access, &sender.subject) else { return Ok(()) };
+        policy::authorize(access, subject, events).inspect_err(|denial| self.count_denial(denial))
+    }
+
+    /// Counts that somebody was refused.
+    pub fn count_denial(&self, denial: &AccessDenial) {
+        match denial {
+            AccessDenial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
+            AccessDenial::Forbidden { .. } => self.counters.forbidden.increment(),
+            AccessDenial::PolicyUnknown(_) | AccessDenial::DestinationMissing(_) | AccessDenial::KeysUnavailable(_) => {
+                self.counters.undecidable.increment()
+            }
+        }
+    }
+}
+
+/// Who sends.
+#[derive(Clone, Debug, Default)]
+pub struct SenderIdentity {
+    /// Nobody in particular where nothing is asked for.
+    subject: Option<Arc<str>>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! Under which names subscriptions and channels are counted.
+
+use std::sync::Arc;
+
+use crate::model::{ChannelKey, SubscriptionKey};
+use crate::telemetry::counters::ProcessCounters;
+use crate::telemetry::series::{ChannelSeries, SeriesKey, SubscriptionSeries};
+
+/// What is counted for a subscription; for configuring, not for each event.
+#[must_use]
+pub fn subscription_series(counters: &ProcessCounters, key: &SubscriptionKey) -> Arc<SubscriptionSeries> {
+    let SubscriptionKey { kind, namespace, name } = key;
+    counters.series.subscription(&SeriesKey {
+        kind: kind.as_str(),
+        namespace: namespace.as_str().into(),
+        name: name.as_str().into(),
+    })
+}
+
+/// What is counted for a channel or broker; for configuring, not for each event.
+#[must_use]
+pub fn channel_series(counters: &ProcessCounters, key: &ChannelKey) -> Arc<ChannelSeries> {
+    let ChannelKey { kind, namespace, name } = key;
+    counters.series.channel(&SeriesKey {
+        kind: kind.as_str(),
+        namespace: namespace.as_str().into(),
+        name: name.as_str().into(),
+    })
+}

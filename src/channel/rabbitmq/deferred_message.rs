@@ -1,0 +1,119 @@
+//! A message that waits on the way to a reply address or a dead letter sink: its body is a batch of two events, the one
+//! itself and the one that goes there (contract RQ-8; CloudEvents JSON batch format).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::value::RawValue;
+
+use super::confirming_publisher::short_string;
+use super::message::{self, AmqpMessage, RetryHeaders};
+use crate::channel::DeliveryStage;
+use crate::event::{AttributeLimit, DecodeError, Event, http as binding};
+use crate::wire_text::WireText;
+
+const STAGE: &str = "x-sealpost-stage";
+const REPLY: &str = "reply";
+const DEAD_LETTER_SINK: &str = "dead-letter-sink";
+/// What is forwarded with the second event.
+const FORWARDED: &str = "x-sealpost-stage-forwarded";
+
+/// An event that is put off, on the way to its destination.
+pub(super) fn encode(event: &Event, stage: &DeliveryStage, note: RetryHeaders) -> AmqpMessage {
+    let (name, second) = match stage {
+        DeliveryStage::Subscriber => return message::encode(event, note),
+        DeliveryStage::Reply(reply) => (REPLY, reply),
+        DeliveryStage::DeadLetterSink(dead) => (DEAD_LETTER_SINK, dead),
+    };
+    let [(_, first), (_, last)] = [binding::encode_structured(event), binding::encode_structured(second)];
+    let body = [b"[", &first[..], b",", &last[..], b"]"].concat();
+    let mut headers = FieldTable::default();
+    message::insert_other_headers(&mut headers, event, note);
+    message::insert_forwarded_headers(&mut headers, FORWARDED, second);
+    headers.insert(short_string(STAGE), message::text_value(name));
+    AmqpMessage {
+        properties: message::persistent_properties(headers, Some(short_string(binding::BATCHED))),
+        body: Bytes::from(body),
+    }
+}
+
+/// The event in a message, what goes with it, and where it is on the way to.
+///
+/// # Errors
+/// If it is none, or not a valid one.
+pub(super) fn decode(
+    properties: &BasicProperties,
+    body: Bytes,
+    limit: AttributeLimit,
+) -> Result<(Event, RetryHeaders, DeliveryStage), DecodeError> {
+    let stage = properties.headers().as_ref().and_then(|headers| Some((headers, headers.inner().get(STAGE)?)));
+    let Some((headers, AMQPValue::LongString(name))) = stage else {
+        return message::decode(properties, body, limit).map(|(event, note)| (event, note, DeliveryStage::Subscriber));
+    };
+    let [event, second]: [&RawValue; 2] =
+        serde_json::from_slice(&body).map_err(|error| DecodeError::Json(WireText::new(error)))?;
+    let event = decode_unvalidated(event, limit)?
+        .with_forwarded(message::decode_forwarded_headers(headers, message::FORWARDED));
+    let event = event.with_trace(message::decode_trace_context(headers));
+    let second = Arc::new(
+        decode_unvalidated(second, limit)?.with_forwarded(message::decode_forwarded_headers(headers, FORWARDED)),
+    );
+    let stage = match name.as_bytes() {
+        name if name == REPLY.as_bytes() => DeliveryStage::Reply(second),
+        _ => DeliveryStage::DeadLetterSink(second),
+    };
+    Ok((event, message::decode_retry_headers(headers), stage))
+}
+
+/// Without validation, which replies do not undergo either.
+fn decode_unvalidated(event: &RawValue, limit: AttributeLimit) -> Result<Event, DecodeError> {
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
+    let body = Bytes::copy_from_slice(event.get().as_bytes());
+    binding::decode_reply(headers, &body, limit)?.ok_or(DecodeError::NotAnEvent)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn both_events_come_back() {
+        let with = |id: &str, data: &'static [u8]| {
+            let mut event = Event::new(id, "/s", "t").with_data(None, Bytes::from_static(data));
+            event.set_integer("n", 7);
+            let header = (HeaderName::from_static("x-b3-a"), HeaderValue::from_str(id).expect("a value"));
+            Arc::new(event.with_forwarded(vec![header]))
+        };
+        let (event, second) = (with("1", b"\xff\0"), with("2", b"text"));
+        let note = RetryHeaders { attempts: 3, not_before_millis: 5, remaining_millis: Some(2) };
+        for stage in [
+            DeliveryStage::Subscriber,
+            DeliveryStage::Reply(Arc::clone(&second)),
+            DeliveryStage::DeadLetterSink(second),
+        ] {
+            let AmqpMessage { properties, body } = encode(&event, &stage, note);
+            let (again, noted, on_the_way) = decode(&properties, body, AttributeLimit::default()).expect("an event");
+            assert_eq!((&again, noted, on_the_way), (&*event, note, stage));
+        }
+    }
+
+    #[test]
+    fn what_is_no_pair_is_refused() {
+        let AmqpMessage { properties, .. } = encode(
+            &Event::new("1", "/s", "t"),
+            &DeliveryStage::Reply(Arc::new(Event::new("2", "/s", "t"))),
+            RetryHeaders::default(),
+        );
+        for body in ["", "[]", "[{}]", "[1,2]", "{}", "[{\"specversion\":\"1.0\"},3]", "[{},{},{}]"] {
+            assert!(
+                decode(&properties, Bytes::from_static(body.as_bytes()), AttributeLimit::default()).is_err(),
+                "{body}"
+            );
+        }
+    }
+}

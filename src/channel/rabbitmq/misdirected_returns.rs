@@ -1,0 +1,78 @@
+//! Messages that RabbitMQ returned and `lapin` gave to somebody else than their publisher, who may believe that they are
+//! stored: they are published again, as what is moved on is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use lapin::message::Delivery;
+use tokio::sync::mpsc;
+
+use super::dead_lettered::forward_to_queue;
+use super::dead_lettered_message::DeadLetteredMessage;
+use super::message::{self, AmqpMessage};
+use super::publisher::AWAY_WAITS;
+use super::{RabbitmqContext, queue_names};
+
+/// The wait before a message is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A message that no queue has taken, although its publisher may have been told that it is stored: `lapin` gives a message
+/// that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has published it.
+#[derive(Clone, Debug)]
+pub(super) struct MisdirectedReturn {
+    /// The queue that it is for.
+    pub(super) queue: String,
+    /// The message itself.
+    pub(super) message: AmqpMessage,
+}
+
+impl MisdirectedReturn {
+    pub(super) fn from_basic_return(returned: Delivery) -> Self {
+        let Delivery { routing_key, properties, data, .. } = returned;
+        Self { queue: routing_key.as_str().to_owned(), message: AmqpMessage { properties, body: Bytes::from(data) } }
+    }
+
+    /// Whether it is this message.
+    pub(super) fn is_message(&self, queue: &str, message: &AmqpMessage) -> bool {
+        self.queue == queue && self.message == *message
+    }
+}
+
+/// Publishes again what comes, for ever.
+pub(super) async fn republish_all(shared: Arc<RabbitmqContext>, mut found: mpsc::Receiver<MisdirectedReturn>) {
+    let mut publishing = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            stray = found.recv() => match stray {
+                Some(stray) => publishing.push(Box::pin(republish(&shared, stray))),
+                None => return,
+            },
+            Some(()) = publishing.next(), if !publishing.is_empty() => {}
+        }
+    }
+}
+
+async fn republish(shared: &RabbitmqContext, stray: MisdirectedReturn) {
+    tracing::debug!(queue = stray.queue, "A message was returned to somebody else: it is published again");
+    while !try_republish(shared, &stray).await {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether it is where it belongs.
+async fn try_republish(shared: &RabbitmqContext, stray: &MisdirectedReturn) -> bool {
+    let MisdirectedReturn { queue, message } = stray;
+    if queue_names::is_parking_queue(queue) {
+        return shared.park(queue, message).await;
+    }
+    let read = DeadLetteredMessage::decode(&message.properties, message.body.clone());
+    match (&read.target_queue, AWAY_WAITS.first()) {
+        (Some(to), Some(wait)) if queue_names::is_delay_queue(queue) => {
+            shared.put_into_delay_queue(*wait, &message::with_target_queue(read.message.clone(), to)).await
+        }
+        _ => forward_to_queue(shared, queue, message).await,
+    }
+}

@@ -1,0 +1,201 @@
+//! One pass over a parking queue that leaves what stays as it was, however often it is done.
+//!
+//! A message that is given back to its queue counts as a delivery that failed, of which RabbitMQ allows some before it
+//! drops the message; and it comes back to the head of the queue or to its end, as there is a limit for that or not. So
+//! nothing is given back: what stays is published again to the same queue, and acknowledged when that is confirmed. Since
+//! it comes to the end of the queue, all that are behind it have to follow, so that the order stays.
+
+use std::collections::VecDeque;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Acker, BasicProperties, Channel, Confirmation, Connection, Consumer, PublisherConfirm};
+use tokio_util::sync::CancellationToken;
+
+use super::{LIMIT, ParkingQueueNames, await_answer, unavailable_error};
+use crate::channel::parked::ParkedError;
+use crate::channel::rabbitmq::confirming_publisher::short_string;
+use crate::channel::rabbitmq::connection::open_amqp_channel;
+use crate::channel::rabbitmq::message;
+
+/// Messages that are held, and wait for their confirm, and then are acknowledged together. RabbitMQ keeps what a channel has told a
+/// quorum queue beyond 32 things at once to itself, and forgets it when the channel is closed.
+const WINDOW: u16 = 16;
+/// Bytes of messages that wait for their confirm.
+const WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Headers that RabbitMQ adds when it delivers a message again.
+const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+
+/// A pass over a parking queue. It never holds a message beyond those that were there at its beginning, which would have
+/// to be given back: it acknowledges the last ones only when all have come.
+pub(super) struct ParkingQueuePass<'q> {
+    channel: Channel,
+    queues: &'q ParkingQueueNames<'q>,
+    consumer: Consumer,
+    /// Messages that are still to come, and that may still be acknowledged before all have.
+    expected: u64,
+    acknowledgeable: u64,
+    /// Whether no more are let come.
+    cancelled: bool,
+    /// Those that wait for their confirm, and their bytes.
+    unconfirmed: VecDeque<PendingConfirm>,
+    unconfirmed_bytes: usize,
+    /// Those that are done with.
+    to_acknowledge: VecDeque<Acker>,
+}
+
+/// A message that was published, to be acknowledged where it was when that is confirmed.
+struct PendingConfirm {
+    target_queue: String,
+    confirm: PublisherConfirm,
+    acker: Acker,
+}
+
+impl<'q> ParkingQueuePass<'q> {
+    /// Begins at the head of the queue, which has so many messages.
+    pub(super) async fn begin(
+        connection: &Connection,
+        queues: &'q ParkingQueueNames<'q>,
+        messages: u64,
+    ) -> Result<Self, ParkedError> {
+        let channel = await_answer(open_amqp_channel(connection)).await?;
+        await_answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
+        await_answer(channel.basic_qos(window, BasicQosOptions::default())).await?;
+        let (queue, options, arguments) =
+            (short_string(&queues.parking_queue), BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = await_answer(channel.basic_consume(queue, short_string("look"), options, arguments)).await?;
+        let acknowledgeable = messages.saturating_sub(u64::from(window));
+        Ok(Self {
+            channel,
+            queues,
+            consumer,
+            expected: messages,
+            acknowledgeable,
+            cancelled: false,
+            unconfirmed: VecDeque::new(),
+            unconfirmed_bytes: 0,
+            to_acknowledge: VecDeque::new(),
+        })
+    }
+
+    /// The next message; `None` if all have come, or those that were on their way when it was told to stop.
+    pub(super) async fn next_message(&mut self, stop: &CancellationToken) -> Result<Option<Delivery>, ParkedError> {
+        if self.expected == 0 {
+            return Ok(None);
+        }
+        if stop.is_cancelled() {
+            self.cancel_consumer().await?;
+        }
+        let mut next = tokio::time::timeout(LIMIT, self.consumer.next()).await;
+        if next.is_err() {
+            // Somebody has taken them.
+            self.cancel_consumer().await?;
+            next = Ok(self.consumer.next().await);
+        }
+        let Ok(Some(message)) = next else { return Ok(None) };
+        self.expected -= 1;
+        if self.expected == 0 {
+            self.cancel_consumer().await?;
+        }
+        message.map(Some).map_err(unavailable_error)
+    }
+
+    /// Whether it has not come to the last message.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.expected > 0
+    }
+
+    /// Lets no more messages come than those that are on their way already.
+    async fn cancel_consumer(&mut self) -> Result<(), ParkedError> {
+        if std::mem::replace(&mut self.cancelled, true) {
+            return Ok(());
+        }
+        await_answer(self.channel.basic_cancel(short_string("look"), BasicCancelOptions::default())).await
+    }
+
+    /// Leaves a message where it is.
+    pub(super) async fn leave_parked(&mut self, message: Delivery) -> Result<(), ParkedError> {
+        let properties = without_delivery_counts(message.properties.clone());
+        self.publish(self.queues.parking_queue.clone(), properties, message).await
+    }
+
+    /// Puts a message into the queue of its subscription.
+    pub(super) async fn replay(&mut self, message: Delivery) -> Result<(), ParkedError> {
+        let properties = without_delivery_counts(message::without_parked_headers(&message.properties));
+        self.publish(self.queues.queue.clone(), properties, message).await
+    }
+
+    /// Deletes a message.
+    pub(super) async fn discard(&mut self, message: Delivery) -> Result<(), ParkedError> {
+        self.to_acknowledge.push_back(message.acker);
+        self.acknowledge().await
+    }
+
+    /// Acknowledges what is done with, as far as that lets no further message come.
+    async fn acknowledge(&mut self) -> Result<(), ParkedError> {
+        while self.acknowledgeable > 0 {
+            let Some(acker) = self.to_acknowledge.pop_front() else { break };
+            self.acknowledgeable -= 1;
+            await_answer(acker.ack(BasicAckOptions::default())).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, to: String, properties: BasicProperties, message: Delivery) -> Result<(), ParkedError> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let published =
+            self.channel.basic_publish(short_string(""), short_string(&to), options, &message.data, properties);
+        let confirm = await_answer(published).await?;
+        self.unconfirmed_bytes += message.data.len();
+        self.unconfirmed.push_back(PendingConfirm { target_queue: to, confirm, acker: message.acker });
+        if self.unconfirmed.len() >= usize::from(WINDOW) || self.unconfirmed_bytes >= WINDOW_BYTES {
+            self.await_confirms().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Is done with what was published, each when its queue has it.
+    async fn await_confirms(&mut self) -> Result<(), ParkedError> {
+        self.unconfirmed_bytes = 0;
+        let mut failed = None;
+        while let Some(PendingConfirm { target_queue: to, confirm, acker }) = self.unconfirmed.pop_front() {
+            match await_answer(confirm).await? {
+                Confirmation::Ack(None) => self.to_acknowledge.push_back(acker),
+                Confirmation::Ack(Some(_)) => failed = Some(unavailable_error(format!("the queue {to} is gone"))),
+                Confirmation::Nack(_) | Confirmation::NotRequested => {
+                    failed = Some(unavailable_error(format!("the queue {to} did not take a message")));
+                }
+            }
+        }
+        self.acknowledge().await?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Waits for what was published.
+    pub(super) async fn finish(mut self) -> Result<(), ParkedError> {
+        self.await_confirms().await?;
+        self.cancel_consumer().await?;
+        self.acknowledgeable = u64::MAX;
+        self.acknowledge().await?;
+        // Answered when RabbitMQ has read all that was before.
+        await_answer(self.channel.close(200, short_string("done"))).await
+    }
+}
+
+/// The same properties, persistent, without what RabbitMQ has added.
+fn without_delivery_counts(properties: BasicProperties) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {
+        if !COUNTS.contains(&name.as_str()) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    properties.with_headers(headers).with_delivery_mode(message::PERSISTENT)
+}

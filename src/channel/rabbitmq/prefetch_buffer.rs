@@ -1,0 +1,197 @@
+//! What one consumer has received and not handed over, within what events may hold in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use tokio::time::Instant;
+
+use super::confirming_publisher::short_string;
+use super::connection::{OpenAmqpConnection, error_text};
+use super::prefetch_control::{PrefetchControl, PrefetchSituation, PrefetchStep};
+use super::uncancelled_future::UncancelledFuture;
+use super::{RabbitmqContext, RabbitmqQueue};
+use crate::budget::{ConsumedShare, PER_EVENT};
+
+/// What a message takes beside its body: its headers are a tree until it is read.
+const PER_MESSAGE: usize = 4 * PER_EVENT;
+/// For what is asked of RabbitMQ.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often one that has stopped for want of room looks whether there is some, should it not be told.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A message that was received.
+pub(super) struct ReceivedDelivery {
+    pub(super) delivery: Delivery,
+    pub(super) received_at: Instant,
+    /// The memory that it holds.
+    pub(super) memory_share: ConsumedShare,
+}
+
+/// What happens next.
+pub(super) enum PrefetchBufferEvent {
+    /// A message has come.
+    Message(Box<Delivery>),
+    /// There may be room again, while nothing is asked for.
+    RoomFreed,
+    /// RabbitMQ has ended the consumer.
+    Ended,
+    /// The channel is broken.
+    Broken(lapin::Error),
+}
+
+/// Receives messages, as many as there is room for.
+pub(super) struct PrefetchBuffer<'c> {
+    queue: &'c Arc<RabbitmqQueue>,
+    context: &'c RabbitmqContext,
+    connection: &'c OpenAmqpConnection,
+    channel: lapin::Channel,
+    deliveries: lapin::Consumer,
+    pub(super) prefetch_control: PrefetchControl,
+    pub(super) waiting: VecDeque<ReceivedDelivery>,
+}
+
+impl<'c> PrefetchBuffer<'c> {
+    /// Of a consumer that has begun, with as many messages asked for as `queue` says.
+    pub(super) fn new(
+        (queue, context): (&'c Arc<RabbitmqQueue>, &'c RabbitmqContext),
+        connection: &'c OpenAmqpConnection,
+        channel: lapin::Channel,
+        deliveries: lapin::Consumer,
+    ) -> Self {
+        let prefetch_control = PrefetchControl::new(queue.names.order, queue.max_prefetch);
+        Self { queue, context, connection, channel, deliveries, prefetch_control, waiting: VecDeque::new() }
+    }
+
+    /// The consumer, if it is to outlive this.
+    pub(super) fn into_deliveries(self) -> lapin::Consumer {
+        self.deliveries
+    }
+
+    /// What happens next. Cancel-safe.
+    pub(super) async fn next_event(&mut self) -> PrefetchBufferEvent {
+        if self.prefetch_control.prefetch() == 0 {
+            self.until_room().await;
+            return PrefetchBufferEvent::RoomFreed;
+        }
+        match self.deliveries.next().await {
+            Some(Ok(delivery)) => PrefetchBufferEvent::Message(Box::new(delivery)),
+            Some(Err(error)) => PrefetchBufferEvent::Broken(error),
+            None => PrefetchBufferEvent::Ended,
+        }
+    }
+
+    /// Returns when there may be room again.
+    async fn until_room(&self) {
+        let look = tokio::time::sleep(LOOK.mul_f64(0.5 + fastrand::f64()));
+        tokio::select! {
+            () = self.context.options.budget.until_released() => {}
+            () = look => {}
+        }
+    }
+
+    /// Notes a message that has come.
+    pub(super) fn push(&mut self, mut delivery: Delivery) {
+        // It was put together of frames, with room for more.
+        delivery.data.shrink_to_fit();
+        let bytes = delivery.data.len() + headers_length(&delivery.properties) + PER_MESSAGE;
+        self.prefetch_control.record_received(bytes);
+        let consumed = self.context.options.budget.consumed_share(bytes);
+        self.waiting.push_back(ReceivedDelivery { delivery, received_at: Instant::now(), memory_share: consumed });
+    }
+
+    /// Asks for more or fewer messages if that is called for.
+    pub(super) async fn adjust_prefetch(&mut self) -> Result<(), String> {
+        let budget = &self.context.options.budget;
+        let active = self.context.busy_queues.load(Ordering::Relaxed).max(1);
+        let situation = PrefetchSituation {
+            // What is known of sizes is about the past, so a part is left.
+            allowance: budget.queue_limit() / 4 * 3 / active,
+            held: self.waiting.len() + self.queue.unsettled.load(Ordering::Acquire),
+            has_room: budget.has_room_for_queues(),
+            has_room_for_one: budget.has_room_for_one(),
+        };
+        match self.prefetch_control.next_step(situation) {
+            PrefetchStep::Keep => Ok(()),
+            PrefetchStep::Cancel => self.cancel_consumer().await,
+            PrefetchStep::Consume(window) => {
+                if self.prefetch_control.prefetch() > 0 {
+                    self.cancel_consumer().await?;
+                }
+                self.start_consumer(window).await
+            }
+        }
+    }
+
+    /// Asks for nothing more. What is on the way comes, and stays as it is.
+    async fn cancel_consumer(&mut self) -> Result<(), String> {
+        let tag = self.deliveries.tag();
+        let cancelled = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+        self.connection.run_within(TIMEOUT, cancelled).await?;
+        self.set_prefetch(0);
+        while let Some(delivery) = self.deliveries.next().await {
+            self.push(delivery.map_err(|error| error_text(&error))?);
+        }
+        Ok(())
+    }
+
+    async fn start_consumer(&mut self, window: u16) -> Result<(), String> {
+        let consuming = consume(&self.channel, &self.queue.names.queue, window);
+        self.deliveries = self.connection.run_within(TIMEOUT, consuming).await?;
+        self.set_prefetch(window);
+        tracing::debug!(queue = self.queue.names.queue, window, "Asking for so many messages at once");
+        Ok(())
+    }
+
+    fn set_prefetch(&mut self, window: u16) {
+        self.prefetch_control.set_prefetch(window);
+        self.queue.current_prefetch.store(window, Ordering::Release);
+    }
+}
+
+/// About how many bytes the headers of a message have: texts, and lists of texts such as what is forwarded.
+fn headers_length(properties: &BasicProperties) -> usize {
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.as_slice().len(),
+        _ => 0,
+    };
+    let length = |value: &AMQPValue| match value {
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(text).sum(),
+        value => text(value),
+    };
+    let headers = properties.headers().iter().flat_map(|headers| headers.inner());
+    headers.map(|(name, value)| name.as_str().len() + length(value)).sum()
+}
+
+/// Consumes a queue, so many messages at once.
+///
+/// # Errors
+/// Those of the connection.
+pub(super) async fn consume(channel: &lapin::Channel, queue: &str, window: u16) -> lapin::Result<lapin::Consumer> {
+    channel.basic_qos(window, BasicQosOptions::default()).await?;
+    let (asked, late, queue) = (channel.clone(), channel.clone(), short_string(queue));
+    let consumer = async move {
+        asked.basic_consume(queue, short_string(""), BasicConsumeOptions::default(), FieldTable::default()).await
+    };
+    UncancelledFuture::new(consumer, |consumer| close_unclaimed_channel(late, consumer).boxed()).await
+}
+
+/// Closes the channel of a consumer for which nobody waits any more: it would be delivered messages that nobody settles, as
+/// long as its connection lasts, and the close gives them back in their order. To close the channel before the answer has
+/// come could meet RabbitMQ's own close of it, which `lapin` takes for the end of the connection.
+async fn close_unclaimed_channel(channel: lapin::Channel, consumer: lapin::Result<lapin::Consumer>) {
+    // The consumer is dropped after its channel: a queue in order would go on behind what it was delivered.
+    if let Ok(_consumer) = consumer
+        && let Err(error) = channel.close(200, short_string("nobody waits for it")).await
+    {
+        tracing::debug!(%error, "The channel of a consumer that came too late was not closed in order");
+    }
+}

@@ -1,0 +1,189 @@
+//! How many messages of a queue are asked for at once. RabbitMQ counts messages, memory is bytes: it is asked for few until
+//! it is known how large they are, then for as many as fit, and for none while there is no room. What is asked for can be
+//! changed only by another consumer on the same channel, so it is changed in large steps.
+
+use crate::model::DeliveryOrder;
+
+/// Messages that are asked for before any is known.
+const FIRST: u16 = 2;
+/// Bytes that a message is thought to have at least, since those to come may be larger than those that came.
+const SMALLEST: usize = 16 * 1024;
+/// How often in a row nothing must have come, when it is asked every two seconds, for a queue to be idle.
+const IDLE: u32 = 5;
+
+/// What a consumer should do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PrefetchStep {
+    /// What it does.
+    Keep,
+    /// Ask for nothing.
+    Cancel,
+    /// Ask for so many.
+    Consume(u16),
+}
+
+/// What else decides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrefetchSituation {
+    /// Bytes that the messages of this queue may hold.
+    pub(super) allowance: usize,
+    /// Messages of it that are held.
+    pub(super) held: usize,
+    /// Whether there is room for more messages, of whichever queue.
+    pub(super) has_room: bool,
+    /// Whether there is room for one of a queue that holds none.
+    pub(super) has_room_for_one: bool,
+}
+
+/// The pace of one consumer.
+#[derive(Debug)]
+pub(super) struct PrefetchControl {
+    max_prefetch: u16,
+    order: DeliveryOrder,
+    /// What is asked for now; 0 is nothing.
+    prefetch: u16,
+    /// About how many bytes the largest message has that came of late.
+    largest_message: usize,
+    /// How often in a row nothing has come.
+    quiet_periods: u32,
+}
+
+impl PrefetchControl {
+    /// Of a consumer that asks for no more than `most`. The messages of an ordered queue, of which few are asked for, would
+    /// lose their order if another process asked in between.
+    pub(super) fn new(order: DeliveryOrder, max_prefetch: u16) -> Self {
+        let prefetch = if order == DeliveryOrder::Ordered { max_prefetch } else { max_prefetch.min(FIRST) };
+        Self { max_prefetch, order, prefetch, largest_message: 0, quiet_periods: 0 }
+    }
+
+    /// What is asked for now; 0 is nothing.
+    pub(super) fn prefetch(&self) -> u16 {
+        self.prefetch
+    }
+
+    /// A message of so many bytes has come.
+    pub(super) fn record_received(&mut self, bytes: usize) {
+        self.quiet_periods = 0;
+        self.largest_message = bytes.max(self.largest_message - self.largest_message / 64);
+    }
+
+    /// Two seconds have passed.
+    pub(super) fn record_period(&mut self) {
+        self.quiet_periods = self.quiet_periods.saturating_add(1);
+    }
+
+    /// It is asked for so many from now on.
+    pub(super) fn set_prefetch(&mut self, window: u16) {
+        self.prefetch = window;
+    }
+
+    /// What to do next.
+    pub(super) fn next_step(
+        &self,
+        PrefetchSituation { allowance, held, has_room, has_room_for_one }: PrefetchSituation,
+    ) -> PrefetchStep {
+        if self.order == DeliveryOrder::Ordered {
+            return PrefetchStep::Keep;
+        }
+        let fits =
+            if self.largest_message == 0 { FIRST.into() } else { allowance / self.largest_message.max(SMALLEST) };
+        let wanted = u16::try_from(fits).unwrap_or(u16::MAX).clamp(1, self.max_prefetch);
+        // What is held now counts for a consumer that is gone.
+        let more = wanted.saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
+        match self.prefetch {
+            0 if has_room && held <= usize::from(wanted) / 4 => PrefetchStep::Consume(more),
+            0 if has_room_for_one && held == 0 => PrefetchStep::Consume(1),
+            0 => PrefetchStep::Keep,
+            1 if has_room_for_one => {
+                if has_room && held >= 1 && more >= 2 {
+                    PrefetchStep::Consume(more)
+                } else {
+                    PrefetchStep::Keep
+                }
+            }
+            _ if !has_room => PrefetchStep::Cancel,
+            window if wanted < window / 2 => PrefetchStep::Cancel,
+            window if self.quiet_periods >= IDLE && held == 0 && window > FIRST => PrefetchStep::Consume(FIRST),
+            // More would come if it were asked for.
+            window if held >= window.into() && more >= window.saturating_mul(2) => PrefetchStep::Consume(more),
+            _ => PrefetchStep::Keep,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roomy(allowance: usize, held: usize) -> PrefetchSituation {
+        PrefetchSituation { allowance, held, has_room: true, has_room_for_one: true }
+    }
+
+    fn full(allowance: usize, held: usize) -> PrefetchSituation {
+        PrefetchSituation { allowance, held, has_room: false, has_room_for_one: false }
+    }
+
+    #[test]
+    fn small_messages_are_asked_for_by_the_hundred() {
+        let mut pace = PrefetchControl::new(DeliveryOrder::Unordered, 256);
+        let mut windows = vec![pace.prefetch()];
+        for _ in 0..10 {
+            (0..pace.prefetch()).for_each(|_| pace.record_received(1024));
+            if let PrefetchStep::Consume(window) = pace.next_step(roomy(16 << 20, pace.prefetch().into())) {
+                pace.set_prefetch(window);
+                windows.push(window);
+            }
+        }
+        assert_eq!(windows, [2, 254]);
+        assert_eq!(pace.next_step(roomy(16 << 20, 100)), PrefetchStep::Keep);
+    }
+
+    #[test]
+    fn of_large_ones_as_many_as_fit() {
+        let mut pace = PrefetchControl::new(DeliveryOrder::Unordered, 256);
+        pace.record_received(1 << 20);
+        assert_eq!(pace.next_step(roomy(10 << 20, 2)), PrefetchStep::Consume(8));
+        pace.set_prefetch(8);
+        pace.record_received(10 << 20);
+        assert_eq!(pace.next_step(roomy(10 << 20, 5)), PrefetchStep::Cancel);
+        pace.set_prefetch(0);
+        assert_eq!(pace.next_step(roomy(10 << 20, 5)), PrefetchStep::Keep, "until what is held is little");
+        assert_eq!(pace.next_step(roomy(10 << 20, 0)), PrefetchStep::Consume(1));
+    }
+
+    #[test]
+    fn without_room_nothing_is_asked_for() {
+        let mut pace = PrefetchControl::new(DeliveryOrder::Unordered, 256);
+        pace.record_received(1024);
+        assert_eq!(pace.next_step(full(1 << 20, 1)), PrefetchStep::Cancel);
+        pace.set_prefetch(0);
+        assert_eq!(pace.next_step(full(1 << 20, 0)), PrefetchStep::Keep);
+        assert_eq!(pace.next_step(roomy(4 << 20, 1)), PrefetchStep::Consume(255));
+        let slow_others = PrefetchSituation { has_room_for_one: true, ..full(1 << 20, 0) };
+        pace.set_prefetch(0);
+        assert_eq!(pace.next_step(slow_others), PrefetchStep::Consume(1), "no queue waits for another");
+        pace.set_prefetch(1);
+        assert_eq!(pace.next_step(PrefetchSituation { held: 1, ..slow_others }), PrefetchStep::Keep);
+        let ordered = PrefetchControl::new(DeliveryOrder::Ordered, 2);
+        assert_eq!((ordered.prefetch(), ordered.next_step(full(0, 2))), (2, PrefetchStep::Keep));
+    }
+
+    #[test]
+    fn an_idle_queue_is_asked_for_few_again() {
+        let mut pace = PrefetchControl::new(DeliveryOrder::Unordered, 256);
+        pace.record_received(10);
+        pace.set_prefetch(256);
+        (0..IDLE).for_each(|_| pace.record_period());
+        assert_eq!(pace.next_step(roomy(16 << 20, 1)), PrefetchStep::Keep);
+        assert_eq!(pace.next_step(roomy(16 << 20, 0)), PrefetchStep::Consume(FIRST));
+        pace.set_prefetch(FIRST);
+        assert_eq!(pace.next_step(roomy(16 << 20, 0)), PrefetchStep::Keep);
+    }
+
+    #[test]
+    fn few_that_come_now_and_then_change_nothing() {
+        let mut pace = PrefetchControl::new(DeliveryOrder::Unordered, 256);
+        pace.record_received(10);
+        assert_eq!(pace.next_step(roomy(1 << 20, 1)), PrefetchStep::Keep);
+    }
+}

@@ -1,0 +1,144 @@
+//! Which connection a queue is published to on. RabbitMQ may confirm nothing for a queue on one connection and well on
+//! another: a node that is cut off from most of the others answers everything but what is published, and a channel may go
+//! on waiting for a leader that is none any more.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::publishing_connection::OpenAmqpChannel;
+use crate::model::DeliveryOrder;
+
+/// How long RabbitMQ may confirm and refuse nothing for a queue that messages wait for. An election takes less.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// The way to one queue.
+#[derive(Debug, Default)]
+pub(super) struct PublishRoute {
+    /// The connection to publish on, by its place.
+    preferred_connection: AtomicUsize,
+    order: DeliveryOrder,
+    /// Messages on their way.
+    in_flight: AtomicUsize,
+    /// When RabbitMQ confirmed or refused a message for the queue last.
+    last_answered: Mutex<Option<Instant>>,
+    /// When it confirmed one last.
+    last_confirmed: Mutex<Option<Instant>>,
+    /// The channel of each connection that the queue was published to on last.
+    known_channels: Mutex<[Weak<OpenAmqpChannel>; 2]>,
+}
+
+/// A message on its way to a queue, until it is dropped.
+pub(super) struct MessageInFlight<'w>(&'w PublishRoute);
+
+impl Drop for MessageInFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl PublishRoute {
+    /// The way to a queue in this order.
+    pub(super) fn new(order: DeliveryOrder) -> Self {
+        Self { order, ..Self::default() }
+    }
+
+    /// A message is on its way.
+    pub(super) fn track_message(&self) -> MessageInFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        MessageInFlight(self)
+    }
+
+    /// Takes the other connection if the queue was never published to on its channel: RabbitMQ tells a new leader to those
+    /// channels only that have published to the queue before, and others go on asking a leader that hangs (3.10.8). Not if
+    /// nothing is `calm`, and in an ordered queue not while other messages may be overtaken.
+    pub(super) fn warm_up_other_channel(
+        &self,
+        channels: &[Option<Arc<OpenAmqpChannel>>; 2],
+        calm: impl FnOnce() -> bool,
+    ) {
+        let mut known = self.known_channels();
+        let ([first_known, second_known], [first, second]) = (&mut *known, channels);
+        let (this, other, place) = match self.preferred() {
+            0 => ((first_known, first), (second_known, second), 1),
+            _ => ((second_known, second), (first_known, first), 0),
+        };
+        let may_overtake = self.order == DeliveryOrder::Ordered && self.in_flight.load(Ordering::Acquire) > 1;
+        if !may_overtake
+            && let Some(channel) = unknown_channel(&other)
+            && calm()
+        {
+            *other.0 = Arc::downgrade(channel);
+            self.prefer(place);
+        } else if let Some(channel) = unknown_channel(&this) {
+            *this.0 = Arc::downgrade(channel);
+        }
+    }
+
+    /// Whether RabbitMQ has confirmed a message for the queue since then.
+    pub(super) fn has_confirmed_since(&self, then: Instant) -> bool {
+        self.last_confirmed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|confirmed| confirmed >= then)
+    }
+
+    /// RabbitMQ has confirmed a message for the queue.
+    pub(super) fn record_confirm(&self) {
+        *self.last_confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn known_channels(&self) -> MutexGuard<'_, [Weak<OpenAmqpChannel>; 2]> {
+        self.known_channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of the connection to publish on.
+    pub(super) fn preferred(&self) -> usize {
+        self.preferred_connection.load(Ordering::Relaxed)
+    }
+
+    /// Takes another connection from now on. Whether it is another one.
+    pub(super) fn prefer(&self, place: usize) -> bool {
+        self.preferred_connection.swap(place, Ordering::Relaxed) != place
+    }
+
+    /// RabbitMQ has confirmed or refused a message for the queue.
+    pub(super) fn record_answer(&self) {
+        *self.last_answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Waits until RabbitMQ has answered nothing for the queue for 3 s, while a message waited that was sent at `sent`.
+    pub(super) async fn until_unanswered(&self, sent: Instant) {
+        loop {
+            let answered = *self.last_answered.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = answered.map_or(sent, |answered| answered.max(sent)) + SILENCE;
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+/// The channel, if it is another one than that which is known.
+fn unknown_channel<'c>(
+    (known, channel): &(&mut Weak<OpenAmqpChannel>, &'c Option<Arc<OpenAmqpChannel>>),
+) -> Option<&'c Arc<OpenAmqpChannel>> {
+    channel.as_ref().filter(|channel| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(channel)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_no_answer_to_any_message() {
+        let (way, sent) = (PublishRoute::default(), Instant::now());
+        let silent = way.until_unanswered(sent);
+        let answered = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            way.record_answer();
+        };
+        tokio::join!(silent, answered);
+        assert_eq!(sent.elapsed(), Duration::from_secs(5));
+    }
+}

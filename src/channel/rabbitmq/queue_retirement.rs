@@ -1,0 +1,47 @@
+//! What becomes of the queue of a subscription that is gone: it gets no more events, and is deleted after a grace, if
+//! that is wanted, in which nobody used it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{RabbitmqContext, RabbitmqQueue, topology};
+
+/// How often the queue is looked at, at most and at least: whether another process consumes it.
+const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// For a look, and for the deletion.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Deletes the queue when nobody has consumed it for so long, if that is wanted. Dropping the future before leaves it as
+/// it is.
+pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, shared: Arc<RabbitmqContext>) {
+    let (place, delete_after) = (&queue.names, shared.options.delete_after);
+    tracing::warn!(
+        queue = place.queue,
+        ?delete_after,
+        "Subscription is gone: its queue gets no more events, and keeps those it has"
+    );
+    let Some(grace) = delete_after else { return };
+    let period = (grace / 4).clamp(PERIODS.0, PERIODS.1).min(grace);
+    let mut used = Instant::now();
+    loop {
+        tokio::time::sleep(period).await;
+        let Some(connection) = shared.pool.any_open() else { continue };
+        let look = topology::inspect_queue(&connection.connection, &place.queue);
+        match connection.run_within(TIMEOUT, look).await {
+            Ok(Some(look)) if look.consumers > 0 => used = Instant::now(),
+            // Whoever does not answer may have consumers.
+            Err(error) => {
+                tracing::debug!(queue = place.queue, error, "A queue of a subscription that is gone does not answer");
+                used = Instant::now();
+            }
+            Ok(_) if used.elapsed() < grace => {}
+            Ok(_) => match connection.run_within(TIMEOUT, topology::delete_queues(place, &connection.connection)).await
+            {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(error, "Queue not deleted yet, trying again"),
+            },
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Whether a process whose channels may be on RabbitMQ should get traffic, by what it serves.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{TroubleReason, TroubleReport};
+
+/// How long a process that has other channels waits for RabbitMQ at its start.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long queues may take to be declared at the start, before those that are declared are served without the others.
+const DECLARING: Duration = Duration::from_secs(30);
+
+/// Judges reports, and remembers what it has to: a process that has been ready stays so as long as it serves anything.
+#[derive(Debug, Default)]
+pub struct ServiceReadiness(Mutex<ReadinessHistory>);
+
+#[derive(Debug, Default)]
+struct ReadinessHistory {
+    first_judged: Option<Instant>,
+    connected_since: Option<Instant>,
+    was_ready: bool,
+}
+
+/// What follows from a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadinessDecision {
+    /// The process should get no traffic, since this is missing.
+    Missing(String),
+    /// The process should get traffic.
+    Ready,
+}
+
+impl ServiceReadiness {
+    /// Judges by what is served now. To be asked once the configuration has been applied, and from time to time.
+    pub fn judge(&self, report: &TroubleReport<'_>) -> ReadinessDecision {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match memory.find_missing(report, Instant::now()) {
+            Some(missing) => ReadinessDecision::Missing(missing),
+            None => ReadinessDecision::Ready,
+        }
+    }
+}
+
+impl ReadinessHistory {
+    fn find_missing(&mut self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
+        self.first_judged.get_or_insert(now);
+        self.connected_since = if report.is_disconnected() { None } else { self.connected_since.or(Some(now)) };
+        let missing =
+            if self.was_ready { report.why_nothing_is_served() } else { self.find_missing_at_start(report, now) };
+        self.was_ready |= missing.is_none();
+        missing
+    }
+
+    fn find_missing_at_start(&self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
+        let longer = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
+        if report.is_disconnected() && !longer(self.first_judged, WAIT) {
+            return Some(TroubleReason::Disconnected.to_string());
+        }
+        let (undeclared, queues) = report.count_undeclared();
+        let (unserved, channels) = report.count_channels();
+        if undeclared > 0 && (unserved == channels || !longer(self.connected_since, DECLARING)) {
+            return Some(format!("{undeclared} of {queues} queues on RabbitMQ are not declared yet"));
+        }
+        report.why_nothing_is_served()
+    }
+}

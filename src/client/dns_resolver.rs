@@ -1,0 +1,292 @@
+//! Names to addresses: one question for all connections that are opened to a host at about the same time, in whichever
+//! client. The system answers on a thread each, for which there is no way to be called back: so many are asked at once, one
+//! for each host, and hosts that let themselves be waited for are few among them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use moka::future::Cache;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tower_service::Service;
+
+/// How long an answer is used.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long an answer is used while there is no newer one, and how long that is waited for.
+const STALE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Answers kept at most.
+const MAX_ANSWERS: u64 = 10_000;
+/// A question that takes longer than this is one of the slow ones from the next time on.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long that is remembered.
+const SLOW_FOR: Duration = Duration::from_secs(600);
+/// Of the questions that may be asked at once, the part that slow hosts may have.
+const SLOW_PART: usize = 8;
+/// Questions that may be asked at once where nothing else says so.
+#[cfg(test)]
+const SOME: usize = 16;
+
+type DnsResult = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+type ResolveFunction = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Asks the system. Clones share the answers; failures are not kept.
+#[derive(Clone)]
+pub(super) struct DnsResolver(Arc<DnsResolverState>);
+
+struct DnsResolverState {
+    resolve: Box<ResolveFunction>,
+    /// What is used, and what is used in need.
+    fresh: Cache<Name, Arc<[SocketAddr]>>,
+    stale: Cache<Name, Arc<[SocketAddr]>>,
+    /// Who took long the last time.
+    slow_hosts: Cache<Name, ()>,
+    /// Questions that are asked now.
+    queries: Mutex<HashMap<Name, watch::Receiver<Option<DnsResult>>>>,
+    /// For how many there is room, of slow hosts and of others.
+    slow_permits: Arc<Semaphore>,
+    other_permits: Arc<Semaphore>,
+    turn: AtomicUsize,
+}
+
+impl DnsResolver {
+    /// One that asks the system so many questions at once at most.
+    pub(super) fn new(questions: usize) -> Self {
+        Self::with_resolve_function(|host| (host, 0).to_socket_addrs().map(Iterator::collect), questions)
+    }
+
+    fn with_resolve_function(
+        resolve: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+        questions: usize,
+    ) -> Self {
+        let cache = |time| Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(time).build();
+        let slow = (questions / SLOW_PART).max(1);
+        Self(Arc::new(DnsResolverState {
+            resolve: Box::new(resolve),
+            fresh: cache(FRESH),
+            stale: cache(STALE),
+            slow_hosts: Cache::builder().max_capacity(MAX_ANSWERS).time_to_live(SLOW_FOR).build(),
+            queries: Mutex::default(),
+            slow_permits: Arc::new(Semaphore::new(slow)),
+            other_permits: Arc::new(Semaphore::new(questions.saturating_sub(slow).max(1))),
+            turn: AtomicUsize::new(0),
+        }))
+    }
+
+    async fn lookup(&self, name: Name) -> DnsResult {
+        if let Some(answer) = self.0.fresh.get(&name).await {
+            return Ok(answer);
+        }
+        let Some(stale) = self.0.stale.get(&name).await else { return self.query(name).await };
+        match tokio::time::timeout(PATIENCE, self.query(name)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Ok(stale),
+        }
+    }
+
+    /// Asks, or waits for who asks. The question goes on when nobody waits for it any more.
+    async fn query(&self, name: Name) -> DnsResult {
+        let lane = if self.0.slow_hosts.contains_key(&name) { &self.0.slow_permits } else { &self.0.other_permits };
+        let known = || self.lock_queries().get(&name).cloned();
+        let asked = match known() {
+            Some(asked) => asked,
+            None => {
+                let permit = Arc::clone(lane).acquire_owned().await.map_err(io::Error::other)?;
+                let mut asking = self.lock_queries();
+                match asking.get(&name).cloned() {
+                    Some(asked) => asked,
+                    None => {
+                        let (told, asked) = watch::channel(None);
+                        asking.insert(name.clone(), asked.clone());
+                        drop(asking);
+                        let question = DnsQuery { resolver: self.clone(), name, result: told };
+                        tokio::task::spawn_blocking(move || {
+                            question.run();
+                            drop(permit);
+                        });
+                        asked
+                    }
+                }
+            }
+        };
+        self.wait_for_result(asked).await
+    }
+
+    async fn wait_for_result(&self, mut asked: watch::Receiver<Option<DnsResult>>) -> DnsResult {
+        let told = asked.wait_for(Option::is_some).await.map(|told| told.clone());
+        told.ok().flatten().unwrap_or_else(|| Err(Arc::new(io::Error::other("the question was given up"))))
+    }
+
+    fn lock_queries(&self) -> MutexGuard<'_, HashMap<Name, watch::Receiver<Option<DnsResult>>>> {
+        self.0.queries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question to the system.
+struct DnsQuery {
+    resolver: DnsResolver,
+    name: Name,
+    result: watch::Sender<Option<DnsResult>>,
+}
+
+impl DnsQuery {
+    /// Asks, on a thread that may wait.
+    fn run(self) {
+        let DnsResolverState { resolve, fresh: answers, stale, slow_hosts: slow, .. } = &*self.resolver.0;
+        let started = Instant::now();
+        let answer = resolve(self.name.as_str()).map(Arc::from).map_err(Arc::new);
+        let later = async {
+            if started.elapsed() > SLOW {
+                slow.insert(self.name.clone(), ()).await;
+            } else {
+                slow.invalidate(&self.name).await;
+            }
+            if let Ok(answer) = &answer {
+                answers.insert(self.name.clone(), Arc::clone(answer)).await;
+                stale.insert(self.name.clone(), Arc::clone(answer)).await;
+            }
+        };
+        // What the caches do here never waits.
+        if later.now_or_never().is_none() {
+            tracing::debug!("An answer was not kept");
+        }
+        self.result.send_replace(Some(answer));
+    }
+}
+
+impl Drop for DnsQuery {
+    fn drop(&mut self) {
+        self.resolver.lock_queries().remove(&self.name);
+    }
+}
+
+impl Service<Name> for DnsResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Arc<io::Error>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (lookup, turn) = (self.clone(), self.0.turn.fetch_add(1, Ordering::Relaxed));
+        async move { Ok(rotate_addresses(&lookup.lookup(name).await?, turn).into_iter()) }.boxed()
+    }
+}
+
+/// Those who share an answer do not all begin with its first address, but with the next one of the family that comes
+/// first.
+fn rotate_addresses(answer: &[SocketAddr], turn: usize) -> Vec<SocketAddr> {
+    let mut addresses = answer.to_vec();
+    let is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let family = addresses.iter().take_while(|address| address.is_ipv4() == is_ipv4).count();
+    if let Some(first) = addresses.get_mut(..family).filter(|first| !first.is_empty()) {
+        let turn = turn % first.len();
+        first.rotate_left(turn);
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    fn addresses(all: &[&str]) -> Vec<SocketAddr> {
+        all.iter().map(|ip| SocketAddr::new(ip.parse().expect("an address"), 0)).collect()
+    }
+
+    #[test]
+    fn every_address_of_the_first_family_has_its_turn() {
+        let all = addresses(&["10.0.0.1", "10.0.0.2", "10.0.0.3", "::1"]);
+        assert_eq!(rotate_addresses(&all, 0), all);
+        assert_eq!(rotate_addresses(&all, 1), addresses(&["10.0.0.2", "10.0.0.3", "10.0.0.1", "::1"]));
+        assert_eq!(rotate_addresses(&all, 5), addresses(&["10.0.0.3", "10.0.0.1", "10.0.0.2", "::1"]));
+        assert_eq!(rotate_addresses(&addresses(&["::1", "10.0.0.1"]), 7), addresses(&["::1", "10.0.0.1"]));
+        assert_eq!(rotate_addresses(&[], 3), []);
+    }
+
+    fn name(name: &str) -> Name {
+        name.parse().expect("a name")
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_and_a_failure_is_told_to_all() {
+        let lookup = DnsResolver::new(SOME);
+        let failed = join_all((0..3).map(|_| lookup.clone().call(name("no such host.invalid")))).await;
+        assert!(failed.into_iter().all(|failed| failed.is_err()), "there is no such host");
+        lookup.0.fresh.run_pending_tasks().await;
+        assert_eq!(lookup.0.fresh.entry_count(), 0, "a failure is not kept");
+        let found = join_all((0..100).map(|_| lookup.clone().call(name("localhost")))).await;
+        assert!(found.into_iter().all(|found| found.expect("found").all(|address| address.ip().is_loopback())));
+        lookup.0.fresh.run_pending_tasks().await;
+        assert_eq!(lookup.0.fresh.entry_count(), 1);
+    }
+
+    /// A host whose answer does not come is asked for once, however often it is wanted, and others are found meanwhile.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hosts_that_hang_are_asked_for_once_each() {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (asked, hold) = (Arc::new(AtomicUsize::new(0)), Mutex::new(hold));
+        let counted = Arc::clone(&asked);
+        let resolve = move |host: &str| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if host.starts_with("hangs") {
+                hold.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            }
+            Ok(addresses(&["127.0.0.1"]))
+        };
+        let lookup = DnsResolver::with_resolve_function(resolve, SOME);
+        let impatient = || tokio::time::timeout(Duration::from_millis(20), lookup.clone().call(name("hangs")));
+        for _ in 0..5 {
+            assert!(impatient().await.is_err(), "it hangs");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(lookup.clone().call(name("good")).await.is_ok());
+        drop(release);
+        let found = tokio::time::timeout(Duration::from_secs(10), lookup.clone().call(name("hangs"))).await;
+        assert!(found.expect("in time").is_ok());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    /// What was found before is used while the question hangs; hosts that were slow have few of the questions.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_known_is_used_while_it_hangs() {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (first, hold) = (std::sync::atomic::AtomicBool::new(true), Mutex::new(hold));
+        let resolve = move |_: &str| {
+            if !first.swap(false, Ordering::Relaxed) {
+                hold.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            }
+            Ok(addresses(&["127.0.0.1"]))
+        };
+        let lookup = DnsResolver::with_resolve_function(resolve, SOME);
+        assert!(lookup.clone().call(name("known")).await.is_ok());
+        while !lookup.lock_queries().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        lookup.0.fresh.invalidate(&name("known")).await;
+        let found = tokio::time::timeout(Duration::from_secs(5), lookup.clone().call(name("known"))).await;
+        assert!(found.expect("at once").is_ok());
+        for host in 0..4 {
+            lookup.0.slow_hosts.insert(name(&format!("slow{host}")), ()).await;
+        }
+        let slow = (0..4).map(|host| {
+            tokio::time::timeout(Duration::from_millis(20), lookup.clone().call(name(&format!("slow{host}"))))
+        });
+        assert!(join_all(slow).await.into_iter().all(|waited| waited.is_err()));
+        assert_eq!(lookup.0.slow_permits.available_permits(), 0);
+        assert_eq!(lookup.lock_queries().len(), 1 + SOME / SLOW_PART, "the others have not been asked");
+        drop(release);
+    }
+}

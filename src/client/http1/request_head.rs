@@ -1,0 +1,61 @@
+//! The head of a request (RFC 9112, 3).
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Method};
+
+/// Bytes of a head that are not its path, its host, or a field of the request: more than enough.
+const OTHER: usize = 64;
+
+/// The head of a request to this host, with a body of so many bytes.
+pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue) -> Vec<u8> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let mut head = Vec::with_capacity(parts.method.as_str().len() + path.len() + host.len() + fields + OTHER);
+    head.extend_from_slice(parts.method.as_str().as_bytes());
+    head.push(b' ');
+    if path.starts_with('?') {
+        head.push(b'/');
+    }
+    head.extend_from_slice(path.as_bytes());
+    head.extend_from_slice(b" HTTP/1.1\r\n");
+    write_field(&mut head, &HOST, host.as_bytes());
+    for (name, value) in parts.headers.iter().filter(|(name, _)| !is_framing_field(name)) {
+        write_field(&mut head, name, value.as_bytes());
+    }
+    if body > 0 || parts.method == Method::POST {
+        write_field(&mut head, &CONTENT_LENGTH, body.to_string().as_bytes());
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// What says where the request goes and how it is framed.
+fn is_framing_field(name: &HeaderName) -> bool {
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name)
+}
+
+fn write_field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_head_says_where_it_goes_and_how_long_its_body_is() {
+        let host = HeaderValue::from_static("sink.ns:8080");
+        let request = Request::post("http://sink.ns:8080/a%20b?c=d").header("ce-id", "1").header("host", "other");
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        let posted = b"POST /a%20b?c=d HTTP/1.1\r\nhost: sink.ns:8080\r\nce-id: 1\r\ncontent-length: 3\r\n\r\n";
+        assert_eq!(encode_request_head(&parts, 3, &host), posted);
+        let (parts, ()) = Request::get("http://sink.ns:8080?a").body(()).expect("a request").into_parts();
+        assert_eq!(encode_request_head(&parts, 0, &host), b"GET /?a HTTP/1.1\r\nhost: sink.ns:8080\r\n\r\n");
+    }
+}

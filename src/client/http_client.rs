@@ -1,0 +1,132 @@
+//! One client: requests and their answers over pooled connections that trust the same certificates.
+//!
+//! It repeats a request only where nobody began with it, or where a redirect asks for that. Then it is made anew: that is
+//! rare, and a copy of each request would not be free.
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT};
+use http::{Request, Response, Uri};
+
+use super::connector::ClientConnector;
+use super::error::RequestFailure;
+use super::pool::{HttpConnectionPool, PooledConnection};
+use super::response::ResponseBody;
+use super::{ClientLimits, TransportError, header_fields, redirect};
+use crate::model::DestinationUrl;
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
+/// Whoever compresses without being asked to gets no further: an event that is compressed is not read.
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+/// A request that the peer did not begin with is repeated this often.
+const REFUSALS: usize = 2;
+
+/// Connections to destinations of the same trust.
+pub struct HttpClient(HttpConnectionPool);
+
+/// Where a request goes.
+struct RequestRoute<'a> {
+    to: &'a DestinationUrl,
+    /// Whether it has left the origin that its secrets are for.
+    is_other_origin: bool,
+}
+
+impl RequestRoute<'_> {
+    /// The request as it sets out, to this address.
+    fn prepare_request(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Bytes> {
+        *request.uri_mut() = uri.clone();
+        header_fields::remove_unlisted_fields(&mut request);
+        request.headers_mut().entry(USER_AGENT).or_insert(AGENT);
+        request.headers_mut().entry(ACCEPT_ENCODING).or_insert(IDENTITY);
+        if self.is_other_origin {
+            redirect::remove_credentials(request.headers_mut());
+        }
+        request
+    }
+}
+
+impl HttpClient {
+    pub(super) fn new(connector: ClientConnector, limits: &ClientLimits) -> Self {
+        Self(HttpConnectionPool::new(connector, limits))
+    }
+
+    /// Closes connections that are idle for too long, or that the peer has closed.
+    pub(super) fn close_expired(&self) {
+        self.0.close_expired();
+    }
+
+    /// Closes connections that nobody uses.
+    pub(super) fn close_idle(&self) {
+        self.0.close_idle();
+    }
+
+    /// The answer to the request that is made, after the redirects that are followed.
+    pub(super) async fn send(
+        &self,
+        mut make: impl FnMut() -> Request<Bytes> + Send,
+        to: &DestinationUrl,
+    ) -> Result<Response<ResponseBody>, TransportError> {
+        let response = self.send_once(&mut make, RequestRoute { to, is_other_origin: false }).await?;
+        match redirect::redirect_target(to, &response) {
+            Some(next) => Box::pin(self.follow_redirects(make, to, next.into(), response)).await,
+            None => Ok(response),
+        }
+    }
+
+    async fn follow_redirects(
+        &self,
+        mut make: impl FnMut() -> Request<Bytes> + Send,
+        from: &DestinationUrl,
+        to: DestinationUrl,
+        mut response: Response<ResponseBody>,
+    ) -> Result<Response<ResponseBody>, TransportError> {
+        let mut is_foreign = from.origin() != to.origin();
+        let mut at = to;
+        for _ in 0..redirect::MAX_REDIRECTS {
+            drop(response);
+            response = self.send_once(&mut make, RequestRoute { to: &at, is_other_origin: is_foreign }).await?;
+            let Some(next) = redirect::redirect_target(&at, &response) else { break };
+            is_foreign |= at.origin() != next.origin();
+            at = next.into();
+        }
+        Ok(response)
+    }
+
+    async fn send_once(
+        &self,
+        make: &mut (impl FnMut() -> Request<Bytes> + Send),
+        way: RequestRoute<'_>,
+    ) -> Result<Response<ResponseBody>, TransportError> {
+        let found = way.to.uri().and_then(|uri| Some((uri, self.0.host(uri)?)));
+        let Some((uri, host)) = found else {
+            return Err(TransportError::Request("no request can carry this URL".to_owned()));
+        };
+        let mut refusals = 0;
+        loop {
+            let kept = host.take_connection();
+            let is_new = kept.is_none();
+            let connected = match kept {
+                Some(connected) => connected,
+                None => Box::pin(self.0.connect(&host, uri)).await?,
+            };
+            let request = way.prepare_request(make(), uri);
+            let answer = match connected {
+                PooledConnection::Http1(connection) => {
+                    let begun = connection.start_request(request, &host);
+                    begun.read_response(&host).await.map(|answer| answer.map(ResponseBody::Http1))
+                }
+                PooledConnection::Http2(connection) => match connection.start_request(request).await {
+                    Ok(begun) => begun.read_response().await.map(|answer| answer.map(ResponseBody::Http2)),
+                    Err(unsent) => Err(unsent),
+                },
+            };
+            match answer {
+                Err(RequestFailure::NotSent(_)) if !is_new => {}
+                Err(RequestFailure::Http11Required(_)) if host.switch_to_http1() => {}
+                Err(RequestFailure::NotSent(_) | RequestFailure::NotProcessed(_)) if refusals < REFUSALS => {
+                    refusals += 1
+                }
+                answer => return Ok(answer?),
+            }
+        }
+    }
+}

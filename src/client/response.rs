@@ -1,0 +1,235 @@
+//! Reading a destination's answer: the status counts as soon as it is there (contract DP-15, DP-20, DP-26); of the
+//! body, as much is read as means something, and never more.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response};
+use tokio::time::Instant;
+
+use super::{RequestDeadline, TransportError, http1, http2};
+use crate::event::http as binding;
+use crate::wire_text::WireText;
+
+/// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
+/// (contract BF-13).
+const FAILURE: usize = 4096;
+/// Bytes of an answer without meaning that are read so that its connection can be used again.
+const DISCARDED: usize = 4096;
+/// How long the text of a failure is waited for.
+const FAILURE_WAIT: Duration = Duration::from_secs(1);
+/// How long the end of an answer without meaning is waited for: a new connection costs less than a longer wait.
+const DISCARDED_WAIT: Duration = Duration::from_millis(100);
+
+/// The body of an answer, by whichever protocol.
+pub(super) enum ResponseBody {
+    Http1(http1::Http1Body),
+    Http2(http2::Http2Body),
+}
+
+/// What comes of an exchange whose answer has begun.
+pub(super) enum ResponseProgress {
+    /// Of the body.
+    Data(Bytes),
+    /// The last of the request is written.
+    RequestSent,
+    /// There is no more.
+    End,
+}
+
+/// Why the event in an answer could not be read. The answer's status counts all the same: what was sent was taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// It is too large.
+    #[error("the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or answer with less")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Its end did not come.
+    #[error("the answer holds an event that was cut off: {0}")]
+    CutOff(WireText),
+    /// It is compressed, or otherwise coded, though that was not asked for.
+    #[error("the answer holds an event with {0}, and only identity was asked for: answer without it")]
+    ContentEncoded(WireText),
+}
+
+impl ReplyError {
+    /// Why the event of this answer is not there, if it should be.
+    #[must_use]
+    pub fn of_response<B>(answer: &Response<B>) -> Option<&Self> {
+        answer.extensions().get()
+    }
+}
+
+/// Reads an event whole, up to `max_event` bytes; of a failure its start; of anything else the first byte,
+/// which tells whether there is something. An answer that breaks off is what came of it.
+///
+/// # Errors
+/// If the peer has accepted a request that could not be written whole until the end of the attempt.
+pub(super) async fn read_response(
+    response: Response<ResponseBody>,
+    max_event: usize,
+    attempt: RequestDeadline,
+) -> Result<Response<Bytes>, TransportError> {
+    let (head, mut body) = response.into_parts();
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    if !head.status.is_success() {
+        let until = attempt.at.min(Instant::now() + FAILURE_WAIT);
+        *answer.body_mut() = BodyPrefix::with_limit(FAILURE).read_until(&mut body, until).await;
+    } else if !binding::is_event(answer.headers()) {
+        *answer.body_mut() = discard_body(&mut body, attempt).await?;
+    } else {
+        match read_event(&mut body, answer.headers(), max_event, attempt).await {
+            Ok(event) => *answer.body_mut() = event,
+            Err(error) => {
+                discard_body(&mut body, attempt).await?;
+                answer.extensions_mut().insert(error);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// Reads a document whole, up to `max` bytes.
+pub(super) async fn read_document(response: Response<ResponseBody>, max: usize) -> Result<Bytes, TransportError> {
+    let status = response.status();
+    if !status.is_success() {
+        return Err(TransportError::Request(format!("it answered {status}")));
+    }
+    if let Some(coding) = binding::content_coding(response.headers()) {
+        return Err(TransportError::Request(format!("it answered with Content-Encoding {coding}")));
+    }
+    match read_whole_body(&mut response.into_body(), max).await {
+        Ok(Some(document)) => Ok(document),
+        Ok(None) => Err(TransportError::Request(format!("it answered more than {max} bytes"))),
+        Err(error) => Err(error),
+    }
+}
+
+impl ResponseBody {
+    /// What comes next.
+    async fn next_progress(&mut self) -> Result<ResponseProgress, TransportError> {
+        match self {
+            Self::Http1(body) => body.next_progress().await,
+            Self::Http2(body) => Ok(body.next_data().await?.map_or(ResponseProgress::End, ResponseProgress::Data)),
+        }
+    }
+
+    /// The next piece; `None` after the last one.
+    async fn next_data(&mut self) -> Result<Option<Bytes>, TransportError> {
+        loop {
+            match self.next_progress().await? {
+                ResponseProgress::Data(piece) => return Ok(Some(piece)),
+                ResponseProgress::RequestSent => {}
+                ResponseProgress::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the request is written as far as it ever will be. HTTP/2 goes on with it by itself.
+    fn is_request_sent(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_request_sent(),
+            Self::Http2(_) => true,
+        }
+    }
+
+    fn is_unambiguous(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_unambiguous(),
+            Self::Http2(_) => true,
+        }
+    }
+}
+
+/// The event in an answer.
+async fn read_event(
+    body: &mut ResponseBody,
+    headers: &HeaderMap,
+    max: usize,
+    attempt: RequestDeadline,
+) -> Result<Bytes, ReplyError> {
+    if let Some(coding) = binding::content_coding(headers) {
+        return Err(ReplyError::ContentEncoded(WireText::new(format_args!("Content-Encoding {coding}"))));
+    }
+    if !body.is_unambiguous() {
+        return Err(ReplyError::ContentEncoded(WireText::new("a Transfer-Encoding that is not chunked alone")));
+    }
+    match tokio::time::timeout_at(attempt.at, read_whole_body(body, max)).await {
+        Ok(Ok(Some(event))) => Ok(event),
+        Ok(Ok(None)) => Err(ReplyError::TooLarge { limit: max }),
+        Ok(Err(error)) => Err(ReplyError::CutOff(WireText::new(error))),
+        Err(_elapsed) => Err(ReplyError::CutOff(WireText::new(attempt.timed_out()))),
+    }
+}
+
+/// All of it; `None` if it is longer than `max`. What comes in one piece is not copied.
+async fn read_whole_body(body: &mut ResponseBody, max: usize) -> Result<Option<Bytes>, TransportError> {
+    let first = body.next_data().await?.unwrap_or_default();
+    if first.len() > max {
+        return Ok(None);
+    }
+    let Some(mut piece) = body.next_data().await? else { return Ok(Some(first)) };
+    let mut whole = BytesMut::from(first);
+    loop {
+        if whole.len() + piece.len() > max {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&piece);
+        match body.next_data().await? {
+            Some(next) => piece = next,
+            None => return Ok(Some(whole.freeze())),
+        }
+    }
+}
+
+/// The first byte of what nobody reads. Whoever has accepted a request is still to get the rest of it.
+async fn discard_body(body: &mut ResponseBody, attempt: RequestDeadline) -> Result<Bytes, TransportError> {
+    let mut kept = BodyPrefix::with_limit(1);
+    while !body.is_request_sent() {
+        match tokio::time::timeout_at(attempt.at, body.next_progress()).await {
+            Ok(Ok(ResponseProgress::Data(piece))) => kept.push(&piece),
+            Ok(Ok(ResponseProgress::RequestSent)) => {}
+            // Whoever has closed the connection reads no more.
+            Ok(Ok(ResponseProgress::End) | Err(_)) => return Ok(kept.bytes.freeze()),
+            Err(_elapsed) => return Err(attempt.timed_out()),
+        }
+    }
+    let until = attempt.at.min(Instant::now() + DISCARDED_WAIT);
+    Ok(kept.read_until(body, until).await)
+}
+
+/// The first bytes of a body.
+#[derive(Default)]
+struct BodyPrefix {
+    bytes: BytesMut,
+    limit: usize,
+    received: usize,
+}
+
+impl BodyPrefix {
+    fn with_limit(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    fn push(&mut self, piece: &Bytes) {
+        let wanted = self.limit.saturating_sub(self.bytes.len()).min(piece.len());
+        self.bytes.extend_from_slice(&piece.slice(..wanted));
+        self.received = self.received.saturating_add(piece.len());
+    }
+
+    /// With what comes until then. Some more is read and forgotten, then the rest is not waited for.
+    async fn read_until(mut self, body: &mut ResponseBody, until: Instant) -> Bytes {
+        while self.received <= self.limit + DISCARDED {
+            match tokio::time::timeout_at(until, body.next_progress()).await {
+                Ok(Ok(ResponseProgress::Data(piece))) => self.push(&piece),
+                Ok(Ok(ResponseProgress::RequestSent)) => {}
+                Ok(Ok(ResponseProgress::End) | Err(_)) | Err(_) => break,
+            }
+        }
+        self.bytes.freeze()
+    }
+}

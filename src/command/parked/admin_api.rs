@@ -1,0 +1,142 @@
+//! Parked events by a running dispatcher: its admin API.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{ParkedClient, ParkedSubscriptionName};
+use crate::channel::parked::{ParkedChange, ParkedEvent, ParkedListing};
+use crate::cli::AdminOptions;
+use crate::command::admin::AdminClient;
+
+/// What stays as it is in a path; names of entries in a cluster have a slash.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A running dispatcher.
+pub(super) struct AdminParkedClient(AdminClient);
+
+/// What it answers about one subscription, whatever it was asked.
+#[derive(Deserialize)]
+#[serde(default)]
+struct ParkedItem {
+    kind: String,
+    namespace: String,
+    name: String,
+    parked: u64,
+    looked: u64,
+    events: Vec<ParkedEvent>,
+    replayed: u64,
+    dropped: u64,
+    stopped: bool,
+}
+
+impl Default for ParkedItem {
+    fn default() -> Self {
+        let (kind, namespace, name) = (String::new(), String::new(), String::new());
+        Self {
+            kind,
+            namespace,
+            name,
+            parked: 0,
+            looked: 0,
+            events: Vec::new(),
+            replayed: 0,
+            dropped: 0,
+            stopped: false,
+        }
+    }
+}
+
+impl AdminParkedClient {
+    pub(super) fn new(options: &AdminOptions) -> anyhow::Result<Self> {
+        AdminClient::new(options).map(Self)
+    }
+
+    async fn list(&self, name: Option<&str>) -> anyhow::Result<Vec<(ParkedSubscriptionName, u64)>> {
+        // Of a name that is not there the dispatcher says why; nothing of it is looked at yet.
+        let path = name.map_or_else(|| "/api/v1/parked".to_owned(), |name| format!("{}?limit=0", path(name)));
+        let items = parse_items(self.0.get(&path).await?)?;
+        let target = |item: ParkedItem| {
+            let ParkedItem { kind, namespace, name, parked, .. } = item;
+            (ParkedSubscriptionName { kind, namespace, name }, parked)
+        };
+        Ok(items.into_iter().map(target).collect())
+    }
+
+    async fn show(&self, target: &ParkedSubscriptionName, older_than: Duration) -> anyhow::Result<ParkedListing> {
+        let path = format!("{}?{}", path(&name(target)), query(target, older_than));
+        let ParkedItem { parked, looked, events, .. } = parse_item(self.0.get(&path).await?)?;
+        Ok(ParkedListing { parked, examined: looked, events })
+    }
+
+    async fn change(
+        &self,
+        target: &ParkedSubscriptionName,
+        verb: &str,
+        older_than: Duration,
+    ) -> anyhow::Result<ParkedChange> {
+        let path = format!("{}/{verb}?{}", path(&name(target)), query(target, older_than));
+        let ParkedItem { replayed, dropped, stopped, .. } = parse_item(self.0.post(&path).await?)?;
+        Ok(ParkedChange { done: replayed + dropped, stopped })
+    }
+}
+
+impl ParkedClient for AdminParkedClient {
+    fn list<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, anyhow::Result<Vec<(ParkedSubscriptionName, u64)>>> {
+        self.list(name).boxed()
+    }
+
+    fn show_parked<'a>(
+        &'a self,
+        target: &'a ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> BoxFuture<'a, anyhow::Result<ParkedListing>> {
+        self.show(target, older_than).boxed()
+    }
+
+    fn replay<'a>(
+        &'a self,
+        target: &'a ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
+        self.change(target, "replay", older_than).boxed()
+    }
+
+    fn discard<'a>(
+        &'a self,
+        target: &'a ParkedSubscriptionName,
+        older_than: Duration,
+    ) -> BoxFuture<'a, anyhow::Result<ParkedChange>> {
+        self.change(target, "drop", older_than).boxed()
+    }
+}
+
+fn name(target: &ParkedSubscriptionName) -> String {
+    format!("{}/{}", target.namespace, target.name)
+}
+
+fn path(name: &str) -> String {
+    format!("/api/v1/parked/{}", utf8_percent_encode(name, PLAIN))
+}
+
+fn query(target: &ParkedSubscriptionName, older_than: Duration) -> String {
+    format!("kind={}&olderThan=PT{}S", target.kind, older_than.as_secs_f64())
+}
+
+fn parse_items(answer: serde_json::Value) -> anyhow::Result<Vec<ParkedItem>> {
+    #[derive(Deserialize)]
+    struct ParkedItemsResponse {
+        items: Vec<ParkedItem>,
+    }
+    let answer: ParkedItemsResponse =
+        serde_json::from_value(answer).context("the dispatcher's answer is not understood")?;
+    Ok(answer.items)
+}
+
+fn parse_item(answer: serde_json::Value) -> anyhow::Result<ParkedItem> {
+    parse_items(answer)?.pop().context("the dispatcher's answer is empty")
+}

@@ -1,0 +1,143 @@
+//! Tells the cluster what is served: the duties of each configuration, once it is served, if this process is the one that
+//! writes (contract 2.9 to 2.14, 2.17, 2.21).
+//!
+//! Level-triggered: every version of an object is compared, whatever changed in it, and what is right is left alone.
+
+use std::sync::Arc;
+
+use kube::Client;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::LatestResolution;
+use super::write_queue::{WriteHandler, WriteQueue};
+use super::write_requests::{ChannelWriter, WriteError};
+use crate::control::ServedChannelKind;
+use crate::control::resolve::reconciled::{ReconciledChannel, StatusUpdate};
+use crate::model::ChannelKey;
+use crate::wire_text::WireText;
+
+/// Writes until nobody says any more who does.
+pub(super) async fn write_status_updates(
+    client: Client,
+    channels: ServedChannelKind,
+    mut leads: watch::Receiver<bool>,
+    mut served: watch::Receiver<LatestResolution>,
+) {
+    let mut writer = WriteQueue::new(ChannelWriter { client, channel_kind: channels });
+    loop {
+        let changed = tokio::select! {
+            () = writer.wait_for_write() => continue,
+            changed = leads.changed() => changed,
+            changed = served.changed() => changed,
+        };
+        if changed.is_err() {
+            return writer.finish_writes().await;
+        }
+        let configuration = served.borrow_and_update().clone();
+        match configuration {
+            Some(configuration) if *leads.borrow_and_update() => {
+                writer.plan(configuration.reconciled_channels().iter().flat_map(status_update_tasks));
+            }
+            Some(_) | None => writer.cancel_pending(),
+        }
+    }
+}
+
+/// What a channel is told besides: one does not wait for the other, nor takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum StatusUpdateKind {
+    /// Its status.
+    Status,
+    /// An Event about it.
+    Event,
+}
+
+fn status_update_tasks<'m>(
+    (key, made): (&'m ChannelKey, &'m Arc<ReconciledChannel>),
+) -> impl Iterator<Item = ((ChannelKey, StatusUpdateKind), StatusUpdateTask)> + 'm {
+    made.status_updates().iter().map(move |duty| {
+        let place = match duty {
+            StatusUpdate::Subscribers(_) => StatusUpdateKind::Status,
+            StatusUpdate::Warning(_) => StatusUpdateKind::Event,
+        };
+        ((key.clone(), place), StatusUpdateTask { document: Arc::clone(made.document()), update: duty.clone() })
+    })
+}
+
+/// What is to be written for one channel, and of which version of it.
+#[derive(Clone, Debug)]
+pub(super) struct StatusUpdateTask {
+    document: Arc<Value>,
+    update: StatusUpdate,
+}
+
+impl StatusUpdateTask {
+    /// Whether doing this means that the other one needs not be done.
+    fn covers(&self, other: &Self) -> bool {
+        let uid = |task: &Self| task.document.get("metadata").and_then(|metadata| metadata.get("uid")).cloned();
+        match (&self.update, &other.update) {
+            // A new version that is still not right has to be written again: somebody has undone it (contract 2.11).
+            (StatusUpdate::Subscribers(_), _) => Arc::ptr_eq(&self.document, &other.document),
+            // A Warning is said once.
+            (StatusUpdate::Warning(_), _) => self.update == other.update && uid(self) == uid(other),
+        }
+    }
+
+    /// Whether what is under way will do for the other one, too.
+    fn satisfies(&self, other: &Self) -> bool {
+        self.update == other.update || self.covers(other)
+    }
+}
+
+impl WriteHandler for ChannelWriter {
+    type ObjectKey = (ChannelKey, StatusUpdateKind);
+    type WriteTask = StatusUpdateTask;
+
+    async fn write(
+        &self,
+        (key, _): &(ChannelKey, StatusUpdateKind),
+        task: &StatusUpdateTask,
+    ) -> Result<(), WriteError> {
+        self.write_update(key, &task.update, &task.document).await
+    }
+
+    fn log_failure(&self, (key, _): &(ChannelKey, StatusUpdateKind), error: &WriteError) {
+        tracing::warn!(channel = %key, error = %WireText::new(error), "Could not be written into the cluster, trying again");
+    }
+
+    fn covers(done: &StatusUpdateTask, other: &StatusUpdateTask) -> bool {
+        done.covers(other)
+    }
+
+    fn satisfies(doing: &StatusUpdateTask, other: &StatusUpdateTask) -> bool {
+        doing.satisfies(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Contract 2.11, 2.12, 2.17.
+    #[test]
+    fn what_is_done_is_done_for_one_version_and_warnings_once() {
+        let document = |uid: &str| Arc::new(json!({"metadata": {"uid": uid}}));
+        let (first, second) = (document("a"), document("a"));
+        let list = |document: &Arc<Value>, ready: &str| StatusUpdateTask {
+            document: Arc::clone(document),
+            update: StatusUpdate::Subscribers(json!([ready])),
+        };
+        let warning = |document: &Arc<Value>, text: &str| StatusUpdateTask {
+            document: Arc::clone(document),
+            update: StatusUpdate::Warning(text.to_owned()),
+        };
+        assert!(list(&first, "x").covers(&list(&first, "x")), "the watch has not brought it back yet");
+        assert!(!list(&first, "x").covers(&list(&second, "x")), "somebody has undone it");
+        assert!(list(&first, "x").satisfies(&list(&second, "x")) && !list(&first, "x").satisfies(&list(&second, "y")));
+        assert!(warning(&first, "t").covers(&warning(&second, "t")));
+        assert!(!warning(&first, "t").covers(&warning(&second, "u")));
+        assert!(!warning(&first, "t").covers(&warning(&document("b"), "t")));
+    }
+}

@@ -1,0 +1,234 @@
+//! What each role watches: one table, which is all that a role needs to know of the API (contract 1A, 5.11, 5.12).
+
+use std::fmt;
+
+use kube::core::{ApiResource, DynamicObject, GroupVersion};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+
+use crate::control::kind::ResourceKind;
+use crate::control::resolve::backends::CONFIG_IMC_BACKEND;
+use crate::control::{ControlSettings, ServedChannelKind};
+use crate::correlation::SECRET;
+use crate::model::ProcessRole;
+
+/// Of the Services of RabbitmqChannels, as key and value.
+pub(super) const CHANNEL_SERVICES: &str = "messaging.knative.dev/role=rabbitmq-channel";
+/// Of the Service of the dispatcher (contract 1.16).
+const DISPATCHER_SLICES: &str = "kubernetes.io/service-name=sealpost-rabbitmq-dispatcher";
+const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle=true";
+
+/// Whether the first configuration waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WatchNeed {
+    /// For as long as it takes.
+    Always,
+    /// For a while: without it something is missing, but not everything (contract 3.12a).
+    WithinGrace,
+    /// Not at all: it is watched only while `authentication-oidc` is on (contract 1A).
+    WithOidc,
+}
+
+/// Which objects of a kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WatchSelector {
+    All,
+    Named(String),
+    Labelled(&'static str),
+}
+
+/// One list of objects to keep in step with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WatchRow {
+    pub(super) kind: ResourceKind,
+    /// `None` for all.
+    pub(super) namespace: Option<String>,
+    pub(super) selector: WatchSelector,
+    pub(super) need: WatchNeed,
+}
+
+/// What a role watches. `namespace` is the only one that is served, if it is one.
+pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str>) -> Vec<WatchRow> {
+    let served = |kind, needed| WatchRow {
+        kind,
+        namespace: namespace.map(str::to_owned),
+        selector: WatchSelector::All,
+        need: needed,
+    };
+    let system = |kind, selected, needed| WatchRow {
+        kind,
+        namespace: Some(settings.system_namespace.clone()),
+        selector: selected,
+        need: needed,
+    };
+    let named = |name: &str| WatchSelector::Named(name.to_owned());
+    let (kinds, secret) = match settings.role {
+        ProcessRole::Channel => match settings.channel_kind {
+            ServedChannelKind::InMemory => (&[ResourceKind::InMemoryChannel][..], settings.channel_kind.tls_secret()),
+            ServedChannelKind::Rabbitmq => (&[ResourceKind::RabbitmqChannel][..], settings.channel_kind.tls_secret()),
+        },
+        ProcessRole::Ingress => (&[ResourceKind::Broker][..], "mt-broker-ingress-server-tls"),
+        ProcessRole::Filter => (&[ResourceKind::Trigger, ResourceKind::Broker][..], "mt-broker-filter-server-tls"),
+    };
+    let with_oidc = match settings.role {
+        ProcessRole::Channel | ProcessRole::Ingress => ResourceKind::EventPolicy,
+        ProcessRole::Filter => ResourceKind::Subscription,
+    };
+    let mut rows: Vec<WatchRow> = kinds.iter().map(|kind| served(*kind, WatchNeed::Always)).collect();
+    rows.push(served(with_oidc, WatchNeed::WithOidc));
+    rows.extend([
+        system(ResourceKind::ConfigMap, named("config-features"), WatchNeed::Always),
+        system(ResourceKind::ConfigMap, named(&settings.config_logging), WatchNeed::WithinGrace),
+        system(ResourceKind::ConfigMap, named(&settings.config_observability), WatchNeed::WithinGrace),
+        system(ResourceKind::ConfigMap, WatchSelector::Labelled(TRUST_BUNDLE), WatchNeed::WithinGrace),
+        system(ResourceKind::Secret, named(secret), WatchNeed::WithinGrace),
+    ]);
+    // What filters verify correlation ids by. Upstream's reads every Secret of the namespace, and this is the one that it needs.
+    if settings.role == ProcessRole::Filter {
+        rows.push(system(ResourceKind::Secret, named(SECRET), WatchNeed::WithinGrace));
+    }
+    if settings.role == ProcessRole::Channel && settings.channel_kind == ServedChannelKind::InMemory {
+        rows.push(system(ResourceKind::ConfigMap, named(CONFIG_IMC_BACKEND), WatchNeed::Always));
+    }
+    rows
+}
+
+/// The lists of the role `controller` (contract 11.8), in the order of their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ControllerWatch {
+    Channels,
+    Policies,
+    Services,
+    Endpoints,
+    Features,
+    Logging,
+    Secret,
+}
+
+impl ControllerWatch {
+    const ALL: [Self; 7] =
+        [Self::Channels, Self::Policies, Self::Services, Self::Endpoints, Self::Features, Self::Logging, Self::Secret];
+    /// Those that hold no channels, but what holds for all of them.
+    pub(super) const CONFIGURATION: [Self; 3] = [Self::Features, Self::Logging, Self::Secret];
+
+    /// The place of its row.
+    pub(super) fn index(self) -> usize {
+        Self::ALL.iter().position(|of| *of == self).unwrap_or_default()
+    }
+}
+
+/// What the role `controller` watches.
+pub(super) fn controller_rows(settings: &ControlSettings) -> Vec<WatchRow> {
+    let all = |kind, selected, needed| WatchRow { kind, namespace: None, selector: selected, need: needed };
+    let system = |kind, selected, needed| WatchRow {
+        kind,
+        namespace: Some(settings.system_namespace.clone()),
+        selector: selected,
+        need: needed,
+    };
+    let named = |name: &str| WatchSelector::Named(name.to_owned());
+    let row = |of| match of {
+        ControllerWatch::Channels => all(ResourceKind::RabbitmqChannel, WatchSelector::All, WatchNeed::Always),
+        ControllerWatch::Policies => all(ResourceKind::EventPolicy, WatchSelector::All, WatchNeed::WithOidc),
+        ControllerWatch::Services => {
+            all(ResourceKind::Service, WatchSelector::Labelled(CHANNEL_SERVICES), WatchNeed::Always)
+        }
+        ControllerWatch::Endpoints => {
+            system(ResourceKind::EndpointSlice, WatchSelector::Labelled(DISPATCHER_SLICES), WatchNeed::Always)
+        }
+        ControllerWatch::Features => system(ResourceKind::ConfigMap, named("config-features"), WatchNeed::Always),
+        ControllerWatch::Logging => {
+            system(ResourceKind::ConfigMap, named(&settings.config_logging), WatchNeed::WithinGrace)
+        }
+        ControllerWatch::Secret => {
+            system(ResourceKind::Secret, named(ServedChannelKind::Rabbitmq.tls_secret()), WatchNeed::WithinGrace)
+        }
+    };
+    ControllerWatch::ALL.into_iter().map(row).collect()
+}
+
+impl WatchRow {
+    /// The API of its objects.
+    pub(super) fn api(&self, client: Client) -> Api<DynamicObject> {
+        let resource = api_resource(self.kind);
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        }
+    }
+
+    /// What is asked for; the server ends each watch after so many seconds.
+    pub(super) fn watcher_config(&self, seconds: u32) -> watcher::Config {
+        let config = watcher::Config::default().timeout(seconds);
+        match &self.selector {
+            WatchSelector::All => config,
+            WatchSelector::Named(name) => config.fields(&format!("metadata.name={name}")),
+            WatchSelector::Labelled(label) => config.labels(label),
+        }
+    }
+}
+
+/// As a command line would ask for it.
+impl fmt::Display for WatchRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&api_resource(self.kind).plural)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, " -n {namespace}")?;
+        }
+        match &self.selector {
+            WatchSelector::All => Ok(()),
+            WatchSelector::Named(name) => write!(f, " {name}"),
+            WatchSelector::Labelled(label) => write!(f, " -l {label}"),
+        }
+    }
+}
+
+/// How the API names a kind.
+pub(super) fn api_resource(kind: ResourceKind) -> ApiResource {
+    let plural = match kind {
+        ResourceKind::EventPolicy => "eventpolicies".to_owned(),
+        ResourceKind::RequestReply => "requestreplies".to_owned(),
+        _ => format!("{}s", kind.as_str().to_ascii_lowercase()),
+    };
+    let api_version = kind.api_version();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = GroupVersion { group: group.to_owned(), version: version.to_owned() }.with_kind(kind.as_str());
+    ApiResource::from_gvk_with_plural(&resource, &plural)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contract 1A: what is listed and watched, and nothing else.
+    #[test]
+    fn the_table_is_that_of_the_contract() {
+        let settings = ControlSettings { system_namespace: "ke".to_owned(), ..ControlSettings::default() };
+        let paths = |namespace| {
+            let path = |row: &WatchRow| {
+                let config = row.watcher_config(100);
+                let resource = api_resource(row.kind);
+                let namespace = row.namespace.as_deref().unwrap_or("*");
+                let selector = config.field_selector.or(config.label_selector).unwrap_or_default();
+                format!("{} {namespace} {} {selector}", resource.api_version, resource.plural).trim_end().to_owned()
+            };
+            dispatcher_rows(&settings, namespace).iter().map(path).collect::<Vec<_>>()
+        };
+        let rest = [
+            "v1 ke configmaps metadata.name=config-features",
+            "v1 ke configmaps metadata.name=config-logging",
+            "v1 ke configmaps metadata.name=config-observability",
+            "v1 ke configmaps networking.knative.dev/trust-bundle=true",
+            "v1 ke secrets metadata.name=imc-dispatcher-server-tls",
+            // Ours: what keeps the events of channels (contract 11.4).
+            "v1 ke configmaps metadata.name=config-imc-backend",
+        ];
+        let all = paths(None);
+        assert_eq!(all[0], "messaging.knative.dev/v1 * inmemorychannels");
+        assert_eq!(all[1], "eventing.knative.dev/v1alpha1 * eventpolicies");
+        assert_eq!(all[2..], rest);
+        let one = paths(Some("team"));
+        assert_eq!(one[0], "messaging.knative.dev/v1 team inmemorychannels");
+        assert_eq!(one[2..], rest);
+    }
+}

@@ -1,0 +1,268 @@
+//! What is to be written for one object after the other, at most one thing at a time for each. What is under way is
+//! finished, whatever comes meanwhile, and then the newest of what came is written, and nothing in between: a request that
+//! is given up may be carried out all the same, and has cost the API server and its webhooks as much.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::backoff::ApiRetryBackoff;
+use super::reachability;
+use super::write_requests::WriteError;
+use crate::telemetry::log_rate_limit::LogRateLimit;
+
+/// Requests under way at once.
+const CONCURRENCY: usize = 16;
+/// How long what is under way may take at a stop.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How something is written.
+pub(super) trait WriteHandler: Send + Sync + 'static {
+    /// Whose it is.
+    type ObjectKey: Clone + Eq + Hash + Send + Sync + 'static;
+    /// What is to be written.
+    type WriteTask: Clone + Send + Sync + 'static;
+
+    /// Tries once.
+    fn write(
+        &self,
+        key: &Self::ObjectKey,
+        task: &Self::WriteTask,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// Tells that it has failed.
+    fn log_failure(&self, key: &Self::ObjectKey, error: &WriteError);
+
+    /// Whether having done this means that the other one needs not be done.
+    fn covers(done: &Self::WriteTask, other: &Self::WriteTask) -> bool;
+
+    /// Whether what is under way will do for the other one, too.
+    fn satisfies(doing: &Self::WriteTask, other: &Self::WriteTask) -> bool;
+}
+
+/// The newest of what is wanted; `None` if nothing is wanted any more.
+type LatestTask<T> = watch::Sender<Option<T>>;
+
+/// Writes.
+pub(super) struct WriteQueue<W: WriteHandler> {
+    handler: Arc<W>,
+    permits: Arc<Semaphore>,
+    under_way: HashMap<W::ObjectKey, LatestTask<W::WriteTask>>,
+    done: HashMap<W::ObjectKey, W::WriteTask>,
+    tasks: JoinSet<(W::ObjectKey, Option<W::WriteTask>)>,
+}
+
+impl<W: WriteHandler> WriteQueue<W> {
+    /// One that has nothing to do yet.
+    pub(super) fn new(work: W) -> Self {
+        Self {
+            handler: Arc::new(work),
+            permits: Arc::new(Semaphore::new(CONCURRENCY)),
+            under_way: HashMap::new(),
+            done: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Begins what is to be done, and nothing more of what is not to be done any more.
+    pub(super) fn plan(&mut self, tasks: impl Iterator<Item = (W::ObjectKey, W::WriteTask)>) {
+        let mut idle: HashSet<W::ObjectKey> = self.under_way.keys().cloned().collect();
+        let mut done = std::mem::take(&mut self.done);
+        for (key, task) in tasks {
+            if let Some(done) = done.remove(&key).filter(|done| W::covers(done, &task)) {
+                self.done.insert(key, done);
+                continue;
+            }
+            idle.remove(&key);
+            self.enqueue(key, task);
+        }
+        for wanted in idle.iter().filter_map(|key| self.under_way.get(key)) {
+            wanted.send_replace(None);
+        }
+    }
+
+    fn enqueue(&mut self, key: W::ObjectKey, task: W::WriteTask) {
+        let Some(wanted) = self.under_way.get(&key) else { return self.start_write(key, task) };
+        wanted.send_if_modified(|newest| {
+            let is_same = newest.as_ref().is_some_and(|newest| W::satisfies(newest, &task));
+            if !is_same {
+                *newest = Some(task);
+            }
+            !is_same
+        });
+    }
+
+    fn start_write(&mut self, key: W::ObjectKey, task: W::WriteTask) {
+        let (sender, wanted) = watch::channel(Some(task));
+        let (work, permits, of) = (Arc::clone(&self.handler), Arc::clone(&self.permits), key.clone());
+        self.tasks.spawn(async move {
+            let done = write_until_done(&*work, &permits, &of, wanted).await;
+            (of, done)
+        });
+        self.under_way.insert(key, sender);
+    }
+
+    /// Waits until something has ended; for ever if nothing is under way.
+    pub(super) async fn wait_for_write(&mut self) {
+        let Some(ended) = self.tasks.join_next().await else { return std::future::pending().await };
+        let Ok((key, done)) = ended else { return };
+        let Some(wanted) = self.under_way.remove(&key) else { return };
+        let Some(newest) = wanted.borrow().clone() else { return };
+        match done {
+            Some(done) if W::satisfies(&done, &newest) => _ = self.done.insert(key, done),
+            // It has come after the last look.
+            Some(_) | None => self.start_write(key, newest),
+        }
+    }
+
+    /// What was done says nothing any more about what is right.
+    pub(super) fn forget_written(&mut self) {
+        self.done.clear();
+    }
+
+    /// Another process writes.
+    pub(super) fn cancel_pending(&mut self) {
+        for wanted in self.under_way.values() {
+            wanted.send_replace(None);
+        }
+        self.forget_written();
+    }
+
+    /// Ends with what is under way.
+    pub(super) async fn finish_writes(mut self) {
+        self.cancel_pending();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+            tracing::debug!("What was being written at the stop was given up");
+        }
+    }
+}
+
+/// Does the newest of what is wanted until that is done: the way leads through webhooks that may be away for long
+/// (contract 2.12).
+async fn write_until_done<W: WriteHandler>(
+    work: &W,
+    permits: &Semaphore,
+    key: &W::ObjectKey,
+    mut wanted: watch::Receiver<Option<W::WriteTask>>,
+) -> Option<W::WriteTask> {
+    let (mut waits, mut told) = (ApiRetryBackoff::default(), LogRateLimit::default());
+    loop {
+        let permit = permits.acquire().await.ok()?;
+        let task = wanted.borrow_and_update().clone()?;
+        let attempted = work.write(key, &task).await;
+        drop(permit);
+        let Err(error) = attempted.or_else(WriteError::unless_gone) else {
+            waits.reset();
+            let newest = wanted.borrow().clone()?;
+            if W::satisfies(&task, &newest) {
+                return Some(task);
+            }
+            continue;
+        };
+        let is_told = matches!(&error, WriteError::Failed(error) if reachability::is_unreachable(error));
+        if !is_told && told.is_due() {
+            work.log_failure(key, &error);
+        }
+        // What is newer is tried at once: what stood in the way may have been the task itself.
+        if let Ok(Err(_closed)) = tokio::time::timeout(waits.next_delay(), wanted.changed()).await {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Writes numbers, each when it is let.
+    struct Numbers {
+        begun: watch::Sender<usize>,
+        ended: Mutex<Vec<u32>>,
+        gate: Semaphore,
+    }
+
+    impl WriteHandler for Arc<Numbers> {
+        type ObjectKey = &'static str;
+        type WriteTask = u32;
+
+        async fn write(&self, _key: &&'static str, task: &u32) -> Result<(), WriteError> {
+            self.begun.send_modify(|begun| *begun += 1);
+            self.gate.acquire().await.expect("open").forget();
+            self.ended.lock().expect("lock").push(*task);
+            Ok(())
+        }
+
+        fn log_failure(&self, _key: &&'static str, _error: &WriteError) {}
+
+        fn covers(done: &u32, other: &u32) -> bool {
+            done == other
+        }
+
+        fn satisfies(doing: &u32, other: &u32) -> bool {
+            doing == other
+        }
+    }
+
+    fn numbers() -> (Arc<Numbers>, WriteQueue<Arc<Numbers>>) {
+        let work = Numbers { begun: watch::Sender::new(0), ended: Mutex::default(), gate: Semaphore::new(0) };
+        let work = Arc::new(work);
+        (Arc::clone(&work), WriteQueue::new(work))
+    }
+
+    async fn until_begun(work: &Numbers, count: usize) {
+        work.begun.subscribe().wait_for(|begun| *begun >= count).await.expect("open");
+    }
+
+    /// What is under way is finished; of what comes meanwhile the newest is done, and what is done is not done again.
+    #[tokio::test]
+    async fn what_is_under_way_is_finished_and_then_the_newest_is_done() {
+        let (work, mut writer) = numbers();
+        writer.plan([("a", 1)].into_iter());
+        until_begun(&work, 1).await;
+        for number in 2..100 {
+            writer.plan([("a", number)].into_iter());
+        }
+        work.gate.add_permits(2);
+        writer.wait_for_write().await;
+        writer.plan([("a", 99)].into_iter());
+        assert!(writer.under_way.is_empty(), "it is done");
+        assert_eq!(*work.ended.lock().expect("lock"), [1, 99]);
+    }
+
+    /// What comes when the last has just been done is not lost.
+    #[tokio::test]
+    async fn what_comes_at_the_end_is_done_as_well() {
+        let (work, mut writer) = numbers();
+        writer.plan([("a", 1)].into_iter());
+        work.gate.add_permits(2);
+        until_begun(&work, 1).await;
+        writer.plan([("a", 2)].into_iter());
+        writer.wait_for_write().await;
+        while !writer.under_way.is_empty() {
+            writer.wait_for_write().await;
+        }
+        assert_eq!(*work.ended.lock().expect("lock"), [1, 2]);
+    }
+
+    /// What is not wanted any more is finished, and not begun.
+    #[tokio::test]
+    async fn a_rest_and_a_stop_finish_what_is_under_way() {
+        let (work, mut writer) = numbers();
+        writer.plan([("a", 1), ("b", 1)].into_iter());
+        until_begun(&work, 2).await;
+        writer.plan([("a", 2), ("b", 1)].into_iter());
+        work.gate.add_permits(2);
+        writer.finish_writes().await;
+        assert_eq!(*work.ended.lock().expect("lock"), [1, 1]);
+    }
+}

@@ -1,0 +1,230 @@
+//! Forms of relays, each remembered with the value that it was made from: in a cluster of thousands, a change costs what
+//! has changed. What is asked of senders depends on other objects, and is looked at each time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::BrokerAddress;
+use crate::control::kind::ResourceKind;
+use crate::control::manifest::{self, UnknownFieldPolicy};
+use crate::control::report::{ObjectReport, ReportFindings};
+use crate::control::resolve::collect::{CollectedItems, NamespacedName};
+use crate::control::resolve::destination::DestinationResolver;
+use crate::control::resolve::flags::FeatureSwitch;
+use crate::control::resolve::status;
+use crate::control::settings::ObjectSource;
+use crate::correlation::KeyRing;
+use crate::model::{Addressable, BrokerRelay, InventoryObject, ObjectKind, TriggerRelay, TrustFingerprint};
+
+/// The forms of the objects of a kind.
+pub(crate) type RelaysByName<R> = BTreeMap<NamespacedName, Arc<ResolvedRelay<R>>>;
+
+/// What a form depends on besides the value of its object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ResolvedRelayContext {
+    /// What every https destination trusts.
+    common_trust: TrustFingerprint,
+    /// Whether it proves who sends.
+    oidc: bool,
+    /// Whether events are described.
+    event_types: FeatureSwitch,
+    /// The keys of correlation ids.
+    keys: Arc<KeyRing>,
+    /// The Broker of a Trigger.
+    broker: Option<Arc<BrokerAddress>>,
+}
+
+impl ResolvedRelayContext {
+    /// What everything depends on.
+    pub(super) fn from_resolver(resolver: &DestinationResolver<'_>) -> Self {
+        let common_trust = resolver.trust.common().fingerprint();
+        let rules = &resolver.sender_rules;
+        let (oidc, event_types, keys) = (rules.oidc().is_some(), rules.event_types(), Arc::clone(&resolver.key_ring));
+        Self { common_trust, oidc, event_types, keys, broker: None }
+    }
+
+    /// The same for a Trigger of this Broker.
+    pub(super) fn with_broker(&self, broker: Option<Arc<BrokerAddress>>) -> Self {
+        Self { broker, ..self.clone() }
+    }
+
+    /// The Broker of a Trigger, if that is known.
+    pub(super) fn broker(&self) -> Option<&BrokerAddress> {
+        self.broker.as_deref()
+    }
+}
+
+/// A form, and what it was made from.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolvedRelay<R> {
+    document: Arc<Value>,
+    context: ResolvedRelayContext,
+    /// Of an earlier value if this one has errors.
+    relay: Arc<R>,
+    findings: ReportFindings,
+    object: Arc<InventoryObject>,
+}
+
+/// What is made of an object of some kind.
+pub(super) trait RelayForm: Clone + PartialEq {
+    /// In which list it is shown.
+    const KIND: ObjectKind;
+    /// Of which kind its objects are.
+    const OF: ResourceKind;
+
+    /// Where events go; without it nothing works.
+    fn main_destination(&self) -> Option<&Addressable>;
+
+    /// Every destination.
+    fn destinations(&self) -> impl Iterator<Item = &Addressable>;
+
+    /// The form of an object that has errors now: of before is what these have left without a value, and nothing else, so
+    /// that one fault does not take away what is right beside it. What is asked of senders never stays.
+    fn merge_last(before: &Self, now: Self, context: &ResolvedRelayContext) -> Self;
+}
+
+impl RelayForm for BrokerRelay {
+    const KIND: ObjectKind = ObjectKind::Broker;
+    const OF: ResourceKind = ResourceKind::Broker;
+
+    fn main_destination(&self) -> Option<&Addressable> {
+        self.channel.as_ref()
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &Addressable> {
+        self.channel.iter()
+    }
+
+    fn merge_last(before: &Self, now: Self, _context: &ResolvedRelayContext) -> Self {
+        Self { channel: now.channel.or_else(|| before.channel.clone()), ..now }
+    }
+}
+
+impl RelayForm for TriggerRelay {
+    const KIND: ObjectKind = ObjectKind::Trigger;
+    const OF: ResourceKind = ResourceKind::Trigger;
+
+    fn main_destination(&self) -> Option<&Addressable> {
+        self.subscriber.as_ref()
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &Addressable> {
+        [&self.subscriber, &self.broker, &self.dead_letter_sink].into_iter().flatten()
+    }
+
+    /// The subscriber goes with the filter that it was let through by: both are of before.
+    fn merge_last(before: &Self, now: Self, context: &ResolvedRelayContext) -> Self {
+        let kept = before.clone();
+        Self {
+            filter: kept.filter,
+            format: kept.format,
+            subscriber: kept.subscriber,
+            broker: now.broker.or(kept.broker),
+            dead_letter_sink: now.dead_letter_sink.or(kept.dead_letter_sink),
+            sender: now.sender.or(kept.sender).filter(|_| context.oidc),
+            uid: now.uid,
+            namespace: now.namespace,
+            authorization: now.authorization,
+            event_types: now.event_types,
+        }
+    }
+}
+
+impl RelayForm for BrokerAddress {
+    const KIND: ObjectKind = ObjectKind::Broker;
+    const OF: ResourceKind = ResourceKind::Broker;
+
+    fn main_destination(&self) -> Option<&Addressable> {
+        self.address.as_ref()
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &Addressable> {
+        [&self.address, &self.dead_letter_sink].into_iter().flatten()
+    }
+
+    fn merge_last(before: &Self, now: Self, _context: &ResolvedRelayContext) -> Self {
+        let kept = before.clone();
+        Self { address: now.address.or(kept.address), dead_letter_sink: now.dead_letter_sink.or(kept.dead_letter_sink) }
+    }
+}
+
+impl<R: RelayForm> ResolvedRelay<R> {
+    /// What is served.
+    pub(super) fn relay(&self) -> &Arc<R> {
+        &self.relay
+    }
+
+    /// What is shown.
+    pub(super) fn object(&self) -> &Arc<InventoryObject> {
+        &self.object
+    }
+
+    /// `metadata.uid`.
+    pub(super) fn uid(&self) -> Option<&str> {
+        self.document.get("metadata")?.get("uid")?.as_str()
+    }
+}
+
+/// The form of each object. Those whose value and context are the same as in `last` are not made again.
+pub(super) fn resolve_each<'d, T: DeserializeOwned, R: RelayForm>(
+    items: &mut CollectedItems<'d, T>,
+    resolver: &mut DestinationResolver<'_>,
+    last: &RelaysByName<R>,
+    context: impl Fn(&ObjectReport<'d>) -> ResolvedRelayContext,
+    mut make: impl FnMut(Option<&T>, &ResolvedRelayContext, &mut ObjectReport<'d>, &mut DestinationResolver<'_>) -> R,
+) -> RelaysByName<R> {
+    let mut forms = RelaysByName::new();
+    for (name, item) in items {
+        let (report, before) = (&mut item.report, last.get(name));
+        let (context, document) = (context(report), Arc::clone(&report.document().value));
+        let is_same = |made: &&Arc<ResolvedRelay<R>>| Arc::ptr_eq(&made.document, &document) && made.context == context;
+        if let Some(same) = before.filter(is_same) {
+            report.restore_findings(&same.findings);
+            same.relay.destinations().for_each(|to| resolver.trust.keep_bundle(&to.trust));
+            forms.insert(name.clone(), Arc::clone(same));
+            continue;
+        }
+        if resolver.settings.object_source != ObjectSource::Written {
+            item.object = manifest::decode(report, R::OF, UnknownFieldPolicy::from_settings(resolver.settings));
+        }
+        let mut relay = make(item.object.as_deref(), &context, report, resolver);
+        if let Some(before) = before.filter(|_| report.has_errors()) {
+            relay = R::merge_last(&before.relay, relay, &context);
+            relay.destinations().for_each(|to| resolver.trust.keep_bundle(&to.trust));
+        }
+        let object = status::relayed_object(R::KIND, name, report, relay.main_destination());
+        let relay = reuse_if_equal(before.map(|before| &before.relay), relay);
+        let object = reuse_if_equal(before.map(|before| &before.object), object);
+        let made = ResolvedRelay { document, context, relay, findings: report.findings(), object };
+        forms.insert(name.clone(), Arc::new(made));
+    }
+    forms
+}
+
+/// The value of before, if it is equal.
+fn reuse_if_equal<T: PartialEq>(before: Option<&Arc<T>>, now: T) -> Arc<T> {
+    before.filter(|before| ***before == now).cloned().unwrap_or_else(|| Arc::new(now))
+}
+
+/// Replaces the forms that `change` has another one for.
+pub(super) fn replace_relays<R: RelayForm>(
+    forms: &mut RelaysByName<R>,
+    change: impl Fn(&NamespacedName, &ResolvedRelay<R>) -> Option<R>,
+) {
+    for (name, made) in forms {
+        if let Some(changed) = change(name, made) {
+            Arc::make_mut(made).relay = Arc::new(changed);
+        }
+    }
+}
+
+/// The relays by `/namespace/name`.
+pub(super) fn by_path<R: RelayForm>(forms: &RelaysByName<R>) -> HashMap<String, Arc<R>> {
+    let entry = |((namespace, name), made): (&NamespacedName, &Arc<ResolvedRelay<R>>)| {
+        (format!("/{namespace}/{name}"), Arc::clone(&made.relay))
+    };
+    forms.iter().map(entry).collect()
+}

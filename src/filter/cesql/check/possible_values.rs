@@ -1,0 +1,272 @@
+//! What parts of expressions can become, whatever the event.
+
+use std::borrow::Cow;
+
+use crate::filter::cesql::ast::{BinaryOperator, ExpressionNode};
+use crate::filter::cesql::eval::{AttributeSource, EvaluationResult, evaluate};
+use crate::filter::cesql::function::CesqlFunction;
+use crate::filter::cesql::like::LikePattern;
+use crate::filter::cesql::meter::{MeterExceeded, WorkMeter};
+use crate::filter::cesql::value::CesqlValue;
+
+/// Attributes that every event has, which are never empty.
+const REQUIRED: [&str; 4] = ["type", "source", "id", "specversion"];
+/// Attributes whose values are text in every format of events.
+const TEXTS: [&str; 8] = ["type", "source", "id", "specversion", "subject", "time", "datacontenttype", "dataschema"];
+/// The one version of events that is taken.
+const VERSION: &str = "1.0";
+
+/// Which booleans something can become; neither, if it always ends in an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PossibleBooleans {
+    pub(super) truth: bool,
+    pub(super) falsehood: bool,
+}
+
+impl PossibleBooleans {
+    pub(super) const ALL: Self = Self { truth: true, falsehood: true };
+    pub(super) const NOTHING: Self = Self { truth: false, falsehood: false };
+    pub(super) const NEVER: Self = Self { truth: false, falsehood: true };
+
+    pub(super) fn not(self) -> Self {
+        Self { truth: self.falsehood, falsehood: self.truth }
+    }
+
+    /// The right side counts only where the left one does not decide.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { truth: self.truth && other.truth, falsehood: self.falsehood || (self.truth && other.falsehood) }
+    }
+
+    pub(super) fn or(self, other: Self) -> Self {
+        self.not().and(other.not()).not()
+    }
+
+    pub(super) fn xor(self, other: Self) -> Self {
+        Self {
+            truth: (self.truth && other.falsehood) || (self.falsehood && other.truth),
+            falsehood: (self.truth && other.truth) || (self.falsehood && other.falsehood),
+        }
+    }
+
+    /// Of a part that is a number.
+    pub(super) fn of_number(part: &ExpressionNode) -> Self {
+        if is_constant(part) { constant(part) } else { Self::ALL }
+    }
+}
+
+/// The type of what a part becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CesqlType {
+    Text,
+    Integer,
+    Boolean,
+    /// That of an extension, which its sender chooses.
+    Unknown,
+}
+
+/// What type a part has.
+pub(super) fn type_of(part: &ExpressionNode) -> CesqlType {
+    match part {
+        ExpressionNode::String(_) => CesqlType::Text,
+        ExpressionNode::Integer(_) | ExpressionNode::Negate(_) => CesqlType::Integer,
+        ExpressionNode::Attribute(name) if TEXTS.contains(&name.as_str()) => CesqlType::Text,
+        ExpressionNode::Attribute(_) => CesqlType::Unknown,
+        ExpressionNode::Binary(
+            BinaryOperator::Add
+            | BinaryOperator::Subtract
+            | BinaryOperator::Multiply
+            | BinaryOperator::Divide
+            | BinaryOperator::Remainder,
+            ..,
+        ) => CesqlType::Integer,
+        ExpressionNode::Boolean(_)
+        | ExpressionNode::Not(_)
+        | ExpressionNode::Like(..)
+        | ExpressionNode::Exists(_)
+        | ExpressionNode::In(..)
+        | ExpressionNode::Binary(..) => CesqlType::Boolean,
+        ExpressionNode::Call(function, _) => match function {
+            CesqlFunction::Unknown(_) => CesqlType::Unknown,
+            known => match known.zero_value() {
+                CesqlValue::String(_) => CesqlType::Text,
+                CesqlValue::Integer(_) => CesqlType::Integer,
+                CesqlValue::Boolean(_) => CesqlType::Boolean,
+            },
+        },
+    }
+}
+
+/// Whether an event without this attribute is none.
+pub(super) fn is_required(name: &str) -> bool {
+    REQUIRED.contains(&name)
+}
+
+/// Whether no attribute is in it.
+/// Whether a part is a value as it is written, which says nothing as a boolean and is fit to be compared.
+pub(super) fn is_literal(part: &ExpressionNode) -> bool {
+    match part {
+        ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => true,
+        ExpressionNode::Negate(inner) => is_literal(inner),
+        _ => false,
+    }
+}
+
+fn is_constant(part: &ExpressionNode) -> bool {
+    match part {
+        ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => true,
+        ExpressionNode::Attribute(_) | ExpressionNode::Exists(_) => false,
+        // What it says depends on keys.
+        ExpressionNode::Call(CesqlFunction::Unknown(_) | CesqlFunction::VerifyCorrelationId, _) => false,
+        ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => is_constant(x),
+        ExpressionNode::Binary(_, x, y) => is_constant(x) && is_constant(y),
+        ExpressionNode::In(x, set) => is_constant(x) && set.iter().all(is_constant),
+        ExpressionNode::Call(_, arguments) => arguments.iter().all(is_constant),
+    }
+}
+
+/// An event that has none.
+struct NoAttributes;
+
+impl<'e> AttributeSource<'e> for NoAttributes {
+    fn get(&self, _name: &str, _meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded> {
+        Ok(None)
+    }
+
+    fn exists(&self, _name: &str, _meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
+        Ok(false)
+    }
+}
+
+/// What a part without attributes becomes.
+pub(super) fn constant(part: &ExpressionNode) -> PossibleBooleans {
+    match evaluate(part, &NoAttributes, &mut WorkMeter::default()) {
+        EvaluationResult { error: Some(_), .. } => PossibleBooleans::NOTHING,
+        EvaluationResult { value, .. } => {
+            value.to_boolean().map_or(PossibleBooleans::NOTHING, |truth| PossibleBooleans { truth, falsehood: !truth })
+        }
+    }
+}
+
+/// `x = y`.
+pub(super) fn equal(x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans {
+    if is_constant(x) && is_constant(y) {
+        return constant(&ExpressionNode::Binary(BinaryOperator::Equal, Box::new(x.clone()), Box::new(y.clone())));
+    }
+    let (part, text) = match (x, y) {
+        (part, ExpressionNode::String(text)) | (ExpressionNode::String(text), part) => {
+            (part, Cow::Borrowed(text.as_str()))
+        }
+        (part, ExpressionNode::Integer(number)) | (ExpressionNode::Integer(number), part) => {
+            (part, Cow::Owned(number.to_string()))
+        }
+        _ => return PossibleBooleans::ALL,
+    };
+    if can_be(part, &text) { PossibleBooleans::ALL } else { PossibleBooleans::NEVER }
+}
+
+/// Whether a part can become this text, or what is cast to it.
+fn can_be(part: &ExpressionNode, text: &str) -> bool {
+    let is_integer = text.parse::<i32>().is_ok();
+    let is_boolean = ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    match part {
+        ExpressionNode::Attribute(name) if name == "specversion" => text == VERSION,
+        ExpressionNode::Attribute(name) => !(is_required(name) && text.is_empty()),
+        ExpressionNode::Call(CesqlFunction::Lower, _) => text.to_lowercase() == text,
+        ExpressionNode::Call(CesqlFunction::Upper, _) => text.to_uppercase() == text,
+        ExpressionNode::Call(CesqlFunction::Trim, _) => text.trim() == text,
+        ExpressionNode::Call(CesqlFunction::Length | CesqlFunction::Abs, _) => {
+            is_boolean || text.parse::<i32>().is_ok_and(|n| n >= 0)
+        }
+        ExpressionNode::Call(CesqlFunction::Left | CesqlFunction::Right, arguments) => match arguments.get(1) {
+            Some(ExpressionNode::Integer(most)) => {
+                usize::try_from(*most).is_ok_and(|most| text.chars().count() <= most)
+            }
+            _ => true,
+        },
+        part => match type_of(part) {
+            CesqlType::Integer => is_integer || is_boolean,
+            CesqlType::Boolean => is_boolean || is_integer,
+            CesqlType::Text | CesqlType::Unknown => true,
+        },
+    }
+}
+
+/// `x < y` and its like, on integers.
+pub(super) fn in_order(operator: BinaryOperator, x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans {
+    if is_constant(x) && is_constant(y) {
+        return constant(&ExpressionNode::Binary(operator, Box::new(x.clone()), Box::new(y.clone())));
+    }
+    let fails = |part: &ExpressionNode| match part {
+        ExpressionNode::String(text) => text.parse::<i32>().is_err(),
+        ExpressionNode::Attribute(name) => name == "specversion" || name == "time",
+        _ => false,
+    };
+    if fails(x) || fails(y) {
+        return PossibleBooleans::NOTHING;
+    }
+    let is_natural = |part: &ExpressionNode| matches!(part, ExpressionNode::Call(CesqlFunction::Length, _));
+    let never = match (operator, x, y) {
+        (BinaryOperator::Less, x, ExpressionNode::Integer(n))
+        | (BinaryOperator::Greater, ExpressionNode::Integer(n), x) => is_natural(x) && *n <= 0,
+        (BinaryOperator::LessOrEqual, x, ExpressionNode::Integer(n))
+        | (BinaryOperator::GreaterOrEqual, ExpressionNode::Integer(n), x) => is_natural(x) && *n < 0,
+        _ => false,
+    };
+    if never { PossibleBooleans::NEVER } else { PossibleBooleans::ALL }
+}
+
+/// `x LIKE 'pattern'`.
+pub(super) fn like(x: &ExpressionNode, pattern: &LikePattern) -> PossibleBooleans {
+    if is_constant(x) {
+        return constant(&ExpressionNode::Like(Box::new(x.clone()), pattern.clone()));
+    }
+    let text = pattern.text();
+    let never = match x {
+        ExpressionNode::Call(CesqlFunction::Lower, _) => text.to_lowercase() != text,
+        ExpressionNode::Call(CesqlFunction::Upper, _) => text.to_uppercase() != text,
+        ExpressionNode::Attribute(name) if name == "specversion" => {
+            pattern.matches(VERSION, &mut WorkMeter::default()) == Ok(false)
+        }
+        ExpressionNode::Attribute(name) => is_required(name) && text.is_empty(),
+        _ => false,
+    };
+    if never { PossibleBooleans::NEVER } else { PossibleBooleans::ALL }
+}
+
+/// An attribute that both sides of an `AND` want to be another text.
+pub(super) fn contradiction<'e>(
+    operator: BinaryOperator,
+    left: &'e ExpressionNode,
+    right: &'e ExpressionNode,
+) -> Option<(&'e str, &'e str, &'e str)> {
+    if operator != BinaryOperator::And {
+        return None;
+    }
+    let mut wanted = Vec::new();
+    equations(left, &mut wanted);
+    let on_the_left = wanted.len();
+    equations(right, &mut wanted);
+    let (first, second) = wanted.split_at_checked(on_the_left)?;
+    second.iter().find_map(|(name, other)| {
+        let (_, one) = first.iter().find(|(known, text)| known == name && text != other)?;
+        Some((*name, *one, *other))
+    })
+}
+
+/// The texts that attributes must have, for a conjunction to be true.
+fn equations<'e>(part: &'e ExpressionNode, wanted: &mut Vec<(&'e str, &'e str)>) {
+    match part {
+        ExpressionNode::Binary(BinaryOperator::And, left, right) => {
+            equations(left, wanted);
+            equations(right, wanted);
+        }
+        ExpressionNode::Binary(BinaryOperator::Equal, left, right) => {
+            if let (ExpressionNode::Attribute(name), ExpressionNode::String(text))
+            | (ExpressionNode::String(text), ExpressionNode::Attribute(name)) = (left.as_ref(), right.as_ref())
+            {
+                wanted.push((name, text));
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,185 @@
+//! What every request with an event goes through first, whatever the role: the mode, and the reading of its body.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
+
+use crate::budget::{BudgetShare, MemoryBudget, PER_EVENT};
+use crate::event::AttributeLimit;
+use crate::event::http::content_coding;
+use crate::model::{TransportEncryption, UriScheme};
+use crate::server::RequestBody;
+use crate::server::body::{BodyError, BodyReader, MeasuredBodySize, ReceivedBody};
+use crate::wire_text::WireText;
+
+/// Whether HTTPS is served while the mode is `disabled`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpsWhenDisabled {
+    /// Answer 404, as upstream (contract CR-38).
+    #[default]
+    Refuse,
+    /// Serve it, as the older documentation says (contract IF-4).
+    Accept,
+}
+
+/// The mode does not take events by the scheme of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongScheme(TransportEncryption);
+
+impl fmt::Display for WrongScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.0 == TransportEncryption::Strict { "https" } else { "http" };
+        write!(f, "transport-encryption is {}: send the event to the {scheme} address", self.0.as_str())
+    }
+}
+
+/// The headers that `OPTIONS` asks for (contract CR-7).
+#[must_use]
+pub fn webhook_headers() -> HeaderMap {
+    let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
+    HeaderMap::from_iter(names.map(|name| (name, HeaderValue::from_static("*"))))
+}
+
+/// A request that has been read.
+pub struct ReceivedRequest {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Bytes,
+    /// Its share of the memory budget, which its events keep.
+    pub memory_share: BudgetShare,
+    /// What the attributes of each of its events may have.
+    pub attribute_limit: AttributeLimit,
+}
+
+/// Bytes of a body that is read although its request is refused.
+const GLANCE: usize = 16 * 1024;
+/// How long it may take.
+const GLANCE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes that all of them may hold at once.
+const GLANCES: usize = 1024 * 1024;
+
+/// What headers take, in bytes.
+fn headers_length(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// Decides which requests are read, and reads them.
+pub struct RequestReader {
+    body_reader: BodyReader,
+    /// For what is refused.
+    refused_body_reader: BodyReader,
+    attribute_limit: AttributeLimit,
+    https_when_disabled: HttpsWhenDisabled,
+}
+
+impl RequestReader {
+    /// An entrance that reads bodies by `intake`, for events whose attributes keep to that limit.
+    #[must_use]
+    pub fn new(
+        body_reader: BodyReader,
+        attribute_limit: AttributeLimit,
+        https_when_disabled: HttpsWhenDisabled,
+    ) -> Self {
+        let refused_body_reader =
+            BodyReader { max_bytes: GLANCE, timeout: GLANCE_TIMEOUT, budget: MemoryBudget::new(GLANCES) };
+        Self { body_reader, refused_body_reader, attribute_limit, https_when_disabled }
+    }
+
+    /// What the attributes of one event may have.
+    #[must_use]
+    pub fn attribute_limit(&self) -> AttributeLimit {
+        self.attribute_limit
+    }
+
+    /// Lets in events that come by this scheme in this mode (contract CR-37, CR-38).
+    ///
+    /// # Errors
+    /// If they are to come by the other one.
+    pub fn check_scheme(&self, mode: TransportEncryption, scheme: UriScheme) -> Result<(), WrongScheme> {
+        let extra = mode == TransportEncryption::Disabled && self.https_when_disabled == HttpsWhenDisabled::Accept;
+        if mode.accepts(scheme) || extra { Ok(()) } else { Err(WrongScheme(mode)) }
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// If its body is too large, too slow, compressed, broken, or there is no memory left for it.
+    pub async fn read_request(&self, request: Request<RequestBody>) -> Result<ReceivedRequest, BodyError> {
+        read(request, &self.body_reader, self.attribute_limit).await
+    }
+
+    /// Reads a request that is refused whatever it holds, if it is small and there: upstream says first what is wrong with
+    /// it (contract CR-10, BI-3). It takes nothing of what events may hold.
+    pub async fn read_refused(&self, request: Request<RequestBody>) -> Option<ReceivedRequest> {
+        read(request, &self.refused_body_reader, self.attribute_limit).await.ok()
+    }
+}
+
+async fn read(
+    request: Request<RequestBody>,
+    intake: &BodyReader,
+    attributes: AttributeLimit,
+) -> Result<ReceivedRequest, BodyError> {
+    let (mut parts, mut body) = request.into_parts();
+    if let Some(coding) = content_coding(&parts.headers) {
+        return Err(BodyError::ContentEncoded(WireText::new(coding)));
+    }
+    let (read, share) = intake.read_body(PER_EVENT + headers_length(&parts.headers), &mut body).await?;
+    // What is left of a connection's buffer is used again only when nothing holds a part of it. On a connection with one
+    // request at a time that is a buffer for each; on others, or beside a large body, it would be many.
+    let body = match read {
+        ReceivedBody::Shared(piece) if parts.version < Version::HTTP_2 => piece,
+        ReceivedBody::Shared(piece) => {
+            own_header_values(&mut parts.headers);
+            Bytes::copy_from_slice(&piece)
+        }
+        ReceivedBody::Owned(whole) => {
+            own_header_values(&mut parts.headers);
+            whole
+        }
+    };
+    if let Some(measure) = parts.extensions.get::<MeasuredBodySize>() {
+        measure.set(body.len());
+    }
+    Ok(ReceivedRequest { headers: parts.headers, body, memory_share: share, attribute_limit: attributes })
+}
+
+/// Moves the values to memory of their own, which they share.
+fn own_header_values(headers: &mut HeaderMap) {
+    let mut copy = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
+    let mut copy = copy.freeze();
+    for value in headers.values_mut() {
+        let is_sensitive = value.is_sensitive();
+        // It was a value before, so it is one.
+        if let Ok(mut owned) = HeaderValue::from_maybe_shared(copy.split_to(value.len())) {
+            owned.set_sensitive(is_sensitive);
+            *value = owned;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_what_they_are_in_other_memory() {
+        let read = Bytes::from_static(b"one\xe9three");
+        let mut headers = HeaderMap::new();
+        for (name, range) in [("a", 0..3), ("b", 3..4), ("a", 4..9), ("c", 9..9)] {
+            headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).expect("a value"));
+        }
+        let mut secret = HeaderValue::from_static("secret");
+        secret.set_sensitive(true);
+        headers.insert("d", secret);
+        let before = headers.clone();
+        own_header_values(&mut headers);
+        assert_eq!(headers, before);
+        assert!(headers["d"].is_sensitive() && !headers["a"].is_sensitive());
+        assert!(headers.values().all(|value| !read.as_ptr_range().contains(&value.as_bytes().as_ptr())));
+    }
+}

@@ -1,0 +1,72 @@
+//! Answers of the roles `ingress` and `filter` (contract ).
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::server::body::BodyError;
+
+/// A status, and what goes with it.
+#[derive(Debug)]
+pub(super) struct RelayResponse {
+    status: StatusCode,
+    /// Boxed, so that a result with an answer is small.
+    headers: Box<HeaderMap>,
+    body: Bytes,
+}
+
+impl RelayResponse {
+    /// Only a status.
+    pub(super) fn from_status(status: StatusCode) -> Self {
+        Self { status, headers: Box::default(), body: Bytes::new() }
+    }
+
+    /// Its status.
+    pub(super) fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    /// A status and one line that says what to do.
+    pub(super) fn from_text(status: StatusCode, text: impl fmt::Display) -> Self {
+        Self::from_status(status).with_body("text/plain; charset=utf-8", Bytes::from(format!("{text}\n")))
+    }
+
+    /// The body could not be read.
+    pub(super) fn from_body_error(error: &BodyError) -> Self {
+        match error {
+            // Contract A-23: nobody else could have read it either.
+            BodyError::Broken(_) => Self::from_text(StatusCode::INTERNAL_SERVER_ERROR, error),
+            _ => Self::from_text(error.status(), error),
+        }
+    }
+
+    /// The same with these headers, which replace its own.
+    pub(super) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// The same with a body of this media type.
+    pub(super) fn with_body(mut self, content_type: &'static str, body: Bytes) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.body = body;
+        self
+    }
+
+    /// The same with a body whose type stands in the headers.
+    pub(super) fn with_body_bytes(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+
+    /// The answer as a response that names the methods of the endpoint.
+    pub(super) fn into_response(self, allow: &'static str) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = *self.headers;
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        response
+    }
+}

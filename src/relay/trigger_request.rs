@@ -1,0 +1,65 @@
+//! One event for one Trigger: who asked, and what is counted of it.
+
+use bytes::Bytes;
+use http::Response;
+use tokio::time::Instant;
+
+use super::{RelaySendError, scheme_series};
+use crate::model::{Addressable, TriggerRelay, UriScheme};
+use crate::scrub;
+use crate::telemetry::series::{DeliveryEnd, DestinationRole, Dropped, SubscriptionSeries};
+
+/// One event on its way through the role `filter`.
+#[derive(Clone, Copy)]
+pub(super) struct TriggerRequest<'c> {
+    pub(super) trigger: &'c TriggerRelay,
+    pub(super) series: &'c SubscriptionSeries,
+    /// By which it came.
+    pub(super) scheme: UriScheme,
+    /// When it came.
+    pub(super) received_at: Instant,
+}
+
+impl TriggerRequest<'_> {
+    /// It is sent now (contract OB-7).
+    pub(super) fn record_started(&self) {
+        self.series.count_enqueued();
+        self.series.start_delivery();
+        scheme_series(self.series.relay_durations(), self.scheme).processed.record(self.received_at.elapsed());
+    }
+
+    /// It was sent to this destination, and answered or not (contract OB-6).
+    pub(super) fn record_sent(
+        &self,
+        (destination, to): (DestinationRole, &Addressable),
+        started: Instant,
+        answer: &Result<Response<Bytes>, RelaySendError>,
+    ) {
+        let result = match answer {
+            Ok(answer) => Ok(answer.status().as_u16()),
+            Err(RelaySendError::Token(_)) => Err("token"),
+            Err(RelaySendError::Transport(error)) => Err(error.reason()),
+        };
+        self.series.count_attempt(destination, result);
+        scheme_series(self.series.relay_durations(), self.scheme).dispatched.record(result.ok(), started.elapsed());
+        let reason = match answer {
+            Ok(answer) if answer.status().is_success() => return self.series.record_success(destination, started),
+            Ok(answer) => format!("answered {}", answer.status()),
+            Err(error) => error.to_string(),
+        };
+        self.series.record_failure(destination, &scrub::url(to.url.as_written()), &reason);
+    }
+
+    /// It is a dead letter, and there is no sink for it.
+    pub(super) fn record_lost(&self) {
+        self.series.count_enqueued();
+        self.series.start_delivery();
+        self.series.count_end(DeliveryEnd::Lost);
+        self.series.count_drop(Dropped::Lost, DestinationRole::DeadLetterSink, "no_dead_letter_sink");
+    }
+
+    /// It ended: with the destination, or with the channel again, which tries once more if it likes.
+    pub(super) fn record_ended<T, E>(&self, ended: &Result<T, E>) {
+        self.series.count_end(if ended.is_ok() { DeliveryEnd::Delivered } else { DeliveryEnd::Requeued });
+    }
+}

@@ -1,0 +1,97 @@
+//! Who waits for replies at a RequestReply: each by the whole correlation id, which nobody can guess, so that two requests
+//! whose events have the same id are told apart (upstream knows them by that id alone).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::request_reply::RequestReplyError;
+use crate::event::Event;
+use crate::telemetry::series::RequestReplySeries;
+
+/// Those who wait at one RequestReply, as long as it is configured.
+#[derive(Debug)]
+pub struct PendingReplies {
+    /// How many may wait.
+    capacity: usize,
+    /// By correlation id; `None` when the RequestReply is gone.
+    by_correlation_id: Mutex<Option<HashMap<Arc<str>, oneshot::Sender<Event>>>>,
+    series: Arc<RequestReplySeries>,
+}
+
+/// Somebody who waits; until this is dropped.
+#[derive(Debug)]
+pub(super) struct PendingReply {
+    pending: Arc<PendingReplies>,
+    id: Arc<str>,
+    reply: oneshot::Receiver<Event>,
+}
+
+impl PendingReplies {
+    /// A room in which so many may wait.
+    #[must_use]
+    pub fn new(capacity: usize, series: Arc<RequestReplySeries>) -> Self {
+        Self { capacity, by_correlation_id: Mutex::new(Some(HashMap::new())), series }
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn series(&self) -> &RequestReplySeries {
+        &self.series
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<Arc<str>, oneshot::Sender<Event>>>> {
+        self.by_correlation_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to wait for a reply with this correlation id.
+    ///
+    /// # Errors
+    /// If too many wait, or the RequestReply is gone.
+    pub(super) fn register(self: &Arc<Self>, id: &str) -> Result<PendingReply, RequestReplyError> {
+        let (sender, reply) = oneshot::channel();
+        let id: Arc<str> = id.into();
+        let mut waiting = self.lock();
+        let waiting = waiting.as_mut().ok_or(RequestReplyError::Removed)?;
+        if waiting.len() >= self.capacity {
+            return Err(RequestReplyError::Full { waiting: waiting.len() });
+        }
+        waiting.insert(Arc::clone(&id), sender);
+        self.series.waiting.add(1);
+        Ok(PendingReply { pending: Arc::clone(self), id, reply })
+    }
+
+    /// Gives a reply to whoever waits for it: to the first one only, since whoever has a reply does not wait any more.
+    pub(super) fn deliver_reply(&self, id: &str, reply: Event) {
+        let waiting = self.lock().as_mut().and_then(|waiting| waiting.remove(id));
+        let taken = waiting.is_some_and(|waiting| waiting.send(reply).is_ok());
+        if !taken {
+            self.series.late_replies.increment();
+        }
+    }
+
+    /// The RequestReply is gone: whoever waits is told.
+    pub(super) fn close(&self) {
+        self.lock().take();
+    }
+}
+
+impl PendingReply {
+    /// The reply, when it comes.
+    ///
+    /// # Errors
+    /// If the RequestReply goes before.
+    pub(super) async fn receive(&mut self) -> Result<Event, RequestReplyError> {
+        (&mut self.reply).await.map_err(|_closed| RequestReplyError::Removed)
+    }
+}
+
+impl Drop for PendingReply {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.pending.lock().as_mut() {
+            waiting.remove(&self.id);
+        }
+        self.pending.series.waiting.add(-1);
+    }
+}

@@ -1,0 +1,408 @@
+//! What a connection is doing, so that one that sends nothing, or sends a head byte by byte, is closed in time, and none
+//! holds up a stop.
+//!
+//! hyper's own header time limit also ends connections that are merely idle; the two are told apart here. At a stop it
+//! closes connections over HTTP/1.1 whose next request is on its way, and waits for peers that answer no `PING` over
+//! HTTP/2; neither is done here.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::Version;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{ListenerLimits, STOP_GRACE};
+
+/// No byte of a next request has come; it is not being stopped.
+const NEVER: u64 = u64::MAX;
+/// Bytes that are read at once. hyper doubles its buffer when a read has filled it, and keeps it as long as the connection
+/// lives: what is less than 16 KiB leaves it at that.
+const READ_AT_ONCE: usize = 16 * 1024 - 1;
+/// How a connection over HTTP/2 begins (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// It began in another way.
+const OTHER: usize = usize::MAX;
+
+/// Which time limit a connection has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionTimeout {
+    /// A request's head took too long.
+    HeaderRead,
+    /// There was no request for too long, or closing took too long.
+    Idle,
+}
+
+/// Times are milliseconds since `opened`.
+#[derive(Debug)]
+pub(super) struct ConnectionActivity {
+    opened: Instant,
+    is_http2: AtomicBool,
+    /// How many bytes of the preface have come, or [`OTHER`].
+    preface: AtomicUsize,
+    requests: AtomicU32,
+    idle_since: AtomicU64,
+    head_since: AtomicU64,
+    close_by: AtomicU64,
+    /// Since when the listener stops, or bytes were written last since then.
+    stopping_since: AtomicU64,
+    /// Told when the last request under way has ended while it stops.
+    last_request_ended: Notify,
+    /// Whether a part of a request's body may not have been read.
+    is_body_unread: AtomicBool,
+    /// Whether the peer sends nothing more, or cannot.
+    is_peer_gone: AtomicBool,
+}
+
+impl ConnectionActivity {
+    /// A connection that was opened now.
+    pub(super) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            is_http2: AtomicBool::new(false),
+            preface: AtomicUsize::new(0),
+            requests: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(NEVER),
+            close_by: AtomicU64::new(NEVER),
+            stopping_since: AtomicU64::new(NEVER),
+            last_request_ended: Notify::new(),
+            is_body_unread: AtomicBool::new(false),
+            is_peer_gone: AtomicBool::new(false),
+        }
+    }
+
+    /// The connection speaks HTTP/2, whose frames between requests are not the start of one.
+    pub(super) fn with_http2(self) -> Self {
+        self.is_http2.store(true, Ordering::Relaxed);
+        self
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
+    }
+
+    /// A request's head is complete; it runs until the guard is dropped.
+    pub(super) fn start_request(this: &Arc<Self>, version: Version) -> ActiveRequest {
+        if version == Version::HTTP_2 {
+            this.is_http2.store(true, Ordering::Relaxed);
+        }
+        this.requests.fetch_add(1, Ordering::Relaxed);
+        this.head_since.store(NEVER, Ordering::Relaxed);
+        ActiveRequest(Arc::clone(this))
+    }
+
+    /// Whether it speaks HTTP/2, as far as is known.
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
+    }
+
+    /// Notes bytes that came. Empty lines before a request are none of its head (RFC 9112, 2.2), nor is a preface.
+    fn note_received(&self, bytes: &[u8]) {
+        if self.is_http2() {
+            return;
+        }
+        if self.completes_preface(bytes) {
+            self.is_http2.store(true, Ordering::Relaxed);
+            self.head_since.store(NEVER, Ordering::Relaxed);
+            return;
+        }
+        let waiting = self.head_since.load(Ordering::Relaxed) == NEVER && self.requests.load(Ordering::Relaxed) == 0;
+        if waiting && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a preface ends in these bytes. It is the first thing that comes, in however many pieces.
+    fn completes_preface(&self, bytes: &[u8]) -> bool {
+        let Some(rest) = PREFACE.get(self.preface.load(Ordering::Relaxed)..).filter(|rest| !rest.is_empty()) else {
+            return false;
+        };
+        let came = bytes.get(..rest.len()).unwrap_or(bytes);
+        let fits = rest.starts_with(came);
+        let seen = if fits { PREFACE.len() - rest.len() + came.len() } else { OTHER };
+        self.preface.store(seen, Ordering::Relaxed);
+        fits && came.len() == rest.len()
+    }
+
+    /// The listener stops: from now on, a connection without a request under way ends soon.
+    pub(super) fn start_stopping(&self) {
+        self.stopping_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn note_written(&self) {
+        if self.stopping_since.load(Ordering::Relaxed) != NEVER {
+            self.start_stopping();
+        }
+    }
+
+    /// The body of a request is not read to its end yet.
+    pub(super) fn set_body_unread(&self) {
+        self.is_body_unread.store(true, Ordering::Relaxed);
+    }
+
+    /// It is now.
+    pub(super) fn set_body_read(&self) {
+        self.is_body_unread.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a part of a request's body may not have been read.
+    pub(super) fn is_body_unread(&self) -> bool {
+        self.is_body_unread.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer sends nothing more, or cannot.
+    pub(super) fn is_peer_gone(&self) -> bool {
+        self.is_peer_gone.load(Ordering::Relaxed)
+    }
+
+    /// From now on, not being closed within `limit` counts as idle for too long.
+    pub(super) fn close_by(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        self.close_by.store(self.now().saturating_add(limit), Ordering::Relaxed);
+    }
+
+    /// Ends when a time limit has passed. Cancel-safe.
+    pub(super) async fn wait_for_timeout(&self, limits: &ListenerLimits) -> ConnectionTimeout {
+        loop {
+            let (due, expired) = self.next_deadline(limits);
+            if self.now() >= due {
+                return expired;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(self.opened + Duration::from_millis(due)) => {}
+                () = self.last_request_ended.notified() => {}
+            }
+        }
+    }
+
+    /// The next moment at which a limit may have passed, and which one.
+    fn next_deadline(&self, limits: &ListenerLimits) -> (u64, ConnectionTimeout) {
+        let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        let close_by = self.close_by.load(Ordering::Relaxed);
+        if close_by != NEVER {
+            return (close_by, ConnectionTimeout::Idle);
+        }
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            return (self.now().saturating_add(millis(limits.idle_timeout).max(1)), ConnectionTimeout::Idle);
+        }
+        let stopping_since = self.stopping_since.load(Ordering::Relaxed);
+        match self.head_since.load(Ordering::Relaxed) {
+            NEVER if stopping_since != NEVER => {
+                let since = stopping_since.max(self.idle_since.load(Ordering::Relaxed));
+                (since.saturating_add(millis(STOP_GRACE)), ConnectionTimeout::Idle)
+            }
+            // A head may begin at any time: look again when it could be overdue at the earliest.
+            NEVER => {
+                let idle = self.idle_since.load(Ordering::Relaxed).saturating_add(millis(limits.idle_timeout));
+                let head = self.now().saturating_add(millis(limits.header_read_timeout).max(1));
+                (idle.min(head), ConnectionTimeout::Idle)
+            }
+            since => (since.saturating_add(millis(limits.header_read_timeout)), ConnectionTimeout::HeaderRead),
+        }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct ActiveRequest(Arc<ConnectionActivity>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.idle_since.store(self.0.now(), Ordering::Relaxed);
+        let was_last = self.0.requests.fetch_sub(1, Ordering::Relaxed) == 1;
+        if was_last && self.0.stopping_since.load(Ordering::Relaxed) != NEVER {
+            self.0.last_request_ended.notify_one();
+        }
+    }
+}
+
+/// Where a stream is when its protocol has ended with it.
+pub(super) type ReleasedStream<S> = Arc<Mutex<Option<Box<S>>>>;
+
+/// Takes the stream, if its protocol has ended with it.
+pub(super) fn take_released<S>(left: &ReleasedStream<S>) -> Option<Box<S>> {
+    left.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// A stream that reports what it receives. It leaves the stream when it is dropped.
+#[derive(Debug)]
+pub(super) struct WatchedStream<S> {
+    stream: Option<S>,
+    activity: Arc<ConnectionActivity>,
+    released: ReleasedStream<S>,
+}
+
+impl<S> WatchedStream<S> {
+    pub(super) fn new(stream: S, activity: Arc<ConnectionActivity>, released: ReleasedStream<S>) -> Self {
+        Self { stream: Some(stream), activity, released }
+    }
+
+    /// Notes what a read or a write has come to: there is nothing to wait for from a peer that is gone.
+    fn note_result<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(_)) = &polled {
+            self.activity.is_peer_gone.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S> Drop for WatchedStream<S> {
+    fn drop(&mut self) {
+        let is_wanted = self.activity.is_body_unread() && !self.activity.is_peer_gone();
+        if let Some(stream) = self.stream.take().filter(|_| is_wanted) {
+            *self.released.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stream));
+        }
+    }
+}
+
+/// What it has until it is dropped.
+fn open_stream<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
+    stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
+/// Reads [`READ_AT_ONCE`] at most.
+fn read_bounded<S: AsyncRead>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let mut some = ReadBuf::new(buf.initialize_unfilled_to(READ_AT_ONCE));
+    ready!(stream.poll_read(cx, &mut some))?;
+    let came = some.filled().len();
+    buf.advance(came);
+    Poll::Ready(Ok(()))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let stream = open_stream(&mut self.stream)?;
+        let polled =
+            if buf.remaining() > READ_AT_ONCE { read_bounded(stream, cx, buf) } else { stream.poll_read(cx, buf) };
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if !came.is_empty() {
+            self.activity.note_received(came);
+        } else if matches!(polled, Poll::Ready(Ok(()))) {
+            self.activity.is_peer_gone.store(true, Ordering::Relaxed);
+        }
+        self.note_result(polled)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.activity.note_written();
+        let polled = open_stream(&mut self.stream)?.poll_write(cx, buf);
+        self.note_result(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        open_stream(&mut self.stream)?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        open_stream(&mut self.stream)?.poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.activity.note_written();
+        let polled = open_stream(&mut self.stream)?.poll_write_vectored(cx, bufs);
+        self.note_result(polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> ListenerLimits {
+        ListenerLimits {
+            header_read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            ..ListenerLimits::default()
+        }
+    }
+
+    async fn expiry(activity: &ConnectionActivity) -> (ConnectionTimeout, u64) {
+        let expired = activity.wait_for_timeout(&limits()).await;
+        (expired, activity.now() / 1000)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_idle() {
+        assert_eq!(expiry(&ConnectionActivity::new()).await, (ConnectionTimeout::Idle, 60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_own_limit_from_its_first_byte() {
+        let activity = ConnectionActivity::new();
+        tokio::time::advance(Duration::from_secs(30)).await;
+        activity.note_received(b"P");
+        activity.note_received(b"O");
+        assert_eq!(expiry(&activity).await, (ConnectionTimeout::HeaderRead, 40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_between_http2_requests_are_no_head() {
+        let activity = ConnectionActivity::new().with_http2();
+        activity.note_received(b"P");
+        assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_preface_and_empty_lines_are_no_head() {
+        for pieces in [&[PREFACE][..], &[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n\0\0"], &[b"\r\n", b"\r\n"]] {
+            let activity = ConnectionActivity::new();
+            pieces.iter().for_each(|piece| activity.note_received(piece));
+            assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 60), "{pieces:?}");
+        }
+        for pieces in [&[&b"PRI * HT"[..]][..], &[b"\r\nPRI"], &[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"]] {
+            let activity = ConnectionActivity::new();
+            pieces.iter().for_each(|piece| activity.note_received(piece));
+            assert_eq!(expiry(&activity).await, (ConnectionTimeout::HeaderRead, 10), "{pieces:?}");
+        }
+    }
+
+    /// A stop waits for a request that is under way, and for one that has begun; for nothing else.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_what_does_nothing() {
+        let activity = Arc::new(ConnectionActivity::new().with_http2());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let busy = ConnectionActivity::start_request(&activity, Version::HTTP_2);
+        activity.start_stopping();
+        let waited = tokio::time::timeout(Duration::from_secs(1000), activity.wait_for_timeout(&limits())).await;
+        assert!(waited.is_err(), "no limit while a request runs");
+        drop(busy);
+        assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 1005));
+        let half = ConnectionActivity::new();
+        half.note_received(b"POST /");
+        half.start_stopping();
+        assert_eq!(expiry(&half).await, (ConnectionTimeout::HeaderRead, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_request_is_not_idle_and_idling_starts_at_its_end() {
+        let activity = Arc::new(ConnectionActivity::new());
+        activity.note_received(b"P");
+        let busy = ConnectionActivity::start_request(&activity, Version::HTTP_11);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        let waited = tokio::time::timeout(Duration::from_secs(1000), activity.wait_for_timeout(&limits())).await;
+        assert!(waited.is_err(), "no limit while a request runs");
+        drop(busy);
+        assert_eq!(expiry(&activity).await, (ConnectionTimeout::Idle, 1160));
+    }
+}

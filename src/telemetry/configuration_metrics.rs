@@ -1,0 +1,126 @@
+//! What is true of the configuration in effect: its problems, which subscriptions belong to which channel, what of it is
+//! not served now, and when certificates end.
+
+use std::sync::Arc;
+
+use super::metric_family::{MetricFamily, MetricLabel, MetricValue, float};
+use crate::budget::MemoryBudget;
+
+/// What is true of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationMetrics {
+    /// Its errors and its warnings.
+    pub problems: (usize, usize),
+    /// When the server's certificate ends, in seconds since the epoch.
+    pub server_certificate_not_after: Option<i64>,
+    /// When the first certificate that a destination is verified by ends.
+    pub trust_expiries: Vec<TrustExpiry>,
+    /// Which subscriptions there are, and where their events come from.
+    pub memberships: Vec<ChannelMembership>,
+    /// What events may hold in memory, and hold.
+    pub budget: Option<Arc<MemoryBudget>>,
+    /// What is not served now; `None` where everything always is.
+    pub unserved: Option<UnservedObjects>,
+}
+
+/// What is configured and not served at the moment, since its queues cannot be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnservedObjects {
+    /// How many channels and brokers.
+    pub channels: usize,
+    /// Which subscriptions and triggers.
+    pub subscriptions: Vec<MetricObjectName>,
+}
+
+/// Kind in lower case, namespace, name.
+pub type MetricObjectName = (&'static str, String, String);
+
+/// A subscription and what it subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelMembership {
+    /// The subscription or trigger.
+    pub subscription: MetricObjectName,
+    /// The channel or broker.
+    pub channel: MetricObjectName,
+}
+
+/// When the first of the certificates ends that a destination is verified by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustExpiry {
+    /// Whose destination it is.
+    pub subscription: MetricObjectName,
+    /// Which of its destinations: `subscriber`, `reply` or `dead_letter_sink`.
+    pub destination_role: &'static str,
+    /// Seconds since the epoch.
+    pub not_after: i64,
+}
+
+impl ConfigurationMetrics {
+    /// As families.
+    #[must_use]
+    pub fn into_families(self) -> [MetricFamily<'static>; 7] {
+        let (errors, warnings) = self.problems;
+        let mut problems =
+            MetricFamily::new("sealpost_configuration_problems", "Problems of the configuration in effect");
+        for (severity, count) in [("error", errors), ("warning", warnings)] {
+            problems.push_point(&[("severity", severity.into())], MetricValue::Gauge(float(count as u64)));
+        }
+        let mut ends = MetricFamily::new(
+            "sealpost_certificate_expiration_timestamp_seconds",
+            "When a certificate ends; of those that verify a destination, the first one",
+        );
+        let seconds = |at: i64| MetricValue::Gauge(float(u64::try_from(at).unwrap_or(0)));
+        if let Some(at) = self.server_certificate_not_after {
+            ends.push_point(&[("use", "server".into())], seconds(at));
+        }
+        for TrustExpiry { subscription, destination_role: destination, not_after } in self.trust_expiries {
+            let [kind, namespace, name] = object_labels(SUBSCRIPTION, subscription);
+            ends.push_point(&[("use", destination.into()), kind, namespace, name], seconds(not_after));
+        }
+        let [channels, subscriptions] = unserved_families(self.unserved);
+        let [held, limit] = budget_families(self.budget.as_deref());
+        [problems, ends, membership_family(self.memberships), channels, subscriptions, held, limit]
+    }
+}
+
+const SUBSCRIPTION: [&str; 3] = ["subscription_kind", "subscription_namespace", "subscription_name"];
+const CHANNEL: [&str; 3] = ["channel_kind", "channel_namespace", "channel_name"];
+
+fn object_labels([kind, namespace, name]: [&'static str; 3], named: MetricObjectName) -> [MetricLabel<'static>; 3] {
+    [(kind, named.0.into()), (namespace, named.1.into()), (name, named.2.into())]
+}
+
+/// Of channels always a number, where there may be any; of subscriptions those that are not served.
+fn unserved_families(unserved: Option<UnservedObjects>) -> [MetricFamily<'static>; 2] {
+    let mut channels = MetricFamily::new("sealpost_channels_unserved", "Channels and brokers that are not served now");
+    let mut each = MetricFamily::new("sealpost_subscription_unserved", "1 for a subscription that is not served now");
+    if let Some(UnservedObjects { channels: count, subscriptions }) = unserved {
+        channels.push_point(&[], MetricValue::Gauge(float(count as u64)));
+        for subscription in subscriptions {
+            each.push_point(&object_labels(SUBSCRIPTION, subscription), MetricValue::Gauge(1.0));
+        }
+    }
+    [channels, each]
+}
+
+fn budget_families(budget: Option<&MemoryBudget>) -> [MetricFamily<'static>; 2] {
+    let mut held = MetricFamily::new("sealpost_buffered_bytes", "What events hold in memory now");
+    let mut limit = MetricFamily::new("sealpost_buffered_bytes_limit", "What events may hold in memory");
+    if let Some(budget) = budget {
+        held.push_point(&[], MetricValue::Gauge(float(budget.used() as u64)));
+        limit.push_point(&[], MetricValue::Gauge(float(budget.limit() as u64)));
+    }
+    [held, limit]
+}
+
+/// Always 1: it is there to be joined with what is counted by subscription.
+fn membership_family(members: Vec<ChannelMembership>) -> MetricFamily<'static> {
+    let mut family =
+        MetricFamily::new("sealpost_subscription_info", "Which channel or broker a subscription belongs to");
+    for ChannelMembership { subscription, channel } in members {
+        let [a, b, c] = object_labels(SUBSCRIPTION, subscription);
+        let [d, e, f] = object_labels(CHANNEL, channel);
+        family.push_point(&[a, b, c, d, e, f], MetricValue::Gauge(1.0));
+    }
+    family
+}

@@ -1,0 +1,232 @@
+//! The last thing that a line of the log goes through: whatever its fields and its message hold, it stays one line, in which
+//! nothing is hidden. Texts of others are [`WireText`](crate::wire_text::WireText) before they come here; a text for which
+//! that was forgotten forges nothing either.
+//!
+//! `tracing_subscriber` escapes some control characters of messages, none of fields that are displayed; in JSON those below
+//! U+0020 only.
+
+use std::fmt::{self, Debug, Display, Write as _};
+use std::io::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+
+use crate::wire_text::{escape_json, escaped_excerpt, is_hidden};
+
+/// Bytes of a message or a field at most. Problems of a configuration, of which some name several objects, fit.
+const LONGEST: usize = 4096;
+
+/// Formats fields of a line for people: `message name=value name="value"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextFieldFormat;
+
+impl<'w> FormatFields<'w> for TextFieldFormat {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut line = LogLineWriter { writer, result: Ok(()), is_begun: false };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+struct LogLineWriter<'w> {
+    writer: Writer<'w>,
+    result: fmt::Result,
+    is_begun: bool,
+}
+
+impl LogLineWriter<'_> {
+    fn add_field(&mut self, field: &Field, value: &str) {
+        if self.result.is_ok() {
+            self.result = self.write_field(field.name(), value);
+        }
+    }
+
+    fn write_field(&mut self, name: &str, value: &str) -> fmt::Result {
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.writer.write_char(' ')?;
+        }
+        match (name, self.writer.has_ansi_escapes()) {
+            ("message", _) => {}
+            // Italic, then dimmed.
+            (name, true) => write!(self.writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?,
+            (name, false) => write!(self.writer, "{name}=")?,
+        }
+        self.writer.write_str(value)
+    }
+}
+
+impl Visit for LogLineWriter<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.add_field(field, &escaped_excerpt(value, LONGEST))
+        } else {
+            self.add_field(field, &quote(value))
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // What the bridge from the crate `log` adds has been written already.
+        if field.name().starts_with("log.") {
+            return;
+        }
+        let plain = escaped_excerpt(format_args!("{value:?}"), LONGEST);
+        if field.name() != "message" && looks_like_fields(&plain) {
+            self.add_field(field, &quote(format_args!("{value:?}")));
+        } else {
+            self.add_field(field, &plain);
+        }
+    }
+}
+
+/// A value in quotes, so that it is clear where it ends.
+fn quote(value: impl Display) -> String {
+    format!("\"{}\"", escaped_excerpt(QuotedValue(value), LONGEST))
+}
+
+/// What is displayed, as it stands between quotes.
+struct QuotedValue<T>(T);
+
+impl<T: Display> Display for QuotedValue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(QuoteEscaper(f), "{}", self.0)
+    }
+}
+
+struct QuoteEscaper<'f, 'a>(&'f mut fmt::Formatter<'a>);
+
+impl fmt::Write for QuoteEscaper<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(['"', '\\']) {
+            match part.char_indices().next_back() {
+                Some((at, last @ ('"' | '\\'))) => write!(self.0, "{}\\{last}", part.get(..at).unwrap_or_default())?,
+                _ => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a part of a value would be taken for another field: a blank, a name and `=`.
+fn looks_like_fields(value: &str) -> bool {
+    let is_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
+    value.split(' ').skip(1).any(|word| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name)))
+}
+
+/// Standard error for lines of JSON.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JsonStderr;
+
+impl<'w> MakeWriter<'w> for JsonStderr {
+    type Writer = JsonLineWriter<io::Stderr>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        JsonLineWriter(io::stderr())
+    }
+}
+
+/// Writes whole lines of JSON, as they are handed in, in which nothing is hidden.
+#[derive(Debug)]
+pub(super) struct JsonLineWriter<W>(W);
+
+impl<W: Write> Write for JsonLineWriter<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) if text.chars().any(|c| is_hidden(c) && c != '\n') => {
+                self.0.write_all(escape_json(text).as_bytes())?
+            }
+            _ => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    const HOSTILE: &str =
+        "x\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\u{1b}[31m\r\u{9b}2J\u{7f}\u{202e}\u{2028}\u{200b}\u{e0041}";
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Output {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().expect("lock").clone()).expect("UTF-8")
+        }
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("lock").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Every way that a text gets into a line.
+    fn log_everything(text: &str) {
+        let error = io::Error::other(text.to_owned());
+        let span = tracing::info_span!("task", name = text, displayed = %text);
+        let _entered = span.enter();
+        tracing::error!(text, displayed = %text, debugged = ?text, failed = &error as &dyn std::error::Error, "{text}");
+        tracing::error!("{text}");
+    }
+
+    /// A wrapper that was forgotten: no line that is not ours, no control character, and nothing endless.
+    #[test]
+    fn nothing_forges_a_line_for_people() {
+        let output = Output::default();
+        let to = output.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || to.clone()).with_ansi(false);
+        let log = tracing_subscriber::registry().with(layer.fmt_fields(TextFieldFormat).with_target(false));
+        tracing::subscriber::with_default(log, || {
+            log_everything(HOSTILE);
+            log_everything(&"x".repeat(1_000_000));
+        });
+        let text = output.text();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert!(text.lines().all(|line| line.contains(" ERROR task{name=") && line.len() < 8 * LONGEST));
+        assert!(!text.chars().any(|c| is_hidden(c) && c != '\n'));
+        assert!(text.contains("displayed=x\\n2026-01-01T00:00:00Z ERROR sealpost: FORGED\\u{1b}[31m"), "{text}");
+    }
+
+    #[test]
+    fn nothing_forges_a_line_of_json() {
+        let output = Output::default();
+        let to = output.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || JsonLineWriter(to.clone())).json();
+        let log = tracing_subscriber::registry().with(layer.flatten_event(true));
+        tracing::subscriber::with_default(log, || log_everything(HOSTILE));
+        let text = output.text();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(!text.chars().any(|c| is_hidden(c) && c != '\n'));
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert_eq!(line["message"], HOSTILE, "the value is the same");
+        }
+    }
+
+    #[test]
+    fn a_value_is_not_taken_for_other_fields() {
+        for (value, is_quoted) in
+            [("subscription default/s", false), ("a=b", false), ("1 reason=fine", true), ("--x a:1=b c", false)]
+        {
+            assert_eq!(looks_like_fields(value), is_quoted, "{value}");
+        }
+        assert_eq!(quote("a \"b\"\n\\"), "\"a \\\"b\\\"\\n\\\\\"");
+    }
+}

@@ -1,0 +1,47 @@
+//! Lines about what goes on for long: one when it begins, then one now and then.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often what goes on is told again.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Decides which lines of many about the same are written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogRateLimit(Option<Instant>);
+
+impl LogRateLimit {
+    /// Whether a line is due now, which then counts as written.
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.0.is_none_or(|told| now.saturating_duration_since(told) >= PAUSE);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
+    }
+
+    /// It is over, if it was told; the next one begins anew.
+    pub fn reset(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_is_told_once_a_minute() {
+        let mut sparing = LogRateLimit::default();
+        assert!(!sparing.reset(), "nothing was told");
+        let mut told = 0;
+        for _second in 0..150 {
+            told += u32::from(sparing.is_due());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told, 3);
+        assert!(sparing.reset() && sparing.is_due(), "the next one is another");
+    }
+}

@@ -1,0 +1,202 @@
+//! Numbers at one moment, as both ways out want them: Prometheus' text here, OTLP next door. Labels come from the code
+//! and from configured objects, never from what senders write (contract G-66).
+
+use std::borrow::Cow;
+
+use super::histogram::HistogramDataPoint;
+
+/// A label's name, as OpenTelemetry spells it, and its value.
+pub type MetricLabel<'a> = (&'static str, Cow<'a, str>);
+
+/// How numbers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpositionFormat {
+    /// Prometheus' text format, version 0.0.4.
+    PrometheusText,
+    /// OpenMetrics, version 1.0.0: counters are named without what their samples end in, and the end is marked.
+    OpenMetrics,
+}
+
+impl ExpositionFormat {
+    /// What stands after the last family.
+    #[must_use]
+    pub fn end_mark(self) -> &'static str {
+        match self {
+            Self::PrometheusText => "",
+            Self::OpenMetrics => "# EOF\n",
+        }
+    }
+}
+
+/// A number, or many.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MetricValue {
+    /// Grows only.
+    Sum(u64),
+    /// Grows only, in seconds.
+    SumOfSeconds(f64),
+    /// Goes up and down.
+    Gauge(f64),
+    /// Durations.
+    DurationHistogram(HistogramDataPoint),
+    /// Sizes.
+    SizeHistogram(HistogramDataPoint),
+}
+
+/// One series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataPoint<'a> {
+    /// What tells it from others of its family.
+    pub labels: Vec<MetricLabel<'a>>,
+    /// Its value.
+    pub value: MetricValue,
+}
+
+/// Series of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricFamily<'a> {
+    /// As OpenTelemetry spells it: with dots where upstream's has them.
+    pub name: Cow<'static, str>,
+    /// What it tells.
+    pub help: &'static str,
+    /// Its series; of the same kind.
+    pub data_points: Vec<DataPoint<'a>>,
+}
+
+impl<'a> MetricFamily<'a> {
+    /// A family without series.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
+        Self { name: name.into(), help, data_points: Vec::new() }
+    }
+
+    /// The same family with one series more.
+    #[must_use]
+    pub fn with_point(mut self, labels: &[MetricLabel<'a>], reading: MetricValue) -> Self {
+        self.push_point(labels, reading);
+        self
+    }
+
+    /// Adds a series.
+    pub fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
+        self.data_points.push(DataPoint { labels: labels.to_vec(), value: reading });
+    }
+
+    /// Adds the family in this form; nothing if it has no series. Names get upstream's form: underscores, and the unit or
+    /// kind at the end (contract OB-4).
+    pub fn write_to(&self, text: &mut String, form: ExpositionFormat) {
+        let Some(first) = self.data_points.first() else { return };
+        let (suffix, kind) = match first.value {
+            MetricValue::Sum(_) | MetricValue::SumOfSeconds(_) => ("_total", "counter"),
+            MetricValue::Gauge(_) => ("", "gauge"),
+            MetricValue::DurationHistogram(_) => ("_seconds", "histogram"),
+            MetricValue::SizeHistogram(_) => ("_bytes", "histogram"),
+        };
+        let name = format!("{}{suffix}", prometheus_name(&self.name));
+        let described = if form == ExpositionFormat::OpenMetrics && kind == "counter" {
+            prometheus_name(&self.name)
+        } else {
+            (&*name).into()
+        };
+        text.push_str(&format!("# HELP {described} {}\n# TYPE {described} {kind}\n", self.help));
+        for DataPoint { labels, value: reading } in &self.data_points {
+            let labels = labels
+                .iter()
+                .map(|(label, value)| format!("{}=\"{}\"", prometheus_name(label), escape_label_value(value)));
+            write_point(text, &name, &labels.collect::<Vec<_>>().join(","), reading);
+        }
+    }
+}
+
+fn prometheus_name(name: &str) -> Cow<'_, str> {
+    if name.contains('.') { name.replace('.', "_").into() } else { name.into() }
+}
+
+fn escape_label_value(value: &str) -> Cow<'_, str> {
+    if value.contains(['\\', '"', '\n']) {
+        value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
+    } else {
+        value.into()
+    }
+}
+
+fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValue) {
+    let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    match reading {
+        MetricValue::Sum(value) => text.push_str(&format!("{name}{braced} {value}\n")),
+        MetricValue::SumOfSeconds(value) | MetricValue::Gauge(value) => {
+            text.push_str(&format!("{name}{braced} {value}\n"))
+        }
+        MetricValue::DurationHistogram(distribution) | MetricValue::SizeHistogram(distribution) => {
+            let comma = if labels.is_empty() { "" } else { "," };
+            let bounds = distribution.explicit_bounds.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
+            let mut count = 0;
+            for (bound, fell) in bounds.zip(distribution.bucket_counts()) {
+                count += fell;
+                text.push_str(&format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}\n"));
+            }
+            let sum = distribution.sum;
+            text.push_str(&format!("{name}_sum{braced} {sum}\n{name}_count{braced} {count}\n"));
+        }
+    }
+}
+
+/// Exact for whatever is counted here: 2^53 is far.
+#[expect(clippy::cast_precision_loss, reason = "a gauge in Prometheus is a float")]
+#[must_use]
+pub fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::histogram::DurationHistogram;
+
+    #[test]
+    fn families_are_written_as_prometheus_reads_them() {
+        let mut text = String::new();
+        MetricFamily::new("a.b", "Help")
+            .with_point(&[("x.y", "q\"\\\n".into())], MetricValue::Sum(3))
+            .write_to(&mut text, ExpositionFormat::PrometheusText);
+        MetricFamily::new("empty", "Nothing").write_to(&mut text, ExpositionFormat::PrometheusText);
+        MetricFamily::new("g", "Gauge")
+            .with_point(&[], MetricValue::Gauge(1.5))
+            .write_to(&mut text, ExpositionFormat::PrometheusText);
+        let wanted = "# HELP a_b_total Help\n# TYPE a_b_total counter\na_b_total{x_y=\"q\\\"\\\\\\n\"} 3\n\
+                      # HELP g Gauge\n# TYPE g gauge\ng 1.5\n";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn counters_are_described_by_another_name_in_open_metrics() {
+        let mut text = String::new();
+        MetricFamily::new("a.b", "Help")
+            .with_point(&[], MetricValue::Sum(3))
+            .write_to(&mut text, ExpositionFormat::OpenMetrics);
+        MetricFamily::new("g", "Gauge")
+            .with_point(&[], MetricValue::Gauge(1.5))
+            .write_to(&mut text, ExpositionFormat::OpenMetrics);
+        let wanted = "# HELP a_b Help\n# TYPE a_b counter\na_b_total 3\n# HELP g Gauge\n# TYPE g gauge\ng 1.5\n";
+        assert_eq!(text, wanted);
+    }
+
+    /// Contract OB-4: the name that upstream's dashboards ask for.
+    #[test]
+    fn histograms_have_upstreams_names() {
+        let histogram = DurationHistogram::default();
+        histogram.record(std::time::Duration::from_millis(20));
+        let mut text = String::new();
+        let family = MetricFamily::new("kn.eventing.dispatch.duration", "Help");
+        family
+            .with_point(&[("a", "b".into())], MetricValue::DurationHistogram(histogram.collect()))
+            .write_to(&mut text, ExpositionFormat::PrometheusText);
+        assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.01\"} 0\n"), "{text}");
+        assert!(text.contains("kn_eventing_dispatch_duration_seconds_bucket{a=\"b\",le=\"0.025\"} 1\n"), "{text}");
+        assert!(text.contains("_bucket{a=\"b\",le=\"+Inf\"} 1\n"), "{text}");
+        assert!(
+            text.ends_with("_sum{a=\"b\"} 0.02\nkn_eventing_dispatch_duration_seconds_count{a=\"b\"} 1\n"),
+            "{text}"
+        );
+    }
+}

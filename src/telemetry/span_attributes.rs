@@ -1,0 +1,39 @@
+//! What spans tell of an event and of a request, by OpenTelemetry's conventions and by Knative's names (contract OB-8,
+//! OB-12, OB-13). Data and extensions are not told: they may hold secrets.
+
+use super::tracer::{AttributeValue, Span, SpanAttribute};
+use crate::event::Event;
+
+/// Tells of the event.
+pub fn set_event_attributes(span: &mut Span, event: &Event) {
+    let attribute = |name: &'static str, of: &str| -> SpanAttribute {
+        (name, AttributeValue::truncated(&event.get(of).unwrap_or_default()))
+    };
+    span.set_attributes(|| {
+        [
+            attribute("messaging.message.id", "id"),
+            attribute("cloudevents.event_id", "id"),
+            attribute("cloudevents.event_source", "source"),
+            attribute("cloudevents.event_type", "type"),
+            attribute("cloudevents.event_spec_version", "specversion"),
+            attribute("cloudevents.type", "type"),
+            attribute("cloudevents.source", "source"),
+        ]
+    });
+    if event.attribute("subject").is_some() {
+        span.set_attributes(|| [attribute("cloudevents.event_subject", "subject")]);
+    }
+}
+
+/// Tells how a request ended: with a status, or without one for this reason. From 400 on it failed.
+pub fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
+    match result {
+        Ok(status) => span.set_attributes(|| [("http.response.status_code", i64::from(status).into())]),
+        Err(reason) => span.set_attributes(|| [("error.type", reason.into())]),
+    }
+    match result {
+        Ok(status @ 400..) => span.set_error(|| status.to_string().into()),
+        Ok(_) => {}
+        Err(reason) => span.set_error(|| reason.into()),
+    }
+}

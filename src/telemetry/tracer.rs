@@ -1,0 +1,486 @@
+//! Spans: what happened to an event, step by step. A span that is not recorded costs nothing but a look; one that is
+//! goes, when it is dropped, into a bounded queue, and if that is full, nowhere.
+//!
+//! Names of spans come from short lists in the code (contract G-68). How spans leave is next door.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use time::OffsetDateTime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::counters::Counter;
+use crate::event::{SpanContext, TraceContext};
+use crate::wire_text::truncate;
+
+/// Attributes that a span has at most.
+const MOST: usize = 64;
+/// Things that happen during a span at most. A span lasts as long as the retries that are told of, and there are as many as
+/// there are events.
+const MOST_HAPPENINGS: usize = 16;
+/// Bytes of a text that are kept.
+const LONGEST: usize = 1024;
+/// Bytes of a `tracestate` that are kept: as many as W3C asks to pass on (Trace Context 3.3.1.5).
+const LONGEST_STATE: usize = 512;
+/// KiB that spans take which wait to leave, of all together; more are dropped. A span of an event with short attributes takes
+/// 2 KiB.
+const WAITING: usize = 16 * 1024;
+
+/// Whether a trace is recorded (contract OB-15).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sampler {
+    /// Every span is.
+    AlwaysOn,
+    /// None is.
+    AlwaysOff,
+    /// This part of the traces that begin here, from 0 to 1; the others as their parents were.
+    ParentBased(f64),
+    /// This part of traces, whatever parents say.
+    TraceIdRatio(f64),
+}
+
+impl Sampler {
+    /// Upstream's: 1 and more always, 0 and less never, else that part of the traces that begin here.
+    #[must_use]
+    pub fn from_rate(rate: f64) -> Self {
+        if rate >= 1.0 {
+            Self::AlwaysOn
+        } else if rate > 0.0 {
+            Self::ParentBased(rate)
+        } else {
+            Self::AlwaysOff
+        }
+    }
+
+    fn should_sample(self, trace_id: u128, parent: Option<SpanContext>) -> bool {
+        match (self, parent) {
+            (Self::AlwaysOn, _) => true,
+            (Self::AlwaysOff, _) => false,
+            (Self::ParentBased(_), Some(parent)) => parent.is_sampled(),
+            (Self::ParentBased(ratio) | Self::TraceIdRatio(ratio), _) => is_within_ratio(trace_id, ratio),
+        }
+    }
+}
+
+/// By the second half of the id, as Go's SDK does, so that all who use the same ratio agree.
+fn is_within_ratio(trace_id: u128, ratio: f64) -> bool {
+    let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = trace_id.to_be_bytes();
+    f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * 4_294_967_296.0
+}
+
+/// Which side of an exchange a span is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanKind {
+    /// A step inside.
+    Internal,
+    /// A request that came.
+    Server,
+    /// A request that left.
+    Client,
+    /// Something put into queues.
+    Producer,
+    /// Something taken out of a queue.
+    Consumer,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttributeValue {
+    /// Text.
+    Text(Cow<'static, str>),
+    /// A number.
+    Integer(i64),
+    /// A duration in seconds.
+    Seconds(f64),
+}
+
+impl From<&'static str> for AttributeValue {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl AttributeValue {
+    /// The start of a text, as much as is kept, in memory of its own.
+    #[must_use]
+    pub fn truncated(text: &str) -> Self {
+        Self::Text(Cow::Owned(truncate(text, LONGEST).to_owned()))
+    }
+
+    /// Bytes that it holds besides itself.
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Text(Cow::Owned(text)) => text.capacity(),
+            Self::Text(Cow::Borrowed(_)) | Self::Integer(_) | Self::Seconds(_) => 0,
+        }
+    }
+}
+
+impl From<String> for AttributeValue {
+    /// What is longer is cut, and takes no more memory than what is left of it.
+    fn from(mut text: String) -> Self {
+        if text.len() > LONGEST {
+            return Self::truncated(&text);
+        }
+        text.shrink_to_fit();
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl From<i64> for AttributeValue {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<f64> for AttributeValue {
+    fn from(seconds: f64) -> Self {
+        Self::Seconds(seconds)
+    }
+}
+
+/// What is known of a span.
+pub type SpanAttribute = (&'static str, AttributeValue);
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanEvent {
+    /// What, from a short list.
+    pub name: &'static str,
+    /// Nanoseconds since the epoch.
+    pub time: u64,
+    /// More of it.
+    pub attributes: Vec<SpanAttribute>,
+}
+
+/// A span that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanData {
+    /// Its trace and itself.
+    pub context: SpanContext,
+    /// 0 where the trace begins.
+    pub parent_span_id: u64,
+    /// What came as `tracestate`, unless that is long.
+    pub trace_state: Option<Box<str>>,
+    /// What it is, from a short list.
+    pub name: &'static str,
+    /// Which side it is.
+    pub kind: SpanKind,
+    /// Nanoseconds since the epoch.
+    pub start_time: u64,
+    /// Nanoseconds since the epoch.
+    pub end_time: u64,
+    /// What is known of it.
+    pub attributes: Vec<SpanAttribute>,
+    /// What happened.
+    pub events: Vec<SpanEvent>,
+    /// Why it failed, if it did.
+    pub error: Option<AttributeValue>,
+}
+
+impl SpanData {
+    /// About how many bytes it takes.
+    fn held_bytes(&self) -> usize {
+        let of = |attributes: &Vec<SpanAttribute>| {
+            let texts: usize = attributes.iter().map(|(_, value)| value.held_bytes()).sum();
+            attributes.capacity() * size_of::<SpanAttribute>() + texts
+        };
+        let happenings: usize = self.events.iter().map(|happening| of(&happening.attributes)).sum();
+        let places = self.events.capacity() * size_of::<SpanEvent>();
+        let texts = self.trace_state.as_ref().map_or(0, |state| state.len())
+            + self.error.as_ref().map_or(0, AttributeValue::held_bytes);
+        size_of::<Self>() + of(&self.attributes) + happenings + places + texts
+    }
+}
+
+/// A span that waits to leave, with its share of what all of them may take.
+#[derive(Debug)]
+pub struct QueuedSpan {
+    /// The span.
+    pub span: SpanData,
+    _share: OwnedSemaphorePermit,
+}
+
+/// Where finished spans go.
+#[derive(Debug)]
+struct SpanRecorder {
+    sampler: Sampler,
+    spans: mpsc::Sender<QueuedSpan>,
+    /// What is left of [`WAITING`].
+    free_kibibytes: Arc<Semaphore>,
+    dropped: Arc<Counter>,
+}
+
+/// Begins spans. Off at first; clones share whether it is on.
+#[derive(Clone, Debug, Default)]
+pub struct Tracer(Arc<ArcSwapOption<SpanRecorder>>);
+
+impl Tracer {
+    /// Records by this sampler from now on, into this queue; what it has no place for is counted.
+    pub fn start_recording(&self, sampler: Sampler, spans: mpsc::Sender<QueuedSpan>, dropped: Arc<Counter>) {
+        let room = Arc::new(Semaphore::new(WAITING));
+        self.0.store(Some(Arc::new(SpanRecorder { sampler, spans, free_kibibytes: room, dropped })));
+    }
+
+    /// Records nothing from now on. What came with events is passed on still (contract OB-14).
+    pub fn stop_recording(&self) {
+        self.0.store(None);
+    }
+
+    /// Whether anything is recorded, or might be.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    /// Begins a span of the trace that `parent` tells of, or of a new one.
+    #[must_use]
+    pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&Arc<TraceContext>>) -> Span {
+        let recorder = self.0.load();
+        let Some(recorder) = recorder.as_ref() else { return Span { context: parent.cloned(), recording: None } };
+        let before = parent.and_then(|parent| parent.span);
+        let trace_id = before.map_or_else(|| fastrand::u128(1..), |before| before.trace_id);
+        let sampled = recorder.sampler.should_sample(trace_id, before);
+        if !sampled && before.is_some_and(|before| !before.is_sampled()) {
+            return Span { context: parent.cloned(), recording: None };
+        }
+        let span = SpanContext { trace_id, span_id: fastrand::u64(1..), flags: sampled.into() };
+        let context =
+            Arc::new(parent.map_or_else(TraceContext::default, |parent| parent.as_ref().clone()).with_span(span));
+        let recording =
+            sampled.then(|| RecordingSpan::new(span, before, (name, kind), kept_trace_state(&context), recorder));
+        Span { context: Some(context), recording }
+    }
+}
+
+/// As much of a `tracestate` as is kept of it, in memory of its own: the header holds the buffer that it was read into.
+fn kept_trace_state(context: &TraceContext) -> Option<Box<str>> {
+    let state = context.tracestate.as_ref().filter(|state| state.len() <= LONGEST_STATE)?;
+    state.to_str().ok().map(Into::into)
+}
+
+#[derive(Debug)]
+struct RecordingSpan {
+    recorder: Arc<SpanRecorder>,
+    span: SpanData,
+}
+
+impl RecordingSpan {
+    fn new(
+        context: SpanContext,
+        parent: Option<SpanContext>,
+        (name, kind): (&'static str, SpanKind),
+        state: Option<Box<str>>,
+        recorder: &Arc<SpanRecorder>,
+    ) -> Box<Self> {
+        let span = SpanData {
+            context,
+            parent_span_id: parent.map_or(0, |parent| parent.span_id),
+            trace_state: state,
+            name,
+            kind,
+            start_time: now(),
+            end_time: 0,
+            attributes: Vec::new(),
+            events: Vec::new(),
+            error: None,
+        };
+        Box::new(Self { recorder: Arc::clone(recorder), span })
+    }
+}
+
+/// A step. It ends when it is dropped.
+#[derive(Debug, Default)]
+pub struct Span {
+    /// What goes to those who come after.
+    context: Option<Arc<TraceContext>>,
+    recording: Option<Box<RecordingSpan>>,
+}
+
+impl Span {
+    /// What tells others that they come after this span; as it came, if the span is not recorded.
+    #[must_use]
+    pub fn context(&self) -> Option<&Arc<TraceContext>> {
+        self.context.as_ref()
+    }
+
+    /// Whether anything told of it is kept.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.recording.is_some()
+    }
+
+    /// A step of this step.
+    #[must_use]
+    pub fn child(&self, name: &'static str, kind: SpanKind) -> Self {
+        let Some(recording) = &self.recording else { return Self { context: self.context.clone(), recording: None } };
+        let before = recording.span.context;
+        let span = SpanContext { span_id: fastrand::u64(1..), ..before };
+        let context = self.context.as_ref().map_or_else(TraceContext::default, |context| context.as_ref().clone());
+        let state = recording.span.trace_state.clone();
+        let child = RecordingSpan::new(span, Some(before), (name, kind), state, &recording.recorder);
+        Self { context: Some(Arc::new(context.with_span(span))), recording: Some(child) }
+    }
+
+    /// Tells something of it; asked for only if it is recorded.
+    pub fn set_attributes<const N: usize>(&mut self, attributes: impl FnOnce() -> [SpanAttribute; N]) {
+        if let Some(recording) = &mut self.recording {
+            let free = MOST.saturating_sub(recording.span.attributes.len());
+            recording.span.attributes.extend(attributes().into_iter().take(free));
+        }
+    }
+
+    /// Tells what happened just now.
+    pub fn add_event<const N: usize>(&mut self, name: &'static str, attributes: impl FnOnce() -> [SpanAttribute; N]) {
+        if let Some(recording) = &mut self.recording
+            && recording.span.events.len() < MOST_HAPPENINGS
+        {
+            let attributes = attributes().into();
+            recording.span.events.push(SpanEvent { name, time: now(), attributes });
+        }
+    }
+
+    /// It failed.
+    pub fn set_error(&mut self, why: impl FnOnce() -> AttributeValue) {
+        if let Some(recording) = &mut self.recording {
+            recording.span.error = Some(why());
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if let Some(recording) = self.recording.take() {
+            let RecordingSpan { recorder, mut span } = *recording;
+            span.end_time = now().max(span.start_time);
+            if recorder.enqueue(span).is_none() {
+                recorder.dropped.increment();
+            }
+        }
+    }
+}
+
+impl SpanRecorder {
+    /// Has a span wait; `None` if there is no room for it.
+    fn enqueue(&self, span: SpanData) -> Option<()> {
+        let kibibytes = u32::try_from(span.held_bytes().div_ceil(1024)).ok()?;
+        let share = Arc::clone(&self.free_kibibytes).try_acquire_many_owned(kibibytes).ok()?;
+        self.spans.try_send(QueuedSpan { span, _share: share }).ok()
+    }
+}
+
+/// Nanoseconds since the epoch, until the year 2554.
+fn now() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording(sampler: Sampler) -> (Tracer, mpsc::Receiver<QueuedSpan>, Arc<Counter>) {
+        let (spans, finished) = mpsc::channel(2);
+        let (tracer, dropped) = (Tracer::default(), Arc::new(Counter::default()));
+        tracer.start_recording(sampler, spans, Arc::clone(&dropped));
+        (tracer, finished, dropped)
+    }
+
+    fn parent(flags: u8) -> Arc<TraceContext> {
+        Arc::new(TraceContext::default().with_span(SpanContext { trace_id: 7, span_id: 8, flags }))
+    }
+
+    /// Contract OB-14: with tracing off, what came is passed on as it is.
+    #[test]
+    fn off_means_as_it_came() {
+        let (tracer, parent) = (Tracer::default(), parent(1));
+        let mut span = tracer.start("POST", SpanKind::Server, Some(&parent));
+        span.set_attributes(|| -> [SpanAttribute; 1] { panic!("nobody asks") });
+        assert!(Arc::ptr_eq(span.child("send", SpanKind::Client).context().expect("a context"), &parent));
+        assert!(tracer.start("POST", SpanKind::Server, None).context().is_none());
+    }
+
+    #[test]
+    fn spans_know_their_parents_and_are_bounded() {
+        let (tracer, mut finished, dropped) = recording(Sampler::AlwaysOn);
+        let mut span = tracer.start("POST", SpanKind::Server, Some(&parent(0)));
+        span.set_attributes(|| [("long", "é".repeat(5000).into())]);
+        drop(span.child("send", SpanKind::Client));
+        drop(span);
+        drop(tracer.start("POST", SpanKind::Server, None));
+        let mut next = || finished.try_recv().expect("a span").span;
+        let (child, span) = (next(), next());
+        assert_eq!((span.context.trace_id, span.parent_span_id, child.parent_span_id), (7, 8, span.context.span_id));
+        let Some((_, AttributeValue::Text(text))) = span.attributes.first() else { panic!("a text") };
+        assert_eq!(text.len(), LONGEST);
+        assert_eq!(dropped.get(), 1, "the queue has two places");
+    }
+
+    /// What is cut is not kept: neither as the capacity of a text, nor as the buffer that a header was read into.
+    #[test]
+    fn a_span_takes_what_it_tells() {
+        let mut spare = String::with_capacity(8_000_000);
+        spare.push_str("short");
+        for text in ["é".repeat(4_000_000), spare] {
+            let AttributeValue::Text(Cow::Owned(kept)) = AttributeValue::from(text) else { panic!("a text") };
+            assert!(kept.capacity() <= LONGEST, "{}", kept.capacity());
+        }
+        let (tracer, mut finished, _) = recording(Sampler::AlwaysOn);
+        let read = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+        for (length, is_kept) in [(LONGEST_STATE, true), (LONGEST_STATE + 1, false)] {
+            let state = http::HeaderValue::from_maybe_shared(read.slice(..length)).expect("a value");
+            let parent = TraceContext { tracestate: Some(state), ..(*parent(1)).clone() };
+            let mut span = tracer.start("POST", SpanKind::Server, Some(&Arc::new(parent)));
+            for _ in 0..1000 {
+                span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(100_000)))]);
+                span.add_event("retry", || [("long", "x".repeat(100_000).into())]);
+            }
+            drop(span);
+            let span = finished.try_recv().expect("a span").span;
+            assert_eq!(span.trace_state.is_some(), is_kept);
+            assert!(span.held_bytes() < (MOST + MOST_HAPPENINGS) * (LONGEST + 300) + 4096, "{}", span.held_bytes());
+        }
+        assert!(read.is_unique(), "nothing holds the buffer");
+    }
+
+    /// However many places the queue has, spans take so many bytes and no more; what is sent makes room.
+    #[test]
+    fn spans_that_wait_are_bounded_in_bytes() {
+        let (spans, mut finished) = mpsc::channel(1_000_000);
+        let (tracer, dropped) = (Tracer::default(), Arc::new(Counter::default()));
+        tracer.start_recording(Sampler::AlwaysOn, spans, Arc::clone(&dropped));
+        let large = || {
+            let mut span = tracer.start("POST", SpanKind::Server, None);
+            (0..MOST).for_each(|_| span.set_attributes(|| [("long", AttributeValue::truncated(&"x".repeat(LONGEST)))]));
+        };
+        (0..1000).for_each(|_| large());
+        let kept = finished.len();
+        assert!((100..=WAITING / MOST).contains(&kept) && dropped.get() == 1000 - kept as u64, "{kept}");
+        drop(finished.try_recv().expect("a span"));
+        large();
+        assert_eq!((finished.len(), dropped.get()), (kept, 1000 - kept as u64));
+    }
+
+    /// Contract OB-15.
+    #[test]
+    fn rates() {
+        let begun = |rate: f64, parent: Option<&Arc<TraceContext>>| {
+            let (tracer, _finished, _) = recording(Sampler::from_rate(rate));
+            (0..1000).filter(|_| tracer.start("POST", SpanKind::Server, parent).is_recorded()).count()
+        };
+        assert_eq!((begun(1.0, Some(&parent(0))), begun(2.0, None)), (1000, 1000), "1 and more: always");
+        assert_eq!((begun(0.0, Some(&parent(1))), begun(-1.0, None)), (0, 0), "0 and less: never");
+        assert_eq!((begun(0.5, Some(&parent(1))), begun(0.5, Some(&parent(0)))), (1000, 0), "as the parent was");
+        let half = begun(0.5, None);
+        assert!((350..650).contains(&half), "{half}");
+    }
+
+    /// A decision not to record is told to those after it, so that they do not decide anew.
+    #[test]
+    fn what_is_not_recorded_is_told() {
+        let (tracer, _finished, _) = recording(Sampler::AlwaysOff);
+        let span = tracer.start("POST", SpanKind::Server, None);
+        let context = span.context().and_then(|context| context.span).expect("a context");
+        assert!(!context.is_sampled() && !span.is_recorded());
+    }
+}

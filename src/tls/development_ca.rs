@@ -1,0 +1,298 @@
+//! A certification authority for a laptop: made once, kept in the state directory, used when no certificate is given. It can
+//! vouch for what standalone is addressed by, and for nothing else.
+
+mod ownership;
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
+};
+use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::model::TrustBundle;
+use ownership::CaFileKind;
+
+/// A CA that has lived for half of that is made anew at a start, of the same name and key: who knows only the old one still
+/// believes what the new one has signed.
+const CA_LIFE: Duration = Duration::days(365);
+const NAME: &str = "sealpost development CA";
+const CERTIFICATE_LIFE: Duration = Duration::days(90);
+/// Mode of a file that is a secret.
+const OWNER_ONLY: u32 = 0o600;
+/// Mode of a file that is for everybody.
+const PUBLIC: u32 = 0o644;
+/// Validity starts a little early: clocks differ.
+const CLOCK_SKEW: Duration = Duration::hours(1);
+
+/// Why there is no development CA.
+#[derive(Debug, thiserror::Error)]
+pub enum DevelopmentCaError {
+    /// The state directory cannot be used.
+    #[error("state directory {path}: {source}; choose another one by --state-dir, or give --tls-cert and --tls-key")]
+    Directory {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// What is in it is not a CA and its key.
+    #[error("{path} cannot be used: {reason}; remove ca.crt and ca.key there to have a new CA made")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else may have written it, or can read the key.
+    #[error("{path} is not used for the development CA: {complaint}; or choose another directory by --state-dir")]
+    Foreign {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// Who could, and the remedy.
+        complaint: String,
+    },
+    /// A certificate could not be made.
+    #[error("could not make a certificate: {0}")]
+    Generate(#[from] rcgen::Error),
+}
+
+/// A certificate made by the CA.
+pub struct IssuedCertificate {
+    /// PEM.
+    pub chain_pem: String,
+    /// PEM, PKCS#8.
+    pub key_pem: String,
+    /// When to make the next one, seconds since the epoch: two thirds into its life.
+    pub renew_at: i64,
+}
+
+/// The development CA.
+pub struct DevelopmentCa {
+    certificate_pem: String,
+    not_after: i64,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl DevelopmentCa {
+    /// Loads the CA of a state directory, or makes one, for hosts of this domain of a cluster. Processes that start at once
+    /// end up with the same key. A certificate that was made here is made anew when half of its life is over, or if it can
+    /// vouch for more, or less, than one is made for today.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, belongs to somebody else or can be written to by others, or holds files of which
+    /// that is so, or that are not a valid CA: those are never replaced.
+    pub fn load_or_create(state_dir: &Path, cluster_domain: &str, now: i64) -> Result<Self, DevelopmentCaError> {
+        let (certificate, key) = (state_dir.join("ca.crt"), state_dir.join("ca.key"));
+        create_state_directory(state_dir).map_err(directory_error(state_dir))?;
+        refuse_foreign(state_dir, CaFileKind::Directory)?;
+        if !certificate.exists() {
+            create_ca(&certificate, &key, cluster_domain)?;
+        }
+        refuse_foreign(&certificate, CaFileKind::Certificate)?;
+        if !key.exists() {
+            return Err(DevelopmentCaError::Unusable {
+                path: key,
+                reason: "it is not there, and ca.crt is".to_owned(),
+            });
+        }
+        refuse_foreign(&key, CaFileKind::Key)?;
+        make_readable(&certificate);
+        if is_renewal_due(&certificate, cluster_domain, now) {
+            replace_certificate(&certificate, &sign_ca_certificate(&read_key_pair(&key)?, cluster_domain)?);
+        }
+        load_ca(&certificate, &key, now)
+    }
+
+    /// The end of its validity, seconds since the epoch.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after
+    }
+
+    /// The CA's certificate, PEM.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Makes a server certificate for localhost, 127.0.0.1, ::1 and these host names.
+    ///
+    /// # Errors
+    /// If a name is not a DNS name.
+    pub fn issue(&self, hosts: &[String]) -> Result<IssuedCertificate, DevelopmentCaError> {
+        let mut names = vec!["localhost".to_owned()];
+        names.extend(hosts.iter().cloned());
+        let mut params = CertificateParams::new(names)?;
+        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            params.subject_alt_names.push(SanType::IpAddress(address));
+        }
+        let now = OffsetDateTime::now_utc();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "sealpost development");
+        params.not_before = now - CLOCK_SKEW;
+        let end = OffsetDateTime::from_unix_timestamp(self.not_after).unwrap_or(now);
+        params.not_after = end.min(now + CERTIFICATE_LIFE);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let renew_at = now.saturating_add(CERTIFICATE_LIFE * 2 / 3).unix_timestamp();
+        Ok(IssuedCertificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem(), renew_at })
+    }
+}
+
+/// Lets others read the certificate, as versions did not that made it for its owner only. Where that cannot be done, it is
+/// somebody else's, who knows why.
+fn make_readable(certificate: &Path) {
+    let mode = fs::metadata(certificate).map(|metadata| metadata.permissions().mode() & 0o777);
+    if mode.is_ok_and(|mode| mode == OWNER_ONLY)
+        && let Err(error) = fs::set_permissions(certificate, Permissions::from_mode(PUBLIC))
+    {
+        tracing::debug!(%error, "The CA's certificate stays readable by its owner only");
+    }
+}
+
+fn load_ca(certificate: &Path, key: &Path, now: i64) -> Result<DevelopmentCa, DevelopmentCaError> {
+    let unusable = |path: &Path, reason: String| DevelopmentCaError::Unusable { path: path.to_owned(), reason };
+    let certificate_pem = read_file(certificate)?;
+    let bundle = TrustBundle::from_pem(&certificate_pem).map_err(|error| unusable(certificate, error.to_string()))?;
+    if let Some(expired) = bundle.invalid_at(now).next() {
+        return Err(unusable(certificate, format!("the certificate of {} is not valid now", expired.subject)));
+    }
+    let not_after = bundle.certificates().iter().map(|certificate| certificate.not_after).min().unwrap_or(now);
+    let issuer = Issuer::from_ca_cert_pem(&certificate_pem, read_key_pair(key)?)
+        .map_err(|error| unusable(certificate, error.to_string()))?;
+    Ok(DevelopmentCa { certificate_pem, not_after, issuer })
+}
+
+fn read_key_pair(key: &Path) -> Result<KeyPair, DevelopmentCaError> {
+    let unusable =
+        |error: rcgen::Error| DevelopmentCaError::Unusable { path: key.to_owned(), reason: error.to_string() };
+    KeyPair::from_pem(&read_file(key)?).map_err(unusable)
+}
+
+fn directory_error(path: &Path) -> impl FnOnce(io::Error) -> DevelopmentCaError {
+    let path = path.to_owned();
+    move |source| DevelopmentCaError::Directory { path, source }
+}
+
+fn refuse_foreign(path: &Path, place: CaFileKind) -> Result<(), DevelopmentCaError> {
+    match ownership::check_ownership(path, place).map_err(directory_error(path))? {
+        Some(complaint) => Err(DevelopmentCaError::Foreign { path: path.to_owned(), complaint }),
+        None => Ok(()),
+    }
+}
+
+/// Makes a CA. Of several processes the first key stays, and the first certificate for it; the others use those.
+fn create_ca(certificate: &Path, key: &Path, cluster_domain: &str) -> Result<(), DevelopmentCaError> {
+    write_new(key, &KeyPair::generate()?.serialize_pem(), OWNER_ONLY).map_err(directory_error(key))?;
+    refuse_foreign(key, CaFileKind::Key)?;
+    write_new(certificate, &sign_ca_certificate(&read_key_pair(key)?, cluster_domain)?, PUBLIC)
+        .map_err(directory_error(certificate))
+}
+
+/// What a certificate of the CA may be for: the names and addresses that standalone is reached by, in whatever namespace.
+fn permitted_names(cluster_domain: &str) -> [String; 3] {
+    ["localhost".to_owned(), "svc".to_owned(), format!("svc.{cluster_domain}")]
+}
+
+/// Whether a certificate was made here, and another one should be made for its key.
+fn is_renewal_due(certificate: &Path, cluster_domain: &str, now: i64) -> bool {
+    let bundle = read_file(certificate).ok().and_then(|pem| TrustBundle::from_pem(&pem).ok());
+    let Some([only]) = bundle.as_ref().map(TrustBundle::certificates) else { return false };
+    let Ok((_, parsed)) = X509Certificate::from_der(&only.der) else { return false };
+    let common_name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let half = only.not_before + CA_LIFE.whole_seconds() / 2;
+    common_name == Some(NAME) && (now >= half.min(only.not_after) || !has_expected_constraints(&parsed, cluster_domain))
+}
+
+/// Whether a CA can sign no other CA, and nothing but what is [wanted](names).
+fn has_expected_constraints(certificate: &X509Certificate<'_>, cluster_domain: &str) -> bool {
+    let constraints = certificate.basic_constraints().ok().flatten();
+    let subtrees =
+        certificate.name_constraints().ok().flatten().and_then(|names| names.value.permitted_subtrees.as_ref());
+    let dns = subtrees.into_iter().flatten().filter_map(|subtree| match subtree.base {
+        GeneralName::DNSName(name) => Some(name),
+        _ => None,
+    });
+    let is_single = constraints.is_some_and(|constraints| constraints.value.path_len_constraint == Some(0));
+    is_single && dns.eq(permitted_names(cluster_domain).iter())
+}
+
+fn sign_ca_certificate(key: &KeyPair, cluster_domain: &str) -> Result<String, DevelopmentCaError> {
+    let mut params = CertificateParams::default();
+    let now = OffsetDateTime::now_utc();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, NAME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let loopback = [
+        CidrSubnet::from_v4_prefix(Ipv4Addr::LOCALHOST.octets(), 8),
+        CidrSubnet::from_v6_prefix(Ipv6Addr::LOCALHOST.octets(), 128),
+    ];
+    let addresses = loopback.map(GeneralSubtree::IpAddress);
+    let permitted_subtrees =
+        permitted_names(cluster_domain).map(GeneralSubtree::DnsName).into_iter().chain(addresses).collect();
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = now - CLOCK_SKEW;
+    params.not_after = now + CA_LIFE;
+    Ok(params.self_signed(key)?.pem())
+}
+
+/// Makes the state directory, unless it exists. Others may look into it, since senders need the CA's certificate, perhaps
+/// in a container under another user; what is secret there is readable by its owner only.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn create_state_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
+}
+
+/// Writes a file whole beside its place, of this mode whatever the umask is.
+fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
+    let unfinished = path.with_file_name(format!(".{}.new", uuid::Uuid::new_v4()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&unfinished)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(unfinished)
+}
+
+/// Puts a certificate in the place of the one before. Where that cannot be done, that one is used as long as it is valid.
+fn replace_certificate(certificate: &Path, pem: &str) {
+    let renewed = write_beside(certificate, pem, PUBLIC).and_then(|unfinished| fs::rename(&unfinished, certificate));
+    let path = certificate.display();
+    match renewed {
+        Ok(()) => tracing::info!(certificate = %path, "The development CA is renewed: its key is the same"),
+        Err(error) => tracing::warn!(certificate = %path, %error, "The development CA could not be renewed"),
+    }
+}
+
+/// Writes a file whole, of this mode whatever the umask is, unless it exists: then the one that exists stays.
+fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let unfinished = write_beside(path, text, mode)?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, DevelopmentCaError> {
+    fs::read_to_string(path).map_err(|source| DevelopmentCaError::Directory { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests;
