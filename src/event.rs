@@ -121,11 +121,11 @@ impl Event {
     /// The same event in memory of its own. One that was read from a request holds the buffer that it was read into,
     /// 8 KiB at least, however small it is: too much for one that waits. Large data stay where they are.
     #[must_use]
-    pub fn into_own_memory(mut self) -> Self {
+    pub fn owned_copy(mut self) -> Self {
         self.attributes.iter_mut().for_each(ContextAttribute::own_memory);
         self.content_type = self.content_type.as_ref().map(copy_header_value);
         self.forwarded.iter_mut().for_each(|(_, value)| *value = copy_header_value(value));
-        self.trace = self.trace.as_deref().map(|trace| Arc::new(trace.into_own_memory()));
+        self.trace = self.trace.as_deref().map(|trace| Arc::new(trace.owned_copy()));
         if self.data.len() <= COPIED {
             self.data = Bytes::copy_from_slice(&self.data);
         }

@@ -360,7 +360,7 @@ impl Router {
         let mut spans = self.start_publish_spans(channel, &mut events);
         // Those that the sender does not wait for may wait long, and be many.
         let waits = channel.backend == BackendKind::Memory && channel.acknowledge == AcknowledgeMode::AfterEnqueue;
-        let kept = |event: Event| if waits { event.into_own_memory() } else { event };
+        let kept = |event: Event| if waits { event.owned_copy() } else { event };
         let events: Vec<Arc<Event>> = events.into_iter().map(|event| Arc::new(kept(event))).collect();
         for event in &events {
             self.event_types.observe(channel.event_types.as_ref(), event);

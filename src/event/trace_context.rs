@@ -71,7 +71,7 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// The same in memory of its own.
-    pub(super) fn into_own_memory(&self) -> Self {
+    pub(super) fn owned_copy(&self) -> Self {
         let copied = |value: &Option<HeaderValue>| value.as_ref().map(super::copy_header_value);
         Self { span: self.span, tracestate: copied(&self.tracestate), baggage: copied(&self.baggage) }
     }

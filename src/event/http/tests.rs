@@ -42,7 +42,7 @@ fn a_detached_event_is_the_same_event() {
         headers.get_mut("x-request-id").expect("there").set_sensitive(true);
         let event =
             decode(headers, Bytes::from(vec![b'x'; length]), AttributeLimit::default()).expect("an event").remove(0);
-        let detached = event.clone().into_own_memory();
+        let detached = event.clone().owned_copy();
         assert_eq!(binary_headers(&detached), binary_headers(&event));
         assert_eq!((detached.data(), detached.forwarded()), (event.data(), event.forwarded()));
         assert!(detached.forwarded().iter().any(|(_, value)| value.is_sensitive()));
