@@ -109,11 +109,19 @@ impl DeliveryDestinationRole {
     }
 }
 
-/// One event on one leg.
+/// An event on its way to one destination of its subscription.
 #[derive(Clone, Copy)]
 struct OutgoingEvent<'a> {
     role: DeliveryDestinationRole,
     event: &'a Event,
+}
+
+impl OutgoingEvent<'_> {
+    /// The failure of the last attempt that its schedule has.
+    fn final_failure(&self, failure: DeliveryFailure, schedule: &RetrySchedule) -> SendFailure {
+        let failure = failure.with_attempts(schedule.attempts_after_wait());
+        SendFailure::Failed(failure.with_destination_role(self.role.series_destination()))
+    }
 }
 
 /// Why an event was not sent.
@@ -392,22 +400,12 @@ impl<T: HttpTransport> EventDeliverer<T> {
                     }
                     Err(backoff::Error::Permanent(failure)) => {
                         story.worker.record_failure(hop.role, &failure);
-                        return Err(SendFailure::Failed(
-                            failure
-                                .with_attempts(schedule.attempts_after_wait())
-                                .with_destination_role(hop.role.series_destination()),
-                        ));
+                        return Err(hop.final_failure(failure, &schedule));
                     }
                     Err(backoff::Error::Transient { err, retry_after }) => (err, retry_after),
                 };
             story.worker.record_failure(hop.role, &failure);
-            let Some(wait) = schedule.next_backoff() else {
-                return Err(SendFailure::Failed(
-                    failure
-                        .with_attempts(schedule.attempts_after_wait())
-                        .with_destination_role(hop.role.series_destination()),
-                ));
-            };
+            let Some(wait) = schedule.next_backoff() else { return Err(hop.final_failure(failure, &schedule)) };
             let wait = wait.max(retry_after.unwrap_or_default());
             let attempts = i64::from(schedule.attempts_made());
             span.add_event("retry", || {

@@ -50,7 +50,7 @@ impl std::fmt::Debug for RabbitmqConnectionOptions {
     /// Without what may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { rabbitmq_username, rabbitmq_ca, .. } = self;
-        f.debug_struct("RabbitmqAccess")
+        f.debug_struct("RabbitmqConnectionOptions")
             .field("username", rabbitmq_username)
             .field("ca", rabbitmq_ca)
             .finish_non_exhaustive()

@@ -113,39 +113,12 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     let mut collected = CollectedObjects::from_documents(documents.into_iter(), settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     flow::remove_written_duplicates(&mut collected);
-    let mode = features::transport_encryption(&mut collected, settings, memory.map(|memory| memory.mode));
-    let flags = flags::resolve(&mut collected, settings, memory.map(|memory| &memory.flags));
-    let certificate = server_certificate(&mut collected, settings, last);
-    let bundles =
-        trust::read_trust_bundles(&mut collected.config_maps, settings, memory.map(|memory| &memory.trust_bundles));
-    let no_services = ServiceLocations::new();
-    let services = service::resolve(&mut collected, memory.map_or(&no_services, |memory| &memory.service_locations));
-
-    let ca_certs = advertised_ca_certs(&settings.ca_certs, certificate.as_ref());
-    let effective = settings.transport_encryption.unwrap_or(mode);
-    let trusted = memory.map(|memory| memory.shared_bundles.clone()).unwrap_or_default();
-    let trust = DestinationTrust::new(&bundles, trusted, settings.now);
-    let table = last.map(|last| last.table.as_ref());
+    let config = ClusterConfig::resolve(&mut collected, settings, last);
+    let effective = settings.transport_encryption.unwrap_or(config.mode);
     let keys =
         reuse_if_equal(memory.map(|memory| &memory.key_ring), correlation::resolve_key_ring(&mut collected, settings));
-    let rules = SenderRules::from_collected(
-        &mut collected,
-        settings,
-        (&flags, table.and_then(RoutingTable::oidc)),
-        (&trust, &keys),
-    );
-    let mut resolver = DestinationResolver {
-        settings,
-        mode: effective,
-        addresses: ChannelAddresses::new(settings, effective, ca_certs),
-        service_locations: services,
-        trust,
-        sender_rules: rules,
-        serving_states: HashMap::new(),
-        key_ring: Arc::clone(&keys),
-        reply_timeout: flags.reply_timeout.unwrap_or(request_reply::DEFAULT_TIMEOUT),
-        flows: HashSet::new(),
-    };
+    let table = last.map(|last| last.table.as_ref());
+    let mut resolver = destination_resolver(&mut collected, settings, last, &config, &keys);
     let defaults = ResolvedDefaults::resolve(&mut collected, settings, memory.map(|memory| &memory.defaults));
     let log_level = logging::log_level(&mut collected.config_maps, settings, last.and_then(|last| last.log_level));
     let observability = observability::resolve(&mut collected.config_maps, settings);
@@ -174,6 +147,7 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     let (DestinationResolver { service_locations: services, trust, .. }, written) =
         (resolver, (own.parents, own.flows));
     let shared = trust.shared_bundles;
+    let ClusterConfig { mode, flags, certificate, trust_bundles } = config;
     let memory = ResolutionMemory {
         mode,
         flags,
@@ -183,11 +157,63 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
         reconciled_channels: reconciled,
         relays: relayed,
         service_locations: services,
-        trust_bundles: bundles,
+        trust_bundles,
         shared_bundles: shared,
         key_ring: keys,
     };
     Resolution { table, inventory, problems, certificate, hosts, log_level, observability, memory }
+}
+
+/// What the ConfigMaps and Secrets of the cluster say for all objects; resolved before any of them.
+struct ClusterConfig {
+    /// `transport-encryption` of `config-features`.
+    mode: TransportEncryption,
+    flags: FeatureFlags,
+    certificate: Option<ServerCertificate>,
+    trust_bundles: BundlesByName,
+}
+
+impl ClusterConfig {
+    fn resolve(collected: &mut CollectedObjects<'_>, settings: &ControlSettings, last: Option<&Resolution>) -> Self {
+        let memory = last.map(|last| &last.memory);
+        let mode = features::transport_encryption(collected, settings, memory.map(|memory| memory.mode));
+        let flags = flags::resolve(collected, settings, memory.map(|memory| &memory.flags));
+        let certificate = server_certificate(collected, settings, last);
+        let last_bundles = memory.map(|memory| &memory.trust_bundles);
+        let trust_bundles = trust::read_trust_bundles(&mut collected.config_maps, settings, last_bundles);
+        Self { mode, flags, certificate, trust_bundles }
+    }
+}
+
+/// Resolves destinations, by the addresses of channels, by Services, by what is trusted, and by who may send.
+fn destination_resolver<'s>(
+    collected: &mut CollectedObjects<'_>,
+    settings: &'s ControlSettings,
+    last: Option<&Resolution>,
+    config: &ClusterConfig,
+    keys: &Arc<KeyRing>,
+) -> DestinationResolver<'s> {
+    let memory = last.map(|last| &last.memory);
+    let no_services = ServiceLocations::new();
+    let services = service::resolve(collected, memory.map_or(&no_services, |memory| &memory.service_locations));
+    let ca_certs = advertised_ca_certs(&settings.ca_certs, config.certificate.as_ref());
+    let mode = settings.transport_encryption.unwrap_or(config.mode);
+    let trusted = memory.map(|memory| memory.shared_bundles.clone()).unwrap_or_default();
+    let trust = DestinationTrust::new(&config.trust_bundles, trusted, settings.now);
+    let last_oidc = last.and_then(|last| last.table.oidc());
+    let rules = SenderRules::from_collected(collected, settings, (&config.flags, last_oidc), (&trust, keys));
+    DestinationResolver {
+        settings,
+        mode,
+        addresses: ChannelAddresses::new(settings, mode, ca_certs),
+        service_locations: services,
+        trust,
+        sender_rules: rules,
+        serving_states: HashMap::new(),
+        key_ring: Arc::clone(keys),
+        reply_timeout: config.flags.reply_timeout.unwrap_or(request_reply::DEFAULT_TIMEOUT),
+        flows: HashSet::new(),
+    }
 }
 
 /// What is served of manifests without the help of a cluster.

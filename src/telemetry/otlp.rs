@@ -63,7 +63,10 @@ pub struct OtlpEndpoint {
 impl fmt::Debug for OtlpEndpoint {
     /// Without headers, and of the URL only where it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("at", &self.origin()).field("protocol", &self.protocol).finish_non_exhaustive()
+        f.debug_struct("OtlpEndpoint")
+            .field("at", &self.origin())
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
     }
 }
 

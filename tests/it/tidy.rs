@@ -1,6 +1,7 @@
 //! The house rules that the compiler does not know: who may import whom, what may stand where.
 
 mod contract;
+mod names;
 mod pages;
 
 use std::collections::BTreeMap;

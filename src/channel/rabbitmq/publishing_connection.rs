@@ -45,7 +45,7 @@ pub(super) struct OpenAmqpChannel {
 
 impl fmt::Debug for OpenAmqpChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenChannel").field("channel", &self.channel).finish_non_exhaustive()
+        f.debug_struct("OpenAmqpChannel").field("channel", &self.channel).finish_non_exhaustive()
     }
 }
 

@@ -217,6 +217,11 @@ mod tests {
                 "{status} {fields:?}"
             );
         }
+    }
+
+    #[test]
+    fn lengths_that_contradict_are_errors() {
+        let new = Version::HTTP_11;
         for lengths in
             [&["1", "2"][..], &["1, 2"], &["+1"], &["-1"], &[""], &["0x1"], &["1 1"], &["99999999999999999999"]]
         {

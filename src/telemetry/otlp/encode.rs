@@ -103,79 +103,58 @@ fn encode_span_kind(kind: SpanKind) -> OtlpSpanKind {
 
 /// `None` for a family without series.
 fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<OtlpMetric> {
-    let points = || family.data_points.iter();
-    let number = |point: &DataPoint<'_>, value: OtlpNumberValue| OtlpNumberDataPoint {
+    let points = &family.data_points;
+    let histogram = || OtlpMetricData::Histogram(encode_histogram(points, start, now));
+    let (unit, data) = match points.first()?.value {
+        MetricValue::Sum(_) => ("", OtlpMetricData::Sum(encode_sum(points, start, now))),
+        MetricValue::SumOfSeconds(_) => ("s", OtlpMetricData::Sum(encode_sum(points, start, now))),
+        MetricValue::Gauge(_) => {
+            let data_points = points.iter().filter_map(|point| encode_number(point, start, now)).collect();
+            ("", OtlpMetricData::Gauge(OtlpGauge { data_points }))
+        }
+        MetricValue::DurationHistogram(_) => ("s", histogram()),
+        MetricValue::SizeHistogram(_) => ("By", histogram()),
+    };
+    let (name, description, unit) = (family.name.to_string(), family.help.to_owned(), unit.to_owned());
+    Some(OtlpMetric { name, description, unit, data: Some(data) })
+}
+
+fn encode_sum(points: &[DataPoint<'_>], start: u64, now: u64) -> OtlpSum {
+    let data_points = points.iter().filter_map(|point| encode_number(point, start, now)).collect();
+    OtlpSum { data_points, aggregation_temporality: CUMULATIVE, is_monotonic: true }
+}
+
+/// `None` for a histogram: all points of a family have values of one kind.
+fn encode_number(point: &DataPoint<'_>, start: u64, now: u64) -> Option<OtlpNumberDataPoint> {
+    let value = match point.value {
+        MetricValue::Sum(value) => OtlpNumberValue::Integer(i64::try_from(value).unwrap_or(i64::MAX)),
+        MetricValue::SumOfSeconds(value) | MetricValue::Gauge(value) => OtlpNumberValue::Double(value),
+        MetricValue::DurationHistogram(_) | MetricValue::SizeHistogram(_) => return None,
+    };
+    Some(OtlpNumberDataPoint {
         start_time_unix_nano: start,
         time_unix_nano: now,
         value: Some(value),
         attributes: encode_labels(point),
+    })
+}
+
+fn encode_histogram(points: &[DataPoint<'_>], start: u64, now: u64) -> OtlpHistogram {
+    let data_point = |point: &DataPoint<'_>| match &point.value {
+        MetricValue::DurationHistogram(distribution) | MetricValue::SizeHistogram(distribution) => {
+            Some(OtlpHistogramDataPoint {
+                start_time_unix_nano: start,
+                time_unix_nano: now,
+                count: distribution.count(),
+                sum: Some(distribution.sum),
+                bucket_counts: distribution.bucket_counts().collect(),
+                explicit_bounds: distribution.explicit_bounds.to_vec(),
+                attributes: encode_labels(point),
+            })
+        }
+        _ => None,
     };
-    let (unit, data) = match family.data_points.first()?.value {
-        MetricValue::Sum(_) => {
-            let points = points().filter_map(|point| match point.value {
-                MetricValue::Sum(value) => {
-                    Some(number(point, OtlpNumberValue::Integer(i64::try_from(value).unwrap_or(i64::MAX))))
-                }
-                _ => None,
-            });
-            (
-                "",
-                OtlpMetricData::Sum(OtlpSum {
-                    data_points: points.collect(),
-                    aggregation_temporality: CUMULATIVE,
-                    is_monotonic: true,
-                }),
-            )
-        }
-        MetricValue::SumOfSeconds(_) => {
-            let points = points().filter_map(|point| match point.value {
-                MetricValue::SumOfSeconds(value) => Some(number(point, OtlpNumberValue::Double(value))),
-                _ => None,
-            });
-            (
-                "s",
-                OtlpMetricData::Sum(OtlpSum {
-                    data_points: points.collect(),
-                    aggregation_temporality: CUMULATIVE,
-                    is_monotonic: true,
-                }),
-            )
-        }
-        MetricValue::Gauge(_) => {
-            let points = points().filter_map(|point| match point.value {
-                MetricValue::Gauge(value) => Some(number(point, OtlpNumberValue::Double(value))),
-                _ => None,
-            });
-            ("", OtlpMetricData::Gauge(OtlpGauge { data_points: points.collect() }))
-        }
-        MetricValue::DurationHistogram(_) | MetricValue::SizeHistogram(_) => {
-            let points = points().filter_map(|point| match point.value {
-                MetricValue::DurationHistogram(distribution) | MetricValue::SizeHistogram(distribution) => {
-                    Some(OtlpHistogramDataPoint {
-                        start_time_unix_nano: start,
-                        time_unix_nano: now,
-                        count: distribution.count(),
-                        sum: Some(distribution.sum),
-                        bucket_counts: distribution.bucket_counts().collect(),
-                        explicit_bounds: distribution.explicit_bounds.to_vec(),
-                        attributes: encode_labels(point),
-                    })
-                }
-                _ => None,
-            });
-            let unit =
-                if matches!(family.data_points.first()?.value, MetricValue::SizeHistogram(_)) { "By" } else { "s" };
-            (
-                unit,
-                OtlpMetricData::Histogram(OtlpHistogram {
-                    data_points: points.collect(),
-                    aggregation_temporality: CUMULATIVE,
-                }),
-            )
-        }
-    };
-    let (name, description, unit) = (family.name.to_string(), family.help.to_owned(), unit.to_owned());
-    Some(OtlpMetric { name, description, unit, data: Some(data) })
+    OtlpHistogram { data_points: points.iter().filter_map(data_point).collect(), aggregation_temporality: CUMULATIVE }
 }
 
 fn encode_labels(point: &DataPoint<'_>) -> Vec<OtlpKeyValue> {

@@ -423,10 +423,10 @@ fn roles() {
     for (subscription, rule) in [
         (
             subscription("auth: {serviceAccountName: s-oidc-messaging.knative.dev-subscription}"),
-            "Only(\"system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription\")",
+            "OnlySubject(\"system:serviceaccount:default:s-oidc-messaging.knative.dev-subscription\")",
         ),
         (subscription(""), "Unknown("),
-        (String::new(), "Absent("),
+        (String::new(), "ObjectMissing("),
     ] {
         let resolution = as_role(ProcessRole::Filter, &format!("{broker}{trigger}{subscription}{on}"));
         let relay = &resolution.table.relays().triggers["/default/t"];
