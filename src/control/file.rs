@@ -130,10 +130,12 @@ pub(super) fn parse_file(
     })
 }
 
-/// Where nobody knows which object one of a file is, none counts as taken out of the file: it may be that one.
+/// Where nobody knows which object one of a file is, none counts as taken out of the file: it may be that one, whatever name
+/// it has.
 fn retain_missing_objects(documents: &mut Vec<ManifestDocument>, before: Option<&Arc<ManifestFile>>) {
     let Some(before) = before.filter(|_| !documents.iter().all(is_identified)) else { return };
-    let known: HashSet<_> = documents.iter().map(ManifestDocument::identity).collect();
+    let identified = documents.iter().filter(|document| is_identified(document));
+    let known: HashSet<_> = identified.map(ManifestDocument::identity).collect();
     let missing = before.documents.iter().filter(|document| !known.contains(&document.identity()));
     let missing: Vec<ManifestDocument> = missing.filter(|document| is_identified(document)).cloned().collect();
     documents.extend(missing);

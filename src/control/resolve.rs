@@ -8,6 +8,7 @@ mod authorization;
 pub(crate) mod backends;
 mod certificate;
 mod channel;
+mod claims;
 mod collect;
 mod correlation;
 mod defaults;
@@ -20,6 +21,7 @@ mod flow;
 mod logging;
 mod observability;
 mod other_kinds;
+mod owned;
 mod policy;
 pub(crate) mod reconciled;
 mod reference;
@@ -51,6 +53,7 @@ use address::ChannelAddresses;
 use authorization::SenderRules;
 use backends::ImcBackendConfig;
 use channel::ResolvedParents;
+use claims::Claims;
 use collect::CollectedObjects;
 use defaults::ResolvedDefaults;
 use destination::DestinationResolver;
@@ -93,8 +96,8 @@ struct ResolutionMemory {
     mode: TransportEncryption,
     flags: FeatureFlags,
     defaults: ResolvedDefaults,
-    /// Channels and Brokers, Sequences and Parallels.
-    written_parents_and_flows: (ResolvedParents, ResolvedFlows),
+    /// Channels and Brokers, Sequences and Parallels, and who has the names that several claim.
+    written_parents_and_flows: (ResolvedParents, ResolvedFlows, Claims),
     backends: ImcBackendConfig,
     reconciled_channels: ReconciledChannels,
     relays: ResolvedRelays,
@@ -110,7 +113,8 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     let memory = last.map(|last| &last.memory);
     let last_reconciled = memory.map(|memory| &memory.reconciled_channels);
     let (known, documents) = reconciled::split_unchanged(manifests.documents(), last_reconciled);
-    let mut collected = CollectedObjects::from_documents(documents.into_iter(), settings);
+    let claims = Claims::of(manifests, memory.map(|memory| &memory.written_parents_and_flows.2), settings);
+    let mut collected = CollectedObjects::from_documents(claims.in_order(documents, settings).into_iter(), settings);
     collected.unparsed_texts = manifests.unparsed_texts().collect();
     flow::remove_written_duplicates(&mut collected);
     let config = ClusterConfig::resolve(&mut collected, settings, last);
@@ -145,7 +149,7 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     let found = collected.into_problems().into_iter().chain(reconciled::problems(&reconciled));
     let problems = sort_problems(manifests.problems().cloned().chain(found).collect());
     let (DestinationResolver { service_locations: services, trust, .. }, written) =
-        (resolver, (own.parents, own.flows));
+        (resolver, (own.parents, own.flows, claims));
     let shared = trust.shared_bundles;
     let ClusterConfig { mode, flags, certificate, trust_bundles } = config;
     let memory = ResolutionMemory {

@@ -8,6 +8,7 @@ mod chunks;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -108,8 +109,7 @@ pub(crate) fn parse_documents(text: &str) -> Vec<Result<ParsedDocument, YamlErro
 }
 
 fn parse(text: &str) -> Vec<Result<ParsedDocument, YamlError>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    chunks::split_documents(text)
+    chunks::split_documents(&chunks::without_marks(text))
         .into_iter()
         .map(|(first, chunk)| parse_document(first, chunk))
         .filter(|document| !matches!(document, Ok(ParsedDocument { value: Value::Null, .. })))
@@ -122,15 +122,23 @@ fn parse_document(lines_before: usize, chunk: &str) -> Result<ParsedDocument, Ya
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: usize::MAX, max_events: usize::MAX },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
         strict_booleans: true,
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
     };
-    match serde_saphyr::from_str_with_options::<Spanned<YamlNode>>(chunk, options) {
-        Ok(node) => {
-            let (at, mut lines) = (line_of(&node), Vec::new());
-            let value = take_value(node, at, &mut lines, &YamlText::new(chunk));
-            Ok(ParsedDocument { value, lines: lines_in_text(lines_before, &lines) })
-        }
-        Err(error) => Err(yaml_error(&error, lines_before, chunk)),
+    let error = match serde_saphyr::from_str_with_options::<Spanned<YamlNode<String>>>(chunk, options.clone()) {
+        Ok(node) => return Ok(parsed(node, lines_before, chunk)),
+        Err(error) => error,
+    };
+    // A key that is no text is a mistake of its object, and no reason to read nothing else of the file.
+    match serde_saphyr::from_str_with_options::<Spanned<YamlNode<AnyKey>>>(chunk, options) {
+        Ok(node) => Ok(parsed(node, lines_before, chunk)),
+        Err(_) => Err(yaml_error(&error, lines_before, chunk)),
     }
+}
+
+fn parsed<K: Into<String>>(node: Spanned<YamlNode<K>>, lines_before: usize, chunk: &str) -> ParsedDocument {
+    let (at, mut lines) = (line_of(&node), Vec::new());
+    let value = take_value(node, at, &mut lines, &YamlText::new(chunk));
+    ParsedDocument { value, lines: lines_in_text(lines_before, &lines) }
 }
 
 fn yaml_error(error: &serde_saphyr::Error, lines_before: usize, chunk: &str) -> YamlError {
@@ -206,7 +214,12 @@ fn line_of<T>(spanned: &Spanned<T>) -> u64 {
 }
 
 /// Takes a value out, and adds the lines in it to `lines`, as if those of one document began at 1.
-fn take_value(node: Spanned<YamlNode>, at: u64, lines: &mut Vec<u64>, chunk: &YamlText<'_>) -> Value {
+fn take_value<K: Into<String>>(
+    node: Spanned<YamlNode<K>>,
+    at: u64,
+    lines: &mut Vec<u64>,
+    chunk: &YamlText<'_>,
+) -> Value {
     lines.push(at);
     match node.value {
         YamlNode::Scalar(Value::String(text)) => match yaml_boolean(&text) {
@@ -229,7 +242,7 @@ fn take_value(node: Spanned<YamlNode>, at: u64, lines: &mut Vec<u64>, chunk: &Ya
                     0 => line_of(&node),
                     line => line,
                 };
-                map.insert(key.value, take_value(node, at, lines, chunk));
+                map.insert(key.value.into(), take_value(node, at, lines, chunk));
             }
             Value::Object(map)
         }
@@ -246,69 +259,71 @@ fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
 }
 
 /// A YAML value, each part of which knows its place.
-enum YamlNode {
+enum YamlNode<K> {
     Scalar(Value),
-    Sequence(Vec<Spanned<YamlNode>>),
-    Mapping(Vec<(Spanned<String>, Spanned<YamlNode>)>),
+    Sequence(Vec<Spanned<YamlNode<K>>>),
+    Mapping(Vec<(Spanned<K>, Spanned<YamlNode<K>>)>),
 }
 
-impl<'de> Deserialize<'de> for YamlNode {
+impl<'de, K: Deserialize<'de>> Deserialize<'de> for YamlNode<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(YamlNodeVisitor)
+        deserializer.deserialize_any(YamlNodeVisitor(PhantomData))
     }
 }
 
-struct YamlNodeVisitor;
+struct YamlNodeVisitor<K>(PhantomData<K>);
 
-impl<'de> Visitor<'de> for YamlNodeVisitor {
-    type Value = YamlNode;
+impl<'de, K: Deserialize<'de>> Visitor<'de> for YamlNodeVisitor<K> {
+    type Value = YamlNode<K>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<YamlNode, E> {
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<YamlNode<K>, E> {
         Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<YamlNode, E> {
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<YamlNode<K>, E> {
         Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<YamlNode, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<YamlNode<K>, E> {
         Ok(YamlNode::Scalar(value.into()))
     }
 
     /// A whole number is an integer, whether it is written as `3` or as `3.0`: so it is for an API server.
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<YamlNode, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<YamlNode<K>, E> {
         let is_whole = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
         if let Some(whole) = is_whole.then(|| format!("{value:.0}").parse::<i64>().ok()).flatten() {
             return self.visit_i64(whole);
         }
-        Ok(YamlNode::Scalar(Number::from_f64(value).map_or_else(|| value.to_string().into(), Value::Number)))
+        // JSON has no infinity: what is none of its numbers is one that no field takes, and no text either.
+        let number = Number::from_f64(value).or_else(|| Number::from_f64(f64::MAX));
+        Ok(YamlNode::Scalar(number.map_or(Value::Null, Value::Number)))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<YamlNode, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<YamlNode<K>, E> {
         Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_string<E: de::Error>(self, value: String) -> Result<YamlNode, E> {
+    fn visit_string<E: de::Error>(self, value: String) -> Result<YamlNode<K>, E> {
         Ok(YamlNode::Scalar(value.into()))
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<YamlNode, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<YamlNode<K>, E> {
         Ok(YamlNode::Scalar(Value::Null))
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<YamlNode, E> {
+    fn visit_none<E: de::Error>(self) -> Result<YamlNode<K>, E> {
         self.visit_unit()
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlNode, D::Error> {
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<YamlNode<K>, D::Error> {
         deserializer.deserialize_any(self)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<YamlNode, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<YamlNode<K>, A::Error> {
         let mut nodes = Vec::new();
         while let Some(node) = sequence.next_element()? {
             nodes.push(node);
@@ -316,12 +331,37 @@ impl<'de> Visitor<'de> for YamlNodeVisitor {
         Ok(YamlNode::Sequence(nodes))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlNode, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlNode<K>, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }
         Ok(YamlNode::Mapping(entries))
+    }
+}
+
+/// How a key is read that is no text; no field and no name begins like this.
+pub(crate) const NO_TEXT: &str = "? ";
+
+/// A key, whatever it is.
+struct AnyKey(String);
+
+impl From<AnyKey> for String {
+    fn from(key: AnyKey) -> Self {
+        key.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AnyKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match YamlNode::<Self>::deserialize(deserializer)? {
+            YamlNode::Scalar(Value::String(text)) => text,
+            YamlNode::Scalar(Value::Null) => format!("{NO_TEXT}null"),
+            YamlNode::Scalar(value) => value.to_string(),
+            YamlNode::Sequence(_) => format!("{NO_TEXT}[]"),
+            // Braces where a key should be are those of a template that was not rendered.
+            YamlNode::Mapping(_) => return Err(de::Error::custom("a key that is an object")),
+        }))
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::other_kinds::{self, OtherObjects};
+use super::owned;
 use crate::control::kind::{self, RecognizedKind, ResourceKind};
 use crate::control::manifest::core::{ConfigMapManifest, PodManifest, SecretManifest, ServiceManifest};
 use crate::control::manifest::eventing::{BrokerManifest, EventPolicyManifest, RequestReplyManifest, TriggerManifest};
@@ -110,6 +111,7 @@ impl<'d> CollectedObjects<'d> {
                 }
             }
         }
+        owned::leave_out(&mut collected, settings);
         collected
     }
 
@@ -231,8 +233,13 @@ fn insert<'d, T: DeserializeOwned>(
 
 /// Reports an object that has the name of another one.
 pub(super) fn report_duplicate_name(report: &mut ObjectReport<'_>, by: &ManifestDocument) {
-    let place = by.location_suffix();
-    report.error("metadata.name", format!("is taken{place}, which stays: rename or remove one of the two"));
+    let message = match by.location() {
+        Some(place) => format!("is taken at {place}, which stays: rename or remove one of the two"),
+        None => {
+            "is that of several, none of which is what was served, which stays: rename or remove all but one".into()
+        }
+    };
+    report.error("metadata.name", message);
 }
 
 /// Whether an object that is not understood as a whole counts for nothing, as those of Kubernetes' own kinds: nothing says
@@ -299,6 +306,10 @@ fn check_header(
         return ObjectHeader::Invalid;
     }
     let Some(kind) = document.text(&["kind"]) else {
+        if let Some(remedy) = other_kinds::of_a_tool(document) {
+            report.note("", remedy);
+            return ObjectHeader::Invalid;
+        }
         report.error("kind", missing_field_message(document, "kind", "Broker"));
         return ObjectHeader::Invalid;
     };

@@ -311,6 +311,13 @@ impl DestinationResolver<'_> {
         Some((self.addresses.preferred_url(&key)?.into(), DestinationRoute::Local(key)))
     }
 
+    /// Whether a URL is the address of something that this process serves.
+    pub(super) fn is_served_at(&self, url: &DestinationUrl) -> bool {
+        let is_of_this_process =
+            self.settings.role == ProcessRole::Channel && self.settings.object_source == ObjectSource::Written;
+        is_of_this_process && self.addresses.channel_key_of_url(url).is_some_and(|key| self.check_served(&key).is_ok())
+    }
+
     /// How a URL is reached: as an override says, inside this process, or by its host name.
     pub(super) fn resolve_url(&self, url: DestinationUrl, field: &str, report: &mut ObjectReport<'_>) -> ResolvedUrl {
         let overriding = self.settings.resolve_overrides.iter().find(|overriding| overriding.matches(&url));

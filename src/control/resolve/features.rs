@@ -13,6 +13,8 @@ use crate::model::annotation::{ASYNC_HANDLER, DELIVERY_ORDER, HTTP_VERSION};
 use crate::model::{AcknowledgeMode, DeliveryOrder, HttpVersions, TransportEncryption};
 
 const TRANSPORT_ENCRYPTION: &str = "transport-encryption";
+/// Where Knative Serving has a ConfigMap of the same name, with flags of its own.
+const SERVING: &str = "knative-serving";
 
 /// The mode that `config-features` says, else the one until now (contract 3.12a), else `disabled`.
 ///
@@ -38,8 +40,8 @@ pub(super) fn transport_encryption(
     }
     let config_maps = &mut collected.config_maps;
     for ((namespace, _), item) in config_maps.iter_mut().filter(|((_, name), _)| name == CONFIG_FEATURES) {
-        if *namespace != settings.system_namespace && item.report.has_errors() {
-            // It is told already that this is not where it was meant to be.
+        if *namespace != settings.system_namespace && (namespace == SERVING || item.report.has_errors()) {
+            // Serving has one of its own; of one that is not where it was meant to be, that is told already.
         } else if *namespace != settings.system_namespace {
             let system = &settings.system_namespace;
             item.report.warning("metadata.namespace", format!("counts in the namespace {system} only: it is ignored"));

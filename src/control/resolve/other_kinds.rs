@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -63,6 +64,22 @@ pub(super) fn insert_other<'d>(
             }
             Some(report)
         }
+    }
+}
+
+/// What to do instead with a file that is no object, but is read by a tool that makes objects. What looks like an object is
+/// taken for one.
+pub(super) fn of_a_tool(document: &ManifestDocument) -> Option<&'static str> {
+    let is_object = ["kind", "metadata", "spec"].iter().any(|field| document.value.get(field).is_some());
+    match Path::new(document.file()?).file_name()?.to_str()? {
+        _ if is_object => None,
+        "kustomization.yaml" | "kustomization.yml" => {
+            Some("is kustomize's own, and left alone: run with what `kustomize build` prints, as by -f -")
+        }
+        "Chart.yaml" | "values.yaml" => {
+            Some("is of a chart, and left alone: run with what `helm template` prints, as by -f -")
+        }
+        _ => None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::control::kind::{RecognizedKind, ResourceKind};
 use crate::control::manifest::duck::KReference;
 use crate::control::report::ObjectReport;
 use crate::control::schema::ENDPOINT;
-use crate::model::{DestinationRoute, ProcessRole};
+use crate::model::{DestinationRoute, DestinationUrl, ProcessRole};
 
 /// The kind that a reference means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +92,7 @@ pub(super) fn replacement_remedy(group: &str, kind: &str) -> Option<&'static str
         ("eventing.knative.dev" | "sinks.knative.dev", kind) if kind.ends_with("Sink") || kind == "EventTransform" => {
             Some("run it elsewhere, and say where by the annotation sealpost.dev/endpoint on its manifest, or by a uri")
         }
+        ("kustomize.config.k8s.io", _) => Some("run with what `kustomize build` prints, as by -f -"),
         _ => None,
     }
 }
@@ -144,11 +145,14 @@ impl DestinationResolver<'_> {
             Some(endpoint) => endpoint.clone(),
             None => {
                 let scheme = if wanted.ca_certs.is_some() { "https" } else { "http" };
-                let host = match reach {
-                    Some(ServiceLocation::ExternalName(host)) => host.clone(),
-                    _ => format!("{}.{}.svc.{}", referent.name, referent.namespace, self.settings.cluster_domain),
-                };
-                Url::parse(&format!("{scheme}://{host}/")).ok()?.into()
+                let named = format!("{}.{}.svc.{}", referent.name, referent.namespace, self.settings.cluster_domain);
+                let url = |host: &str| Some(DestinationUrl::from(Url::parse(&format!("{scheme}://{host}/")).ok()?));
+                match (url(&named)?, reach) {
+                    // The external name of a channel's own Service is that of the dispatcher, which this process is.
+                    (own, Some(ServiceLocation::ExternalName(_))) if self.is_served_at(&own) => own,
+                    (_, Some(ServiceLocation::ExternalName(host))) => url(host)?,
+                    (own, _) => own,
+                }
             }
         };
         let url = match wanted.uri.map(|text| uri::resolve_relative(&base, text)) {

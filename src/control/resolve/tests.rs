@@ -9,6 +9,7 @@ mod references;
 mod relays;
 mod request_replies;
 mod samples;
+mod schemas;
 mod senders;
 mod sources;
 mod trust;

@@ -46,7 +46,7 @@ pub(super) static SYSTEM: [ConfigMapKeys; 6] = [
     ConfigMapKeys { name: "config-br-defaults", keys: &["default-br-config"], prefixes: &[] },
     ConfigMapKeys { name: "default-ch-webhook", keys: &["default-ch-config"], prefixes: &[] },
     ConfigMapKeys { name: "config-imc-backend", keys: &["default-backend", "namespaces"], prefixes: &[] },
-    ConfigMapKeys { name: "config-logging", keys: &["zap-logger-config"], prefixes: &["loglevel."] },
+    ConfigMapKeys { name: "config-logging", keys: &["zap-logger-config", "klog-verbosity"], prefixes: &["loglevel."] },
     ConfigMapKeys {
         name: "config-observability",
         keys: &[

@@ -7,9 +7,10 @@ use super::suggest::{self, FieldSuggestion};
 use super::{FieldShape, ObjectSchema, UnknownFieldStrictness};
 use crate::control::kind::ResourceKind;
 use crate::control::manifest::spelling;
+use crate::control::yaml::NO_TEXT;
 
 /// Fields that let less pass than without them.
-const NARROWING: [&str; 5] = ["filter", "filters", "attributes", "to", "matchLabels"];
+pub(super) const NARROWING: [&str; 5] = ["filter", "filters", "attributes", "to", "matchLabels"];
 /// Fields that nobody begins to write and means to leave out.
 const MEANT: [&str; 3] = ["deadLetterSink", "reply", "channelTemplate"];
 
@@ -71,6 +72,13 @@ impl SchemaExaminer {
             }
             (FieldShape::Map(shape), Value::Object(map)) => {
                 for (key, value) in map {
+                    if key.starts_with(NO_TEXT) {
+                        let message = "is a key that is no text: write it in quotes".to_owned();
+                        self.found.push(SchemaFinding {
+                            path: self.path_to(key),
+                            violation: SchemaViolation::WrongType { message },
+                        });
+                    }
                     self.visit_inside(PathStep::Key(key.clone()), value, *shape);
                 }
             }

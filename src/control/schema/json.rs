@@ -3,9 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::config_maps::{ConfigMapKeys, SYSTEM};
-use super::knative::TEMPLATE;
-use super::{FieldShape, ObjectSchema, TEXTS, schema_of};
+use super::examine::NARROWING;
+use super::knative::{FOREIGN_TEMPLATE, TEMPLATE};
+use super::{FieldShape, ObjectSchema, schema_of};
 use crate::control::kind::ResourceKind;
+
+mod bounds;
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
@@ -26,64 +29,101 @@ pub fn json_schema(name: &str) -> Option<Value> {
 
 fn kind_schema(kind: ResourceKind) -> Value {
     let mut definitions = Map::new();
-    let mut schema = Map::new();
-    schema.insert("$schema".to_owned(), DRAFT.into());
-    schema.insert("title".to_owned(), kind.as_str().into());
-    let Value::Object(mut own) = object_schema(schema_of(kind), &mut definitions) else { return Value::Object(schema) };
-    if let Some(Value::Object(properties)) = own.get_mut("properties") {
-        properties.insert("apiVersion".to_owned(), json!({ "enum": kind.api_versions() }));
-        properties.insert("kind".to_owned(), json!({ "const": kind.as_str() }));
-    }
-    own.insert("required".to_owned(), json!(["apiVersion", "kind", "metadata"]));
-    schema.extend(own);
-    schema.insert("definitions".to_owned(), Value::Object(definitions));
-    Value::Object(schema)
+    let mut schema = json!({ "$schema": DRAFT, "title": kind.as_str() });
+    merge(&mut schema, object_schema(schema_of(kind), &mut definitions));
+    let always = json!({
+        "type": "object",
+        "required": ["apiVersion", "kind", "metadata"],
+        "properties": {
+            "apiVersion": { "type": "string", "enum": kind.api_versions() },
+            "kind": { "type": "string", "const": kind.as_str() },
+            "metadata": bounds::present(with_text("name")),
+        },
+        "definitions": definitions,
+    });
+    merge(&mut schema, always);
+    merge(&mut schema, bounds::of_kind(kind));
+    schema
 }
 
 /// A ConfigMap of this name, with these keys and no others.
 fn config_map_schema(keys: &ConfigMapKeys) -> Value {
     let mut schema = kind_schema(ResourceKind::ConfigMap);
-    let text = json!({ "type": "string" });
+    let text = json!({ "type": ["string", "null"] });
     let properties: Map<String, Value> = keys.names().map(|key| (key.to_owned(), text.clone())).collect();
     let beginnings = keys.prefixes.iter().map(|beginning| beginning.replace('.', "\\."));
     let patterns: Map<String, Value> =
         beginnings.chain(["_".to_owned()]).map(|start| (format!("^{start}"), text.clone())).collect();
     let data = json!({
-        "type": "object", "properties": properties, "patternProperties": patterns, "additionalProperties": false,
+        "type": ["object", "null"], "properties": properties, "patternProperties": patterns,
+        "additionalProperties": false,
     });
-    if let Some(place) = schema.pointer_mut("/properties/data") {
-        *place = data;
-    }
-    if let Some(Value::Object(own)) = schema.pointer_mut("/properties") {
-        own.insert("metadata".to_owned(), json!({ "properties": { "name": { "const": keys.name } } }));
-    }
-    if let Value::Object(own) = &mut schema {
-        own.insert("title".to_owned(), keys.name.into());
-    }
+    let name = json!({ "properties": { "name": { "const": keys.name } } });
+    merge(&mut schema, json!({ "title": keys.name, "properties": { "data": data, "metadata": name } }));
     schema
 }
 
+/// Nothing (null) is as good as absent, as in Kubernetes, but where it would let more pass.
 fn object_schema(fields: &'static ObjectSchema, definitions: &mut Map<String, Value>) -> Value {
-    let property = |field: &super::SchemaField| (field.name.to_owned(), shape_schema(field.shape, definitions));
+    let property = |field: &super::SchemaField| {
+        let nothing = if NARROWING.contains(&field.name) { Nothing::Refused } else { Nothing::Taken };
+        (field.name.to_owned(), shape_schema(field.shape, nothing, definitions))
+    };
     let properties: Map<String, Value> = fields.fields.iter().map(property).collect();
-    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+    let mut object = json!({ "type": ["object", "null"], "properties": properties, "additionalProperties": false });
+    merge(&mut object, bounds::of(fields.name));
+    object
 }
 
-fn shape_schema(shape: FieldShape, definitions: &mut Map<String, Value>) -> Value {
-    match shape {
-        FieldShape::Text => json!({ "type": "string" }),
-        FieldShape::Choice(values) => json!({ "type": "string", "enum": values }),
-        FieldShape::Integer => json!({ "type": "integer" }),
-        FieldShape::Boolean => json!({ "type": "boolean" }),
-        FieldShape::IntegerOrText => json!({ "type": ["integer", "string"] }),
-        FieldShape::Any => json!({}),
-        FieldShape::Conditions => shape_schema(TEXTS, definitions),
-        FieldShape::Map(inner) => {
-            json!({ "type": "object", "additionalProperties": shape_schema(*inner, definitions) })
+/// Whether nothing may stand at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nothing {
+    Taken,
+    Refused,
+}
+
+impl Nothing {
+    fn or(self, name: &str) -> Value {
+        match self {
+            Self::Taken => json!([name, "null"]),
+            Self::Refused => name.into(),
         }
-        FieldShape::List(inner) => json!({ "type": "array", "items": shape_schema(*inner, definitions) }),
-        FieldShape::Object(fields) => definition_reference(fields, definitions),
-        FieldShape::Template => template_schema(definitions),
+    }
+}
+
+fn shape_schema(shape: FieldShape, nothing: Nothing, definitions: &mut Map<String, Value>) -> Value {
+    match shape {
+        FieldShape::Text => json!({ "type": nothing.or("string") }),
+        FieldShape::Choice(values) => {
+            let null = Some(Value::Null).filter(|_| nothing == Nothing::Taken);
+            json!({ "enum": values.iter().map(|value| Value::from(*value)).chain(null).collect::<Vec<_>>() })
+        }
+        FieldShape::Integer => json!({ "type": nothing.or("integer") }),
+        FieldShape::Boolean => json!({ "type": nothing.or("boolean") }),
+        FieldShape::IntegerOrText => match nothing {
+            Nothing::Taken => json!({ "type": ["integer", "string", "null"] }),
+            Nothing::Refused => json!({ "type": ["integer", "string"] }),
+        },
+        FieldShape::Any => json!({}),
+        FieldShape::Conditions => json!({
+            "type": nothing.or("object"),
+            "additionalProperties": shape_schema(FieldShape::Text, Nothing::Refused, definitions),
+        }),
+        FieldShape::Map(inner) => json!({
+            "type": nothing.or("object"),
+            "additionalProperties": shape_schema(*inner, Nothing::Taken, definitions),
+        }),
+        FieldShape::List(inner) => {
+            json!({ "type": nothing.or("array"), "items": shape_schema(*inner, Nothing::Refused, definitions) })
+        }
+        FieldShape::Object(fields) => {
+            json!({ "type": nothing.or("object"), "allOf": [definition_reference(fields, definitions)] })
+        }
+        FieldShape::Template => {
+            let mut template = template_schema(definitions);
+            merge(&mut template, json!({ "type": nothing.or("object") }));
+            template
+        }
     }
 }
 
@@ -100,9 +140,29 @@ fn definition_reference(fields: &'static ObjectSchema, definitions: &mut Map<Str
 /// Of one of our kinds, or of another one with whatever its `spec` holds.
 fn template_schema(definitions: &mut Map<String, Value>) -> Value {
     let ours = [ResourceKind::InMemoryChannel, ResourceKind::RabbitmqChannel].map(ResourceKind::as_str);
-    json!({
+    let mut template = json!({
         "if": { "properties": { "kind": { "enum": ours } } },
         "then": definition_reference(&TEMPLATE, definitions),
-        "else": { "type": "object" },
-    })
+        "else": definition_reference(&FOREIGN_TEMPLATE, definitions),
+    });
+    merge(&mut template, with_text("kind"));
+    merge(&mut template, json!({ "allOf": [with_text("apiVersion")] }));
+    template
+}
+
+/// Of an object: it has this field, with a text that is not empty.
+fn with_text(name: &str) -> Value {
+    json!({ "required": [name], "properties": { name: { "type": "string", "minLength": 1 } } })
+}
+
+/// Adds what another schema says; where both say something, the other one goes before.
+fn merge(schema: &mut Value, other: Value) {
+    match (schema, other) {
+        (Value::Object(schema), Value::Object(other)) => {
+            for (key, value) in other {
+                merge(schema.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (schema, other) => *schema = other,
+    }
 }

@@ -1,6 +1,28 @@
 //! Where one document of a text ends and the next one begins.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
+
+/// What some editors begin files with.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The text without the byte order marks at the beginning of documents, as files have that were put together. Inside of a
+/// document one may stand in quotes only.
+pub(super) fn without_marks(text: &str) -> Cow<'_, str> {
+    if !text.contains(BYTE_ORDER_MARK) {
+        return text.into();
+    }
+    let mut begins = true;
+    let unmarked = |line| {
+        let plain = str::trim_start_matches(line, BYTE_ORDER_MARK);
+        let is_marker = is_marker(plain, "---") || is_marker(plain, "...");
+        let kept = if begins || is_marker { plain } else { line };
+        begins = is_marker || (begins && !has_content(plain));
+        kept
+    };
+    text.split_inclusive('\n').map(unmarked).collect::<String>().into()
+}
 
 /// Cuts at lines that are `---` or `...`, which YAML allows in no other meaning at the start of a line, not even inside
 /// a block scalar; and between JSON values that stand one after the other. Gives the number of lines before each piece.

@@ -157,3 +157,22 @@ proptest! {
         parse_documents(&text);
     }
 }
+
+/// Files that were put together, each of which an editor has begun with a byte order mark.
+#[test]
+fn marks_at_the_beginning_of_documents_are_no_text() {
+    let text = "\u{feff}a: 1\n\u{feff}---\n\u{feff}b: \"\u{feff}x\"\n---\n# c\n\u{feff}{\"c\": 1}\n";
+    let values: Vec<_> = all(text).into_iter().map(|document| document.value).collect();
+    assert_eq!(values, [json!({"a": 1}), json!({"b": "\u{feff}x"}), json!({"c": 1})]);
+}
+
+/// They are mistakes of what they stand in.
+#[test]
+fn keys_that_are_no_text_and_numbers_that_are_none_are_read() {
+    let values = |text| all(text).into_iter().map(|document| document.value).collect::<Vec<_>>();
+    assert_eq!(
+        values("null: x\n80: y\n? [a]\n: z\n---\nb: 1\n"),
+        [json!({"? null": "x", "80": "y", "? []": "z"}), json!({"b": 1})]
+    );
+    assert_eq!(values("a: .inf\nb: -.INF\nc: .nan\n"), [json!({"a": f64::MAX, "b": f64::MAX, "c": f64::MAX})]);
+}

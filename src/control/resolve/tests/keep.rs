@@ -13,6 +13,18 @@ fn history(texts: &[&str]) -> Resolution {
     last.expect("a text")
 }
 
+/// Reads texts one after the other as the same file, and resolves them.
+fn edits(texts: &[&str]) -> Resolution {
+    let (mut file, mut last) = (None, None);
+    for text in texts {
+        let read = parse_file("a.yaml", text, [0; 32], file.as_ref());
+        let manifests = ManifestSet { files: vec![Arc::clone(&read)], problems: Vec::new() };
+        last = Some(resolve(&manifests, last.as_ref(), &settings()));
+        file = Some(read);
+    }
+    last.expect("a text")
+}
+
 fn urls(resolution: &Resolution) -> Vec<String> {
     let subscriptions = of(resolution, &channel("c"));
     subscriptions.iter().filter_map(|s| Some(s.subscriber.as_ref()?.url.to_string())).collect()
@@ -50,6 +62,75 @@ fn subscriptions_keep_their_last_good_form() {
     assert_eq!(urls(&history(&[&before, CHANNEL])), [""; 0]);
     let gone = history(&[&before, &subscription("{uri: 'http://good'}")]);
     assert!(gone.table.channels().is_empty());
+}
+
+/// Nobody knows which object has a wrong `apiVersion` or `kind`: none is gone for it, though it has the name of one.
+#[test]
+fn nothing_is_gone_by_a_wrong_kind() {
+    let served = text("", "{uri: 'http://good'}");
+    let flow = "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: 'http://step'}]}\n";
+    for (good, right, wrong) in [
+        (served.as_str(), "messaging.knative.dev/v1\nkind: Sub", "messaging.knative.dev/v1beta1\nkind: Sub"),
+        (&served, "messaging.knative.dev/v1\nkind: Sub", "mesaging.knative.dev/v1\nkind: Sub"),
+        (&served, "apiVersion: messaging.knative.dev/v1\nkind: Sub", "kind: Sub"),
+        (&served, "kind: Subscription", "kind: Subscriptoin"),
+        (&served, "kind: InMemoryChannel\n", "kind: InMemoryChannels\n"),
+        (flow, "flows.knative.dev/v1", "flows.knative.dev/v1beta1"),
+        (flow, "flows.knative.dev/v1", "messaging.knative.dev/v1"),
+    ] {
+        let bad = good.replacen(right, wrong, 1);
+        assert_ne!(bad, good, "{right}");
+        let before = edits(&[good]);
+        for after in [edits(&[good, &bad]), edits(&[good, &bad, &bad])] {
+            assert_eq!(after.table, before.table, "{wrong}");
+            assert_eq!(after.problems.len(), 1, "{:#?}", lines(&after));
+        }
+        assert_eq!(lines(&edits(&[good, &bad, good])), [""; 0], "{wrong}");
+    }
+}
+
+/// A newcomer never takes the name of what is served, wherever it stands.
+#[test]
+fn names_stay_with_what_has_them() {
+    let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
+    let wide = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: {uri: 'http://s'}}\n";
+    let narrow =
+        |wanted: &str| wide.replace("broker: b", &format!("broker: b, filter: {{attributes: {{type: {wanted}}}}}"));
+    let served = format!("{broker}{}", narrow("wanted"));
+    let both = |first: &str, second: &str| format!("{broker}{first}---\n{second}");
+    let serve = |last: Option<&Resolution>, files: &[(&str, &str)]| resolve(&manifests(files), last, &settings());
+    let start = serve(None, &[("t.yaml", &served)]);
+    for (files, newcomer, holder) in [
+        (&[("a.yaml", wide), ("t.yaml", &served)][..], "a.yaml:3", "t.yaml:5"),
+        (&[("t.yaml", &served), ("z.yaml", wide)], "z.yaml:3", "t.yaml:5"),
+        (&[("t.yaml", &both(wide, &narrow("wanted")))], "t.yaml:7", "t.yaml:10"),
+        // It has been moved, or edited.
+        (&[("a.yaml", wide), ("m.yaml", &served)], "a.yaml:3", "m.yaml:5"),
+        (
+            &[("a.yaml", wide), ("t.yaml", &served.replace("'http://s'", "'http://s', audience: x"))],
+            "a.yaml:3",
+            "t.yaml:5",
+        ),
+    ] {
+        let after = serve(Some(&start), files);
+        let rule = format!("is taken at {holder}, which stays: rename or remove one of the two");
+        assert_eq!(lines(&after), [format!("{newcomer}: Trigger default/t: metadata.name: {rule}")]);
+        assert_eq!(only(&after).filter, only(&start).filter, "{files:?}");
+        // As long as both are there, whatever else changes.
+        let later = serve(Some(&after), &[files, &[("other.yaml", CHANNEL)]].concat());
+        assert_eq!(of(&later, &self::broker("b")), of(&after, &self::broker("b")));
+    }
+    // Neither is what was served, which stays.
+    let after = serve(Some(&start), &[("t.yaml", &both(wide, &narrow("other")))]);
+    assert_eq!(after.table, start.table);
+    assert_eq!(lines(&after).len(), 2, "{:#?}", lines(&after));
+    assert!(lines(&after)[0].contains("is that of several, none of which is what was served"), "{:#?}", lines(&after));
+    let later = serve(Some(&after), &[("t.yaml", &both(wide, &narrow("third")))]);
+    assert_eq!(later.table, start.table);
+    // Whoever is left has it.
+    let left = serve(Some(&later), &[("t.yaml", &format!("{broker}{wide}"))]);
+    assert_eq!(lines(&left), [""; 0]);
+    assert_eq!(only(&left).filter, Filter::MatchAll);
 }
 
 #[test]

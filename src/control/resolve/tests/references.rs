@@ -336,3 +336,121 @@ fn a_source_whose_sink_is_left_alone_sends_nothing() {
         assert!(resolution.table.sources().is_empty());
     }
 }
+
+/// A policy of this name, with more metadata, for a channel.
+fn policy(name: &str, more: &str, kind: &str, to: &str) -> String {
+    format!(
+        "apiVersion: eventing.knative.dev/v1alpha1\nkind: EventPolicy\nmetadata: {{name: {name}, {more}}}\nspec: {{to: [{{ref: \
+         {{apiVersion: messaging.knative.dev/v1, kind: {kind}, name: {to}}}}}], from: [{{sub: {name}}}]}}\n---\n"
+    )
+}
+
+/// What Knative has made of a Channel, a Broker or a Trigger is left out where these are written, too, as in the export of a
+/// namespace: the same is made of them here.
+#[test]
+fn what_a_cluster_has_made_of_others_is_left_out() {
+    let owned = |kind: &str, owner: &str| format!("ownerReferences: [{{kind: {kind}, name: {owner}}}]");
+    let channel = |kind: &str, name: &str, more: &str| {
+        format!("apiVersion: messaging.knative.dev/v1\nkind: {kind}\nmetadata: {{name: {name}, {more}}}\n---\n")
+    };
+    let subscription = |name: &str, channel: &str, more: &str| {
+        let to = "subscriber: {uri: 'http://broker-filter.knative-eventing.svc.cluster.local/x'}";
+        format!(
+            "apiVersion: messaging.knative.dev/v1\nkind: Subscription\nmetadata: {{name: {name}, {more}}}\nspec: {{channel: \
+             {{apiVersion: messaging.knative.dev/v1, kind: InMemoryChannel, name: {channel}}}, {to}}}\n---\n"
+        )
+    };
+    let broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n---\n";
+    let trigger = "apiVersion: eventing.knative.dev/v1\nkind: Trigger\nmetadata: {name: t}\nspec: {broker: b, subscriber: \
+                   {ref: {apiVersion: v1, kind: Service, name: c-kn-channel}}}\n---\n";
+    // As its own Service says, a channel is at the dispatcher, which this process is.
+    let own = "apiVersion: v1\nkind: Service\nmetadata: {name: c-kn-channel}\nspec: {type: ExternalName, externalName: \
+               imc-dispatcher.knative-eventing.svc.cluster.local}\n---\n";
+    let written = [channel("Channel", "c", ""), broker.to_owned(), trigger.to_owned()].concat();
+    let of_channel = channel("InMemoryChannel", "c", &owned("Channel", "c"));
+    let of_broker = channel("InMemoryChannel", "b-kne-trigger", &owned("Broker", "b"));
+    let of_trigger = subscription("b-t", "b-kne-trigger", &owned("Trigger", "t"));
+    let made = of_channel + &of_broker + &of_trigger;
+    let alone = resolve(&manifests(&[("a.yaml", &written)]), None, &outside());
+    assert_eq!(lines(&alone), [""; 0]);
+    let exported = resolve(&manifests(&[("a.yaml", &(written.clone() + own + &made))]), None, &outside());
+    assert_eq!(exported.table, alone.table);
+    let [trigger] = &of(&exported, &super::broker("b"))[..] else { panic!("no Trigger") };
+    assert_eq!(trigger.subscriber.as_ref().expect("it").route, DestinationRoute::Local(super::channel("c")));
+    let left_out =
+        |said: &String| said.ends_with(" makes this one itself: it is left out") && said.contains(": note: ");
+    assert!(lines(&exported).len() == 3 && lines(&exported).iter().all(left_out), "{:#?}", lines(&exported));
+    // With tokens, a Broker's channel has a policy, and so has that of a Channel with one.
+    let tokens = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config-features, namespace: knative-eventing}\ndata: \
+                  {authentication-oidc: enabled}\n---\n";
+    let guarded = written.clone() + tokens + &policy("mine", "", "Channel", "c");
+    let policies = policy("b-ep-b-kne-trigger", &owned("Broker", "b"), "InMemoryChannel", "b-kne-trigger")
+        + &policy("mine-c", &owned("EventPolicy", "mine"), "InMemoryChannel", "c");
+    let alone = ControlSettings { api_server: crate::control::ApiServerAvailability::Missing, ..outside() };
+    let resolved = |text: &str| resolve(&manifests(&[("a.yaml", text)]), None, &alone);
+    let exported = resolved(&(guarded.clone() + &made + &policies));
+    assert_eq!(exported.table, resolved(&guarded).table);
+    assert_eq!(lines(&exported).iter().filter(|said| left_out(said)).count(), 5, "{:#?}", lines(&exported));
+    // One that somebody has written counts, and closes: there is no such channel here.
+    let by_hand = resolved(&(guarded + &made + &policy("by-hand", "", "InMemoryChannel", "c")));
+    assert!(
+        lines(&by_hand).iter().any(|said| said.contains("EventPolicy default/by-hand: spec.to[0]")),
+        "{:#?}",
+        lines(&by_hand)
+    );
+    // A Sequence has made the Channel of which the channel was made.
+    let sequence = "apiVersion: flows.knative.dev/v1\nkind: Sequence\nmetadata: {name: q}\nspec: {steps: [{uri: 'http://127.0.0.1:9'}]}\n---\n";
+    let made = channel("Channel", "q-kn-sequence-0", &owned("Sequence", "q"))
+        + &channel("InMemoryChannel", "q-kn-sequence-0", &owned("Channel", "q-kn-sequence-0"));
+    let exported = resolve(&manifests(&[("a.yaml", &(sequence.to_owned() + &made))]), None, &outside());
+    assert!(lines(&exported).len() == 2 && lines(&exported).iter().all(left_out), "{:#?}", lines(&exported));
+    // Of what is not there it was not made, and what was made of nothing is another object.
+    let strangers = of_broker.replace("name: b}]", "name: z}]") + &of_trigger.replace("name: t}]", "name: z}]");
+    let strangers = resolve(&manifests(&[("a.yaml", &(written.clone() + &strangers))]), None, &outside());
+    assert_eq!(of(&strangers, &super::channel("b-kne-trigger")).len(), 1);
+    let mine = resolve(&manifests(&[("a.yaml", &(written + &channel("InMemoryChannel", "c", "")))]), None, &outside());
+    assert!(lines(&mine)[0].contains("makes the InMemoryChannel of its name itself: remove this one"));
+}
+
+/// ConfigMaps of Knative Serving have the names of those of Eventing, and keys of their own.
+#[test]
+fn config_maps_of_knative_serving_are_its_own() {
+    let of = |namespace: &str, name: &str, data: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\ndata: {{{data}}}\n---\n"
+        )
+    };
+    good(
+        &(of("knative-serving", "config-features", "multi-container: enabled")
+            + &of("knative-serving", "config-logging", "loglevel.activator: info")),
+    );
+    good(&of("knative-eventing", "config-logging", "klog-verbosity: '0', loglevel.controller: info"));
+}
+
+/// What tools make objects of is left alone beside them, with what to do.
+#[test]
+fn files_of_tools_are_left_alone() {
+    let said = |name: &str, text: &str| lines(&resolve(&manifests(&[(name, text)]), None, &settings()));
+    let kustomize = "is kustomize's own, and left alone: run with what `kustomize build` prints, as by -f -";
+    assert_eq!(
+        said("d/kustomization.yaml", "resources: [a.yaml]\n"),
+        [format!("d/kustomization.yaml:1: note: {kustomize}")]
+    );
+    let whole = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n";
+    assert!(
+        said("kustomization.yaml", whole)[0]
+            .ends_with("left alone: run with what `kustomize build` prints, as by -f -")
+    );
+    for (name, text) in [("values.yaml", "replicas: 1\n"), ("Chart.yaml", "apiVersion: v2\nname: x\n")] {
+        assert!(
+            said(name, text)[0]
+                .ends_with("note: is of a chart, and left alone: run with what `helm template` prints, as by -f -")
+        );
+    }
+    // What looks like an object is one, whatever its file is called.
+    for (name, text) in
+        [("values.yaml", "metadata: {name: x}\n"), ("kustomization.yaml", "spec: {}\n"), ("a.yaml", "x: 1\n")]
+    {
+        assert!(said(name, text)[0].contains("kind: is missing"), "{name}");
+    }
+}

@@ -21,7 +21,7 @@ fn secret(name: &str, entry: &str, key: &str) -> String {
     )
 }
 
-fn settings_with_seed() -> ControlSettings {
+pub(super) fn settings_with_seed() -> ControlSettings {
     ControlSettings { key_seed: CorrelationSeed::random(), ..settings() }
 }
 
