@@ -1,7 +1,8 @@
-//! The admin port: `/healthz`, `/readyz`, `/metrics`, what is served as Knative-shaped objects under
-//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (contract IF-1, IF-6), what
-//! happens there under `/api/v1/status`, parked events under `/api/v1/parked`, and a page that shows what happens at
-//! `/`. The admin socket is the same for whoever owns it.
+//! The admin API: `/healthz`, `/readyz`, `/metrics`, the inventory as Knative-shaped objects under
+//! `/api/v1/{channels,brokers,triggers,subscriptions,sequences,parallels,requestreplies}` (contract
+//! IF-1, IF-6), the status document under `/api/v1/status`, parked events under `/api/v1/parked`,
+//! and a page that shows the status at `/`. The admin port and the admin socket, which only its
+//! owner can open, serve the same.
 
 mod authorizer;
 mod cross_site;
@@ -40,7 +41,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Answers operators.
+/// Answers the requests of operators, whichever listener they come by.
 pub struct AdminApi {
     status_source: StatusSource,
     page: StatusPage,
@@ -49,31 +50,34 @@ pub struct AdminApi {
 }
 
 impl AdminApi {
-    /// What shows this, and lets whoever has this token change something. Without a token, that is who has the socket.
+    /// Makes the API over these sources. Changes need this token; without a token, they need the
+    /// admin socket.
     #[must_use]
     pub fn new(view: StatusSource, token: Option<AdminToken>) -> Arc<Self> {
         let parked = ParkedHandler { store: Arc::clone(&view.storages) as _, operations: AdminOperations::default() };
         Arc::new(Self { status_source: view, page: StatusPage::new(), parked, authorizer: AdminAuthorizer { token } })
     }
 
-    /// The same, for requests that come by the port that listens on this address.
+    /// Returns the handler for requests that come by the admin port, which listens on this address.
     #[must_use]
     pub fn handler_for_port(self: &Arc<Self>, address: SocketAddr) -> AdminHandler {
         AdminHandler { api: Arc::clone(self), listener: AdminListener::of_address(address) }
     }
 
-    /// The same, for requests that come by the socket.
+    /// Returns the handler for requests that come by the admin socket.
     #[must_use]
     pub fn handler_for_socket(self: &Arc<Self>) -> AdminHandler {
         AdminHandler { api: Arc::clone(self), listener: AdminListener::Socket }
     }
 
-    /// Brings what it does to an end.
+    /// Tells the operations that are running to end, and waits for them.
     pub async fn end_operations(&self) {
         self.parked.operations.end_all().await;
     }
 
     async fn respond(&self, request: &Request<RequestBody>, door: AdminListener) -> Response<Full<Bytes>> {
+        // What a request is about to do follows from its path alone, before the method is looked
+        // at: so a change is never taken for a read.
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let parked = path.strip_prefix("/api/v1/").and_then(ParkedRequest::of_path);
         let intent = match parked {
@@ -84,6 +88,7 @@ impl AdminApi {
         if let Some(refusal) = method_not_allowed(request.method(), intent) {
             return refusal;
         }
+        // Nothing below is reached by a request that may not do what it is about to.
         if let Some(refusal) = self.authorizer.deny(request, door, intent).await {
             return refusal;
         }
@@ -125,7 +130,7 @@ impl AdminApi {
     }
 }
 
-/// A way to an [`AdminApi`].
+/// The handler of one listener of an [`AdminApi`].
 pub struct AdminHandler {
     api: Arc<AdminApi>,
     listener: AdminListener,
@@ -133,12 +138,12 @@ pub struct AdminHandler {
 
 impl RequestHandler for AdminHandler {
     async fn handle(&self, request: Request<RequestBody>, _scheme: UriScheme) -> Response<Full<Bytes>> {
-        // Boxed, since a request to change something holds much more than one that reads.
+        // On the heap, since a request to change something holds much more than one that reads.
         Box::pin(self.api.respond(&request, self.listener)).await
     }
 }
 
-/// The admin port of a role that serves nothing: health and metrics, which are public.
+/// The admin port of a role that serves no events: health and metrics, which are public.
 pub struct HealthHandler {
     listener: AdminListener,
     readiness: Readiness,
@@ -146,7 +151,7 @@ pub struct HealthHandler {
 }
 
 impl HealthHandler {
-    /// That of a process, for requests that come by the port that listens on this address.
+    /// Makes the handler for requests that come by the port that listens on this address.
     #[must_use]
     pub fn new(address: SocketAddr, readiness: Readiness, counters: Arc<ProcessCounters>) -> Self {
         Self { listener: AdminListener::of_address(address), readiness, counters }
@@ -166,7 +171,7 @@ impl RequestHandler for HealthHandler {
     }
 }
 
-/// Whether everybody may ask for it: what [`health`] answers.
+/// Returns true for the paths that everybody may ask for: those that [`health_response`] answers.
 fn is_public(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/metrics")
 }
@@ -214,7 +219,7 @@ fn object_kind(name: &str) -> Option<ObjectKind> {
     }
 }
 
-/// The `namespace` of a query; namespaces need no decoding.
+/// Returns the `namespace` of a query; names of namespaces need no decoding.
 fn namespace_of_query(query: &str) -> Option<&str> {
     query.split('&').find_map(|pair| pair.strip_prefix("namespace=")).filter(|namespace| !namespace.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Builds every part once, starts them in order, and takes them down in order: the only place that knows all of them.
+//! Builds every part of the process once, starts them in order and takes them down in order.
 
 mod certificate;
 mod configuration;
@@ -62,36 +62,41 @@ use senders::{ApiClient, SenderServices};
 use serving_watch::ServingWatch;
 use shutdown::{ShutdownSignals, ShutdownStages};
 
-/// Runs the dispatcher until it is told to stop.
+/// Runs the process in its role until it is told to stop.
 ///
 /// # Errors
-/// If it cannot start: an address is taken, a path does not exist, the state directory cannot be written, nothing says
-/// where the cluster is.
+/// Fails if it cannot start: an address is taken, a path does not exist, no cluster is found.
 pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
     if options.is_controller() {
         return controller::run(options, log).await;
     }
+    // The limit of descriptors comes first: everything below opens some.
     let shares = DescriptorShares::raise_limit(&options.limits);
     let signals = ShutdownSignals::listen()?;
     let min_version = options.min_tls_version().map_err(anyhow::Error::msg)?;
+    // Bound before anything is read: a taken port fails at once, and URLs need the real ports.
     let listeners = BoundListeners::bind(&options).await?;
     let certificates = ServerCertificateKeeper::load(&options)?;
     let operators = OperatorAccess::open(&options).await?;
+    // The settings hold the listeners' URLs and the CA that these advertise.
     let settings = configuration::control_settings(&options, &listeners, &certificates)?;
     let mut stages = ShutdownStages::default();
     let (served, told) = watch::channel(None);
+    // Waits for the first configuration of files; a cluster's comes later.
     let ConfigurationSource { first_resolution: first, is_complete, newest, api_server, is_leader: leads } =
         ConfigurationSource::start(&options, settings, told, &mut stages).await?;
     certificates.apply_resolution(&first);
 
-    // Read once: parsing them is a good part of the start.
+    // The roots are read once for all clients: parsing them is a good part of the start.
     let trusted = (SystemRoots::load(), min_version);
     let how = (&options, shares, stages.stop_accepting.clone());
     let (mut parts, tasks) = ProcessParts::new(how, first, trusted.clone(), api_server)?;
     parts.is_leader = leads;
     tasks.start(parts.tables.subscribe(), &mut stages);
     let traced = (parts.router.tracer().clone(), &parts.counters);
+    // Tracing starts before events come, so that the first ones are traced.
     let observer = TelemetryConfigurator::start(&options, traced, trusted, &parts.first_resolution, &mut stages);
+    // Connections wait in the backlog from here until `start` serves them.
     listeners.publish_ports(options.ports_file.as_deref())?;
     let (changes, receiver) = mpsc::channel(1);
     parts.start(&options, (listeners, operators), &certificates, (receiver, &mut stages))?;
@@ -106,12 +111,14 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
         readiness: parts.readiness.clone(),
         log: Some(log).filter(|_| options.log_level.is_none()),
     };
+    // Ready only now, when everything above serves.
     if is_complete {
         configuration_metrics::record_configuration(&parts.counters, &parts.first_resolution);
     }
     if is_complete && parts.readiness.set_started() {
         serving_watch::log_started(&parts.readiness);
     }
+    // Ends in the last stage, since it logs the losses of the last deliveries, too.
     let told = periodic_log::run(Arc::clone(&parts.counters), parts.tables.subscribe(), stages.answering_stop.clone());
     stages.answering.spawn("told", told);
     stages.accepting.spawn("publisher", publisher.run(newest, stages.stop_accepting.clone()));
@@ -119,29 +126,29 @@ pub async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode>
     Ok(stages.run(signals, options.drain_timeout, &parts.readiness, &parts.counters).await)
 }
 
-/// What lives as long as the process.
+/// The parts that live as long as the process.
 struct ProcessParts {
     counters: Arc<ProcessCounters>,
     readiness: Readiness,
     router: Arc<Router>,
     clients: Arc<ClientCache>,
-    /// What events may hold in memory, whether they come by HTTP or out of queues.
+    /// The memory budget of events, whether they come by HTTP or out of queues.
     budget: Arc<MemoryBudget>,
     descriptor_shares: DescriptorShares,
     senders: SenderServices,
     delivery: Arc<EventDeliverer<ClientCache>>,
     first_resolution: Arc<Resolution>,
     min_version: MinTlsVersion,
-    /// Whether it tells the cluster what it serves.
+    /// True while this process writes status into the cluster.
     is_leader: Option<watch::Receiver<bool>>,
-    /// What is served, for whoever asks.
+    /// The configuration that is served, for the admin API.
     served: watch::Sender<Arc<Resolution>>,
-    /// What is served, for the sources.
+    /// The table that is served, for sources and watches.
     tables: watch::Sender<Arc<RoutingTable>>,
 }
 
 impl ProcessParts {
-    /// `api_server` issues tokens and takes `EventType`s, if there is one.
+    /// Builds the parts, and starts none. `api_server` issues tokens and takes `EventType`s.
     fn new(
         (options, shares, stop): (&RunOptions, DescriptorShares, CancellationToken),
         first: Arc<Resolution>,
@@ -159,6 +166,7 @@ impl ProcessParts {
         let clients = Arc::new(clients.with_metrics(Arc::clone(&counters.series.client_connections)));
         let transport = if options.tokens_over_http { TokenTransport::Any } else { TokenTransport::HttpsOnly };
         let (senders, tasks) = SenderServices::new(&clients, &counters, api_server, transport);
+        // Nothing is served until `start` applies the first table.
         let nothing = ServedTable {
             table: Arc::new(first.table.without_channels()),
             publishers: Vec::new(),
@@ -203,7 +211,7 @@ impl ProcessParts {
         Ok((parts, tasks))
     }
 
-    /// What keeps events. RabbitMQ is there until the very end, so that what is delivered can be acknowledged.
+    /// Makes the backends; RabbitMQ ends last, so that the last deliveries are acknowledged.
     fn storages(&self, options: &RunOptions, stages: &mut ShutdownStages) -> anyhow::Result<ChannelBackends> {
         let memory = MemoryBackend::new(options.limits.queue_capacity, Arc::clone(&self.counters));
         let Some(rabbitmq) = rabbitmq::rabbitmq_options(options, &self.budget)? else {
@@ -218,7 +226,7 @@ impl ProcessParts {
         Ok(ChannelBackends::new(memory, Some(rabbitmq)))
     }
 
-    /// Whether what is configured is served; memory always is.
+    /// Watches whether the configuration is served, if a backend can be away; memory never is.
     fn watch_serving(&self, storages: &Arc<ChannelBackends>, stages: &mut ShutdownStages) {
         if storages.is_rabbitmq_connected().is_none() {
             return;
@@ -233,7 +241,7 @@ impl ProcessParts {
         stages.answering.spawn("service", watch.run(stages.stop_announced.clone()));
     }
 
-    /// What the admin port shows.
+    /// Collects the parts that the admin API shows.
     fn status_source(
         &self,
         options: &RunOptions,
@@ -253,7 +261,7 @@ impl ProcessParts {
         }
     }
 
-    /// Starts everything, what is needed before what needs it.
+    /// Starts everything, each part before those that need it.
     fn start(
         &self,
         options: &RunOptions,
@@ -261,6 +269,7 @@ impl ProcessParts {
         certificates: &ServerCertificateKeeper,
         (changes, stages): (mpsc::Receiver<TableChange>, &mut ShutdownStages),
     ) -> anyhow::Result<()> {
+        // Backends and dispatcher come first: sources and ports need the queues of the first table.
         let storages = Arc::new(self.storages(options, stages)?);
         self.watch_serving(&storages, stages);
         let (router, delivery) = (Arc::clone(&self.router), Arc::clone(&self.delivery));
@@ -273,6 +282,7 @@ impl ProcessParts {
             .answering
             .spawn("connections", Arc::clone(&self.clients).close_unused_connections(stages.answering_stop.clone()));
 
+        // Only now there are queues for the events of sources and ports.
         let sources = SourceRunner::new(Arc::clone(&self.delivery), Arc::clone(&self.counters));
         stages.accepting.spawn("sources", sources.run(self.tables.subscribe(), stages.stop_accepting.clone()));
 
@@ -310,7 +320,7 @@ impl ProcessParts {
         Ok(())
     }
 
-    /// What requests with events go through first.
+    /// Makes the reader that every request with events goes through first.
     fn entrance(&self, options: &RunOptions) -> RequestReader {
         let intake = BodyReader {
             max_bytes: options.limits.max_body_bytes,
@@ -322,7 +332,7 @@ impl ProcessParts {
         RequestReader::new(intake, options.limits.attribute_limit(), https_when_disabled)
     }
 
-    /// Serves operators, by the port and by the socket if there is one.
+    /// Serves the admin API at the port, and at the socket if there is one.
     fn serve_admin(
         &self,
         admin: &Arc<AdminApi>,
@@ -351,7 +361,7 @@ impl ProcessParts {
     }
 }
 
-/// At a stop, replies are waited for as long as there is time left to tell those who get none.
+/// Limits requests that wait for replies; a quarter of the drain time leaves time to answer them.
 fn request_limits(options: &RunOptions, stop: CancellationToken) -> RequestLimits {
     RequestLimits {
         max_waiting: options.limits.queue_capacity,
@@ -371,7 +381,7 @@ fn delivery_options(options: &RunOptions) -> delivery::DeliveryOptions {
     }
 }
 
-/// The two ports for events.
+/// The two event ports, and what their handler needs.
 struct EventPorts {
     http: TcpListener,
     https: TcpListener,
@@ -383,7 +393,7 @@ struct EventPorts {
 }
 
 impl EventPorts {
-    /// Serves both by one handler, until the stop.
+    /// Serves both ports by one handler, until the stop.
     fn serve(self, handler: impl RequestHandler, stages: &mut ShutdownStages) {
         let (readiness, served) = self.gate;
         let gate = EventPortHandler::new(handler, readiness, served).with_counters(Arc::clone(&self.counters));

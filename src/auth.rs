@@ -1,9 +1,10 @@
-//! Who sends: tokens for those to whom this process sends, and the proof of those who send to it
-//! (contract 7.1 to 7.10, AU-1 to AU-13).
+//! Authentication and authorization: the tokens that this process sends, and the verification of
+//! those that it receives (contract 7.1 to 7.10, AU-1 to AU-13).
 //!
-//! [`policy`] decides and is pure; [`verifier`] verifies tokens by the keys that [`keys`] holds and [`discovery`]
-//! fetches; [`token`] keeps the tokens to send; [`kubernetes`] is the only one that knows an API server. Nothing here
-//! knows requests beyond their headers, or shows a token to anybody.
+//! [`policy`] decides and is pure; [`token_verifier`] verifies tokens by the keys that
+//! [`issuer_keys`] holds and [`discovery`] fetches; [`token_cache`] keeps the tokens to send;
+//! [`kubernetes`] is the only module that knows an API server. Nothing here knows requests beyond
+//! their header fields, or shows a token to anybody.
 
 pub mod audience;
 pub mod discovery;

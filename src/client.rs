@@ -1,7 +1,8 @@
-//! Where requests leave: one HTTP client for each trust, kept while it is used.
+//! The HTTP client side: one client for each set of trusted certificates, kept while it is used.
 //!
-//! Destinations that trust the same certificates share a client and its connections; those that do not never do
-//! (contract G-59). The client knows destinations and answers, not subscriptions.
+//! Destinations that trust the same certificates share a client and its connections; destinations
+//! that trust different ones never share a connection (contract G-59). This module knows
+//! destinations and responses, not subscriptions.
 
 mod collector;
 mod connection_permits;
@@ -41,19 +42,23 @@ pub use header_fields::ForwardAllFields;
 pub use http_client::HttpClient;
 pub use response::ReplyError;
 
-/// A connection with requests under way is asked this often whether its peer is there, and given up after as long.
+/// Interval of the `PING`s on a connection with requests in flight, and the time after which a peer
+/// that does not answer one is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// The end of an attempt without one: 30 years.
+/// Deadline of a request without a time limit, for `timeout`s that do not fit into an `Instant`: 30
+/// years.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
-/// Idle connections are looked after this often.
+/// Interval at which expired idle connections are looked for and closed.
 const TEND: Duration = Duration::from_secs(5);
 
-/// Sends requests to destinations.
+/// Sends requests to destinations: the seam behind which tests put a client of their own.
 pub trait HttpTransport: Send + Sync + 'static {
-    /// Posts headers and body of what `request` makes to the destination's URL; makes it anew where it has to be repeated.
-    /// The whole attempt, from connecting to the end of the answer, takes at most `timeout`. What a status says does not
-    /// depend on the body after it: where that breaks off, the answer is what came of it, and [`ReplyError::of`] it tells
-    /// whether an event is missing.
+    /// Posts header fields and body of the request that `request` makes to the URL of `to`;
+    /// `request` is called again where the request has to be repeated. The whole attempt, from
+    /// connecting to the end of the response, takes at most `timeout`. The meaning of a status does
+    /// not depend on the body after it: where the body breaks off, the response is returned with
+    /// what was received, and [`ReplyError::of_response`] tells whether an event is missing from
+    /// it.
     fn send(
         &self,
         request: impl FnMut() -> Request<Bytes> + Send,
@@ -62,7 +67,9 @@ pub trait HttpTransport: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Bytes>, TransportError>> + Send;
 }
 
-/// A request with an event in this format, what is forwarded beside it, and its trace.
+/// Makes the POST request for an event in this format, with the header fields that are forwarded
+/// beside the event and its trace context. The method is set here; the URL is set when the request
+/// is sent.
 #[must_use]
 pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     let (mut headers, body) = match format {
@@ -81,24 +88,26 @@ pub fn event_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     request
 }
 
-/// What clients and their answers may cost.
+/// The limits on what clients and the responses to their requests may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// From the start of an attempt to an open connection.
+    /// Longest time for opening a connection, from the lookup of its host to the end of the TLS
+    /// handshake; 10 s by default.
     pub connect_timeout: Duration,
-    /// Idle connections kept for each host of a client.
+    /// Idle HTTP/1.1 connections that a client keeps for each host; 256 by default.
     pub pool_idle_per_host: usize,
-    /// How long a connection may be idle.
+    /// Longest time for which a connection may be idle before it is closed; 90 s by default.
     pub pool_idle_timeout: Duration,
-    /// How long a client may be idle.
+    /// Longest time for which a client may be unused before it is dropped; 10 minutes by default.
     pub client_idle_timeout: Duration,
-    /// Clients kept at most.
+    /// Clients that are kept at most, the least used ones are dropped first; 10,000 by default.
     pub max_clients: u64,
-    /// Bytes of an answer that carries an event.
+    /// Longest body of a response that carries an event, in bytes; 10 MiB by default.
     pub max_reply_bytes: usize,
-    /// Connections open at once, of all clients; further ones wait.
+    /// Connections of all clients that may be open at once; further ones wait. Unlimited by
+    /// default.
     pub max_connections: usize,
-    /// Names that are looked up at once; further ones wait.
+    /// Host names that are looked up at once; further lookups wait. 768 by default.
     pub max_lookups: usize,
 }
 
@@ -117,7 +126,8 @@ impl Default for ClientLimits {
     }
 }
 
-/// Everything that makes one client differ from another.
+/// Everything by which one client differs from another; destinations with equal keys share a
+/// client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ClientKey {
     trust: TrustFingerprint,
@@ -125,7 +135,8 @@ struct ClientKey {
     versions: HttpVersions,
 }
 
-/// The clients in use, by what they trust.
+/// The clients in use, by what they trust, where they connect to and which versions of HTTP they
+/// speak.
 pub struct ClientCache {
     clients: Cache<ClientKey, Arc<HttpClient>>,
     roots: SystemRoots,
@@ -137,7 +148,8 @@ pub struct ClientCache {
 }
 
 impl ClientCache {
-    /// A cache without clients.
+    /// Makes a cache without clients. TLS trusts `roots` besides the certificates of each
+    /// destination, and refuses versions before `min_version`.
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinTlsVersion, limits: ClientLimits) -> Self {
         let clients =
@@ -147,13 +159,15 @@ impl ClientCache {
         Self { clients, roots, min_version, limits, resolver, permits, metrics: Arc::default() }
     }
 
-    /// The same cache; connections and handshakes with destinations are counted here.
+    /// Returns the same cache, which counts connections and handshakes with destinations in these
+    /// series.
     #[must_use]
     pub fn with_metrics(self, traffic: Arc<ConnectionMetrics>) -> Self {
         Self { metrics: traffic, ..self }
     }
 
-    /// Closes connections that the peer has closed, or that are idle for too long, until told to stop.
+    /// Closes connections that the peer has closed or that are idle for too long, and every idle
+    /// connection when a new one waits for a permit; returns when `stop` is cancelled.
     pub async fn close_unused_connections(self: Arc<Self>, stop: CancellationToken) {
         let mut often = tokio::time::interval(TEND);
         loop {
@@ -177,16 +191,17 @@ impl ClientCache {
         }
     }
 
-    /// Clients kept now; expired ones are dropped first.
+    /// Returns the number of clients that are kept now; expired ones are dropped first.
     pub async fn client_count(&self) -> u64 {
         self.clients.run_pending_tasks().await;
         self.clients.entry_count()
     }
 
-    /// The client that trusts what the destination's certificates allow at this time.
+    /// Returns the client that trusts the certificates of this destination that are valid now; a
+    /// client is built if there is none.
     ///
     /// # Errors
-    /// If the destination is not reached by HTTP, or none of its certificates can be used.
+    /// Fails if the destination is not reached by HTTP, or if none of its certificates can be used.
     pub async fn client(&self, to: &Addressable) -> Result<Arc<HttpClient>, TransportError> {
         let connect = match &to.route {
             DestinationRoute::Remote { connect } => *connect,
@@ -203,7 +218,8 @@ impl ClientCache {
         if let Some(client) = self.clients.get(&key).await {
             return Ok(client);
         }
-        // On the heap, as is every future that is rare and large: a delivery's future is moved when its task is made.
+        // The future is on the heap, as is every one that is rare and large: the future of a
+        // delivery is moved when its task is made.
         Box::pin(self.get_or_build(key, &trust)).await
     }
 
@@ -213,10 +229,11 @@ impl ClientCache {
         client.await.map_err(|error| TransportError::clone(&error))
     }
 
-    /// A document by `GET`, of at most `max` bytes, in at most `timeout`. Redirects are followed as for events.
+    /// Gets a document of at most `max` bytes by `GET`, within `timeout`. Redirects are followed as
+    /// for events.
     ///
     /// # Errors
-    /// If there is no answer, or one that is no success or too large.
+    /// Fails if there is no response in time, or one that is no success, compressed or too large.
     pub async fn get_document(
         &self,
         from: &Addressable,
@@ -260,7 +277,7 @@ impl ClientCache {
     }
 }
 
-/// How long an exchange may take.
+/// The time by which an exchange has to end, and the time limit that it was made from, for errors.
 #[derive(Clone, Copy)]
 struct RequestDeadline {
     at: Instant,
@@ -293,7 +310,8 @@ impl HttpTransport for ClientCache {
     }
 }
 
-/// The destination's trust without what is not valid now. Where nothing is left of it, nothing is sent.
+/// Returns the trust of the destination without the certificates that are not valid now. If nothing
+/// is left of it, this is an error and nothing is sent.
 fn valid_trust(to: &Addressable) -> Result<Arc<TrustBundle>, TransportError> {
     if to.trust.trusts_nobody() {
         return Err(TransportError::Trust("CACerts hold no certificate that can be read".to_owned()));

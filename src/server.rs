@@ -1,6 +1,8 @@
-//! One accept loop for plain and TLS connections: limits, time limits, graceful close. It knows no events.
+//! The listeners: one accept loop for plain and TLS connections, with limits, time limits and a
+//! graceful close. They know no events.
 //!
-//! HTTP/1.1 and HTTP/2 on both: by prior knowledge on a plain connection, by ALPN under TLS.
+//! Both kinds of connection speak HTTP/1.1 and HTTP/2: by prior knowledge on a plain connection, by
+//! ALPN under TLS.
 
 pub mod body;
 mod connection_activity;
@@ -38,18 +40,22 @@ use connection_activity::{ConnectionActivity, ConnectionTimeout, ReleasedStream,
 use handshake_log::HandshakeLog;
 pub use request_body::RequestBody;
 
-/// How long accepting pauses when the system has no descriptor left.
+/// Pause before the next attempt to accept when the system refuses, for example since no file
+/// descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a connection that is asked to close may take.
+/// Longest time for which a connection stays open after it was asked to close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-/// How long a connection without a request under way is kept at a stop: its next one may be on the way already.
+/// Time for which a connection without a request in flight is kept when the listener stops: its
+/// next request may be on the way already.
 const STOP_GRACE: Duration = Duration::from_millis(400);
-/// What is left of a body that nobody reads may be so long for its connection to be used again: it is likely to be there.
+/// Longest rest of a body that nobody reads, in bytes, with which an HTTP/1.1 connection can be
+/// used again: so much is likely to be there already.
 const LEFT_OVER: u64 = 64 * 1024;
 
-/// Answers requests. It is called on the connection's task: when the peer hangs up, the future is dropped.
+/// Answers the requests of a listener. It runs in the task of the connection: when the peer hangs
+/// up, the future is dropped.
 pub trait RequestHandler: Send + Sync + 'static {
-    /// Answers one request that came by `scheme`.
+    /// Returns the response to one request that came by `scheme`.
     fn handle(
         &self,
         request: Request<RequestBody>,
@@ -57,20 +63,21 @@ pub trait RequestHandler: Send + Sync + 'static {
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
-/// What a peer may cost, and where that is counted.
+/// The limits on what a peer may cost, and the metrics in which connections are counted.
 #[derive(Clone, Debug)]
 pub struct ListenerLimits {
-    /// Connections open at once on one listener; further ones wait in the system's backlog.
+    /// Connections that may be open at once on one listener; further ones wait in the backlog of
+    /// the system. 10,000 by default.
     pub max_connections: usize,
-    /// Size of a request's head; more is answered 431.
+    /// Longest head of a request, in bytes; a longer one is answered 431. 64 KiB by default.
     pub max_header_bytes: usize,
-    /// From a request's first byte to the end of its head.
+    /// Longest time from the first byte of a request to the end of its head; 10 s by default.
     pub header_read_timeout: Duration,
-    /// How long a connection may be open without a request.
+    /// Longest time for which a connection may be open without a request; 5 minutes by default.
     pub idle_timeout: Duration,
-    /// From accepting to the end of the TLS handshake.
+    /// Longest time from accepting a connection to the end of its TLS handshake; 10 s by default.
     pub handshake_timeout: Duration,
-    /// Where connections are counted.
+    /// The series in which connections and handshakes are counted.
     pub metrics: Arc<ConnectionMetrics>,
 }
 
@@ -87,27 +94,27 @@ impl Default for ListenerLimits {
     }
 }
 
-/// What every connection of a listener shares.
+/// The parts that every connection of a listener shares.
 struct ListenerContext<H> {
     handler: Arc<H>,
     limits: ListenerLimits,
     tls: Option<TlsAcceptor>,
     handshake_log: HandshakeLog,
     http: Builder<TokioExecutor>,
-    /// What is left of the connections that may be open; `None` on a socket of the file system, which has no limit.
+    /// The permits for open connections; `None` on a Unix socket, which has no limit.
     slots: Option<Arc<Semaphore>>,
     stop: CancellationToken,
 }
 
 impl<H> ListenerContext<H> {
-    /// Whether others may be waiting for a connection.
+    /// Returns true if no more connections may be open, so that others may be waiting.
     fn is_full(&self) -> bool {
         self.slots.as_ref().is_some_and(|slots| slots.available_permits() == 0)
     }
 }
 
-/// Accepts connections until `stop`, then closes the listener, lets running requests finish and returns when the last
-/// connection is closed. Dropping the future closes all connections at once.
+/// Accepts connections until `stop`, then closes the listener, lets running requests finish and
+/// returns when the last connection is closed. Dropping the future closes all connections at once.
 pub async fn serve<H: RequestHandler>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -127,19 +134,25 @@ pub async fn serve<H: RequestHandler>(
         slots: Some(Arc::clone(&slots)),
         stop,
     });
+    // Every connection is a task of this set, so that none outlives this future.
     let mut connections = JoinSet::new();
     while let Some((stream, slot)) = accept(&listener, &slots, &shared.stop).await {
+        // Tasks that have ended are removed here; else the set would grow with each connection.
         while connections.try_join_next().is_some() {}
         if slots.available_permits() == 0 {
             tracing::debug!("As many connections are open as --max-connections allows, further ones wait");
         }
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
-    // Whoever was connected by the system before now has sent a request, perhaps, and would be reset.
+    // A peer that the system has connected before now may have sent a request already, and would be
+    // reset when the listener closes. So these connections are accepted, too, as far as there are
+    // permits.
     while let Some(Ok((stream, _peer))) = listener.accept().now_or_never() {
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { break };
         connections.spawn(accept_tls(stream, slot, Arc::clone(&shared)));
     }
+    // From here on the system refuses new connections, while those that are open finish their
+    // requests.
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
@@ -156,13 +169,14 @@ fn http_builder(limits: &ListenerLimits) -> Builder<TokioExecutor> {
     http
 }
 
-/// The next connection and its slot; `None` at the stop.
+/// Waits for a permit and the next connection; `None` when the listener stops.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     stop: &CancellationToken,
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let next = async {
+        // The permit comes first: a connection without one waits in the backlog of the system.
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
@@ -174,6 +188,7 @@ async fn accept(
             }
         }
     };
+    // The stop is asked first, so that no connection is accepted once it is there.
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -190,11 +205,13 @@ async fn accept_tls<H: RequestHandler>(
         tracing::debug!(%error, "Could not set TCP_NODELAY");
     }
     let traffic = Arc::clone(&listener.limits.metrics);
+    // A connection counts from here on, whether or not its handshake succeeds.
     traffic.opened.increment();
     let _open = traffic.open.enter();
     let Some(acceptor) = &listener.tls else {
         return serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), listener).await;
     };
+    // The address is asked for before the handshake, which consumes the stream and may fail.
     let peer = stream.peer_addr().ok();
     match tokio::time::timeout(listener.limits.handshake_timeout, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -216,7 +233,8 @@ async fn accept_tls<H: RequestHandler>(
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end: its requests first, then a lingering close if the peer may
+/// still be sending.
 async fn serve_connection<H: RequestHandler, S>(
     stream: S,
     scheme: UriScheme,
@@ -233,7 +251,7 @@ async fn serve_connection<H: RequestHandler, S>(
     }
 }
 
-/// Answers one request.
+/// Answers one request, by the handler unless the listener answers it by itself.
 async fn handle_request<H: RequestHandler>(
     request: Request<hyper::body::Incoming>,
     scheme: UriScheme,
@@ -241,6 +259,8 @@ async fn handle_request<H: RequestHandler>(
     listener: Arc<ListenerContext<H>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let version = request.version();
+    // The request counts as in flight from here to its response, so that the connection is not idle
+    // meanwhile.
     let busy = ConnectionActivity::start_request(&activity, version);
     let is_long = request.body().size_hint().exact().is_none_or(|bytes| bytes > LEFT_OVER);
     let request = request.map(|body| RequestBody::new(body, version, &activity));
@@ -248,7 +268,8 @@ async fn handle_request<H: RequestHandler>(
         Some(response) => response,
         None => listener.handler.handle(request, scheme).await,
     };
-    // Whoever keeps a connection while others wait for one gives it up with an answer, so that all have their turn.
+    // While others wait for a connection, each connection is given up after its response, so that
+    // all have their turn. A body that is long and was not read costs more than a new connection.
     let is_last = listener.stop.is_cancelled() || listener.is_full() || (is_long && activity.is_body_unread());
     if version < Version::HTTP_2 && is_last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -257,7 +278,7 @@ async fn handle_request<H: RequestHandler>(
     Ok(response)
 }
 
-/// Answers the requests of one connection.
+/// Answers the requests of one connection until it ends, or a time limit or the stop ends it.
 async fn serve_requests<H: RequestHandler, S>(
     stream: WatchedStream<S>,
     scheme: UriScheme,
@@ -269,9 +290,12 @@ async fn serve_requests<H: RequestHandler, S>(
     let service = service_fn(|request| handle_request(request, scheme, Arc::clone(activity), Arc::clone(listener)));
     let mut connection = std::pin::pin!(listener.http.serve_connection(TokioIo::new(stream), service));
     let interruption = |stop| next_close_reason(stop, activity, &listener.limits);
-    // Polled when it has woken, not whenever the connection has: what it waits for is shared by all connections.
+    // The interruptions are polled when they have woken, not whenever the connection has: the stop
+    // that they wait for is shared by all connections.
     let mut interruptions = FuturesUnordered::from_iter([interruption(Some(&listener.stop))]);
     let (mut is_told, mut is_stopping) = (false, false);
+    // A round ends when a limit has passed or the listener stops. The connection is polled first,
+    // so that a response that is ready still goes out.
     loop {
         tokio::select! {
             biased;
@@ -279,7 +303,8 @@ async fn serve_requests<H: RequestHandler, S>(
                 if let Err(error) = ended {
                     tracing::debug!(error, "Connection ended");
                     if !activity.is_http2() {
-                        // It may still be sending what was not understood.
+                        // The peer may still be sending what was not understood, so that the close
+                        // has to linger.
                         activity.set_body_unread();
                     }
                 }
@@ -287,6 +312,8 @@ async fn serve_requests<H: RequestHandler, S>(
             }
             Some(interrupted) = interruptions.next() => {
                 match interrupted {
+                    // A slow head is cut off at once. An idle connection is asked to close, and cut
+                    // off if it does not.
                     ConnectionCloseReason::TimedOut(ConnectionTimeout::HeaderRead) => return,
                     ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) if is_told => return,
                     ConnectionCloseReason::TimedOut(ConnectionTimeout::Idle) => {
@@ -298,28 +325,30 @@ async fn serve_requests<H: RequestHandler, S>(
                         if is_told {
                             activity.close_by(STOP_GRACE);
                         }
-                        // Over HTTP/1.1 the next answer says so.
+                        // Over HTTP/1.1 the next response asks the peer to close.
                         (is_told, is_stopping) = (is_told || activity.is_http2(), true);
                     }
                 }
                 if is_told {
                     connection.as_mut().graceful_shutdown();
                 }
+                // The stop is waited for only once; later interruptions are time limits.
                 interruptions.push(interruption((!is_stopping).then_some(&listener.stop)));
             }
         }
     }
 }
 
-/// Why a connection is closed from this side.
+/// The reasons for which this side closes a connection.
 enum ConnectionCloseReason {
     /// The listener stops.
     Stop,
-    /// A time limit has passed.
+    /// The connection has passed a time limit.
     TimedOut(ConnectionTimeout),
 }
 
-/// The next reason to close a connection. One that has been told of a stop does not ask for it again.
+/// Waits for the next reason to close a connection. `stop` is `None` for a connection that was told
+/// of the stop already.
 async fn next_close_reason(
     stop: Option<&CancellationToken>,
     activity: &ConnectionActivity,

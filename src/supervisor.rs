@@ -1,5 +1,5 @@
-//! Named tasks with an owner, and whether the process is ready. Nothing is detached: what is spawned here is awaited
-//! or aborted here.
+//! Named tasks with an owner, and the readiness of the process. Nothing is detached: a task that is
+//! spawned here is awaited or aborted here.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,17 +16,17 @@ pub struct TaskSupervisor {
     names: HashMap<Id, &'static str>,
 }
 
-/// A task that came to its end.
+/// A task that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedTask {
-    /// Its name.
+    /// The name that the task was spawned by.
     pub name: &'static str,
-    /// Whether it panicked.
+    /// True if the task panicked.
     pub panicked: bool,
 }
 
 impl TaskSupervisor {
-    /// Starts a task. Its name is the name of its span.
+    /// Starts a task. Its name is also a field of its span in the log.
     pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let span = tracing::debug_span!("task", name);
         let handle = self.tasks.spawn(task.instrument(span));
@@ -55,7 +55,8 @@ impl TaskSupervisor {
     }
 }
 
-/// Whether the process should get traffic: not before everything is up, not from the first moment of a stop.
+/// The readiness of the process for traffic: not before everything is started, and not from the
+/// first moment of a stop. Clones share it.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<ReadinessState>);
 
@@ -69,7 +70,8 @@ struct ReadinessState {
     remarks: RwLock<Vec<ReadinessQuestion>>,
 }
 
-/// Asked whenever somebody wants to know; the answer is in words, and `None` if there is nothing to say.
+/// A question that is asked whenever somebody wants to know the readiness; the answer is in words,
+/// and `None` if there is nothing to say.
 type ReadinessQuestion = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl std::fmt::Debug for Readiness {
@@ -79,50 +81,52 @@ impl std::fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// Listeners are bound and the configuration has been applied. Gives whether that is new.
+    /// Records that the listeners are bound and the configuration has been applied; returns true
+    /// for the first time.
     pub fn set_started(&self) -> bool {
         !self.0.started.swap(true, Ordering::AcqRel)
     }
 
-    /// Adds something that has to be there all the time: the closure says what is missing. Each need counts.
+    /// Adds a requirement that has to be met all the time: the closure returns what is missing.
+    /// Every requirement counts.
     pub fn add_requirement(&self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) {
         push_question(&self.0.requirements, missing);
     }
 
-    /// Adds something that a ready process has to say of what it does not serve.
+    /// Adds a remark of a ready process: the closure returns what is not served.
     pub fn add_remark(&self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) {
         push_question(&self.0.remarks, remark);
     }
 
-    /// The process is about to stop.
+    /// Records that the process is about to stop.
     pub fn set_stopping(&self) {
         self.0.stopping.store(true, Ordering::Release);
     }
 
-    /// The process ends now: nobody is there any more for what would come.
+    /// Records that the process ends now: nobody waits for what would come.
     pub fn set_ended(&self) {
         self.0.is_ended.store(true, Ordering::Release);
     }
 
-    /// Whether the process ends now.
+    /// Returns true if the process ends now.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.0.is_ended.load(Ordering::Acquire)
     }
 
-    /// Whether there is no configuration yet.
+    /// Returns true if no configuration has been applied yet.
     #[must_use]
     pub fn is_starting(&self) -> bool {
         !self.0.started.load(Ordering::Acquire)
     }
 
-    /// Whether the process is about to stop.
+    /// Returns true if the process is about to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Acquire)
     }
 
-    /// What is missing, all of it; `None` if nothing is.
+    /// Returns all that is missing, in words; `None` if the process is ready.
     #[must_use]
     pub fn missing(&self) -> Option<String> {
         if self.is_stopping() {
@@ -134,13 +138,13 @@ impl Readiness {
         }
     }
 
-    /// Whether nothing is missing, for the first time.
+    /// Returns true if nothing is missing, for the first time.
     #[must_use]
     pub fn is_newly_ready(&self) -> bool {
         self.missing().is_none() && !self.0.was_ready.swap(true, Ordering::AcqRel)
     }
 
-    /// What is not served although the process is ready; `None` if everything is.
+    /// Returns what is not served although the process is ready; `None` if everything is.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
         join_answers(&self.0.remarks)

@@ -1,4 +1,4 @@
-//! What operators see: logs, numbers, traces.
+//! Telemetry, for operators: logs, metrics, traces.
 
 pub mod configuration_metrics;
 pub mod counters;
@@ -21,24 +21,24 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use log_format::{JsonStderr, TextFieldFormat};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogStyle {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
-    /// Text on a terminal, else JSON.
+    /// Text if standard error is a terminal, else JSON.
     Auto,
 }
 
-/// The level of a log that is running. Clones share it.
+/// The level of the running log. Clones share it.
 #[derive(Clone)]
 pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
 impl LogLevel {
-    /// Logs by this level from now on: `debug`, `info`, `warn` or `error`. Other people's crates say nothing more at
-    /// `debug` than at `info`.
+    /// Sets the level from now on: `debug`, `info`, `warn` or `error`. Crates of others log no more
+    /// at `debug` than at `info`.
     pub fn set(&self, level: &str) {
         let directives = if level == "debug" { "info,sealpost=debug" } else { level };
         let changed =
@@ -50,7 +50,8 @@ impl LogLevel {
     }
 }
 
-/// Clients whose own lines say less than ours about the same: what fails is told where it was wanted, with what comes of it.
+/// Crates whose own lines say less than ours about the same: a failure is logged by the caller,
+/// together with its effect.
 const SILENT: [&str; 11] = [
     "lapin",
     "kube",
@@ -65,18 +66,19 @@ const SILENT: [&str; 11] = [
     "h2",
 ];
 
-/// What is logged by these directives. Of clients that are silent only what is asked for by their names, or by `trace`,
-/// which is none of our levels.
+/// Makes the filter for these directives. The crates that are silent log only if the directives
+/// name them, or are `trace`, which is none of our levels.
 fn log_filter(directives: &str) -> Result<EnvFilter, String> {
     let silent = if directives.eq_ignore_ascii_case("trace") { 1 } else { SILENT.len() };
     let silent: String = SILENT.iter().take(silent).map(|name| format!("{name}=off,")).collect();
     EnvFilter::try_new(format!("{silent}{directives}")).map_err(|error| error.to_string())
 }
 
-/// Starts logging to standard error. `directives` is a level, or directives such as `info,sealpost::delivery=debug`.
+/// Starts logging to standard error. `directives` is a level, or directives such as
+/// `info,sealpost::delivery=debug`.
 ///
 /// # Errors
-/// If the directives cannot be read, or logging has been started before.
+/// Fails if the directives cannot be read, or if logging has been started before.
 pub fn start_logging(style: LogStyle, directives: &str) -> Result<LogLevel, String> {
     let filter = log_filter(directives).map_err(|error| format!("--log-level {directives:?}: {error}"))?;
     let (filter, handle) = reload::Layer::new(filter);

@@ -1,6 +1,7 @@
-//! TLS for both directions: one provider, one set of versions, the roots of the system.
+//! TLS for both directions: one provider of cryptography, one set of versions, the roots of the
+//! system.
 //!
-//! It makes rustls configurations out of trust and identities; it opens no connection.
+//! This module makes rustls configurations out of trust and identities; it opens no connection.
 
 mod certificate_verifier;
 pub mod development_ca;
@@ -19,20 +20,20 @@ use self::certificate_verifier::ServerCertificateVerifier;
 use self::session_cache::TlsSessionCache;
 use crate::model::TrustBundle;
 
-/// What is offered by ALPN, the preferred first.
+/// The protocols that are offered by ALPN, the preferred one first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", HTTP_1];
 const HTTP_1: &[u8] = b"http/1.1";
-/// Newest first, which is what is preferred.
+/// The versions of TLS, the newest first, which is the preferred one.
 const TLS_1_2_AND_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// The lowest TLS version that is spoken, in both directions (`TLS_MIN_VERSION`, contract TL-5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinTlsVersion {
-    /// TLS 1.2 and 1.3.
+    /// TLS 1.2 and TLS 1.3 are spoken; this is the default.
     #[default]
     Tls12,
-    /// TLS 1.3 only.
+    /// Only TLS 1.3 is spoken.
     Tls13,
 }
 
@@ -60,18 +61,20 @@ impl FromStr for MinTlsVersion {
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
 
-/// The cryptography of the process.
+/// Returns the provider of cryptography that the whole process uses.
 #[must_use]
 pub fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
-/// The certification authorities that the system trusts, read once and shared by all clients; `None` if there are none.
+/// The verifier for the certification authorities that the system trusts, made once and shared by
+/// all clients; `None` if there are no such authorities.
 #[derive(Clone, Debug)]
 pub struct SystemRoots(Option<Arc<WebPkiServerVerifier>>);
 
 impl SystemRoots {
-    /// Reads them. What cannot be read is left out with a warning: destinations with their own CACerts need none.
+    /// Reads the roots of the system. A root that cannot be read is left out with a warning:
+    /// destinations with their own CACerts need none.
     #[must_use]
     pub fn load() -> Self {
         let found = rustls_native_certs::load_native_certs();
@@ -90,7 +93,7 @@ impl SystemRoots {
     }
 }
 
-/// The same configuration, which offers HTTP/1.1 only.
+/// Returns the same configuration, which offers HTTP/1.1 only.
 #[must_use]
 pub fn only_http1(config: &ClientConfig) -> ClientConfig {
     let mut config = config.clone();
@@ -98,12 +101,13 @@ pub fn only_http1(config: &ClientConfig) -> ClientConfig {
     config
 }
 
-/// A client that trusts the roots of the system and this bundle (contract TL-1), sends SNI, verifies host names, shows
-/// no certificate of its own (contract TL-6), and offers HTTP/2 and HTTP/1.1. A certificate of the bundle vouches for
-/// itself, and for others if it may sign their certificates.
+/// Makes the configuration of a client that trusts the roots of the system and this bundle
+/// (contract TL-1), sends SNI, verifies host names, shows no certificate of its own (contract
+/// TL-6), and offers HTTP/2 and HTTP/1.1. A certificate of the bundle is believed by itself, and as
+/// the issuer of others if it may sign certificates.
 ///
 /// # Errors
-/// If a certificate of the bundle cannot be a trust anchor.
+/// Fails if a certificate of the bundle cannot be a trust anchor.
 pub fn client_config(
     trust: &TrustBundle,
     roots: &SystemRoots,

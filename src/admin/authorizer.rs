@@ -1,10 +1,11 @@
-//! Who may do what. Health and metrics are public. Everything else that reads is public where the admin port listens on
-//! loopback, and needs the token where it listens on any other address; what changes something always needs the token. The
-//! socket, which only its owner can open, needs no token (contract IF-7).
+//! Decides which requests are allowed. Health and metrics are public. Everything else that reads is
+//! public where the admin port listens on loopback, and needs the token where it listens on any
+//! other address; a change always needs the token. The socket, which only its owner can open, needs
+//! no token (contract IF-7).
 //!
-//! The address that the port listens on decides, not the one that a connection came to: the sidecar of a mesh and `kubectl
-//! port-forward` reach a pod's loopback for others, and a port that listens on every address would take all of them for
-//! neighbours.
+//! The address that the port listens on decides, not the one that a connection came to: the sidecar
+//! of a mesh and `kubectl port-forward` reach a pod's loopback for others, and a port that listens
+//! on every address would take all of them for neighbours.
 
 use std::net::SocketAddr;
 
@@ -19,64 +20,69 @@ use super::cross_site::{RequestedHost, is_cross_site};
 use super::token::AdminToken;
 use super::{TEXT, build_response};
 
-/// The way by which a request came.
+/// The listener by which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminListener {
-    /// The admin port, which listens on an address of this machine alone.
+    /// The admin port, which listens on an address of loopback.
     Loopback,
     /// The admin port, which listens on any other address.
     Network,
-    /// The admin socket.
+    /// The admin socket, which only its owner can open.
     Socket,
 }
 
 impl AdminListener {
-    /// The admin port that listens on this address.
+    /// Returns the kind of an admin port that listens on this address.
     pub(super) fn of_address(address: SocketAddr) -> Self {
         if address.ip().to_canonical().is_loopback() { Self::Loopback } else { Self::Network }
     }
 }
 
-/// What a request is about to do.
+/// The admin action that a request is about to do, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdminAction {
-    /// To ask for health or metrics, which hold no secrets, and which programs ask for that have no token.
+    /// Ask for health or metrics, which hold no secrets, and which are asked for by programs that
+    /// have no token.
     Probe,
-    /// To read anything else.
+    /// Read anything else than health and metrics.
     Read,
-    /// To change something.
+    /// Change something, such as parked events.
     Change,
 }
 
-/// What a request shows of who sent it.
+/// The credentials of a request, not compared with the token yet.
 enum AdminCredentials {
     Missing,
-    /// What may be the token.
+    /// A text after `Bearer`, which may be the token.
     Bearer(String),
-    /// The same, which a browser remembers, and sends with whatever it sends.
+    /// The password after `Basic`, which may be the token. A browser remembers it, and sends it
+    /// with every request.
     Basic(String),
 }
 
-/// Decides who may do what.
+/// Decides which requests are allowed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AdminAuthorizer {
-    /// The token that is asked for; without one nobody has it.
+    /// The token that is asked for; without one, nobody can show it.
     pub(super) token: Option<AdminToken>,
 }
 
 impl AdminAuthorizer {
-    /// The answer to a request that may not do what it is about to; `None` if it may.
+    /// Returns the response to a request that is not allowed; `None` if it is allowed.
     pub(super) async fn deny<B>(
         &self,
         request: &Request<B>,
         door: AdminListener,
         intent: AdminAction,
     ) -> Option<Response<Full<Bytes>>> {
+        // A page of another origin is refused before everything else: the browser may add
+        // credentials.
         if is_cross_site(request, intent) {
             return Some(forbidden("a page of another origin may ask nothing here"));
         }
-        // On loopback a page's own name may be meant (DNS rebinding), and behind the socket, too, if somebody forwards a port
-        // to it. Elsewhere whoever has no token gets what is public.
+        // On loopback a page of a browser may mean this port by its own host name (DNS rebinding),
+        // and behind the socket, too, if somebody forwards a port to it. Elsewhere, a request
+        // without the token gets only what is public.
         let named = RequestedHost::of_request(request);
         match (door, intent, named) {
             (AdminListener::Socket, _, RequestedHost::Loopback | RequestedHost::Missing) => None,
@@ -92,7 +98,7 @@ impl AdminAuthorizer {
         }
     }
 
-    /// The answer to a request that needs the token, if it does not show it.
+    /// Returns the response to a request that needs the token, if it does not show it.
     async fn deny_without_token(
         &self,
         shown: AdminCredentials,
@@ -120,7 +126,8 @@ impl AdminAuthorizer {
         }
     }
 
-    /// The answer to a request that shows no token, or none that could be compared.
+    /// Returns the response to a request that shows no token, or when there is no token to compare
+    /// with.
     fn token_required(
         &self,
         (door, intent, named): (AdminListener, AdminAction, RequestedHost),
@@ -152,7 +159,8 @@ fn forbidden(text: &str) -> Response<Full<Bytes>> {
     build_response(StatusCode::FORBIDDEN, TEXT, format!("{text}\n"))
 }
 
-/// Browsers ask their user for a password, which is the token; programs send it as it is.
+/// Returns a 401, for which browsers ask their user for a password, which is the token; programs
+/// send the token as it is.
 fn unauthorized(text: &str) -> Response<Full<Bytes>> {
     let mut response = build_response(StatusCode::UNAUTHORIZED, TEXT, format!("{text}\n"));
     let headers = response.headers_mut();
@@ -161,7 +169,8 @@ fn unauthorized(text: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Of several headers, or of another scheme, it is no token: nothing that is compared is equal to the empty text.
+/// Reads the credentials of a request. Several fields, or another scheme, count as an empty token:
+/// nothing that is compared is equal to the empty text.
 fn read_credentials(headers: &HeaderMap) -> AdminCredentials {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return AdminCredentials::Missing };
@@ -174,7 +183,7 @@ fn read_credentials(headers: &HeaderMap) -> AdminCredentials {
     }
 }
 
-/// The password of what `Basic` shows (RFC 7617), whatever the user is called.
+/// Returns the password of `Basic` credentials (RFC 7617), whatever the user name is.
 fn basic_password(credentials: &str) -> Option<String> {
     let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
     text.split_once(':').map(|(_user, password)| password.to_owned())
@@ -194,7 +203,8 @@ mod tests {
         request.body(()).expect("a request")
     }
 
-    /// The statuses, 200 if it is not refused: to probe, to read and to change, on loopback and then over the network.
+    /// The statuses, 200 if it is not refused: to probe, to read and to change, on loopback and
+    /// then over the network.
     async fn statuses(rights: &AdminAuthorizer, headers: &[(&str, &str)]) -> [u16; 6] {
         let mut statuses = [200; 6];
         let asked = [AdminListener::Loopback, AdminListener::Network]
@@ -276,7 +286,8 @@ mod tests {
         let bearer = format!("Bearer {TOKEN}");
         for (host, bare, proven) in [
             ("localhost:1", [200, 200, 403, 200, 401, 403], [200; 6]),
-            // A page whose name has become an address of loopback has no token, and is not asked for one.
+            // A page whose name has become an address of loopback has no token, and is not asked
+            // for one.
             ("evil.example", [403, 403, 403, 200, 401, 403], [200; 6]),
             ("", [400, 400, 400, 200, 400, 400], [400, 400, 400, 200, 400, 400]),
         ] {

@@ -1,8 +1,10 @@
-//! What keeps pages that somebody reads in a browser from using the admin port, which the browser reaches and they do not.
+//! Refuses cross-site requests, so that pages that somebody reads in a browser cannot use the admin
+//! port, which the browser reaches and they do not.
 //!
-//! A page from elsewhere may give its own host name an address of loopback (DNS rebinding); then the browser takes the port
-//! for the page's own origin, and only `Host` tells. Or it sends a form or a script's request straight here; then `Origin`
-//! and `Sec-Fetch-Site` tell, which no script can set (Fetch, 3.2; Fetch Metadata Request Headers, 2).
+//! A page from elsewhere may give its own host name an address of loopback (DNS rebinding); then
+//! the browser takes the port for the page's own origin, and only `Host` shows the difference. Or
+//! the page sends a form or a script's request straight here; then `Origin` and `Sec-Fetch-Site`
+//! show it, which no script can set (Fetch, 3.2; Fetch Metadata Request Headers, 2).
 
 use std::net::IpAddr;
 
@@ -14,19 +16,20 @@ use super::authorizer::AdminAction;
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// What a request says of the host that it is for.
+/// The host that a request says it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestedHost {
-    /// Loopback, by `localhost` or by an address.
+    /// Loopback, as `localhost` or as an address.
     Loopback,
-    /// Something else, at least in one place.
+    /// Another host, at least in one place.
     Other,
-    /// Nothing, as HTTP/1.0 allows.
+    /// No host, as HTTP/1.0 allows.
     Missing,
 }
 
 impl RequestedHost {
-    /// By its target, `:authority` and `Host`, which may differ. Ports do not matter: whoever forwards a port chooses one.
+    /// Reads the target, `:authority` and `Host`, which may differ. Ports do not matter, since
+    /// everybody who forwards a port chooses one.
     pub(super) fn of_request<B>(request: &Request<B>) -> Self {
         let mut named = Self::Missing;
         for host in requested_hosts(request) {
@@ -36,8 +39,8 @@ impl RequestedHost {
     }
 }
 
-/// Whether a browser sent it for a page from elsewhere. Links and addresses that lead here may be followed from everywhere,
-/// as long as nothing changes.
+/// Returns true if a browser sent the request for a page from elsewhere. Links and addresses that
+/// lead here may be followed from everywhere, as long as nothing changes.
 pub(super) fn is_cross_site<B>(request: &Request<B>, intent: AdminAction) -> bool {
     let headers = request.headers();
     let is_from_elsewhere = headers.get_all(ORIGIN).iter().any(|origin| !is_same_origin(origin, request));
@@ -45,7 +48,8 @@ pub(super) fn is_cross_site<B>(request: &Request<B>, intent: AdminAction) -> boo
     is_from_elsewhere || is_other_site && !(intent != AdminAction::Change && is_navigation(headers))
 }
 
-/// Whether an origin is the one that the request is for. Its scheme does not matter: a proxy may add TLS.
+/// Returns true if an origin is the one that the request is for. Its scheme does not matter: a
+/// proxy may add TLS.
 fn is_same_origin<B>(origin: &HeaderValue, request: &Request<B>) -> bool {
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_scheme, host)| host);
     let mut hosts = requested_hosts(request).peekable();
@@ -58,7 +62,7 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     modes.next().is_some_and(|mode| mode == "navigate") && modes.next().is_none()
 }
 
-/// Every host that a request names, with its port; `None` for one that is no text.
+/// Returns every host that a request names, with its port; `None` for one that is no text.
 fn requested_hosts<B>(request: &Request<B>) -> impl Iterator<Item = Option<&str>> {
     let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
     authority.into_iter().chain(request.headers().get_all(HOST).iter().map(|host| host.to_str().ok()))

@@ -1,5 +1,5 @@
-//! Numbers for whoever scrapes them: as Prometheus' text or as OpenMetrics, compressed or not, whichever is asked for
-//! (RFC 9110, 12.5).
+//! The metrics endpoint: Prometheus' text or OpenMetrics, compressed or not, as the request asks
+//! for (RFC 9110, 12.5).
 
 use std::io::Write;
 
@@ -18,7 +18,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; c
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// All numbers, in the form that these headers of a request ask for.
+/// Returns all metrics, in the format that these header fields of a request ask for.
 pub(super) fn metrics_response(headers: &HeaderMap, counters: &ProcessCounters) -> Response<Full<Bytes>> {
     let form = negotiate_format(headers);
     let content_type = if form == ExpositionFormat::OpenMetrics { OPEN_METRICS } else { TEXT };
@@ -33,14 +33,16 @@ pub(super) fn metrics_response(headers: &HeaderMap, counters: &ProcessCounters) 
     response
 }
 
-/// The smallest effort makes a twelfth of what many series take; more of it would make little less.
+/// Compresses with the least effort: it makes a twelfth of the text of many series, and more effort
+/// makes little less.
 fn gzip(text: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
     encoder.write_all(text).ok()?;
     encoder.finish().ok().map(Bytes::from)
 }
 
-/// OpenMetrics if it is named, in version 1, and not liked less than plain text is.
+/// Returns OpenMetrics if the request names it in version 1, with a weight that is not below that
+/// of plain text.
 fn negotiate_format(headers: &HeaderMap) -> ExpositionFormat {
     let (mut open_metrics, mut text) = (0.0_f32, 0.0_f32);
     for (name, quality) in weighted_choices(headers, &ACCEPT) {
@@ -63,7 +65,7 @@ fn negotiate_format(headers: &HeaderMap) -> ExpositionFormat {
     }
 }
 
-/// Whether a compressed answer is taken.
+/// Returns true if the request accepts gzip.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut any = None;
     for (name, quality) in weighted_choices(headers, &ACCEPT_ENCODING) {
@@ -76,7 +78,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     any.is_some_and(|quality| quality > 0.0)
 }
 
-/// What is listed in a field, each with how much it is liked.
+/// Returns the elements of a list field, each with its weight `q`, which is 1 without one.
 fn weighted_choices<'h>(headers: &'h HeaderMap, field: &HeaderName) -> impl Iterator<Item = (String, f32)> + use<'h> {
     let lines = headers.get_all(field).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(|choice| {

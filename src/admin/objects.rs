@@ -1,5 +1,5 @@
-//! What is configured as it is at this moment: the objects of the inventory, which are made with the configuration, and over
-//! them what their queues say when somebody asks.
+//! The inventory as it is at this moment: its objects, which are made with the configuration, and
+//! over them the trouble of their queues when somebody asks.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use crate::model::{
 };
 use crate::scrub;
 
-/// Reason of a condition: events for a channel on RabbitMQ cannot be taken, or not be delivered.
+/// Reason of a condition: events for a channel on RabbitMQ cannot be taken, or cannot be delivered.
 const UNAVAILABLE: &str = "RabbitmqUnavailable";
 
-/// The text of `/readyz` of a process that is ready: `ok`, and what it does not serve.
+/// Returns the text of `/readyz` for a process that is ready: `ok`, and what it does not serve.
 pub(super) fn readyz_text(remark: Option<String>) -> String {
     remark.map_or_else(|| "ok\n".to_owned(), |remark| format!("ok; {}\n", scrub::text(&remark)))
 }
 
-/// Every object of a kind, of one namespace if one is given, as a Kubernetes list.
+/// Returns every object of a kind, of one namespace if one is given, as a Kubernetes list.
 pub(super) fn list_objects(view: &StatusSource, kind: ObjectKind, namespace: Option<&str>) -> String {
     let shown = Arc::clone(&view.served.borrow());
     let report = TroubleReport::collect(&shown.table, &view.storages);
@@ -55,7 +55,8 @@ fn trouble_of_object<'r>(report: &'r TroubleReport<'_>, object: &InventoryObject
     }
 }
 
-/// What the first of the channels and Subscriptions is in that a Sequence or Parallel is made of.
+/// Returns the trouble of the first channel or Subscription of a Sequence or Parallel that has
+/// some.
 fn trouble_of_flow<'r>(report: &'r TroubleReport<'_>, object: &InventoryObject) -> Option<ObjectTrouble<'r>> {
     let ObjectStatus::Flow(flow) = &object.status else { return None };
     let namespace = || object.namespace.clone();
@@ -68,7 +69,7 @@ fn trouble_of_flow<'r>(report: &'r TroubleReport<'_>, object: &InventoryObject) 
     channels.next().or_else(|| flow.subscriptions.iter().find_map(subscription))
 }
 
-/// What the filter of a Trigger could not decide.
+/// Returns the number of events that the filter of a Trigger did not decide, by reason.
 fn filter_errors(view: &StatusSource, object: &InventoryObject) -> FilterErrors {
     if object.kind != ObjectKind::Trigger {
         return FilterErrors::default();
@@ -79,13 +80,13 @@ fn filter_errors(view: &StatusSource, object: &InventoryObject) -> FilterErrors 
     FilterErrors { expression: of(UndecidedReason::Expression), limit: of(UndecidedReason::Limit) }
 }
 
-/// What a channel or broker is in.
+/// Returns the trouble of a channel or broker; `None` if it is served.
 pub(super) fn trouble_of_channel<'r>(report: &'r TroubleReport<'_>, key: &ChannelKey) -> Option<ObjectTrouble<'r>> {
     let ChannelTrouble { message: why, reason, .. } = report.channel_trouble(key)?;
     Some(ObjectTrouble { reason: UNAVAILABLE, message: why, affects_all_subscribers: reason.is_some() })
 }
 
-/// What a subscription or trigger is in.
+/// Returns the trouble of a subscription or trigger; `None` if it is served.
 pub(super) fn trouble_of_subscription<'r>(
     report: &'r TroubleReport<'_>,
     key: &SubscriptionKey,

@@ -1,4 +1,5 @@
-//! Work that must not be cut off in its middle: when nobody waits for it any more, it is told, and comes to an orderly end.
+//! Runs admin operations, which must not be cut off in their middle: when the client of one goes
+//! away, the operation is told, and comes to an orderly end.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +9,12 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Errands at once.
+/// Number of operations that may run at once.
 const AT_ONCE: usize = 8;
-/// How long one may take before it is told to end.
+/// Time after which an operation is told to end.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// The errands that are under way.
+/// The operations that are running.
 #[derive(Debug)]
 pub(super) struct AdminOperations {
     tasks: Mutex<JoinSet<()>>,
@@ -28,12 +29,16 @@ impl Default for AdminOperations {
 }
 
 impl AdminOperations {
-    /// Does it; `None` if too many others are under way, or the process stops. What it gets tells it when to end.
+    /// Runs an operation; `None` if too many others are running, or if the process stops. The token
+    /// that `work` gets is cancelled when the operation should end: its client is gone, it takes
+    /// too long, or the process stops.
     pub(super) async fn run<T, F>(&self, work: impl FnOnce(CancellationToken) -> F) -> Option<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
+        // The permit goes into the task, so that it is held until the operation has ended, not
+        // until its client is gone.
         let place = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let stop = self.stop.child_token();
         let (done, told) = oneshot::channel();
@@ -41,6 +46,7 @@ impl AdminOperations {
         {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             while tasks.try_join_next().is_some() {}
+            // The operation is a task of its own: dropping this future must not drop it.
             tasks.spawn(async move {
                 let mut work = std::pin::pin!(work);
                 let ended = match tokio::time::timeout(LONGEST, work.as_mut()).await {
@@ -56,13 +62,14 @@ impl AdminOperations {
                 }
             });
         }
+        // If this future is dropped from here on, the guard tells the operation to end.
         let nobody_waits = stop.drop_guard();
         let ended = told.await.ok();
         nobody_waits.disarm();
         ended
     }
 
-    /// Tells all of them to end, and waits for that.
+    /// Tells all operations to end, and waits until they have.
     pub(super) async fn end_all(&self) {
         self.stop.cancel();
         self.permits.close();
@@ -75,7 +82,8 @@ impl AdminOperations {
 mod tests {
     use super::*;
 
-    /// One whose asker goes away, one that takes too long, and one at the stop: each is told, none is cut off.
+    /// One whose asker goes away, one that takes too long, and one at the stop: each is told, none
+    /// is cut off.
     #[tokio::test(start_paused = true)]
     async fn errands_are_told_to_end_and_do() {
         let errands = Arc::new(AdminOperations::default());

@@ -1,4 +1,5 @@
-//! The status page: one HTML file that loads nothing else, and a policy that lets the browser load nothing else.
+//! The status page: one HTML file that loads nothing else, and a policy by which the browser loads
+//! nothing else.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,11 +9,12 @@ use sha2::{Digest, Sha256};
 
 const HTML: &str = include_str!("page/status.html");
 
-/// The page as it is served.
+/// The status page as it is served.
 pub(super) struct StatusPage {
-    /// Its text.
+    /// The text of the page, in UTF-8.
     pub(super) html: Bytes,
-    /// `Content-Security-Policy`: its own script and style by their hashes, and requests to where it came from.
+    /// The `Content-Security-Policy`: it allows the page's own script and style by their hashes,
+    /// and requests to where the page came from.
     pub(super) content_security_policy: HeaderValue,
 }
 
@@ -23,14 +25,15 @@ impl StatusPage {
             "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; connect-src 'self'; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
-        // Hashes are ASCII. Without a policy that can be read, nothing at all is allowed.
+        // Hashes are ASCII. If the policy could not be a header value all the same, nothing at all
+        // is allowed.
         let content_security_policy =
             HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
         Self { html: Bytes::from_static(HTML.as_bytes()), content_security_policy }
     }
 }
 
-/// How a policy names the text between two tags.
+/// Returns the hash by which a policy names the text between two tags.
 fn csp_hash(html: &str, begin: &str, end: &str) -> String {
     let inner = html.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(inner, _)| inner);
     format!("sha256-{}", STANDARD.encode(Sha256::digest(inner)))

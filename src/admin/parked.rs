@@ -1,5 +1,6 @@
-//! Parked events over the admin port and the admin socket, for each backend that keeps them:
-//! `GET /api/v1/parked[?namespace=]`, `GET /api/v1/parked/NAMESPACE/NAME`, and `POST` to `replay` and `drop` below that.
+//! Parked events over the admin API, for each backend that keeps them: `GET
+//! /api/v1/parked[?namespace=]`, `GET /api/v1/parked/NAMESPACE/NAME`, and `POST` to `replay` and
+//! `drop` below that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,26 +19,26 @@ use crate::channel::parked::{
 use crate::model::{BackendKind, RoutingTable, SubscriptionKind, parse_duration};
 use crate::wire_text::WireText;
 
-/// Events that one answer shows at most.
+/// Number of events that one response shows at most.
 const MOST: usize = 1_000;
 
 type AdminResponse = Response<Full<Bytes>>;
 
-/// What is asked about parked events.
+/// A request about parked events, with `NAMESPACE/NAME` of the subscription, still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ParkedRequest<'p> {
-    /// How many each subscription has.
+    /// List how many parked events each subscription has.
     List,
-    /// Which one has: namespace and name, and why.
+    /// Show the parked events of a subscription, each with the reason.
     Show(&'p str),
-    /// Put them back into its queue.
+    /// Put the parked events back into the queue of the subscription.
     Replay(&'p str),
-    /// Delete them.
+    /// Delete the parked events of a subscription.
     Drop(&'p str),
 }
 
 impl<'p> ParkedRequest<'p> {
-    /// What a path below `/api/v1/` asks for; `None` if it is about something else.
+    /// Reads a path below `/api/v1/`; `None` if it is not about parked events.
     pub(super) fn of_path(path: &'p str) -> Option<Self> {
         let rest = path.strip_prefix("parked")?;
         match rest.strip_prefix('/') {
@@ -51,13 +52,13 @@ impl<'p> ParkedRequest<'p> {
         }
     }
 
-    /// Whether it changes something.
+    /// Returns true if the request changes something.
     pub(super) fn is_change(self) -> bool {
         matches!(self, Self::Replay(_) | Self::Drop(_))
     }
 }
 
-/// What becomes of parked events.
+/// The outcome of a change for the parked events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ParkedOutcome {
     Replayed,
@@ -73,7 +74,7 @@ impl ParkedOutcome {
     }
 }
 
-/// What is asked for besides the path.
+/// The parameters of the query, for which the path has no place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct ParkedQuery {
     namespace: Option<String>,
@@ -107,14 +108,14 @@ impl ParkedQuery {
     }
 }
 
-/// Answers what is asked about parked events.
+/// Answers requests about parked events.
 pub(super) struct ParkedHandler {
     pub(super) store: Arc<dyn ParkedStore>,
     pub(super) operations: AdminOperations,
 }
 
 impl ParkedHandler {
-    /// The answer, by the subscriptions of this table.
+    /// Returns the response, for the subscriptions of this table.
     pub(super) async fn respond(&self, table: &RoutingTable, request: ParkedRequest<'_>, query: &str) -> AdminResponse {
         match self.try_respond(table, request, query).await {
             Ok(value) => build_response(StatusCode::OK, JSON, value.to_string()),
@@ -180,6 +181,7 @@ impl ParkedHandler {
                     ParkedOutcome::Replayed => store.replay(&owner, &errand).await,
                     ParkedOutcome::Dropped => store.discard(&owner, &errand).await,
                 };
+                // Logged inside the operation, which goes on when its client is gone.
                 let fate = fate.as_str();
                 tracing::info!(subscription = %owner.subscription, fate, ?change, "An operator changed parked events");
                 change
@@ -189,7 +191,8 @@ impl ParkedHandler {
         Ok(owner_json(&owner, [(fate.as_str(), done.into()), ("stopped", stopped.into())]))
     }
 
-    /// Does an errand to the store.
+    /// Runs an operation on the store; fails with 503 if too many are running, or with the status
+    /// of the store's error.
     async fn run_operation<T, F>(
         &self,
         work: impl FnOnce(Arc<dyn ParkedStore>, tokio_util::sync::CancellationToken) -> F,
@@ -213,15 +216,15 @@ impl ParkedHandler {
     }
 }
 
-/// The subscriptions that can have parked events.
+/// Returns the subscriptions that can have parked events: those of channels that are not in memory.
 fn parking_owners(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let mut owners = parking_subscriptions(table);
     owners.retain(|owner| owner.storage != BackendKind::Memory);
     owners
 }
 
-/// The subscriptions of this name, `NAMESPACE/NAME`. What a channel of a cluster has written down as its subscriber is
-/// also found without the channel's name.
+/// Returns the subscriptions with this name, `NAMESPACE/NAME`. A subscriber of a cluster's channel
+/// is also found without the name of the channel.
 fn find_owners(table: &RoutingTable, name: &str, query: &ParkedQuery) -> Result<Vec<ParkingSubscription>, String> {
     let mut found = parking_subscriptions(table);
     found.retain(|owner| {
@@ -250,7 +253,7 @@ fn owner_names(owner: &ParkingSubscription) -> Vec<String> {
     std::iter::once(whole).chain(short).collect()
 }
 
-/// What is told of a subscription, with its name.
+/// Returns the name of a subscription together with these members as a JSON object.
 fn owner_json<const N: usize>(owner: &ParkingSubscription, told: [(&str, Value); N]) -> Value {
     let key = &owner.subscription;
     let channel = owner.channel.to_string();

@@ -1,4 +1,5 @@
-//! What a process is doing, as JSON: `/api/v1/status`, which the status page draws. It holds no secrets (`scrub.rs`).
+//! The status document, JSON at `/api/v1/status`, which the status page draws. It holds no secrets
+//! (`scrub.rs`).
 
 mod groups;
 mod trust;
@@ -22,34 +23,34 @@ use crate::tls::server_identity::ServerIdentity;
 use groups::StatusGroup;
 use trust::{CertificateUse, TrustedCertificates};
 
-/// Where the status is read from.
+/// The parts of the process that the status is read from.
 pub struct StatusSource {
-    /// What the process is.
+    /// The role and the start of the process, which do not change.
     pub process: ProcessInfo,
-    /// Whether it should get traffic.
+    /// The readiness of the process.
     pub readiness: Readiness,
-    /// What it counts as a whole.
+    /// The counters of the process as a whole, and its series.
     pub counters: Arc<ProcessCounters>,
     /// The configuration that is served.
     pub served: watch::Receiver<Arc<Resolution>>,
-    /// What is counted of each subscription.
+    /// The workers of subscriptions, each with its series.
     pub subscription_workers: SubscriptionWorkerStates,
-    /// Where events rest.
+    /// The backends that keep events.
     pub storages: Arc<ChannelBackends>,
-    /// Whether this process tells the cluster what it serves; `None` where nobody is elected for that.
+    /// True while this process writes status into the cluster; `None` where no leader is elected.
     pub is_leader: Option<watch::Receiver<bool>>,
     /// The certificate of the HTTPS listener.
     pub server_identity: ServerIdentity,
 }
 
-/// What does not change while a process runs.
+/// The facts about a process that do not change while it runs.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessInfo {
-    /// What it is.
+    /// The role of the process.
     pub role: ProcessRole,
-    /// Whether the configuration is a cluster's; else it is from files.
+    /// True if the configuration comes from a cluster, false if it comes from files.
     pub in_cluster: bool,
-    /// When it was started.
+    /// The time at which the process was started.
     pub started: SystemTime,
 }
 
@@ -73,13 +74,13 @@ struct ProcessStatus {
     configuration: &'static str,
     transport_encryption: &'static str,
     ready: bool,
-    /// What readiness waits for.
+    /// The requirements of readiness that are not met, in words.
     missing: Option<String>,
-    /// What is not served although the process is ready.
+    /// The objects that are not served although the process is ready, in words.
     unserved: Option<String>,
-    /// `None` without RabbitMQ.
+    /// True if RabbitMQ is connected; `None` if none is configured.
     rabbitmq_connected: Option<bool>,
-    /// Whether this process writes into the cluster; `None` where nobody is elected for that.
+    /// True while this process writes status into the cluster; `None` where no leader is elected.
     leads: Option<bool>,
 }
 
@@ -110,7 +111,7 @@ struct StatusProblem<'s> {
     message: &'s str,
 }
 
-/// An object by its name.
+/// An object by kind, namespace and name.
 #[derive(Serialize)]
 struct StatusObjectName<'s> {
     kind: &'s str,
@@ -119,7 +120,7 @@ struct StatusObjectName<'s> {
 }
 
 impl StatusSource {
-    /// The status now, as JSON.
+    /// Returns the status as it is now, as JSON.
     pub(super) fn render_json(&self) -> String {
         let shown = Arc::clone(&self.served.borrow());
         let mut trusted = TrustedCertificates::of_resolution(&shown);
@@ -132,7 +133,8 @@ impl StatusSource {
             certificates: trusted.certificates(&self.server_identity),
             problems: shown.problems.iter().map(status_problem).collect(),
         };
-        // Strings, numbers and lists of them: there is nothing that JSON does not know.
+        // The document has only strings, numbers, booleans and lists of them, so that this does not
+        // fail.
         serde_json::to_string(&status).unwrap_or_default()
     }
 
@@ -188,7 +190,7 @@ fn status_problem(problem: &Problem) -> StatusProblem<'_> {
     }
 }
 
-/// A time in seconds since the epoch.
+/// Formats a time in seconds since the epoch by RFC 3339.
 fn format_timestamp(timestamp: i64) -> String {
     OffsetDateTime::from_unix_timestamp(timestamp).map_or_else(|_| timestamp.to_string(), format_time)
 }

@@ -1,33 +1,33 @@
-//! The token that operators show: the content of a file, read again whenever one is shown, so that it can be replaced
-//! while the process runs. It is never logged, and compared in a time that says nothing about it.
+//! The admin token: the content of a file, read again for each request that shows a token, so that
+//! it can be replaced while the process runs. It is never logged, and compared in constant time.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
-/// Bytes that a token has at least: it can be tried by whoever reaches the port.
+/// Least number of bytes of a token, since everybody who reaches the port can try tokens.
 const SHORTEST: usize = 16;
 
-/// Where the token is.
+/// The file that holds the token.
 #[derive(Clone, Debug)]
 pub struct AdminToken(PathBuf);
 
 impl AdminToken {
-    /// The token in this file.
+    /// Checks the token in this file, which is read again later.
     ///
     /// # Errors
-    /// If there is none, or none that would be taken.
+    /// Fails if the file cannot be read, or if its token is too short or not one line of ASCII.
     pub fn new(file: &Path) -> anyhow::Result<Self> {
         let read = std::fs::read_to_string(file).map_err(anyhow::Error::from);
         read.and_then(|text| parse_token(&text).map(drop)).with_context(|| flag_text(file))?;
         Ok(Self(file.to_owned()))
     }
 
-    /// Whether this is the token, as the file is now.
+    /// Returns true if this is the token, as the file is now.
     ///
     /// # Errors
-    /// If the file holds none any more.
+    /// Fails if the file holds no valid token any more.
     pub(super) async fn matches(&self, shown: &str) -> anyhow::Result<bool> {
         let read = tokio::fs::read_to_string(&self.0).await.map_err(anyhow::Error::from);
         let text = read.with_context(|| flag_text(&self.0))?;
@@ -40,7 +40,7 @@ fn flag_text(file: &Path) -> String {
     format!("--admin-token-file {}", file.display())
 }
 
-/// The token in a file's text.
+/// Returns the token in the text of the file, without blanks around it.
 fn parse_token(text: &str) -> anyhow::Result<&str> {
     let token = text.trim();
     anyhow::ensure!(
@@ -55,7 +55,7 @@ fn token_digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// Looks at every byte, wherever the first difference is.
+/// Compares every byte, wherever the first difference is, so that the time says nothing about it.
 fn is_equal_in_constant_time(one: &[u8; 32], other: &[u8; 32]) -> bool {
     one.iter().zip(other).fold(0, |differences, (one, other)| differences | (one ^ other)) == 0
 }

@@ -1,5 +1,6 @@
-//! Which certificate the HTTPS listener shows: the one given by files, else that of the TLS Secret, else, but not in
-//! a cluster, one from the development CA. Renewed and replaced while running.
+//! Keeps the certificate that the HTTPS listener shows: the one given by files, else that of the
+//! TLS Secret, else, but not in a cluster, one from the development CA. It is renewed and replaced
+//! while the process runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +17,11 @@ use crate::tls::development_ca::{DevelopmentCa, IssuedCertificate};
 use crate::tls::refusal;
 use crate::tls::server_identity::{CertificateReplacement, ServerIdentity};
 
-/// How often files are looked at, and the development certificate's age.
+/// Interval at which files are read, and the age of the development certificate is checked.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Seconds before its end from which a CA that is in use should be renewed: the life of a certificate that it makes.
+/// Seconds before its expiry from which a CA that is in use should be renewed: the life of a
+/// certificate that it makes.
 const CA_REMINDER: i64 = 90 * 24 * 3600;
 
 /// Keeps the server's certificate current. Clones share it.
@@ -30,7 +32,7 @@ pub(super) struct ServerCertificateKeeper {
 }
 
 enum CertificateSource {
-    /// Files given on the command line.
+    /// The files given on the command line.
     Files { certificate: PathBuf, key: PathBuf, ca: Option<String>, last: Mutex<Option<(String, String)>> },
     /// The Secret of a cluster. Until there is one, handshakes fail (contract 3.12).
     Secret,
@@ -38,7 +40,7 @@ enum CertificateSource {
     Development { ca: Box<DevelopmentCa>, issued: Mutex<DevelopmentCertificate> },
 }
 
-/// What the development CA has last made.
+/// The certificate that the development CA has issued last.
 #[derive(Default)]
 struct DevelopmentCertificate {
     hosts: Vec<String>,
@@ -47,7 +49,7 @@ struct DevelopmentCertificate {
 }
 
 impl ServerCertificateKeeper {
-    /// Loads what the options name.
+    /// Loads the certificate that the options name, or the development CA if they name none.
     pub(super) fn load(options: &RunOptions) -> anyhow::Result<Self> {
         let identity = ServerIdentity::default();
         let (Some(certificate), Some(key)) = (&options.served.tls_cert, &options.served.tls_key) else {
@@ -63,6 +65,7 @@ impl ServerCertificateKeeper {
             return Ok(Self { identity, source: Arc::new(source) });
         };
         let ca = options.served.tls_ca.as_deref().map(read_file).transpose()?;
+        // A bad pair at the start is an error; later the one before it stays.
         let pair = (read_file(certificate)?, read_file(key)?);
         identity
             .replace(&pair.0, &pair.1, OffsetDateTime::now_utc().unix_timestamp())
@@ -76,12 +79,12 @@ impl ServerCertificateKeeper {
         Ok(Self { identity, source: Arc::new(source) })
     }
 
-    /// What the listener shows.
+    /// Returns the identity that the listener shows.
     pub(super) fn identity(&self) -> &ServerIdentity {
         &self.identity
     }
 
-    /// What addresses advertise.
+    /// Returns the CA that addresses advertise.
     pub(super) fn ca_certs(&self) -> AdvertisedCaCerts {
         match self.source.as_ref() {
             CertificateSource::Files { ca, .. } => AdvertisedCaCerts::Given(ca.clone()),
@@ -92,7 +95,8 @@ impl ServerCertificateKeeper {
         }
     }
 
-    /// Uses the certificate of a configuration's Secret, or makes one for its host names.
+    /// Uses the certificate of a configuration's Secret, or issues one for the host names of the
+    /// configuration.
     pub(super) fn apply_resolution(&self, resolution: &Resolution) {
         let (ca, issued) = match self.source.as_ref() {
             CertificateSource::Files { .. } => return,
@@ -104,6 +108,8 @@ impl ServerCertificateKeeper {
             }
             CertificateSource::Development { ca, issued } => (ca, issued),
         };
+        // A Secret goes before the development CA. Once one was used, a bad one that follows
+        // changes nothing, and does not bring the development certificate back.
         let mut issued = issued.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = &resolution.certificate {
             let replaced = self.replace(&secret.origin, &secret.certificate_chain_pem, &secret.private_key_pem);
@@ -128,7 +134,8 @@ impl ServerCertificateKeeper {
         }
     }
 
-    /// Whether this pair is in use now. A bad one is reported and changes nothing.
+    /// Replaces the certificate; returns true if this pair is in use now. A bad pair is logged and
+    /// changes nothing.
     fn replace(&self, origin: &str, chain: &str, key: &str) -> bool {
         match self.identity.replace(chain, key, OffsetDateTime::now_utc().unix_timestamp()) {
             Ok(CertificateReplacement::Unchanged) => true,
@@ -143,7 +150,7 @@ impl ServerCertificateKeeper {
         }
     }
 
-    /// Follows files, and renews what the development CA made, until the stop.
+    /// Follows the files, and renews the certificate of the development CA, until the stop.
     pub(super) async fn run(self, counters: Arc<ProcessCounters>, stop: CancellationToken) {
         let mut expired = None;
         loop {
@@ -162,7 +169,7 @@ impl ServerCertificateKeeper {
         }
     }
 
-    /// Says once of a certificate that it has expired while it was in use.
+    /// Logs once that a certificate has expired while it was in use.
     fn log_expired(&self, not_after: Option<i64>, told: &mut Option<i64>) {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let Some(end) = not_after.filter(|end| *end < now && *told != Some(*end)) else { return };
@@ -182,7 +189,8 @@ impl ServerCertificateKeeper {
         }
     }
 
-    /// The CA itself is renewed at a start only, since it is part of what addresses advertise.
+    /// Warns that the CA expires soon. The CA itself is renewed at a start only, since it is part
+    /// of what addresses advertise.
     fn log_ca_expiry(&self, ca: &DevelopmentCa) {
         if ca.not_after() - OffsetDateTime::now_utc().unix_timestamp() < CA_REMINDER {
             let not_after = refusal::rfc3339(ca.not_after());

@@ -1,4 +1,4 @@
-//! Where configurations come from: files, or a cluster.
+//! The source of configurations: files, or a cluster.
 
 use std::sync::Arc;
 
@@ -16,20 +16,22 @@ use crate::control::{
 };
 use crate::model::ProcessRole;
 
-/// The configuration to begin with, and those after it.
+/// The first configuration, and the receiver of those after it.
 pub(super) struct ConfigurationSource {
     pub(super) first_resolution: Arc<Resolution>,
-    /// Whether the first one is the real one; else the process starts with nothing.
+    /// True if the first configuration is the real one; in a cluster it is empty, and the real one
+    /// comes later.
     pub(super) is_complete: bool,
     pub(super) newest: watch::Receiver<LatestResolution>,
-    /// The API server, if there is one.
+    /// The client of the API server; `None` without a cluster.
     pub(super) api_server: Option<ApiClient>,
-    /// Whether this process tells the cluster; `None` where nobody does.
+    /// True while this process writes status into the cluster; `None` if its role never does.
     pub(super) is_leader: Option<watch::Receiver<bool>>,
 }
 
 impl ConfigurationSource {
-    /// Starts following files or a cluster, which is told of what appears in `served`.
+    /// Starts following files or a cluster. Status about the configurations that appear in `served`
+    /// is written into the cluster.
     pub(super) async fn start(
         options: &RunOptions,
         settings: ControlSettings,
@@ -44,7 +46,7 @@ impl ConfigurationSource {
     }
 }
 
-/// Everything is read before anything is served.
+/// Follows files. Returns when everything is read, before anything is served.
 async fn follow_files(
     options: &RunOptions,
     settings: ControlSettings,
@@ -54,9 +56,10 @@ async fn follow_files(
     let (resolved, mut newest) = watch::channel(None);
     let (paths, stop) = (options.manifests.filename.clone(), stages.stop_accepting.clone());
     stages.accepting.spawn("configuration", async move {
-        // Settings do not change while running; their sender lives as long as the watcher.
+        // Settings do not change while the process runs; their sender lives as long as the watcher.
         let (_settings, settings) = watch::channel(settings);
-        // Nothing waits yet, and what reading needs is memory that this thread uses again.
+        // Reading blocks this thread: nothing waits yet, and the memory that reading needs is used
+        // again by this thread.
         let first = control::read_manifests(&paths);
         let publish = |new: &Arc<Resolution>| drop(resolved.send_replace(Some(Arc::clone(new))));
         control::watch_files(paths, settings, first, publish, stop).await;
@@ -66,7 +69,8 @@ async fn follow_files(
     Ok(ConfigurationSource { first_resolution: first, is_complete: true, newest, api_server: None, is_leader: None })
 }
 
-/// Ports are opened at once, so that probes are answered however long the API server takes.
+/// Follows a cluster. Returns at once with an empty configuration, so that ports are opened and
+/// probes are answered however long the API server takes.
 async fn follow_cluster(
     options: &RunOptions,
     settings: ControlSettings,
@@ -84,8 +88,8 @@ async fn follow_cluster(
     Ok(ConfigurationSource { first_resolution: first, is_complete: false, newest, api_server, is_leader: leads })
 }
 
-/// What is not in the objects. Only the role `channel` has addresses of its own, and only without a cluster; the others
-/// speak of the cluster's.
+/// Returns the settings that are not in the objects. Only the role `channel` has addresses of its
+/// own, and only without a cluster; the other roles use the addresses of the cluster's Services.
 pub(super) fn control_settings(
     options: &RunOptions,
     listeners: &BoundListeners,
@@ -111,7 +115,7 @@ pub(super) fn control_settings(
     })
 }
 
-/// A path that does not exist at the start is a mistake; later it may come back.
+/// Fails if a path does not exist. At the start that is a mistake; later the path may come back.
 fn require_paths(options: &RunOptions) -> anyhow::Result<()> {
     for path in options.manifests.filename.iter().filter(|path| path.as_os_str() != "-") {
         if !path.exists() {

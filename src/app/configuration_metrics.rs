@@ -1,5 +1,5 @@
-//! What numbers tell of the configuration in effect: its problems, which subscriptions belong to which channel, and when
-//! certificates end.
+//! Records the metrics about the configuration in effect: its problems, the subscriptions of each
+//! channel, and the expiry of certificates.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::model::{Addressable, Channel, Subscription};
 use crate::telemetry::configuration_metrics::{ChannelMembership, MetricObjectName, TrustExpiry};
 use crate::telemetry::counters::ProcessCounters;
 
-/// Notes a configuration that has come into effect.
+/// Records a configuration that has come into effect.
 pub(super) fn record_configuration(counters: &ProcessCounters, resolution: &Resolution) {
     let of = |severity: Severity| resolution.problems.iter().filter(|problem| problem.severity == severity).count();
     let problems = (of(Severity::Error), of(Severity::Warning));
@@ -37,7 +37,7 @@ fn metric_object_name(subscription: &Subscription) -> MetricObjectName {
     (key.kind.as_str(), key.namespace.clone(), key.name.clone())
 }
 
-/// When the first certificate of each destination that has some ends.
+/// Returns the first expiry for each destination that has certificates of its own.
 fn trust_expiries(subscription: &Arc<Subscription>) -> impl Iterator<Item = TrustExpiry> {
     let destinations = [
         ("subscriber", &subscription.subscriber),

@@ -1,4 +1,4 @@
-//! The role `controller`: an admin port, and what reconciles the channels of a cluster.
+//! The role `controller`: an admin port, and the task that reconciles the channels of a cluster.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::ProcessCounters;
 
-/// Runs it until it is told to stop.
+/// Runs the controller until it is told to stop.
 ///
 /// # Errors
-/// If it cannot start: the address is taken, nothing says where the cluster is.
+/// Fails if it cannot start: the address is taken, nothing says where the cluster is.
 pub(super) async fn run(options: RunOptions, log: LogLevel) -> anyhow::Result<ExitCode> {
     let signals = ShutdownSignals::listen()?;
     let connected = options.cluster_settings().map_err(anyhow::Error::msg)?.connect().await?;
     let settings = control_settings(&options)?;
     let (readiness, counters) = (Readiness::default(), Arc::new(ProcessCounters::default()));
+    // The admin port is served before the first object is read, so that probes are answered
+    // meanwhile.
     let admin = listeners::bind_admin(&options).await?;
     let handler = Arc::new(HealthHandler::new(admin.local_addr()?, readiness.clone(), Arc::clone(&counters)));
     let mut stages = ShutdownStages::default();

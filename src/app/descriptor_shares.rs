@@ -1,28 +1,30 @@
-//! Who may have how many of the descriptors that a process may open. Each connection is one; without shares, senders that
-//! are accepted would leave none for deliveries.
+//! Shares the file descriptors of the process. Each connection takes one; without shares, senders
+//! whose connections are accepted would leave none for deliveries.
 
 use crate::cli::LimitOptions;
 
-/// What the process needs for itself: its runtime, listeners, files, and connections to RabbitMQ and to an API server.
+/// Descriptors that the process needs for itself: its runtime, listeners, files, and connections to
+/// RabbitMQ and to an API server.
 const OWN: u64 = 32;
-/// Names looked up at once at most; each is a thread, too.
+/// Host names that are looked up at once at most; each lookup takes a thread, too.
 const LOOKUPS: u64 = 768;
 
-/// Connections that may be open at once, and names that may be looked up.
+/// Numbers of connections that may be open at once, and of host names that may be looked up at
+/// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DescriptorShares {
-    /// On each port for events.
+    /// Connections on each event port.
     pub(super) senders: usize,
-    /// On the admin port, and on the admin socket.
+    /// Connections on the admin port, and as many on the admin socket.
     pub(super) operators: usize,
-    /// To destinations.
+    /// Connections to the destinations of deliveries.
     pub(super) destinations: usize,
-    /// Names that are looked up.
+    /// Host names that are looked up at once.
     pub(super) lookups: usize,
 }
 
 impl DescriptorShares {
-    /// Raises the limit of the process as far as it may be, and shares it.
+    /// Raises the limit of the process as far as the system lets it, and shares it.
     pub(super) fn raise_limit(limits: &LimitOptions) -> Self {
         let limit = match rlimit::increase_nofile_limit(u64::MAX) {
             Ok(limit) => limit,
@@ -43,7 +45,8 @@ impl DescriptorShares {
         shares
     }
 
-    /// Half of what the process does not need itself is for senders, and most of the rest for deliveries.
+    /// Divides the limit: half of what the process does not need for itself is for senders, and
+    /// most of the rest for deliveries.
     fn divide(limit: u64, max_connections: usize) -> Self {
         let rest = limit.saturating_sub(OWN).max(16);
         let count = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! The listeners: bound before anything is served, and announced.
+//! The listeners: they are bound before anything is served, and their addresses are published.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use url::Url;
 use crate::cli::{ListenAddresses, RunOptions};
 use crate::control::ListenerUrls;
 
-/// The three listeners.
+/// The listeners of http, https and the admin port, bound but not served yet.
 pub(super) struct BoundListeners {
     pub(super) http: TcpListener,
     pub(super) https: TcpListener,
@@ -28,7 +28,7 @@ impl BoundListeners {
         })
     }
 
-    /// Base URLs for the addresses of channels and brokers.
+    /// Returns the base URLs for the addresses of channels and brokers.
     pub(super) fn urls(&self) -> anyhow::Result<ListenerUrls> {
         Ok(ListenerUrls {
             http: base_url("http", self.http.local_addr()?)?,
@@ -36,7 +36,8 @@ impl BoundListeners {
         })
     }
 
-    /// Tells where the listeners are: in the log, and in a file, whole or not at all (contract IF-1).
+    /// Publishes the addresses of the listeners: in the log, and in a file, which is there whole or
+    /// not at all (contract IF-1).
     pub(super) fn publish_ports(&self, ports_file: Option<&Path>) -> anyhow::Result<()> {
         let (http, https, admin) = (self.http.local_addr()?, self.https.local_addr()?, self.admin.local_addr()?);
         tracing::info!(%http, %https, %admin, "Listening");
@@ -44,7 +45,7 @@ impl BoundListeners {
     }
 }
 
-/// The admin port, for a process that takes no events; told as the others are.
+/// Binds the admin port of a process that takes no events, and publishes its address.
 pub(super) async fn bind_admin(options: &RunOptions) -> anyhow::Result<TcpListener> {
     let ListenAddresses { admin, .. } = options.listen_addresses().map_err(anyhow::Error::msg)?;
     let listener = bind("--admin-addr", &admin).await?;
@@ -76,7 +77,7 @@ async fn bind(flag: &str, address: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// A listener on every address is reached as localhost.
+/// Returns the base URL of a listener; one that listens on every address is reached as localhost.
 fn base_url(scheme: &str, address: SocketAddr) -> anyhow::Result<Url> {
     let text = if address.ip().is_unspecified() {
         format!("{scheme}://localhost:{}", address.port())

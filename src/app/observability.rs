@@ -1,4 +1,5 @@
-//! Starts what sends traces and numbers, and has it follow `config-observability`.
+//! Starts the exporter of traces and metrics, and keeps its settings in step with
+//! `config-observability`.
 
 use std::sync::Arc;
 
@@ -13,14 +14,15 @@ use crate::telemetry::otlp::{OtlpExporter, OtlpSettings};
 use crate::telemetry::tracer::Tracer;
 use crate::tls::{MinTlsVersion, SystemRoots};
 
-/// Decides where traces and numbers go, as configurations come.
+/// Decides by each configuration where traces and metrics are sent.
 pub(super) struct TelemetryConfigurator {
     options: Arc<RunOptions>,
     settings: watch::Sender<Arc<OtlpSettings>>,
 }
 
 impl TelemetryConfigurator {
-    /// Starts the exporter. It ends at the very end, so that the last deliveries are told of, too.
+    /// Starts the exporter. It ends in the last stage, so that the spans of the last deliveries are
+    /// sent, too.
     pub(super) fn start(
         options: &RunOptions,
         (tracer, counters): (Tracer, &Arc<ProcessCounters>),
@@ -37,7 +39,7 @@ impl TelemetryConfigurator {
         observer
     }
 
-    /// Uses what a configuration says. What cannot be used changes nothing.
+    /// Applies the settings of a configuration. Settings that cannot be used change nothing.
     pub(super) fn apply_resolution(&self, resolution: &Resolution) {
         match self.options.telemetry_settings(&resolution.observability) {
             Ok(wanted) => {

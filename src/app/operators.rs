@@ -1,4 +1,4 @@
-//! How operators come in besides the admin port: by a token, and by a socket.
+//! The access of operators besides the admin port: a token and a socket.
 
 use std::path::Path;
 
@@ -9,30 +9,30 @@ use crate::cli::RunOptions;
 use crate::server::socket::OwnerSocket;
 use crate::tls::development_ca;
 
-/// The file of the socket in the state directory.
+/// Name of the socket's file in the state directory.
 const NAME: &str = "admin.sock";
 
-/// What operators may show, and where they may come in.
+/// The admin token and the admin socket.
 pub(super) struct OperatorAccess {
-    /// The token, if there is one.
+    /// The token that operators show; `None` if no file is given.
     pub(super) token: Option<AdminToken>,
-    /// The socket, if there is one.
+    /// The socket, bound; `None` if there is none.
     pub(super) socket: Option<OwnerSocket>,
 }
 
 impl OperatorAccess {
-    /// Reads the token and listens on the socket.
+    /// Checks the token and binds the socket.
     ///
     /// # Errors
-    /// If one of them is asked for and cannot be there.
+    /// Fails if one of them is asked for and cannot be had.
     pub(super) async fn open(options: &RunOptions) -> anyhow::Result<Self> {
         let token = options.admin_token_file.as_deref().map(AdminToken::new).transpose()?;
         Ok(Self { token, socket: bind_socket(options).await? })
     }
 }
 
-/// The socket that the options name, else one in the state directory; in a cluster there is none unless it is named. One
-/// that nobody has asked for may be missing.
+/// Binds the socket that the options name, else one in the state directory; in a cluster there is
+/// none unless it is named. A socket that was not asked for may be missing.
 async fn bind_socket(options: &RunOptions) -> anyhow::Result<Option<OwnerSocket>> {
     let socket = match &options.admin_socket {
         Some(path) => {

@@ -1,4 +1,5 @@
-//! What the log tells as time passes: sums of losses, and certificates of destinations that expire while the process runs.
+//! Logs that are due as time passes: sums of losses, and certificates of destinations that expire
+//! while the process runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use crate::model::{Addressable, RoutingTable, Subscription};
 use crate::telemetry::counters::ProcessCounters;
 use crate::tls::refusal;
 
-/// How often there may be something to tell.
+/// Interval at which there may be something to log.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Tells it until the stop. What is summed by then is told when the last delivery has ended.
+/// Logs until the stop. Sums that are left then are logged when the last delivery has ended.
 pub(super) async fn run(
     counters: Arc<ProcessCounters>,
     mut tables: watch::Receiver<Arc<RoutingTable>>,
@@ -29,6 +30,7 @@ pub(super) async fn run(
         counters.series.log_losses(Some(Instant::now()));
         let is_new = tables.has_changed().unwrap_or(false);
         let now = now();
+        // The table is looked through only if it is new, or if a certificate in it has expired.
         if is_new || next < now {
             let table = Arc::clone(&tables.borrow_and_update());
             log_expired(&table, seen..now);
@@ -42,11 +44,13 @@ fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// One certificate, as it is told: whose it is and when it ended.
+/// The expired certificates by subject and expiry, each with the subscriptions whose destinations
+/// are verified by it.
 type ExpiredCertificates<'t> = BTreeMap<(&'t str, i64), Vec<&'t Subscription>>;
 
-/// Tells of the certificates that ended within this time: a line each, however many destinations are verified by it. Those
-/// that had ended when the configuration was read are among its problems.
+/// Logs the certificates that expired within this time: a line for each, however many destinations
+/// are verified by it. Those that had expired when the configuration was read are among its
+/// problems.
 fn log_expired(table: &RoutingTable, within: std::ops::Range<i64>) {
     let mut ended = ExpiredCertificates::new();
     for (subscription, destination) in destinations(table) {
@@ -64,7 +68,7 @@ fn log_expired(table: &RoutingTable, within: std::ops::Range<i64>) {
     }
 }
 
-/// When the next certificate ends that has not yet.
+/// Returns the next expiry of a certificate that is valid still, in seconds since the epoch.
 fn next_expiry(table: &RoutingTable, now: i64) -> i64 {
     let certificates = destinations(table).flat_map(|(_, destination)| destination.trust.certificates());
     certificates.map(|certificate| certificate.not_after).filter(|end| *end >= now).min().unwrap_or(i64::MAX)

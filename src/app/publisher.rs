@@ -1,4 +1,4 @@
-//! Hands configurations to those who use them, and tells when they are served.
+//! Hands each configuration to the parts that use it, and reports when it is served.
 
 use std::sync::Arc;
 
@@ -15,25 +15,25 @@ use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::ProcessCounters;
 
-/// Everybody who uses configurations.
+/// All parts that use configurations.
 pub(super) struct ConfigurationPublisher {
     pub(super) changes: mpsc::Sender<TableChange>,
-    /// What is served, for whoever asks.
+    /// The configuration that is served, for the admin API.
     pub(super) served: watch::Sender<Arc<Resolution>>,
-    /// What is served, for the sources.
+    /// The table that is served, for sources and watches.
     pub(super) tables: watch::Sender<Arc<RoutingTable>>,
-    /// What is served, for whoever told of it.
+    /// The configuration that is served, for the writer of status in the cluster.
     pub(super) served_to_cluster: watch::Sender<LatestResolution>,
     pub(super) certificates: ServerCertificateKeeper,
     pub(super) counters: Arc<ProcessCounters>,
     pub(super) telemetry: TelemetryConfigurator,
     pub(super) readiness: Readiness,
-    /// The log, if its level is not fixed by a flag.
+    /// The level of the log; `None` if a flag fixes it.
     pub(super) log: Option<LogLevel>,
 }
 
 impl ConfigurationPublisher {
-    /// Publishes each new configuration until the stop.
+    /// Publishes each new configuration until the stop, or until nothing serves it any more.
     pub(super) async fn run(self, mut newest: watch::Receiver<LatestResolution>, stop: CancellationToken) {
         let mut level = None;
         while let Some(Ok(())) = stop.run_until_cancelled(newest.changed()).await {
@@ -48,9 +48,12 @@ impl ConfigurationPublisher {
             if !self.publish(&resolution).await {
                 return;
             }
+            // Metrics and status follow only when the configuration is served: they would tell of
+            // queues that are not there yet.
             configuration_metrics::record_configuration(&self.counters, &resolution);
             self.telemetry.apply_resolution(&resolution);
-            // In a cluster also what changes nothing is handed over, since the cluster may want to be told again.
+            // In a cluster, a configuration that changes nothing is handed over, too, since its
+            // status may have to be written again.
             if self.served_to_cluster.borrow().as_ref().is_none_or(|last| resolution.differs(last)) {
                 tracing::info!(channels = resolution.table.channels().len(), "Configuration applied");
             }
@@ -61,8 +64,11 @@ impl ConfigurationPublisher {
         }
     }
 
-    /// Returns when the configuration is served; only then it is shown. Whether anything is served still.
+    /// Has a configuration served, and shows it only then; returns false if there is no dispatcher
+    /// any more.
     async fn publish(&self, resolution: &Arc<Resolution>) -> bool {
+        // The certificate comes first: addresses of the new configuration may be used as soon as
+        // they are shown.
         self.certificates.apply_resolution(resolution);
         if !Arc::ptr_eq(&self.tables.borrow(), &resolution.table) {
             let (applied, served) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! What RabbitMQ is told of the flags.
+//! Makes the options of the RabbitMQ backend from the flags.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::budget::MemoryBudget;
 use crate::channel::rabbitmq;
 use crate::cli::{QueueTypeArg, RabbitmqOptions, RunOptions};
 
-/// How RabbitMQ is used; `None` without one.
+/// Returns the options of the RabbitMQ backend; `None` if no RabbitMQ is configured.
 pub(super) fn rabbitmq_options(
     options: &RunOptions,
     budget: &Arc<MemoryBudget>,

@@ -1,4 +1,5 @@
-//! Puts together what proves who sends, and what describes what is sent: with an API server, or without.
+//! Builds the services that authenticate senders, issue tokens and describe event types, with an
+//! API server or without.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,32 +16,33 @@ use crate::event_type::{self, EventTypeObserver};
 use crate::model::RoutingTable;
 use crate::telemetry::counters::ProcessCounters;
 
-/// The API server of a cluster.
+/// The client of a cluster's API server.
 #[derive(Clone)]
 pub(super) struct ApiClient {
     pub(super) client: kube::Client,
-    /// With which this process asks it, if it is a pod.
+    /// The file of the token with which this process authenticates to it, if it runs in a pod.
     pub(super) token_file: Option<PathBuf>,
 }
 
-/// What channels, deliveries and relays share.
+/// The services that channels, deliveries and relays share.
 pub(super) struct SenderServices {
-    /// Lets in whoever may send.
+    /// Authenticates and authorizes the senders of events.
     pub(super) authorizer: Arc<SenderAuthorizer>,
-    /// Proves who sends.
+    /// Gets the tokens that this process sends.
     pub(super) tokens: Arc<TokenCache>,
-    /// Sees events.
+    /// Sees the types of events, for their `EventType`s.
     pub(super) event_types: EventTypeObserver,
 }
 
-/// What runs for them.
+/// The tasks that these services need.
 pub(super) struct SenderTasks {
     key_refresher: IssuerKeyRefresher,
     event_type_creator: Option<event_type::EventTypeWorker>,
 }
 
 impl SenderServices {
-    /// Everything; without an API server, no tokens are issued and no `EventType`s made.
+    /// Builds the services; without an API server, no tokens are issued and no `EventType`s
+    /// created.
     pub(super) fn new(
         clients: &Arc<ClientCache>,
         counters: &Arc<ProcessCounters>,
@@ -54,6 +56,7 @@ impl SenderServices {
             Some(cluster) => Arc::clone(cluster) as Arc<dyn TokenIssuer>,
             None => Arc::new(NoTokenIssuer),
         };
+        // The API server is a token issuer and a source of documents at once.
         let documents = cluster.map(|cluster| cluster as Arc<dyn ApiServerDocuments>);
         let fetcher = Arc::new(IssuerFetcher::new(Arc::clone(clients), documents));
         let keys = Arc::new(IssuerKeyStore::default());
@@ -76,7 +79,7 @@ impl SenderServices {
 }
 
 impl SenderTasks {
-    /// Starts them. They follow the table that is served.
+    /// Starts the tasks. The refresher of keys follows the table that is served.
     pub(super) fn start(self, tables: watch::Receiver<Arc<RoutingTable>>, stages: &mut ShutdownStages) {
         stages.accepting.spawn("token keys", self.key_refresher.run(tables, stages.stop_accepting.clone()));
         if let Some(maker) = self.event_type_creator {

@@ -1,4 +1,4 @@
-//! Watches whether what is configured is served: readiness asks for it, the log and the numbers tell of it.
+//! Watches whether the configuration is served: readiness depends on it, log and metrics report it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use crate::supervisor::Readiness;
 use crate::telemetry::configuration_metrics::{MetricObjectName, UnservedObjects};
 use crate::telemetry::counters::ProcessCounters;
 
-/// How often log and numbers are brought up to date. Whoever asks for readiness or status gets what is true then.
+/// Interval at which log and metrics are brought up to date. Readiness and status are computed when
+/// somebody asks.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Of a process that has a backend which may be away.
+/// The parts that a process needs to watch a backend which may be away.
 pub(super) struct ServingWatch {
     pub(super) tables: watch::Receiver<Arc<RoutingTable>>,
     pub(super) storages: Arc<ChannelBackends>,
@@ -25,7 +26,7 @@ pub(super) struct ServingWatch {
 }
 
 impl ServingWatch {
-    /// Makes readiness hang on what is served.
+    /// Makes readiness depend on what is served.
     pub(super) fn add_readiness_checks(&self) {
         let judge = ServiceReadiness::default();
         let (tables, storages) = (self.tables.clone(), Arc::clone(&self.storages));
@@ -43,7 +44,7 @@ impl ServingWatch {
         });
     }
 
-    /// Tells what begins and ends, until the stop.
+    /// Logs trouble that begins and ends, until the stop.
     pub(super) async fn run(self, stop: CancellationToken) {
         let (mut log, mut period) = (TroubleLog::default(), tokio::time::interval(PERIOD));
         while stop.run_until_cancelled(period.tick()).await.is_some() {
@@ -64,14 +65,15 @@ impl ServingWatch {
     }
 }
 
-/// Says that the process is ready, when it is so for the first time.
+/// Logs that the process is ready, when it is so for the first time.
 pub(super) fn log_ready(readiness: &Readiness) {
     if readiness.is_newly_ready() {
         tracing::info!("Ready");
     }
 }
 
-/// Says that the configuration is in effect, and what a process waits for that is not ready all the same.
+/// Logs that the configuration is in effect; for a process that is not ready all the same, with the
+/// requirements that are missing.
 pub(super) fn log_started(readiness: &Readiness) {
     match readiness.missing() {
         None => log_ready(readiness),

@@ -1,5 +1,6 @@
-//! The stop: readiness off, no new connections, running requests to their end, deliveries to theirs, then the rest.
-//! All within the drain time limit; what is left then is counted and named.
+//! The stop: readiness goes off, no new connections are accepted, running requests end, then
+//! deliveries, then the rest. All that has to end within the drain time limit; deliveries that are
+//! left then are counted and logged.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,17 +13,19 @@ use crate::ingress::event_port::ServedRequests;
 use crate::supervisor::{Readiness, TaskSupervisor};
 use crate::telemetry::counters::ProcessCounters;
 
-/// How long senders may take to be told that their events were not delivered, when time is up.
+/// How long each group of tasks may take to end by itself when time is up, so that senders are
+/// answered that their events were not delivered.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How long a cluster may need to send no more to a process that is about to stop.
+/// Least time for which a stopping process waits before it closes its listeners, since a cluster
+/// goes on sending for a while.
 const LINGER: Duration = Duration::from_secs(3);
-/// How long nothing must have come for it to be quiet.
+/// How long no request must have come for the process to be quiet.
 const QUIET: Duration = Duration::from_secs(1);
-/// How often that is looked at.
+/// Interval at which requests are counted to find that.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What ends the process.
+/// The signals that end the process.
 pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -41,26 +44,28 @@ impl ShutdownSignals {
     }
 }
 
-/// The tasks of the process, in the order in which they are taken down, and what tells each group to stop.
+/// The tasks of the process by the stage in which they are taken down, with the token that tells
+/// each stage to stop.
 #[derive(Default)]
 pub(super) struct ShutdownStages {
-    /// Told first, while everything is still served.
+    /// Cancelled first, while everything is still served.
     pub(super) stop_announced: CancellationToken,
-    /// What tells when nobody sends any more, if that is to be waited for before listeners are closed.
+    /// The counter of requests, if listeners are to be closed only when no more come.
     pub(super) served_until_quiet: Option<ServedRequests>,
-    /// Listeners and whoever changes what they serve.
+    /// First stage: listeners, and the tasks that change what they serve.
     pub(super) accepting: TaskSupervisor,
     pub(super) stop_accepting: CancellationToken,
-    /// Workers.
+    /// Second stage: the dispatcher with its workers.
     pub(super) delivering: TaskSupervisor,
     pub(super) drained: CancellationToken,
-    /// The admin port.
+    /// Third stage: the admin port, and everything that is needed until the very end.
     pub(super) answering: TaskSupervisor,
     pub(super) answering_stop: CancellationToken,
 }
 
 impl ShutdownStages {
-    /// Runs until a signal or the end of a task that should not end, then stops.
+    /// Runs until a signal, or until a task ends that should not, then stops. The exit code is a
+    /// failure if a task ended by itself, if deliveries are left, or if the time was up.
     pub(super) async fn run(
         mut self,
         mut signals: ShutdownSignals,
@@ -69,9 +74,12 @@ impl ShutdownStages {
         counters: &ProcessCounters,
     ) -> ExitCode {
         let failed = self.wait_for_stop(&mut signals, limit, counters).await;
+        // Readiness goes off before anything stops, so that a load balancer sends elsewhere while
+        // requests are still served.
         readiness.set_stopping();
         self.stop_announced.cancel();
         let in_time = self.drain(&mut signals, limit).await;
+        // From here on nobody waits for what would come; what is left is aborted.
         readiness.set_ended();
         self.end_remaining_tasks(counters).await;
         counters.series.log_losses(None);
@@ -84,7 +92,7 @@ impl ShutdownStages {
         if failed || left > 0 || !in_time { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 
-    /// Whether a task failed.
+    /// Waits for a signal, or for the end of a task; returns true if a task ended that should not.
     async fn wait_for_stop(
         &mut self,
         signals: &mut ShutdownSignals,
@@ -105,12 +113,14 @@ impl ShutdownStages {
         true
     }
 
-    /// Stops accepting, then delivers what was accepted. Whether that ended by itself, before the limit and before
-    /// another signal.
+    /// Stops accepting, then delivers what was accepted. Returns true if that ended by itself,
+    /// before the limit and before another signal.
     async fn drain(&mut self, signals: &mut ShutdownSignals, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let (accepting, delivering, drained) = (&mut self.accepting, &mut self.delivering, &self.drained);
         let orderly = async {
+            // Listeners end first, since each brings new events. Their last requests may wait for
+            // deliveries, which go on until then.
             if let Some(served) = &self.served_until_quiet {
                 wait_until_quiet(served, limit / 2).await;
             }
@@ -134,7 +144,8 @@ impl ShutdownStages {
         }
     }
 
-    /// Ends what is left. Deliveries first, so that senders that wait for them can be told.
+    /// Aborts the tasks that are left. Deliveries come first, so that the senders that wait for
+    /// them can be answered.
     async fn end_remaining_tasks(&mut self, counters: &ProcessCounters) {
         self.delivering.abort().await;
         // Aborted deliveries let go of their events one after the other.
@@ -146,10 +157,13 @@ impl ShutdownStages {
         if tokio::time::timeout(LAST_WORDS, let_go).await.is_err() {
             tracing::debug!("Some deliveries have not been let go of");
         }
+        // The senders that waited for aborted deliveries get their responses now.
         if tokio::time::timeout(LAST_WORDS, self.accepting.all_ended()).await.is_err() {
             tracing::debug!("Some senders did not take their answers");
         }
         self.accepting.abort().await;
+        // The last stage has to outlive the others: it acknowledges messages, sends spans and
+        // answers probes.
         self.answering_stop.cancel();
         if tokio::time::timeout(LAST_WORDS, self.answering.all_ended()).await.is_err() {
             tracing::debug!("Some acknowledgements, or answers of the admin port, were given up");
@@ -158,8 +172,8 @@ impl ShutdownStages {
     }
 }
 
-/// Waits until nobody sends any more, since a cluster goes on sending until everybody in it knows (contract 1.12);
-/// not longer than `limit`.
+/// Waits until no more requests come, since a cluster goes on sending until everybody in it knows
+/// of the stop (contract 1.12); not longer than `limit`.
 async fn wait_until_quiet(served: &ServedRequests, limit: Duration) {
     let started = Instant::now();
     let (mut count, mut since) = (served.count(), started);

@@ -1,15 +1,18 @@
-//! Audiences of the API server, for which this process asks for nobody's tokens: whoever had one could act in the cluster as
-//! the ServiceAccount, and whoever may edit a channel chooses the audiences of its destinations.
+//! Recognises the audiences of the API server, for which this process requests no tokens: a
+//! receiver of such a token could act in the cluster as the ServiceAccount, and everybody who may
+//! edit a channel chooses the audiences of its destinations.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Names of the API server inside of a cluster, which stand alone or before the domain of the cluster.
+/// Names of the API server inside of a cluster, which stand alone or before the domain of the
+/// cluster.
 const NAMES: [&str; 2] = ["kubernetes", "kubernetes.default"];
 
-/// The claims of a token that say for whom it is. Its signature does not matter: it is our own.
+/// The claims of a token that say for which audience it is. Its signature is not verified: the
+/// token is that of this process.
 #[derive(Deserialize)]
 struct AudienceClaims {
     #[serde(default)]
@@ -18,8 +21,9 @@ struct AudienceClaims {
     aud: Value,
 }
 
-/// Whether an audience is the API server's, by its usual names or by the token with which this process asks it: that is for
-/// its audiences, of which its issuer is the default.
+/// Returns true if an audience is the API server's, by its usual names or by `own_token`, the token
+/// with which this process authenticates to the API server: that token is for the API server's
+/// audiences, of which its issuer is the default.
 #[must_use]
 pub fn is_api_server_audience(audience: &str, own_token: Option<&str>) -> bool {
     let wanted = normalize(audience);
@@ -27,7 +31,7 @@ pub fn is_api_server_audience(audience: &str, own_token: Option<&str>) -> bool {
         || own_token.is_some_and(|token| audiences_of_token(token).iter().any(|own| normalize(own) == wanted))
 }
 
-/// Without what does not tell two audiences apart to a reader.
+/// Removes the differences that a reader would not see: blanks, trailing slashes, case.
 fn normalize(audience: &str) -> String {
     audience.trim().trim_end_matches('/').to_ascii_lowercase()
 }
@@ -41,7 +45,7 @@ fn is_well_known_audience(audience: &str) -> bool {
         || host.starts_with("kubernetes.default.svc.")
 }
 
-/// The audiences and the issuer of a token; none of one that is no JSON web token.
+/// Returns the audiences and the issuer of a token; none if the token is no JSON web token.
 fn audiences_of_token(token: &str) -> Vec<String> {
     let claims = token.trim().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let claims = claims.and_then(|json| serde_json::from_slice::<AudienceClaims>(&json).ok());

@@ -1,5 +1,5 @@
-//! Where issuers publish their keys: `/.well-known/openid-configuration`, and the address of the keys in it
-//! (contract 7.5). Documents come by HTTP, or from the API server by whoever knows one.
+//! OIDC discovery: fetches `/.well-known/openid-configuration` of an issuer, and the keys at the
+//! address in it (contract 7.5). Documents come by HTTP, or from the API server in a cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,37 +15,38 @@ use crate::client::ClientCache;
 use crate::model::{Addressable, DestinationRoute, OidcAuthentication, OidcDiscovery, TrustBundle};
 use crate::scrub;
 
-/// Where the description of an issuer stands, below its base URL.
+/// Path of an issuer's configuration, below its base URL.
 pub(super) const WELL_KNOWN: &str = "/.well-known/openid-configuration";
-/// Where the API server has its keys.
+/// Path of the keys at the API server.
 const CLUSTER_KEYS: &str = "/openid/v1/jwks";
-/// Bytes of a document.
+/// Longest document in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
-/// One document takes no longer.
+/// Longest time for fetching one document.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Documents of the API server, which is asked as the ServiceAccount of this process.
+/// Gets documents of the API server, which is asked as the ServiceAccount of this process.
 pub trait ApiServerDocuments: Send + Sync + 'static {
-    /// The document at a path.
+    /// Returns the document at a path, or an error for the log.
     fn get<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Bytes, String>>;
 }
 
-/// The description of an issuer, as far as it is read.
+/// The fields of an issuer's configuration that are read.
 #[derive(Deserialize)]
 struct OpenIdConfiguration {
     issuer: String,
     jwks_uri: String,
 }
 
-/// Fetches what issuers publish.
+/// Fetches the name and the keys of an issuer.
 pub struct IssuerFetcher {
     clients: Arc<ClientCache>,
-    /// `None` where there is no cluster.
+    /// The API server; `None` if this process runs without a cluster.
     api_server: Option<Arc<dyn ApiServerDocuments>>,
 }
 
 impl IssuerFetcher {
-    /// A fetcher for issuers by HTTP, and for that of the cluster, if there is one.
+    /// Makes a fetcher for issuers by HTTP, and for the issuer of the cluster if there is an
+    /// `api_server`.
     #[must_use]
     pub fn new(clients: Arc<ClientCache>, api_server: Option<Arc<dyn ApiServerDocuments>>) -> Self {
         Self { clients, api_server }
@@ -66,8 +67,9 @@ impl IssuerFetcher {
         }
     }
 
-    /// Keys that the API server has itself are asked of it, whatever host it thinks it has. Those elsewhere are asked
-    /// for without its credentials.
+    /// Fetches the keys of the cluster's issuer. If the path of the keys is the API server's own,
+    /// the API server is asked, whatever host it names. Keys elsewhere are fetched by https and
+    /// without credentials.
     async fn fetch_keys_of_cluster(&self, trust: &Arc<TrustBundle>) -> Result<PublishedKeys, String> {
         let Some(cluster) = &self.api_server else { return Err("there is no API server to ask".to_owned()) };
         let OpenIdConfiguration { issuer, jwks_uri } = parse_document(&cluster.get(WELL_KNOWN).await?)?;
@@ -98,7 +100,7 @@ impl IssuerFetcher {
 impl IssuerKeySource for IssuerFetcher {
     fn fetch<'a>(&'a self, oidc: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>> {
         async move {
-            // Two documents, and a little for what is between them.
+            // Enough for two documents, and a little for the work between them.
             let limit = TIMEOUT * 3;
             match tokio::time::timeout(limit, self.fetch_keys(oidc)).await {
                 Ok(published) => published.map_err(scrub::string),
@@ -109,7 +111,7 @@ impl IssuerKeySource for IssuerFetcher {
     }
 }
 
-/// The description below a base URL.
+/// Returns the address of the configuration below a base URL.
 fn configuration_address(base: &Addressable) -> Addressable {
     let mut url = Url::clone(&base.url);
     let path = format!("{}{WELL_KNOWN}", url.path().trim_end_matches('/'));
@@ -117,8 +119,9 @@ fn configuration_address(base: &Addressable) -> Addressable {
     Addressable { url: url.into(), ..base.clone() }
 }
 
-/// The keys that a description names. Where it was had by https, they are, too. The place where its host really is counts
-/// for them, if they are at the same one.
+/// Returns the address of the keys that a configuration names. If the configuration was fetched by
+/// https, the keys have to be, too. A connect override of the base URL is used for the keys if they
+/// have the same origin.
 fn jwks_address(base: &Addressable, jwks_uri: &str) -> Result<Addressable, String> {
     let url = parse_url(jwks_uri)?;
     if url.scheme() != "https" && url.scheme() != base.url.scheme() {
@@ -157,7 +160,8 @@ mod tests {
         }
     }
 
-    /// Keys decide who is believed: nobody on the way may change them where the description was safe.
+    /// Keys decide who is believed: nobody on the way may change them where the description was
+    /// safe.
     #[test]
     fn keys_are_had_as_safely_as_their_description() {
         let keys = |base: &str, uri: &str| jwks_address(&at(base), uri).map(|keys| keys.route);

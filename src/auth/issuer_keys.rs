@@ -1,4 +1,5 @@
-//! The keys that tokens are verified with: fetched ahead, kept, and fetched anew. Whoever verifies never fetches.
+//! The keys by which tokens are verified: fetched ahead, kept, and refreshed. Verifying a token
+//! never fetches keys by itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,105 +18,110 @@ use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::WireText;
 
-/// Keys are fetched anew after this time, so that a key which is withdrawn is not believed for longer.
+/// Age at which keys are fetched again, so that a key which is withdrawn is not believed for
+/// longer.
 const REFRESH: Duration = Duration::from_secs(600);
-/// A token with an unknown key has keys fetched anew, but not more often than this.
+/// Least age of keys at which a token with an unknown key makes them be fetched again.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(5);
-/// How long a request waits for that.
+/// Longest time for which a request waits for such a fetch.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The waits after failures, doubling from the first to the last.
+/// The waits after failed fetches, doubling from the first to the last.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Keys of one issuer at most.
+/// Number of keys of an issuer that are used; further ones are ignored.
 const MAX_KEYS: usize = 100;
-/// Good tokens that are remembered at most.
+/// Number of verified tokens that are remembered at most.
 const MAX_VERIFIED: u64 = 10_000;
 
-/// Tells an issuer's name and keys.
+/// Fetches the name and the keys of an issuer.
 pub trait IssuerKeySource: Send + Sync + 'static {
-    /// Asks for them. Ends in bounded time.
+    /// Fetches them within a bounded time; the error is for the log.
     fn fetch<'a>(&'a self, oidc: &'a OidcAuthentication) -> BoxFuture<'a, Result<PublishedKeys, String>>;
 }
 
-/// What an issuer publishes.
+/// The name and the keys that an issuer publishes.
 #[derive(Clone, Debug)]
 pub struct PublishedKeys {
-    /// Its name, which tokens must bear.
+    /// The name of the issuer, which has to be the `iss` of its tokens.
     pub issuer: String,
-    /// Its keys.
+    /// The keys of the issuer, as a JSON web key set.
     pub keys: JwkSet,
 }
 
-/// A key that tokens may be signed with.
+/// A public key by which signatures of tokens are verified.
 pub(super) struct VerificationKey {
-    /// Its id, if it has one.
+    /// The id of the key (`kid`), if it has one.
     id: Option<String>,
-    /// What it may sign by; of one family.
+    /// The algorithms by which the key may sign, all of one family.
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) key: DecodingKey,
 }
 
-/// A token that was good.
+/// A token that was verified before.
 #[derive(Debug)]
 pub(super) struct VerifiedToken {
     pub(super) subject: Arc<str>,
-    /// Seconds since the epoch at which it ends to be.
+    /// The time at which it expires, leeway included, in seconds since the epoch.
     pub(super) expires_at: f64,
 }
 
-/// The keys of an issuer at a time, and the tokens that were good by them: with the keys, they are forgotten.
+/// The keys of an issuer as fetched at one time, and the tokens that were verified by them; both
+/// are replaced together.
 pub(super) struct IssuerKeySet {
     oidc: Arc<OidcAuthentication>,
     pub(super) issuer: String,
     keys: Vec<VerificationKey>,
-    /// By a digest of token and audience.
+    /// The verified tokens, by a digest of token and audience.
     pub(super) verified: Cache<[u8; 32], Arc<VerifiedToken>>,
     fetched_at: Instant,
 }
 
 impl IssuerKeySet {
-    /// Whether they are this issuer's. A trust bundle that changes makes nobody a stranger: keys are fetched anew by it,
-    /// and until then these count.
+    /// Returns true if these are the keys of this issuer. A changed trust bundle does not make it
+    /// another issuer: keys are fetched again with the new bundle, and until then these are used.
     fn is_of_issuer(&self, oidc: &Arc<OidcAuthentication>) -> bool {
         Arc::ptr_eq(&self.oidc, oidc) || self.oidc.discovery.is_same_issuer(&oidc.discovery)
     }
 
-    /// The keys that a token may be signed with: that of its id, or any, where it or the key names none.
+    /// Returns the keys by which a token may be signed: the one with the id of the token, or any if
+    /// the token or the key has no id.
     pub(super) fn candidates<'k>(&'k self, id: Option<&'k str>) -> impl Iterator<Item = &'k VerificationKey> {
         self.keys.iter().filter(move |key| id.is_none() || key.id.is_none() || key.id.as_deref() == id)
     }
 }
 
-/// The keys as they are known now.
+/// The keys that are known now, shared by verifiers and the refresher.
 #[derive(Default)]
 pub struct IssuerKeyStore {
     current: ArcSwapOption<IssuerKeySet>,
-    /// Somebody met a key that is unknown.
+    /// Notified when a token names a key that is unknown.
     refresh_wanted: Notify,
-    /// Counts fetches that went well.
+    /// The number of successful fetches.
     fetches: watch::Sender<u64>,
 }
 
 impl IssuerKeyStore {
-    /// The keys of this issuer, if they are known.
+    /// Returns the keys of this issuer, if they are known.
     pub(super) fn key_set_of(&self, oidc: &Arc<OidcAuthentication>) -> Option<Arc<IssuerKeySet>> {
         self.current.load_full().filter(|set| set.is_of_issuer(oidc))
     }
 
-    /// Whether the keys of this issuer are known.
+    /// Returns true if the keys of this issuer are known.
     #[must_use]
     pub fn are_known(&self, oidc: &Arc<OidcAuthentication>) -> bool {
         self.key_set_of(oidc).is_some()
     }
 
-    /// Newer keys than these, in which a key was missing. `None` if these are new enough to be believed.
+    /// Waits for keys that are newer than these, in which a key was missing. `None` if these are
+    /// new enough to be believed: then the key does not exist.
     ///
     /// # Errors
-    /// If newer ones could not be had in time.
+    /// Fails if newer keys did not come in time.
     pub(super) async fn newer_than(&self, seen: &IssuerKeySet) -> Result<Option<Arc<IssuerKeySet>>, ()> {
         if seen.fetched_at.elapsed() < SHORTEST_REFRESH {
             return Ok(None);
         }
+        // Subscribed before the keys are looked at, so that no fetch in between is missed.
         let mut fetches = self.fetches.subscribe();
         let newer =
             || self.current.load_full().filter(|now| now.fetched_at > seen.fetched_at && now.is_of_issuer(&seen.oidc));
@@ -135,7 +141,7 @@ impl IssuerKeyStore {
     }
 }
 
-/// Keeps the keys of the issuer that the routing table names.
+/// Keeps the keys of the issuer that the routing table names up to date.
 pub struct IssuerKeyRefresher {
     keys: Arc<IssuerKeyStore>,
     source: Arc<dyn IssuerKeySource>,
@@ -143,14 +149,15 @@ pub struct IssuerKeyRefresher {
 }
 
 impl IssuerKeyRefresher {
-    /// A keeper that fetches from `source`.
+    /// Makes a refresher that fetches from `source` into `keys`, and counts its fetches.
     #[must_use]
     pub fn new(keys: Arc<IssuerKeyStore>, source: Arc<dyn IssuerKeySource>, counters: Arc<ProcessCounters>) -> Self {
         Self { keys, source, counters }
     }
 
-    /// Follows the table until `stop`. While it names no issuer, nobody is asked; when one cannot be had, it is tried
-    /// for ever, and the keys that are known stay (unlike contract G-53).
+    /// Follows the routing table until `stop`. While it names no issuer, nothing is fetched; if
+    /// keys cannot be fetched, this is tried for ever, and the keys that are known stay (unlike
+    /// contract G-53).
     pub async fn run(self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
         loop {
             let oidc = tables.borrow_and_update().oidc().cloned();
@@ -165,7 +172,7 @@ impl IssuerKeyRefresher {
         }
     }
 
-    /// Fetches keys again and again; for ever.
+    /// Fetches keys again and again, for ever.
     async fn refresh_forever(&self, oidc: Option<&Arc<OidcAuthentication>>) {
         let Some(oidc) = oidc else { return std::future::pending().await };
         let (mut wait, mut told) = (FIRST_WAIT, LogRateLimit::default());
@@ -174,7 +181,8 @@ impl IssuerKeyRefresher {
                 Ok(()) => {
                     (wait, told) = (FIRST_WAIT, LogRateLimit::default());
                     tokio::time::sleep(SHORTEST_REFRESH).await;
-                    // Who asked before is answered by the keys that were fetched since.
+                    // A request that waits is answered by the keys that were fetched since; so it
+                    // is listened to only after the shortest time between two fetches.
                     let asked = self.keys.refresh_wanted.notified();
                     drop(tokio::time::timeout(REFRESH.saturating_sub(SHORTEST_REFRESH), asked).await);
                 }
@@ -192,6 +200,7 @@ impl IssuerKeyRefresher {
 
     async fn fetch_keys(&self, oidc: &Arc<OidcAuthentication>) -> Result<(), String> {
         self.counters.key_fetches.increment();
+        // The age counts from before the fetch: a key that was published later may be missing.
         let fetched = Instant::now();
         let PublishedKeys { issuer, keys } = self.source.fetch(oidc).await?;
         if issuer.is_empty() {
@@ -210,7 +219,7 @@ impl IssuerKeyRefresher {
     }
 }
 
-/// Waits until the table names another issuer; whether there will be no other table.
+/// Waits until the table names another issuer; returns true if there will be no other table.
 async fn wait_for_other_issuer(
     tables: &mut watch::Receiver<Arc<RoutingTable>>,
     oidc: Option<&Arc<OidcAuthentication>>,
@@ -218,7 +227,8 @@ async fn wait_for_other_issuer(
     tables.wait_for(|table| table.oidc() != oidc).await.is_err()
 }
 
-/// A key for signatures by RSA or an elliptic curve. Whatever else is published, a secret above all, verifies nothing.
+/// Returns a key for signatures by RSA or an elliptic curve; `None` for everything else that is
+/// published, above all for a secret, which verifies nothing.
 fn usable_key(jwk: &Jwk) -> Option<VerificationKey> {
     if jwk.common.public_key_use.as_ref().is_some_and(|used| *used != PublicKeyUse::Signature) {
         return None;

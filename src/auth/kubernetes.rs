@@ -1,6 +1,8 @@
-//! The API server as issuer: tokens by `TokenRequest`, and its own description and keys (contract 1A, 7.2, 7.5).
+//! The API server as issuer: tokens by `TokenRequest`, and its own configuration and keys (contract
+//! 1A, 7.2, 7.5).
 //!
-//! Needs `create` on `serviceaccounts/token` where ServiceAccounts are, and what every ServiceAccount may read.
+//! This needs `create` on `serviceaccounts/token` in the namespaces of the ServiceAccounts, and
+//! what every ServiceAccount may read.
 
 use std::path::PathBuf;
 
@@ -19,7 +21,7 @@ use super::discovery::ApiServerDocuments;
 use super::token_cache::{IssuedToken, LIFETIME, TokenError, TokenIssuer};
 use crate::model::ServiceAccount;
 
-/// The API server of the cluster.
+/// Asks the API server of the cluster for tokens and documents.
 #[derive(Clone)]
 pub struct ApiServerIssuer {
     client: kube::Client,
@@ -27,20 +29,21 @@ pub struct ApiServerIssuer {
 }
 
 impl ApiServerIssuer {
-    /// The API server that this client is for.
+    /// Makes an issuer that uses this client.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
         Self { client, token_file: None }
     }
 
-    /// The same, which this process asks with the token in this file: that tells what the API server's audiences are.
+    /// Returns the same issuer with the file of the token by which this process authenticates; the
+    /// token tells the API server's audiences.
     #[must_use]
     pub fn with_token_file(self, token_file: Option<PathBuf>) -> Self {
         Self { token_file, ..self }
     }
 
-    /// Refuses the API server's own audiences. The token is read anew each time, since the kubelet replaces it; that is
-    /// little beside the request.
+    /// Refuses the API server's own audiences. The token is read from its file each time, since the
+    /// kubelet replaces it; that costs little beside the request.
     async fn check_audience(&self, audience: &str) -> Result<(), String> {
         let own = match &self.token_file {
             Some(file) => match tokio::fs::read_to_string(file).await {
@@ -98,7 +101,7 @@ impl ApiServerDocuments for ApiServerIssuer {
     }
 }
 
-/// What the API server says, or what happened instead, in one line.
+/// Returns the message of the API server, or the error of the request, in one line.
 fn api_error_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("the API server answered {}: {}", status.code, status.message),

@@ -1,5 +1,5 @@
-//! Whether a sender may send an event: pure, and the same for requests and for events from inside the process
-//! (contract 7.8, AU-9 to AU-13).
+//! Decides whether a sender may send an event. The decision is pure, and the same for requests and
+//! for events from inside the process (contract 7.8, AU-9 to AU-13).
 
 use std::sync::Arc;
 
@@ -12,33 +12,33 @@ use crate::model::{
 };
 use crate::wire_text::WireText;
 
-/// Why an event is not taken from its sender.
+/// The reason for which an event is not taken from its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessDenial {
-    /// The sender proves nothing, or nothing that counts (contract A-10).
+    /// The sender has sent no token, or none that is valid (contract A-10).
     #[error("{0}")]
     Unauthenticated(String),
-    /// It is known who sends, and that they may not (contract A-11).
+    /// The sender is known, and may not send this event (contract A-11).
     #[error("{subject} may not send this event here: {remedy}")]
     Forbidden {
-        /// Who.
+        /// The subject of the sender's token.
         subject: WireText,
-        /// What would let them.
+        /// The change that would let the sender in.
         remedy: &'static str,
     },
-    /// It is not known who may send (contract A-12).
+    /// It is not known who may send, for the reason that the text names (contract A-12).
     #[error("{0}")]
     PolicyUnknown(String),
-    /// Nobody may, since there is nothing to send to (contract A-32).
+    /// Nobody may send, since there is nothing to send to (contract A-32).
     #[error("{0}")]
     DestinationMissing(String),
-    /// Nobody can be verified now.
+    /// No sender can be verified now, since the keys of the issuer are not known.
     #[error("tokens cannot be verified now ({0}): try again later")]
     KeysUnavailable(&'static str),
 }
 
 impl AccessDenial {
-    /// The status that says so by HTTP.
+    /// Returns the HTTP status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -51,10 +51,10 @@ impl AccessDenial {
     }
 }
 
-/// Whether a subject whose token is good may send all of these events.
+/// Checks whether a subject whose token was verified may send all of these events.
 ///
 /// # Errors
-/// If it may not, or the rule is not known.
+/// Fails if it may not, or if the rule is not known.
 pub fn authorize(access: &SenderAuthorization, subject: &str, events: &[Event]) -> Result<(), AccessDenial> {
     let (allowed, remedy) = match &access.rule {
         AuthorizationRule::Default(mode, namespace) => allowed_by_mode(*mode, namespace, subject),
@@ -69,10 +69,11 @@ pub fn authorize(access: &SenderAuthorization, subject: &str, events: &[Event]) 
     if allowed { Ok(()) } else { Err(AccessDenial::Forbidden { subject: WireText::new(subject), remedy }) }
 }
 
-/// Whether there is any event that a subject may send whose token is good.
+/// Checks whether there is any event that a subject whose token was verified may send, before the
+/// event is read.
 ///
 /// # Errors
-/// If there is none, whatever it sends, or the rule is not known.
+/// Fails if there is none, or if the rule is not known.
 pub fn authorize_any(access: &SenderAuthorization, subject: &str) -> Result<(), AccessDenial> {
     let AuthorizationRule::Policies(policies) = &access.rule else { return authorize(access, subject, &[]) };
     if policies.iter().any(|policy| is_for_subject(policy, subject)) {
@@ -93,8 +94,8 @@ fn is_for_subject(policy: &EventPolicy, subject: &str) -> bool {
     policy.subjects.iter().any(|allowed| allowed.matches(subject))
 }
 
-/// Whether one policy allows it: all are asked, so that their names do not matter (unlike contract G-52). All of
-/// them together may be as much work as one.
+/// Returns true if one policy allows the event: all policies are asked, so that their names do not
+/// matter (unlike contract G-52). Their filters share the work limit of one.
 fn any_policy_allows(policies: &[Arc<EventPolicy>], subject: &str, event: &Event) -> bool {
     let mut meter = WorkMeter::default();
     policies
@@ -102,7 +103,8 @@ fn any_policy_allows(policies: &[Arc<EventPolicy>], subject: &str, event: &Event
         .any(|policy| is_for_subject(policy, subject) && policy.filter.decide_within(event, &mut meter) == Ok(true))
 }
 
-/// Contract AU-11.
+/// Decides by the default mode of the namespace; the text is the remedy for a refusal (contract
+/// AU-11).
 fn allowed_by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (bool, &'static str) {
     match mode {
         AuthorizationMode::AllowAll => (true, ""),
@@ -117,19 +119,21 @@ fn allowed_by_mode(mode: AuthorizationMode, namespace: &str, subject: &str) -> (
     }
 }
 
-/// What an event from inside the process would prove by a token, had it come over the wire.
+/// The claims that an event from inside the process would prove by a token, had it come over the
+/// wire.
 #[derive(Clone, Copy, Debug)]
 pub struct InternalSender<'s> {
-    /// As whom it is sent.
+    /// The ServiceAccount as which the event is sent.
     pub sender: Option<&'s ServiceAccount>,
     /// The audience that its token would be for.
     pub audience: Option<&'s str>,
 }
 
-/// Whether an event may come in from inside. Who is inside needs no signature, but is asked for all the rest.
+/// Checks whether an event from inside the process may be taken. It needs no signature, but has to
+/// meet all the other conditions.
 ///
 /// # Errors
-/// As for a request with the token that would have been sent.
+/// Fails as a request with the token that would have been sent.
 pub fn authorize_internal(
     access: Option<&SenderAuthorization>,
     inside: InternalSender<'_>,

@@ -1,4 +1,5 @@
-//! The entrance of events that ask for proof: takes the credentials of a request, verifies and authorizes them.
+//! Authorizes the senders of requests: takes the credentials of a request, verifies and authorizes
+//! them.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::event::Event;
 use crate::model::SenderAuthorization;
 use crate::telemetry::counters::ProcessCounters;
 
-/// What a request carries as proof. Not shown by `Debug`.
+/// The `Authorization` fields of a request. They are not shown by `Debug`.
 #[derive(Clone, Default)]
 pub struct RequestCredentials {
     fields: Vec<http::HeaderValue>,
@@ -25,7 +26,8 @@ impl std::fmt::Debug for RequestCredentials {
 }
 
 impl RequestCredentials {
-    /// Those of a request, if they are asked for; what is asked for nothing is not looked for.
+    /// Takes the credentials of a request, if the channel asks for them; else the fields are not
+    /// looked at. Two are enough to see that there is more than one.
     #[must_use]
     pub fn of_headers(headers: &HeaderMap, access: Option<&SenderAuthorization>) -> Self {
         match access {
@@ -34,7 +36,7 @@ impl RequestCredentials {
         }
     }
 
-    /// The token (contract AU-6): after `Bearer`, or alone, as upstream takes it.
+    /// Returns the token (contract AU-6): after `Bearer`, or alone, as upstream takes it.
     fn bearer_token(&self) -> Result<&str, AccessDenial> {
         let refused = |text: &str| Err(AccessDenial::Unauthenticated(text.to_owned()));
         let value = match &self.fields[..] {
@@ -56,24 +58,27 @@ impl RequestCredentials {
     }
 }
 
-/// Lets events in.
+/// Authenticates and authorizes the senders of events, and counts those that are refused.
 pub struct SenderAuthorizer {
     keys: Arc<IssuerKeyStore>,
     counters: Arc<ProcessCounters>,
 }
 
 impl SenderAuthorizer {
-    /// A gate that verifies by these keys.
+    /// Makes an authorizer that verifies tokens by these keys.
     #[must_use]
     pub fn new(keys: Arc<IssuerKeyStore>, counters: Arc<ProcessCounters>) -> Self {
         Self { keys, counters }
     }
 
-    /// Who sends, if there is anything at all that they may send here. Free where nothing is asked for. It is asked before
-    /// events are read, so that nobody who may not send takes memory; who refuses for that has it [counted](Self::count).
+    /// Authenticates the sender, and checks that there is anything at all that it may send here;
+    /// costs nothing if the channel asks for no authentication. It is called before events are
+    /// read, so that a sender that may not send takes no memory. A refusal is
+    /// [counted](Self::count_denial) by the caller.
     ///
     /// # Errors
-    /// If they prove nothing, or may send nothing, or that cannot be told.
+    /// Fails if the token is missing or not valid, if the sender may send nothing here, or if that
+    /// cannot be decided.
     pub async fn authenticate(
         &self,
         access: Option<&SenderAuthorization>,
@@ -94,10 +99,10 @@ impl SenderAuthorizer {
         Ok(SenderIdentity { subject: Some(subject) })
     }
 
-    /// Whether who was identified may send all of these events.
+    /// Checks that an authenticated sender may send all of these events, and counts a refusal.
     ///
     /// # Errors
-    /// If they may not.
+    /// Fails if it may not send one of them, or if that cannot be decided.
     pub fn authorize(
         &self,
         access: Option<&SenderAuthorization>,
@@ -108,7 +113,7 @@ impl SenderAuthorizer {
         policy::authorize(access, subject, events).inspect_err(|denial| self.count_denial(denial))
     }
 
-    /// Counts that somebody was refused.
+    /// Counts a refusal by its kind.
     pub fn count_denial(&self, denial: &AccessDenial) {
         match denial {
             AccessDenial::Unauthenticated(_) => self.counters.unauthenticated.increment(),
@@ -120,10 +125,10 @@ impl SenderAuthorizer {
     }
 }
 
-/// Who sends.
+/// The sender of a request, as far as it was authenticated.
 #[derive(Clone, Debug, Default)]
 pub struct SenderIdentity {
-    /// Nobody in particular where nothing is asked for.
+    /// The subject of the token; `None` if no authentication is asked for.
     subject: Option<Arc<str>>,
 }
 

@@ -1,4 +1,4 @@
-//! An issuer for tests: keys of its own, tokens as they are wanted, right or wrong.
+//! An issuer for tests: it has keys of its own, and issues valid and invalid tokens.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -1,4 +1,5 @@
-//! Tokens to send: one for each ServiceAccount and audience, kept until it is about to end (contract 7.2, 7.3).
+//! The tokens that this process sends: one for each ServiceAccount and audience, kept until it is
+//! about to expire (contract 7.2, 7.3).
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,26 +18,26 @@ use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::log_rate_limit::LogRateLimit;
 use crate::wire_text::escaped_excerpt;
 
-/// What is asked for, and the longest that is believed.
+/// Lifetime that is requested for a token, and the longest one that is believed.
 pub const LIFETIME: Duration = Duration::from_secs(3600);
-/// A token is not used in the last part of its life (contract 7.3).
+/// Last part of a token's life, in which it is not used (contract 7.3).
 const MARGIN: Duration = Duration::from_secs(300);
-/// A token that has not this part of its usable life before it is replaced by whoever uses it next.
+/// Part of a token's usable life after which its next user requests another one.
 const FRESH: f64 = 0.8;
-/// After a failure, nobody asks again for this time.
+/// Time after a failed request in which no other one is sent for the same token.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An issuer that does not answer for this time has failed.
+/// Longest time that a request for a token may take if there is none to use.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Whoever has a token that is still good waits no longer for the next one.
+/// Longest time that a request may take while there is a token that can still be used.
 const TIMEOUT_AHEAD: Duration = Duration::from_secs(2);
-/// Tokens kept at most.
+/// Number of tokens that are kept at most.
 const MAX_TOKENS: u64 = 20_000;
-/// A token that nobody uses is forgotten after this time.
+/// Time after which a token that is not used is forgotten.
 const IDLE: Duration = Duration::from_secs(7200);
 
-/// Issues tokens.
+/// Issues tokens for ServiceAccounts.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// A new token of this account, for this audience only.
+    /// Issues a new token for this account, for this audience only.
     fn issue<'a>(
         &'a self,
         account: &'a ServiceAccount,
@@ -44,11 +45,11 @@ pub trait TokenIssuer: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<IssuedToken, TokenError>>;
 }
 
-/// A token as issued. Not shown by `Debug`.
+/// A token as it was issued. It is not shown by `Debug`.
 pub struct IssuedToken {
-    /// The token itself.
+    /// The token itself, which is a secret.
     pub token: String,
-    /// How long it is valid from now on.
+    /// Time for which the token is valid from now on.
     pub lifetime: Duration,
 }
 
@@ -58,23 +59,23 @@ impl fmt::Debug for IssuedToken {
     }
 }
 
-/// Bytes of a reason at most, which may repeat what the API server says.
+/// Longest reason in bytes; it may repeat what the API server says.
 const LONGEST_REASON: usize = 512;
 
-/// Why there is no token. One line, without secrets.
+/// The reason for which there is no token. Its text is one line without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no token for {account} and the audience {audience}: {reason}")]
 pub struct TokenError {
-    /// Whose.
+    /// The ServiceAccount that the token was for, as its subject.
     pub account: String,
-    /// For whom.
+    /// The audience that the token was for.
     pub audience: String,
-    /// What happened.
+    /// The reason, escaped and cut to 512 bytes.
     pub reason: String,
 }
 
 impl TokenError {
-    /// An error of this account and audience.
+    /// Makes an error about a token for this account and audience.
     #[must_use]
     pub fn new(account: &ServiceAccount, audience: &str, reason: impl fmt::Display) -> Self {
         Self {
@@ -85,7 +86,7 @@ impl TokenError {
     }
 }
 
-/// Where there is no cluster: issues nothing.
+/// The issuer of a process without a cluster: it fails always, with a remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct NoTokenIssuer;
 
@@ -100,40 +101,40 @@ impl TokenIssuer for NoTokenIssuer {
     }
 }
 
-/// A token while it is kept.
+/// A token in the cache, as the value of a header field.
 struct CachedToken {
     authorization: HeaderValue,
-    /// Whoever uses it from then on tries to replace it.
+    /// The time from which on its next user tries to replace it.
     refresh_at: Instant,
-    /// Not used from then on.
+    /// The time from which on it is not used.
     expires_at: Instant,
 }
 
-/// The token of one account for one audience.
+/// The token of one account for one audience, and the state of requests for it.
 #[derive(Default)]
 struct TokenCacheEntry {
     token: ArcSwapOption<CachedToken>,
-    /// Held by whoever asks the issuer.
+    /// Locked by the task that requests a token.
     request: Mutex<TokenRequestState>,
 }
 
-/// How asking went.
+/// The last failure to get a token, so that failures are neither repeated nor logged too often.
 #[derive(Default)]
 struct TokenRequestState {
-    /// When it failed last, and why.
+    /// The time of the last failure, and its error.
     last_failure: Option<(Instant, TokenError)>,
     log_limit: LogRateLimit,
 }
 
 type TokenCacheKey = (Arc<ServiceAccount>, String);
 
-/// By what tokens may be sent.
+/// The schemes by which tokens may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenTransport {
-    /// Https, so that nobody on the way can use them.
+    /// Only https, so that nobody on the way can read the tokens; this is the default.
     #[default]
     HttpsOnly,
-    /// Http, too, as upstream does.
+    /// Http and https, as upstream does.
     Any,
 }
 
@@ -146,24 +147,24 @@ pub struct TokenCache {
 }
 
 impl TokenCache {
-    /// No tokens yet; they will be asked of `issuer`.
+    /// Makes a cache without tokens; they will be requested from `issuer`.
     #[must_use]
     pub fn new(issuer: Arc<dyn TokenIssuer>, counters: Arc<ProcessCounters>) -> Self {
         let entries = Cache::builder().max_capacity(MAX_TOKENS).time_to_idle(IDLE).build();
         Self { transport: TokenTransport::default(), issuer, entries, counters }
     }
 
-    /// The same tokens, to be sent by this.
+    /// Returns the same cache, whose tokens may be sent by these schemes.
     #[must_use]
     pub fn with_transport(self, transport: TokenTransport) -> Self {
         Self { transport, ..self }
     }
 
-    /// The value of `Authorization` for a request, if the sender has to prove who it is there: it has a ServiceAccount, and
-    /// the destination an audience (contract AU-1).
+    /// Returns the value of `Authorization` for a request, if the sender has to authenticate: it
+    /// has a ServiceAccount, and the destination an audience (contract AU-1).
     ///
     /// # Errors
-    /// If there is no token, or it must not be sent there. Then nothing may be sent.
+    /// Fails if there is no token, or if it must not be sent over http. Then nothing may be sent.
     pub async fn authorization_for(
         &self,
         sender: Option<&Arc<ServiceAccount>>,
@@ -177,11 +178,11 @@ impl TokenCache {
         Box::pin(self.authorization_field(sender, audience)).await.map(Some)
     }
 
-    /// `Bearer` and the token of an account for an audience. Callers that need the same one at the same time ask for it
-    /// once.
+    /// Returns `Bearer` and the token of an account for an audience. Callers that need the same
+    /// token at the same time cause one request only.
     ///
     /// # Errors
-    /// If there is none, and none can be had.
+    /// Fails if there is none in the cache, and none can be requested.
     pub async fn authorization_field(
         &self,
         account: &Arc<ServiceAccount>,
@@ -196,7 +197,8 @@ impl TokenCache {
         let kept = entry.token.load_full().filter(|kept| now < kept.expires_at);
         match kept {
             Some(kept) if now < kept.refresh_at => Ok(kept.authorization.clone()),
-            // One replaces it; all others go on with it, as does that one if it has to.
+            // One caller replaces the token; all others go on with the old one, as does that caller
+            // if the request fails.
             Some(kept) => match entry.request.try_lock() {
                 Ok(mut asking) => {
                     let asked =
@@ -212,7 +214,8 @@ impl TokenCache {
         }
     }
 
-    /// The token that somebody else has just asked for, or one that is asked for now, unless that has just failed.
+    /// Returns the token that another caller has just requested, or requests one, unless a request
+    /// has just failed.
     async fn reuse_or_request_token(
         &self,
         entry: &TokenCacheEntry,
@@ -221,9 +224,11 @@ impl TokenCache {
         limit: Duration,
     ) -> Result<HeaderValue, TokenError> {
         let now = Instant::now();
+        // Another caller may have replaced the token while this one waited for the lock.
         if let Some(kept) = entry.token.load_full().filter(|kept| now < kept.refresh_at) {
             return Ok(kept.authorization.clone());
         }
+        // A failure is shared for a second, so that waiting callers do not ask one after the other.
         if let Some((_, error)) = asking.last_failure.as_ref().filter(|(at, _)| now.duration_since(*at) < PAUSE) {
             return Err(error.clone());
         }
@@ -263,13 +268,14 @@ impl TokenCache {
         let unusable = |_error| TokenError::new(account, audience, "the issuer gave something that is no token");
         let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(unusable)?;
         header.set_sensitive(true);
+        // The lifetime counts from before the request, so that a slow issuer does not lengthen it.
         let usable = usable_lifetime(lifetime.min(LIFETIME));
         Ok(CachedToken { authorization: header, refresh_at: asked + usable.mul_f64(FRESH), expires_at: asked + usable })
     }
 }
 
-/// The part of a lifetime in which a token is used: all but the last five minutes; of a token that lives hardly longer
-/// than that, the first half.
+/// Returns the part of a lifetime in which a token is used: all but the last five minutes; of a
+/// token that lives hardly longer than that, the first half.
 fn usable_lifetime(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(MARGIN).max(lifetime.min(MARGIN * 2) / 2)
 }

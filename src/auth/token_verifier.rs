@@ -1,4 +1,4 @@
-//! From a token to the subject that it is for, or why not (contract 7.5, AU-7).
+//! Verifies tokens: from a token to its subject, or the reason for a refusal (contract 7.5, AU-7).
 
 mod header;
 
@@ -15,16 +15,16 @@ use super::issuer_keys::{IssuerKeySet, IssuerKeyStore, VerificationKey, Verified
 use super::policy::AccessDenial;
 use crate::model::OidcAuthentication;
 
-/// Longer tokens are not looked at. Those of Kubernetes have about a thousand characters.
+/// Longest token in bytes that is looked at. Tokens of Kubernetes have about a thousand.
 pub const MAX_TOKEN: usize = 16 * 1024;
-/// Seconds that a token is believed after its end, since clocks differ.
+/// Seconds for which a token is believed after its `exp`, since clocks differ.
 const LEEWAY: u64 = 10;
-/// Seconds that a token is believed before its beginning (contract AU-7).
+/// Seconds for which a token is believed before its `nbf` (contract AU-7).
 const EARLY: f64 = 300.0;
 
 const UNKNOWN_KEY: &str = "is signed by a key that its issuer does not publish";
 
-/// What is read of a token, once its signature is good.
+/// The claims of a token that are read once its signature is verified.
 #[derive(Deserialize)]
 struct TokenClaims {
     sub: String,
@@ -34,27 +34,32 @@ struct TokenClaims {
     exp: Value,
 }
 
-/// The subject of a token that is for this audience. Does no I/O; waits only if its key is not known, while keys are
-/// fetched anew. One that was good is not verified again before it ends or keys are fetched.
+/// Verifies a token for this audience and returns its subject. It does no I/O, and waits only if
+/// the key of the token is not known, while keys are fetched again. A verified token is remembered
+/// until it expires or keys are fetched.
 ///
 /// # Errors
-/// If the token proves nothing, or that cannot be told.
+/// Fails if the token is not valid, or if that cannot be decided since the keys are not known.
 pub(super) async fn verify(
     keys: &IssuerKeyStore,
     oidc: &Arc<OidcAuthentication>,
     token: &str,
     audience: &str,
 ) -> Result<Arc<str>, AccessDenial> {
+    // The length is checked first: everything after it costs as much as the token is long.
     if token.len() > MAX_TOKEN {
         return Err(unauthenticated("is too long"));
     }
     let (set, digest) = (keys.key_set_of(oidc), token_digest(token, audience));
+    // A token that was verified before needs no signature check, which is what costs most.
     if let Some(set) = &set
         && let Some(known) = set.verified.get(&digest).await
         && now() < known.expires_at
     {
         return Ok(Arc::clone(&known.subject));
     }
+    // The header is parsed before the keys are asked for, so that rubbish does not make them be
+    // fetched.
     let header = header::parse_token_header(token).map_err(unauthenticated)?;
     let set = set.ok_or(AccessDenial::KeysUnavailable("the keys of the token issuer are not known yet"))?;
     let set = key_set_with(keys, set, header.kid.as_deref()).await?;
@@ -63,7 +68,7 @@ pub(super) async fn verify(
     Ok(Arc::clone(&verified.subject))
 }
 
-/// These keys, or newer ones if a key of this id is not among them.
+/// Returns these keys, or newer ones if no key with this id is among them.
 async fn key_set_with(
     keys: &IssuerKeyStore,
     set: Arc<IssuerKeySet>,
@@ -95,13 +100,13 @@ fn verify_by_key_set(
     Err(error)
 }
 
-/// Names a token for an audience; its bytes are not kept.
+/// Returns a digest that stands for a token and an audience, so that the token itself is not kept.
 fn token_digest(token: &str, audience: &str) -> [u8; 32] {
     let length = audience.len().to_be_bytes();
     Sha256::new().chain_update(length).chain_update(audience).chain_update(token).finalize().into()
 }
 
-/// Seconds since the epoch.
+/// Returns the time in seconds since the epoch.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
@@ -139,7 +144,7 @@ fn unauthenticated(what: &str) -> AccessDenial {
     AccessDenial::Unauthenticated(format!("the token {what}: send a new one as Authorization: Bearer TOKEN"))
 }
 
-/// What is wrong, in words that hold nothing of the token.
+/// Returns an error whose text holds nothing of the token.
 fn explain_error(reason: &ErrorKind, audience: &str) -> AccessDenial {
     match reason {
         ErrorKind::InvalidAudience => unauthenticated(&format!("is not for the audience {audience}")),

@@ -1,4 +1,5 @@
-//! The way to a collector of traces and numbers: HTTP, or gRPC, whose status stands in trailers.
+//! The transport to a collector of traces and metrics: HTTP, or gRPC, whose status stands in
+//! trailers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,10 +19,11 @@ use crate::telemetry::otlp::{ExportError, ExportResult, OtlpEndpoint, OtlpProtoc
 use crate::tls::{self, MinTlsVersion, SystemRoots};
 use crate::wire_text::WireText;
 
-/// Bytes of an answer that are read at most.
+/// Bytes of a gRPC response that are read at most while its trailers are waited for.
 const LONGEST: usize = 64 * 1024;
 
-/// Sends to collectors, by one client for each trust and protocol.
+/// Sends OTLP requests to collectors, by one client for each set of trusted certificates and
+/// version of HTTP.
 pub struct CollectorClients {
     roots: SystemRoots,
     min_version: MinTlsVersion,
@@ -29,7 +31,8 @@ pub struct CollectorClients {
 }
 
 impl CollectorClients {
-    /// Trusts these roots, and what an endpoint names.
+    /// Makes a transport without clients, which trusts these roots and the certificates that an
+    /// endpoint names.
     #[must_use]
     pub fn new(roots: SystemRoots, min_version: MinTlsVersion) -> Self {
         Self { roots, min_version, clients: Mutex::default() }
@@ -50,6 +53,7 @@ impl CollectorClients {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
+        // Without TLS there is no ALPN, and gRPC needs HTTP/2.
         if in_the_clear {
             builder = builder.http2_prior_knowledge();
         }
@@ -85,7 +89,8 @@ impl OtlpTransport for CollectorClients {
     }
 }
 
-/// Over HTTP the endpoint itself, else a method of it.
+/// Returns the URL of the request: the endpoint itself for OTLP over HTTP, the path of the method
+/// at the endpoint for gRPC.
 fn request_url(endpoint: &OtlpEndpoint, method: &http::Uri) -> Result<Url, String> {
     match endpoint.protocol {
         OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => Ok(endpoint.url.clone()),
@@ -93,14 +98,16 @@ fn request_url(endpoint: &OtlpEndpoint, method: &http::Uri) -> Result<Url, Strin
     }
 }
 
-/// By OTLP's list of what is sent again; not before the seconds that `Retry-After` says.
+/// Returns the error for this status. The statuses that OTLP lists as retryable have a
+/// `retry_after`, which is the seconds of `Retry-After`, or zero without that field.
 fn export_error(status: StatusCode, headers: &HeaderMap) -> ExportError {
     let seconds = || headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
     let again = matches!(status.as_u16(), 429 | 502 | 503 | 504).then(|| Duration::from_secs(seconds().unwrap_or(0)));
     ExportError { reason: format!("it answered {status}"), retry_after: again }
 }
 
-/// What a call came to: in the headers if there is no message, else in the trailers.
+/// Reads the status of a gRPC call: it stands in the header fields if the response has no message,
+/// else in the trailers.
 async fn read_grpc_status(response: reqwest::Response) -> ExportResult {
     if let Some(status) = parse_grpc_status(response.headers()) {
         return status;
@@ -122,7 +129,8 @@ async fn read_grpc_status(response: reqwest::Response) -> ExportResult {
 
 fn parse_grpc_status(headers: &HeaderMap) -> Option<ExportResult> {
     let status = headers.get("grpc-status")?.to_str().unwrap_or_default();
-    // Cancelled, deadline exceeded, aborted, out of range, unavailable, data loss.
+    // The codes that OTLP lists as retryable: cancelled, deadline exceeded, aborted, out of range,
+    // unavailable, data loss.
     let again = matches!(status, "1" | "4" | "10" | "11" | "14" | "15").then_some(Duration::ZERO);
     let refused =
         || ExportError { reason: format!("it answered gRPC status {}", WireText::new(status)), retry_after: again };

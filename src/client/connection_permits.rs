@@ -1,15 +1,16 @@
-//! Connections to destinations that may be open at once, since each is a descriptor and a process has so many. Who wants one
-//! when there is none left waits for it, and idle ones are closed meanwhile.
+//! Limits the connections to destinations that are open at once, since each takes a file descriptor
+//! and a process has a limited number of them. A connection that gets no permit waits for one, and
+//! idle connections are closed meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// How often idle connections are asked for by one that waits.
+/// Interval at which a waiting connection asks again for idle connections to be closed.
 const ASK: Duration = Duration::from_millis(50);
 
-/// What is left of them. Clones share it.
+/// The permits that are left. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionPermits {
     free: Arc<Semaphore>,
@@ -17,12 +18,13 @@ pub(super) struct ConnectionPermits {
 }
 
 impl ConnectionPermits {
-    /// So many.
+    /// Makes `count` permits, at least one.
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS))), demand: Arc::default() }
     }
 
-    /// One, when there is one. `None` never comes.
+    /// Waits for a permit; every 50 ms it asks for idle connections to be closed. `None` never
+    /// comes, since the semaphore is never closed.
     pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         loop {
             let free = Arc::clone(&self.free);
@@ -33,7 +35,7 @@ impl ConnectionPermits {
         }
     }
 
-    /// Returns when somebody waits for one.
+    /// Returns when a connection waits for a permit.
     pub(super) async fn wait_for_demand(&self) {
         self.demand.notified().await;
     }

@@ -1,6 +1,7 @@
-//! How connections come about: TCP to where a host is, TLS if the scheme wants it, both within one limit.
+//! Opens connections: TCP to the address of a host, TLS if the scheme is https, both within one
+//! time limit.
 //!
-//! It knows addresses and a TLS configuration, not requests.
+//! The connector knows addresses and a TLS configuration, not requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,21 +25,23 @@ use crate::tls;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A silent peer is asked this often whether it is there, and given up after so many questions.
+/// Interval of TCP keep-alive probes to a silent peer, and the number of unanswered ones after
+/// which the connection is given up.
 const PROBE: Duration = Duration::from_secs(15);
 const PROBES: u32 = 3;
 
-/// Where a destination really is, whatever DNS says.
+/// The address at which a destination is reached, whatever DNS says about its host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ConnectOverride {
-    /// Host and port as its URL names them.
+    /// Host and port as the URL of the destination names them.
     pub(super) authority: Authority,
-    /// The place.
+    /// The address that is connected to instead.
     pub(super) address: SocketAddr,
 }
 
 impl ConnectOverride {
-    /// The place as a URI. A redirect may name another port of the host, which counts then.
+    /// Returns the URI with this address instead of its host. A redirect may lead to another port
+    /// of the host; that port is kept then.
     fn connect_uri(&self, uri: Uri) -> Result<Uri, http::Error> {
         let port = if uri.authority() == Some(&self.authority) { None } else { uri.port_u16() };
         let address = SocketAddr::new(self.address.ip(), port.unwrap_or(self.address.port()));
@@ -48,7 +51,7 @@ impl ConnectOverride {
     }
 }
 
-/// TLS verifies the host of the URL, wherever it is.
+/// Makes TLS verify the host of the URL although another address is connected to.
 struct FixedServerName(Uri);
 
 impl ResolveServerName for FixedServerName {
@@ -57,19 +60,19 @@ impl ResolveServerName for FixedServerName {
     }
 }
 
-/// What a connection offers by ALPN.
+/// The protocols that a new connection offers by ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AlpnOffer {
-    /// What the client's configuration offers.
+    /// The protocols of the client's TLS configuration.
     AsConfigured,
-    /// HTTP/1.1.
+    /// HTTP/1.1 only, for hosts that have asked for it.
     Http1,
 }
 
-/// Makes the connections of one client.
+/// Opens the connections of one client.
 pub(super) struct ClientConnector {
     https: HttpsConnector<HttpConnector<DnsResolver>>,
-    /// How connections come about that offer HTTP/1.1 only; made when it is asked for.
+    /// The connector that offers HTTP/1.1 only; built when it is first asked for.
     http1: OnceLock<HttpsConnector<HttpConnector<DnsResolver>>>,
     parts: ConnectorParts,
     connect_override: Option<ConnectOverride>,
@@ -78,7 +81,7 @@ pub(super) struct ClientConnector {
     metrics: Arc<ConnectionMetrics>,
 }
 
-/// What connections are made of.
+/// The parts that both connectors of a client are built from.
 struct ConnectorParts {
     tcp: HttpConnector<DnsResolver>,
     tls: Arc<ClientConfig>,
@@ -96,8 +99,9 @@ impl ConnectorParts {
 }
 
 impl ClientConnector {
-    /// Connections by this configuration, which offers its protocols by ALPN, each within `limit`, to where `lookup` finds
-    /// hosts, while there are `descriptors`; counted in `traffic`.
+    /// Makes the connector of one client. `tls` offers its protocols by ALPN; each connection is
+    /// opened within `connect_timeout`. The last parameter holds what all clients share: the
+    /// resolver, the connection permits and the metrics in which connections are counted.
     pub(super) fn new(
         tls: ClientConfig,
         connect_override: Option<ConnectOverride>,
@@ -105,6 +109,7 @@ impl ClientConnector {
         (lookup, descriptors, traffic): (&DnsResolver, &ConnectionPermits, &Arc<ConnectionMetrics>),
     ) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(lookup.clone());
+        // Https URLs pass through this connector, too, before TLS is added.
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(PROBE));
@@ -134,13 +139,15 @@ impl ClientConnector {
         }
     }
 
-    /// A connection to the host of this URI.
+    /// Opens a connection to the host of this URI, or to the address of the connect override.
     pub(super) async fn connect(&self, uri: Uri, protocols: AlpnOffer) -> Result<CountedStream, BoxError> {
         let traffic = &self.metrics;
         let place = match &self.connect_override {
             Some(elsewhere) => elsewhere.connect_uri(uri)?,
             None => uri,
         };
+        // The permit comes first: opening a socket without one could take the last descriptor of
+        // the process. Waiting for it is not part of the connect timeout.
         let descriptor = self.permits.acquire().await;
         let connecting = self.https_connector(protocols).call(place);
         match tokio::time::timeout(self.connect_timeout, connecting).await {

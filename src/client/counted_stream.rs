@@ -1,4 +1,4 @@
-//! A connection that is counted while it is open.
+//! A connection that is counted in the metrics while it is open, and holds its permit.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,17 +17,17 @@ use crate::telemetry::series::ConnectionMetrics;
 
 type TokioTcpStream = TokioIo<TcpStream>;
 
-/// Reads and writes as the connection does.
+/// A TCP or TLS stream; reads and writes go to the stream unchanged.
 pub(super) struct CountedStream {
-    /// What is encrypted is on the heap, since it is some twenty times as large.
+    /// A TLS stream is on the heap, since it is some twenty times as large as a TCP stream.
     stream: Either<TcpStream, Box<TlsStream<TokioIo<TokioTcpStream>>>>,
     metrics: Arc<ConnectionMetrics>,
-    /// Given back when it is closed.
+    /// The connection permit, given back when the connection is closed.
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl CountedStream {
-    /// Counts a connection that was made.
+    /// Counts a connection that was opened, and its handshake if it is encrypted.
     pub(super) fn new(
         stream: MaybeHttpsStream<TokioTcpStream>,
         descriptor: Option<OwnedSemaphorePermit>,
@@ -45,7 +45,7 @@ impl CountedStream {
         Self { stream, metrics: Arc::clone(traffic), _permit: descriptor }
     }
 
-    /// Whether both sides agreed to speak HTTP/2.
+    /// Returns true if both sides agreed on HTTP/2 by ALPN.
     pub(super) fn is_http2(&self) -> bool {
         match &self.stream {
             Either::Left(_) => false,
@@ -55,7 +55,8 @@ impl CountedStream {
 }
 
 impl Drop for CountedStream {
-    /// Says that it ends here, and was not cut off (RFC 8446, 6.1), unless that would have to wait.
+    /// Sends TLS' `close_notify`, so that the peer knows that the stream was not cut off (RFC 8446,
+    /// 6.1), unless that would have to wait.
     fn drop(&mut self) {
         self.metrics.open.add(-1);
         if let Either::Right(tls) = &mut self.stream {

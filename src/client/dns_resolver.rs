@@ -1,6 +1,7 @@
-//! Names to addresses: one question for all connections that are opened to a host at about the same time, in whichever
-//! client. The system answers on a thread each, for which there is no way to be called back: so many are asked at once, one
-//! for each host, and hosts that let themselves be waited for are few among them.
+//! Resolves host names to addresses, with one query for all connections that are opened to a host
+//! at about the same time by any client. The system's resolver has no callback, so that each query
+//! blocks a thread. Queries for different hosts therefore run at once, and hosts whose lookups were
+//! slow get a small part of the threads only.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,47 +19,50 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tower_service::Service;
 
-/// How long an answer is used.
+/// How long an answer of the resolver is used without asking again.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long an answer is used while there is no newer one, and how long that is waited for.
+/// How long an answer is used if a newer one does not come, and how long the newer one is waited
+/// for.
 const STALE: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Answers kept at most.
+/// Number of hosts whose answers are kept at most, in each cache.
 const MAX_ANSWERS: u64 = 10_000;
-/// A question that takes longer than this is one of the slow ones from the next time on.
+/// A lookup that takes longer than this makes its host one of the slow hosts from the next lookup
+/// on.
 const SLOW: Duration = Duration::from_secs(1);
-/// How long that is remembered.
+/// How long a host counts as slow.
 const SLOW_FOR: Duration = Duration::from_secs(600);
-/// Of the questions that may be asked at once, the part that slow hosts may have.
+/// Slow hosts may have one part in this many of the queries that run at once.
 const SLOW_PART: usize = 8;
-/// Questions that may be asked at once where nothing else says so.
+/// Queries that may run at once in tests that set no limit.
 #[cfg(test)]
 const SOME: usize = 16;
 
 type DnsResult = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 type ResolveFunction = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// Asks the system. Clones share the answers; failures are not kept.
+/// Looks up hosts by the system's resolver. Clones share caches and limits; failed lookups are not
+/// cached.
 #[derive(Clone)]
 pub(super) struct DnsResolver(Arc<DnsResolverState>);
 
 struct DnsResolverState {
     resolve: Box<ResolveFunction>,
-    /// What is used, and what is used in need.
+    /// The answers that are used at once, and those that are used if no newer one comes.
     fresh: Cache<Name, Arc<[SocketAddr]>>,
     stale: Cache<Name, Arc<[SocketAddr]>>,
-    /// Who took long the last time.
+    /// The hosts whose last lookup was slow.
     slow_hosts: Cache<Name, ()>,
-    /// Questions that are asked now.
+    /// The queries that are running, each with the receiver of its result.
     queries: Mutex<HashMap<Name, watch::Receiver<Option<DnsResult>>>>,
-    /// For how many there is room, of slow hosts and of others.
+    /// The permits for queries about slow hosts, and about all other hosts.
     slow_permits: Arc<Semaphore>,
     other_permits: Arc<Semaphore>,
     turn: AtomicUsize,
 }
 
 impl DnsResolver {
-    /// One that asks the system so many questions at once at most.
+    /// Makes a resolver that runs at most `questions` queries of the system's resolver at once.
     pub(super) fn new(questions: usize) -> Self {
         Self::with_resolve_function(|host| (host, 0).to_socket_addrs().map(Iterator::collect), questions)
     }
@@ -92,13 +96,16 @@ impl DnsResolver {
         }
     }
 
-    /// Asks, or waits for who asks. The question goes on when nobody waits for it any more.
+    /// Starts a query, or waits for the one about this host that is running. A query goes on when
+    /// nobody waits for it any more, and its answer is cached.
     async fn query(&self, name: Name) -> DnsResult {
         let lane = if self.0.slow_hosts.contains_key(&name) { &self.0.slow_permits } else { &self.0.other_permits };
         let known = || self.lock_queries().get(&name).cloned();
         let asked = match known() {
             Some(asked) => asked,
             None => {
+                // The lock is not held while a permit is waited for; the map is looked into again
+                // after that, since another task may have started the query meanwhile.
                 let permit = Arc::clone(lane).acquire_owned().await.map_err(io::Error::other)?;
                 let mut asking = self.lock_queries();
                 match asking.get(&name).cloned() {
@@ -130,7 +137,8 @@ impl DnsResolver {
     }
 }
 
-/// A question to the system.
+/// One running query; it removes itself from the running queries when it is dropped, even after a
+/// panic.
 struct DnsQuery {
     resolver: DnsResolver,
     name: Name,
@@ -138,7 +146,7 @@ struct DnsQuery {
 }
 
 impl DnsQuery {
-    /// Asks, on a thread that may wait.
+    /// Asks the system's resolver. Runs on a thread that may block.
     fn run(self) {
         let DnsResolverState { resolve, fresh: answers, stale, slow_hosts: slow, .. } = &*self.resolver.0;
         let started = Instant::now();
@@ -154,7 +162,7 @@ impl DnsQuery {
                 stale.insert(self.name.clone(), Arc::clone(answer)).await;
             }
         };
-        // What the caches do here never waits.
+        // Inserting into these caches never waits, so that one poll is enough.
         if later.now_or_never().is_none() {
             tracing::debug!("An answer was not kept");
         }
@@ -183,8 +191,9 @@ impl Service<Name> for DnsResolver {
     }
 }
 
-/// Those who share an answer do not all begin with its first address, but with the next one of the family that comes
-/// first.
+/// Returns the addresses in the order in which this caller tries them. Callers that share an answer
+/// do not all begin with its first address: the addresses of its first address family are rotated
+/// by `turn`.
 fn rotate_addresses(answer: &[SocketAddr], turn: usize) -> Vec<SocketAddr> {
     let mut addresses = answer.to_vec();
     let is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
@@ -233,7 +242,8 @@ mod tests {
         assert_eq!(lookup.0.fresh.entry_count(), 1);
     }
 
-    /// A host whose answer does not come is asked for once, however often it is wanted, and others are found meanwhile.
+    /// A host whose answer does not come is asked for once, however often it is wanted, and others
+    /// are found meanwhile.
     #[tokio::test(flavor = "multi_thread")]
     async fn hosts_that_hang_are_asked_for_once_each() {
         let (release, hold) = std::sync::mpsc::channel::<()>();
@@ -259,7 +269,8 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
-    /// What was found before is used while the question hangs; hosts that were slow have few of the questions.
+    /// What was found before is used while the question hangs; hosts that were slow have few of the
+    /// questions.
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_known_is_used_while_it_hangs() {
         let (release, hold) = std::sync::mpsc::channel::<()>();

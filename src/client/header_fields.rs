@@ -1,7 +1,9 @@
-//! Which fields a request to a destination has: one list, and what is not on it does not leave, wherever it came from (a
-//! request, an answer, a message on RabbitMQ that somebody else has put there).
+//! The header fields of requests to destinations: there is one list, and a field that is not on it
+//! does not leave this process, wherever it came from (a request, a response, a message that
+//! somebody else has put into RabbitMQ).
 //!
-//! It is applied where a request sets out, before it is known by which version of HTTP it goes.
+//! The list is applied when a request is prepared, before it is known by which version of HTTP it
+//! is sent.
 
 use bytes::Bytes;
 use http::header::{
@@ -12,18 +14,20 @@ use http::{HeaderName, Request};
 
 use crate::event::{PREFIX, TraceContext, http as binding, knative};
 
-/// Marks a request of the role `filter` that goes on with the fields that it came with, on the list or not (contract
-/// BF-16). What is about a connection stays back all the same.
+/// Marks a request of the role `filter`, which keeps the header fields that it came with, whether
+/// or not they are on the list (contract BF-16). Fields about the connection are removed all the
+/// same.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardAllFields;
 
-/// What an event has beside its attributes (the HTTP protocol binding), what Knative adds (contract DP-5), who sends,
-/// and what the client says of itself. What proves who sends is put there by this process only: events have no such field.
+/// The fields that may leave besides the attributes of an event: those of the HTTP protocol
+/// binding, those that Knative adds (contract DP-5), the authorization of the sender, and what the
+/// client says of itself. `Authorization` is set by this process only: events have no such field.
 const LISTED: [HeaderName; 6] =
     [CONTENT_TYPE, knative::PREFER_HEADER, knative::NAMESPACE_HEADER, AUTHORIZATION, USER_AGENT, ACCEPT_ENCODING];
 
-/// What is about one connection, or says how a message is framed or where it goes (RFC 9110, 7.6.1; RFC 9113, 8.2.2).
-/// `proxy-` stands before further ones.
+/// The fields that are about one connection, or that say how a message is framed or where it goes
+/// (RFC 9110, 7.6.1; RFC 9113, 8.2.2). Every field that begins with `proxy-` is one of them, too.
 const OF_CONNECTION: [HeaderName; 10] = [
     CONNECTION,
     CONTENT_LENGTH,
@@ -37,13 +41,13 @@ const OF_CONNECTION: [HeaderName; 10] = [
     UPGRADE,
 ];
 
-/// Leaves a request what may leave with it.
+/// Removes the header fields that may not leave with a request.
 pub(super) fn remove_unlisted_fields(request: &mut Request<Bytes>) {
     let is_passed_on = request.extensions().get::<ForwardAllFields>().is_some();
     let headers = request.headers_mut();
-    // Nothing on the list is about a connection.
+    // No field of the list is about a connection, so that the two tests need not be combined.
     let stays_back = |name: &HeaderName| if is_passed_on { is_connection_field(name) } else { !is_listed(name) };
-    // Of nearly every request nothing has to be taken out.
+    // Nearly every request has nothing to remove, and is left as it is without an allocation.
     if !headers.keys().any(stays_back) {
         return;
     }
@@ -54,7 +58,8 @@ pub(super) fn remove_unlisted_fields(request: &mut Request<Bytes>) {
     }
 }
 
-/// Whether an event may have such a field, or a request with it: contract CR-29 to CR-31, DP-5, OB-14.
+/// Returns true if an event may have this field, or the request that carries it: contract CR-29 to
+/// CR-31, DP-5, OB-14.
 fn is_listed(name: &HeaderName) -> bool {
     name.as_str().starts_with(PREFIX)
         || LISTED.contains(name)

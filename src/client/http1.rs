@@ -1,7 +1,9 @@
-//! One connection that speaks HTTP/1.1 (RFC 9112): a request, its answer, the next request.
+//! A client connection that speaks HTTP/1.1 (RFC 9112): a request, its response, then the next
+//! request.
 //!
-//! What the bytes mean is known by the modules below, which do no I/O. A request is written and its answer read by the
-//! task that wants it, and a connection that waits for either holds no buffers: there may be thousands.
+//! The meaning of the bytes is known by the modules below, which do no I/O. The task that wants a
+//! response writes the request and reads the response itself, and a connection that waits for
+//! either holds no buffers: there may be thousands of connections.
 
 mod body_decoder;
 mod framing;
@@ -29,30 +31,35 @@ use super::error::RequestFailure;
 use super::pool::HostConnections;
 use super::response::ResponseProgress;
 
-/// Bytes that are read at once.
+/// Most bytes that are taken from the socket by one read.
 const READ: usize = 8 * 1024;
 
-/// A connection and what is under way on it.
+/// A connection and the request that is under way on it.
 pub(super) struct Http1Connection {
     stream: CountedStream,
-    /// What is left to write of a request; `None` when all of it is.
+    /// The bytes of the request that are still to be written; `None` when all of them are written.
     outgoing: Option<buf::Chain<Cursor<Vec<u8>>, Bytes>>,
-    /// Read, and not yet understood.
+    /// The bytes that were read and not yet parsed.
     received: BytesMut,
     /// Why no more can be written.
+    /// The error after which nothing more can be written.
     write_error: Option<io::Error>,
-    /// Whether a part of the request was written. The rest may be on its way when writing has failed, too.
+    /// Whether a part of the request was written. The rest may be on its way when writing has
+    /// failed, too. True if a part of the request was written. After a failed write the rest of it
+    /// may be on its way, too.
     is_request_begun: bool,
 }
 
-/// A request that waits for the head of its answer. On the heap, since the future that has it is moved.
+/// A request whose response head is waited for. It is on the heap, since the future that holds it
+/// is moved.
 pub(super) struct Http1Exchange {
     connection: Http1Connection,
     head_reader: ResponseHeadReader,
 }
 
 impl Http1Exchange {
-    /// The head of the answer, and its body to come. `host` keeps the connection after the end of that.
+    /// Waits for the head of the response and returns it with a body that is still to be read.
+    /// `host` gets the connection back at the end of the body.
     pub(super) async fn read_response(
         mut self: Box<Self>,
         host: &Arc<HostConnections>,
@@ -67,7 +74,8 @@ impl Http1Exchange {
     fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<ResponseHead, TransportError>> {
         loop {
             let read = ready!(self.connection.poll_exchange(context))?;
-            // What a peer says that has seen nothing of the request, such as 408, is no answer to it.
+            // A response such as 408 from a peer that has received nothing of the request is no
+            // response to it.
             if read == 0 || (!self.connection.is_request_begun && self.connection.write_error.is_some()) {
                 return Poll::Ready(Err(self.connection.connection_closed_error()));
             }
@@ -79,18 +87,20 @@ impl Http1Exchange {
 }
 
 impl Http1Connection {
-    /// A connection on which nothing was sent.
+    /// Makes a connection on which nothing was sent yet.
     pub(super) fn new(stream: CountedStream) -> Self {
         Self { stream, outgoing: None, received: BytesMut::new(), write_error: None, is_request_begun: false }
     }
 
-    /// Whether a request can be sent: the peer has not closed it, nor said something that nobody asked for.
+    /// Returns true if a request can be sent: the peer has neither closed the connection nor sent
+    /// bytes that nobody asked for.
     pub(super) fn is_reusable(&mut self) -> bool {
         let said = pin!(coop::unconstrained(poll_fn(|context| self.poll_read(context))));
         said.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// `host` keeps it for as long as the peer does, if this request was whole and nothing came after its answer.
+    /// Gives the connection back to `host` for as long as the peer keeps it, if the request was
+    /// written whole and nothing came after the response.
     fn return_to_pool(self, patience: Option<Duration>, host: &HostConnections) {
         let spotless = self.is_request_sent() && self.write_error.is_none() && self.received.is_empty();
         if let Some(patience) = patience.filter(|_| spotless) {
@@ -98,14 +108,16 @@ impl Http1Connection {
         }
     }
 
-    /// Why there is no more to read.
+    /// Returns the error of a connection from which nothing more can be read: the failed write, if
+    /// there was one, else the early end.
     fn connection_closed_error(&mut self) -> TransportError {
         let closed =
             || io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed before the answer was whole");
         TransportError::connection_lost(&self.write_error.take().unwrap_or_else(closed))
     }
 
-    /// Puts a request, which is to `host`, where it is written from when the answer is waited for.
+    /// Puts a request to `host` into the buffer from which it is written while the response is
+    /// waited for. Nothing is written here.
     pub(super) fn start_request(mut self, request: Request<Bytes>, host: &HostConnections) -> Box<Http1Exchange> {
         let (parts, body) = request.into_parts();
         let head = request_head::encode_request_head(&parts, body.len(), &host.host_field);
@@ -114,15 +126,17 @@ impl Http1Connection {
         Box::new(Http1Exchange { connection: self, head_reader: ResponseHeadReader::default() })
     }
 
-    /// Whether nothing of the request is left to be written.
+    /// Returns true if nothing of the request is left to be written.
     fn is_request_sent(&self) -> bool {
         self.outgoing.is_none()
     }
 
-    /// Writes what can be written; ready when something was read: so many bytes, none when the peer has closed.
+    /// Writes what can be written; ready with the number of bytes when something was read, with 0
+    /// when the peer has closed the connection.
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, TransportError>> {
         if let Poll::Ready(Err(error)) = self.poll_write(context) {
-            // What the peer said before is still to be read: it may be an answer that refuses the rest.
+            // The bytes that the peer sent before are still to be read: they may be a response that
+            // refuses the rest of the request.
             self.outgoing = None;
             self.write_error = Some(error);
         }
@@ -147,7 +161,8 @@ impl Http1Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads what is there, into a buffer that is made when it is known how much that is.
+    /// Reads what is there. The bytes are copied out of a buffer on the stack, so that memory is
+    /// allocated only when their number is known.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut chunk = [MaybeUninit::uninit(); READ];
         let mut chunk = ReadBuf::uninit(&mut chunk);
@@ -157,9 +172,9 @@ impl Http1Connection {
     }
 }
 
-/// The body of an answer.
+/// The body of a response over HTTP/1.1.
 pub(super) struct Http1Body {
-    /// What comes of it; nothing after the end.
+    /// Reads the body; `None` after its end, when the connection is given back or closed.
     reader: Option<Box<Http1BodyReader>>,
     is_unambiguous: bool,
 }
@@ -169,7 +184,8 @@ struct Http1BodyReader {
     connection: Http1Connection,
     host: Arc<HostConnections>,
     keep_alive_timeout: Option<Duration>,
-    /// Whether the answer counts only when all of the request is written: whoever has said 202 is still to read the event.
+    /// True if the response counts only when all of the request is written: a peer that has
+    /// answered 202 is still to read the event.
     is_success: bool,
 }
 
@@ -195,17 +211,18 @@ impl Http1Body {
         response.map(|()| body)
     }
 
-    /// Whether it is clear what the bytes mean.
+    /// Returns true if every recipient reads the framing of the body in the same way.
     pub(super) fn is_unambiguous(&self) -> bool {
         self.is_unambiguous
     }
 
-    /// Whether the request is written as far as it ever will be.
+    /// Returns true if no more of the request will be written.
     pub(super) fn is_request_sent(&self) -> bool {
         self.reader.as_ref().is_none_or(|coming| coming.connection.is_request_sent())
     }
 
-    /// The next piece, or that the last of the request is written, or that there is no more.
+    /// Returns the next piece of the body, or that the last byte of the request was written, or
+    /// that the body has ended.
     pub(super) async fn next_progress(&mut self) -> Result<ResponseProgress, TransportError> {
         let was_sent = self.is_request_sent();
         loop {
@@ -217,7 +234,7 @@ impl Http1Body {
                 return Ok(ResponseProgress::RequestSent);
             }
             match poll_fn(|context| coming.poll_progress(context)).await? {
-                // One that has closed the connection reads no more, either.
+                // A peer that has closed the connection reads no more of the request, either.
                 Some(0) if coming.decoder.ends_with_connection() => self.reader = None,
                 Some(0) => return Err(coming.connection.connection_closed_error()),
                 Some(_) if coming.decoder.is_done() => coming.discard_received(),
@@ -226,7 +243,8 @@ impl Http1Body {
         }
     }
 
-    /// What has come.
+    /// Takes the next piece of the body out of the bytes that were received, and gives the
+    /// connection back after the last piece.
     fn take_received(&mut self) -> Result<Option<Bytes>, TransportError> {
         let Some(coming) = &mut self.reader else { return Ok(None) };
         let piece = coming.decoder.decode(&mut coming.connection.received)?;
@@ -238,14 +256,16 @@ impl Http1Body {
 }
 
 impl Drop for Http1Body {
-    /// What nobody has read may have come all the same, and the connection can be used again then.
+    /// Takes what was received and not read, since the connection can be used again if that was the
+    /// rest of the body.
     fn drop(&mut self) {
         while let Ok(Some(_piece)) = self.take_received() {}
     }
 }
 
 impl Http1BodyReader {
-    /// Ready when something was read: so many bytes; or when the last of the request was written: `None`.
+    /// Ready with the number of bytes when something was read, or with `None` when the last byte of
+    /// the request was written.
     fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<usize>, TransportError>> {
         let was_written = self.connection.is_request_sent();
         match self.connection.poll_exchange(context) {
@@ -258,7 +278,8 @@ impl Http1BodyReader {
         self.decoder.is_done() && (self.connection.is_request_sent() || !self.is_success)
     }
 
-    /// Forgets what came after the answer, while the request is still written. Nobody can tell what that was.
+    /// Forgets the bytes that came after the response while the request was still being written,
+    /// and gives up the keep-alive, since nobody can tell what those bytes were.
     fn discard_received(&mut self) {
         self.connection.received = BytesMut::new();
         self.keep_alive_timeout = None;

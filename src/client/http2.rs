@@ -1,7 +1,7 @@
-//! One connection that speaks HTTP/2 (RFC 9113), for all requests to a host.
+//! A client connection that speaks HTTP/2 (RFC 9113), shared by all requests to a host.
 //!
-//! The protocol is that of the crate `h2`. hyper's client above it would hold 18 KiB more for each connection: a queue of
-//! requests, which a connection has anyway.
+//! The protocol is that of the crate `h2`. hyper's client on top of it would hold 18 KiB more for
+//! each connection, for a queue of requests that a connection of `h2` has anyway.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,40 +20,43 @@ use super::counted_stream::CountedStream;
 use super::error::RequestFailure;
 use super::{KEEP_ALIVE, TransportError};
 
-/// Fields whose values are ours, the same in each request.
+/// The fields whose values are set by this process and are the same in each request.
 const CONSTANT: [HeaderName; 3] =
     [USER_AGENT, HeaderName::from_static("prefer"), HeaderName::from_static("ce-specversion")];
 
-/// Bytes of an answer's head at most, where each field counts 32 more than it has (RFC 9113, 6.5.2): what may come by
-/// HTTP/1.1 may come here, too.
+/// Longest head of a response in bytes, where each field counts 32 more than it has (RFC 9113,
+/// 6.5.2): a head that may come over HTTP/1.1 may come over HTTP/2, too.
 const MAX_HEAD: u32 = 256 * 1024;
-/// Bytes of answers that a peer may send ahead, on one stream and on all of a connection.
+/// Bytes of responses that a peer may send ahead, on one stream and on all streams of a connection.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 5 << 20;
-/// Streams at once before the peer has said how many it takes (RFC 9113, 6.5.2, recommends not less).
+/// Number of streams that are opened at once before the peer has announced its limit (RFC 9113,
+/// 6.5.2, recommends not less).
 const FIRST_STREAMS: usize = 100;
-/// How long a peer may take nothing more of a body before the rest is given up.
+/// Longest time for which a peer may take nothing more of a request body; after that the rest is
+/// given up.
 const STALL: Duration = Duration::from_secs(60);
 
-/// Where requests are handed in. Clones share the connection, which ends after the last of them.
+/// The handle by which requests are sent. Clones share the connection, which ends after the last of
+/// them is dropped.
 #[derive(Clone)]
 pub(super) struct Http2Connection {
     requests: SendRequest<Bytes>,
     state: Arc<Http2ConnectionState>,
 }
 
-/// What is known of a connection.
+/// The state of a connection that its driver and its requests share.
 #[derive(Debug, Default)]
 struct Http2ConnectionState {
-    /// It takes no more requests.
+    /// True if the connection takes no more requests.
     is_closed: AtomicBool,
-    /// The peer did not answer a `PING`.
+    /// True if the peer did not answer a `PING` in time.
     is_silent: AtomicBool,
-    /// Requests whose answers are not read to their ends.
+    /// Number of requests whose responses are not read to their end.
     requests_in_flight: AtomicUsize,
 }
 
-/// A request that is under way, until this is dropped.
+/// Counts a request as in flight until it is dropped.
 struct Http2RequestGuard(Arc<Http2ConnectionState>);
 
 impl Http2RequestGuard {
@@ -69,39 +72,41 @@ impl Drop for Http2RequestGuard {
     }
 }
 
-/// The body of an answer.
+/// The body of a response over HTTP/2.
 pub(super) struct Http2Body {
     stream: RecvStream,
-    /// Bytes that are still to come, if the peer has said how many there are.
+    /// Bytes that are still to come, if the peer has sent a `Content-Length`.
     remaining_bytes: Option<usize>,
     request_guard: Http2RequestGuard,
 }
 
-/// A request that is handed in; its answer is to be waited for.
+/// A request that was sent, whose response is to be waited for.
 pub(super) struct Http2Exchange {
     response: ResponseFuture,
     request_guard: Http2RequestGuard,
 }
 
-/// Agrees with the peer on how to speak.
+/// Does the handshake of HTTP/2 on this stream, and starts the task that drives the connection.
 ///
 /// # Errors
-/// If the connection breaks before that.
+/// Fails if the connection breaks before the handshake is done.
 pub(super) async fn handshake(stream: CountedStream) -> Result<Http2Connection, TransportError> {
     let mut builder = Builder::new();
     builder.enable_push(false).initial_max_send_streams(FIRST_STREAMS).max_header_list_size(MAX_HEAD);
     builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-    // What a peer would have remembered holds the buffer that it came in, for as long as the connection lives.
+    // A field that the peer puts into the header table holds the buffer that it came in, for as
+    // long as the connection lives; so the table has no room.
     builder.header_table_size(0);
     let state = Arc::new(Http2ConnectionState::default());
     let (requests, mut driver) = builder.handshake(stream).await.map_err(|error| transport_error(&error, &state))?;
     let pings = driver.ping_pong();
-    // It ends soon after the last clone of the connection is dropped.
+    // The task ends soon after the last clone of the connection is dropped.
     Handle::current().spawn(drive_connection(driver, pings, Arc::clone(&state)));
     Ok(Http2Connection { requests, state })
 }
 
-/// Moves frames until the connection ends, or the peer is silent. What ends it is told to its requests.
+/// Moves frames until the connection ends or the peer is silent. `h2` tells its requests why it
+/// ended.
 async fn drive_connection(
     driver: Driver<CountedStream, Bytes>,
     pings: Option<PingPong>,
@@ -118,7 +123,8 @@ async fn drive_connection(
     state.is_closed.store(true, Ordering::Release);
 }
 
-/// Returns when the peer has not answered a `PING` in time. It is asked only while answers are waited for.
+/// Returns when the peer has not answered a `PING` in time. Pings are sent only while responses are
+/// waited for.
 async fn wait_for_ping_timeout(pings: Option<PingPong>, state: &Http2ConnectionState) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
@@ -128,7 +134,7 @@ async fn wait_for_ping_timeout(pings: Option<PingPong>, state: &Http2ConnectionS
         }
         match tokio::time::timeout(KEEP_ALIVE, pings.ping(Ping::opaque())).await {
             Ok(Ok(_pong)) => {}
-            // The connection ends by itself.
+            // The connection has ended, which the driver notices by itself.
             Ok(Err(_)) => std::future::pending().await,
             Err(_elapsed) => return,
         }
@@ -136,19 +142,20 @@ async fn wait_for_ping_timeout(pings: Option<PingPong>, state: &Http2ConnectionS
 }
 
 impl Http2Connection {
-    /// Whether it takes no more requests.
+    /// Returns true if the connection takes no more requests.
     pub(super) fn is_closed(&self) -> bool {
         self.state.is_closed.load(Ordering::Acquire)
     }
 
-    /// Hands in a request.
+    /// Sends the head of a request and starts to send its body.
     ///
     /// # Errors
-    /// If the connection takes no more: nothing of it was sent.
+    /// Fails if the connection takes no more requests; then nothing of this request was sent.
     pub(super) async fn start_request(self, request: Request<Bytes>) -> Result<Http2Exchange, RequestFailure> {
         let Self { requests, state } = self;
         let unsent = |error: h2::Error| {
-            // A peer that goes away finishes what it has begun with, which may take long; whoever comes next goes elsewhere.
+            // A peer that goes away finishes the requests that it has begun, which may take long;
+            // later requests use another connection.
             state.is_closed.store(true, Ordering::Release);
             RequestFailure::NotSent(transport_error(&error, &state))
         };
@@ -164,12 +171,12 @@ impl Http2Connection {
     }
 }
 
-/// Sends a body: now, if the peer takes all of it, else as it does, in the background. Whoever has accepted a request is
-/// still to get the rest of it.
+/// Sends a body at once if the peer's window has room for all of it, else in the background as the
+/// window grows. A peer that has answered early is still to get the rest of it.
 fn send_body(mut stream: SendStream<Bytes>, body: Bytes) {
     stream.reserve_capacity(body.len());
     if stream.capacity() < body.len() {
-        // It ends with the connection, or when the peer stalls.
+        // The task ends with the connection, or when the peer takes nothing for too long.
         Handle::current().spawn(send_body_as_window_allows(stream, body));
     } else if let Err(error) = stream.send_data(body, true) {
         tracing::trace!(%error, "A body was not sent");
@@ -183,7 +190,7 @@ async fn send_body_as_window_allows(mut stream: SendStream<Bytes>, mut body: Byt
         while capacity == 0 {
             match tokio::time::timeout(STALL, poll_fn(|context| stream.poll_capacity(context))).await {
                 Ok(Some(Ok(granted))) => capacity = granted,
-                // The peer wants no more of it, or is gone.
+                // The peer wants no more of the body, or is gone.
                 Ok(Some(Err(_)) | None) => return,
                 Err(_elapsed) => return stream.send_reset(Reason::CANCEL),
             }
@@ -195,8 +202,9 @@ async fn send_body_as_window_allows(mut stream: SendStream<Bytes>, mut body: Byt
     }
 }
 
-/// Keeps what differs from request to request out of the table of fields that a connection remembers (RFC 7541, 2.3.2). It
-/// would drive out what does not, and each value would hold the buffer that its event was read into.
+/// Keeps fields that differ from request to request out of the table of fields that both sides
+/// remember (RFC 7541, 2.3.2). They would drive the constant ones out of it, and each value would
+/// hold the buffer that its event was read into.
 fn index_constant_fields_only(headers: &mut HeaderMap) {
     for (name, value) in headers.iter_mut() {
         if !CONSTANT.contains(name) {
@@ -206,10 +214,11 @@ fn index_constant_fields_only(headers: &mut HeaderMap) {
 }
 
 impl Http2Exchange {
-    /// The head of the answer.
+    /// Waits for the head of the response, and returns it with a body that is still to be read.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Fails if the stream or the connection ends before the head; the error tells whether the
+    /// request may be sent again.
     pub(super) async fn read_response(self) -> Result<Response<Http2Body>, RequestFailure> {
         let Self { response: answer, request_guard: under_way } = self;
         match answer.await {
@@ -222,7 +231,7 @@ impl Http2Exchange {
                 Err(if is_not_processed(&error) {
                     RequestFailure::NotProcessed(failed)
                 } else if error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED) {
-                    // Which the peer says of one stream or of all.
+                    // The peer says this of one stream or of the whole connection.
                     RequestFailure::Http11Required(failed)
                 } else {
                     RequestFailure::MaybeProcessed(failed)
@@ -233,16 +242,17 @@ impl Http2Exchange {
 }
 
 impl Http2Body {
-    /// The next piece; `None` after the last one. Trailers are nothing.
+    /// Returns the next piece of the body; `None` after the last one. Trailers are ignored.
     ///
     /// # Errors
-    /// If it breaks off.
+    /// Fails if the body breaks off.
     pub(super) async fn next_data(&mut self) -> Result<Option<Bytes>, TransportError> {
         match self.stream.data().await {
             None => Ok(None),
             Some(Ok(piece)) => {
                 self.remaining_bytes = self.remaining_bytes.map(|left| left.saturating_sub(piece.len()));
-                // Of a stream that has ended, nothing needs to be released.
+                // A stream that has ended does not need its window back, so that an error here
+                // means nothing.
                 drop(self.stream.flow_control().release_capacity(piece.len()));
                 Ok(Some(piece))
             }
@@ -251,8 +261,9 @@ impl Http2Body {
         }
     }
 
-    /// Whether the answer is whole although its stream was reset: the peer does not want the rest of the request, which it
-    /// says by `NO_ERROR` after its answer only (RFC 9113, 8.1), and some by `CANCEL`.
+    /// Returns true if the response is whole although its stream was reset: the peer does not want
+    /// the rest of the request, which it says by `NO_ERROR` after its response only (RFC 9113,
+    /// 8.1), and some peers by `CANCEL`.
     fn is_complete(&self, error: &h2::Error) -> bool {
         match error.reason().filter(|_| error.is_reset() && error.is_remote()) {
             Some(Reason::NO_ERROR) => true,
@@ -262,15 +273,16 @@ impl Http2Body {
     }
 }
 
-/// Whether the peer says that it did not begin with the request: it is closing the connection, or has too many streams
-/// (RFC 9113, 8.7).
+/// Returns true if the peer says that it did not begin to process the request: it is closing the
+/// connection, or has too many streams (RFC 9113, 8.7).
 fn is_not_processed(error: &h2::Error) -> bool {
     let closing = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     error.is_remote() && (closing || refused)
 }
 
-/// What has happened.
+/// Returns the error of a stream or connection: a peer that left a `PING` unanswered, a broken
+/// connection, or an error of the protocol.
 fn transport_error(error: &h2::Error, state: &Http2ConnectionState) -> TransportError {
     if state.is_silent.load(Ordering::Acquire) {
         let reason = format!("no answer to a PING within {} s", KEEP_ALIVE.as_secs());

@@ -1,7 +1,8 @@
-//! One client: requests and their answers over pooled connections that trust the same certificates.
+//! A client: requests and their responses over pooled connections that trust the same certificates.
 //!
-//! It repeats a request only where nobody began with it, or where a redirect asks for that. Then it is made anew: that is
-//! rare, and a copy of each request would not be free.
+//! A client repeats a request only if the peer did not begin to process it, or if a redirect asks
+//! for that. The request is made anew then: this is rare, and a copy of each request would not be
+//! free.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, HeaderValue, USER_AGENT};
@@ -15,23 +16,24 @@ use super::{ClientLimits, TransportError, header_fields, redirect};
 use crate::model::DestinationUrl;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sealpost/", env!("CARGO_PKG_VERSION")));
-/// Whoever compresses without being asked to gets no further: an event that is compressed is not read.
+/// Only identity is accepted: an event that comes compressed is not read.
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
-/// A request that the peer did not begin with is repeated this often.
+/// A request that the peer did not begin to process is repeated so many times.
 const REFUSALS: usize = 2;
 
-/// Connections to destinations of the same trust.
+/// The connections to destinations that trust the same certificates.
 pub struct HttpClient(HttpConnectionPool);
 
-/// Where a request goes.
+/// The URL that a request goes to, and whether it may carry credentials.
 struct RequestRoute<'a> {
     to: &'a DestinationUrl,
-    /// Whether it has left the origin that its secrets are for.
+    /// True if redirects have led the request away from the origin that its credentials are for.
     is_other_origin: bool,
 }
 
 impl RequestRoute<'_> {
-    /// The request as it sets out, to this address.
+    /// Completes the request for this URI: target, header fields that may leave, and those that the
+    /// client adds.
     fn prepare_request(&self, mut request: Request<Bytes>, uri: &Uri) -> Request<Bytes> {
         *request.uri_mut() = uri.clone();
         header_fields::remove_unlisted_fields(&mut request);
@@ -54,12 +56,12 @@ impl HttpClient {
         self.0.close_expired();
     }
 
-    /// Closes connections that nobody uses.
+    /// Closes every connection that no request uses.
     pub(super) fn close_idle(&self) {
         self.0.close_idle();
     }
 
-    /// The answer to the request that is made, after the redirects that are followed.
+    /// Sends the request that `make` makes, follows redirects, and returns the last response.
     pub(super) async fn send(
         &self,
         mut make: impl FnMut() -> Request<Bytes> + Send,
@@ -101,6 +103,8 @@ impl HttpClient {
             return Err(TransportError::Request("no request can carry this URL".to_owned()));
         };
         let mut refusals = 0;
+        // Each round takes one connection. An idle one may have been closed by the peer unseen:
+        // then nothing was sent, and the next round costs no repetition.
         loop {
             let kept = host.take_connection();
             let is_new = kept.is_none();
@@ -108,6 +112,8 @@ impl HttpClient {
                 Some(connected) => connected,
                 None => Box::pin(self.0.connect(&host, uri)).await?,
             };
+            // The request is made after the connection, so that a repetition starts from the
+            // untouched original.
             let request = way.prepare_request(make(), uri);
             let answer = match connected {
                 PooledConnection::Http1(connection) => {

@@ -1,4 +1,5 @@
-//! The connections of one client: by host, those over HTTP/1.1 each for one request at a time, one over HTTP/2 for all.
+//! The connections of one client, by host: an HTTP/1.1 connection serves one request at a time, one
+//! HTTP/2 connection serves all.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -13,46 +14,48 @@ use tokio::time::Instant;
 use super::connector::{AlpnOffer, ClientConnector};
 use super::{ClientLimits, TransportError, http1, http2};
 
-/// A connection that takes longer than this may be one too many.
+/// After this long, an idle connection that has become free is taken instead of waiting for the new
+/// one.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Connections that can be used again.
+/// The connections of one client that can be used again.
 pub(super) struct HttpConnectionPool {
     connector: ClientConnector,
     hosts: Mutex<HashMap<(Scheme, Authority), Arc<HostConnections>>>,
     limits: IdleLimits,
 }
 
-/// What is kept of idle connections to a host.
+/// The limits on idle connections to one host: how many, and for how long each.
 #[derive(Clone, Copy)]
 struct IdleLimits {
     count: usize,
     timeout: Duration,
 }
 
-/// A host and port, and the connections to it that nobody uses.
+/// A host and port, and the connections to it that no request uses.
 pub(super) struct HostConnections {
-    /// As requests name it.
+    /// The value of the `Host` field of requests to this host.
     pub(super) host_field: HeaderValue,
     limits: IdleLimits,
     idle_connections: Mutex<IdleConnections>,
-    /// Whether it has asked for HTTP/1.1, and gets nothing else from then on.
+    /// True if the host has asked for HTTP/1.1; new connections offer nothing else from then on.
     only_http1: AtomicBool,
 }
 
 #[derive(Default)]
 struct IdleConnections {
-    /// Each with the time until which it can be used. The latest one is last, and used first.
+    /// Each connection with the time until which it can be used. The one that was used last stands
+    /// last, and is taken first.
     http1: Vec<(http1::Http1Connection, Instant)>,
-    /// Shared by all requests.
+    /// The HTTP/2 connection that all requests share, with the time of its last use.
     http2: Option<(http2::Http2Connection, Instant)>,
 }
 
-/// What a request goes out by.
+/// The connection that a request is sent on.
 pub(super) enum PooledConnection {
-    /// A connection for this request alone.
+    /// An HTTP/1.1 connection for this request alone.
     Http1(http1::Http1Connection),
-    /// A connection that is shared.
+    /// An HTTP/2 connection that is shared with other requests.
     Http2(http2::Http2Connection),
 }
 
@@ -62,7 +65,8 @@ impl HttpConnectionPool {
         Self { connector, hosts: Mutex::default(), limits }
     }
 
-    /// The host that this URI names, if it does.
+    /// Returns the connections of the host that this URI names; `None` if it has no scheme or no
+    /// host.
     pub(super) fn host(&self, uri: &Uri) -> Option<Arc<HostConnections>> {
         let key = (uri.scheme()?.clone(), uri.authority()?.clone());
         let mut hosts = lock(&self.hosts);
@@ -80,7 +84,8 @@ impl HttpConnectionPool {
         Some(host)
     }
 
-    /// A new connection to the host of this URI. One that has become free is used instead if that takes long, or fails.
+    /// Opens a new connection to the host of this URI. If that fails, or takes longer than 100 ms,
+    /// a connection that has become idle meanwhile is used instead.
     pub(super) async fn connect(&self, host: &HostConnections, uri: &Uri) -> Result<PooledConnection, TransportError> {
         let mut new = pin!(self.open_connection(host, uri));
         loop {
@@ -102,7 +107,8 @@ impl HttpConnectionPool {
         if !stream.is_http2() {
             return Ok(PooledConnection::Http1(http1::Http1Connection::new(stream)));
         }
-        // While this one was made, another may have been, which is for all.
+        // While this connection was opened, another task may have opened an HTTP/2 connection,
+        // which serves all requests.
         if let Some(http2) = lock(&host.idle_connections).open_http2() {
             return Ok(PooledConnection::Http2(http2));
         }
@@ -110,7 +116,7 @@ impl HttpConnectionPool {
         Ok(PooledConnection::Http2(lock(&host.idle_connections).share_http2(http2)))
     }
 
-    /// Closes what nobody uses now.
+    /// Closes every connection that no request uses now.
     pub(super) fn close_idle(&self) {
         let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();
         for host in hosts {
@@ -119,7 +125,8 @@ impl HttpConnectionPool {
         }
     }
 
-    /// Closes what nobody has used for long, or the peer has closed.
+    /// Closes connections that were idle for too long or that the peer has closed, and forgets
+    /// hosts without connections.
     pub(super) fn close_expired(&self) {
         let hosts: Vec<_> = lock(&self.hosts).values().cloned().collect();
         for host in hosts {
@@ -130,7 +137,8 @@ impl HttpConnectionPool {
 }
 
 impl HostConnections {
-    /// A connection that can be used now; a shared one first.
+    /// Takes a connection that can be used now, an HTTP/2 connection first; idle ones that cannot
+    /// be used are closed.
     pub(super) fn take_connection(&self) -> Option<PooledConnection> {
         loop {
             let (mut connection, until) = {
@@ -146,7 +154,8 @@ impl HostConnections {
         }
     }
 
-    /// Keeps a connection for the next request, for as long as the peer waits for one at most.
+    /// Keeps a connection for the next request, at most for as long as the peer keeps it; a
+    /// connection over the limit is closed.
     pub(super) fn keep_idle(&self, connection: http1::Http1Connection, patience: Duration) {
         let until = Instant::now() + patience.min(self.limits.timeout);
         let mut kept = lock(&self.idle_connections);
@@ -155,7 +164,7 @@ impl HostConnections {
         }
     }
 
-    /// Speaks HTTP/1.1 only from now on; whether that is a change.
+    /// Makes new connections to this host speak HTTP/1.1 only; returns true if that is a change.
     pub(super) fn switch_to_http1(&self) -> bool {
         let is_change = !self.only_http1.swap(true, Ordering::Relaxed);
         let http2 = lock(&self.idle_connections).http2.take();
@@ -163,7 +172,7 @@ impl HostConnections {
         is_change
     }
 
-    /// What new connections offer.
+    /// Returns the protocols that new connections to this host offer.
     fn alpn_offer(&self) -> AlpnOffer {
         if self.only_http1.load(Ordering::Relaxed) { AlpnOffer::Http1 } else { AlpnOffer::AsConfigured }
     }
@@ -181,7 +190,8 @@ impl HostConnections {
         kept.http1.shrink_to_fit();
         kept.http2.take_if(|(http2, used)| used.elapsed() >= self.limits.timeout || http2.is_closed());
         drop(kept);
-        // Which takes a system call each.
+        // The connections are closed after the lock is released, since that takes a system call for
+        // each.
         drop(over);
     }
 }
@@ -191,7 +201,8 @@ impl IdleConnections {
         self.http1.is_empty() && self.http2.is_none()
     }
 
-    /// Shares this connection, or the one that is shared already.
+    /// Shares this connection with later requests, unless one is shared already; returns the shared
+    /// one.
     fn share_http2(&mut self, http2: http2::Http2Connection) -> http2::Http2Connection {
         if let Some(shared) = self.open_http2() {
             return shared;

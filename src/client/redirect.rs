@@ -1,14 +1,17 @@
-//! Which redirects are followed, and where they lead.
+//! Decides which redirects are followed, and where they lead.
 
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Response, StatusCode};
 use url::Url;
 
-/// Redirects that keep method and body are followed this often (contract A-42).
+/// Number of redirects that are followed for one request, with method and body kept (contract
+///
 pub(super) const MAX_REDIRECTS: usize = 10;
 
-/// 307 and 308 repeat the request where it is as safe as before: at the same origin, or encrypted at the same host where
-/// it was in the clear. Every other redirect is an answer, never a request without body (contract G-12, G-58).
+/// Returns the URL at which the request is repeated. 307 and 308 repeat it where that is as safe as
+/// before: at the same origin, or encrypted at the same host where it was in the clear. Every other
+/// redirect is returned as the response, and never becomes a request without body (contract G-12,
+/// G-58).
 pub(super) fn redirect_target<B>(from: &Url, response: &Response<B>) -> Option<Url> {
     if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
         return None;
@@ -18,7 +21,7 @@ pub(super) fn redirect_target<B>(from: &Url, response: &Response<B>) -> Option<U
     (from.origin() == to.origin() || encrypts).then_some(to)
 }
 
-/// Takes out what proves who sends: it is meant for one origin.
+/// Removes the fields that prove who sends: they are meant for one origin only.
 pub(super) fn remove_credentials(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
         headers.remove(name);

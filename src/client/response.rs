@@ -1,5 +1,5 @@
-//! Reading a destination's answer: the status counts as soon as it is there (contract DP-15, DP-20, DP-26); of the
-//! body, as much is read as means something, and never more.
+//! Reads the response of a destination: the status counts as soon as it is there (contract DP-15,
+//! DP-20, DP-26); of the body, only as much is read as means something.
 
 use std::time::Duration;
 
@@ -11,62 +11,66 @@ use super::{RequestDeadline, TransportError, http1, http2};
 use crate::event::http as binding;
 use crate::wire_text::WireText;
 
-/// Bytes of a failure that are kept: 768 of a subscriber's answer, in base64 and with a URL if a broker filter tells of it
-/// (contract BF-13).
+/// Bytes of a failed response's body that are kept: 768 of a subscriber's response, in base64 and
+/// with a URL if a broker filter passes them on (contract BF-13).
 const FAILURE: usize = 4096;
-/// Bytes of an answer without meaning that are read so that its connection can be used again.
+/// Bytes of a body without meaning that are read so that its connection can be used again.
 const DISCARDED: usize = 4096;
-/// How long the text of a failure is waited for.
+/// How long the body of a failed response is waited for.
 const FAILURE_WAIT: Duration = Duration::from_secs(1);
-/// How long the end of an answer without meaning is waited for: a new connection costs less than a longer wait.
+/// How long the end of a body without meaning is waited for: a new connection costs less than a
+/// longer wait.
 const DISCARDED_WAIT: Duration = Duration::from_millis(100);
 
-/// The body of an answer, by whichever protocol.
+/// The body of a response, over either version of HTTP.
 pub(super) enum ResponseBody {
     Http1(http1::Http1Body),
     Http2(http2::Http2Body),
 }
 
-/// What comes of an exchange whose answer has begun.
+/// The next step of an exchange whose response has begun.
 pub(super) enum ResponseProgress {
-    /// Of the body.
+    /// The next piece of the response body was read.
     Data(Bytes),
-    /// The last of the request is written.
+    /// The last byte of the request was written.
     RequestSent,
-    /// There is no more.
+    /// The body has ended.
     End,
 }
 
-/// Why the event in an answer could not be read. The answer's status counts all the same: what was sent was taken.
+/// The reason for which the event in a response could not be read. The status of the response
+/// counts all the same: the event that was sent was taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// It is too large.
+    /// The event in the response is larger than the limit.
     #[error("the answer holds an event of more than {limit} bytes: raise --max-body-bytes, or answer with less")]
     TooLarge {
-        /// The limit in bytes.
+        /// The limit in bytes, from `--max-body-bytes`.
         limit: usize,
     },
-    /// Its end did not come.
+    /// The response ended before its event was whole.
     #[error("the answer holds an event that was cut off: {0}")]
     CutOff(WireText),
-    /// It is compressed, or otherwise coded, though that was not asked for.
+    /// The response is compressed or otherwise coded, though only identity was asked for.
     #[error("the answer holds an event with {0}, and only identity was asked for: answer without it")]
     ContentEncoded(WireText),
 }
 
 impl ReplyError {
-    /// Why the event of this answer is not there, if it should be.
+    /// Returns the reason for which the event of this response is missing, if it should be there.
     #[must_use]
     pub fn of_response<B>(answer: &Response<B>) -> Option<&Self> {
         answer.extensions().get()
     }
 }
 
-/// Reads an event whole, up to `max_event` bytes; of a failure its start; of anything else the first byte,
-/// which tells whether there is something. An answer that breaks off is what came of it.
+/// Reads an event whole, up to `max_event` bytes; of the body of a failure its first bytes; of any
+/// other body the first byte, which tells whether there is one. If the body breaks off, the
+/// response has what was received.
 ///
 /// # Errors
-/// If the peer has accepted a request that could not be written whole until the end of the attempt.
+/// Fails if the peer has accepted a request that could not be written whole until the end of the
+/// attempt.
 pub(super) async fn read_response(
     response: Response<ResponseBody>,
     max_event: usize,
@@ -76,10 +80,13 @@ pub(super) async fn read_response(
     let mut answer = Response::new(Bytes::new());
     *answer.status_mut() = head.status;
     *answer.headers_mut() = head.headers;
+    // The status counts already; what is read of the body depends on it. The text of a failure is
+    // waited for briefly, for the log and the dead letter sink.
     if !head.status.is_success() {
         let until = attempt.at.min(Instant::now() + FAILURE_WAIT);
         *answer.body_mut() = BodyPrefix::with_limit(FAILURE).read_until(&mut body, until).await;
     } else if !binding::is_event(answer.headers()) {
+        // The event is lost, but the rest of the request has to be written all the same.
         *answer.body_mut() = discard_body(&mut body, attempt).await?;
     } else {
         match read_event(&mut body, answer.headers(), max_event, attempt).await {
@@ -93,7 +100,8 @@ pub(super) async fn read_response(
     Ok(answer)
 }
 
-/// Reads a document whole, up to `max` bytes.
+/// Reads a document whole, up to `max` bytes; fails if the status is no success, or if the document
+/// is compressed or longer.
 pub(super) async fn read_document(response: Response<ResponseBody>, max: usize) -> Result<Bytes, TransportError> {
     let status = response.status();
     if !status.is_success() {
@@ -110,7 +118,7 @@ pub(super) async fn read_document(response: Response<ResponseBody>, max: usize) 
 }
 
 impl ResponseBody {
-    /// What comes next.
+    /// Waits for the next step of the exchange, over either version of HTTP.
     async fn next_progress(&mut self) -> Result<ResponseProgress, TransportError> {
         match self {
             Self::Http1(body) => body.next_progress().await,
@@ -118,7 +126,7 @@ impl ResponseBody {
         }
     }
 
-    /// The next piece; `None` after the last one.
+    /// Returns the next piece of the body; `None` after the last one.
     async fn next_data(&mut self) -> Result<Option<Bytes>, TransportError> {
         loop {
             match self.next_progress().await? {
@@ -129,7 +137,8 @@ impl ResponseBody {
         }
     }
 
-    /// Whether the request is written as far as it ever will be. HTTP/2 goes on with it by itself.
+    /// Returns true if no more of the request will be written here. HTTP/2 sends the rest of it in
+    /// the background.
     fn is_request_sent(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_request_sent(),
@@ -145,7 +154,7 @@ impl ResponseBody {
     }
 }
 
-/// The event in an answer.
+/// Reads the event in a response, unless it is coded or its framing is ambiguous.
 async fn read_event(
     body: &mut ResponseBody,
     headers: &HeaderMap,
@@ -166,7 +175,8 @@ async fn read_event(
     }
 }
 
-/// All of it; `None` if it is longer than `max`. What comes in one piece is not copied.
+/// Reads the whole body; `None` if it is longer than `max`. A body that comes in one piece is not
+/// copied.
 async fn read_whole_body(body: &mut ResponseBody, max: usize) -> Result<Option<Bytes>, TransportError> {
     let first = body.next_data().await?.unwrap_or_default();
     if first.len() > max {
@@ -186,14 +196,15 @@ async fn read_whole_body(body: &mut ResponseBody, max: usize) -> Result<Option<B
     }
 }
 
-/// The first byte of what nobody reads. Whoever has accepted a request is still to get the rest of it.
+/// Reads a body that has no meaning and returns its first byte. A peer that has accepted a request
+/// is still to get the rest of it, so that this goes on until the request is written.
 async fn discard_body(body: &mut ResponseBody, attempt: RequestDeadline) -> Result<Bytes, TransportError> {
     let mut kept = BodyPrefix::with_limit(1);
     while !body.is_request_sent() {
         match tokio::time::timeout_at(attempt.at, body.next_progress()).await {
             Ok(Ok(ResponseProgress::Data(piece))) => kept.push(&piece),
             Ok(Ok(ResponseProgress::RequestSent)) => {}
-            // Whoever has closed the connection reads no more.
+            // A peer that has closed the connection reads no more of the request.
             Ok(Ok(ResponseProgress::End) | Err(_)) => return Ok(kept.bytes.freeze()),
             Err(_elapsed) => return Err(attempt.timed_out()),
         }
@@ -202,7 +213,7 @@ async fn discard_body(body: &mut ResponseBody, attempt: RequestDeadline) -> Resu
     Ok(kept.read_until(body, until).await)
 }
 
-/// The first bytes of a body.
+/// The first bytes of a body, up to a limit.
 #[derive(Default)]
 struct BodyPrefix {
     bytes: BytesMut,
@@ -221,7 +232,8 @@ impl BodyPrefix {
         self.received = self.received.saturating_add(piece.len());
     }
 
-    /// With what comes until then. Some more is read and forgotten, then the rest is not waited for.
+    /// Reads until `until` and returns the prefix. 4096 bytes more are read and forgotten, so that
+    /// the connection can be used again; a longer rest is not waited for.
     async fn read_until(mut self, body: &mut ResponseBody, until: Instant) -> Bytes {
         while self.received <= self.limit + DISCARDED {
             match tokio::time::timeout_at(until, body.next_progress()).await {

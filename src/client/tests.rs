@@ -1,4 +1,5 @@
-//! Clients against real sockets: what is shared, what is evicted, what an error says.
+//! Clients against real sockets: which connections are shared, which are evicted, what an error
+//! says.
 
 mod exchange;
 mod http1;

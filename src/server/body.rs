@@ -1,5 +1,5 @@
-//! Reading a request's body: bounded in size, in time, and in what all bodies together may hold. The only place that
-//! collects one.
+//! Reads the body of a request within limits of size, of time, and of the memory that all bodies
+//! together may hold. This is the only place where bodies are collected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,25 +13,26 @@ use http_body_util::BodyExt;
 pub use crate::budget::{BudgetShare, MemoryBudget};
 use crate::wire_text::WireText;
 
-/// Why a body was not read.
+/// The reason for which a body was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Larger than one body may be.
+    /// The body is larger than one body may be.
     #[error("body is larger than {limit} bytes: send less, or raise --max-body-bytes")]
     TooLarge {
-        /// The limit in bytes.
+        /// The limit in bytes, from `--max-body-bytes`.
         limit: usize,
     },
-    /// It did not arrive in time.
+    /// The body did not arrive in time.
     #[error("body did not arrive within {} s: send it faster, or raise --body-read-timeout", limit.as_secs_f64())]
     Timeout {
-        /// The limit.
+        /// The time limit, from `--body-read-timeout`.
         limit: Duration,
     },
-    /// All events together hold as much memory as they may.
+    /// All events together hold as much memory as `--max-buffered-bytes` allows.
     #[error("too many events are being held: try again later, or raise --max-buffered-bytes")]
     OverBudget,
-    /// It is compressed, or otherwise coded, and would be delivered as something that it is not.
+    /// The body is compressed or otherwise coded, and would be delivered as something that it is
+    /// not.
     #[error("events are taken without Content-Encoding only, and this one has {0}: send it as it is")]
     ContentEncoded(WireText),
     /// The peer went away or broke the protocol.
@@ -40,7 +41,7 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The status that says so by HTTP (contract IF-5).
+    /// Returns the HTTP status of the response to such a request (contract IF-5).
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -53,40 +54,42 @@ impl BodyError {
     }
 }
 
-/// How long a body turned out to be that did not announce its length: an extension of its request. Clones share it.
+/// The length in bytes of a body that did not announce it; an extension of the request. Clones
+/// share the number.
 #[derive(Clone, Debug, Default)]
 pub struct MeasuredBodySize(Arc<AtomicUsize>);
 
 impl MeasuredBodySize {
-    /// It was so long.
+    /// Sets the length in bytes, when the body was read.
     pub fn set(&self, bytes: usize) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 
-    /// In bytes; 0 if it was not read.
+    /// Returns the length in bytes; 0 if the body was not read.
     #[must_use]
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How bodies are read.
+/// Reads bodies of requests within these limits.
 #[derive(Clone, Debug)]
 pub struct BodyReader {
-    /// Size of one body in bytes.
+    /// Longest body, in bytes.
     pub max_bytes: usize,
-    /// From the head to the end of the body.
+    /// Longest time from the end of the head to the end of the body.
     pub timeout: Duration,
-    /// What all of them may hold, with the heads of their requests.
+    /// The memory that all bodies together may hold, with the heads of their requests.
     pub budget: Arc<MemoryBudget>,
 }
 
 impl BodyReader {
-    /// Reads a body whole. `head` is what the event holds beside it, in bytes. What is announced takes nothing: bytes count
-    /// as they arrive.
+    /// Reads a body whole and returns it with its share of the memory budget. `head` is the number
+    /// of bytes that the event holds besides the body. An announced length takes nothing from the
+    /// budget: bytes count as they arrive.
     ///
     /// # Errors
-    /// If it is too large, too slow, broken, or there is no memory left for it.
+    /// Fails if the body is too large, too slow or broken, or if there is no memory left for it.
     pub async fn read_body<B>(&self, head: usize, body: &mut B) -> Result<(ReceivedBody, BudgetShare), BodyError>
     where
         B: Body<Data = Bytes> + Unpin,
@@ -105,10 +108,10 @@ impl BodyReader {
     }
 }
 
-/// Reads a body whole, up to `max` bytes, without limits of time and memory other than that.
+/// Reads a body whole, up to `max` bytes, without a time limit or a memory budget.
 ///
 /// # Errors
-/// If it is larger or breaks off.
+/// Fails if the body is larger or breaks off.
 pub async fn read_limited<B>(mut body: B, max: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -118,17 +121,17 @@ where
     collect_body(&mut body, &mut counted).await.map(ReceivedBody::into_bytes)
 }
 
-/// A body that was read.
+/// A body that was read, by who owns its memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceivedBody {
-    /// It came in one piece, which shares its memory with what came before and after it.
+    /// The body came in one piece, which shares its buffer with what came before and after it.
     Shared(Bytes),
-    /// It came in several, and has memory of its own.
+    /// The body came in several pieces, and has a buffer of its own.
     Owned(Bytes),
 }
 
 impl ReceivedBody {
-    /// The body.
+    /// Returns the bytes of the body.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         match self {
@@ -137,7 +140,7 @@ impl ReceivedBody {
     }
 }
 
-/// What is held of a body, beside its head.
+/// The part of the memory budget that a body holds, together with its head.
 struct HeldBody {
     share: BudgetShare,
     head_bytes: usize,
@@ -145,7 +148,8 @@ struct HeldBody {
 }
 
 impl HeldBody {
-    /// Holds a body of so many bytes.
+    /// Grows the share to a body of so many bytes; fails if that is over the size limit or the
+    /// budget.
     fn hold(&mut self, bytes: usize) -> Result<(), BodyError> {
         if bytes > self.max_bytes {
             return Err(BodyError::TooLarge { limit: self.max_bytes });
@@ -159,6 +163,7 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
+    // A body that came in one piece is not copied; only a second piece makes a buffer necessary.
     let Some(first) = next_data(body).await? else { return Ok(ReceivedBody::Shared(Bytes::new())) };
     counted.hold(first.len())?;
     let Some(second) = next_data(body).await? else { return Ok(ReceivedBody::Shared(first)) };
@@ -167,6 +172,8 @@ where
     drop(first);
     let mut piece = Some(second);
     while let Some(data) = piece {
+        // The budget is asked before the piece is appended, so that nothing is copied that may not
+        // be held.
         counted.hold(whole.len() + data.len())?;
         append(&mut whole, &data, usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX));
         piece = next_data(body).await?;
@@ -175,8 +182,9 @@ where
     Ok(ReceivedBody::Owned(Bytes::from(whole)))
 }
 
-/// Appends a piece. There is room for twice as much as has come at most, and for no more than is `announced` to follow, so
-/// that a body which is announced and does not come takes nothing.
+/// Appends a piece. The buffer has room for at most twice as much as has come, and for no more than
+/// the `announced` bytes to follow, so that a body which is announced and does not come takes
+/// nothing.
 fn append(whole: &mut Vec<u8>, piece: &[u8], announced: usize) {
     let needed = whole.len() + piece.len();
     if needed > whole.capacity() {
@@ -186,7 +194,7 @@ fn append(whole: &mut Vec<u8>, piece: &[u8], announced: usize) {
     whole.extend_from_slice(piece);
 }
 
-/// The next piece of data that is not empty; `None` at the end.
+/// Returns the next piece of data that is not empty; `None` at the end. Trailers are skipped.
 async fn next_data<B>(body: &mut B) -> Result<Option<Bytes>, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,

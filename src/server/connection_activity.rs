@@ -1,9 +1,9 @@
-//! What a connection is doing, so that one that sends nothing, or sends a head byte by byte, is closed in time, and none
-//! holds up a stop.
+//! Tracks what a connection is doing, so that one that sends nothing, or sends a head byte by byte,
+//! is closed in time, and none holds up a stop.
 //!
-//! hyper's own header time limit also ends connections that are merely idle; the two are told apart here. At a stop it
-//! closes connections over HTTP/1.1 whose next request is on its way, and waits for peers that answer no `PING` over
-//! HTTP/2; neither is done here.
+//! hyper's own header time limit also ends connections that are merely idle; the two are told apart
+//! here. At a stop, hyper closes connections over HTTP/1.1 whose next request is on its way, and
+//! waits for peers that answer no `PING` over HTTP/2; neither is done here.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,48 +19,54 @@ use tokio::time::Instant;
 
 use super::{ListenerLimits, STOP_GRACE};
 
-/// No byte of a next request has come; it is not being stopped.
+/// The time of something that has not happened: no byte of the next request has come, no deadline
+/// is set, the listener is not stopping.
 const NEVER: u64 = u64::MAX;
-/// Bytes that are read at once. hyper doubles its buffer when a read has filled it, and keeps it as long as the connection
-/// lives: what is less than 16 KiB leaves it at that.
+/// Most bytes that are read at once. hyper doubles its buffer when a read has filled it, and keeps
+/// it as long as the connection lives; reads of less than 16 KiB leave the buffer at that.
 const READ_AT_ONCE: usize = 16 * 1024 - 1;
-/// How a connection over HTTP/2 begins (RFC 9113, 3.4).
+/// The bytes with which a connection over HTTP/2 begins (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// It began in another way.
+/// Marks a connection that has begun with something else than the preface.
 const OTHER: usize = usize::MAX;
 
-/// Which time limit a connection has passed.
+/// The time limits that a connection can pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionTimeout {
-    /// A request's head took too long.
+    /// The head of a request took too long.
     HeaderRead,
     /// There was no request for too long, or closing took too long.
     Idle,
 }
 
-/// Times are milliseconds since `opened`.
+/// The state of a connection, shared by its stream and its requests. Times are milliseconds since
+/// `opened`.
 #[derive(Debug)]
 pub(super) struct ConnectionActivity {
     opened: Instant,
     is_http2: AtomicBool,
-    /// How many bytes of the preface have come, or [`OTHER`].
+    /// Number of bytes of the preface that have come, or [`OTHER`].
     preface: AtomicUsize,
+    /// Number of requests in flight.
     requests: AtomicU32,
+    /// The time at which the last request ended, or the connection was opened.
     idle_since: AtomicU64,
+    /// The time at which the head of the next request began, or [`NEVER`].
     head_since: AtomicU64,
+    /// The time by which the connection has to be closed, or [`NEVER`].
     close_by: AtomicU64,
-    /// Since when the listener stops, or bytes were written last since then.
+    /// The time since which the listener stops, or of the last write since then; [`NEVER`] before.
     stopping_since: AtomicU64,
-    /// Told when the last request under way has ended while it stops.
+    /// Notified when the last request in flight has ended while the listener stops.
     last_request_ended: Notify,
-    /// Whether a part of a request's body may not have been read.
+    /// True if a part of a request's body may not have been read.
     is_body_unread: AtomicBool,
-    /// Whether the peer sends nothing more, or cannot.
+    /// True if the peer sends nothing more, or cannot.
     is_peer_gone: AtomicBool,
 }
 
 impl ConnectionActivity {
-    /// A connection that was opened now.
+    /// Makes the state of a connection that was opened now.
     pub(super) fn new() -> Self {
         Self {
             opened: Instant::now(),
@@ -77,7 +83,8 @@ impl ConnectionActivity {
         }
     }
 
-    /// The connection speaks HTTP/2, whose frames between requests are not the start of one.
+    /// Marks the connection as HTTP/2, whose frames between requests are not the start of a
+    /// request.
     pub(super) fn with_http2(self) -> Self {
         self.is_http2.store(true, Ordering::Relaxed);
         self
@@ -87,7 +94,7 @@ impl ConnectionActivity {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
     }
 
-    /// A request's head is complete; it runs until the guard is dropped.
+    /// Counts a request whose head is complete; it is in flight until the guard is dropped.
     pub(super) fn start_request(this: &Arc<Self>, version: Version) -> ActiveRequest {
         if version == Version::HTTP_2 {
             this.is_http2.store(true, Ordering::Relaxed);
@@ -97,12 +104,13 @@ impl ConnectionActivity {
         ActiveRequest(Arc::clone(this))
     }
 
-    /// Whether it speaks HTTP/2, as far as is known.
+    /// Returns true if the connection is known to speak HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.is_http2.load(Ordering::Relaxed)
     }
 
-    /// Notes bytes that came. Empty lines before a request are none of its head (RFC 9112, 2.2), nor is a preface.
+    /// Records bytes that came. Empty lines before a request do not start its head (RFC 9112, 2.2),
+    /// nor does a preface.
     fn note_received(&self, bytes: &[u8]) {
         if self.is_http2() {
             return;
@@ -118,7 +126,8 @@ impl ConnectionActivity {
         }
     }
 
-    /// Whether a preface ends in these bytes. It is the first thing that comes, in however many pieces.
+    /// Returns true if the preface ends in these bytes. The preface is the first thing that comes,
+    /// in however many pieces.
     fn completes_preface(&self, bytes: &[u8]) -> bool {
         let Some(rest) = PREFACE.get(self.preface.load(Ordering::Relaxed)..).filter(|rest| !rest.is_empty()) else {
             return false;
@@ -130,7 +139,8 @@ impl ConnectionActivity {
         fits && came.len() == rest.len()
     }
 
-    /// The listener stops: from now on, a connection without a request under way ends soon.
+    /// Records that the listener stops: from now on, a connection without a request in flight ends
+    /// soon.
     pub(super) fn start_stopping(&self) {
         self.stopping_since.store(self.now(), Ordering::Relaxed);
     }
@@ -141,33 +151,33 @@ impl ConnectionActivity {
         }
     }
 
-    /// The body of a request is not read to its end yet.
+    /// Records that the body of a request is not read to its end yet.
     pub(super) fn set_body_unread(&self) {
         self.is_body_unread.store(true, Ordering::Relaxed);
     }
 
-    /// It is now.
+    /// Records that the body of the request was read to its end.
     pub(super) fn set_body_read(&self) {
         self.is_body_unread.store(false, Ordering::Relaxed);
     }
 
-    /// Whether a part of a request's body may not have been read.
+    /// Returns true if a part of a request's body may not have been read.
     pub(super) fn is_body_unread(&self) -> bool {
         self.is_body_unread.load(Ordering::Relaxed)
     }
 
-    /// Whether the peer sends nothing more, or cannot.
+    /// Returns true if the peer sends nothing more, or cannot.
     pub(super) fn is_peer_gone(&self) -> bool {
         self.is_peer_gone.load(Ordering::Relaxed)
     }
 
-    /// From now on, not being closed within `limit` counts as idle for too long.
+    /// Sets a deadline: a connection that is not closed within `limit` counts as idle for too long.
     pub(super) fn close_by(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
         self.close_by.store(self.now().saturating_add(limit), Ordering::Relaxed);
     }
 
-    /// Ends when a time limit has passed. Cancel-safe.
+    /// Returns when a time limit has passed. It is safe to drop the future at any time.
     pub(super) async fn wait_for_timeout(&self, limits: &ListenerLimits) -> ConnectionTimeout {
         loop {
             let (due, expired) = self.next_deadline(limits);
@@ -181,9 +191,11 @@ impl ConnectionActivity {
         }
     }
 
-    /// The next moment at which a limit may have passed, and which one.
+    /// Returns the next time at which a limit may have passed, and the limit.
     fn next_deadline(&self, limits: &ListenerLimits) -> (u64, ConnectionTimeout) {
         let millis = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        // A deadline for closing counts before everything else, a request in flight before
+        // idleness.
         let close_by = self.close_by.load(Ordering::Relaxed);
         if close_by != NEVER {
             return (close_by, ConnectionTimeout::Idle);
@@ -197,7 +209,8 @@ impl ConnectionActivity {
                 let since = stopping_since.max(self.idle_since.load(Ordering::Relaxed));
                 (since.saturating_add(millis(STOP_GRACE)), ConnectionTimeout::Idle)
             }
-            // A head may begin at any time: look again when it could be overdue at the earliest.
+            // A head may begin at any time, so that the next look is when it could be overdue at
+            // the earliest.
             NEVER => {
                 let idle = self.idle_since.load(Ordering::Relaxed).saturating_add(millis(limits.idle_timeout));
                 let head = self.now().saturating_add(millis(limits.header_read_timeout).max(1));
@@ -208,7 +221,7 @@ impl ConnectionActivity {
     }
 }
 
-/// A request that is being answered.
+/// A request in flight; dropping it ends the request.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Arc<ConnectionActivity>);
 
@@ -222,15 +235,16 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// Where a stream is when its protocol has ended with it.
+/// The place where a stream is put when its protocol has ended.
 pub(super) type ReleasedStream<S> = Arc<Mutex<Option<Box<S>>>>;
 
-/// Takes the stream, if its protocol has ended with it.
+/// Takes the stream, if its protocol has ended and left it there.
 pub(super) fn take_released<S>(left: &ReleasedStream<S>) -> Option<Box<S>> {
     left.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// A stream that reports what it receives. It leaves the stream when it is dropped.
+/// A stream that reports what it receives to the activity of its connection. It leaves the inner
+/// stream to a lingering close when it is dropped.
 #[derive(Debug)]
 pub(super) struct WatchedStream<S> {
     stream: Option<S>,
@@ -243,7 +257,8 @@ impl<S> WatchedStream<S> {
         Self { stream: Some(stream), activity, released }
     }
 
-    /// Notes what a read or a write has come to: there is nothing to wait for from a peer that is gone.
+    /// Records the result of a read or a write: after an error there is nothing to wait for from
+    /// the peer.
     fn note_result<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(_)) = &polled {
             self.activity.is_peer_gone.store(true, Ordering::Relaxed);
@@ -261,12 +276,12 @@ impl<S> Drop for WatchedStream<S> {
     }
 }
 
-/// What it has until it is dropped.
+/// Returns the inner stream, which is there until the watched stream is dropped.
 fn open_stream<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
     stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
-/// Reads [`READ_AT_ONCE`] at most.
+/// Reads at most [`READ_AT_ONCE`] bytes.
 fn read_bounded<S: AsyncRead>(
     stream: Pin<&mut S>,
     cx: &mut Context<'_>,

@@ -1,5 +1,6 @@
-//! TLS handshakes with senders that fail: told with the peer, which is who has to mend something. Whoever can connect can
-//! make handshakes fail, so that the log gets one line a minute of each listener, and the others at DEBUG.
+//! Logs TLS handshakes with senders that fail, with the address of the peer, whose operator has to
+//! mend something. Everybody who can connect can make handshakes fail, so that each listener logs
+//! one line a minute at WARN, and the others at DEBUG.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,15 +12,17 @@ use tokio::time::Instant;
 use crate::tls::refusal;
 use crate::wire_text::WireText;
 
-/// From one line to the next.
+/// Time from one line at WARN to the next.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Since when nothing was told, and how much.
+/// The time of the last line at WARN, and the number of failures since then that were not logged at
+/// WARN.
 #[derive(Debug, Default)]
 pub(super) struct HandshakeLog(Mutex<(Option<Instant>, u64)>);
 
 impl HandshakeLog {
-    /// The handshake with this peer failed.
+    /// Logs that the handshake with this peer failed. A peer that only went away is logged at
+    /// DEBUG.
     pub(super) fn log_failure(&self, peer: Option<SocketAddr>, error: &io::Error) {
         let peer = peer_name(peer);
         if is_disconnect(error) {
@@ -31,7 +34,7 @@ impl HandshakeLog {
         self.log_line(&peer, &reason);
     }
 
-    /// The handshake with this peer took too long.
+    /// Logs that the handshake with this peer took longer than `limit`.
     pub(super) fn log_timeout(&self, peer: Option<SocketAddr>, limit: Duration) {
         self.log_line(&peer_name(peer), &format!("it was not over after {limit:?}"));
     }
@@ -43,7 +46,8 @@ impl HandshakeLog {
         }
     }
 
-    /// How many were not told since the last line, if there may be a line now.
+    /// Returns the number of failures that were not logged since the last line, if there may be a
+    /// line now; else counts this one.
     fn take_unlogged_count(&self, now: Instant) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, untold) = &mut *told;
@@ -60,7 +64,7 @@ fn peer_name(peer: Option<SocketAddr>) -> String {
     peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string())
 }
 
-/// Whether a peer went away without a word.
+/// Returns true if the peer went away without a TLS alert.
 fn is_disconnect(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

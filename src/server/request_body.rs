@@ -1,5 +1,5 @@
-//! A request's body as handlers see it. Its connection knows whether it was read to its end: what is left of it decides
-//! how the connection is closed.
+//! The body of a request as handlers see it. Its connection learns whether it was read to its end,
+//! since an unread rest decides how the connection is closed.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,16 +11,17 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::connection_activity::ConnectionActivity;
 
-/// The body of a request.
+/// The body of a request, which tells its connection when it was read.
 #[derive(Debug)]
 pub struct RequestBody {
     body: hyper::body::Incoming,
-    /// Told at its end, if there is something to come and the connection is for this request alone.
+    /// The connection, told at the end of the body; `None` for an empty body, and over HTTP/2,
+    /// where a connection is not for one request alone.
     activity: Option<Arc<ConnectionActivity>>,
 }
 
 impl RequestBody {
-    /// The body of a request of this version on that connection.
+    /// Wraps the body of a request of this version on that connection.
     pub(super) fn new(body: hyper::body::Incoming, version: Version, activity: &Arc<ConnectionActivity>) -> Self {
         let matters = version < Version::HTTP_2 && !body.is_end_stream();
         if matters {

@@ -1,5 +1,5 @@
-//! What a request is about, before any handler is asked: its host, which must be said once and be one (RFC 9112, 3.2), and
-//! the server as a whole, which `OPTIONS *` asks for.
+//! Checks what a request is for before any handler is asked: its host, which must be given once and
+//! be valid (RFC 9112, 3.2), and the server as a whole, which `OPTIONS *` asks for.
 
 use std::net::Ipv6Addr;
 
@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 
-/// The answer to a request that is no handler's matter; `None` if it is one's.
+/// Returns the response to a request that needs no handler; `None` if the handler has to answer.
 pub(super) fn respond_without_handler<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> {
     if let Err(reason) = check_host(request) {
         return Some(bad_request(reason));
@@ -27,8 +27,8 @@ fn bad_request(reason: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Whether the request says which host it is for, once and in a form that a host has. Over HTTP/2 `:authority` says so, and
-/// a `Host` beside it says the same (RFC 9113, 8.3.1).
+/// Checks that the request says which host it is for, once and in a form that a host has. Over
+/// HTTP/2 `:authority` says so, and a `Host` beside it has to say the same (RFC 9113, 8.3.1).
 fn check_host<B>(request: &Request<B>) -> Result<(), &'static str> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     if authority.is_some_and(|authority| !is_uri_host(authority.as_bytes())) {
@@ -50,12 +50,12 @@ fn check_host<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// Whether both name one host, whatever they say of its port, which one of them may leave out.
+/// Returns true if both name one host, whatever their ports, which one of them may leave out.
 fn is_same_host(host: &[u8], authority: &str) -> bool {
     split_host_port(host).0.eq_ignore_ascii_case(split_host_port(authority.as_bytes()).0)
 }
 
-/// The host and the port, which is empty if there is none.
+/// Splits into the host and the rest, which is the port with its colon, or empty.
 fn split_host_port(text: &[u8]) -> (&[u8], &[u8]) {
     let end = match text.first() {
         Some(b'[') => text.iter().position(|byte| *byte == b']').map_or(text.len(), |at| at + 1),
@@ -64,7 +64,8 @@ fn split_host_port(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(end).unwrap_or((text, b""))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110, 7.2; RFC 3986, 3.2.2), where the host of `http` and `https` is not empty.
+/// Returns true for `uri-host [ ":" port ]` (RFC 9110, 7.2; RFC 3986, 3.2.2), where the host of
+/// `http` and `https` is not empty.
 fn is_uri_host(text: &[u8]) -> bool {
     let (name, port) = split_host_port(text);
     let is_name = match name {
@@ -75,14 +76,14 @@ fn is_uri_host(text: &[u8]) -> bool {
     is_name && is_port(port)
 }
 
-/// Nothing, or a colon and the number of a port, which may be left out.
+/// Returns true for nothing, or for a colon and a port number, which may be left out.
 fn is_port(port: &[u8]) -> bool {
     let Some((colon, digits)) = port.split_first() else { return true };
     let number = str::from_utf8(digits).ok().filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     *colon == b':' && number.is_some_and(|number| number.is_empty() || number.parse::<u16>().is_ok())
 }
 
-/// What stands between the brackets: an IPv6 address, or one of a version to come.
+/// Returns true if the text between the brackets is an IPv6 address, or one of a future version.
 fn is_ip_literal(literal: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(literal) else { return false };
     let future = || {
@@ -95,7 +96,8 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     text.parse::<Ipv6Addr>().is_ok() || future().unwrap_or(false)
 }
 
-/// Letters, digits, some marks, and anything as `%` and two hexadecimal digits.
+/// Returns true for letters, digits, some marks, and anything written as `%` and two hexadecimal
+/// digits.
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
     loop {
@@ -108,7 +110,7 @@ fn is_registered_name(name: &[u8]) -> bool {
     }
 }
 
-/// `unreserved` and `sub-delims` of RFC 3986.
+/// Returns true for `unreserved` and `sub-delims` of RFC 3986.
 fn is_unreserved_or_sub_delim(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }

@@ -1,4 +1,4 @@
-//! A socket of the file system that only its owner can open, served as a plain connection is.
+//! A Unix socket that only its owner can open, served as a plain connection is.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -14,25 +14,27 @@ use super::handshake_log::HandshakeLog;
 use super::{ACCEPT_PAUSE, ListenerContext, ListenerLimits, RequestHandler, http_builder, serve_connection};
 use crate::model::UriScheme;
 
-/// Bytes of a path at most: the system has room for 108, and one ends it.
+/// Longest path of a socket in bytes: the system has room for 108, of which one ends the path.
 const LONGEST: usize = 107;
-/// Connections that wait to be accepted.
+/// Number of connections that may wait to be accepted.
 const BACKLOG: u32 = 64;
 
-/// A socket that is listened on. Its file is gone when it is dropped.
+/// A Unix socket that is listened on. Its file is removed when it is dropped.
 #[derive(Debug)]
 pub struct OwnerSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and number of the file, which tell it from one that stands there later.
+    /// Device and inode of the file, which tell it from a file that stands at the same path later.
     file_identity: (u64, u64),
 }
 
 impl OwnerSocket {
-    /// Listens. The file of a process that is gone is replaced.
+    /// Binds the socket and listens, for its owner only. The file of a process that is gone is
+    /// replaced.
     ///
     /// # Errors
-    /// What is in the way.
+    /// Fails if the path is too long or cannot be used, if another process listens there, or if a
+    /// file there is no socket.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         let bytes = path.as_os_str().len();
         if bytes > LONGEST {
@@ -42,19 +44,20 @@ impl OwnerSocket {
         remove_stale_socket(path).await?;
         let socket = UnixSocket::new_stream()?;
         socket.bind(path)?;
-        // Before it listens, nobody can connect.
+        // The mode is set before the socket listens, so that nobody else can connect.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         let file = file_identity(path)?;
         Ok(Self { listener: socket.listen(BACKLOG)?, path: path.to_owned(), file_identity: file })
     }
 
-    /// Where it is.
+    /// Returns the path of the socket's file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Answers requests until `stop`, as [`super::serve`] does.
+    /// Answers requests until `stop`, as [`super::serve`] does; the file is removed before running
+    /// requests finish.
     pub async fn serve<H: RequestHandler>(self, limits: ListenerLimits, handler: Arc<H>, stop: CancellationToken) {
         let http = http_builder(&limits);
         let shared = Arc::new(ListenerContext {
@@ -72,11 +75,12 @@ impl OwnerSocket {
             let shared = Arc::clone(&shared);
             connections.spawn(serve_connection(stream, UriScheme::Http, ConnectionActivity::new(), shared));
         }
+        // The file is removed first, so that new clients see at once that nobody listens.
         drop(self);
         while connections.join_next().await.is_some() {}
     }
 
-    /// The next connection; `None` at the stop.
+    /// Waits for the next connection; `None` when the listener stops.
     async fn accept(&self, stop: &CancellationToken) -> Option<UnixStream> {
         loop {
             match stop.run_until_cancelled(self.listener.accept()).await? {
@@ -103,7 +107,8 @@ fn file_identity(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// Removes the socket of a process that is gone.
+/// Removes the socket of a process that is gone; fails if a process listens there, or if the file
+/// is no socket.
 async fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let file = match std::fs::symlink_metadata(path) {
         Ok(file) => file,

@@ -1,62 +1,62 @@
-//! What is true of the configuration in effect: its problems, which subscriptions belong to which channel, what of it is
-//! not served now, and when certificates end.
+//! Metrics about the configuration in effect: its problems, the channel of each subscription, the
+//! objects that are not served now, and the expiry of certificates.
 
 use std::sync::Arc;
 
 use super::metric_family::{MetricFamily, MetricLabel, MetricValue, float};
 use crate::budget::MemoryBudget;
 
-/// What is true of a configuration.
+/// The metrics about a configuration, before they are made into families.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigurationMetrics {
-    /// Its errors and its warnings.
+    /// The number of its errors, and the number of its warnings.
     pub problems: (usize, usize),
-    /// When the server's certificate ends, in seconds since the epoch.
+    /// The expiry of the server's certificate, in seconds since the epoch.
     pub server_certificate_not_after: Option<i64>,
-    /// When the first certificate that a destination is verified by ends.
+    /// The first expiry among the certificates by which each destination is verified.
     pub trust_expiries: Vec<TrustExpiry>,
-    /// Which subscriptions there are, and where their events come from.
+    /// All subscriptions, each with its channel or broker.
     pub memberships: Vec<ChannelMembership>,
-    /// What events may hold in memory, and hold.
+    /// The memory budget of events, with its limit and its use.
     pub budget: Option<Arc<MemoryBudget>>,
-    /// What is not served now; `None` where everything always is.
+    /// The objects that are not served now; `None` where every object is served always.
     pub unserved: Option<UnservedObjects>,
 }
 
-/// What is configured and not served at the moment, since its queues cannot be used.
+/// Objects that are configured and not served at the moment, since their queues cannot be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnservedObjects {
-    /// How many channels and brokers.
+    /// The number of channels and brokers.
     pub channels: usize,
-    /// Which subscriptions and triggers.
+    /// The subscriptions and triggers, by name.
     pub subscriptions: Vec<MetricObjectName>,
 }
 
-/// Kind in lower case, namespace, name.
+/// An object by its kind in lower case, its namespace and its name.
 pub type MetricObjectName = (&'static str, String, String);
 
-/// A subscription and what it subscribes to.
+/// A subscription and the channel or broker that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelMembership {
-    /// The subscription or trigger.
+    /// The name of the subscription or trigger.
     pub subscription: MetricObjectName,
-    /// The channel or broker.
+    /// The name of the channel or broker.
     pub channel: MetricObjectName,
 }
 
-/// When the first of the certificates ends that a destination is verified by.
+/// The first expiry among the certificates by which a destination is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustExpiry {
-    /// Whose destination it is.
+    /// The subscription that the destination belongs to.
     pub subscription: MetricObjectName,
-    /// Which of its destinations: `subscriber`, `reply` or `dead_letter_sink`.
+    /// The role of the destination: `subscriber`, `reply` or `dead_letter_sink`.
     pub destination_role: &'static str,
-    /// Seconds since the epoch.
+    /// The expiry, in seconds since the epoch.
     pub not_after: i64,
 }
 
 impl ConfigurationMetrics {
-    /// As families.
+    /// Makes metric families of these metrics; a family without data points is not exposed.
     #[must_use]
     pub fn into_families(self) -> [MetricFamily<'static>; 7] {
         let (errors, warnings) = self.problems;
@@ -90,7 +90,8 @@ fn object_labels([kind, namespace, name]: [&'static str; 3], named: MetricObject
     [(kind, named.0.into()), (namespace, named.1.into()), (name, named.2.into())]
 }
 
-/// Of channels always a number, where there may be any; of subscriptions those that are not served.
+/// Makes the two families of objects that are not served: the number of channels, which is there
+/// even if it is 0, and 1 for each subscription.
 fn unserved_families(unserved: Option<UnservedObjects>) -> [MetricFamily<'static>; 2] {
     let mut channels = MetricFamily::new("sealpost_channels_unserved", "Channels and brokers that are not served now");
     let mut each = MetricFamily::new("sealpost_subscription_unserved", "1 for a subscription that is not served now");
@@ -113,7 +114,8 @@ fn budget_families(budget: Option<&MemoryBudget>) -> [MetricFamily<'static>; 2] 
     [held, limit]
 }
 
-/// Always 1: it is there to be joined with what is counted by subscription.
+/// Makes the family that joins subscriptions to channels. Its value is always 1: it is there to be
+/// joined with what is counted by subscription.
 fn membership_family(members: Vec<ChannelMembership>) -> MetricFamily<'static> {
     let mut family =
         MetricFamily::new("sealpost_subscription_info", "Which channel or broker a subscription belongs to");

@@ -1,5 +1,6 @@
-//! What happened to events, counted. The numbers add up: each event that a subscription took is delivered,
-//! dead-lettered, lost or unfinished.
+//! The counters of events and of what was done for them. The numbers add up: each event that a
+//! subscription's queue took is delivered, dead-lettered, lost, parked, deferred, requeued,
+//! abandoned or unfinished.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,17 +17,17 @@ use crate::filter::FilterDecision;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one.
+    /// Adds one to the number.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// Adds `n`.
+    /// Adds `n` to the number.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// The number.
+    /// Returns the number as it is now.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -38,37 +39,38 @@ impl Counter {
 pub struct ProcessCounters {
     /// Events answered 202, or taken from a reply inside the process.
     pub accepted: Counter,
-    /// Requests with events that were answered otherwise.
+    /// Requests with events that were answered with another status.
     pub refused: Counter,
-    /// Events accepted that no subscription wanted.
+    /// Accepted events that no subscription wanted.
     pub unrouted: Counter,
-    /// Connections made to RabbitMQ.
+    /// Connections opened to RabbitMQ.
     pub rabbitmq_connections: Counter,
-    /// Of those, connections that broke.
+    /// Connections to RabbitMQ that broke.
     pub rabbitmq_disconnections: Counter,
-    /// How RabbitMQ is now.
+    /// The state of the connections to RabbitMQ.
     pub rabbitmq_link: RabbitmqLinkGauges,
     /// Messages that RabbitMQ confirmed.
     pub rabbitmq_confirmed: Counter,
-    /// Messages that it did not confirm, or not in time.
+    /// Messages that RabbitMQ did not confirm, or not in time.
     pub rabbitmq_unconfirmed: Counter,
-    /// Of those, messages that were not sent since an alarm of memory or disk blocks publishers.
+    /// Unconfirmed messages that were not sent, since an alarm of memory or disk blocks publishers.
     pub rabbitmq_blocked: Counter,
-    /// Messages that RabbitMQ was told to forget, since what follows from them is safe.
+    /// Messages that were acknowledged to RabbitMQ, since what follows from them is safe.
     pub rabbitmq_acknowledged: Counter,
     /// Messages that no queue took.
     pub rabbitmq_unroutable: Counter,
-    /// Of those that were not confirmed, messages that RabbitMQ refused: a queue without a leader, or a full one.
+    /// Unconfirmed messages that RabbitMQ nacked: a queue without a leader, or a full one.
     pub rabbitmq_nacked: Counter,
-    /// Messages that RabbitMQ gave up, by a limit of deliveries, of time or of length, and that were put back or parked.
+    /// Messages that RabbitMQ dead-lettered by a limit of deliveries, of time or of length, and
+    /// that were put back or parked.
     pub rabbitmq_given_up: Counter,
-    /// Messages for a queue that RabbitMQ does not answer for, which wait for it in another one.
+    /// Messages for a queue that RabbitMQ does not answer for, which wait for it in a delay queue.
     pub rabbitmq_diverted: Counter,
     /// Messages published on a second connection, since RabbitMQ confirmed nothing on the first.
     pub rabbitmq_published_twice: Counter,
-    /// Consumers of RabbitMQ that were begun again.
+    /// Consumers of RabbitMQ that were restarted.
     pub rabbitmq_consumers_restarted: Counter,
-    /// Of those, consumers that got nothing although their queue had messages.
+    /// Restarted consumers that had got nothing although their queue had messages.
     pub rabbitmq_consumers_silent: Counter,
     /// Deliveries taken by a subscription's queue.
     pub enqueued: Counter,
@@ -76,11 +78,11 @@ pub struct ProcessCounters {
     pub delivered: Counter,
     /// Deliveries that ended in a dead letter sink.
     pub dead_lettered: Counter,
-    /// Deliveries that ended without a home: no dead letter sink, or it failed too.
+    /// Deliveries that ended lost: there is no dead letter sink, or it failed, too.
     pub lost: Counter,
     /// Deliveries that were unfinished when the process had to stop.
     pub abandoned: Counter,
-    /// Deliveries that were put off, to be taken up again later, by whatever process.
+    /// Deliveries that were deferred, to be taken up again later by any process.
     pub deferred: Counter,
     /// Deliveries that ended in the parking queue of their subscription.
     pub parked: Counter,
@@ -88,52 +90,58 @@ pub struct ProcessCounters {
     pub parked_messages: Counter,
     /// Deliveries that were given back to their queue unfinished.
     pub requeued: Counter,
-    /// Attempts after the first.
+    /// Delivery attempts after the first.
     pub retries: Counter,
-    /// Events that the filter of a Trigger which was asked did not let pass.
+    /// Events that did not pass the filter of a Trigger which was asked.
     pub filtered: Counter,
-    /// Of those, events for which an expression could not be decided.
+    /// Events of those that did not pass for which the filter could not be decided.
     pub undecided: Counter,
-    /// Requests answered 401: without a token, or with one that does not count.
+    /// Requests answered 401: without a token, or with one that is not valid.
     pub unauthenticated: Counter,
-    /// Requests answered 403: the sender is known, and not allowed to.
+    /// Requests answered 403: the sender is known, and not allowed to send.
     pub forbidden: Counter,
     /// Requests answered 500 or 503, since keys, audience or a policy were not known.
     pub undecidable: Counter,
-    /// Tokens asked for.
+    /// Requests for tokens to the token issuer.
     pub token_requests: Counter,
-    /// Of those, tokens that were not to be had.
+    /// Requests for tokens that failed.
     pub token_failures: Counter,
     /// Fetches of the keys of the token issuer.
     pub key_fetches: Counter,
-    /// Of those, fetches that failed.
+    /// Fetches of keys that failed.
     pub key_fetch_failures: Counter,
-    /// `EventType`s made.
+    /// `EventType`s that were created in the cluster.
     pub event_types_created: Counter,
-    /// `EventType`s that could not be made.
+    /// `EventType`s that could not be created.
     pub event_types_failed: Counter,
-    /// Events of new types that nobody had time for; their `EventType` is made of a later one.
+    /// Events of new types that found the worker busy; their `EventType` is created for a later
+    /// event.
     pub event_types_put_off: Counter,
+    /// Spans that a collector took.
     /// Spans that a collector took.
     pub spans_exported: Counter,
     /// Spans that found no place, or that no collector took.
+    /// Spans that found no place in the queue, or that no collector took.
     pub spans_dropped: Arc<Counter>,
+    /// Configurations that came into effect.
     /// Configurations that came into effect.
     pub configurations: Counter,
     /// What is counted for each object and listener.
+    /// The series of single objects and listeners.
     pub series: SeriesRegistry,
     /// What is true of the newest configuration.
+    /// The metrics about the configuration in effect.
     configuration: Mutex<ConfigurationMetrics>,
 }
 
 impl ProcessCounters {
-    /// Everything in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
         self.render_as(ExpositionFormat::PrometheusText)
     }
 
-    /// Everything in this form.
+    /// Returns all metrics in this format.
     #[must_use]
     pub fn render_as(&self, form: ExpositionFormat) -> String {
         let mut text = String::with_capacity(16 * 1024);
@@ -142,7 +150,7 @@ impl ProcessCounters {
         text
     }
 
-    /// Everything as it is now.
+    /// Returns all metrics as they are now.
     #[must_use]
     pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let open = self.rabbitmq_connections.get().saturating_sub(self.rabbitmq_disconnections.get());
@@ -166,12 +174,12 @@ impl ProcessCounters {
             .collect()
     }
 
-    /// Notes what is true from now on.
+    /// Changes the metrics about the configuration in effect.
     pub fn update_configuration(&self, change: impl FnOnce(&mut ConfigurationMetrics)) {
         change(&mut self.configuration.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What is counted of events and of RabbitMQ.
+    /// Lists the counters of events and of RabbitMQ: name, help, counter.
     fn event_counters(&self) -> [(&'static str, &'static str, &Counter); 31] {
         [
             ("events_accepted", "Events answered 202 or taken from a reply inside the process", &self.accepted),
@@ -212,7 +220,7 @@ impl ProcessCounters {
         ]
     }
 
-    /// What is counted of tokens and of `EventType`s.
+    /// Lists the counters of tokens and of `EventType`s: name, help, counter.
     fn sender_counters(&self) -> [(&'static str, &'static str, &Counter); 10] {
         [
             ("requests_unauthenticated", "Requests without a token that counts", &self.unauthenticated),
@@ -228,13 +236,13 @@ impl ProcessCounters {
         ]
     }
 
-    /// A queue took an event.
+    /// Counts an event that a queue took.
     pub fn count_enqueued(&self, series: &SubscriptionSeries) {
         self.enqueued.increment();
         series.count_enqueued();
     }
 
-    /// A delivery ended.
+    /// Counts the end of a delivery.
     pub fn count_end(&self, series: &SubscriptionSeries, end: DeliveryEnd) {
         series.count_end(end);
         let counter = match end {
@@ -249,13 +257,13 @@ impl ProcessCounters {
         counter.increment();
     }
 
-    /// An attempt is made again.
+    /// Counts an attempt after the first.
     pub fn count_retry(&self, series: &SubscriptionSeries) {
         self.retries.increment();
         series.retries.increment();
     }
 
-    /// Counts what the filter of a subscription decided; whether the event passes.
+    /// Counts the decision of a subscription's filter; returns true if the event passes.
     pub fn count_filter_decision(&self, series: &SubscriptionSeries, decision: FilterDecision) -> bool {
         if decision.passes == Ok(true) {
             return true;
@@ -269,7 +277,7 @@ impl ProcessCounters {
         false
     }
 
-    /// Deliveries that a queue took and that have not ended.
+    /// Returns the number of deliveries that a queue took and that have not ended.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         let ended = [

@@ -1,6 +1,6 @@
-//! Durations, counted by upstream's buckets (contract OB-6), and sizes of bodies by powers of four; one of each for
-//! each status that an answer can have.
-//! Nothing here allocates once a status has been seen.
+//! Histograms: durations by upstream's buckets (contract OB-6), and sizes of bodies by powers of
+//! four; one of each for each status that a response can have. Nothing here allocates once a status
+//! has been seen.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,39 +8,41 @@ use std::time::Duration;
 
 use super::metric_family::float;
 
-/// The upper bounds of all buckets but the last, in seconds.
+/// The upper bounds of all buckets of durations but the last, in seconds.
 pub const BOUNDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 const BUCKETS: usize = BOUNDS.len() + 1;
-/// The upper bounds of all buckets of sizes but the last, in bytes: powers of four, from 64 B to 16 MiB.
+/// The upper bounds of all buckets of sizes but the last, in bytes: powers of four, from 64 B to 16
+/// MiB.
 pub const SIZES: [f64; 10] =
     [64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
 const SMALLEST: u64 = 64;
 const SIZE_BUCKETS: usize = SIZES.len() + 1;
 
-/// How often durations fell between two bounds.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct DurationHistogram {
     buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
 }
 
-/// A histogram at one moment.
+/// A histogram as it was at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HistogramDataPoint {
     /// The upper bounds of all buckets but the last.
     pub explicit_bounds: &'static [f64],
     bucket_counts: [u64; BUCKETS],
-    /// All durations together, in seconds; all sizes, in bytes.
+    /// The sum of all durations in seconds, or of all sizes in bytes.
     pub sum: f64,
 }
 
 impl HistogramDataPoint {
-    /// For each bucket, what fell into just it: one more than there are bounds.
+    /// Returns the count of each bucket by itself, not cumulated; there is one more than there are
+    /// bounds.
     pub fn bucket_counts(&self) -> impl Iterator<Item = u64> {
         self.bucket_counts.into_iter().take(self.explicit_bounds.len() + 1)
     }
 
-    /// How many there were.
+    /// Returns the number of values that were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.bucket_counts.iter().sum()
@@ -48,7 +50,7 @@ impl HistogramDataPoint {
 }
 
 impl DurationHistogram {
-    /// Counts a duration.
+    /// Records one duration in its bucket.
     pub fn record(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
@@ -58,7 +60,7 @@ impl DurationHistogram {
         self.nanoseconds.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// What was counted.
+    /// Returns the histogram as it is now, in seconds.
     #[must_use]
     pub fn collect(&self) -> HistogramDataPoint {
         let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
@@ -70,7 +72,7 @@ impl DurationHistogram {
     }
 }
 
-/// How often sizes fell between two bounds.
+/// A histogram of sizes.
 #[derive(Debug, Default)]
 pub struct SizeHistogram {
     buckets: [AtomicU64; SIZE_BUCKETS],
@@ -78,9 +80,9 @@ pub struct SizeHistogram {
 }
 
 impl SizeHistogram {
-    /// Counts a size in bytes.
+    /// Records a size in bytes.
     pub fn record(&self, bytes: u64) {
-        // The smallest power of four that it fits.
+        // The bucket follows from the smallest power of four that is not below the size.
         let power = bytes.max(SMALLEST).saturating_sub(1).ilog2() / 2 + 1;
         let bucket = power.saturating_sub(SMALLEST.ilog2() / 2) as usize;
         if let Some(bucket) = self.buckets.get(bucket).or(self.buckets.last()) {
@@ -89,7 +91,7 @@ impl SizeHistogram {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// What was counted.
+    /// Returns the histogram as it is now, in bytes.
     #[must_use]
     pub fn collect(&self) -> HistogramDataPoint {
         let buckets = std::array::from_fn(|at| self.buckets.get(at).map_or(0, |n| n.load(Ordering::Relaxed)));
@@ -101,7 +103,8 @@ impl SizeHistogram {
     }
 }
 
-/// The statuses that are told apart. Every other one is `other`, so that answers cannot make series without end.
+/// The statuses that are told apart. Every other one is `other`, so that responses cannot make
+/// series without end.
 const STATUSES: [(u16, &str); 22] = [
     (200, "200"),
     (201, "201"),
@@ -127,7 +130,7 @@ const STATUSES: [(u16, &str); 22] = [
     (504, "504"),
 ];
 const OTHER: usize = STATUSES.len();
-/// There was no answer.
+/// The slot of requests without a response.
 const NONE: usize = OTHER + 1;
 const PLACES: usize = NONE + 1;
 
@@ -136,7 +139,8 @@ fn status_slot(status: Option<u16>) -> usize {
     STATUSES.binary_search_by_key(&status, |(known, _)| *known).unwrap_or(OTHER)
 }
 
-/// A histogram for each status; only those that were seen take memory, and a pointer as long as there is none.
+/// A histogram for each status. Only statuses that were seen take memory, and a single pointer as
+/// long as there is none.
 #[derive(Debug)]
 pub struct HistogramsByStatus<H = DurationHistogram>(OnceLock<Box<StatusSlots<H>>>);
 
@@ -149,7 +153,7 @@ impl<H> Default for HistogramsByStatus<H> {
 }
 
 impl HistogramsByStatus {
-    /// Counts a duration that ended in this status, or without one.
+    /// Records a duration that ended in this status, or without a response.
     pub fn record(&self, status: Option<u16>, duration: Duration) {
         if let Some(histogram) = self.for_status(status) {
             histogram.record(duration);
@@ -158,13 +162,13 @@ impl HistogramsByStatus {
 }
 
 impl<H: Default> HistogramsByStatus<H> {
-    /// That of this status, or of no answer.
+    /// Returns the histogram of this status, or that of requests without a response.
     pub fn for_status(&self, status: Option<u16>) -> Option<&H> {
         let places = self.0.get_or_init(Box::default);
         places.get(status_slot(status)).map(|histogram| &**histogram.get_or_init(Box::default))
     }
 
-    /// What was counted, by status: a number, `other`, or `none` where there was no answer.
+    /// Returns the histograms by status: a number, `other`, or `none` if there was no response.
     pub fn histograms(&self) -> impl Iterator<Item = (&'static str, &H)> {
         let names = STATUSES.iter().map(|(_, name)| *name).chain(["other", "none"]);
         let places = self.0.get().into_iter().flat_map(|places| places.iter());

@@ -1,9 +1,9 @@
-//! The last thing that a line of the log goes through: whatever its fields and its message hold, it stays one line, in which
-//! nothing is hidden. Texts of others are [`WireText`](crate::wire_text::WireText) before they come here; a text for which
-//! that was forgotten forges nothing either.
+//! The last step of a log line: whatever its fields and its message hold, it stays one line, in
+//! which nothing is hidden. Texts of others are [`WireText`](crate::wire_text::WireText) before
+//! they come here; a text for which that was forgotten forges nothing either.
 //!
-//! `tracing_subscriber` escapes some control characters of messages, none of fields that are displayed; in JSON those below
-//! U+0020 only.
+//! `tracing_subscriber` escapes some control characters of messages, and none of fields that are
+//! displayed; in JSON it escapes those below U+0020 only.
 
 use std::fmt::{self, Debug, Display, Write as _};
 use std::io::{self, Write};
@@ -15,10 +15,11 @@ use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 
 use crate::wire_text::{escape_json, escaped_excerpt, is_hidden};
 
-/// Bytes of a message or a field at most. Problems of a configuration, of which some name several objects, fit.
+/// Longest message or field in bytes. Problems of a configuration, of which some name several
+/// objects, fit.
 const LONGEST: usize = 4096;
 
-/// Formats fields of a line for people: `message name=value name="value"`.
+/// Formats the fields of a line for people: `message name=value name="value"`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TextFieldFormat;
 
@@ -49,7 +50,7 @@ impl LogLineWriter<'_> {
         }
         match (name, self.writer.has_ansi_escapes()) {
             ("message", _) => {}
-            // Italic, then dimmed.
+            // The name is written in italics, the equals sign dimmed.
             (name, true) => write!(self.writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m")?,
             (name, false) => write!(self.writer, "{name}=")?,
         }
@@ -67,7 +68,7 @@ impl Visit for LogLineWriter<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // What the bridge from the crate `log` adds has been written already.
+        // The fields that the bridge from the crate `log` adds have been written already.
         if field.name().starts_with("log.") {
             return;
         }
@@ -80,12 +81,12 @@ impl Visit for LogLineWriter<'_> {
     }
 }
 
-/// A value in quotes, so that it is clear where it ends.
+/// Puts a value in quotes, so that it is clear where it ends.
 fn quote(value: impl Display) -> String {
     format!("\"{}\"", escaped_excerpt(QuotedValue(value), LONGEST))
 }
 
-/// What is displayed, as it stands between quotes.
+/// A value whose quotes and backslashes are escaped when it is displayed.
 struct QuotedValue<T>(T);
 
 impl<T: Display> Display for QuotedValue<T> {
@@ -108,13 +109,13 @@ impl fmt::Write for QuoteEscaper<'_, '_> {
     }
 }
 
-/// Whether a part of a value would be taken for another field: a blank, a name and `=`.
+/// Returns true if a part of a value would be taken for another field: a blank, a name and `=`.
 fn looks_like_fields(value: &str) -> bool {
     let is_name = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
     value.split(' ').skip(1).any(|word| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name)))
 }
 
-/// Standard error for lines of JSON.
+/// Makes writers of JSON lines to standard error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonStderr;
 
@@ -126,7 +127,7 @@ impl<'w> MakeWriter<'w> for JsonStderr {
     }
 }
 
-/// Writes whole lines of JSON, as they are handed in, in which nothing is hidden.
+/// Writes whole lines of JSON, as they are handed in, with every hidden character escaped.
 #[derive(Debug)]
 pub(super) struct JsonLineWriter<W>(W);
 
@@ -186,7 +187,8 @@ mod tests {
         tracing::error!("{text}");
     }
 
-    /// A wrapper that was forgotten: no line that is not ours, no control character, and nothing endless.
+    /// A wrapper that was forgotten: no line that is not ours, no control character, and nothing
+    /// endless.
     #[test]
     fn nothing_forges_a_line_for_people() {
         let output = Output::default();

@@ -1,18 +1,18 @@
-//! Lines about what goes on for long: one when it begins, then one now and then.
+//! Limits log lines about a condition that lasts: one when it begins, then one a minute.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often what goes on is told again.
+/// Time from one line about a lasting condition to the next.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Decides which lines of many about the same are written.
+/// Decides which of many lines about the same condition are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogRateLimit(Option<Instant>);
 
 impl LogRateLimit {
-    /// Whether a line is due now, which then counts as written.
+    /// Returns true if a line is due now, which then counts as written.
     pub fn is_due(&mut self) -> bool {
         let now = Instant::now();
         let is_due = self.0.is_none_or(|told| now.saturating_duration_since(told) >= PAUSE);
@@ -22,7 +22,8 @@ impl LogRateLimit {
         is_due
     }
 
-    /// It is over, if it was told; the next one begins anew.
+    /// Records that the condition is over; returns true if it was logged. The next line is due at
+    /// once.
     pub fn reset(&mut self) -> bool {
         self.0.take().is_some()
     }

@@ -1,24 +1,26 @@
-//! Numbers at one moment, as both ways out want them: Prometheus' text here, OTLP next door. Labels come from the code
-//! and from configured objects, never from what senders write (contract G-66).
+//! Metrics at one moment, as both exporters need them: Prometheus' text is written here, OTLP next
+//! door. Labels come from the code and from configured objects, never from what senders write
+//! (contract G-66).
 
 use std::borrow::Cow;
 
 use super::histogram::HistogramDataPoint;
 
-/// A label's name, as OpenTelemetry spells it, and its value.
+/// The name of a label, as OpenTelemetry spells it, and its value.
 pub type MetricLabel<'a> = (&'static str, Cow<'a, str>);
 
-/// How numbers are written.
+/// The formats in which metrics are exposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpositionFormat {
     /// Prometheus' text format, version 0.0.4.
     PrometheusText,
-    /// OpenMetrics, version 1.0.0: counters are named without what their samples end in, and the end is marked.
+    /// OpenMetrics, version 1.0.0: counters are described without the suffix of their samples, and
+    /// the end is marked.
     OpenMetrics,
 }
 
 impl ExpositionFormat {
-    /// What stands after the last family.
+    /// Returns the text that stands after the last family.
     #[must_use]
     pub fn end_mark(self) -> &'static str {
         match self {
@@ -28,62 +30,64 @@ impl ExpositionFormat {
     }
 }
 
-/// A number, or many.
+/// The value of a data point: a number or a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MetricValue {
-    /// Grows only.
+    /// A counter, which only grows.
     Sum(u64),
-    /// Grows only, in seconds.
+    /// A counter of seconds, which only grows.
     SumOfSeconds(f64),
-    /// Goes up and down.
+    /// A gauge, which goes up and down.
     Gauge(f64),
-    /// Durations.
+    /// A histogram of durations in seconds.
     DurationHistogram(HistogramDataPoint),
-    /// Sizes.
+    /// A histogram of sizes in bytes.
     SizeHistogram(HistogramDataPoint),
 }
 
-/// One series.
+/// One time series with its value now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataPoint<'a> {
-    /// What tells it from others of its family.
+    /// The labels that tell it from the other series of its family.
     pub labels: Vec<MetricLabel<'a>>,
-    /// Its value.
+    /// The value, of the same kind as in the whole family.
     pub value: MetricValue,
 }
 
-/// Series of one name.
+/// All time series of one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily<'a> {
-    /// As OpenTelemetry spells it: with dots where upstream's has them.
+    /// The name as OpenTelemetry spells it: with dots where upstream's has them. Prometheus' suffix
+    /// of unit or kind is added when it is written.
     pub name: Cow<'static, str>,
-    /// What it tells.
+    /// The help text of the family, in one line.
     pub help: &'static str,
     /// Its series; of the same kind.
+    /// The data points, all of the same kind of value.
     pub data_points: Vec<DataPoint<'a>>,
 }
 
 impl<'a> MetricFamily<'a> {
-    /// A family without series.
+    /// Makes a family without data points.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>, help: &'static str) -> Self {
         Self { name: name.into(), help, data_points: Vec::new() }
     }
 
-    /// The same family with one series more.
+    /// Returns the same family with one more data point.
     #[must_use]
     pub fn with_point(mut self, labels: &[MetricLabel<'a>], reading: MetricValue) -> Self {
         self.push_point(labels, reading);
         self
     }
 
-    /// Adds a series.
+    /// Adds a data point with these labels.
     pub fn push_point(&mut self, labels: &[MetricLabel<'a>], reading: MetricValue) {
         self.data_points.push(DataPoint { labels: labels.to_vec(), value: reading });
     }
 
-    /// Adds the family in this form; nothing if it has no series. Names get upstream's form: underscores, and the unit or
-    /// kind at the end (contract OB-4).
+    /// Writes the family in this format; nothing if it has no data points. Names get upstream's
+    /// form: underscores, and the unit or kind at the end (contract OB-4).
     pub fn write_to(&self, text: &mut String, form: ExpositionFormat) {
         let Some(first) = self.data_points.first() else { return };
         let (suffix, kind) = match first.value {
@@ -93,6 +97,7 @@ impl<'a> MetricFamily<'a> {
             MetricValue::SizeHistogram(_) => ("_bytes", "histogram"),
         };
         let name = format!("{}{suffix}", prometheus_name(&self.name));
+        // OpenMetrics describes a counter without the `_total` of its samples.
         let described = if form == ExpositionFormat::OpenMetrics && kind == "counter" {
             prometheus_name(&self.name)
         } else {
@@ -141,7 +146,8 @@ fn write_point(text: &mut String, name: &str, labels: &str, reading: &MetricValu
     }
 }
 
-/// Exact for whatever is counted here: 2^53 is far.
+/// Converts a count into a float. This is exact for everything that is counted here: 2^53 is far
+/// away.
 #[expect(clippy::cast_precision_loss, reason = "a gauge in Prometheus is a float")]
 #[must_use]
 pub fn float(value: u64) -> f64 {

@@ -1,7 +1,9 @@
-//! OTLP, OpenTelemetry's protocol: spans and numbers leave by it, as protobuf over HTTP or gRPC. Off unless a collector
-//! is named. Nobody waits for a collector: what it does not take is dropped and counted.
+//! OTLP, the protocol of OpenTelemetry: spans and metrics are exported by it, as protobuf over HTTP
+//! or gRPC. Export is off unless a collector is configured. Nothing waits for a collector: what it
+//! does not take is dropped and counted.
 //!
-//! The exporter knows requests and answers, not how they travel: that is [`OtlpTransport`].
+//! The exporter knows requests and responses, but not how they travel: that is the job of an
+//! [`OtlpTransport`].
 
 mod encode;
 mod exporter;
@@ -20,20 +22,20 @@ pub use exporter::OtlpExporter;
 
 use super::tracer::Sampler;
 
-/// How requests are framed.
+/// The protocols by which telemetry is exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtlpProtocol {
-    /// One `POST` for each export.
+    /// Protobuf over HTTP: one `POST` for each export. This is the default.
     #[default]
     HttpProtobuf,
-    /// One unary call for each export.
+    /// gRPC: one unary call for each export.
     Grpc,
     /// No collector: spans are written to standard output.
     Stdout,
 }
 
 impl OtlpProtocol {
-    /// By OpenTelemetry's name, which is Knative's, too (contract OB-1); `None` if it is another one.
+    /// Parses the name that OpenTelemetry and Knative use (contract OB-1); `None` for another name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -45,23 +47,23 @@ impl OtlpProtocol {
     }
 }
 
-/// A collector.
+/// A collector and how it is reached.
 #[derive(Clone, PartialEq)]
 pub struct OtlpEndpoint {
-    /// Where it is; over HTTP the whole URL.
+    /// The URL of the collector: the whole URL over HTTP, the base of the methods for gRPC.
     pub url: Url,
-    /// What it speaks.
+    /// The protocol that the collector speaks.
     pub protocol: OtlpProtocol,
-    /// Sent with each request; they may hold secrets.
+    /// Header fields that are sent with each request; they may hold secrets.
     pub headers: HeaderMap,
-    /// How long an export may take.
+    /// Longest time that one request of an export may take.
     pub timeout: Duration,
-    /// What it is trusted by besides the system's roots, PEM.
+    /// Certificates in PEM by which the collector is verified, besides the system's roots.
     pub ca: Option<String>,
 }
 
 impl fmt::Debug for OtlpEndpoint {
-    /// Without headers, and of the URL only where it is.
+    /// Shows no header fields, and of the URL only the origin, since the rest may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpEndpoint")
             .field("at", &self.origin())
@@ -71,7 +73,7 @@ impl fmt::Debug for OtlpEndpoint {
 }
 
 impl OtlpEndpoint {
-    /// Scheme, host and port, for logs.
+    /// Returns scheme, host and port, for logs.
     #[must_use]
     pub fn origin(&self) -> String {
         if self.protocol == OtlpProtocol::Stdout {
@@ -82,58 +84,59 @@ impl OtlpEndpoint {
     }
 }
 
-/// How spans leave.
+/// The settings for the export of spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceExport {
-    /// Where to.
+    /// The collector that spans are sent to.
     pub endpoint: OtlpEndpoint,
-    /// Which.
+    /// The sampler that decides which traces are recorded.
     pub sampler: Sampler,
-    /// The longest that a span waits for others to leave with.
+    /// Longest time for which a span waits for others, to be sent together with them.
     pub delay: Duration,
 }
 
-/// How numbers leave.
+/// The settings for the export of metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricExport {
-    /// Where to.
+    /// The collector that metrics are sent to.
     pub endpoint: OtlpEndpoint,
-    /// How often.
+    /// Time from one export to the next.
     pub interval: Duration,
 }
 
-/// What leaves.
+/// The settings of both exports, as one configuration has them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OtlpSettings {
-    /// Spans, if they do.
+    /// The export of spans; `None` if it is off.
     pub traces: Option<TraceExport>,
-    /// Numbers, if they do.
+    /// The export of metrics; `None` if it is off.
     pub metrics: Option<MetricExport>,
-    /// Who sends: OpenTelemetry's resource attributes (contract OB-5).
+    /// OpenTelemetry's resource attributes, which say who sends (contract OB-5).
     pub resource: Vec<(String, String)>,
 }
 
-/// Why a collector did not take something.
+/// The reason for which a collector did not take an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportError {
-    /// For logs.
+    /// The reason as text for logs.
     pub reason: String,
-    /// When to send it again: not before so long, but then as one likes; `None` if that is of no use.
+    /// Least time before the same request may be sent again; `None` if that would be useless.
     pub retry_after: Option<Duration>,
 }
 
 impl From<String> for ExportError {
-    /// For good.
+    /// Makes an error after which nothing is sent again.
     fn from(reason: String) -> Self {
         Self { reason, retry_after: None }
     }
 }
 
-/// What a collector answered: nothing is left to say, or why not.
+/// The result of an export: the collector took it, or the reason why not.
 pub type ExportResult = Result<(), ExportError>;
 
 /// Carries requests to collectors.
 pub trait OtlpTransport: Send + Sync + 'static {
-    /// Posts a request to a collector, and judges its answer; takes at most the endpoint's timeout.
+    /// Posts a request to a collector and judges the response; takes at most the endpoint's
+    /// timeout.
     fn post<'a>(&'a self, endpoint: &'a OtlpEndpoint, request: Request<Bytes>) -> BoxFuture<'a, ExportResult>;
 }

@@ -1,14 +1,16 @@
-//! What Linux tells of this process, by the names that Prometheus' clients use, and how the runtime is. Elsewhere nothing
-//! is said of the process. Read when somebody asks.
+//! Metrics about this process from Linux, by the names that Prometheus' clients use, and about the
+//! runtime. On other systems there are none about the process. They are read when somebody asks for
+//! metrics.
 
 use std::fs;
 
 use super::metric_family::{MetricFamily, MetricValue, float};
 
-/// Ticks of the kernel's clock in a second, as user space sees them on every architecture that we are built for.
+/// Ticks of the kernel's clock in a second, as user space sees them on every architecture that we
+/// are built for.
 const TICKS: f64 = 100.0;
 
-/// Of the process, the build and the runtime.
+/// Returns the families about the process, the build and the runtime.
 #[must_use]
 pub fn collect_families() -> Vec<MetricFamily<'static>> {
     let mut families = process_families();
@@ -40,26 +42,28 @@ fn process_families() -> Vec<MetricFamily<'static>> {
     cpu.into_iter().chain(gauges).collect()
 }
 
-/// The fields of `/proc/self/stat` from the third on: those before them may hold anything.
+/// Returns the fields of `/proc/self/stat` from the third on: the name before them may hold
+/// anything.
 fn stat_fields(stat: &str) -> impl Iterator<Item = &str> {
     stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
 }
 
-/// Fields 14 and 15: in user mode, and in the kernel.
+/// Returns the processor time in seconds, from fields 14 and 15: in user mode, and in the kernel.
 fn cpu_time(stat: &str) -> Option<f64> {
     let mut fields = stat_fields(stat).skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(float(user + system) / TICKS)
 }
 
-/// Field 22, which counts from the start of the machine.
+/// Returns the start time in seconds since the epoch. Field 22 counts ticks from the start of the
+/// machine.
 fn start_time(stat: &str) -> Option<f64> {
     let ticks: u64 = stat_fields(stat).nth(19)?.parse().ok()?;
     let machine = fs::read_to_string("/proc/stat").ok()?;
     Some(number_after(&machine, "btime")? + float(ticks) / TICKS)
 }
 
-/// The number after a name.
+/// Returns the first number in the line that begins with this name.
 fn number_after(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -68,18 +72,18 @@ fn bytes_after(status: &str, name: &str) -> Option<f64> {
     number_after(status, name).map(|kilobytes| kilobytes * 1024.0)
 }
 
-/// Without the one that the directory is read by.
+/// Counts open descriptors, without the one by which the directory is read.
 fn open_descriptors() -> Option<f64> {
     let open = fs::read_dir("/proc/self/fd").ok()?.count();
     Some(float(open.saturating_sub(1) as u64))
 }
 
-/// Nothing if there is no limit.
+/// Returns the limit of open descriptors; `None` if there is none.
 fn max_descriptors() -> Option<f64> {
     number_after(&fs::read_to_string("/proc/self/limits").ok()?, "Max open files")
 }
 
-/// Of the runtime that asks; nothing outside of one.
+/// Returns metrics about the runtime of the caller; none outside of a runtime.
 fn runtime_families() -> Vec<MetricFamily<'static>> {
     let Ok(handle) = tokio::runtime::Handle::try_current() else { return Vec::new() };
     let metrics = handle.metrics();

@@ -1,24 +1,24 @@
-//! Whether RabbitMQ is there, as its connections see it.
+//! The state of the connections to RabbitMQ, as the connections themselves report it.
 
 use super::metric_family::{MetricFamily, MetricValue};
 use super::series::Gauge;
 
-/// How the way to RabbitMQ is. Nothing is said of it where no connection is wanted.
+/// Gauges about the connections to RabbitMQ. They are exposed only if connections are wanted.
 #[derive(Debug, Default)]
 pub struct RabbitmqLinkGauges {
-    /// Connections that are to be open.
+    /// Number of connections that should be open.
     pub wanted: Gauge,
-    /// Those that are.
+    /// Number of connections that are open.
     pub open: Gauge,
-    /// 1 while messages can be published.
+    /// 1 while messages can be published, else 0.
     pub publishing: Gauge,
-    /// 1 while RabbitMQ does not take what is published, since it is short of memory or disk. It says so to those who
-    /// publish only.
+    /// 1 while RabbitMQ takes no messages, since it is short of memory or disk. It says so only to
+    /// connections that publish.
     pub blocked: Gauge,
 }
 
 impl RabbitmqLinkGauges {
-    /// As families.
+    /// Makes metric families of the gauges; they have no data points if no connection is wanted.
     #[must_use]
     pub fn collect_families(&self) -> [MetricFamily<'static>; 2] {
         let mut up =

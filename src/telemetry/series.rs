@@ -1,5 +1,6 @@
-//! What is counted for each subscription, channel and listener, and who they are. Whoever counts keeps the counters at
-//! hand; names are looked up when a configuration is applied. When the last one lets go of a series, it is gone.
+//! Series: the counters of each subscription, channel and listener, with their names. Who counts
+//! holds the series; names are looked up when a configuration is applied. A series nobody holds is
+//! gone.
 
 mod drop_counters;
 mod failure_log;
@@ -32,52 +33,52 @@ pub use last_error::LastError;
 pub use relay_durations::{RelayDurations, SchemeDurations};
 pub use request_reply::{RequestReplyOutcome, RequestReplySeries};
 
-/// Who is counted for: a configured object.
+/// The configured object that a series belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeriesKey {
-    /// In lower case: `trigger`, `broker`.
+    /// The kind in lower case, such as `trigger` or `broker`.
     pub kind: &'static str,
-    /// `metadata.namespace`.
+    /// The `metadata.namespace` of the object.
     pub namespace: Box<str>,
-    /// `metadata.name`.
+    /// The `metadata.name` of the object.
     pub name: Box<str>,
 }
 
-/// How a delivery ended.
+/// The ways in which a delivery can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryEnd {
-    /// With the subscriber and, if there was one, its reply.
+    /// Delivered to the subscriber and, if there was one, its reply to the reply address.
     Delivered,
-    /// In the dead letter sink.
+    /// Taken by the dead letter sink.
     DeadLettered,
-    /// Without a home.
+    /// Taken by nobody, and not kept either.
     Lost,
     /// Unfinished, since the process had to stop.
     Abandoned,
-    /// Put off.
+    /// Deferred to a later time, in a delay queue.
     Deferred,
-    /// In the parking queue.
+    /// Put into the parking queue.
     Parked,
-    /// Given back to its queue.
+    /// Given back to its queue unfinished.
     Requeued,
 }
 
-/// In the order of [`DeliveryEnd`].
+/// The label values of [`DeliveryEnd`], in the order of its variants.
 const ENDS: [&str; 7] = ["delivered", "dead_lettered", "lost", "abandoned", "deferred", "parked", "returned"];
 
-/// The destination of an attempt.
+/// The role of the destination of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationRole {
-    /// The subscriber.
+    /// The subscriber of the subscription.
     Subscriber,
-    /// The reply address.
+    /// The reply address of the subscription.
     Reply,
-    /// The dead letter sink.
+    /// The dead letter sink of the subscription.
     DeadLetterSink,
 }
 
 impl DestinationRole {
-    /// As sentences name it.
+    /// Returns the role as log lines name it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,58 +89,58 @@ impl DestinationRole {
     }
 }
 
-/// In the order of [`Destination`].
+/// The label values of [`DestinationRole`], in the order of its variants.
 const DESTINATIONS: [&str; 3] = ["subscriber", "reply", "dead_letter_sink"];
 
-/// What an attempt can end with: the class of a status, or why there is no answer; the last one is every other reason.
+/// The results of attempts: the class of a status, or an error; the last is every other one.
 const RESULTS: [&str; 11] =
     ["2xx", "3xx", "4xx", "5xx", "connect", "timeout", "tls", "trust", "request", "token", "other"];
 
-/// In the order of [`UndecidedReason`].
+/// The label values of [`UndecidedReason`], in the order of its variants.
 const UNDECIDED: [&str; 2] = ["expression", "limit"];
 
-/// What is counted for a subscription.
+/// The series of a subscription.
 #[derive(Debug)]
 pub struct SubscriptionSeries {
     name: SeriesKey,
-    /// `subscription:<name>.<namespace>`, upstream's `messaging.destination.name` (contract OB-8).
+    /// Upstream's `messaging.destination.name` (contract OB-8): `subscription:<name>.<namespace>`.
     messaging_destination: Box<str>,
     created_at: Instant,
     enqueued: Counter,
     ends: [Counter; ENDS.len()],
     last_end_times: last_end_times::LastEndTimes,
     drops: drop_counters::DropCounters,
-    /// Of the destinations that there were attempts at.
+    /// Counters by destination role and result; made by the first attempt at a destination.
     attempts: [OnceLock<Box<[Counter; RESULTS.len()]>>; DESTINATIONS.len()],
-    /// Attempts after the first.
+    /// Delivery attempts after the first.
     pub retries: Counter,
     /// Attempts that failed, at any of the destinations.
     pub failures: Counter,
     last_error: last_error::LastErrorCell,
-    /// How the destinations are.
+    /// The failure spells of the destinations, by role.
     failure_trackers: [failure_tracker::FailureTracker; DESTINATIONS.len()],
-    /// How the replies are.
+    /// The failure spell of replies that cannot be read.
     unreadable_replies: failure_tracker::FailureTracker,
     loss_log: loss_log::LossLog,
     parked_log: loss_log::LossLog,
-    /// Events that its filter did not let pass, of those that it was asked about.
+    /// Events that did not pass its filter, of those for which it was asked.
     pub filtered: Counter,
-    /// Of those, events for which it could not be decided.
+    /// Events for which the filter could not be decided, by reason.
     undecided: [Counter; UNDECIDED.len()],
-    /// Whether its filter takes too much work.
+    /// The failure spell of events for which the filter takes too much work.
     filter_limit_tracker: failure_tracker::FailureTracker,
-    /// Requests under way.
+    /// Requests of deliveries that are in flight.
     pub in_flight: Gauge,
-    /// Events that wait for their first attempt here.
+    /// Events that wait for their first attempt in this process.
     waiting: Gauge,
-    /// Those that still wait with RabbitMQ, when it was last asked.
+    /// Messages that waited in the queue of RabbitMQ when it was last asked.
     pub ready: Gauge,
-    /// Events in its parking queue: as many as there were when it was last looked at, and those parked here since.
+    /// Events in its parking queue: those at the last look, and those parked here since.
     pub parked_now: Gauge,
-    /// When the oldest of them came, in milliseconds since `born`, plus one; 0 if none waits.
+    /// Arrival of the oldest waiting event, in milliseconds since `created_at` plus one; 0: none.
     oldest_waiting: AtomicU64,
     dispatch_durations: HistogramsByStatus,
-    /// Requests that a role did not take for it.
+    /// Requests for it that a relay role refused.
     pub refused: Counter,
     relay_durations: OnceLock<Box<RelayDurations>>,
 }
@@ -151,7 +152,7 @@ impl Default for SubscriptionSeries {
 }
 
 impl SubscriptionSeries {
-    /// Counts for nobody, until it is registered.
+    /// Makes series that are not registered, and so not exposed.
     #[must_use]
     pub fn new(name: SeriesKey) -> Self {
         Self {
@@ -184,31 +185,31 @@ impl SubscriptionSeries {
         }
     }
 
-    /// `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (contract OB-8).
+    /// Returns `subscription:<name>.<namespace>` or `trigger:<name>.<namespace>` (contract OB-8).
     #[must_use]
     pub fn messaging_destination(&self) -> &str {
         &self.messaging_destination
     }
 
-    /// A queue took an event.
+    /// Counts an event that the queue took.
     pub fn count_enqueued(&self) {
         self.enqueued.increment();
         self.waiting.add(1);
     }
 
-    /// The oldest event that waits came at this time.
+    /// Records the arrival of the oldest event that waits.
     pub fn set_oldest_waiting(&self, came: Instant) {
         let millis = came.saturating_duration_since(self.created_at).as_millis();
         self.oldest_waiting.store(u64::try_from(millis).unwrap_or(0).saturating_add(1), Ordering::Relaxed);
     }
 
-    /// That event is being delivered now; whether another one waits will be seen.
+    /// Records that the oldest event is delivered now; the next one that waits is set after this.
     pub fn start_delivery(&self) {
         self.waiting.add(-1);
         self.oldest_waiting.store(0, Ordering::Relaxed);
     }
 
-    /// A delivery ended.
+    /// Counts the end of a delivery, and records its time.
     pub fn count_end(&self, end: DeliveryEnd) {
         if let Some(counter) = self.ends.get(end as usize) {
             counter.increment();
@@ -216,14 +217,13 @@ impl SubscriptionSeries {
         self.last_end_times.record(end);
     }
 
-    /// When a delivery last ended so; `None` if none did. Only of [`DeliveryEnd::Delivered`], [`DeliveryEnd::DeadLettered`] and
-    /// [`DeliveryEnd::Lost`].
+    /// Returns when a delivery last ended delivered, dead-lettered or lost; `None` for other ends.
     #[must_use]
     pub fn last_end(&self, end: DeliveryEnd) -> Option<SystemTime> {
         self.last_end_times.last(end)
     }
 
-    /// Nobody took an event: this destination failed last.
+    /// Counts an event that nobody took, by the destination that failed last and the reason.
     pub fn count_drop(&self, drop: Dropped, destination: DestinationRole, why: impl Into<DropReason>) {
         if drop == Dropped::Parked {
             self.parked_now.add(1);
@@ -231,25 +231,25 @@ impl SubscriptionSeries {
         self.drops.count(drop, destination, why.into());
     }
 
-    /// Events that its filter did not let pass since it could not be decided, for this reason.
+    /// Returns how many events the filter did not decide for this reason.
     #[must_use]
     pub fn undecided_count(&self, why: UndecidedReason) -> u64 {
         self.undecided.get(why as usize).map_or(0, Counter::get)
     }
 
-    /// Deliveries that ended so.
+    /// Returns the number of deliveries that ended in this way.
     #[must_use]
     pub fn end_count(&self, end: DeliveryEnd) -> u64 {
         self.ends.get(end as usize).map_or(0, Counter::get)
     }
 
-    /// The attempt that failed last.
+    /// Returns the attempt that failed last.
     #[must_use]
     pub fn last_error(&self) -> Option<LastError> {
         self.last_error.get()
     }
 
-    /// An attempt ended, with a status, or without one for this reason.
+    /// Counts an attempt that ended with a status, or without one for this reason.
     pub fn count_attempt(&self, destination: DestinationRole, result: Result<u16, &'static str>) {
         let result = match result {
             Ok(status @ 200..600) => usize::from(status / 100 - 2),
@@ -262,18 +262,17 @@ impl SubscriptionSeries {
         }
     }
 
-    /// The last hop of a delivery took so long, with all its attempts and waits, and ended in this status (contract
-    /// OB-6).
+    /// Records the last hop of a delivery: final status and time with retries (contract OB-6).
     pub fn record_dispatch(&self, status: Option<u16>, took: Duration) {
         self.dispatch_durations.record(status, took);
     }
 
-    /// How long the roles take; only they need it.
+    /// Returns the durations of the relay roles; they are made when first asked for.
     pub fn relay_durations(&self) -> &RelayDurations {
         self.relay_durations.get_or_init(Box::default)
     }
 
-    /// How long the oldest event has waited.
+    /// Returns how long the oldest event has waited.
     fn oldest_waiting_age(&self) -> Duration {
         match self.oldest_waiting.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
@@ -282,57 +281,57 @@ impl SubscriptionSeries {
     }
 }
 
-/// What became of events that were sent to a channel or broker.
+/// The results of events that were sent to a channel or broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrivalOutcome {
-    /// Taken.
+    /// The event was accepted.
     Accepted,
-    /// A queue is full.
+    /// A queue of the channel is full.
     Full,
-    /// A synchronous channel could not deliver it.
+    /// A synchronous channel could not deliver the event.
     Undelivered,
-    /// The queues cannot be reached.
+    /// The queues of the channel cannot be reached.
     Unavailable,
-    /// Its sender may not send it.
+    /// The sender may not send the event.
     Denied,
-    /// It has passed too many brokers.
+    /// The event has passed too many brokers.
     TtlExhausted,
-    /// No valid event: a reply inside the process, or, in the role `ingress`, a request.
+    /// The reply inside the process, or the request to the role `ingress`, was no valid event.
     Invalid,
 }
 
-/// In the order of [`ArrivalOutcome`].
+/// The label values of [`ArrivalOutcome`], in the order of its variants.
 const ARRIVALS: [&str; 7] = ["accepted", "full", "undelivered", "unavailable", "denied", "ttl_exhausted", "invalid"];
 
-/// What is counted for a channel or broker.
+/// The series of a channel or broker.
 #[derive(Debug, Default)]
 pub struct ChannelSeries {
     name: SeriesKey,
     arrivals: [Counter; ARRIVALS.len()],
-    /// How its channel is, to which the role `ingress` hands events.
+    /// The failure spell of the channel to which the role `ingress` sends events.
     failure_tracker: failure_tracker::FailureTracker,
     relay_durations: OnceLock<Box<RelayDurations>>,
 }
 
 impl ChannelSeries {
-    /// Counts for nobody, until it is registered.
+    /// Makes series that are not registered, and so not exposed.
     #[must_use]
     pub fn new(name: SeriesKey) -> Self {
         Self { name, ..Self::default() }
     }
 
-    /// How long the role `ingress` takes; only that needs it.
+    /// Returns the durations of the role `ingress`; they are made when first asked for.
     pub fn relay_durations(&self) -> &RelayDurations {
         self.relay_durations.get_or_init(Box::default)
     }
 
-    /// So many events ended so.
+    /// Returns the number of events with this result.
     #[must_use]
     pub fn arrival_count(&self, arrival: ArrivalOutcome) -> u64 {
         self.arrivals.get(arrival as usize).map_or(0, Counter::get)
     }
 
-    /// So many events came.
+    /// Counts events with this result.
     pub fn count_arrivals(&self, arrival: ArrivalOutcome, events: u64) {
         if let Some(counter) = self.arrivals.get(arrival as usize) {
             counter.add(events);
@@ -340,36 +339,36 @@ impl ChannelSeries {
     }
 }
 
-/// Series by their names.
+/// The registered series of one type, by the objects that they belong to.
 type WeakSeriesMap<S> = Mutex<BTreeMap<SeriesKey, Weak<S>>>;
 
-/// Everybody who is counted for.
+/// All series of the process.
 #[derive(Debug, Default)]
 pub struct SeriesRegistry {
     subscriptions: WeakSeriesMap<SubscriptionSeries>,
     channels: WeakSeriesMap<ChannelSeries>,
     request_replies: request_reply::RequestReplySeriesMap,
-    /// Of the listener for HTTP.
+    /// Connections of the HTTP listener.
     pub http_connections: Arc<ConnectionMetrics>,
-    /// Of the listener for HTTPS.
+    /// Connections of the HTTPS listener.
     pub https_connections: Arc<ConnectionMetrics>,
-    /// Of the admin port.
+    /// Connections of the admin port.
     pub admin_connections: Arc<ConnectionMetrics>,
-    /// With destinations, which are made, not accepted.
+    /// Connections to destinations, which are opened here, not accepted.
     pub client_connections: Arc<ConnectionMetrics>,
-    /// Requests on both ports for events, probes apart.
+    /// Requests to both event ports, without probes.
     pub requests: RequestsByScheme,
-    /// Requests to destinations, by status.
+    /// Requests to destinations, by the status of their responses.
     pub sent_requests: HistogramsByStatus<ClientRequestHistograms>,
 }
 
 impl SeriesRegistry {
-    /// The series of a subscription, which live as long as somebody holds them.
+    /// Returns the series of a subscription, which live as long as somebody holds them.
     pub fn subscription(&self, name: &SeriesKey) -> Arc<SubscriptionSeries> {
         find_or_register(&self.subscriptions, name, SubscriptionSeries::new)
     }
 
-    /// A request to a destination ended with this status, or without one, after so long; its body had so many bytes.
+    /// Records a request to a destination: status, if any, duration and size of its body in bytes.
     pub fn record_sent(&self, status: Option<u16>, took: Duration, bytes: usize) {
         if let Some(sent) = self.sent_requests.for_status(status) {
             sent.duration.record(took);
@@ -377,7 +376,7 @@ impl SeriesRegistry {
         }
     }
 
-    /// The series of a channel or broker.
+    /// Returns the series of a channel or broker, which live as long as somebody holds them.
     pub fn channel(&self, name: &SeriesKey) -> Arc<ChannelSeries> {
         find_or_register(&self.channels, name, ChannelSeries::new)
     }
@@ -393,7 +392,7 @@ fn find_or_register<S>(known: &WeakSeriesMap<S>, name: &SeriesKey, new: impl FnO
     series
 }
 
-/// Those that are there still; the others are forgotten.
+/// Returns the series that somebody still holds; the others are forgotten.
 fn live_series<S>(known: &WeakSeriesMap<S>) -> Vec<Arc<S>> {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     known.retain(|_, series| series.strong_count() > 0);

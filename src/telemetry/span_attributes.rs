@@ -1,10 +1,11 @@
-//! What spans tell of an event and of a request, by OpenTelemetry's conventions and by Knative's names (contract OB-8,
-//! OB-12, OB-13). Data and extensions are not told: they may hold secrets.
+//! The attributes of spans about an event and about a response, by OpenTelemetry's conventions and
+//! by Knative's names (contract OB-8, OB-12, OB-13). Data and extensions are left out: they may
+//! hold secrets.
 
 use super::tracer::{AttributeValue, Span, SpanAttribute};
 use crate::event::Event;
 
-/// Tells of the event.
+/// Sets the attributes of the event on its span.
 pub fn set_event_attributes(span: &mut Span, event: &Event) {
     let attribute = |name: &'static str, of: &str| -> SpanAttribute {
         (name, AttributeValue::truncated(&event.get(of).unwrap_or_default()))
@@ -25,7 +26,8 @@ pub fn set_event_attributes(span: &mut Span, event: &Event) {
     }
 }
 
-/// Tells how a request ended: with a status, or without one for this reason. From 400 on it failed.
+/// Sets the result of a request: a status, or the reason for which there is none. From status 400
+/// on the span is an error.
 pub fn set_response_attributes(span: &mut Span, result: Result<u16, &'static str>) {
     match result {
         Ok(status) => span.set_attributes(|| [("http.response.status_code", i64::from(status).into())]),

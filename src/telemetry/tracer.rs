@@ -1,7 +1,8 @@
-//! Spans: what happened to an event, step by step. A span that is not recorded costs nothing but a look; one that is
-//! goes, when it is dropped, into a bounded queue, and if that is full, nowhere.
+//! Spans: the steps of an event. A span that is not recorded costs nothing but a look; one that is
+//! recorded goes into a bounded queue when it is dropped, and is lost if that is full.
 //!
-//! Names of spans come from short lists in the code (contract G-68). How spans leave is next door.
+//! Names of spans come from short lists in the code (contract G-68). How spans are exported is next
+//! door.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,34 +15,36 @@ use super::counters::Counter;
 use crate::event::{SpanContext, TraceContext};
 use crate::wire_text::truncate;
 
-/// Attributes that a span has at most.
+/// Number of attributes that a span has at most.
 const MOST: usize = 64;
-/// Things that happen during a span at most. A span lasts as long as the retries that are told of, and there are as many as
-/// there are events.
+/// Number of events that a span has at most. A span lasts through the retries that become its
+/// events, and there are as many spans as CloudEvents.
 const MOST_HAPPENINGS: usize = 16;
-/// Bytes of a text that are kept.
+/// Longest text of an attribute in bytes.
 const LONGEST: usize = 1024;
-/// Bytes of a `tracestate` that are kept: as many as W3C asks to pass on (Trace Context 3.3.1.5).
+/// Longest `tracestate` in bytes that is kept: as much as W3C asks to pass on (Trace Context
+/// 3.3.1.5).
 const LONGEST_STATE: usize = 512;
-/// KiB that spans take which wait to leave, of all together; more are dropped. A span of an event with short attributes takes
-/// 2 KiB.
+/// Memory of all spans that wait for export, in KiB; more are dropped. The span of an event with
+/// short attributes takes 2 KiB.
 const WAITING: usize = 16 * 1024;
 
-/// Whether a trace is recorded (contract OB-15).
+/// The rule by which traces are recorded (contract OB-15).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sampler {
-    /// Every span is.
+    /// Every span is recorded.
     AlwaysOn,
-    /// None is.
+    /// No span is recorded.
     AlwaysOff,
     /// This part of the traces that begin here, from 0 to 1; the others as their parents were.
     ParentBased(f64),
-    /// This part of traces, whatever parents say.
+    /// This part of all traces, whatever their parents say.
     TraceIdRatio(f64),
 }
 
 impl Sampler {
-    /// Upstream's: 1 and more always, 0 and less never, else that part of the traces that begin here.
+    /// Makes a sampler as upstream does: 1 and more is always, 0 and less never, else it is the
+    /// part of the traces that begin here.
     #[must_use]
     pub fn from_rate(rate: f64) -> Self {
         if rate >= 1.0 {
@@ -63,33 +66,34 @@ impl Sampler {
     }
 }
 
-/// By the second half of the id, as Go's SDK does, so that all who use the same ratio agree.
+/// Decides by the second half of the id, as Go's SDK does, so that all processes with the same
+/// ratio agree.
 fn is_within_ratio(trace_id: u128, ratio: f64) -> bool {
     let [_, _, _, _, _, _, _, _, a, b, c, d, ..] = trace_id.to_be_bytes();
     f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * 4_294_967_296.0
 }
 
-/// Which side of an exchange a span is.
+/// The side of an exchange that a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanKind {
-    /// A step inside.
+    /// A step inside the process.
     Internal,
-    /// A request that came.
+    /// A request that was received.
     Server,
-    /// A request that left.
+    /// A request that was sent.
     Client,
-    /// Something put into queues.
+    /// Something that was put into queues.
     Producer,
-    /// Something taken out of a queue.
+    /// Something that was taken out of a queue.
     Consumer,
 }
 
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttributeValue {
-    /// Text.
+    /// A text of at most 1024 bytes.
     Text(Cow<'static, str>),
-    /// A number.
+    /// A whole number, such as a status.
     Integer(i64),
     /// A duration in seconds.
     Seconds(f64),
@@ -102,13 +106,13 @@ impl From<&'static str> for AttributeValue {
 }
 
 impl AttributeValue {
-    /// The start of a text, as much as is kept, in memory of its own.
+    /// Makes a value of the start of a text, in memory of its own.
     #[must_use]
     pub fn truncated(text: &str) -> Self {
         Self::Text(Cow::Owned(truncate(text, LONGEST).to_owned()))
     }
 
-    /// Bytes that it holds besides itself.
+    /// Returns the bytes that it holds on the heap.
     fn held_bytes(&self) -> usize {
         match self {
             Self::Text(Cow::Owned(text)) => text.capacity(),
@@ -118,7 +122,8 @@ impl AttributeValue {
 }
 
 impl From<String> for AttributeValue {
-    /// What is longer is cut, and takes no more memory than what is left of it.
+    /// Makes a value of a text. A longer one is cut, and takes no more memory than what is left of
+    /// it.
     fn from(mut text: String) -> Self {
         if text.len() > LONGEST {
             return Self::truncated(&text);
@@ -140,47 +145,47 @@ impl From<f64> for AttributeValue {
     }
 }
 
-/// What is known of a span.
+/// An attribute of a span: its name and its value.
 pub type SpanAttribute = (&'static str, AttributeValue);
 
-/// Something that happened during a span.
+/// An event of a span, in OpenTelemetry's sense: something that happened while it lasted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanEvent {
-    /// What, from a short list.
+    /// The name, from a short list.
     pub name: &'static str,
-    /// Nanoseconds since the epoch.
+    /// The time, in nanoseconds since the epoch.
     pub time: u64,
-    /// More of it.
+    /// The attributes of this event.
     pub attributes: Vec<SpanAttribute>,
 }
 
 /// A span that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanData {
-    /// Its trace and itself.
+    /// The ids of its trace and of itself, and its flags.
     pub context: SpanContext,
-    /// 0 where the trace begins.
+    /// The id of its parent; 0 where the trace begins.
     pub parent_span_id: u64,
-    /// What came as `tracestate`, unless that is long.
+    /// The `tracestate` that came with the event, unless it is too long.
     pub trace_state: Option<Box<str>>,
-    /// What it is, from a short list.
+    /// The name, from a short list.
     pub name: &'static str,
-    /// Which side it is.
+    /// The side of an exchange that it is.
     pub kind: SpanKind,
-    /// Nanoseconds since the epoch.
+    /// The start, in nanoseconds since the epoch.
     pub start_time: u64,
-    /// Nanoseconds since the epoch.
+    /// The end, in nanoseconds since the epoch.
     pub end_time: u64,
-    /// What is known of it.
+    /// The attributes, 64 at most.
     pub attributes: Vec<SpanAttribute>,
-    /// What happened.
+    /// The events of the span, 16 at most.
     pub events: Vec<SpanEvent>,
-    /// Why it failed, if it did.
+    /// The reason for which the step failed; `None` if it did not.
     pub error: Option<AttributeValue>,
 }
 
 impl SpanData {
-    /// About how many bytes it takes.
+    /// Returns about how many bytes of memory it takes.
     fn held_bytes(&self) -> usize {
         let of = |attributes: &Vec<SpanAttribute>| {
             let texts: usize = attributes.iter().map(|(_, value)| value.held_bytes()).sum();
@@ -194,51 +199,55 @@ impl SpanData {
     }
 }
 
-/// A span that waits to leave, with its share of what all of them may take.
+/// A span that waits for export, with its share of the memory of all of them.
 #[derive(Debug)]
 pub struct QueuedSpan {
-    /// The span.
+    /// The span, which has ended.
     pub span: SpanData,
     _share: OwnedSemaphorePermit,
 }
 
-/// Where finished spans go.
+/// The sampler, and the queue that spans go into when they end.
 #[derive(Debug)]
 struct SpanRecorder {
     sampler: Sampler,
     spans: mpsc::Sender<QueuedSpan>,
-    /// What is left of [`WAITING`].
+    /// The KiB that are left of [`WAITING`].
     free_kibibytes: Arc<Semaphore>,
     dropped: Arc<Counter>,
 }
 
-/// Begins spans. Off at first; clones share whether it is on.
+/// Starts spans. Recording is off at first; clones share whether it is on.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Arc<ArcSwapOption<SpanRecorder>>);
 
 impl Tracer {
-    /// Records by this sampler from now on, into this queue; what it has no place for is counted.
+    /// Records spans by this sampler from now on, into this queue; a span that finds no place is
+    /// counted.
     pub fn start_recording(&self, sampler: Sampler, spans: mpsc::Sender<QueuedSpan>, dropped: Arc<Counter>) {
         let room = Arc::new(Semaphore::new(WAITING));
         self.0.store(Some(Arc::new(SpanRecorder { sampler, spans, free_kibibytes: room, dropped })));
     }
 
-    /// Records nothing from now on. What came with events is passed on still (contract OB-14).
+    /// Records nothing from now on. The trace context of events is passed on still (contract
+    /// OB-14).
     pub fn stop_recording(&self) {
         self.0.store(None);
     }
 
-    /// Whether anything is recorded, or might be.
+    /// Returns true if spans are recorded, as far as the sampler lets them.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.0.load().is_some()
     }
 
-    /// Begins a span of the trace that `parent` tells of, or of a new one.
+    /// Starts a span in the trace of `parent`, or in a new trace.
     #[must_use]
     pub fn start(&self, name: &'static str, kind: SpanKind, parent: Option<&Arc<TraceContext>>) -> Span {
         let recorder = self.0.load();
         let Some(recorder) = recorder.as_ref() else { return Span { context: parent.cloned(), recording: None } };
+        // The decision belongs to the trace: it is taken once its id is known, and a child follows
+        // its parent if the sampler says so.
         let before = parent.and_then(|parent| parent.span);
         let trace_id = before.map_or_else(|| fastrand::u128(1..), |before| before.trace_id);
         let sampled = recorder.sampler.should_sample(trace_id, before);
@@ -254,7 +263,8 @@ impl Tracer {
     }
 }
 
-/// As much of a `tracestate` as is kept of it, in memory of its own: the header holds the buffer that it was read into.
+/// Returns the `tracestate` unless it is too long, in memory of its own: the header field holds the
+/// buffer that it was read into.
 fn kept_trace_state(context: &TraceContext) -> Option<Box<str>> {
     let state = context.tracestate.as_ref().filter(|state| state.len() <= LONGEST_STATE)?;
     state.to_str().ok().map(Into::into)
@@ -290,28 +300,29 @@ impl RecordingSpan {
     }
 }
 
-/// A step. It ends when it is dropped.
+/// A step of an event. The span ends when it is dropped.
 #[derive(Debug, Default)]
 pub struct Span {
-    /// What goes to those who come after.
+    /// The context for requests that belong to this span.
     context: Option<Arc<TraceContext>>,
     recording: Option<Box<RecordingSpan>>,
 }
 
 impl Span {
-    /// What tells others that they come after this span; as it came, if the span is not recorded.
+    /// Returns the context that makes others children of this span; the one that came if it is not
+    /// recorded.
     #[must_use]
     pub fn context(&self) -> Option<&Arc<TraceContext>> {
         self.context.as_ref()
     }
 
-    /// Whether anything told of it is kept.
+    /// Returns true if the span is recorded.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         self.recording.is_some()
     }
 
-    /// A step of this step.
+    /// Starts a child of this span.
     #[must_use]
     pub fn child(&self, name: &'static str, kind: SpanKind) -> Self {
         let Some(recording) = &self.recording else { return Self { context: self.context.clone(), recording: None } };
@@ -323,7 +334,7 @@ impl Span {
         Self { context: Some(Arc::new(context.with_span(span))), recording: Some(child) }
     }
 
-    /// Tells something of it; asked for only if it is recorded.
+    /// Adds attributes; the closure is called only if the span is recorded.
     pub fn set_attributes<const N: usize>(&mut self, attributes: impl FnOnce() -> [SpanAttribute; N]) {
         if let Some(recording) = &mut self.recording {
             let free = MOST.saturating_sub(recording.span.attributes.len());
@@ -331,7 +342,7 @@ impl Span {
         }
     }
 
-    /// Tells what happened just now.
+    /// Adds an event that happens now; the closure is called only if the span is recorded.
     pub fn add_event<const N: usize>(&mut self, name: &'static str, attributes: impl FnOnce() -> [SpanAttribute; N]) {
         if let Some(recording) = &mut self.recording
             && recording.span.events.len() < MOST_HAPPENINGS
@@ -341,7 +352,7 @@ impl Span {
         }
     }
 
-    /// It failed.
+    /// Marks the span as failed, for this reason.
     pub fn set_error(&mut self, why: impl FnOnce() -> AttributeValue) {
         if let Some(recording) = &mut self.recording {
             recording.span.error = Some(why());
@@ -362,7 +373,7 @@ impl Drop for Span {
 }
 
 impl SpanRecorder {
-    /// Has a span wait; `None` if there is no room for it.
+    /// Puts a span into the queue; `None` if there is no room for it.
     fn enqueue(&self, span: SpanData) -> Option<()> {
         let kibibytes = u32::try_from(span.held_bytes().div_ceil(1024)).ok()?;
         let share = Arc::clone(&self.free_kibibytes).try_acquire_many_owned(kibibytes).ok()?;
@@ -370,7 +381,7 @@ impl SpanRecorder {
     }
 }
 
-/// Nanoseconds since the epoch, until the year 2554.
+/// Returns the time in nanoseconds since the epoch, until the year 2554.
 fn now() -> u64 {
     u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
 }
@@ -416,7 +427,8 @@ mod tests {
         assert_eq!(dropped.get(), 1, "the queue has two places");
     }
 
-    /// What is cut is not kept: neither as the capacity of a text, nor as the buffer that a header was read into.
+    /// What is cut is not kept: neither as the capacity of a text, nor as the buffer that a header
+    /// was read into.
     #[test]
     fn a_span_takes_what_it_tells() {
         let mut spare = String::with_capacity(8_000_000);
@@ -443,7 +455,8 @@ mod tests {
         assert!(read.is_unique(), "nothing holds the buffer");
     }
 
-    /// However many places the queue has, spans take so many bytes and no more; what is sent makes room.
+    /// However many places the queue has, spans take so many bytes and no more; what is sent makes
+    /// room.
     #[test]
     fn spans_that_wait_are_bounded_in_bytes() {
         let (spans, mut finished) = mpsc::channel(1_000_000);

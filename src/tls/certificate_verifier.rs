@@ -1,12 +1,14 @@
-//! Which server certificates are believed: those of a bundle, those that its authorities have signed, and those of the
-//! system's roots.
+//! Verifies server certificates: believed are those of a bundle, those that its authorities have
+//! signed, and those that the system's roots vouch for.
 //!
-//! The same as one verifier for all roots together: a chain ends at exactly one root, and what else is asked of it
-//! (names, dates, uses) does not depend on which. So a server is believed by the union if and only if one of the parts
-//! believes it. The parts can be shared, though: a thousand clients have the system's roots in memory once.
+//! The result is that of one verifier for all roots together: a chain ends at exactly one root, and
+//! what else is asked of it (names, dates, uses) does not depend on which. So a server is believed
+//! by the union if and only if one of the parts believes it. The parts can be shared, though: a
+//! thousand clients have the system's roots in memory once.
 //!
-//! A server that shows a certificate of the bundle is believed for that, as by Go: name, time and use are verified, and
-//! by the handshake that it has the key. Whether the certificate is one of a CA does not matter then.
+//! A server that shows a certificate of the bundle is believed by that certificate, as by Go: its
+//! name, validity and purpose are verified, and the handshake shows that the server has the key. It
+//! does not matter then whether the certificate is one of a CA.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,8 @@ use super::refusal;
 use super::session_cache::TlsSessionCache;
 use crate::model::{TrustBundle, TrustedCertificate};
 
-/// Believes what one of its parts believes, and its own certificates; without either, nobody.
+/// Believes a server that one of its parts believes, or whose certificate is in the bundle; without
+/// parts and bundle, it believes nobody.
 #[derive(Debug)]
 pub(super) struct ServerCertificateVerifier {
     bundle_certificates: Vec<TrustedCertificate>,
@@ -33,7 +36,7 @@ pub(super) struct ServerCertificateVerifier {
 }
 
 impl ServerCertificateVerifier {
-    /// Believes the owners of these roots, and what `system` believes.
+    /// Makes a verifier that trusts these roots, and what `system` trusts.
     pub(super) fn new(own: RootCertStore, system: Option<Arc<WebPkiServerVerifier>>) -> Self {
         let algorithms = super::crypto_provider().signature_verification_algorithms;
         Self {
@@ -44,12 +47,13 @@ impl ServerCertificateVerifier {
         }
     }
 
-    /// Believes these certificates, too, each for itself, and tells the sessions for how long a server is verified.
+    /// Adds the certificates of a bundle, each believed by itself, and the session cache, which is
+    /// told until when a server is verified.
     pub(super) fn with_bundle(self, own: &TrustBundle, sessions: Arc<TlsSessionCache>) -> Self {
         Self { bundle_certificates: own.certificates().to_vec(), sessions: Some(sessions), ..self }
     }
 
-    /// What is to be said of a certificate that stands in the bundle; `None` of any other one.
+    /// Verifies a certificate that stands in the bundle; `None` for any other one.
     fn verify_bundle_certificate(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -63,7 +67,8 @@ impl ServerCertificateVerifier {
         }))
     }
 
-    /// By whatever part. Of several refusals, the first one that says more than that a root is not known is told.
+    /// Verifies a server by the bundle, then by each part. Of several refusals, the first one that
+    /// says more than that the issuer is unknown is returned.
     fn verify_by_roots(
         &self,
         (end_entity, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
@@ -77,6 +82,7 @@ impl ServerCertificateVerifier {
             Some(Err(error)) => error,
             None => unknown.clone(),
         };
+        // A certificate of the bundle that is refused may still be vouched for by a root.
         for part in self.root_verifiers.iter().flatten() {
             match part.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
                 Ok(_verified) => return Ok(()),
@@ -88,7 +94,7 @@ impl ServerCertificateVerifier {
     }
 }
 
-/// Whether a certificate is valid at this time.
+/// Checks that a certificate is valid at this time.
 fn check_validity(certificate: &TrustedCertificate, now: UnixTime) -> Result<(), Error> {
     let since_epoch =
         |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
@@ -102,7 +108,7 @@ fn check_validity(certificate: &TrustedCertificate, now: UnixTime) -> Result<(),
     Ok(())
 }
 
-/// Whether a certificate may be a server's: it says so, or says nothing of what it is for.
+/// Checks that a certificate may be a server's: its extended key usage says so, or it has none.
 fn check_server_purpose(certificate: &CertificateDer<'_>) -> Result<(), Error> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_error| CertificateError::BadEncoding)?;
     match parsed.extended_key_usage() {
@@ -114,7 +120,7 @@ fn check_server_purpose(certificate: &CertificateDer<'_>) -> Result<(), Error> {
     }
 }
 
-/// What believes the owners of these roots; `None` if there are none.
+/// Makes a verifier that trusts these roots; `None` if there are none.
 pub(super) fn root_verifier(roots: RootCertStore) -> Option<Arc<WebPkiServerVerifier>> {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::crypto_provider()).build().ok()
 }

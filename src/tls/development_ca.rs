@@ -1,5 +1,6 @@
-//! A certification authority for a laptop: made once, kept in the state directory, used when no certificate is given. It can
-//! vouch for what standalone is addressed by, and for nothing else.
+//! A certification authority for development: made once, kept in the state directory, used when no
+//! certificate is given. It can sign for the names and addresses of standalone, and for nothing
+//! else.
 
 mod ownership;
 
@@ -19,43 +20,44 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::model::TrustBundle;
 use ownership::CaFileKind;
 
-/// A CA that has lived for half of that is made anew at a start, of the same name and key: who knows only the old one still
-/// believes what the new one has signed.
+/// Validity of the CA. A CA that has lived for half of that is renewed at a start, with the same
+/// name and key: a client that knows only the old certificate still believes what the new one has
+/// signed.
 const CA_LIFE: Duration = Duration::days(365);
 const NAME: &str = "sealpost development CA";
 const CERTIFICATE_LIFE: Duration = Duration::days(90);
-/// Mode of a file that is a secret.
+/// Mode of a file that only its owner may read.
 const OWNER_ONLY: u32 = 0o600;
-/// Mode of a file that is for everybody.
+/// Mode of a file that everybody may read.
 const PUBLIC: u32 = 0o644;
-/// Validity starts a little early: clocks differ.
+/// Validity starts this much before now, since clocks differ.
 const CLOCK_SKEW: Duration = Duration::hours(1);
 
-/// Why there is no development CA.
+/// The reason for which there is no development CA.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentCaError {
     /// The state directory cannot be used.
     #[error("state directory {path}: {source}; choose another one by --state-dir, or give --tls-cert and --tls-key")]
     Directory {
-        /// The directory or the file in it.
+        /// The directory, or the file in it.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// What is in it is not a CA and its key.
+    /// The files of the directory are not a CA and its key.
     #[error("{path} cannot be used: {reason}; remove ca.crt and ca.key there to have a new CA made")]
     Unusable {
-        /// The file.
+        /// The file that cannot be used.
         path: PathBuf,
-        /// Why.
+        /// The reason, for the operator.
         reason: String,
     },
-    /// Somebody else may have written it, or can read the key.
+    /// Another user may have written the file, or can read the key.
     #[error("{path} is not used for the development CA: {complaint}; or choose another directory by --state-dir")]
     Foreign {
-        /// The directory or the file in it.
+        /// The directory, or the file in it.
         path: PathBuf,
-        /// Who could, and the remedy.
+        /// The user who could, and the remedy.
         complaint: String,
     },
     /// A certificate could not be made.
@@ -63,17 +65,18 @@ pub enum DevelopmentCaError {
     Generate(#[from] rcgen::Error),
 }
 
-/// A certificate made by the CA.
+/// A server certificate that the CA has signed, with its private key.
 pub struct IssuedCertificate {
-    /// PEM.
+    /// The certificate chain in PEM, leaf first.
     pub chain_pem: String,
-    /// PEM, PKCS#8.
+    /// The private key in PEM, as PKCS#8.
     pub key_pem: String,
-    /// When to make the next one, seconds since the epoch: two thirds into its life.
+    /// The time to make the next certificate, in seconds since the epoch: two thirds into the life
+    /// of this one.
     pub renew_at: i64,
 }
 
-/// The development CA.
+/// The development CA: its certificate, and the key by which it signs.
 pub struct DevelopmentCa {
     certificate_pem: String,
     not_after: i64,
@@ -81,16 +84,20 @@ pub struct DevelopmentCa {
 }
 
 impl DevelopmentCa {
-    /// Loads the CA of a state directory, or makes one, for hosts of this domain of a cluster. Processes that start at once
-    /// end up with the same key. A certificate that was made here is made anew when half of its life is over, or if it can
-    /// vouch for more, or less, than one is made for today.
+    /// Loads the CA of a state directory, or makes one, for hosts of this cluster domain. `now` is
+    /// in seconds since the epoch. Processes that start at once end up with the same key. A
+    /// certificate that was made here is renewed when half of its life is over, or if it can sign
+    /// for more, or less, than one that is made today.
     ///
     /// # Errors
-    /// If the directory cannot be used, belongs to somebody else or can be written to by others, or holds files of which
-    /// that is so, or that are not a valid CA: those are never replaced.
+    /// Fails if the directory cannot be used, belongs to another user or can be written to by
+    /// others, or holds files of which that is so, or that are not a valid CA: such files are never
+    /// replaced.
     pub fn load_or_create(state_dir: &Path, cluster_domain: &str, now: i64) -> Result<Self, DevelopmentCaError> {
         let (certificate, key) = (state_dir.join("ca.crt"), state_dir.join("ca.key"));
         create_state_directory(state_dir).map_err(directory_error(state_dir))?;
+        // The owner of each file is checked before the file is read: a CA that somebody else could
+        // have written is never advertised.
         refuse_foreign(state_dir, CaFileKind::Directory)?;
         if !certificate.exists() {
             create_ca(&certificate, &key, cluster_domain)?;
@@ -104,28 +111,31 @@ impl DevelopmentCa {
         }
         refuse_foreign(&key, CaFileKind::Key)?;
         make_readable(&certificate);
+        // Renewal comes after all checks, so that a new certificate is never signed for a foreign
+        // key.
         if is_renewal_due(&certificate, cluster_domain, now) {
             replace_certificate(&certificate, &sign_ca_certificate(&read_key_pair(&key)?, cluster_domain)?);
         }
         load_ca(&certificate, &key, now)
     }
 
-    /// The end of its validity, seconds since the epoch.
+    /// Returns the end of the CA's validity, in seconds since the epoch.
     #[must_use]
     pub fn not_after(&self) -> i64 {
         self.not_after
     }
 
-    /// The CA's certificate, PEM.
+    /// Returns the certificate of the CA in PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
-    /// Makes a server certificate for localhost, 127.0.0.1, ::1 and these host names.
+    /// Makes a server certificate for localhost, 127.0.0.1, ::1 and these host names. It is valid
+    /// for 90 days, but no longer than the CA.
     ///
     /// # Errors
-    /// If a name is not a DNS name.
+    /// Fails if a name is not a DNS name.
     pub fn issue(&self, hosts: &[String]) -> Result<IssuedCertificate, DevelopmentCaError> {
         let mut names = vec!["localhost".to_owned()];
         names.extend(hosts.iter().cloned());
@@ -148,8 +158,8 @@ impl DevelopmentCa {
     }
 }
 
-/// Lets others read the certificate, as versions did not that made it for its owner only. Where that cannot be done, it is
-/// somebody else's, who knows why.
+/// Lets others read the certificate: older versions made it readable by its owner only. If that
+/// fails, the file belongs to another user and stays as it is.
 fn make_readable(certificate: &Path) {
     let mode = fs::metadata(certificate).map(|metadata| metadata.permissions().mode() & 0o777);
     if mode.is_ok_and(|mode| mode == OWNER_ONLY)
@@ -190,7 +200,8 @@ fn refuse_foreign(path: &Path, place: CaFileKind) -> Result<(), DevelopmentCaErr
     }
 }
 
-/// Makes a CA. Of several processes the first key stays, and the first certificate for it; the others use those.
+/// Makes a CA. Of several processes that do so at once, the first key stays, and the first
+/// certificate for it; the others use those.
 fn create_ca(certificate: &Path, key: &Path, cluster_domain: &str) -> Result<(), DevelopmentCaError> {
     write_new(key, &KeyPair::generate()?.serialize_pem(), OWNER_ONLY).map_err(directory_error(key))?;
     refuse_foreign(key, CaFileKind::Key)?;
@@ -198,12 +209,13 @@ fn create_ca(certificate: &Path, key: &Path, cluster_domain: &str) -> Result<(),
         .map_err(directory_error(certificate))
 }
 
-/// What a certificate of the CA may be for: the names and addresses that standalone is reached by, in whatever namespace.
+/// Returns the DNS names that certificates of the CA may be for: those by which standalone is
+/// reached, in any namespace.
 fn permitted_names(cluster_domain: &str) -> [String; 3] {
     ["localhost".to_owned(), "svc".to_owned(), format!("svc.{cluster_domain}")]
 }
 
-/// Whether a certificate was made here, and another one should be made for its key.
+/// Returns true if a certificate was made here, and another one should be made for its key.
 fn is_renewal_due(certificate: &Path, cluster_domain: &str, now: i64) -> bool {
     let bundle = read_file(certificate).ok().and_then(|pem| TrustBundle::from_pem(&pem).ok());
     let Some([only]) = bundle.as_ref().map(TrustBundle::certificates) else { return false };
@@ -213,7 +225,8 @@ fn is_renewal_due(certificate: &Path, cluster_domain: &str, now: i64) -> bool {
     common_name == Some(NAME) && (now >= half.min(only.not_after) || !has_expected_constraints(&parsed, cluster_domain))
 }
 
-/// Whether a CA can sign no other CA, and nothing but what is [wanted](names).
+/// Returns true if a CA can sign no other CA, and nothing but the [permitted
+/// names](permitted_names).
 fn has_expected_constraints(certificate: &X509Certificate<'_>, cluster_domain: &str) -> bool {
     let constraints = certificate.basic_constraints().ok().flatten();
     let subtrees =
@@ -246,11 +259,12 @@ fn sign_ca_certificate(key: &KeyPair, cluster_domain: &str) -> Result<String, De
     Ok(params.self_signed(key)?.pem())
 }
 
-/// Makes the state directory, unless it exists. Others may look into it, since senders need the CA's certificate, perhaps
-/// in a container under another user; what is secret there is readable by its owner only.
+/// Makes the state directory, unless it exists. Others may read it, since senders need the
+/// certificate of the CA, perhaps in a container under another user; files with secrets are
+/// readable by their owner only.
 ///
 /// # Errors
-/// If it cannot be made.
+/// Fails if the directory cannot be made.
 pub fn create_state_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -259,7 +273,8 @@ pub fn create_state_directory(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
-/// Writes a file whole beside its place, of this mode whatever the umask is.
+/// Writes a whole file beside `path` and returns where it is. It has this mode whatever the umask
+/// is.
 fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
     let unfinished = path.with_file_name(format!(".{}.new", uuid::Uuid::new_v4()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(&unfinished)?;
@@ -269,7 +284,8 @@ fn write_beside(path: &Path, text: &str, mode: u32) -> io::Result<PathBuf> {
     Ok(unfinished)
 }
 
-/// Puts a certificate in the place of the one before. Where that cannot be done, that one is used as long as it is valid.
+/// Replaces the certificate by a newer one, at once for all readers. If that fails, the old one is
+/// used as long as it is valid.
 fn replace_certificate(certificate: &Path, pem: &str) {
     let renewed = write_beside(certificate, pem, PUBLIC).and_then(|unfinished| fs::rename(&unfinished, certificate));
     let path = certificate.display();
@@ -279,7 +295,8 @@ fn replace_certificate(certificate: &Path, pem: &str) {
     }
 }
 
-/// Writes a file whole, of this mode whatever the umask is, unless it exists: then the one that exists stays.
+/// Writes a whole file, of this mode whatever the umask is, unless it exists: then the existing
+/// file stays.
 fn write_new(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let unfinished = write_beside(path, text, mode)?;
     let linked = fs::hard_link(&unfinished, path);

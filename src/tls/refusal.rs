@@ -1,4 +1,4 @@
-//! Why a server certificate is refused, in the words of whoever has to replace it.
+//! Describes why a server certificate is refused, in words for whoever has to replace it.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use x509_parser::public_key::PublicKey;
 
 use crate::wire_text::WireText;
 
-/// Bits of an RSA key at least.
+/// Least number of bits of an RSA key.
 const RSA_BITS: usize = 2048;
-/// What certificates for servers have to be for, as webpki and Go want it.
+/// The extended key usage that certificates of servers need, as webpki and Go require it.
 const SERVER_AUTH: &str = "serverAuth";
 
-/// What is told instead of a code.
+/// A text that is shown instead of the code of an error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct RefusalText(String);
 
-/// What the TLS library says in this chain of errors, in words; `None` if TLS is not what failed. Its errors travel inside
-/// I/O errors, perhaps several.
+/// Describes the error of the TLS library in this chain of errors; `None` if TLS is not what
+/// failed. Errors of TLS travel inside I/O errors, which may be nested.
 #[must_use]
 pub fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     let mut next = Some(error);
@@ -41,20 +41,21 @@ pub fn describe_tls_error(error: &(dyn StdError + 'static)) -> Option<String> {
     None
 }
 
-/// Whether the server's certificate comes from nobody who is trusted, which more trust would mend.
+/// Returns true if this text says that the issuer of the server's certificate is not trusted, which
+/// more trust would mend.
 #[must_use]
 pub fn is_unknown_issuer(words: &str) -> bool {
     words.contains(UNKNOWN_ISSUER)
 }
 
-/// A time as RFC 3339 writes it.
+/// Formats a time, in seconds since the epoch, by RFC 3339.
 #[must_use]
 pub fn rfc3339(timestamp: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp(timestamp).ok().and_then(|time| time.format(&Rfc3339).ok());
     time.unwrap_or_else(|| "a time beyond the year 9999".to_owned())
 }
 
-/// The TLS library's own word, by which the matter is found elsewhere.
+/// The TLS library's own word for it, so that it can be searched for.
 const UNKNOWN_ISSUER: &str = "UnknownIssuer";
 
 fn describe_error(error: &Error) -> String {
@@ -100,7 +101,8 @@ fn describe_certificate_error(refusal: &CertificateError) -> String {
     }
 }
 
-/// Words of ours are whole; what else there is may repeat names that stand in a certificate.
+/// Returns our own texts as they are; other texts may repeat names from a certificate and are
+/// escaped and cut.
 fn refusal_text(refusal: &CertificateError) -> String {
     let words = Error::InvalidCertificate(refusal.clone()).to_string();
     match refusal {
@@ -109,7 +111,7 @@ fn refusal_text(refusal: &CertificateError) -> String {
     }
 }
 
-/// A time span as people say it.
+/// Formats a time span in its largest whole unit.
 fn format_duration(span: Duration) -> String {
     let seconds = span.as_secs();
     let (count, unit) = match seconds {
@@ -121,12 +123,12 @@ fn format_duration(span: Duration) -> String {
     format!("{count} {unit}")
 }
 
-/// An error that says this.
+/// Makes a certificate error with this text.
 pub(super) fn refusal_error(words: impl Into<String>) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(RefusalText(words.into())))))
 }
 
-/// The same refusal of these certificates, where there are better words for it.
+/// Returns the same refusal of these certificates, with a better text if there is one.
 pub(super) fn explain_refusal(error: Error, chain: &[&CertificateDer<'_>]) -> Error {
     let Error::InvalidCertificate(refusal) = &error else { return error };
     let words = match refusal {
@@ -148,7 +150,7 @@ pub(super) fn explain_refusal(error: Error, chain: &[&CertificateDer<'_>]) -> Er
     words.map_or(error, refusal_error)
 }
 
-/// A purpose that does not serve.
+/// Returns the text for a certificate that is not for servers.
 pub(super) fn wrong_purpose_text(presented: &str) -> String {
     format!(
         "the server's certificate is not for servers: its extended key usage must have {SERVER_AUTH}, and has {presented}"
@@ -178,7 +180,7 @@ fn purpose_name(purpose: &ExtendedKeyPurpose) -> String {
     }
 }
 
-/// A key that is too short for its signatures to be believed.
+/// Returns a text about the first certificate whose RSA key is too short.
 fn find_weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -190,7 +192,8 @@ fn find_weak_key(chain: &[&CertificateDer<'_>]) -> Option<String> {
     })
 }
 
-/// A signature that nobody should believe any more.
+/// Returns a text about the first certificate that is signed by an algorithm that is no longer
+/// believed.
 fn find_old_algorithm(chain: &[&CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|der| {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;

@@ -1,6 +1,8 @@
-//! The certificate that the HTTPS listener shows: replaced in memory, for new handshakes, without a restart.
+//! The certificate that the HTTPS listener shows. It is replaced in memory, for new handshakes,
+//! without a restart.
 //!
-//! A pair is validated whole before it replaces another one; a bad pair never does.
+//! A pair of certificate and key is validated whole before it replaces another one; a bad pair
+//! never does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,39 +17,39 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{MinTlsVersion, PROTOCOLS, crypto_provider};
 use crate::wire_text::WireText;
 
-/// Why a certificate and its key cannot be used. Never shows key material.
+/// The reason for which a certificate and its key cannot be used. It never shows key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerIdentityError {
-    /// The chain's text holds no certificate, or one that does not decode.
+    /// The text of the chain holds no certificate, or one that does not decode.
     #[error("tls.crt: {0}")]
     Chain(String),
-    /// The key's text holds no private key that can be used.
+    /// The text of the key holds no private key that can be used.
     #[error("tls.key: {0}")]
     Key(String),
-    /// The key is not the certificate's.
+    /// The private key does not belong to the certificate.
     #[error("tls.key does not belong to the first certificate of tls.crt ({subject})")]
     Mismatch {
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
     },
     /// The certificate is no longer valid.
     #[error("tls.crt: the certificate of {subject} expired on {expired}")]
     Expired {
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// When.
+        /// The date on which it expired.
         expired: String,
     },
 }
 
-/// A certificate in use.
+/// A certificate in use, with its key, subject and end of validity (seconds since the epoch).
 struct CurrentCertificate {
     key: Arc<CertifiedKey>,
     subject: String,
     not_after: i64,
 }
 
-/// The server's certificate: empty at first, then the last good one. Clones share it.
+/// The certificate of the server: none at first, then the last good one. Clones share it.
 #[derive(Clone, Default)]
 pub struct ServerIdentity(Arc<ArcSwapOption<CurrentCertificate>>);
 
@@ -57,26 +59,26 @@ impl fmt::Debug for ServerIdentity {
     }
 }
 
-/// What changed when a certificate was offered.
+/// The effect of offering a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateReplacement {
-    /// It is the one in use.
+    /// The certificate is the one in use.
     Unchanged,
-    /// New handshakes use it.
+    /// New handshakes use the certificate from now on.
     Changed {
-        /// Whose certificate it is.
+        /// The subject of the certificate.
         subject: String,
-        /// End of its validity, seconds since the epoch.
+        /// The end of its validity, in seconds since the epoch.
         not_after: i64,
     },
 }
 
 impl ServerIdentity {
-    /// Uses this chain (leaf first) and key from now on, if they are good at `now` (seconds since the epoch). Keys may
-    /// be PKCS#1, PKCS#8 or SEC1 (contract 3.11).
+    /// Uses this chain (leaf first) and key from now on, if they are good at `now` (seconds since
+    /// the epoch). Keys may be PKCS#1, PKCS#8 or SEC1 (contract 3.11).
     ///
     /// # Errors
-    /// If they cannot be used; the ones in use stay.
+    /// Fails if they cannot be used; the ones in use stay.
     pub fn replace(
         &self,
         chain_pem: &str,
@@ -87,12 +89,14 @@ impl ServerIdentity {
         let key = parse_private_key(key_pem)?;
         let leaf = chain.first().ok_or_else(|| ServerIdentityError::Chain("holds no certificate".to_owned()))?;
         let (subject, not_after) = read_subject_and_end(leaf)?;
+        // An expired certificate is refused before it is compared: senders would not believe it.
         if not_after < now {
             return Err(ServerIdentityError::Expired { subject, expired: format_date(not_after) });
         }
         if self.0.load().as_ref().is_some_and(|held| held.key.cert == chain) {
             return Ok(CertificateReplacement::Unchanged);
         }
+        // The key is checked against the certificate before anything is replaced.
         let certified = CertifiedKey::from_der(chain, key, &crypto_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => ServerIdentityError::Mismatch { subject: subject.clone() },
             error => ServerIdentityError::Key(error.to_string()),
@@ -105,23 +109,23 @@ impl ServerIdentity {
         Ok(CertificateReplacement::Changed { subject, not_after })
     }
 
-    /// End of the validity of the certificate in use, seconds since the epoch.
+    /// Returns the end of the validity of the certificate in use, in seconds since the epoch.
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
         self.0.load().as_ref().map(|held| held.not_after)
     }
 
-    /// Whose certificate is in use.
+    /// Returns the subject of the certificate in use.
     #[must_use]
     pub fn subject(&self) -> Option<String> {
         self.0.load().as_ref().map(|held| held.subject.clone())
     }
 
-    /// A server that shows this identity whatever name is asked for, wants no client certificate, and offers HTTP/2 and
-    /// HTTP/1.1 (contract 1.7a).
+    /// Makes the configuration of a server that shows this identity whatever name is asked for,
+    /// wants no client certificate, and offers HTTP/2 and HTTP/1.1 (contract 1.7a).
     ///
     /// # Errors
-    /// If the provider does not support the versions, which it does.
+    /// Fails if the provider does not support the versions, which it does.
     pub fn server_config(&self, min_version: MinTlsVersion) -> Result<Arc<ServerConfig>, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(crypto_provider())
             .with_protocol_versions(min_version.protocol_versions())?

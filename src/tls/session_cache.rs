@@ -1,4 +1,5 @@
-//! Sessions that a client resumes. Whoever resumes one is not verified again, so that it ends when what was verified does.
+//! The TLS sessions that a client resumes. A server is not verified again when a session is
+//! resumed, so that a session ends when the certificates that were verified do.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,14 +9,17 @@ use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSe
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Sessions that a client keeps to resume: eight for each of its latest hosts. Memory for all is taken at once.
+/// Sessions that a client keeps to resume: eight for each of its four latest hosts. The memory for
+/// all is allocated at once.
 const SESSIONS: usize = 8 * 4;
-/// Hosts of which it is known until when they are verified. Beyond, all are forgotten, and verified again.
+/// Number of hosts whose verification is remembered. Beyond it, all are forgotten and verified
+/// again.
 const MAX_HOSTS: usize = 64;
 /// Seconds after which a server is verified again, however long its certificate is valid.
 const LONGEST: u64 = 60 * 60;
 
-/// The sessions of one client, and until when the servers that they are with are verified.
+/// The sessions of one client, and the time until which each server counts as verified, in seconds
+/// since the epoch.
 #[derive(Debug)]
 pub(super) struct TlsSessionCache {
     cache: ClientSessionMemoryCache,
@@ -27,7 +31,8 @@ impl TlsSessionCache {
         Self { cache: ClientSessionMemoryCache::new(SESSIONS), verified_until: Mutex::default() }
     }
 
-    /// A server has been verified by these certificates.
+    /// Records that a server was verified by these certificates, until the first of them expires or
+    /// for an hour.
     pub(super) fn set_verified(&self, server: &ServerName<'_>, chain: &[&CertificateDer<'_>], now: UnixTime) {
         let now = now.as_secs();
         let ends = chain.iter().filter_map(|certificate| not_after_of(certificate)).filter(|end| *end > now);
@@ -49,7 +54,7 @@ impl TlsSessionCache {
     }
 }
 
-/// The end of a certificate's validity, in seconds since the epoch.
+/// Returns the end of a certificate's validity, in seconds since the epoch.
 fn not_after_of(certificate: &CertificateDer<'_>) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     u64::try_from(certificate.validity().not_after.timestamp()).ok()

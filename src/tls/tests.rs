@@ -1,4 +1,4 @@
-//! Whom a client believes, by handshakes with a server that shows this or that.
+//! Handshakes of a client with servers that show various certificates.
 
 use std::io::Read;
 
@@ -148,7 +148,8 @@ fn a_session_is_resumed_while_its_certificate_is_valid() {
 
 #[test]
 fn a_short_key_is_named() {
-    // 1024 bits, made by `openssl req -x509 -newkey rsa:1024 -nodes -days 36500 -subj /CN=localhost -addext subjectAltName=DNS:localhost`.
+    // 1024 bits, made by `openssl req -x509 -newkey rsa:1024 -nodes -days 36500 -subj /CN=localhost
+    // -addext subjectAltName=DNS:localhost`.
     let weak = TrustBundle::from_pem(include_str!("weak.pem")).expect("a bundle");
     let der = &weak.certificates()[0].der;
     let refusal = refusal::explain_refusal(rustls::CertificateError::BadSignature.into(), &[der]).to_string();

@@ -1,5 +1,5 @@
-//! Channels and brokers with their subscriptions and triggers: what is configured, whether it is served, and what
-//! happened there.
+//! The groups of the status document: channels and brokers with their subscriptions and triggers,
+//! what is configured, whether it is served, and what happened to events.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +18,19 @@ use crate::model::{
 use crate::scrub;
 use crate::telemetry::series::{ArrivalOutcome, DeliveryEnd, LastError, SubscriptionSeries};
 
-/// A channel or broker.
+/// A channel or broker, or another object that is shown like one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StatusGroup<'s> {
     kind: &'s str,
     namespace: &'s str,
     name: &'s str,
-    /// Its address.
+    /// The address, without secrets.
     url: Option<String>,
-    /// `memory` or `rabbitmq`, `schedule` of a PingSource, `flow` of a Sequence or Parallel, or `reply` of a RequestReply;
-    /// `None` if it is not served here.
+    /// `memory` or `rabbitmq`, `schedule` of a PingSource, `flow` of a Sequence or Parallel, or
+    /// `reply` of a RequestReply; `None` if the object is not served here.
     storage: Option<&'static str>,
-    /// When senders are answered: `delivery` or `enqueue`.
+    /// The time at which senders are answered: after `delivery` or after `enqueue`.
     acknowledge: Option<&'static str>,
     ready: Option<ReadyCondition>,
     subscriptions: Vec<SubscriptionRow<'s>>,
@@ -47,14 +47,15 @@ struct SubscriptionRow<'s> {
     subscriber: Option<StatusDestination>,
     reply: Option<StatusDestination>,
     dead_letter_sink: Option<StatusDestination>,
-    /// `None` if it is not served here.
+    /// The counts of its deliveries; `None` if it is not served here.
     counts: Option<SubscriptionCounts>,
     last_error: Option<FailedAttempt>,
     #[serde(flatten)]
     last: LastDeliveryTimes,
 }
 
-/// When deliveries of a subscription last ended so; absent if none did since the process took it up.
+/// The last times at which deliveries of a subscription ended in these ways; absent if none did
+/// since the process took the subscription up.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LastDeliveryTimes {
@@ -66,7 +67,7 @@ struct LastDeliveryTimes {
     last_lost: Option<String>,
 }
 
-/// A `Ready` condition.
+/// The `Ready` condition of an object.
 #[derive(Serialize)]
 struct ReadyCondition {
     status: String,
@@ -74,7 +75,7 @@ struct ReadyCondition {
     message: String,
 }
 
-/// What happened since the process took the subscription up, and how much is under way or parked now.
+/// Counts since the process took the subscription up, and what is in flight or parked now.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SubscriptionCounts {
@@ -100,18 +101,18 @@ struct FailedAttempt {
     reason: String,
 }
 
-/// Of a channel or broker: kind, namespace, name.
+/// The key of a channel or broker: kind, namespace, name.
 type StatusGroupKey<'s> = (ChannelKind, &'s str, &'s str);
-/// Of a subscription or trigger: kind, namespace, name.
+/// The key of a subscription or trigger: kind, namespace, name.
 type SubscriptionRowKey<'s> = (SubscriptionKind, &'s str, &'s str);
 
-/// A group that is being put together.
+/// A group to which rows are still added.
 struct GroupDraft<'s> {
     group: StatusGroup<'s>,
     rows: BTreeMap<SubscriptionRowKey<'s>, SubscriptionRow<'s>>,
 }
 
-/// Everything that is configured, by kind, namespace and name.
+/// Returns everything that is configured, by kind, namespace and name.
 pub(super) fn collect_groups<'s>(
     view: &StatusSource,
     shown: &'s Resolution,
@@ -119,6 +120,7 @@ pub(super) fn collect_groups<'s>(
 ) -> Vec<StatusGroup<'s>> {
     let mut drafts: BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>> = BTreeMap::new();
     let report = TroubleReport::collect(&shown.table, &view.storages);
+    // First what is served, with its trouble; then the conditions of objects are laid over it.
     for channel in shown.table.channels() {
         let draft = group_draft(&mut drafts, channel.key.kind, &channel.key.namespace, &channel.key.name);
         add_channel(&mut draft.group, channel);
@@ -184,7 +186,7 @@ fn add_channel(group: &mut StatusGroup<'_>, channel: &Channel) {
     });
 }
 
-/// A row that has nothing but its name.
+/// Returns a row that has nothing but its name.
 fn empty_row<'s>(kind: SubscriptionKind, namespace: &'s str, name: &'s str) -> SubscriptionRow<'s> {
     let kind = match kind {
         SubscriptionKind::Subscription => "Subscription",
@@ -216,7 +218,8 @@ fn served_row<'s>(
     }
 }
 
-/// A Sequence or Parallel; what happens there, its channels tell, which are groups of their own.
+/// Returns the group of a Sequence or Parallel. Its channels, which are groups of their own, show
+/// the deliveries.
 fn flow_group(object: &InventoryObject) -> Option<StatusGroup<'_>> {
     let kind = match object.kind {
         ObjectKind::Sequence => "Sequence",
@@ -230,7 +233,7 @@ fn flow_group(object: &InventoryObject) -> Option<StatusGroup<'_>> {
     Some(group)
 }
 
-/// A PingSource, which has no channel, with its sink.
+/// Returns the group of a PingSource, which has no channel, with its sink.
 fn schedule_group<'s>(
     view: &StatusSource,
     source: &'s Subscription,
@@ -243,7 +246,7 @@ fn schedule_group<'s>(
     StatusGroup { kind: "PingSource", namespace, name, url, storage, acknowledge, ready, subscriptions }
 }
 
-/// The row of what has no queue, with what is counted of it.
+/// Adds the counts of the series to the row of an object that has no queue.
 fn with_counts<'s>(view: &StatusSource, row: SubscriptionRow<'s>, key: &SubscriptionKey) -> SubscriptionRow<'s> {
     let series = metrics::subscription_series(&view.counters, key);
     let last_error = series.last_error().map(FailedAttempt::from);
@@ -291,7 +294,7 @@ impl From<LastError> for FailedAttempt {
     }
 }
 
-/// Adds what an object says of itself; one that is not served gets its row here.
+/// Adds the condition of an object; an object that is not served gets its row here.
 fn add_object<'s>(drafts: &mut BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>>, object: &'s InventoryObject) {
     let (namespace, name) = (object.namespace.as_str(), object.name.as_str());
     let (parent_kind, kind) = match object.kind {
@@ -313,7 +316,8 @@ fn add_object<'s>(drafts: &mut BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>>, obj
     set_ready(&mut row.ready, object);
 }
 
-/// What is wrong with an object goes before what is wrong with its queue now.
+/// Sets the condition, unless the trouble of the queue is there and the object is fine: a problem
+/// of the object counts more.
 fn set_ready(ready: &mut Option<ReadyCondition>, object: &InventoryObject) {
     if ready.is_none() || object.conditions.not_ready.is_some() {
         *ready = Some(object.conditions.ready_condition().into());
@@ -326,7 +330,8 @@ fn set_object<'s>(group: &mut StatusGroup<'s>, object: &'s InventoryObject) {
     set_ready(&mut group.ready, object);
 }
 
-/// Where the roles `ingress` and `filter` send to. What a channel did not take, its sender has again.
+/// Adds the destinations of the roles `ingress` and `filter`. An event that a channel did not take
+/// counts as returned: its sender has it still.
 fn add_relays<'s>(
     drafts: &mut BTreeMap<StatusGroupKey<'s>, GroupDraft<'s>>,
     view: &StatusSource,
@@ -346,6 +351,7 @@ fn add_relays<'s>(
             .rows
             .insert((SubscriptionKind::Subscriber, namespace, name), row);
     }
+    // The rows of Triggers are there already, by their objects; the relay adds destinations.
     for draft in drafts.values_mut() {
         for ((kind, namespace, name), row) in &mut draft.rows {
             let path = format!("/{namespace}/{name}");
@@ -368,7 +374,7 @@ fn add_relays<'s>(
     }
 }
 
-/// What became of the events for a Broker.
+/// Returns the counts of the events for a Broker.
 fn broker_counts(view: &StatusSource, namespace: &str, name: &str) -> SubscriptionCounts {
     let (kind, namespace, name) = (ChannelKind::Broker, namespace.to_owned(), name.to_owned());
     let series = metrics::channel_series(&view.counters, &ChannelKey { kind, namespace, name });
@@ -378,7 +384,7 @@ fn broker_counts(view: &StatusSource, namespace: &str, name: &str) -> Subscripti
     SubscriptionCounts { delivered, returned, failures: returned, ..nothing }
 }
 
-/// Namespace and name of `/namespace/name`.
+/// Splits `/namespace/name` into namespace and name.
 fn split_path(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.split_once('/')
 }

@@ -1,4 +1,5 @@
-//! How destinations are reached, whom they are trusted by, and until when.
+//! The destinations of the status document: how each is reached, and the certificates that it is
+//! verified by.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,68 +12,68 @@ use crate::model::{Addressable, DestinationRoute, TrustBundle, TrustedCertificat
 use crate::scrub;
 use crate::tls::server_identity::ServerIdentity;
 
-/// How events get to a destination, and what protects them on the way.
+/// The route of events to a destination, and their protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum DestinationSecurity {
-    /// In the clear.
+    /// By http, in the clear.
     Http,
-    /// TLS, verified by CACerts of its own besides bundles and system roots.
+    /// By TLS, verified by CACerts of its own besides bundles and system roots.
     HttpsOwn,
-    /// TLS, verified by trust bundles and the roots of the system.
+    /// By TLS, verified by trust bundles and the roots of the system.
     HttpsBundles,
-    /// TLS, verified by the roots of the system.
+    /// By TLS, verified by the roots of the system.
     HttpsSystem,
-    /// TLS, but nothing of its CACerts can be read: nothing is sent.
+    /// By TLS, but no certificate of its CACerts can be read, so that nothing is sent.
     HttpsNobody,
     /// Into a channel or broker of this process.
     Inside,
-    /// Onto standard output.
+    /// Onto standard output, by the event display.
     Display,
 }
 
-/// A destination as it is shown.
+/// A destination as the status document shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StatusDestination {
     url: String,
     lock: DestinationSecurity,
-    /// Whether it gets a token that proves who sends.
+    /// True if requests to it carry a token that authenticates the sender.
     token: bool,
-    /// When the first one of its own CACerts ends.
+    /// The first expiry among its own CACerts.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_not_after: Option<String>,
-    /// When the last one ends: then nothing is sent any more, unless bundles are there.
+    /// The last expiry among its own CACerts; after it nothing is sent, unless there are bundles.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_not_after: Option<String>,
 }
 
-/// A certificate in use.
+/// A certificate in use, of the server or of those that destinations are verified by.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CertificateUse<'s> {
-    /// `server`, `ca-certs` or `bundle`.
+    /// The use: `server`, `ca-certs` or `bundle`.
     #[serde(rename = "use")]
     of: &'static str,
     subject: std::borrow::Cow<'s, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
     not_after: String,
-    /// Whether it can be used now.
+    /// True if the certificate is valid now.
     valid: bool,
-    /// How many destinations have it among their CACerts.
+    /// Number of destinations that have it among their CACerts.
     destinations: usize,
 }
 
-/// End of the first and of the last certificate of its own that a destination has, seconds since the epoch; `None` if it
-/// has none.
+/// The first and the last expiry among a destination's own certificates, in seconds since the
+/// epoch; `None` if it has none.
 type ValidityEnds = Option<(i64, i64)>;
 
-/// The certificates of destinations, looked at once each.
+/// The certificates of all destinations, each of them counted once.
 pub(super) struct TrustedCertificates<'s> {
     common: HashSet<&'s [u8]>,
     bundles: Vec<&'s TrustedCertificate>,
-    /// By their bytes: the certificate, and how many destinations have it.
+    /// The certificates by their bytes, each with the number of destinations that have it.
     own: BTreeMap<&'s [u8], (&'s TrustedCertificate, usize)>,
 }
 
@@ -84,7 +85,7 @@ impl<'s> TrustedCertificates<'s> {
         Self { common, bundles, own: BTreeMap::new() }
     }
 
-    /// How this destination is reached.
+    /// Returns how this destination is reached, and counts its certificates.
     pub(super) fn destination(&mut self, to: &'s Addressable) -> StatusDestination {
         let (lock, ends) = self.security_of(to);
         StatusDestination {
@@ -116,7 +117,8 @@ impl<'s> TrustedCertificates<'s> {
         (lock, None)
     }
 
-    /// What a set has besides the bundles. A certificate that is in a bundle, too, counts as the bundle's.
+    /// Returns the expiries of the certificates that a trust has besides the bundles. A certificate
+    /// that is in a bundle, too, counts as the bundle's.
     fn validity_ends(&mut self, trust: &'s TrustBundle) -> ValidityEnds {
         let own = trust.certificates().iter().filter(|certificate| !self.common.contains(certificate.der.as_ref()));
         let mut ends: ValidityEnds = None;
@@ -128,7 +130,7 @@ impl<'s> TrustedCertificates<'s> {
         ends
     }
 
-    /// Every certificate in use, the one that ends first, first.
+    /// Returns every certificate in use, by expiry, the first one first.
     pub(super) fn certificates(self, server: &ServerIdentity) -> Vec<CertificateUse<'s>> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let trusted = |of: &'static str, certificate: &'s TrustedCertificate, destinations: usize| {

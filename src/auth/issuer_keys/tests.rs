@@ -1,4 +1,4 @@
-//! Keys that come, go and fail to come, with time paused.
+//! Keys that are published, withdrawn and fail to come, with time paused.
 
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, OctetKeyPairParameters, OctetKeyPairType, OctetKeyParameters, OctetKeyType,
@@ -51,7 +51,8 @@ async fn pass(seconds: u64) {
 
 const DOWN: Result<PublishedKeys, String> = Err(String::new());
 
-/// Contract G-53: keys that cannot be had are tried for ever, and until then nobody is told that a token is wrong.
+/// Contract G-53: keys that cannot be had are tried for ever, and until then nobody is told that a
+/// token is wrong.
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_away_is_asked_again_and_again() {
     let (signer, oidc) = (Signer::elliptic("a"), cluster());
@@ -68,7 +69,8 @@ async fn an_issuer_that_is_away_is_asked_again_and_again() {
     assert_eq!(kept.counters.key_fetch_failures.get(), 50);
 }
 
-/// Without `authentication-oidc` nobody is asked; with it, no request waits for the next fetch by time.
+/// Without `authentication-oidc` nobody is asked; with it, no request waits for the next fetch by
+/// time.
 #[tokio::test(start_paused = true)]
 async fn keys_follow_the_table() {
     let signer = Signer::elliptic("a");
@@ -89,7 +91,8 @@ async fn keys_follow_the_table() {
     assert_eq!(kept.source.count(), 7);
 }
 
-/// A change of trust bundles has keys fetched anew, and refuses nobody meanwhile, be the issuer away or not.
+/// A change of trust bundles has keys fetched anew, and refuses nobody meanwhile, be the issuer
+/// away or not.
 #[tokio::test(start_paused = true)]
 async fn other_trust_is_no_other_issuer() {
     let (signer, oidc) = (Signer::elliptic("a"), cluster());
@@ -139,7 +142,8 @@ async fn unknown_keys_are_not_looked_for_too_often() {
     assert!((1..=3).contains(&fetches), "{fetches} fetches in {:?}", started.elapsed());
 }
 
-/// Where it cannot be told whether a key is good, nobody is told that it is not; what is known goes on to count.
+/// Where it cannot be told whether a key is good, nobody is told that it is not; what is known goes
+/// on to count.
 #[tokio::test(start_paused = true)]
 async fn known_keys_stay_while_the_issuer_is_away() {
     let (old, new, oidc) = (Signer::elliptic("old"), Signer::elliptic("new"), cluster());
@@ -151,7 +155,8 @@ async fn known_keys_stay_while_the_issuer_is_away() {
     assert_eq!(undecided, Err(AccessDenial::KeysUnavailable("the keys of the token issuer cannot be fetched")));
 }
 
-/// A secret that is published verifies nothing, nor does a key for something else; without any key, there is none.
+/// A secret that is published verifies nothing, nor does a key for something else; without any key,
+/// there is none.
 #[test]
 fn only_public_keys_for_signatures_are_used() {
     let common = CommonParameters::default();

@@ -1,4 +1,4 @@
-//! Who may send what (contract 7.8, AU-9 to AU-13).
+//! The events that a sender may send (contract 7.8, AU-9 to AU-13).
 
 use proptest::prelude::*;
 
@@ -50,7 +50,8 @@ fn the_default_decides_where_no_policy_is() {
     }
 }
 
-/// Contract 7.8, AU-9, AU-10; one policy is enough, in whatever order they are (unlike contract G-52).
+/// Contract 7.8, AU-9, AU-10; one policy is enough, in whatever order they are (unlike contract
+/// G-52).
 #[test]
 fn policies_allow_together() {
     let invoices = || policy(&[WRITER], prefix("com.example.invoice."));
@@ -114,7 +115,8 @@ fn the_inside_is_asked_too() {
 }
 
 proptest! {
-    /// The order of policies means nothing, one more never forbids, and what is allowed is allowed by one of them.
+    /// The order of policies means nothing, one more never forbids, and what is allowed is allowed
+    /// by one of them.
     #[test]
     fn policies_are_a_set(
         chosen in proptest::collection::vec((0usize..4, 0usize..3), 0..6),

@@ -1,4 +1,4 @@
-//! What a request may carry as proof (contract AU-6).
+//! The credentials that a request may carry (contract AU-6).
 
 use http::HeaderValue;
 
@@ -46,7 +46,8 @@ fn credentials_are_one_token() {
     }
 }
 
-/// Contract A-10, AU-7: without a token it is 401 whether keys are known or not; with one, it is 503 until they are.
+/// Contract A-10, AU-7: without a token it is 401 whether keys are known or not; with one, it is
+/// 503 until they are.
 #[tokio::test]
 async fn nobody_comes_in_before_keys_are_known() {
     let counters = Arc::new(ProcessCounters::default());

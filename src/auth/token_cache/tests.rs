@@ -1,4 +1,4 @@
-//! Tokens by a scripted issuer, with time paused: hours in milliseconds.
+//! Tokens of a scripted issuer, with time paused: hours pass in milliseconds.
 
 use std::sync::Mutex as Lock;
 
@@ -237,7 +237,8 @@ async fn tokens_are_sent_over_https_unless_it_is_said() {
 }
 
 proptest! {
-    /// Nobody gets a token of another account or for another audience, whatever characters the names have.
+    /// Nobody gets a token of another account or for another audience, whatever characters the
+    /// names have.
     #[test]
     fn tokens_are_nobody_elses(
         wanted in proptest::collection::vec(("[a/|:]{1,2}", "[a/|:]{1,2}", "[a/|:]{0,2}"), 1..12),

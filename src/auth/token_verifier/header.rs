@@ -1,28 +1,30 @@
-//! The header of a token: what may stand in it before anything else of the token is believed (RFC 7515 §4.1, RFC 8725 §3).
+//! The header of a token: what may stand in it before anything else of the token is believed (RFC
+//! 7515 §4.1, RFC 8725 §3).
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header, decode_header};
 use serde_json::{Map, Value};
 
-/// Types of tokens that say who sends. Kubernetes' say none.
+/// The types (`typ`) of tokens that authenticate a sender. Tokens of Kubernetes have none.
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
-/// The header of a token, of which only algorithm and key id count: a key that a token brings, or says where to find, is
-/// never looked at (`jwk`, `jku`, `x5c`, `x5u`).
+/// Parses the header of a token. Only algorithm and key id count: a key that a token brings, or
+/// says where to find, is never looked at (`jwk`, `jku`, `x5c`, `x5u`).
 ///
 /// # Errors
-/// What of it is wrong, as words that follow "the token".
+/// Returns what is wrong with it, as words that follow "the token".
 pub(super) fn parse_token_header(token: &str) -> Result<Header, &'static str> {
     const NO_TOKEN: &str = "is no JSON web token";
     let header = decode_header(token).map_err(|_error| NO_TOKEN)?;
     let raw = token.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let members: Map<String, Value> = raw.and_then(|raw| serde_json::from_slice(&raw).ok()).ok_or(NO_TOKEN)?;
-    // §4.1.11: whoever does not understand what is critical must refuse, and nothing that may be is understood here.
+    // By RFC 7515 §4.1.11, a critical parameter that is not understood is a reason to refuse, and
+    // none of them is understood here.
     if members.contains_key("crit") {
         return Err("has the header crit, of which nothing is understood here");
     }
-    // RFC 7797 §3: such a token is signed in another form.
+    // By RFC 7797 §3, such a token is signed in another form.
     if members.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
         return Err("is signed without base64");
     }
@@ -39,7 +41,8 @@ pub(super) fn parse_token_header(token: &str) -> Result<Header, &'static str> {
     Ok(header)
 }
 
-/// Whether a token may be signed so. Neither without signature, nor by a secret.
+/// Returns true if a token may be signed by this algorithm: neither a token without signature nor
+/// one signed by a secret is accepted.
 fn is_accepted_algorithm(algorithm: Algorithm) -> bool {
     use Algorithm::{ES256, ES384, RS256, RS384, RS512};
     matches!(algorithm, RS256 | RS384 | RS512 | ES256 | ES384)

@@ -134,8 +134,8 @@ async fn forged_tokens_are_refused() {
     }
 }
 
-/// Headers that change what a signature means, or bring a key, on tokens that are signed as they should be (RFC 7515
-/// §4.1.11, RFC 7797, RFC 8725 §3.11).
+/// Headers that change what a signature means, or bring a key, on tokens that are signed as they
+/// should be (RFC 7515 §4.1.11, RFC 7797, RFC 8725 §3.11).
 #[tokio::test]
 async fn headers_are_understood_or_refused() {
     let (signer, stranger) = (Signer::elliptic("curve"), Signer::elliptic("curve"));

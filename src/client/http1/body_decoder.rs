@@ -1,18 +1,19 @@
-//! The body of an answer, as it comes: by its length, in chunks (RFC 9112, 7.1), or until the connection ends.
+//! Decodes the body of a response as it is received: by its length, in chunks (RFC 9112, 7.1), or
+//! until the connection ends.
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::framing::BodyLength;
 use super::head::{MAX_HEAD, MalformedResponse};
 
-/// Takes what is framing out of what was received.
+/// Separates the bytes of the body from those of its framing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyDecoder {
-    /// So many bytes are still to come.
+    /// The number of bytes that are still to come.
     ContentLength(u64),
-    /// In chunks.
+    /// The body comes in chunks, of which the last one is empty.
     Chunked(ChunkedDecoder),
-    /// Until the connection ends.
+    /// The body ends with the connection.
     UntilClose,
 }
 
@@ -31,7 +32,7 @@ impl From<BodyLength> for BodyDecoder {
 }
 
 impl BodyDecoder {
-    /// The next piece of the body that is there, which is taken out of what was received.
+    /// Takes the next piece of the body out of what was received; `None` if none of it is there.
     pub(super) fn decode(&mut self, received: &mut BytesMut) -> Result<Option<Bytes>, MalformedResponse> {
         let length = match self {
             Self::ContentLength(count) => take_available(count, received.len()),
@@ -41,7 +42,7 @@ impl BodyDecoder {
         Ok((length > 0).then(|| received.split_to(length).freeze()))
     }
 
-    /// Whether nothing more belongs to the body.
+    /// Returns true if nothing more belongs to the body.
     pub(super) fn is_done(&self) -> bool {
         match self {
             Self::ContentLength(count) => *count == 0,
@@ -50,64 +51,72 @@ impl BodyDecoder {
         }
     }
 
-    /// Whether the body is whole if the connection ends now.
+    /// Returns true if the body is whole when the connection ends now.
     pub(super) fn ends_with_connection(&self) -> bool {
         self.is_done() || *self == Self::UntilClose
     }
 }
 
-/// As much of `wanted` as there is, which is less to come then.
+/// Returns how many of the `wanted` bytes are there, and lowers `wanted` by as many.
 fn take_available(wanted: &mut u64, there: usize) -> usize {
     let length = usize::try_from(*wanted).unwrap_or(usize::MAX).min(there);
     *wanted = wanted.saturating_sub(length as u64);
     length
 }
 
-/// A body in chunks.
+/// The state of a body in chunks.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ChunkedDecoder {
     position: ChunkPosition,
-    /// Of the chunk that is being read, as much as is still to come.
+    /// Bytes of the current chunk that are still to come.
     remaining_chunk_bytes: u64,
-    /// Bytes that mean nothing to us: extensions, padding, trailers.
+    /// Bytes that mean nothing to us: extensions, padding, trailers. They are limited together.
     ignored_bytes: usize,
 }
 
-/// What comes next.
+/// The part of the chunked coding that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChunkPosition {
-    /// The size of a chunk, of which so many digits have come.
+    /// The size of a chunk, of which so many digits were read.
     Size { digits: usize },
     /// What may follow it: blanks, then extensions.
+    /// Blanks after the size, which may be followed by extensions.
     AfterSize,
     /// Extensions, up to the end of the line.
+    /// Extensions of the chunk, up to the end of the line.
     Extension,
     /// The second half of the end of a line with a size.
+    /// The line feed after a size.
     SizeEnd,
+    /// Bytes of the body.
     /// Bytes of the body.
     Data,
     /// The end of a line after them.
+    /// The carriage return after the bytes of a chunk.
     DataEnd,
     /// Its second half.
+    /// The line feed after the bytes of a chunk.
     DataEndHalf,
-    /// A trailer, or the end of the body. A line that begins with a blank goes on with the trailer before it, if any.
+    /// A trailer, or the end of the body. A line that begins with a blank continues the trailer
+    /// before it, if there is one.
     Trailer { is_first: bool },
     /// The name of a trailer.
     TrailerName,
-    /// What may stand between it and the colon.
+    /// Blanks between the name of a trailer and its colon.
     TrailerBlank,
     /// The value of a trailer.
     TrailerValue,
-    /// The second half of the end of its line.
+    /// The line feed after the value of a trailer.
     TrailerEnd,
-    /// The second half of the last line.
+    /// The line feed of the empty line that ends the body.
     LastHalf,
-    /// Nothing.
+    /// No more bytes belong to the body.
     End,
 }
 
 impl ChunkedDecoder {
-    /// How many bytes of the body stand at the start of what was received, when what is before them is taken out.
+    /// Removes framing from the start of what was received, and returns how many bytes of the body
+    /// stand there then.
     fn next_data_length(&mut self, received: &mut BytesMut) -> Result<usize, MalformedResponse> {
         let mut used = 0;
         for byte in received.iter() {
@@ -201,7 +210,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// Whether a name may hold this byte (RFC 9110, 5.6.2).
+/// Returns true if a field name may hold this byte (RFC 9110, 5.6.2).
 fn is_token_char(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

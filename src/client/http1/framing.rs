@@ -1,4 +1,5 @@
-//! Where an answer ends (RFC 9112, 6.3), and whether its connection can be used again after that (RFC 9112, 9.3).
+//! Decides where a response ends (RFC 9112, 6.3), and whether its connection can be used again
+//! after that (RFC 9112, 9.3).
 
 use std::time::Duration;
 
@@ -8,49 +9,52 @@ use http::{HeaderMap, Response, StatusCode, Version};
 use super::head::MalformedResponse;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// What a peer says of its patience is shortened by this much, or by half if that is less: a request that is on its way
-/// when the peer closes the connection is lost.
+/// The keep-alive timeout that a peer announces is shortened by this much, or by half if that is
+/// less: a request that is on its way when the peer closes the connection is lost.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// Whether a head was understood as it is written.
+/// How well the syntax of a head keeps to the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadSyntax {
-    /// By every recipient.
+    /// Every recipient reads the head in the same way.
     Strict,
-    /// Some recipients read it differently, or not at all.
+    /// Some recipients read the head differently, or refuse it.
     Repaired,
 }
 
 impl HeadSyntax {
-    /// Of two parts.
+    /// Returns the syntax of two parts together: strict only if both are.
     pub(super) fn and(self, other: Self) -> Self {
         if self == Self::Strict { other } else { self }
     }
 }
 
-/// How the end of a body is told.
+/// The rule by which the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyLength {
-    /// So many bytes follow.
+    /// The body has so many bytes.
     ContentLength(u64),
-    /// In chunks, of which the last one is empty.
+    /// The body comes in chunks, of which the last one is empty.
     Chunked,
-    /// By the end of the connection.
+    /// The body ends with the connection.
     UntilClose,
 }
 
-/// What follows a head.
+/// What the head of a response says about the bytes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ResponseFraming {
     pub(super) length: BodyLength,
-    /// For how long the connection can wait for another request; `None` if it ends with this answer.
+    /// Time for which the connection can wait for another request; `None` if it ends with this
+    /// response.
     pub(super) keep_alive_timeout: Option<Duration>,
-    /// Whether it is clear what the bytes of the body mean: no coding is unknown, no two fields contradict each other.
+    /// True if it is clear what the bytes of the body mean: no coding is unknown, no two fields
+    /// contradict each other.
     pub(super) is_unambiguous: bool,
 }
 
 impl ResponseFraming {
-    /// What follows this head of an answer to a POST or GET.
+    /// Returns the framing of the response to a POST or GET that has this head. A head whose syntax
+    /// was repaired gets no keep-alive.
     pub(super) fn of_head(head: &Response<()>, bytewise: HeadSyntax) -> Result<Self, MalformedResponse> {
         let fields = head.headers();
         let patience = Some(keep_alive_timeout(head)).filter(|_| bytewise == HeadSyntax::Strict).flatten();
@@ -74,7 +78,8 @@ impl ResponseFraming {
         })
     }
 
-    /// Recipients agree on `chunked` alone, in HTTP/1.1, and without a length beside it.
+    /// Returns the framing of a response with `Transfer-Encoding`. Recipients agree only on
+    /// `chunked` alone, in HTTP/1.1, and without a length beside it.
     fn of_transfer_coding(head: &Response<()>, patience: Option<Duration>) -> Self {
         let mut last = "";
         let mut count = 0;
@@ -92,12 +97,13 @@ impl ResponseFraming {
     }
 }
 
-/// Statuses whose answers end with their head, whatever it says.
+/// Returns true for statuses whose responses end with their head, whatever it says.
 fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// The elements of a list that may stand in several fields; what is no text is one that nobody knows.
+/// Returns the elements of a list that may stand in several fields. A value that is no text becomes
+/// `?`, which no element is called.
 fn list_elements<'h>(fields: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let values = fields.get_all(name).into_iter().map(|value| value.to_str().unwrap_or("?"));
     values
@@ -106,7 +112,8 @@ fn list_elements<'h>(fields: &'h HeaderMap, name: &HeaderName) -> impl Iterator<
         .filter(|token| !token.is_empty())
 }
 
-/// The length that all fields agree on.
+/// Returns the length on which all `Content-Length` fields agree, if there is one; fields that
+/// disagree are an error.
 fn content_length(fields: &HeaderMap) -> Result<Option<u64>, MalformedResponse> {
     let mut length = None;
     for value in fields.get_all(CONTENT_LENGTH) {
@@ -123,7 +130,8 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, MalformedResponse> 
     Ok(length)
 }
 
-/// For how long the peer keeps the connection: what it says less a margin, or for ever; `None` if it closes it.
+/// Returns for how long the peer keeps the connection: the timeout that it announces less a margin,
+/// or for ever without one; `None` if it closes the connection.
 fn keep_alive_timeout(head: &Response<()>) -> Option<Duration> {
     let says = |word: &str| list_elements(head.headers(), &CONNECTION).any(|token| token.eq_ignore_ascii_case(word));
     if says("close") || (head.version() == Version::HTTP_10 && !says("keep-alive")) {

@@ -1,4 +1,5 @@
-//! The head of an answer (RFC 9112, 2.1, 4 and 5), as Go and curl read it where the meaning is clear.
+//! Reads the head of a response (RFC 9112, 2.1, 4 and 5), as Go and curl read it where the meaning
+//! is clear.
 
 use std::mem::MaybeUninit;
 
@@ -8,17 +9,18 @@ use httparse::{Header, ParserConfig, Status};
 
 use super::framing::{HeadSyntax, ResponseFraming};
 
-/// Bytes of an answer's head, and of all that only informs before it, at most.
+/// Bytes of a response's head, together with the informational responses before it, at most.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
-/// Fields of a head that are read without an allocation.
+/// Number of fields that are parsed without an allocation.
 const FEW: usize = 32;
-/// Fields of a head at most: as many as curl takes.
+/// Number of fields that a head may have: as many as curl takes.
 const MAX_FIELDS: usize = 5000;
-/// Bytes that are looked at again and again while a head comes in pieces. Beyond, it is looked at when its end is there,
-/// or when it has doubled, so that it costs no more than its length whatever the pieces are.
+/// Bytes that are parsed again and again while a head comes in pieces. Beyond that, the head is
+/// parsed when its end is there or when it has doubled, so that it costs no more than its length
+/// however small the pieces are.
 const PATIENCE: usize = 4 * MAX_HEAD;
 
-/// Why bytes are no answer.
+/// The reason for which bytes are no HTTP/1.1 response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedResponse(pub(super) &'static str);
 
@@ -36,28 +38,29 @@ impl From<httparse::Error> for MalformedResponse {
     }
 }
 
-/// A head that says what became of the request.
+/// The head of a final response, with the framing of its body.
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) response: Response<()>,
     pub(super) framing: ResponseFraming,
 }
 
-/// Reads heads until one is no information only (1xx).
+/// Reads heads until one is not informational (1xx).
 #[derive(Debug, Default)]
 pub(super) struct ResponseHeadReader {
-    /// Bytes of heads that only informed.
+    /// Bytes of informational heads so far.
     informational_bytes: usize,
-    /// Bytes that were there when they were looked at last.
+    /// Number of bytes that were there when they were parsed last.
     last_received_length: usize,
-    /// Bytes in which an end was looked for.
+    /// Bytes in which the end of the head was looked for.
     scanned: usize,
-    /// Bytes that were looked at, each time counted.
+    /// Bytes that were parsed, counted again each time.
     parsed_bytes: usize,
 }
 
 impl ResponseHeadReader {
-    /// The head if it is there, which is taken out of what was received.
+    /// Takes the final head out of what was received, if it is there. Informational heads before it
+    /// are dropped.
     pub(super) fn read(&mut self, received: &mut BytesMut) -> Result<Option<ResponseHead>, MalformedResponse> {
         while self.should_parse(received) {
             (self.last_received_length, self.parsed_bytes) =
@@ -82,7 +85,8 @@ impl ResponseHeadReader {
         is_new && (self.parsed_bytes < PATIENCE || received.len() / 2 >= self.last_received_length || has_end)
     }
 
-    /// Whether an empty line is among the bytes that were not looked through yet, or is ended by them.
+    /// Returns true if an empty line is among the bytes that were not looked through yet, or is
+    /// ended by them.
     fn has_end(&mut self, received: &[u8]) -> bool {
         let mut rest = received.get(self.scanned.saturating_sub(2)..).unwrap_or_default();
         (self.scanned, self.parsed_bytes) = (received.len(), self.parsed_bytes.saturating_add(rest.len()));
@@ -102,7 +106,7 @@ struct ParsedHead {
     syntax: HeadSyntax,
 }
 
-/// `None` if more has to come.
+/// Parses the head at the start of what was received; `None` if more bytes have to come.
 fn parse_head(received: &[u8]) -> Result<Option<ParsedHead>, MalformedResponse> {
     let mut few = [const { MaybeUninit::uninit() }; FEW];
     match parse_head_into(received, &mut few) {
@@ -110,7 +114,7 @@ fn parse_head(received: &[u8]) -> Result<Option<ParsedHead>, MalformedResponse> 
             let lines = received.iter().filter(|byte| **byte == b'\n').count();
             parse_head_into(received, &mut vec![MaybeUninit::uninit(); lines.min(MAX_FIELDS)])
         }
-        // A server that expected TLS tells so by a record of TLS: an alert, version 3.
+        // A server that expected TLS answers with a TLS record: an alert (0x15) of version 3.
         Err(_no_http) if received.starts_with(&[0x15, 3]) => {
             Err(MalformedResponse("what it answers is TLS: is this its port for https?"))
         }
@@ -123,6 +127,8 @@ fn parse_head_into<'b>(
     fields: &mut [MaybeUninit<Header<'b>>],
 ) -> Result<Option<ParsedHead>, MalformedResponse> {
     let mut head = httparse::Response::new(&mut []);
+    // The same leniency as Go and curl, where the meaning is clear; each repair is seen by
+    // `append_field`, and costs the connection its keep-alive.
     let mut config = ParserConfig::default();
     config
         .allow_spaces_after_header_name_in_responses(true)
@@ -142,7 +148,8 @@ fn parse_head_into<'b>(
     Ok(Some(ParsedHead { length, response, syntax: bytewise }))
 }
 
-/// Adds a field. A value in several lines is read as one, with a blank for each end of a line (RFC 9112, 5.2).
+/// Adds a field to the head. A value in several lines is read as one, with a blank for each end of
+/// a line (RFC 9112, 5.2).
 fn append_field(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> Result<HeadSyntax, MalformedResponse> {
     let name =
         HeaderName::from_bytes(field.name.as_bytes()).map_err(|_error| MalformedResponse("invalid name of a field"))?;
@@ -155,7 +162,8 @@ fn append_field(fields: &mut HeaderMap, field: &Header<'_>, received: &[u8]) -> 
     Ok(if is_strict_field(field, received) { HeadSyntax::Strict } else { HeadSyntax::Repaired })
 }
 
-/// Whether nothing stands between the name of a field and its colon, and its value is in one line with both.
+/// Returns true if the colon follows the name of the field at once, and its value stands in the
+/// same line.
 fn is_strict_field(field: &Header<'_>, received: &[u8]) -> bool {
     let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(received.as_ptr() as usize);
     let colon = place(field.name.as_bytes()).saturating_add(field.name.len());
@@ -221,7 +229,8 @@ mod tests {
         }
     }
 
-    /// However it comes, a head costs about as much as its length, and what is wrong with it is found.
+    /// However it comes, a head costs about as much as its length, and what is wrong with it is
+    /// found.
     #[test]
     fn a_head_in_pieces_costs_no_more_than_its_length() {
         let mut head = b"HTTP/1.1 202 Accepted\r\n".to_vec();

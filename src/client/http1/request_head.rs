@@ -1,13 +1,14 @@
-//! The head of a request (RFC 9112, 3).
+//! Writes the head of a request (RFC 9112, 3).
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method};
 
-/// Bytes of a head that are not its path, its host, or a field of the request: more than enough.
+/// Bytes of a head besides its path, its host and the fields of the request: more than enough, so
+/// that the buffer never grows.
 const OTHER: usize = 64;
 
-/// The head of a request to this host, with a body of so many bytes.
+/// Returns the head of a request to this host, with a body of `body` bytes.
 pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue) -> Vec<u8> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
@@ -20,6 +21,8 @@ pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue
     head.extend_from_slice(path.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
     write_field(&mut head, &HOST, host.as_bytes());
+    // Fields about host and framing are written here only, so that those of the request cannot
+    // contradict them.
     for (name, value) in parts.headers.iter().filter(|(name, _)| !is_framing_field(name)) {
         write_field(&mut head, name, value.as_bytes());
     }
@@ -30,7 +33,8 @@ pub(super) fn encode_request_head(parts: &Parts, body: usize, host: &HeaderValue
     head
 }
 
-/// What says where the request goes and how it is framed.
+/// Returns true for the fields that say where the request goes and how it is framed; those of the
+/// request are replaced by our own.
 fn is_framing_field(name: &HeaderName) -> bool {
     [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name)
 }

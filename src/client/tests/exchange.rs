@@ -1,4 +1,4 @@
-//! What is sent, and how often.
+//! Requests as they are sent, and how often each is sent.
 
 use std::sync::Mutex;
 
@@ -10,8 +10,8 @@ use super::*;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// A peer that keeps the heads of requests, each on a connection of its own, and answers them in turn; the last answer
-/// is for all that come after. Ended with the set.
+/// A peer that keeps the heads of requests, each on a connection of its own, and answers them in
+/// turn; the last answer is for all that come after. Ended with the set.
 async fn recorder(answers: &'static [&'static str]) -> (u16, Log, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -155,7 +155,8 @@ async fn what_a_peer_refuses_to_begin_with_is_sent_again() {
     assert_eq!(answer.expect("an answer").status(), 202);
 }
 
-/// RFC 9113, 6.8: a peer that goes away finishes what it has begun with, and the rest goes to a new connection meanwhile.
+/// RFC 9113, 6.8: a peer that goes away finishes what it has begun with, and the rest goes to a new
+/// connection meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_when_a_peer_goes_away_is_sent_elsewhere() {
     let (listener, tls, url, trust) = secure().await;

@@ -1,4 +1,5 @@
-//! HTTP/1.1 against peers that say exactly this: what an answer is, and which connections are used again (RFC 9112).
+//! HTTP/1.1 against peers that send exact bytes: which bytes are a response, and which connections
+//! are used again (RFC 9112).
 
 use futures_util::future::OptionFuture;
 use proptest::prelude::*;
@@ -8,8 +9,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-/// A peer that does this on each connection, in the order in which they come: an answer to each request, then it closes.
-/// Gives its port, and the number of the connection by which each request came.
+/// A peer that does this on each connection, in the order in which they come: an answer to each
+/// request, then it closes. Gives its port, and the number of the connection by which each request
+/// came.
 async fn scripted<A: AsRef<[u8]>>(script: &[&[A]]) -> (u16, mpsc::Receiver<usize>, JoinSet<()>) {
     let script: Vec<Vec<Vec<u8>>> =
         script.iter().map(|one| one.iter().map(|answer| answer.as_ref().to_vec()).collect()).collect();
@@ -180,7 +182,8 @@ async fn a_connection_that_the_peer_has_closed_is_not_used() {
     peer.join_next().await.expect("a peer").expect("it has ended");
 }
 
-/// Whoever says for how long it waits closes the connection then, and what is on its way at that moment is lost.
+/// Whoever says for how long it waits closes the connection then, and what is on its way at that
+/// moment is lost.
 #[tokio::test]
 async fn a_connection_is_not_used_when_its_peer_is_about_to_close_it() {
     let hint = "HTTP/1.1 202 Accepted\r\nkeep-alive: timeout=1\r\ncontent-length: 0\r\n\r\n";
@@ -217,8 +220,8 @@ async fn idle_connections_end() {
     }
 }
 
-/// An answer may come before all of the request is written. One that refuses it, 413 say, ends the exchange; after one
-/// that accepts it the peer still wants the rest.
+/// An answer may come before all of the request is written. One that refuses it, 413 say, ends the
+/// exchange; after one that accepts it the peer still wants the rest.
 #[tokio::test]
 async fn an_early_answer_is_heard() {
     let body = Bytes::from(vec![b'x'; 32 * 1024 * 1024]);
@@ -373,7 +376,8 @@ fn near_answers() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever a peer says before it closes is an answer or an error, and the next request does not suffer from it.
+    /// Whatever a peer says before it closes is an answer or an error, and the next request does
+    /// not suffer from it.
     #[test]
     fn every_answer_ends(answer in near_answers()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,4 +1,4 @@
-//! Spans and families as OTLP's messages.
+//! Encodes spans and metric families as messages of OTLP.
 
 use prost::Message;
 
@@ -11,14 +11,14 @@ use super::message::{
 use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricValue};
 use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanData, SpanKind};
 
-/// What has been counted since the start, not since the last export.
+/// The temporality of values that count from the start of the process, not from the last export.
 const CUMULATIVE: i32 = 2;
 const ERROR: i32 = 2;
 
-/// Attributes of whoever sends.
+/// The resource attributes, which say who sends.
 type ResourceAttributes<'a> = &'a [(String, String)];
 
-/// `ExportTraceServiceRequest`.
+/// Encodes spans as an `ExportTraceServiceRequest`.
 pub(super) fn encode_traces(resource: ResourceAttributes<'_>, spans: &[QueuedSpan]) -> Vec<u8> {
     let scope_spans = vec![OtlpScopeSpans {
         scope: Some(instrumentation_scope()),
@@ -28,7 +28,7 @@ pub(super) fn encode_traces(resource: ResourceAttributes<'_>, spans: &[QueuedSpa
     OtlpExportTraces { resource_spans }.encode_to_vec()
 }
 
-/// `ExportMetricsServiceRequest`; times are nanoseconds since the epoch.
+/// Encodes families as an `ExportMetricsServiceRequest`; times are nanoseconds since the epoch.
 pub(super) fn encode_metrics(
     resource: ResourceAttributes<'_>,
     families: &[MetricFamily<'_>],
@@ -101,7 +101,8 @@ fn encode_span_kind(kind: SpanKind) -> OtlpSpanKind {
     }
 }
 
-/// `None` for a family without series.
+/// Encodes a family as a metric; `None` if it has no data points. The first data point decides the
+/// type of all.
 fn encode_metric(family: &MetricFamily<'_>, start: u64, now: u64) -> Option<OtlpMetric> {
     let points = &family.data_points;
     let histogram = || OtlpMetricData::Histogram(encode_histogram(points, start, now));

@@ -1,5 +1,5 @@
-//! Sends what has come together, from one task: spans when there are enough of them or the first has waited long enough,
-//! numbers at their times. At the end, what is left.
+//! Exports telemetry from one task: spans when there are enough of them or the first has waited
+//! long enough, metrics at their times. At the end, what is left is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,34 +19,34 @@ use super::{
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::tracer::{QueuedSpan, Tracer};
 
-/// Spans that wait to leave; more are dropped.
+/// Number of spans that wait for export at most; more are dropped.
 const WAITING: usize = 4096;
-/// Spans in one request.
+/// Number of spans in one request at most.
 const BATCH: usize = 512;
-/// Times that something is sent which a collector asks to send again.
+/// Number of times that a request is sent at most, if the collector asks to send it again.
 const TRIES: u32 = 4;
 /// The wait before the second time; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait that a collector may ask for; what is to wait longer is dropped.
+/// The longest wait that a collector may ask for; a request that should wait longer is dropped.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How often it is said that a collector does not answer.
+/// Time from one log line about a failing collector to the next.
 const SAY: Duration = Duration::from_secs(60);
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
-/// Exports by the newest settings.
+/// Exports spans and metrics by the newest settings.
 pub struct OtlpExporter {
     transport: Arc<dyn OtlpTransport>,
     tracer: Tracer,
     counters: Arc<ProcessCounters>,
     settings: watch::Receiver<Arc<OtlpSettings>>,
-    /// Nanoseconds since the epoch.
+    /// The start of the process, in nanoseconds since the epoch, from which counters count.
     start_time: u64,
     log: CollectorLog,
 }
 
 impl OtlpExporter {
-    /// An exporter that does nothing before it runs. It switches `tracer` on and off.
+    /// Makes an exporter that does nothing before it runs. It switches `tracer` on and off.
     #[must_use]
     pub fn new(
         transport: Arc<dyn OtlpTransport>,
@@ -57,10 +57,13 @@ impl OtlpExporter {
         Self { transport, tracer, counters, settings, start_time: now(), log: CollectorLog::default() }
     }
 
-    /// Exports until `stop`, then what is left; whoever waits for that does so as long as it likes.
+    /// Exports until `stop`, then sends what is left. That may take long; the caller sets the
+    /// limit.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let settings = Arc::clone(&self.settings.borrow_and_update());
+            // Each configuration has its own queue, so that no span of an earlier one is sent by
+            // the new settings.
             let (spans, finished) = mpsc::channel(WAITING);
             match &settings.traces {
                 Some(traces) => {
@@ -74,7 +77,7 @@ impl OtlpExporter {
         self.tracer.stop_recording();
     }
 
-    /// By these settings, until there are others, or the end.
+    /// Exports by these settings until there are newer ones, or until the end.
     async fn export_until_changed(
         &mut self,
         settings: &OtlpSettings,
@@ -92,7 +95,7 @@ impl OtlpExporter {
                     if changed.is_ok() {
                         break;
                     }
-                    // Nobody will change them any more.
+                    // Nobody will change the settings any more, so that only the end is waited for.
                     stop.cancelled().await;
                     break;
                 }
@@ -110,6 +113,8 @@ impl OtlpExporter {
                     next_metrics = settings.metrics.as_ref().map(|metrics| Instant::now() + metrics.interval);
                 }
             }
+            // A full batch is sent before more spans are received. The deadline is that of the
+            // first span that waits, so that it ends with the last one.
             while batch.len() >= BATCH {
                 self.send_spans(settings, &mut batch, stop).await;
             }
@@ -117,10 +122,13 @@ impl OtlpExporter {
                 leave_by = None;
             }
         }
+        // What was recorded by these settings is sent by them, even if the next settings are there
+        // already.
         self.flush(settings, finished, batch, stop).await;
     }
 
-    /// What is left.
+    /// Sends the spans that are left, then the metrics. The queue is closed first, so that it gets
+    /// no more spans.
     async fn flush(
         &mut self,
         settings: &OtlpSettings,
@@ -136,7 +144,7 @@ impl OtlpExporter {
         self.send_metrics(settings, stop).await;
     }
 
-    /// Sends the first spans. Whether they were taken.
+    /// Sends the first spans of the batch; returns true if they were taken.
     async fn send_spans(
         &mut self,
         settings: &OtlpSettings,
@@ -164,8 +172,8 @@ impl OtlpExporter {
         self.log.log_result(endpoint, "Metrics", sent);
     }
 
-    /// Sends until it is taken, or refused for good, or often enough, or the process stops: OTLP's rules of retrying. What
-    /// comes meanwhile waits in its queue.
+    /// Sends a request until it is taken, refused for good, or sent four times, or the process
+    /// stops, by OTLP's rules of retrying. Spans that end meanwhile wait in their queue.
     async fn send_with_retries(
         &self,
         endpoint: &OtlpEndpoint,
@@ -193,7 +201,8 @@ async fn wait_until(time: Option<Instant>) {
     }
 }
 
-/// A request with this message. What it is sent to is the endpoint, but for gRPC, where it is a method there.
+/// Makes a request with this message. It is sent to the endpoint itself, or for gRPC to a method
+/// there.
 fn export_request(endpoint: &OtlpEndpoint, method: &'static str, message: Vec<u8>) -> Request<Bytes> {
     let (content_type, body) = match endpoint.protocol {
         OtlpProtocol::HttpProtobuf | OtlpProtocol::Stdout => ("application/x-protobuf", Bytes::from(message)),
@@ -209,7 +218,7 @@ fn export_request(endpoint: &OtlpEndpoint, method: &'static str, message: Vec<u8
     request
 }
 
-/// One message of gRPC: not compressed, its length, itself.
+/// Frames a message for gRPC: a byte that says that it is not compressed, its length, the message.
 fn frame_grpc_message(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);
@@ -218,14 +227,15 @@ fn frame_grpc_message(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// What was last said about a collector.
+/// The time at which a failure of the collector was logged last; `None` while it answers.
 #[derive(Default)]
 struct CollectorLog {
     logged_at: Option<Instant>,
 }
 
 impl CollectorLog {
-    /// Says that something was not sent, now and then, and that it is again. Whether it was sent.
+    /// Logs a failure, at most once a minute, and the first success after it; returns true for a
+    /// success.
     fn log_result(&mut self, endpoint: &OtlpEndpoint, what: &'static str, sent: ExportResult) -> bool {
         match sent {
             Ok(()) => {
@@ -245,7 +255,7 @@ impl CollectorLog {
     }
 }
 
-/// Nanoseconds since the epoch.
+/// Returns the time in nanoseconds since the epoch.
 fn now() -> u64 {
     u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos()).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
-//! The messages of OTLP 1 that are sent, as far as they are used: opentelemetry-proto's `collector/trace/v1`,
-//! `collector/metrics/v1` and what these import. Field numbers are theirs.
+//! The messages of OTLP 1 that are sent, with the fields that are used: opentelemetry-proto's
+//! `collector/trace/v1`, `collector/metrics/v1` and what these import. Names and field numbers are
+//! those of the specification.
 
 use prost::{Enumeration, Message, Oneof};
 

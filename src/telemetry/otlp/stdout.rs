@@ -1,4 +1,5 @@
-//! Spans on standard output, each a line of JSON (contract OB-1): for a look, where there is no collector.
+//! Writes spans to standard output, each as a line of JSON (contract OB-1), for use without a
+//! collector.
 
 use serde_json::{Map, Value as Json, json};
 use time::OffsetDateTime;
@@ -9,7 +10,7 @@ use super::ExportResult;
 use crate::telemetry::tracer::{AttributeValue, QueuedSpan, SpanAttribute, SpanData};
 use crate::wire_text::escape_json;
 
-/// Writes them.
+/// Writes these spans; fails if standard output cannot be written to.
 pub(super) async fn print_spans(resource: &[(String, String)], spans: &[QueuedSpan]) -> ExportResult {
     let mut text = String::new();
     for QueuedSpan { span, .. } in spans {

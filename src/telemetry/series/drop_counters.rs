@@ -1,23 +1,23 @@
-//! Why deliveries ended without a home: the destination that failed last, and how, by short lists. Whoever never loses
-//! an event pays a pointer.
+//! Counts events that nobody took, by outcome, by the destination that failed last, and by reason,
+//! all from short lists. A subscription that never drops an event pays a pointer.
 
 use std::sync::OnceLock;
 
 use super::{Counter, DESTINATIONS, DestinationRole};
 
-/// What became of an event that nobody took.
+/// The outcome of an event that nobody took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropOutcome {
-    /// Nobody has it.
+    /// The event is lost: nobody has it.
     Lost,
-    /// It is in the parking queue.
+    /// The event is in the parking queue.
     Parked,
 }
 
-/// In the order of [`DropOutcome`].
+/// The label values of [`DropOutcome`], in the order of its variants.
 const DROPS: [&str; 2] = ["lost", "parked"];
 
-/// Why; the last one is every other reason.
+/// The label values of reasons; the last one is every other reason.
 const REASONS: [&str; 13] = [
     "status_3xx",
     "status_4xx",
@@ -34,12 +34,12 @@ const REASONS: [&str; 13] = [
     "other",
 ];
 
-/// Why an event was dropped: one of the list.
+/// The reason for which an event was dropped, as a place in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropReason(u8);
 
 impl DropReason {
-    /// The reason that a status is.
+    /// Returns the reason for a response with this status.
     #[must_use]
     pub fn of_status(status: u16) -> Self {
         Self::from(match status {
@@ -52,14 +52,14 @@ impl DropReason {
 }
 
 impl From<&str> for DropReason {
-    /// What is not in the list is `other`.
+    /// Returns the reason with this name; a name that is not in the list is `other`.
     fn from(word: &str) -> Self {
         let place = REASONS.iter().position(|known| *known == word).unwrap_or(REASONS.len() - 1);
         Self(u8::try_from(place).unwrap_or(u8::MAX))
     }
 }
 
-/// What was dropped of a subscription's events.
+/// The counters of a subscription's dropped events; made by the first one.
 #[derive(Debug, Default)]
 pub(super) struct DropCounters(OnceLock<Box<DropCounterTable>>);
 
@@ -74,7 +74,7 @@ impl DropCounters {
         }
     }
 
-    /// Those that happened: outcome, destination, reason, how often.
+    /// Returns the counters that are not 0: outcome, destination role and reason, and the number.
     pub(super) fn counts(&self) -> impl Iterator<Item = ([&'static str; 3], u64)> {
         let each = |(outcome, of): (&'static str, &'_ [[Counter; REASONS.len()]; DESTINATIONS.len()])| {
             let named = DESTINATIONS.into_iter().zip(of);

@@ -1,5 +1,5 @@
-//! What the log tells of a subscription while events are delivered to it: destinations that begin and cease to fail, and
-//! losses. Whatever happens to single events is told at DEBUG, or as a sum.
+//! Logs what happens to a subscription while events are delivered to it: destinations that begin
+//! and cease to fail, and losses. What happens to single events is logged at DEBUG, or as a sum.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ use crate::filter::UndecidedReason;
 use crate::filter::cesql::MeterExceeded;
 
 impl fmt::Display for SeriesKey {
-    /// `subscription default/s`.
+    /// Writes `subscription default/s`: the kind, the namespace and the name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
     }
 }
 
 impl SubscriptionSeries {
-    /// Counts a failed attempt at a destination, which is at this place, remembers it until the next one, and tells of the
-    /// first one of several.
+    /// Counts a failed attempt at a destination with this URL, keeps it as the last error, and logs
+    /// the first failure of a failure spell.
     pub fn record_failure(&self, destination: DestinationRole, place: &str, reason: &str) {
         self.failures.increment();
         self.last_error.set(destination.as_str(), place, reason);
@@ -29,7 +29,8 @@ impl SubscriptionSeries {
         }
     }
 
-    /// A reply cannot be read: the subscriber has taken the event, and the reply address was not asked.
+    /// Records a reply that cannot be read: the subscriber has taken the event, and the reply
+    /// address was not asked.
     pub fn record_unreadable_reply(&self, place: &str, reason: &str) {
         self.failures.increment();
         self.last_error.set(DestinationRole::Reply.as_str(), place, reason);
@@ -39,7 +40,8 @@ impl SubscriptionSeries {
         }
     }
 
-    /// An attempt at a destination succeeded that had begun then. Tells of it, if those before it failed.
+    /// Records an attempt that succeeded, and `began` at this time. Logs the end of a failure
+    /// spell.
     pub fn record_success(&self, destination: DestinationRole, began: Instant) {
         let failing = self.failure_trackers.get(destination as usize);
         if let Some(ended) = failing.and_then(|failing| failing.record_success(began, Instant::now())) {
@@ -48,7 +50,8 @@ impl SubscriptionSeries {
         }
     }
 
-    /// A reply could be read, of an event that was sent then.
+    /// Records a reply that could be read, to an event that was sent at this time. Logs the end of
+    /// a failure spell.
     pub fn record_readable_reply(&self, began: Instant) {
         if let Some(ended) = self.unreadable_replies.record_success(began, Instant::now()) {
             let (subscription, failures) = (&self.name, ended.failures);
@@ -56,7 +59,8 @@ impl SubscriptionSeries {
         }
     }
 
-    /// Its filter could not be decided for an event. Counts that, and tells of the first one of those that are too much work.
+    /// Counts an event for which the filter could not be decided, and logs the first one of those
+    /// that take too much work.
     pub fn record_undecided_filter(&self, why: UndecidedReason) {
         if let Some(counter) = self.undecided.get(why as usize) {
             counter.increment();
@@ -67,19 +71,21 @@ impl SubscriptionSeries {
         }
     }
 
-    /// An event is lost. Whether that is to be told in full: those after it, within a minute, are told as a sum.
+    /// Records a lost event; returns true if it is to be logged in full. Further ones within a
+    /// minute are logged as a sum.
     #[must_use]
     pub fn is_first_loss(&self) -> bool {
         self.loss_log.is_first_of_minute(Instant::now())
     }
 
-    /// An event is parked. Whether that is to be told in full: those after it, within a minute, are told as a sum.
+    /// Records a parked event; returns true if it is to be logged in full. Further ones within a
+    /// minute are logged as a sum.
     #[must_use]
     pub fn is_first_parked(&self) -> bool {
         self.parked_log.is_first_of_minute(Instant::now())
     }
 
-    /// Tells how many events were lost, and how many parked, besides the ones that were told in full.
+    /// Logs how many events were lost, and how many parked, besides those that were logged in full.
     fn log_losses(&self, now: Option<Instant>) {
         let subscription = &self.name;
         if let Some(more) = self.loss_log.take_sum(now) {
@@ -92,7 +98,8 @@ impl SubscriptionSeries {
 }
 
 impl ChannelSeries {
-    /// The channel of a broker, which is at this place, did not take an event. Tells of the first one of several.
+    /// Records that the channel of a broker, at this URL, did not take an event. Logs the first
+    /// failure of a failure spell.
     pub fn record_forward_failure(&self, place: &str, reason: &str) {
         if let Some(failures) = self.failure_tracker.record_failure(Instant::now()) {
             let broker = &self.name;
@@ -100,7 +107,8 @@ impl ChannelSeries {
         }
     }
 
-    /// The channel of a broker took an event that was sent then. Tells of it, if it did not take those before.
+    /// Records that the channel of a broker took an event that was sent at this time. Logs the end
+    /// of a failure spell.
     pub fn record_forward_success(&self, began: Instant) {
         if let Some(ended) = self.failure_tracker.record_success(began, Instant::now()) {
             let (broker, failures) = (&self.name, ended.failures);
@@ -110,14 +118,14 @@ impl ChannelSeries {
 }
 
 impl Drop for SubscriptionSeries {
-    /// Who is no longer counted for leaves nothing untold.
+    /// Logs the sums that are left when the subscription is gone.
     fn drop(&mut self) {
         self.log_losses(None);
     }
 }
 
 impl SeriesRegistry {
-    /// Tells of the losses and parked events whose minute is over; of all, if there is no later time.
+    /// Logs the losses and parked events whose minute is over; all of them if `now` is `None`.
     pub fn log_losses(&self, now: Option<Instant>) {
         live_series(&self.subscriptions).iter().for_each(|series| series.log_losses(now));
     }

@@ -1,5 +1,5 @@
-//! Whether a destination fails: told in one line when it begins, and in one when it ends. A success of one that does not
-//! fail costs a load.
+//! Tracks the failure spells of a destination: one log line when a spell begins, and one when it
+//! ends. A success outside of a spell costs one load.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A destination that fails and recovers all the time is told this often...
+/// Number of spells of one destination whose beginning is logged ...
 const BEGINNINGS: u32 = 3;
-/// ... in such a time. What is not told then is told when that time is over, if it fails still.
+/// ... within this time. A spell whose beginning was not logged is logged when the time is over, if
+/// it lasts still.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// How one destination is. It has nothing to remember before the first failure.
+/// The failure spell of one destination. Nothing is allocated before the first failure.
 #[derive(Debug, Default)]
 pub(super) struct FailureTracker(OnceLock<Box<FailureTrackerState>>);
 
@@ -22,28 +23,30 @@ struct FailureTrackerState {
     spell: Mutex<FailureSpell>,
 }
 
-/// From the first failure to the first success.
+/// A failure spell: the time from the first failure to the first success.
 #[derive(Debug, Default)]
 struct FailureSpell {
     since: Option<Instant>,
     last_failure: Option<Instant>,
     failures: u64,
     is_logged: bool,
-    /// Since when beginnings are counted, and how many were told.
+    /// The start of the period in which beginnings are counted, and the number of those that were
+    /// logged.
     logged_in_period: Option<(Instant, u32)>,
 }
 
-/// What there is to be told of an end.
+/// The end of a failure spell, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FailureSpellEnd {
-    /// Attempts that failed.
+    /// Number of attempts that failed.
     pub(super) failures: u64,
-    /// From the first of them.
+    /// Time since the first failure.
     pub(super) after: Duration,
 }
 
 impl FailureTracker {
-    /// An attempt failed now. Whether the beginning is to be told, and after how many failures.
+    /// Records a failed attempt; returns the number of failures if the beginning of the spell is to
+    /// be logged.
     pub(super) fn record_failure(&self, now: Instant) -> Option<u64> {
         let remembered = self.0.get_or_init(Box::default);
         let mut spell = remembered.lock();
@@ -58,8 +61,9 @@ impl FailureTracker {
         Some(spell.failures)
     }
 
-    /// An attempt succeeded that had begun then. What is to be told of the end, if this is one: an attempt that was under
-    /// way while another one failed says nothing.
+    /// Records an attempt that succeeded and `began` at this time; returns the end of the spell, if
+    /// this is one and its beginning was logged. An attempt that was in flight while another one
+    /// failed proves nothing.
     pub(super) fn record_success(&self, began: Instant, now: Instant) -> Option<FailureSpellEnd> {
         let remembered = self.0.get().filter(|remembered| remembered.is_failing.load(Ordering::Acquire))?;
         let mut spell = remembered.lock();

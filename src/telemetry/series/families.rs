@@ -1,4 +1,5 @@
-//! Series as families, for whoever reads them. What was never counted is left out where that makes many series few.
+//! Makes metric families of the series. Counters that were never used are left out where that makes
+//! many data points few.
 
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use super::{
 use crate::telemetry::histogram::HistogramsByStatus;
 use crate::telemetry::metric_family::{DataPoint, MetricFamily, MetricLabel, MetricValue};
 
-/// A snapshot owns its labels.
+/// A label that the snapshot owns.
 type OwnedLabel = MetricLabel<'static>;
 
 impl SeriesRegistry {
-    /// All of them now.
+    /// Returns the families of all series now; series that nobody holds are forgotten.
     #[must_use]
     pub fn collect_families(&self) -> Vec<MetricFamily<'static>> {
         let (channels, subscriptions) = (live_series(&self.channels), live_series(&self.subscriptions));
@@ -63,7 +64,7 @@ impl SeriesRegistry {
         ]
     }
 
-    /// Contract OB-9.
+    /// Returns the histograms of requests to the event ports (contract OB-9).
     fn request_families(&self) -> [MetricFamily<'static>; 3] {
         let mut took = MetricFamily::new("http.server.request.duration", "Requests for events, probes apart");
         let mut request = MetricFamily::new("http.server.request.body.size", "Bodies of requests for events");
@@ -100,7 +101,7 @@ impl SeriesRegistry {
     }
 }
 
-/// What was counted, by status.
+/// Adds a data point for each status that was seen.
 fn push_by_status<H: Default>(
     family: &mut MetricFamily<'static>,
     labels: &[OwnedLabel],
@@ -118,7 +119,7 @@ fn push_durations(family: &mut MetricFamily<'static>, labels: &[OwnedLabel], by_
     push_by_status(family, labels, by_status, |histogram| MetricValue::DurationHistogram(histogram.collect()));
 }
 
-/// Without losing anything that is counted in a lifetime.
+/// Converts a gauge, which is at least 0 here; every count of a lifetime fits.
 pub(super) fn gauge_value(value: i64) -> f64 {
     f64::from(i32::try_from(value.max(0)).unwrap_or(i32::MAX))
 }
@@ -127,7 +128,7 @@ fn object_labels([kind, namespace, name]: [&'static str; 3], of: &SeriesKey) -> 
     [(kind, of.kind.into()), (namespace, of.namespace.to_string().into()), (name, of.name.to_string().into())]
 }
 
-/// Counters that were used, each with one label more.
+/// Adds the counters that were used, each with one label more.
 fn push_used(
     family: &mut MetricFamily<'static>,
     labels: &[OwnedLabel],
@@ -197,7 +198,7 @@ fn subscription_families(all: &[Arc<SubscriptionSeries>]) -> Vec<MetricFamily<'s
     vec![enqueued, ends, drops, attempts, retries, filtered, undecided, refused, in_flight, depth, age]
 }
 
-/// Upstream's durations (contract OB-6, OB-7).
+/// Returns upstream's durations (contract OB-6, OB-7).
 fn dispatch_families(
     channels: &[Arc<ChannelSeries>],
     subscriptions: &[Arc<SubscriptionSeries>],
@@ -237,7 +238,7 @@ fn push_relayed(
     }
 }
 
-/// Contract OB-8, without what senders write.
+/// Returns upstream's labels, without what senders write (contract OB-8).
 fn messaging_labels(destination: &str) -> [OwnedLabel; 3] {
     [
         ("messaging.system", "knative".into()),

@@ -1,4 +1,4 @@
-//! Numbers that go up and down.
+//! Gauges: numbers that go up and down.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -12,18 +12,18 @@ impl Gauge {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Is `n` from now on.
+    /// Sets the number to `n`.
     pub fn set(&self, n: i64) {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    /// The number.
+    /// Returns the number as it is now.
     #[must_use]
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// One more, until the guard is dropped.
+    /// Adds one until the guard is dropped.
     #[must_use]
     pub fn enter(&self) -> GaugeGuard<'_> {
         self.add(1);
@@ -31,7 +31,7 @@ impl Gauge {
     }
 }
 
-/// One more of a gauge.
+/// Holds a gauge one higher; dropping it takes the one away.
 #[derive(Debug)]
 pub struct GaugeGuard<'g>(&'g Gauge);
 

@@ -1,23 +1,23 @@
-//! What is counted of connections, requests that come, and requests that leave.
+//! The series of connections, of requests that are received, and of requests that are sent.
 
 use std::time::Duration;
 
 use super::{Counter, Gauge};
 use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus, SizeHistogram};
 
-/// Requests that were answered in one way (contract OB-9).
+/// Histograms of received requests that ended in one status (contract OB-9).
 #[derive(Debug, Default)]
 pub struct ServerRequestHistograms {
-    /// How long they took.
+    /// Durations from the request to its response.
     pub duration: DurationHistogram,
-    /// The sizes of their bodies, as far as these were read or announced.
+    /// Sizes of request bodies in bytes, as far as they were read or announced.
     pub request_body_size: SizeHistogram,
-    /// The sizes of the answers' bodies.
+    /// Sizes of response bodies in bytes.
     pub response_body_size: SizeHistogram,
 }
 
 impl ServerRequestHistograms {
-    /// Counts one of them.
+    /// Records one request: its duration, and the sizes of its bodies in bytes.
     pub fn record(&self, took: Duration, request: u64, response: Option<u64>) {
         self.duration.record(took);
         self.request_body_size.record(request);
@@ -25,21 +25,21 @@ impl ServerRequestHistograms {
     }
 }
 
-/// Requests to destinations that were answered in one way (contract OB-9).
+/// Histograms of requests to destinations that ended in one status (contract OB-9).
 #[derive(Debug, Default)]
 pub struct ClientRequestHistograms {
-    /// How long they took.
+    /// Durations from the request to its response, one for each attempt.
     pub duration: DurationHistogram,
-    /// The sizes of their bodies.
+    /// Sizes of request bodies in bytes.
     pub request_body_size: SizeHistogram,
 }
 
-/// What is counted for a listener, or for all clients.
+/// The series of the connections of a listener, or of all clients.
 #[derive(Debug, Default)]
 pub struct ConnectionMetrics {
-    /// Connections accepted or made.
+    /// Connections that were accepted or opened.
     pub opened: Counter,
-    /// Connections open.
+    /// Connections that are open now.
     pub open: Gauge,
     /// TLS handshakes that succeeded.
     pub handshakes: Counter,
@@ -49,20 +49,20 @@ pub struct ConnectionMetrics {
     pub handshakes_timed_out: Counter,
 }
 
-/// Requests by method.
+/// Histograms of received requests by method, then by status.
 #[derive(Debug, Default)]
 pub struct RequestsByMethod {
-    /// By `POST`.
+    /// Requests by `POST`, the method of events.
     pub post: HistogramsByStatus<ServerRequestHistograms>,
-    /// By any other.
+    /// Requests by any other method.
     pub other: HistogramsByStatus<ServerRequestHistograms>,
 }
 
-/// The requests of senders.
+/// Histograms of received requests by scheme.
 #[derive(Debug, Default)]
 pub struct RequestsByScheme {
-    /// Over HTTP.
+    /// Requests that came by http.
     pub http: RequestsByMethod,
-    /// Over HTTPS.
+    /// Requests that came by https.
     pub https: RequestsByMethod,
 }

@@ -1,11 +1,12 @@
-//! When deliveries last ended, by how. A delivery that ends costs a look at the clock and a store.
+//! The times at which deliveries last ended, by how they ended. The end of a delivery costs a look
+//! at the clock and a store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::DeliveryEnd;
 
-/// Milliseconds since the epoch; 0 if it has not happened.
+/// The last time of each end, in milliseconds since the epoch; 0 if there was none.
 #[derive(Debug, Default)]
 pub(super) struct LastEndTimes {
     delivered: AtomicU64,

@@ -1,4 +1,5 @@
-//! The last attempt that failed. A success costs nothing here; only a failure takes a lock and copies text.
+//! The last attempt that failed. A success costs nothing here; only a failure takes a lock and
+//! copies text.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -6,23 +7,23 @@ use std::time::SystemTime;
 use crate::scrub;
 use crate::wire_text::escaped_excerpt;
 
-/// Bytes of a text that are kept of an error.
+/// Longest text that is kept of an error, in bytes.
 const MAX_TEXT: usize = 300;
 
 /// An attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastError {
-    /// When.
+    /// The time at which the attempt failed.
     pub at: SystemTime,
-    /// Which of the subscription's destinations failed: `subscriber`, `reply` or `dead letter sink`.
+    /// The role of the destination that failed: `subscriber`, `reply` or `dead letter sink`.
     pub destination_role: &'static str,
-    /// Where, without secrets; its start, in 300 bytes at most, with nothing hidden in it.
+    /// The start of its URL, in 300 bytes at most, without secrets and with nothing hidden in it.
     pub url: Box<str>,
-    /// What happened, without secrets; its start, as of the destination.
+    /// The start of the error text, with the same limits as the URL.
     pub reason: Box<str>,
 }
 
-/// Keeps the last one.
+/// Keeps the last failed attempt.
 #[derive(Debug, Default)]
 pub(super) struct LastErrorCell(Mutex<Option<LastError>>);
 

@@ -1,14 +1,15 @@
-//! Lost and parked events in the log: the first of a minute is told at once and in full, the others of it in one line at its end.
+//! Limits the log of lost and parked events: the first of a minute is logged at once and in full,
+//! the others in one line at the end of the minute.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From a loss that is told in full to the line that sums up those after it.
+/// Time from an event that is logged in full to the line that sums up those after it.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// What is not told yet of the lost, or parked, events of one subscription.
+/// The lost, or parked, events of one subscription that are not logged yet.
 #[derive(Debug, Default)]
 pub(super) struct LossLog(Mutex<LossLogMinute>);
 
@@ -19,10 +20,10 @@ struct LossLogMinute {
 }
 
 impl LossLog {
-    /// An event is lost, or parked, now. Whether it is to be told in full.
+    /// Records a lost, or parked, event; returns true if it is to be logged in full.
     pub(super) fn is_first_of_minute(&self, now: Instant) -> bool {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A sum that nobody has fetched yet goes on: its minute ends when it is told.
+        // A sum that was not taken yet goes on: its minute ends when it is logged.
         let goes_on =
             minute.since.is_some_and(|since| now.saturating_duration_since(since) < PERIOD || minute.unlogged > 0);
         if goes_on {
@@ -33,7 +34,8 @@ impl LossLog {
         !goes_on
     }
 
-    /// How many more were lost, or parked, in a minute that is over, once; at the very end (`None`) in whatever minute.
+    /// Takes the sum of a minute that is over, without the event that was logged in full; with
+    /// `None`, of whatever minute.
     pub(super) fn take_sum(&self, now: Option<Instant>) -> Option<u64> {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = minute.since?;

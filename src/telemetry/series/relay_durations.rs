@@ -1,21 +1,21 @@
-//! How long the roles `ingress` and `filter` take for the events of one Broker or Trigger.
+//! The durations of the roles `ingress` and `filter` for the events of one Broker or Trigger.
 
 use crate::telemetry::histogram::{DurationHistogram, HistogramsByStatus};
 
-/// By the scheme that events came by.
+/// The durations by the scheme that events came by.
 #[derive(Debug, Default)]
 pub struct RelayDurations {
-    /// HTTP.
+    /// Events that came by http.
     pub http: SchemeDurations,
-    /// HTTPS.
+    /// Events that came by https.
     pub https: SchemeDurations,
 }
 
-/// Of one scheme.
+/// The durations of events that came by one scheme.
 #[derive(Debug, Default)]
 pub struct SchemeDurations {
-    /// From the request to the answer (contract OB-6).
+    /// From the request to the response, by status (contract OB-6).
     pub dispatched: HistogramsByStatus,
-    /// From the arrival of an event to just before that (contract OB-7).
+    /// From the arrival of an event to just before it is sent (contract OB-7).
     pub processed: DurationHistogram,
 }

@@ -1,44 +1,44 @@
-//! What is counted for a RequestReply.
+//! The series of RequestReplies.
 
 use std::sync::Arc;
 
 use super::{Counter, Gauge, SeriesKey, SeriesRegistry, WeakSeriesMap, find_or_register, live_series};
 use crate::telemetry::metric_family::{MetricFamily, MetricLabel, MetricValue};
 
-/// How a request to a RequestReply ended.
+/// The ways in which a request to a RequestReply can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestReplyOutcome {
-    /// With the reply.
+    /// The request got its reply.
     Replied,
-    /// Without one, in time.
+    /// No reply came in time.
     TimedOut,
-    /// At once, since too many wait.
+    /// The request was refused at once, since too many wait.
     Full,
-    /// Unfinished, since the process stops, or the RequestReply is gone.
+    /// The request ended unfinished, since the process stops or the RequestReply is gone.
     Ended,
-    /// The Broker did not take its event, or could not deliver it.
+    /// The Broker did not take the event, or could not deliver it.
     Refused,
 }
 
-/// In the order of [`RequestReplyOutcome`].
+/// The label values of [`RequestReplyOutcome`], in the order of its variants.
 const ENDS: [&str; 5] = ["replied", "timed_out", "full", "ended", "refused"];
 
-/// The RequestReplies of a process.
+/// The series of all RequestReplies of a process, by name.
 pub(super) type RequestReplySeriesMap = WeakSeriesMap<RequestReplySeries>;
 
-/// What is counted for a RequestReply.
+/// The series of a RequestReply.
 #[derive(Debug, Default)]
 pub struct RequestReplySeries {
     name: SeriesKey,
     ends: [Counter; ENDS.len()],
-    /// Requests that wait now.
+    /// Requests that wait for their reply now.
     pub waiting: Gauge,
-    /// Genuine replies that nobody waited for, or not any more.
+    /// Genuine replies for which no request waited, or none any more.
     pub late_replies: Counter,
 }
 
 impl RequestReplySeries {
-    /// A request ended.
+    /// Counts the end of a request.
     pub fn count_end(&self, end: RequestReplyOutcome) {
         if let Some(counter) = self.ends.get(end as usize) {
             counter.increment();
@@ -47,7 +47,7 @@ impl RequestReplySeries {
 }
 
 impl SeriesRegistry {
-    /// The series of a RequestReply, which live as long as somebody holds them.
+    /// Returns the series of a RequestReply, which live as long as somebody holds them.
     pub fn request_reply(&self, name: &SeriesKey) -> Arc<RequestReplySeries> {
         find_or_register(&self.request_replies, name, |name| RequestReplySeries {
             name,
@@ -56,7 +56,7 @@ impl SeriesRegistry {
     }
 }
 
-/// All of them.
+/// Makes the metric families of all RequestReplies.
 pub(super) fn request_reply_families(replies: &RequestReplySeriesMap) -> [MetricFamily<'static>; 3] {
     let mut ends = MetricFamily::new("sealpost_request_reply_requests", "Requests to a RequestReply by how they ended");
     let mut waiting = MetricFamily::new("sealpost_request_reply_waiting", "Requests that wait for their reply now");

@@ -1,35 +1,36 @@
-//! Whose the files of the development CA are: what somebody else could have written is not advertised as to be trusted.
+//! Checks who owns the files of the development CA: a CA that another user could have written is
+//! not advertised as one to be trusted.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Modes by which others may change something.
+/// Mode bits by which other users may change something.
 const WRITABLE: u32 = 0o022;
-/// Modes by which others may do anything.
+/// Mode bits by which other users may do anything.
 const OPEN: u32 = 0o077;
 const ROOT: u32 = 0;
 
-/// What is looked at.
+/// The files and the directory that are checked, by what others may do with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaFileKind {
     /// The state directory, in which others must not replace anything.
     Directory,
     /// The certificate, which others may read.
     Certificate,
-    /// The private key, which they may not.
+    /// The private key, which others may not read.
     Key,
 }
 
-/// What is wrong with the owner or mode of a place, with the remedy; `None` if it is this user's or root's, and nobody
-/// else's.
+/// Returns what is wrong with the owner or mode of a path, with the remedy; `None` if it belongs to
+/// this user or root, and others may do no more than they should.
 ///
 /// # Errors
-/// If it cannot be looked at.
+/// Fails if the path cannot be examined.
 pub(super) fn check_ownership(path: &Path, place: CaFileKind) -> io::Result<Option<String>> {
     let metadata = fs::metadata(path)?;
-    // To open what is no file, such as a pipe, may wait for ever.
+    // Opening something that is no file, such as a pipe, may wait for ever.
     if place != CaFileKind::Directory && !metadata.is_file() {
         return Ok(Some("it is no file: remove it".to_owned()));
     }
@@ -89,7 +90,8 @@ mod tests {
         assert!(told.starts_with("it is no file"), "{told}");
     }
 
-    /// Only root may give files away: elsewhere `/` stands for what is root's, and nothing for what is a stranger's.
+    /// Only root may give files away: elsewhere `/` stands for what is root's, and nothing for what
+    /// is a stranger's.
     #[test]
     fn owners_are_this_user_and_root() {
         let directory = TempDir::new().expect("a directory");

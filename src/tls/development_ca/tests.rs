@@ -1,4 +1,4 @@
-//! The CA by its files, and what clients believe that it has signed.
+//! The development CA by its files, and the certificates of it that clients believe.
 
 use std::sync::Arc;
 
@@ -112,8 +112,8 @@ fn it_vouches_for_what_is_local_only() {
     }
 }
 
-/// What it has signed signs nothing (RFC 5280 §4.2.1.9). rustls does not ask trust anchors for that, others do; and none of
-/// them may pass over what it does not understand.
+/// What it has signed signs nothing (RFC 5280 §4.2.1.9). rustls does not ask trust anchors for
+/// that, others do; and none of them may pass over what it does not understand.
 #[test]
 fn it_signs_no_other_ca() {
     let directory = TempDir::new().expect("a directory");
