@@ -1,4 +1,4 @@
-//! What is consumed, and when it leaves its queue.
+//! Tests of consuming: the messages that come, and the time when each leaves its queue.
 
 use bytes::Bytes;
 use lapin::types::AMQPValue;
