@@ -1,7 +1,8 @@
-//! The story of one event to one subscription: subscriber, reply, dead letter sink, each with retries
-//! (contract DP-3 to DP-33).
+//! Delivery of one event to one subscription: subscriber, reply, dead letter sink, each with
+//! retries (contract DP-3 to DP-33).
 //!
-//! Delivery does not know where the event came from or which queue it waits in; it tells how it ended.
+//! The delivery does not know where the event came from or which queue it waits in; it gives its
+//! outcome.
 
 mod attempt;
 mod attempt_progress;
@@ -43,20 +44,21 @@ pub use worker_state::SubscriptionWorkerState;
 
 pub use worker_states::SubscriptionWorkerStates;
 
-/// What holds for every delivery.
+/// Options that hold for every delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryOptions {
-    /// Bounds an attempt whose delivery spec has no timeout.
+    /// Timeout of an attempt whose delivery spec has none.
     pub default_timeout: Duration,
-    /// The part of each wait that is left to chance, from 0 (none) to 1 (all of it).
+    /// Part of each wait that is left to chance, from 0 (none) to 1 (all of it).
     pub jitter: f64,
-    /// What the attributes of a subscriber's reply may have.
+    /// Limit of the attributes of a subscriber's reply.
     pub attributes: AttributeLimit,
-    /// `broker-filter.<system namespace>.svc.<domain>`: who answers there speaks for somebody else (contract DP-32).
+    /// `broker-filter.<system namespace>.svc.<domain>`: its responses report another's (contract
+    /// DP-32).
     pub broker_filter_host: Box<str>,
 }
 
-/// Delivers events. One for the process.
+/// Delivers events to subscriptions. There is one for the process.
 pub struct EventDeliverer<T> {
     transport: Arc<T>,
     router: Arc<Router>,
@@ -67,7 +69,7 @@ pub struct EventDeliverer<T> {
     event_types: EventTypeObserver,
 }
 
-/// Which of the three destinations a hop is for.
+/// Role of the destination that an event is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DeliveryDestinationRole {
     Subscriber,
@@ -76,7 +78,8 @@ enum DeliveryDestinationRole {
 }
 
 impl DeliveryDestinationRole {
-    /// Where this leg goes. A subscription with a reply address only sends the events themselves there.
+    /// Destination in this role. A subscription with only a reply address sends the events
+    /// themselves there.
     fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
         match self {
             Self::Subscriber => subscription.subscriber.as_ref().or(subscription.reply.as_ref()),
@@ -85,12 +88,12 @@ impl DeliveryDestinationRole {
         }
     }
 
-    /// What an attempt needs; only those at the subscriber are bounded.
+    /// Permit that an attempt needs; only attempts at the subscriber are limited.
     async fn acquire_permit(self, lane: &SubscriptionWorkerState) -> Option<OwnedSemaphorePermit> {
         if self == Self::Subscriber { lane.acquire_permit().await } else { None }
     }
 
-    /// As what it is counted.
+    /// Role as which metrics count it.
     fn series_destination(self) -> DestinationRole {
         match self {
             Self::Subscriber => DestinationRole::Subscriber,
@@ -99,7 +102,7 @@ impl DeliveryDestinationRole {
         }
     }
 
-    /// What its span is called.
+    /// Name of the span of sending to it.
     fn span_name(self) -> &'static str {
         match self {
             Self::Subscriber => "send subscriber",
@@ -109,29 +112,29 @@ impl DeliveryDestinationRole {
     }
 }
 
-/// One event on one leg.
+/// An event, and the role of its destination.
 #[derive(Clone, Copy)]
 struct OutgoingEvent<'a> {
     role: DeliveryDestinationRole,
     event: &'a Event,
 }
 
-/// Why an event was not sent.
+/// Reason for which an event was not sent.
 enum SendFailure {
-    /// All attempts are used up.
+    /// The attempts are used up, or the failure was permanent.
     Failed(DeliveryFailure),
-    /// After so many attempts, the next one is too far away to wait for.
+    /// The next attempt is farther away than the event can be held.
     Deferred { attempts: u32, wait: Duration },
-    /// There is no such destination any more.
+    /// The subscription has no such destination any more.
     NoDestination,
 }
 
-/// How one attempt ended: an answer of success, or a failure that is final or may be retried, perhaps not before some
-/// time.
+/// Result of one attempt: a success, or a failure that is permanent or may be retried after a wait.
 type DeliveryAttemptResult = Result<Response<Bytes>, backoff::Error<DeliveryFailure>>;
 
 impl<T: HttpTransport> EventDeliverer<T> {
-    /// A delivery that sends by `transport`, or by `router` to channels and brokers of this process, or to `display`.
+    /// Makes a deliverer that sends by `transport`, to channels of this process by `router`, or to
+    /// `display`.
     #[must_use]
     pub fn new(
         transport: Arc<T>,
@@ -144,27 +147,27 @@ impl<T: HttpTransport> EventDeliverer<T> {
         Self { transport, router, display, options, counters, tokens, event_types: EventTypeObserver::default() }
     }
 
-    /// The same delivery; where a destination wants proof of who sends, it gets one of these tokens.
+    /// Sets the tokens for destinations that want to know the sender.
     #[must_use]
     pub fn with_tokens(self, tokens: Arc<TokenCache>) -> Self {
         Self { tokens, ..self }
     }
 
-    /// The same delivery; `EventType`s are made of replies, where that is wanted.
+    /// Sets the observer that makes `EventType`s of replies.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
         Self { event_types, ..self }
     }
 
-    /// A lane for this subscription, counted under its name.
+    /// Makes the worker state of a subscription, counted under its name.
     #[must_use]
     pub fn worker_state(&self, subscription: Arc<Subscription>, concurrency: usize) -> SubscriptionWorkerState {
         let series = metrics::subscription_series(&self.counters, &subscription.key);
         SubscriptionWorkerState::new(subscription, concurrency).with_series(series)
     }
 
-    /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt at the
-    /// subscriber.
+    /// Delivers an event to the worker's subscription, from its `progress` on. `permit` is for the
+    /// first attempt at the subscriber.
     pub async fn deliver(
         &self,
         event: &Arc<Event>,
@@ -178,7 +181,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         outcome
     }
 
-    /// The span of a delivery.
+    /// Starts the span of a delivery.
     fn start_delivery_span(&self, event: &Event, lane: &SubscriptionWorkerState) -> Span {
         let mut span = self.router.tracer().start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
@@ -237,7 +240,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// Sends the event that the subscriber answered with, if it did and somebody wants it (contract DP-21, DP-22).
+    /// Sends the event that the subscriber replied with, if there is one and it has a destination
+    /// (contract DP-21, DP-22).
     async fn handle_reply(
         &self,
         event: &Arc<Event>,
@@ -289,7 +293,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// Sends the event to the dead letter sink; without one, nobody has it (contract DP-27, DP-28).
+    /// Sends the event to the dead letter sink; without one it is lost (contract DP-27, DP-28).
     async fn send_to_dead_letter_sink(
         &self,
         event: &Event,
@@ -331,7 +335,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// Sends an event until it is taken or the delivery spec's attempts are used up.
+    /// Sends an event until it is taken or the attempts of the delivery spec are used up.
     async fn send(
         &self,
         hop: OutgoingEvent<'_>,
@@ -349,13 +353,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
         sent
     }
 
-    /// How long an attempt may take.
+    /// Timeout of one attempt at this subscription.
     fn attempt_timeout(&self, subscription: &Subscription) -> Duration {
         let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
         timeout.unwrap_or(self.options.default_timeout)
     }
 
-    /// Between attempts no permit is held, so that waiting delays nobody.
+    /// Makes the attempts. None holds a permit between them, so that its wait delays no other
+    /// event.
     async fn send_with_retries(
         &self,
         hop: OutgoingEvent<'_>,
@@ -363,6 +368,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
         mut permit: Option<OwnedSemaphorePermit>,
         tries: AttemptProgress,
     ) -> Result<Response<Bytes>, SendFailure> {
+        // The rest of an earlier wait comes first; what does not fit into the hold time is deferred
+        // again.
         if !tries.wait.is_zero() {
             drop(permit.take());
             let pause = tries.wait_here(self.attempt_timeout(&story.worker.subscription()));
@@ -376,6 +383,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let mut schedule = RetrySchedule::new(&story.worker.subscription().delivery, self.options.jitter)
             .after_attempts(tries.attempts);
         loop {
+            // The subscription may have changed during the wait: each attempt uses its newest form.
             let subscription = story.worker.subscription();
             let Some(destination) = hop.role.destination(&subscription) else { return Err(SendFailure::NoDestination) };
             let timeout = self.attempt_timeout(&subscription);
@@ -414,6 +422,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
                 [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
             });
+            // A wait that the queue cannot hold the event for is left to the queue.
             if tries.exceeds_hold_time(wait, timeout) {
                 self.counters.count_retry(story.worker.series());
                 return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait });

@@ -1,4 +1,5 @@
-//! Deliveries against a scripted transport, with time paused: schedules of hours in milliseconds.
+//! Tests of deliveries against a scripted transport, with time paused: schedules of hours in
+//! milliseconds.
 
 mod holding;
 mod senders;
