@@ -253,6 +253,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let Some(destination) = DeliveryDestinationRole::Reply.destination(&subscription) else {
             return DeliveryOutcome::Delivered;
         };
+        // Without a reply address, the response is not even decoded: it cannot fail the delivery.
         let answered = read_reply(answer, self.options.attributes);
         if answered.is_ok() {
             story.worker.series().record_readable_reply(Instant::now());
@@ -346,6 +347,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let started = Instant::now();
         let mut span = story.span.child(hop.role.span_name(), SpanKind::Internal);
         let sent = self.send_with_retries(hop, (story, &mut span), permit, tries).await;
+        // Recorded also for a failure: the last destination counts, whatever became of it.
         story.record_duration(started.elapsed());
         if let Err(SendFailure::Failed(failure)) = &sent {
             span.set_error(|| failure.to_string().into());

@@ -174,6 +174,7 @@ impl<T: HttpTransport> Dispatcher<T> {
         for RoutedChannel { channel, .. } in former.map(Arc::as_ref) {
             for subscription in channel.subscriptions.iter().filter(|made| !configured.contains(&made.key)) {
                 if let Some(lane) = self.worker_states.remove(&subscription.key) {
+                    // Set first: the worker may end as soon as its queue is retired.
                     lane.set_onward_channels(gone.onward_channels(subscription, channel));
                     self.backend.retire_subscription(&subscription.key);
                 }

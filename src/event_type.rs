@@ -111,6 +111,7 @@ impl EventTypeObserver {
         let (Some(owner), Some(looking)) = (owner, &self.0) else { return };
         let text = |name| event.get(name).unwrap_or_default();
         let (ty, source, schema) = (text("type"), text("source"), text("dataschema"));
+        // Checked before hashing: what is too long need not be remembered.
         if [&ty, &source, &schema].iter().any(|text| text.len() > LONGEST_TEXT) {
             return looking.log_too_long(owner, event);
         }

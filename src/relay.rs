@@ -138,6 +138,7 @@ impl<T: HttpTransport> RelayDependencies<T> {
         if let Some(proof) = self.tokens.authorization_for(sender, to).await? {
             request.headers_mut().insert(AUTHORIZATION, proof);
         }
+        // The duration counts from here: waiting for a token is not the destination's time.
         let started = Instant::now();
         let sent = self.transport.send(|| request.clone(), to, self.timeout).await;
         let bytes = request.body().len();

@@ -362,6 +362,7 @@ impl Router {
         if channel.key.kind == ChannelKind::Broker {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
+        // After the hop is counted: an event that is refused for it has no span.
         let mut spans = self.start_publish_spans(channel, &mut events);
         // Events for whose delivery the sender does not wait may wait long, and be many.
         let waits = channel.backend == BackendKind::Memory && channel.acknowledge == AcknowledgeMode::AfterEnqueue;

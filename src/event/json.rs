@@ -100,6 +100,7 @@ fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimi
     let version = object.string_member("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
     let version =
         SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(version)))?;
+    // Limits come before any attribute is made, since that takes memory.
     check_attribute_limit(object, limit)?;
     let mut event = Event::empty(version);
     event.content_type = object.string_member("datacontenttype")?.map(|text| parse_content_type(&text)).transpose()?;

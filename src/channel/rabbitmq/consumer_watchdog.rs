@@ -139,6 +139,7 @@ impl ConsumerWatchdog {
         if look.consumers == 0 {
             self.record_unanswered();
         }
+        // An ordered queue has one active consumer, which may be that of another process.
         let is_its_turn = self.order == DeliveryOrder::Unordered || self.has_received;
         let misses_some = look.ready > 0 && room > 0 && nothing_came && is_its_turn;
         let has_a_turn_to_lose = self.order == DeliveryOrder::Ordered && self.has_received && !misses_some;
@@ -149,6 +150,7 @@ impl ConsumerWatchdog {
         if look.consumers > 0 && self.unanswered.is_some_and(is_over) {
             return Some(StallReason::Recovered);
         }
+        // Remembered for the next look: the first time, a message may still be on its way.
         let is_stuck = std::mem::replace(&mut self.had_undelivered, misses_some) && misses_some;
         is_stuck.then_some(StallReason::NoDeliveries)
     }

@@ -88,6 +88,7 @@ impl PrefetchControl {
         if self.order == DeliveryOrder::Ordered {
             return PrefetchStep::Keep;
         }
+        // Before any size is known, few messages are asked for.
         let fits =
             if self.largest_message == 0 { FIRST.into() } else { allowance / self.largest_message.max(SMALLEST) };
         let wanted = u16::try_from(fits).unwrap_or(u16::MAX).clamp(1, self.max_prefetch);
