@@ -24,11 +24,11 @@ use sealpost::filter::cesql::CesqlExpression;
 use sealpost::filter::index::FilterIndex;
 use sealpost::model::{
     AcknowledgeMode, Addressable, AuthorizationMode, AuthorizationRule, BackendKind, Channel, ChannelKey, ChannelKind,
-    DestinationRoute, OidcAuthentication, OidcDiscovery, ProcessRole, RoutingTable, SenderAuthorization, ServiceHosts,
-    TransportEncryption, TrustBundle,
+    DestinationRole, DestinationRoute, OidcAuthentication, OidcDiscovery, ProcessRole, RoutingTable,
+    SenderAuthorization, ServiceHosts, TransportEncryption, TrustBundle,
 };
 use sealpost::telemetry::counters::ProcessCounters;
-use sealpost::telemetry::series::{DeliveryEnd, DestinationRole, SeriesKey};
+use sealpost::telemetry::series::{DeliveryEnd, SeriesKey};
 use sealpost::telemetry::span_attributes;
 use sealpost::telemetry::tracer::{Sampler, SpanKind, Tracer};
 use sealpost::tls::{MinTlsVersion, SystemRoots};

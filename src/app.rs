@@ -5,6 +5,7 @@ mod configuration;
 mod configuration_metrics;
 mod controller;
 mod descriptor_shares;
+mod event_ports;
 mod listeners;
 mod observability;
 mod operators;
@@ -36,24 +37,23 @@ use crate::delivery::{self, EventDeliverer, SubscriptionWorkerStates};
 use crate::dispatcher::{Dispatcher, TableChange};
 use crate::display::EventDisplay;
 use crate::ingress::Ingress;
-use crate::ingress::event_port::{EventPortHandler, ServedRequests};
+use crate::ingress::event_port::ServedRequests;
 use crate::ingress::request_reader::{HttpsWhenDisabled, RequestReader};
 use crate::model::{ProcessRole, RoutingTable, ServiceHosts};
 use crate::relay::{BrokerFilter, BrokerIngress, RelayDependencies};
 use crate::router::{PendingRepliesMap, RelayedSeries, RequestLimits, Router, ServedTable};
 use crate::server::body::BodyReader;
 use crate::server::socket::OwnerSocket;
-use crate::server::{self, ListenerLimits, RequestHandler};
+use crate::server::{self, ListenerLimits};
 use crate::source::SourceRunner;
 use crate::supervisor::Readiness;
 use crate::telemetry::LogLevel;
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::series::ConnectionMetrics;
-use crate::telemetry::tracer::Tracer;
 use crate::tls::{MinTlsVersion, SystemRoots};
 use certificate::ServerCertificateKeeper;
 use configuration::ConfigurationSource;
 use descriptor_shares::DescriptorShares;
+use event_ports::{EventPorts, listener_limits};
 use listeners::BoundListeners;
 use observability::TelemetryConfigurator;
 use operators::OperatorAccess;
@@ -378,44 +378,5 @@ fn delivery_options(options: &RunOptions) -> delivery::DeliveryOptions {
         jitter: options.limits.retry_jitter,
         attributes: options.limits.attribute_limit(),
         broker_filter_host: ServiceHosts::new(system_namespace, cluster_domain).filter.into(),
-    }
-}
-
-/// The two event ports, and what their handler needs.
-struct EventPorts {
-    http: TcpListener,
-    https: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
-    limits: ListenerLimits,
-    gate: (Readiness, ServedRequests),
-    counters: Arc<ProcessCounters>,
-    tracer: Tracer,
-}
-
-impl EventPorts {
-    /// Serves both ports by one handler, until the stop.
-    fn serve(self, handler: impl RequestHandler, stages: &mut ShutdownStages) {
-        let (readiness, served) = self.gate;
-        let gate = EventPortHandler::new(handler, readiness, served).with_counters(Arc::clone(&self.counters));
-        let handler = Arc::new(gate.with_tracer(self.tracer));
-        let stop = stages.stop_accepting.clone();
-        let counted =
-            |traffic: &Arc<ConnectionMetrics>| ListenerLimits { metrics: Arc::clone(traffic), ..self.limits.clone() };
-        let (plain, secure) =
-            (counted(&self.counters.series.http_connections), counted(&self.counters.series.https_connections));
-        let http = server::serve(self.http, None, plain, Arc::clone(&handler), stop.clone());
-        stages.accepting.spawn("http listener", http);
-        let https = server::serve(self.https, Some(self.tls), secure, handler, stop);
-        stages.accepting.spawn("https listener", https);
-    }
-}
-
-fn listener_limits(options: &RunOptions, shares: DescriptorShares) -> ListenerLimits {
-    ListenerLimits {
-        max_connections: shares.senders,
-        max_header_bytes: options.limits.max_header_bytes,
-        header_read_timeout: options.limits.header_read_timeout,
-        idle_timeout: options.limits.idle_timeout,
-        ..ListenerLimits::default()
     }
 }

@@ -1,93 +1,98 @@
-//! What events may hold in memory together, in bytes: what senders have sent, refused beyond the limit, and what has come
-//! out of queues elsewhere, which is there already when it is counted and so is asked for no sooner than there is room.
+//! Memory budget of events, in bytes. Requests of senders are refused beyond the limit. Messages
+//! that come out of RabbitMQ's queues are in memory already when they are charged, so they are only
+//! asked for while there is room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// What an event takes beside its head and its body: its attributes, its place in queues, its delivery.
+/// Bytes that are charged for an event beside its head and its body: attributes, places in queues,
+/// delivery.
 pub const PER_EVENT: usize = 512;
 
-/// What each event of several that came together takes besides.
+/// Bytes that are charged besides for each event of several that came together.
 pub const PER_ONE_OF_MANY: usize = 3 * PER_EVENT;
 
-/// There is no room left.
+/// Error: the budget has no room left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetExhausted;
 
-/// Memory that events may hold together.
+/// Memory that all events of the process may hold together.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,
-    /// Of both kinds.
+    /// Bytes that are held in all, by requests and by messages of queues.
     used: AtomicUsize,
-    /// Of that, what has come out of queues elsewhere.
+    /// Part of `used` that is held by messages of queues.
     consumed: AtomicUsize,
-    /// Told when some of that is given back.
+    /// Notified when such a part is given back.
     released: Notify,
 }
 
 impl MemoryBudget {
-    /// A budget of `limit` bytes.
+    /// Makes a budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
         let (used, consumed, released) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
         Arc::new(Self { limit, used, consumed, released })
     }
 
-    /// A share that holds nothing yet.
+    /// Makes a share that holds nothing yet.
     #[must_use]
     pub fn share(self: &Arc<Self>) -> BudgetShare {
         BudgetShare { budget: Arc::clone(self), bytes: 0 }
     }
 
-    /// A share of so many bytes that have come out of a queue.
+    /// Makes a share of this many bytes for a message that has come out of a queue.
     #[must_use]
     pub fn consumed_share(self: &Arc<Self>, bytes: usize) -> ConsumedShare {
         self.consumed.fetch_add(bytes, Ordering::Relaxed);
         ConsumedShare { share: self.share().increased_by(bytes) }
     }
 
-    /// Bytes that may be held.
+    /// Bytes that may be held in all.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Bytes that are held.
+    /// Bytes that are held now.
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// What may come out of queues together: half, so that senders are not refused for what waits for slow subscribers.
+    /// Bytes that messages of queues may hold together: half, so that senders are not refused
+    /// because of events that wait for slow subscribers.
     #[must_use]
     pub fn queue_limit(&self) -> usize {
         self.limit / 2
     }
 
-    /// Whether more may come out of queues. A little of their half is theirs whatever senders hold.
+    /// True if more messages may come out of queues. A quarter of their half is theirs, however
+    /// much senders hold.
     #[must_use]
     pub fn has_room_for_queues(&self) -> bool {
         let consumed = self.consumed.load(Ordering::Relaxed);
         consumed < self.queue_limit() && (consumed < self.queue_limit() / 4 || self.used() < self.limit)
     }
 
-    /// Whether there is room for a message of a queue of which none is held, so that no queue has to wait for another one
-    /// whose subscriber is slow. All of them together may take what senders have left for that.
+    /// True if there is room for a message of a queue that holds none, so that no queue has to wait
+    /// for another one whose subscriber is slow. All of these together may take what senders have
+    /// left.
     #[must_use]
     pub fn has_room_for_one(&self) -> bool {
         self.consumed.load(Ordering::Relaxed) < self.limit
     }
 
-    /// Returns when a share of what came out of queues was given back, which one that waits is told.
+    /// Returns when a share of a message was given back; only one of those who wait is notified.
     pub async fn until_released(&self) {
         self.released.notified().await;
     }
 }
 
-/// A part of a budget, given back when it is dropped.
+/// Part of a budget that is held, given back when it is dropped.
 #[derive(Debug)]
 pub struct BudgetShare {
     budget: Arc<MemoryBudget>,
@@ -95,10 +100,10 @@ pub struct BudgetShare {
 }
 
 impl BudgetShare {
-    /// Holds so many bytes from now on, if that is more than before.
+    /// Grows the share to this many bytes, if that is more than before.
     ///
     /// # Errors
-    /// If there is no room for them. They are counted nevertheless, until the share is dropped.
+    /// If there is no room for them. They are charged nevertheless, until the share is dropped.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         let more = bytes.saturating_sub(self.bytes);
         let used = self.budget.used.fetch_add(more, Ordering::Relaxed);
@@ -108,7 +113,7 @@ impl BudgetShare {
 }
 
 impl BudgetShare {
-    /// Holds so many bytes more, whether there is room for them or not: they are there already.
+    /// Adds bytes to the share, even if there is no room for them: they are in memory already.
     #[must_use]
     pub fn increased_by(mut self, bytes: usize) -> Self {
         self.budget.used.fetch_add(bytes, Ordering::Relaxed);
@@ -116,7 +121,7 @@ impl BudgetShare {
         self
     }
 
-    /// What it holds.
+    /// Bytes that the share holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -129,7 +134,7 @@ impl Drop for BudgetShare {
     }
 }
 
-/// A part of a budget that something holds which came out of a queue; given back when it is dropped.
+/// Part of a budget that is held by a message of a queue; given back when it is dropped.
 #[derive(Debug)]
 pub struct ConsumedShare {
     share: BudgetShare,

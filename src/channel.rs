@@ -1,5 +1,5 @@
-//! Where events rest between the sender and the subscribers: the seam between what publishes, what consumes, and the
-//! backend that keeps the queues.
+//! Channels: they keep events between the sender and the subscribers. This is the seam between what
+//! publishes, what consumes, and the backend that keeps the queues.
 
 pub mod backends;
 #[cfg(test)]
@@ -22,84 +22,90 @@ use tokio::time::Instant;
 use trouble::TroubleReason;
 
 use crate::event::Event;
-use crate::model::{Channel, Subscription, SubscriptionKey};
-use crate::telemetry::series::{DestinationRole, DropReason, Dropped, SubscriptionSeries};
+use crate::model::{Channel, DestinationRole, Subscription, SubscriptionKey};
+use crate::telemetry::series::{DropReason, Dropped, SubscriptionSeries};
 use crate::wire_text::WireText;
 
-/// When a sender that met a full queue should try again.
+/// Time after which a sender that met a full queue should try again: sent as `Retry-After`.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why events were not published.
+/// Reason for which events were not published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// A queue is full; nothing was enqueued anywhere.
+    /// The queue of a subscription is full; nothing was enqueued in any queue.
     #[error("the queue of {subscription} is full: try again later")]
     Full {
-        /// Whose queue.
+        /// Subscription whose queue is full.
         subscription: SubscriptionKey,
     },
-    /// Not every subscription, or its dead letter sink, got what it should (contract FO-4, FO-5).
+    /// On a channel that acknowledges after delivery, at least one subscription and its dead letter
+    /// sink did not get what they should (contract FO-4, FO-5).
     #[error("{failed} of {total} deliveries failed and no dead letter sink took the event: see the log for each")]
     Undelivered {
-        /// Deliveries that ended without a home.
+        /// Deliveries that ended as lost, out of those of the request.
         failed: usize,
-        /// All deliveries of the request.
+        /// All deliveries of the events of the request.
         total: usize,
     },
-    /// The queues cannot be reached, or do not answer.
+    /// The queues cannot be reached, or do not answer; holds the cause in words.
     #[error("the event could not be put into its queue ({0}): try again later")]
     Unavailable(String),
 }
 
-/// Puts events into the queues of a channel's subscriptions.
+/// Puts events into the queues of the subscriptions of one channel.
 pub trait ChannelPublisher: Send + Sync {
-    /// Publishes all of `events` or none. Returns when they are as safe as the channel can make them.
+    /// Publishes all of `events` or none, each to every subscription whose filter it passes.
+    /// Returns when they are as safe as the channel can make them.
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>>;
 }
 
-/// Takes one subscription's events out of its queue. Ends when the subscription is retired and the queue is empty.
+/// Receiver of the event deliveries of one subscription's queue. It ends when the subscription is
+/// retired and the queue is empty.
 ///
-/// Messages are boxed, since a queue has room for 32 of them even while it is empty.
+/// Deliveries are boxed, since a queue has room for 32 of them even while it is empty.
 pub type QueueConsumer = mpsc::Receiver<Box<EventDelivery>>;
 
-/// How the delivery of an event ended.
+/// Outcome of an event delivery, with which it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// The subscriber has it, and the reply destination has the reply.
+    /// The subscriber has the event, and the reply address has the reply, if there is one.
     Delivered,
-    /// The dead letter sink has it.
+    /// The dead letter sink has the event.
     DeadLettered,
-    /// Nobody took it.
+    /// Neither the subscriber nor a dead letter sink took the event.
     Lost(Box<LostDelivery>),
-    /// It is to be tried again, later than [`DeliveryProgress::patience`] allows to wait for here.
+    /// The event is to be tried again, after a longer wait than [`DeliveryProgress::max_wait`] lets
+    /// it be held for here.
     Deferred(DeferredDelivery),
 }
 
-/// What is known of an event that nobody took.
+/// Details of an event that nobody took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostDelivery {
-    /// Whose event it was.
+    /// Subscription to which the event could not be delivered.
     pub subscription: SubscriptionKey,
-    /// The destination that failed last, without what may be a secret of its URL.
+    /// URL of the destination that failed last, without those parts that may be secret.
     pub destination: String,
-    /// Its last status; 500 if there was no answer, -1 if nothing could be sent (contract DP-30).
+    /// Last status of that destination; 500 if there was no response, -1 if no request could be
+    /// sent (contract DP-30).
     pub code: i32,
-    /// Attempts made there.
+    /// Attempts that were made at that destination.
     pub attempts: u32,
-    /// What happened.
+    /// Description of the last failure, for the log and for the parked event.
     pub reason: String,
-    /// The destination that failed last, and why, as they are counted.
+    /// Role of the destination that failed last, and the reason of the drop, as metrics count them.
     pub counted_as: (DestinationRole, DropReason),
 }
 
 impl LostDelivery {
-    /// Counts it by its reason.
+    /// Counts the drop in the subscription's series, as lost or as parked.
     pub fn count_dropped(&self, series: &SubscriptionSeries, drop: Dropped) {
         let (destination, why) = self.counted_as;
         series.count_drop(drop, destination, why);
     }
 
-    /// Says that nobody has the event: of several within a minute, in full of the first one only.
+    /// Logs the loss as an error with all details once a minute for each subscription; others
+    /// within that minute at DEBUG only.
     pub fn log_lost(&self, event: &Event, series: &SubscriptionSeries) {
         let Self { subscription, destination, attempts, reason, .. } = self;
         if series.is_first_loss() {
@@ -110,57 +116,58 @@ impl LostDelivery {
     }
 }
 
-/// Which of its destinations an event is on the way to.
+/// Destination that an event delivery is on the way to, with the event that goes there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeliveryStage {
-    /// The subscriber.
+    /// The event itself goes to the subscriber.
     #[default]
     Subscriber,
-    /// The reply address: with this, which the subscriber answered.
+    /// The event that the subscriber replied goes to the reply address.
     Reply(Arc<Event>),
-    /// The dead letter sink: with this, the event and what is known of the failure.
+    /// The event, with attributes that describe the failure, goes to the dead letter sink.
     DeadLetterSink(Arc<Event>),
 }
 
-/// When an event is to be tried again, and where.
+/// Continuation of an event delivery that has to wait for longer than it can be held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeferredDelivery {
-    /// The destination.
+    /// Destination of the next attempt, and the event that goes there.
     pub stage: DeliveryStage,
-    /// Attempts made there until now.
+    /// Attempts made at that destination until now.
     pub attempts: u32,
-    /// How long to wait before the next one.
+    /// Wait before the next attempt, from the moment of settling.
     pub wait: Duration,
 }
 
-/// How far the delivery of an event got before, and how it may go on.
+/// Progress of an event delivery before it came here, and the limits within which it may go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryProgress {
-    /// The destination that it got to.
+    /// Destination that the delivery had come to.
     pub stage: DeliveryStage,
-    /// Attempts made there.
+    /// Attempts made at that destination before.
     pub attempts: u32,
-    /// What is left to wait before the next one.
+    /// Part of the wait before the next attempt that is left.
     pub wait: Duration,
-    /// The longest wait between two attempts that its queue allows; a longer one ends in [`Outcome::Deferred`]. `None`
-    /// allows any.
+    /// Longest wait between two attempts that the queue allows; a longer one ends in
+    /// [`DeliveryOutcome::Deferred`]. `None` allows any wait.
     pub max_wait: Option<Duration>,
-    /// How long its queue lets the event be held; `None` lets it for ever.
+    /// Time for which the queue lets the event be held; `None` means for ever.
     pub hold_time: Option<HoldTime>,
 }
 
-/// How long an event may be held by who delivers it. What would take longer ends in [`Outcome::Deferred`].
+/// Time for which the queue lets the event be held. A delivery that would take longer ends in
+/// [`DeliveryOutcome::Deferred`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldTime {
-    /// Until when.
+    /// End of that time, for this event.
     pub until: Instant,
-    /// How long that is from the beginning: no attempt can take longer.
+    /// Length of that time for an event that has just come: no attempt can take longer.
     pub longest: Duration,
 }
 
 impl HoldTime {
-    /// How long an attempt may take that begins now and would like to take `timeout`; `None` if there is not enough time
-    /// left for it, but would be if the event came anew.
+    /// Time that an attempt may take which begins now and would like to take `timeout`. `None` if
+    /// there is not enough time left for it, but would be if the event came anew.
     #[must_use]
     pub fn attempt_timeout(&self, timeout: Duration) -> Option<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
@@ -169,27 +176,33 @@ impl HoldTime {
     }
 }
 
-/// How a backend is told what became of a message. One that is dropped before was abandoned: its queue decides what follows.
+/// Way back to the backend, which learns from it how a delivery ended. One that is dropped without
+/// [`DeliverySettlement::settle`] means that the delivery was abandoned: the queue decides what
+/// follows.
 pub trait DeliverySettlement: fmt::Debug + Send + Sync {
-    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot. Called once.
+    /// Tells the queue the outcome of the delivery. Returns when the queue has recorded it, or
+    /// cannot. Is called once at most.
     fn settle<'a>(&'a mut self, event: &'a Event, outcome: DeliveryOutcome) -> BoxFuture<'a, ()>;
 
-    /// Returns when the queue has given the event to somebody else; never, if that cannot happen.
+    /// Returns when the queue has given the event to another consumer; never, if that cannot
+    /// happen.
     fn until_revoked(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
     }
 }
 
-/// An event on its way to one subscription. Whoever takes it must settle it.
+/// One event on its way to one subscription. Whoever takes it must settle it.
 #[derive(Debug)]
 pub struct EventDelivery<S: ?Sized = dyn DeliverySettlement> {
-    /// The event.
+    /// The event, shared with the deliveries to other subscriptions.
     pub event: Arc<Event>,
-    /// What was tried before.
+    /// Progress of the delivery in an earlier process or before a deferral; the default for a new
+    /// event.
     pub progress: DeliveryProgress,
-    /// When it came into its queue; of RabbitMQ's, when it came from there.
+    /// Time at which the event came into its queue; for RabbitMQ, at which it was taken out of the
+    /// queue.
     pub received_at: Instant,
-    /// The last field, so that one box holds a message of any backend.
+    /// The backend's part. It is the last field, so that one box holds a delivery of any backend.
     settlement: S,
 }
 
@@ -200,43 +213,49 @@ impl<S: DeliverySettlement + 'static> EventDelivery<S> {
 }
 
 impl EventDelivery {
-    /// Returns when the queue has given the event to somebody else, so that what is done with it here should end; never,
-    /// if that cannot happen.
+    /// Returns when the queue has given the event to another consumer, so that its delivery should
+    /// end here; never, if that cannot happen.
     pub async fn until_revoked(&self) {
         self.settlement.until_revoked().await;
     }
 
-    /// Tells the queue how the delivery ended. Returns when the queue has noted it, or cannot.
+    /// Tells the queue the outcome of the delivery. Returns when the queue has recorded it, or
+    /// cannot.
     pub async fn settle(mut self: Box<Self>, outcome: DeliveryOutcome) {
         let Self { event, settlement, .. } = &mut *self;
         settlement.settle(event, outcome).await;
     }
 }
 
-/// A channel that is ready to take events.
+/// A channel that is open on its backend, and ready to take events.
 pub struct OpenedChannel {
-    /// Where to put them.
+    /// Publisher to the queues of all its subscriptions.
     pub publisher: Arc<dyn ChannelPublisher>,
-    /// The queues that are new, and whose they are.
+    /// Subscriptions whose queues are new, each with the consumer of its queue; those that were
+    /// open before have theirs already.
     pub consumers: Vec<(Arc<Subscription>, QueueConsumer)>,
 }
 
-/// A kind of channel. Queues are named by subscription and outlive changes of everything but that name.
+/// Keeper of the queues of channels. Queues are named by the key of their subscription, and outlive
+/// changes of everything but that key.
 pub trait ChannelBackend: Send + Sync + 'static {
-    /// Makes sure that every subscription of the channel has its queue. Never deletes one.
+    /// Makes sure that every subscription of the channel has a queue. Never deletes one.
     fn open(&self, channel: &Channel) -> OpenedChannel;
 
-    /// Gives up the queue of a subscription that is no longer configured.
+    /// Gives up the queue of a subscription that is no longer configured: it gets no more events.
     fn retire_subscription(&self, subscription: &SubscriptionKey);
 
-    /// Events of a subscription that this process holds and has not finished: waiting, in flight or between retries.
-    /// What waits outside of the process does not count. `None` if the subscription has no queue here.
+    /// Events of a subscription that this process holds and has not finished: waiting, in flight or
+    /// between retries. Events that wait outside of the process do not count. `None` if the
+    /// subscription has no queue here.
     fn unfinished(&self, subscription: &SubscriptionKey) -> Option<usize>;
 
-    /// Why events for a subscription cannot be put into its queue, or taken out of it, now; `None` if they can.
+    /// Reason for which events of a subscription cannot be put into its queue, or taken out of it,
+    /// now; `None` if they can.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason>;
 
-    /// The process stops: consumers end as soon as what is durable can be left to the next process. From now on,
-    /// [`ChannelBackend::retire`] says nothing about the configuration.
+    /// Begins the stop of the process: consumers end as soon as what is durable can be left to the
+    /// next process. From now on, [`ChannelBackend::retire_subscription`] does not mean that the
+    /// configuration has changed.
     fn close(&self);
 }

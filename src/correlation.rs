@@ -1,9 +1,10 @@
-//! Correlation ids of RequestReplies: made and verified as upstream's data plane does it
+//! Correlation ids of RequestReplies: created and verified as upstream's data plane does
 //! (`pkg/requestreply/correlation_id.go`, `cesql.go`), so that each side knows the other's ids.
 //!
-//! An id is `EVENT:SEALED:INDEX`. EVENT is the id of the event that a reply is waited for; SEALED is base64 for URLs, with
-//! padding, of a nonce of 12 bytes and the same id encrypted with AES-GCM under it; INDEX tells which of several processes
-//! waits. Who does not have the key can make none that is verified. INDEX is not sealed: it is for finding the way only.
+//! An id is `EVENT:SEALED:INDEX`. EVENT is the id of the event that a reply is waited for; SEALED
+//! is base64 for URLs, with padding, of a nonce of 12 bytes and the same id encrypted with AES-GCM
+//! under it; INDEX is the index of the process that waits. Nobody without the key can create an id
+//! that is verified. INDEX is not sealed: it only says where the reply belongs.
 
 mod key_ring;
 
@@ -17,7 +18,8 @@ use base64::prelude::BASE64_URL_SAFE;
 
 pub use key_ring::{KeyHolder, KeyRing, KeyRingEntry};
 
-/// The Secret of the system namespace that upstream keeps the keys of all RequestReplies in.
+/// Name of the Secret of the system namespace in which upstream keeps the keys of all
+/// RequestReplies.
 pub const SECRET: &str = "request-reply-keys";
 
 /// A key of AES: 16, 24 or 32 bytes.
@@ -28,7 +30,7 @@ pub struct CorrelationKey {
 }
 
 impl CorrelationKey {
-    /// A key of these bytes; `None` if they are not 16, 24 or 32.
+    /// Makes a key of these bytes; `None` if they are not 16, 24 or 32.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let algorithm = match bytes.len() {
@@ -41,8 +43,8 @@ impl CorrelationKey {
         Some(Self { bytes: bytes.into(), sealing: Arc::new(sealing) })
     }
 
-    /// A new id for the event of this id, which the process of this index waits for; `None` if there is no chance to be
-    /// had from the system.
+    /// Creates an id for the event of this id, which the process of this index waits for; `None` if
+    /// the system gives no random numbers.
     #[must_use]
     pub fn create_id(&self, event: &str, index: u32) -> Option<String> {
         let mut nonce = [0; NONCE_LEN];
@@ -57,7 +59,7 @@ impl CorrelationKey {
         Some(format!("{event}:{sealed}:{index}"))
     }
 
-    /// Whether an id was made with this key.
+    /// True if an id was created with this key.
     #[must_use]
     pub fn verifies(&self, id: &CorrelationId<'_>) -> bool {
         let Some((nonce, sealed)) = id.sealed.split_first_chunk::<NONCE_LEN>() else { return false };
@@ -77,18 +79,19 @@ impl PartialEq for CorrelationKey {
 impl Eq for CorrelationKey {}
 
 impl fmt::Debug for CorrelationKey {
-    /// Its bytes are never shown.
+    /// Shows the type only, and never a byte of the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
     }
 }
 
-/// What a process makes keys of for RequestReplies that have none: 32 bytes of chance, made when it starts and kept nowhere.
+/// Random seed of a process, from which it derives keys for RequestReplies that have none: 32
+/// bytes, made at its start and stored nowhere.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CorrelationSeed([u8; 32]);
 
 impl CorrelationSeed {
-    /// A new one; `None` if there is no chance to be had from the system.
+    /// Makes a new seed; `None` if the system gives no random numbers.
     #[must_use]
     pub fn random() -> Option<Self> {
         let mut bytes = [0; 32];
@@ -96,35 +99,36 @@ impl CorrelationSeed {
         Some(Self(bytes))
     }
 
-    /// The key of a RequestReply: always the same one, and nothing about it is told by the key of another.
+    /// Derives the key of a RequestReply: always the same one, which reveals nothing about the key
+    /// of another.
     #[must_use]
     pub fn derive_key(&self, namespace: &str, name: &str) -> Option<CorrelationKey> {
         let seed = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
-        // No namespace and no name has a slash.
+        // A slash is in no namespace and in no name, so that each text is of one RequestReply only.
         CorrelationKey::new(hmac::sign(&seed, format!("{namespace}/{name}").as_bytes()).as_ref())
     }
 }
 
 impl fmt::Debug for CorrelationSeed {
-    /// Its bytes are never shown.
+    /// Shows the type only, and never a byte of the seed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed")
     }
 }
 
-/// An id, taken apart.
+/// A correlation id, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorrelationId<'t> {
     /// The id of the event that a reply is waited for.
     event: &'t str,
     sealed: Vec<u8>,
-    /// Which process waits.
+    /// Index of the process that waits.
     index: i32,
 }
 
 impl<'t> CorrelationId<'t> {
-    /// Takes an id apart, from behind: unlike upstream, which takes none whose event's id has a colon, as URNs have.
-    /// `None` if it is no id, whoever made it.
+    /// Takes an id apart, from its end: unlike upstream, which takes none whose event's id has a
+    /// colon, as URNs have. `None` if the text is no correlation id.
     #[must_use]
     pub fn parse(text: &'t str) -> Option<Self> {
         let (rest, index) = text.rsplit_once(':')?;
@@ -133,10 +137,11 @@ impl<'t> CorrelationId<'t> {
         Some(Self { event, sealed, index: index.parse().ok()? })
     }
 
-    /// Whether the process of this index, of so many, is the one that waits. Of none or fewer processes, none is.
+    /// True if the process of this index, of so many replicas, is the one that waits. It is false
+    /// if there are no replicas.
     #[must_use]
     pub fn is_for(&self, index: i32, replicas: i32) -> bool {
-        // `i32::MIN % -1` overflows.
+        // A plain `%` would overflow for `i32::MIN % -1`.
         replicas > 0 && self.index.wrapping_rem(replicas) == index
     }
 }

@@ -1,11 +1,13 @@
-//! The story of one event to one subscription: subscriber, reply, dead letter sink, each with retries
-//! (contract DP-3 to DP-33).
+//! Delivery of one event to one subscription: subscriber, reply, dead letter sink, each with
+//! retries (contract DP-3 to DP-33).
 //!
-//! Delivery does not know where the event came from or which queue it waits in; it tells how it ended.
+//! The delivery does not know where the event came from or which queue it waits in; it gives its
+//! outcome.
 
 mod attempt;
 mod attempt_progress;
 mod dead_letter;
+mod outgoing_event;
 mod reply;
 mod retry;
 mod worker_state;
@@ -27,15 +29,15 @@ use crate::client::HttpTransport;
 use crate::display::EventDisplay;
 use crate::event::{AttributeLimit, Event};
 use crate::event_type::EventTypeObserver;
-use crate::model::{Addressable, Subscription};
+use crate::model::{DestinationRole, Subscription};
 use crate::router::Router;
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::series::DestinationRole;
 use crate::telemetry::span_attributes;
 use crate::telemetry::tracer::{Span, SpanKind};
 use crate::wire_text::WireText;
 use attempt_progress::AttemptProgress;
 use dead_letter::DeliveryFailure;
+use outgoing_event::{DeliveryAttemptResult, OutgoingEvent, SendFailure};
 use reply::{read_reply, restore_broker_ttl};
 use retry::RetrySchedule;
 use worker_state::DeliveryRecord;
@@ -43,20 +45,21 @@ pub use worker_state::SubscriptionWorkerState;
 
 pub use worker_states::SubscriptionWorkerStates;
 
-/// What holds for every delivery.
+/// Options that hold for every delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryOptions {
-    /// Bounds an attempt whose delivery spec has no timeout.
+    /// Timeout of an attempt whose delivery spec has none.
     pub default_timeout: Duration,
-    /// The part of each wait that is left to chance, from 0 (none) to 1 (all of it).
+    /// Part of each wait that is left to chance, from 0 (none) to 1 (all of it).
     pub jitter: f64,
-    /// What the attributes of a subscriber's reply may have.
+    /// Limit of the attributes of a subscriber's reply.
     pub attributes: AttributeLimit,
-    /// `broker-filter.<system namespace>.svc.<domain>`: who answers there speaks for somebody else (contract DP-32).
+    /// `broker-filter.<system namespace>.svc.<domain>`: its responses report another's (contract
+    /// DP-32).
     pub broker_filter_host: Box<str>,
 }
 
-/// Delivers events. One for the process.
+/// Delivers events to subscriptions. There is one for the process.
 pub struct EventDeliverer<T> {
     transport: Arc<T>,
     router: Arc<Router>,
@@ -67,79 +70,9 @@ pub struct EventDeliverer<T> {
     event_types: EventTypeObserver,
 }
 
-/// Which of the three destinations a hop is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DeliveryDestinationRole {
-    Subscriber,
-    Reply,
-    DeadLetterSink,
-}
-
-impl DeliveryDestinationRole {
-    /// Where this leg goes. A subscription with a reply address only sends the events themselves there.
-    fn destination(self, subscription: &Subscription) -> Option<&Addressable> {
-        match self {
-            Self::Subscriber => subscription.subscriber.as_ref().or(subscription.reply.as_ref()),
-            Self::Reply => subscription.subscriber.as_ref().and(subscription.reply.as_ref()),
-            Self::DeadLetterSink => subscription.dead_letter_sink.as_ref(),
-        }
-    }
-
-    /// What an attempt needs; only those at the subscriber are bounded.
-    async fn acquire_permit(self, lane: &SubscriptionWorkerState) -> Option<OwnedSemaphorePermit> {
-        if self == Self::Subscriber { lane.acquire_permit().await } else { None }
-    }
-
-    /// As what it is counted.
-    fn series_destination(self) -> DestinationRole {
-        match self {
-            Self::Subscriber => DestinationRole::Subscriber,
-            Self::Reply => DestinationRole::Reply,
-            Self::DeadLetterSink => DestinationRole::DeadLetterSink,
-        }
-    }
-
-    /// What its span is called.
-    fn span_name(self) -> &'static str {
-        match self {
-            Self::Subscriber => "send subscriber",
-            Self::Reply => "send reply",
-            Self::DeadLetterSink => "send dead letter sink",
-        }
-    }
-}
-
-/// An event on its way to one destination of its subscription.
-#[derive(Clone, Copy)]
-struct OutgoingEvent<'a> {
-    role: DeliveryDestinationRole,
-    event: &'a Event,
-}
-
-impl OutgoingEvent<'_> {
-    /// The failure of the last attempt that its schedule has.
-    fn final_failure(&self, failure: DeliveryFailure, schedule: &RetrySchedule) -> SendFailure {
-        let failure = failure.with_attempts(schedule.attempts_after_wait());
-        SendFailure::Failed(failure.with_destination_role(self.role.series_destination()))
-    }
-}
-
-/// Why an event was not sent.
-enum SendFailure {
-    /// All attempts are used up.
-    Failed(DeliveryFailure),
-    /// After so many attempts, the next one is too far away to wait for.
-    Deferred { attempts: u32, wait: Duration },
-    /// There is no such destination any more.
-    NoDestination,
-}
-
-/// How one attempt ended: an answer of success, or a failure that is final or may be retried, perhaps not before some
-/// time.
-type DeliveryAttemptResult = Result<Response<Bytes>, backoff::Error<DeliveryFailure>>;
-
 impl<T: HttpTransport> EventDeliverer<T> {
-    /// A delivery that sends by `transport`, or by `router` to channels and brokers of this process, or to `display`.
+    /// Makes a deliverer that sends by `transport`, to channels of this process by `router`, or to
+    /// `display`.
     #[must_use]
     pub fn new(
         transport: Arc<T>,
@@ -152,27 +85,27 @@ impl<T: HttpTransport> EventDeliverer<T> {
         Self { transport, router, display, options, counters, tokens, event_types: EventTypeObserver::default() }
     }
 
-    /// The same delivery; where a destination wants proof of who sends, it gets one of these tokens.
+    /// Sets the tokens for destinations that want to know the sender.
     #[must_use]
     pub fn with_tokens(self, tokens: Arc<TokenCache>) -> Self {
         Self { tokens, ..self }
     }
 
-    /// The same delivery; `EventType`s are made of replies, where that is wanted.
+    /// Sets the observer that makes `EventType`s of replies.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
         Self { event_types, ..self }
     }
 
-    /// A lane for this subscription, counted under its name.
+    /// Makes the worker state of a subscription, counted under its name.
     #[must_use]
     pub fn worker_state(&self, subscription: Arc<Subscription>, concurrency: usize) -> SubscriptionWorkerState {
         let series = metrics::subscription_series(&self.counters, &subscription.key);
         SubscriptionWorkerState::new(subscription, concurrency).with_series(series)
     }
 
-    /// Delivers an event to the lane's subscription, from where it got before. `permit` allows the first attempt at the
-    /// subscriber.
+    /// Delivers an event to the worker's subscription, from its `progress` on. `permit` is for the
+    /// first attempt at the subscriber.
     pub async fn deliver(
         &self,
         event: &Arc<Event>,
@@ -186,7 +119,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         outcome
     }
 
-    /// The span of a delivery.
+    /// Starts the span of a delivery.
     fn start_delivery_span(&self, event: &Event, lane: &SubscriptionWorkerState) -> Span {
         let mut span = self.router.tracer().start("deliver", SpanKind::Consumer, event.trace());
         span.set_attributes(|| {
@@ -230,10 +163,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         permit: OwnedSemaphorePermit,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self
-            .send(OutgoingEvent { role: DeliveryDestinationRole::Subscriber, event }, story, Some(permit), tries)
-            .await
-        {
+        match self.send(OutgoingEvent { role: DestinationRole::Subscriber, event }, story, Some(permit), tries).await {
             Ok(answer) => self.handle_reply(event, story, answer, tries.for_next_destination()).await,
             Err(SendFailure::Deferred { attempts, wait }) => {
                 DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Subscriber, attempts, wait })
@@ -245,7 +175,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// Sends the event that the subscriber answered with, if it did and somebody wants it (contract DP-21, DP-22).
+    /// Sends the event that the subscriber replied with, if there is one and it has a destination
+    /// (contract DP-21, DP-22).
     async fn handle_reply(
         &self,
         event: &Arc<Event>,
@@ -254,9 +185,10 @@ impl<T: HttpTransport> EventDeliverer<T> {
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
         let subscription = story.worker.subscription();
-        let Some(destination) = DeliveryDestinationRole::Reply.destination(&subscription) else {
+        let Some(destination) = DestinationRole::Reply.destination(&subscription) else {
             return DeliveryOutcome::Delivered;
         };
+        // Without a reply address, the response is not even decoded: it cannot fail the delivery.
         let answered = read_reply(answer, self.options.attributes);
         if answered.is_ok() {
             story.worker.series().record_readable_reply(Instant::now());
@@ -284,8 +216,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         reply: Arc<Event>,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self.send(OutgoingEvent { role: DeliveryDestinationRole::Reply, event: &reply }, story, None, tries).await
-        {
+        match self.send(OutgoingEvent { role: DestinationRole::Reply, event: &reply }, story, None, tries).await {
             Ok(_) | Err(SendFailure::NoDestination) => DeliveryOutcome::Delivered,
             Err(SendFailure::Deferred { attempts, wait }) => {
                 DeliveryOutcome::Deferred(DeferredDelivery { stage: DeliveryStage::Reply(reply), attempts, wait })
@@ -297,7 +228,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// Sends the event to the dead letter sink; without one, nobody has it (contract DP-27, DP-28).
+    /// Sends the event to the dead letter sink; without one it is lost (contract DP-27, DP-28).
     async fn send_to_dead_letter_sink(
         &self,
         event: &Event,
@@ -320,9 +251,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         failure: DeliveryFailure,
         tries: AttemptProgress,
     ) -> DeliveryOutcome {
-        match self
-            .send(OutgoingEvent { role: DeliveryDestinationRole::DeadLetterSink, event: &dead }, story, None, tries)
-            .await
+        match self.send(OutgoingEvent { role: DestinationRole::DeadLetterSink, event: &dead }, story, None, tries).await
         {
             Ok(_answer) => DeliveryOutcome::DeadLettered,
             Err(SendFailure::Deferred { attempts, wait }) => DeliveryOutcome::Deferred(DeferredDelivery {
@@ -339,7 +268,7 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// Sends an event until it is taken or the delivery spec's attempts are used up.
+    /// Sends an event until it is taken or the attempts of the delivery spec are used up.
     async fn send(
         &self,
         hop: OutgoingEvent<'_>,
@@ -348,8 +277,9 @@ impl<T: HttpTransport> EventDeliverer<T> {
         tries: AttemptProgress,
     ) -> Result<Response<Bytes>, SendFailure> {
         let started = Instant::now();
-        let mut span = story.span.child(hop.role.span_name(), SpanKind::Internal);
+        let mut span = story.span.child(hop.span_name(), SpanKind::Internal);
         let sent = self.send_with_retries(hop, (story, &mut span), permit, tries).await;
+        // Recorded also for a failure: the last destination counts, whatever became of it.
         story.record_duration(started.elapsed());
         if let Err(SendFailure::Failed(failure)) = &sent {
             span.set_error(|| failure.to_string().into());
@@ -357,13 +287,14 @@ impl<T: HttpTransport> EventDeliverer<T> {
         sent
     }
 
-    /// How long an attempt may take.
+    /// Timeout of one attempt at this subscription.
     fn attempt_timeout(&self, subscription: &Subscription) -> Duration {
         let timeout = subscription.delivery.timeout.filter(|timeout| !timeout.is_zero());
         timeout.unwrap_or(self.options.default_timeout)
     }
 
-    /// Between attempts no permit is held, so that waiting delays nobody.
+    /// Makes the attempts. None holds a permit between them, so that its wait delays no other
+    /// event.
     async fn send_with_retries(
         &self,
         hop: OutgoingEvent<'_>,
@@ -371,6 +302,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
         mut permit: Option<OwnedSemaphorePermit>,
         tries: AttemptProgress,
     ) -> Result<Response<Bytes>, SendFailure> {
+        // The rest of an earlier wait comes first; what does not fit into the hold time is deferred
+        // again.
         if !tries.wait.is_zero() {
             drop(permit.take());
             let pause = tries.wait_here(self.attempt_timeout(&story.worker.subscription()));
@@ -379,11 +312,12 @@ impl<T: HttpTransport> EventDeliverer<T> {
             if !wait.is_zero() {
                 return Err(SendFailure::Deferred { attempts: tries.attempts, wait });
             }
-            permit = hop.role.acquire_permit(story.worker).await;
+            permit = hop.acquire_permit(story.worker).await;
         }
         let mut schedule = RetrySchedule::new(&story.worker.subscription().delivery, self.options.jitter)
             .after_attempts(tries.attempts);
         loop {
+            // The subscription may have changed during the wait: each attempt uses its newest form.
             let subscription = story.worker.subscription();
             let Some(destination) = hop.role.destination(&subscription) else { return Err(SendFailure::NoDestination) };
             let timeout = self.attempt_timeout(&subscription);
@@ -412,14 +346,15 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 let (reason, wait) = (failure.to_string().into(), wait.as_secs_f64().into());
                 [("sealpost.attempts", attempts.into()), ("sealpost.reason", reason), ("sealpost.backoff", wait)]
             });
+            // A wait that the queue cannot hold the event for is left to the queue.
             if tries.exceeds_hold_time(wait, timeout) {
                 self.counters.count_retry(story.worker.series());
                 return Err(SendFailure::Deferred { attempts: schedule.attempts_made(), wait });
             }
-            tracing::debug!(subscription = %subscription.key, event.id = %WireText::new(hop.event.id()), to = hop.role.series_destination().as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
+            tracing::debug!(subscription = %subscription.key, event.id = %WireText::new(hop.event.id()), to = hop.role.as_str(), reason = %failure, ?wait, "Attempt failed, trying again");
             tokio::time::sleep(wait).await;
             self.counters.count_retry(story.worker.series());
-            permit = hop.role.acquire_permit(story.worker).await;
+            permit = hop.acquire_permit(story.worker).await;
         }
     }
 }

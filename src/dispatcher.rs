@@ -1,6 +1,7 @@
-//! Keeps queues, workers and what ingress serves in step with the routing table, in the only safe order: queues first, then
-//! the table to ingress and to replies, then what subscriptions are now and their workers, then farewell to what is gone.
-//! So a subscription never sends into a channel of this process that is not there yet.
+//! Keeps queues, workers and the served table in step with the routing table, in the only safe
+//! order: queues first, then the table for ingress and replies, then the subscriptions' new
+//! configuration and their workers, then the retirement of what is gone. So a subscription never
+//! sends into a channel of this process that is not there yet.
 
 mod removed_channels;
 mod worker;
@@ -20,32 +21,32 @@ use crate::model::{Channel, ChannelKey, RoutingTable, Subscription, Subscription
 use crate::router::{RoutedChannel, Router, ServedTable};
 use removed_channels::RemovedChannels;
 
-/// How often a stop looks whether everything has been delivered.
+/// Period in which a stop checks if everything has been delivered.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A table to serve from now on.
+/// A routing table that is to be served from now on.
 pub struct TableChange {
-    /// The table.
+    /// The table to serve.
     pub table: Arc<RoutingTable>,
-    /// Told when it is served.
+    /// Notified when the table is served.
     pub applied: oneshot::Sender<()>,
 }
 
-/// Runs one worker for each subscription.
+/// Dispatches events: it runs one worker for each subscription of the table.
 pub struct Dispatcher<T> {
     backend: Arc<dyn ChannelBackend>,
     router: Arc<Router>,
     delivery: Arc<EventDeliverer<T>>,
-    /// Attempts that may run at once for one subscription.
+    /// Largest number of attempts at once for one subscription.
     concurrency: usize,
     worker_states: SubscriptionWorkerStates,
-    /// What is served.
+    /// Channels that are open and served now.
     open_channels: HashMap<ChannelKey, Arc<RoutedChannel>>,
     workers: JoinSet<()>,
 }
 
 impl<T: HttpTransport> Dispatcher<T> {
-    /// A dispatcher without workers.
+    /// Makes a dispatcher without channels and workers.
     #[must_use]
     pub fn new(
         backend: Arc<dyn ChannelBackend>,
@@ -57,17 +58,18 @@ impl<T: HttpTransport> Dispatcher<T> {
         Self { backend, router, delivery, concurrency, worker_states, open_channels, workers: JoinSet::new() }
     }
 
-    /// The lanes of its subscriptions.
+    /// States of the workers, which are shared with the admin port.
     #[must_use]
     pub fn worker_states(&self) -> SubscriptionWorkerStates {
         self.worker_states.clone()
     }
 
-    /// Applies changes until `stop`, then returns when the last event has been delivered, with everything off the table.
-    /// Until then what is served stays as it was: requests that have begun are answered by it, and so are replies. Dropping
-    /// the future abandons what is left.
+    /// Applies changes until `stop`, then returns when the last event has been delivered, with
+    /// nothing served any more. Until then the served table stays as it was: it serves requests
+    /// that have begun, and replies. If the future is dropped, deliveries under way are abandoned.
     pub async fn run(mut self, mut changes: mpsc::Receiver<TableChange>, stop: CancellationToken) {
         loop {
+            // A stop goes before a change that has come at the same time.
             let change = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -82,30 +84,36 @@ impl<T: HttpTransport> Dispatcher<T> {
                 tracing::debug!("Whoever asked for the table does not wait for it");
             }
         }
+        // Consumers of durable queues end now, so that only deliveries under way are waited for.
         self.backend.close();
         while self.is_delivering() {
             tokio::time::sleep(LOOK).await;
         }
+        // Publishers are dropped only now: replies of the last deliveries went through them.
         let nothing = self.router.served_table().table.without_channels();
         self.apply(&Arc::new(nothing));
+        // Workers end when their queues have no publisher any more.
         while self.workers.join_next().await.is_some() {}
     }
 
-    /// Whether an event that this process holds has not been delivered.
+    /// True if an event that this process holds has not been delivered.
     fn is_delivering(&self) -> bool {
         let channels = self.open_channels.values().map(|open| &open.channel);
         let mut keys = channels.flat_map(|channel| &channel.subscriptions).map(|subscription| &subscription.key);
         keys.any(|key| self.backend.unfinished(key).is_some_and(|unfinished| unfinished > 0))
     }
 
-    /// Serves this table from now on. What is done follows what has changed: a channel that is the same value as before
-    /// keeps its publisher.
+    /// Serves this table from now on. Only differences are applied: a channel that is the same
+    /// value as before keeps its publisher.
     pub fn apply(&mut self, table: &Arc<RoutingTable>) {
+        // Workers of removed subscriptions that have ended are taken off the list first, so that it
+        // does not grow.
         while self.workers.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.open_channels);
         let mut publishers = Vec::with_capacity(table.channels().len());
         let mut series = Vec::with_capacity(table.channels().len());
         let (mut changed, mut former, mut consumers) = (Vec::new(), Vec::new(), Vec::new());
+        // Queues come first: whatever is served below has them.
         for channel in table.channels() {
             let (key, open) = match before.remove_entry(&channel.key) {
                 Some((key, open)) if Arc::ptr_eq(&open.channel, channel) => (key, open),
@@ -129,11 +137,15 @@ impl<T: HttpTransport> Dispatcher<T> {
             relayed_series: relayed,
             pending_replies: rooms,
         };
+        // Ingress and replies see all channels of the new table at once, before any worker does.
         self.router.serve_and_remove(serving, &gone);
+        // New workers come after the table, since their replies go into it.
         for (subscription, consumer) in consumers {
             self.start_worker(subscription, consumer);
         }
         let changed = || changed.iter().flat_map(|channel| &channel.subscriptions);
+        // Old workers take the new configuration before queues are retired, whose events they still
+        // deliver.
         changed().for_each(|subscription| self.update_worker(subscription));
         let configured: HashSet<&SubscriptionKey> = changed().map(|subscription| &subscription.key).collect();
         self.retire_subscriptions(former.iter().chain(&gone), &RemovedChannels::new(&gone), &configured);
@@ -151,8 +163,8 @@ impl<T: HttpTransport> Dispatcher<T> {
         Arc::new(RoutedChannel { channel: Arc::clone(channel), publisher, series })
     }
 
-    /// Gives up the queues of channels that have changed or are gone, but for those that are `configured` anew. What is left
-    /// in them goes on into the channels that are gone with them.
+    /// Retires the queues of channels that have changed or are gone, except those that are
+    /// `configured` anew. Events that are left in them go on into the removed channels.
     fn retire_subscriptions<'d>(
         &self,
         former: impl Iterator<Item = &'d Arc<RoutedChannel>>,
@@ -162,6 +174,7 @@ impl<T: HttpTransport> Dispatcher<T> {
         for RoutedChannel { channel, .. } in former.map(Arc::as_ref) {
             for subscription in channel.subscriptions.iter().filter(|made| !configured.contains(&made.key)) {
                 if let Some(lane) = self.worker_states.remove(&subscription.key) {
+                    // Set first: the worker may end as soon as its queue is retired.
                     lane.set_onward_channels(gone.onward_channels(subscription, channel));
                     self.backend.retire_subscription(&subscription.key);
                 }
@@ -175,7 +188,8 @@ impl<T: HttpTransport> Dispatcher<T> {
         }
     }
 
-    /// What is left in a queue of before, in another backend, is delivered on the same lane: as the subscription is now.
+    /// Starts the worker of a new queue. Events that are left in an older queue, in another
+    /// backend, are delivered with the same worker state: by the configuration of now.
     fn start_worker(&mut self, subscription: Arc<Subscription>, consumer: QueueConsumer) {
         let lane = self
             .worker_states

@@ -1,4 +1,4 @@
-//! Shows events on standard output in the layout of Knative's `event_display`.
+//! Display of events on standard output, in the layout of Knative's `event_display`.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::wire_text::escape;
 /// Attributes of the specification, in the order in which they are shown.
 const CORE: [&str; 8] = ["specversion", "type", "source", "subject", "id", "time", "dataschema", "datacontenttype"];
 
-/// Standard output, one whole event at a time.
+/// Standard output, to which one whole event is written at a time.
 #[derive(Debug)]
 pub struct EventDisplay(Mutex<tokio::io::Stdout>);
 
@@ -36,7 +36,8 @@ impl EventDisplay {
     }
 }
 
-/// The text for an event, ending in a line break. What would be hidden in values, such as control characters, is escaped.
+/// Text for an event, ending in a line break. Characters that would be hidden in values, such as
+/// control characters, are escaped.
 #[must_use]
 pub fn format_event(event: &Event) -> String {
     let mut text = String::from("☁️  cloudevents.Event\nContext Attributes,\n");
@@ -71,7 +72,7 @@ fn format_data(event: &Event) -> String {
     }
 }
 
-/// One indented line, safe for a terminal.
+/// Adds one indented line, safe for a terminal.
 fn push_line(text: &mut String, content: &str) {
     text.push_str("  ");
     for (at, part) in content.split('\t').enumerate() {

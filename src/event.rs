@@ -1,7 +1,8 @@
 //! CloudEvents: the event, its attributes, and its two HTTP forms.
 //!
-//! An [`Event`] keeps what arrived: attribute headers byte for byte and the body as one shared buffer. Meaning
-//! (percent-decoding, JSON) is computed where something asks for it. Nothing here does I/O.
+//! An [`Event`] keeps what arrived: attribute headers byte for byte and the body as one shared
+//! buffer. Meaning (percent-decoding, JSON) is computed where something asks for it. Nothing here
+//! does I/O.
 
 mod attribute;
 mod attribute_limit;
@@ -25,17 +26,17 @@ pub use decode_error::DecodeError;
 pub use near::{differs_little, nearly};
 pub use trace_context::{BAGGAGE, SpanContext, TRACEPARENT, TRACESTATE, TraceContext};
 
-/// The version of the CloudEvents specification that an event follows.
+/// Version of the CloudEvents specification that an event follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecVersion {
     /// CloudEvents 0.3: accepted, and sent on as 0.3 (contract CR-16, DP-9).
     V0_3,
-    /// CloudEvents 1.0.
+    /// CloudEvents 1.0, the version of almost all events.
     V1_0,
 }
 
 impl SpecVersion {
-    /// The value of the `specversion` attribute.
+    /// Value of the `specversion` attribute.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +45,7 @@ impl SpecVersion {
         }
     }
 
-    /// Reads a `specversion`; `None` if it is not one of ours.
+    /// Parses a `specversion`; `None` if it is not one of the supported versions.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -55,29 +56,31 @@ impl SpecVersion {
     }
 }
 
-/// Something that lives as long as an event does: a share of a memory budget, given back when the event is gone.
+/// Value that lives as long as an event does: a share of a memory budget, given back when the event
+/// is gone.
 pub type EventGuard = Arc<dyn Send + Sync>;
 
-/// Attributes that there is room for from the beginning.
+/// Number of attributes that a new event has room for.
 const PLACES: usize = 12;
 
-/// Data that are no larger are copied by [`Event::detached`].
+/// Largest size in bytes of data that are copied by [`Event::owned_copy`].
 const COPIED: usize = 16 * 1024;
 
-/// The same value in memory of its own.
+/// Copies a header value into memory of its own.
 fn copy_header_value(value: &HeaderValue) -> HeaderValue {
     let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else { return value.clone() };
     copy.set_sensitive(value.is_sensitive());
     copy
 }
 
-/// A CloudEvent.
+/// A CloudEvent, with the header fields and the trace context that travel beside it.
 #[derive(Clone)]
 pub struct Event {
     spec_version: SpecVersion,
-    /// Every attribute but `specversion` and `datacontenttype`, in the order of arrival, each name once.
+    /// Attributes except `specversion` and `datacontenttype`, in the order of arrival, each name
+    /// once.
     attributes: Vec<ContextAttribute>,
-    /// `datacontenttype`, the one attribute that travels as another header.
+    /// The attribute `datacontenttype`, the only one that travels as another header.
     content_type: Option<HeaderValue>,
     data: Bytes,
     forwarded: Vec<(HeaderName, HeaderValue)>,
@@ -86,7 +89,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event with the three required attributes, empty data and nothing else.
+    /// Makes an event with the three required attributes, empty data and nothing else.
     #[must_use]
     pub fn new(id: &str, source: &str, ty: &str) -> Self {
         let mut event = Self::empty(SpecVersion::V1_0);
@@ -96,7 +99,7 @@ impl Event {
         event
     }
 
-    /// An event without any attribute; it is valid only when the required ones are set.
+    /// Makes an event without any attribute; it is valid only when the required ones are set.
     #[must_use]
     pub fn empty(spec_version: SpecVersion) -> Self {
         Self {
@@ -110,7 +113,7 @@ impl Event {
         }
     }
 
-    /// The same event with these data and their media type, if it is known.
+    /// Sets the data and their media type, if it is known.
     #[must_use]
     pub fn with_data(mut self, content_type: impl Into<Option<HeaderValue>>, data: Bytes) -> Self {
         self.content_type = content_type.into();
@@ -118,8 +121,9 @@ impl Event {
         self
     }
 
-    /// The same event in memory of its own. One that was read from a request holds the buffer that it was read into,
-    /// 8 KiB at least, however small it is: too much for one that waits. Large data stay where they are.
+    /// Copies the event into memory of its own. An event that was read from a request holds the
+    /// buffer that it was read into, 8 KiB at least, however small it is: too much for one that
+    /// waits. Large data are not copied.
     #[must_use]
     pub fn owned_copy(mut self) -> Self {
         self.attributes.iter_mut().for_each(ContextAttribute::own_memory);
@@ -132,65 +136,66 @@ impl Event {
         self
     }
 
-    /// The same event, keeping `lease` alive as long as itself and its clones.
+    /// Adds a guard, which is kept alive as long as the event and its clones.
     #[must_use]
     pub fn with_guard(mut self, lease: EventGuard) -> Self {
         self.guard = Some(lease);
         self
     }
 
-    /// Whether something is kept alive by it.
+    /// True if the event has a guard.
     #[must_use]
     pub fn has_guard(&self) -> bool {
         self.guard.is_some()
     }
 
-    /// About how many bytes it has: its data, and what stands beside them.
+    /// Approximate size of the event in bytes: its data, and everything beside them.
     #[must_use]
     pub fn length(&self) -> usize {
         self.data.len() + self.metadata_length()
     }
 
-    /// About how many bytes stand beside its data: its attributes, and what is forwarded with it.
+    /// Approximate size in bytes of everything beside the data: attributes and forwarded fields.
     #[must_use]
     pub fn metadata_length(&self) -> usize {
-        // Most events have no more attributes than what is reckoned for every event has room for.
+        // Most events have no more attributes than [`PLACES`], which the size of every event
+        // includes.
         let places = self.attributes.len().saturating_sub(PLACES) * size_of::<ContextAttribute>();
         let attributes: usize = self.attributes.iter().map(ContextAttribute::length).sum();
         places + attributes + self.forwarded.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 
-    /// The same event, of this trace; it is not part of what the event is.
+    /// Sets the trace context, which is not a part of the event itself.
     #[must_use]
     pub fn with_trace(mut self, trace: Option<Arc<TraceContext>>) -> Self {
         self.trace = trace;
         self
     }
 
-    /// It is of this trace from now on.
+    /// Replaces the trace context from now on.
     pub fn set_trace(&mut self, trace: Option<Arc<TraceContext>>) {
         self.trace = trace;
     }
 
-    /// The trace that it belongs to, as whoever sent it last tells.
+    /// Trace context of the event, as its last sender has set it.
     #[must_use]
     pub fn trace(&self) -> Option<&Arc<TraceContext>> {
         self.trace.as_ref()
     }
 
-    /// The version of the specification that the event follows.
+    /// Version of the specification that the event follows.
     #[must_use]
     pub fn spec_version(&self) -> SpecVersion {
         self.spec_version
     }
 
-    /// The attributes but `specversion` and `datacontenttype`, in wire form.
+    /// Attributes except `specversion` and `datacontenttype`, in wire form.
     #[must_use]
     pub fn attributes(&self) -> &[ContextAttribute] {
         &self.attributes
     }
 
-    /// The meaning of one attribute, core or extension; `None` if it is not set. `name` is lower-case.
+    /// Meaning of one attribute, core or extension; `None` if it is not set. `name` is lower-case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         match name {
@@ -200,31 +205,32 @@ impl Event {
         }
     }
 
-    /// The attribute of that name in wire form, unless it is `specversion` or `datacontenttype`.
+    /// Attribute of that name in wire form, unless it is `specversion` or `datacontenttype`.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&ContextAttribute> {
         self.attributes.iter().find(|attribute| attribute.name() == name)
     }
 
-    /// The `id` attribute, empty if it is missing (possible only in a reply that was not validated).
+    /// The `id` attribute, empty if it is missing (possible only in a reply that was not
+    /// validated).
     #[must_use]
     pub fn id(&self) -> Cow<'_, str> {
         self.get("id").unwrap_or_default()
     }
 
-    /// The `datacontenttype` attribute.
+    /// The `datacontenttype` attribute, if it is set.
     #[must_use]
     pub fn content_type(&self) -> Option<&HeaderValue> {
         self.content_type.as_ref()
     }
 
-    /// The payload; empty if there is none.
+    /// Data of the event; empty if there are none.
     #[must_use]
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
-    /// The headers beside the event that Knative forwards with it (contract CR-29).
+    /// Header fields beside the event that Knative forwards with it (contract CR-29).
     #[must_use]
     pub fn forwarded(&self) -> &[(HeaderName, HeaderValue)] {
         &self.forwarded
@@ -240,8 +246,8 @@ impl Event {
         self.set_typed(name, &value.to_string(), AttributeType::Integer);
     }
 
-    /// The same event, with those of these headers beside it, instead of its own, that Knative forwards (contract
-    /// CR-29); others are dropped.
+    /// Replaces the header fields beside the event by those of these that Knative forwards
+    /// (contract CR-29); others are dropped.
     #[must_use]
     pub fn with_forwarded(mut self, mut forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
         forwarded.retain(|(name, _)| knative::is_forwarded(name));
@@ -249,12 +255,13 @@ impl Event {
         self
     }
 
-    /// Removes an attribute.
+    /// Removes an attribute, if it is set.
     pub fn remove(&mut self, name: &str) {
         self.attributes.retain(|attribute| attribute.name() != name);
     }
 
-    /// Sets an attribute to a value of this kind, as text; a `name` that is not valid changes nothing.
+    /// Sets an attribute to a value of this type, as text; a `name` that is not valid changes
+    /// nothing.
     pub fn set_typed(&mut self, name: &str, text: &str, kind: AttributeType) {
         if let Some(attribute) = self.attributes.iter_mut().find(|attribute| attribute.name() == name) {
             attribute.set_text(text, kind);
@@ -263,7 +270,8 @@ impl Event {
         }
     }
 
-    /// Whether `datacontenttype` declares JSON: subtype `json` or a `+json` suffix (JSON format §3.1.1).
+    /// True if `datacontenttype` declares JSON: subtype `json` or a `+json` suffix (JSON format
+    /// §3.1.1).
     fn declares_json(&self) -> bool {
         self.content_type.as_ref().and_then(|value| value.to_str().ok()).is_some_and(is_json)
     }
@@ -284,7 +292,8 @@ impl std::fmt::Debug for Event {
 impl Eq for Event {}
 
 impl PartialEq for Event {
-    /// Same attributes (in any order), same data, same forwarded headers; what keeps the event alive, and its trace, are not compared.
+    /// Compares attributes (in any order), data and forwarded fields, but neither guards nor trace
+    /// contexts.
     fn eq(&self, other: &Self) -> bool {
         self.spec_version == other.spec_version
             && self.content_type == other.content_type
@@ -295,7 +304,7 @@ impl PartialEq for Event {
     }
 }
 
-/// The media type of a `Content-Type`, without parameters and surrounding blanks.
+/// Media type of a `Content-Type`, without parameters and surrounding blanks.
 fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }

@@ -1,7 +1,8 @@
-//! `EventType`s, made of events that are seen (contract 8.1 to 8.3).
+//! `EventType`s, created from events that are seen (contract 8.1 to 8.3).
 //!
-//! Whoever sees an event only puts its type into a bounded queue, if it is new, and never waits; one task makes what is
-//! in the queue. What does not fit is left to the next event of that type. Nothing here changes what becomes of an event.
+//! The task that sees an event only puts its type into a bounded queue, if it is new, and never
+//! waits; one worker creates the types in the queue. A type that does not fit into the queue is
+//! left to the next event of that type. Nothing here changes the delivery of an event.
 
 pub mod kubernetes;
 
@@ -21,57 +22,63 @@ use crate::model::EventTypeOwner;
 use crate::telemetry::counters::ProcessCounters;
 use crate::wire_text::WireText;
 
-/// Types that wait to be made.
+/// Types that may wait to be created.
 const QUEUE: usize = 1024;
-/// Types that are remembered as made.
+/// Types that are remembered as created.
 const MAX_KNOWN: u64 = 50_000;
-/// One that is removed from the cluster comes back after this time, if its events go on.
+/// Time for which a type is remembered: one that is removed from the cluster comes back after it,
+/// if its events go on.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// One that could not be made is not tried again for this time.
+/// Time after which the creation of a type is tried again that has failed.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Making one takes no longer (contract 8.1).
+/// Longest time that the creation of one type may take (contract 8.1).
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes of a `type`, a `source` or a `dataschema` that an `EventType` is made for. Longer ones are no names that anybody
-/// looks up, and what waits or is remembered is to be small.
+/// Largest size in bytes of a `type`, a `source` or a `dataschema` for which an `EventType` is
+/// created. Longer ones are no names that anybody looks up, and types that wait or are remembered
+/// must be small.
 const LONGEST_TEXT: usize = 2048;
-/// The longest name of an object.
+/// Longest name that an object may have, in bytes.
 const LONGEST_NAME: usize = 253;
 
 type EventTypeFingerprint = [u8; 16];
 
-/// A type of events that was seen.
+/// A type of events that was seen at a channel or Broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventType {
-    /// What it was seen at.
+    /// Object at which the event was seen.
     pub owner: Arc<EventTypeOwner>,
-    /// `metadata.name` (contract 8.2).
+    /// Value of `metadata.name` (contract 8.2).
     pub name: String,
-    /// The event's `type`.
+    /// The attribute `type` of the event.
     pub ty: String,
-    /// The event's `source`.
+    /// The attribute `source` of the event.
     pub source: String,
-    /// The event's `dataschema`, or nothing.
+    /// The attribute `dataschema` of the event, or an empty text.
     pub schema: String,
-    /// The event's `specversion`.
+    /// The attribute `specversion` of the event.
     pub spec_version: &'static str,
 }
 
-/// Makes `EventType`s.
+/// Creates `EventType` objects, for example in a cluster.
 pub trait EventTypeCreator: Send + Sync + 'static {
-    /// Makes one; one that exists is left as it is.
+    /// Creates one object; one that exists is left as it is.
+    ///
+    /// # Errors
+    /// The reason in words, if the object could not be created.
     fn create<'a>(&'a self, wanted: &'a EventType) -> BoxFuture<'a, Result<CreationOutcome, String>>;
 }
 
-/// What came of making one.
+/// Outcome of a creation that has not failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreationOutcome {
-    /// It is new.
+    /// The object is new.
     Created,
-    /// There was one of its name.
+    /// An object of its name existed before.
     AlreadyExists,
 }
 
-/// What has been done already.
+/// Fingerprints of types that need not be created: those that exist, and those that have failed a
+/// moment ago.
 #[derive(Clone)]
 struct SeenEventTypes {
     created: Cache<EventTypeFingerprint, ()>,
@@ -84,7 +91,7 @@ impl SeenEventTypes {
     }
 }
 
-/// Where events are shown. The default looks at none.
+/// Observer of events, from whose types `EventType`s are created. The default observes nothing.
 #[derive(Clone, Default)]
 pub struct EventTypeObserver(Option<ObserverState>);
 
@@ -93,16 +100,18 @@ struct ObserverState {
     queue: mpsc::Sender<EventType>,
     memory: SeenEventTypes,
     counters: Arc<ProcessCounters>,
-    /// Whether it was told that some events have attributes that are too long.
+    /// True if it was logged that some events have attributes that are too long.
     too_long_logged: Arc<AtomicBool>,
 }
 
 impl EventTypeObserver {
-    /// Has the type of an event made, if it is wanted and new. Never waits; free where it is not wanted.
+    /// Queues the type of an event for creation, if its owner wants that and the type is new. Never
+    /// waits, and costs nothing where it is not wanted.
     pub fn observe(&self, owner: Option<&Arc<EventTypeOwner>>, event: &Event) {
         let (Some(owner), Some(looking)) = (owner, &self.0) else { return };
         let text = |name| event.get(name).unwrap_or_default();
         let (ty, source, schema) = (text("type"), text("source"), text("dataschema"));
+        // Checked before hashing: what is too long need not be remembered.
         if [&ty, &source, &schema].iter().any(|text| text.len() > LONGEST_TEXT) {
             return looking.log_too_long(owner, event);
         }
@@ -125,7 +134,8 @@ impl EventTypeObserver {
 }
 
 impl ObserverState {
-    /// No `EventType` is made of this event. That is told once, since nobody has to mend it soon.
+    /// Logs that no `EventType` is created from this event. That is logged once, since nobody has
+    /// to mend it soon.
     fn log_too_long(&self, owner: &EventTypeOwner, event: &Event) {
         if !self.too_long_logged.swap(true, Ordering::Relaxed) {
             let (kind, namespace, name) = (owner.kind, &owner.namespace, &owner.name);
@@ -137,7 +147,7 @@ impl ObserverState {
     }
 }
 
-/// The task that makes them.
+/// Task that creates the queued types.
 pub struct EventTypeWorker {
     queue: mpsc::Receiver<EventType>,
     memory: SeenEventTypes,
@@ -145,7 +155,7 @@ pub struct EventTypeWorker {
     counters: Arc<ProcessCounters>,
 }
 
-/// Where events are shown, and the task that has `creator` make their types.
+/// Makes an observer, and the worker that has `creator` create the observed types.
 #[must_use]
 pub fn observer_and_worker(
     creator: Arc<dyn EventTypeCreator>,
@@ -164,7 +174,7 @@ pub fn observer_and_worker(
 }
 
 impl EventTypeWorker {
-    /// Makes types until `stop`. What is in the queue then is left to other processes.
+    /// Creates types until `stop`. Types in the queue at that time are left to other processes.
     pub async fn run(mut self, stop: CancellationToken) {
         while let Some(Some(wanted)) = stop.run_until_cancelled(self.queue.recv()).await {
             if stop.run_until_cancelled(self.create_event_type(&wanted)).await.is_none() {
@@ -175,6 +185,7 @@ impl EventTypeWorker {
 
     async fn create_event_type(&self, wanted: &EventType) {
         let fingerprint = fingerprint(&wanted.owner, &wanted.ty, &wanted.source);
+        // Several observers may have queued the same type before it was created.
         if self.memory.holds(&fingerprint) {
             return;
         }
@@ -198,17 +209,18 @@ impl EventTypeWorker {
             error = failed,
             "An EventType could not be made"
         );
+        // Remembered as failed, so that its events do not ask for it all the time.
         self.memory.failed.insert(fingerprint, ()).await;
     }
 }
 
-/// Contract 8.2: `type`, `source`, namespace and name, one behind the other.
+/// Hash of `type`, `source`, namespace and name, one behind the other (contract 8.2).
 fn fingerprint(owner: &EventTypeOwner, ty: &str, source: &str) -> EventTypeFingerprint {
     let parts = [ty, source, &owner.namespace, &owner.name];
     parts.iter().fold(Md5::new(), Digest::chain_update).finalize().into()
 }
 
-/// `et-<name>-<md5>`; the name gives way where that is too long.
+/// Name `et-<name>-<md5>`; the owner's name is cut where the whole is too long.
 fn object_name(owner: &EventTypeOwner, fingerprint: &EventTypeFingerprint) -> String {
     let kept = LONGEST_NAME - "et-".len() - "-".len() - 2 * fingerprint.len();
     let mut name = format!("et-{}-", owner.name.get(..kept).unwrap_or(&owner.name).to_ascii_lowercase());

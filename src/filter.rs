@@ -1,5 +1,5 @@
-//! Which events a Trigger wants. Pure: no I/O, no state, total on every event, and bounded in work. What cannot be decided
-//! does not pass.
+//! Filters: the events that a Trigger wants. They are pure: no I/O, no state, total on every event,
+//! and limited in work. An event on which a filter cannot decide does not pass.
 
 mod attribute;
 pub mod cesql;
@@ -12,51 +12,51 @@ use crate::correlation::KeyRing;
 use crate::event::Event;
 use cesql::{CesqlExpression, CesqlValue, EvaluationError, EvaluationResult, MeterExceeded, WorkMeter};
 
-/// What it takes to visit a filter.
+/// Steps of work that visiting a filter counts as.
 const VISIT: usize = 4;
 
-/// Names of attributes with what is wanted of them.
+/// Names of attributes, each with the text that is wanted.
 pub type AttributePairs = Vec<(String, String)>;
 
 /// A filter, compiled once when the configuration is resolved (contract TF-1 to TF-20).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Filter {
-    /// Lets every event pass.
+    /// Lets every event pass, as a Trigger without a filter does.
     #[default]
     MatchAll,
-    /// `filter.attributes`: every pair must match (contract TF-3).
+    /// Every pair of `filter.attributes` must match (contract TF-3).
     Attributes(AttributePairs),
-    /// Every attribute has exactly this text (contract TF-4).
+    /// Every attribute must have exactly this text (contract TF-4).
     Exact(AttributePairs),
-    /// Every attribute starts with this text.
+    /// Every attribute must start with this text.
     Prefix(AttributePairs),
-    /// Every attribute ends with this text.
+    /// Every attribute must end with this text.
     Suffix(AttributePairs),
-    /// Every one of these passes (contract TF-5).
+    /// Every one of these filters must pass (contract TF-5).
     All(Vec<Filter>),
-    /// One of these passes.
+    /// At least one of these filters must pass.
     Any(Vec<Filter>),
-    /// This one does not pass.
+    /// This filter must not pass.
     Not(Box<Filter>),
-    /// The expression is true, and no error arose (contract TF-12, TF-13). With the keys by which it verifies
-    /// correlation ids, if it does that.
+    /// The expression must be true, without an error (contract TF-12, TF-13). It has the keys by
+    /// which it verifies correlation ids, if it does that.
     Cesql(CesqlExpression, Option<Arc<KeyRing>>),
 }
 
 impl From<CesqlExpression> for Filter {
-    /// An expression for which no correlation id is genuine.
+    /// Makes a filter of an expression to which no correlation id is genuine.
     fn from(expression: CesqlExpression) -> Self {
         Self::Cesql(expression, None)
     }
 }
 
-/// Why it is not decided whether an event passes. Then it does not, and nothing around the filter can make it pass, not
-/// even a `not`.
+/// Reason for which a filter is undecided on an event. The event does not pass then, and nothing
+/// around the filter can make it pass, not even a `not`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndecidedReason {
-    /// An expression ends in an error, or in a value that is no boolean (contract TF-12, TF-13).
+    /// An expression ended in an error, or in a value that is no boolean (contract TF-12, TF-13).
     Expression,
-    /// It takes more work than the filters of one Trigger may take for one event.
+    /// The filter would take more work than the filters of one Trigger may take for one event.
     Limit,
 }
 
@@ -66,23 +66,23 @@ impl From<MeterExceeded> for UndecidedReason {
     }
 }
 
-/// What a filter says of an event.
+/// Decision of a filter on one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilterDecision {
-    /// Whether it passes.
+    /// True if the event passes; an error if the filter is undecided.
     pub passes: Result<bool, UndecidedReason>,
-    /// How much work that was ([`WorkMeter`]).
+    /// Steps of work that the decision took ([`WorkMeter`]).
     pub steps: u32,
 }
 
 impl Filter {
-    /// Whether the event passes.
+    /// True if the event passes.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.decide(event).passes == Ok(true)
     }
 
-    /// Whether the event passes, and how much work it was to know.
+    /// Decides on an event, with a full meter.
     #[must_use]
     pub fn decide(&self, event: &Event) -> FilterDecision {
         let mut meter = WorkMeter::default();
@@ -90,11 +90,12 @@ impl Filter {
         FilterDecision { passes, steps: meter.steps() }
     }
 
-    /// Whether the event passes, if what the meter has left is enough to know.
+    /// Decides on an event with the steps that the meter has left.
     ///
     /// # Errors
-    /// If it depends on an expression that cannot be decided, or if too little is left. After that, the meter lets nothing
-    /// be decided any more: not even a part of the filter that would let the event pass alone.
+    /// If the decision depends on an expression that is undecided, or too few steps are left. In
+    /// the latter case the meter lets nothing be decided any more: not even a part of the filter
+    /// that would let the event pass alone.
     pub fn decide_within(&self, event: &Event, meter: &mut WorkMeter) -> Result<bool, UndecidedReason> {
         meter.step(VISIT)?;
         let mut texts = |pairs: &AttributePairs, test: fn(&str, &str) -> bool| {
@@ -130,8 +131,8 @@ fn every(
     Ok(true)
 }
 
-/// True if one of them is; else, undecided if one of them is; so the order does not matter, as long as there is enough left
-/// to ask all.
+/// True if one of the filters is true; else undecided if one of them is; so the order does not
+/// matter, as long as there are enough steps to ask all.
 fn any(
     filters: &[Filter],
     mut decide: impl FnMut(&Filter) -> Result<bool, UndecidedReason>,
@@ -148,7 +149,7 @@ fn any(
     result
 }
 
-/// Whether an attribute is set, and its text is as wanted.
+/// True if an attribute is set, and its text passes the test.
 fn text_matches(
     event: &Event,
     (name, wanted): (&str, &str),
@@ -159,7 +160,10 @@ fn text_matches(
     Ok(text.is_some_and(|text| test(&text, wanted)))
 }
 
-/// Undecided on an error or a value that is no boolean.
+/// Evaluates an expression.
+///
+/// # Errors
+/// If the expression ends in an error, or in a value that is no boolean.
 fn evaluate_cesql(
     (expression, keys): (&CesqlExpression, Option<&KeyRing>),
     event: &Event,

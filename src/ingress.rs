@@ -1,7 +1,8 @@
-//! One request in, one answer out: finds the channel, reads the event, publishes it.
+//! Ingress: one request in, one response out. It finds the channel, decodes the events, and
+//! publishes them.
 //!
-//! The handler runs on the sender's connection. A sender that hangs up changes nothing for an event that was
-//! published: its delivery belongs to the workers (unlike contract FO-8).
+//! The handler runs on the sender's connection. A sender that hangs up changes nothing for an event
+//! that was published: its delivery belongs to the workers (unlike contract FO-8).
 
 pub mod event_port;
 pub mod request_reader;
@@ -26,7 +27,7 @@ use crate::server::{RequestBody, RequestHandler};
 use request_reader::{ReceivedRequest, RequestReader};
 use response::IngressResponse;
 
-/// Takes events from requests.
+/// Takes events from HTTP requests for the channels of this process.
 pub struct Ingress {
     router: Arc<Router>,
     request_reader: RequestReader,
@@ -34,28 +35,35 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// An ingress in front of `router`, behind `gate`.
+    /// Makes an ingress in front of `router`, with the reader and the authorizer of its requests.
     #[must_use]
     pub fn new(router: Arc<Router>, request_reader: RequestReader, sender_authorizer: Arc<SenderAuthorizer>) -> Self {
         Self { router, request_reader, sender_authorizer }
     }
 
-    /// The steps of contract CR-10, in that order, but that nothing large is read of who may not send.
+    /// Takes the steps of contract CR-10, in that order, except that no large body is read of a
+    /// sender who may not send.
+    ///
+    /// # Errors
+    /// If the request is refused; the error is its response.
     async fn accept(
         &self,
         request: Request<RequestBody>,
         scheme: UriScheme,
     ) -> Result<IngressResponse, IngressResponse> {
+        // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.router.served_table();
         self.request_reader
             .check_scheme(serving.table.transport_encryption(), scheme)
             .map_err(IngressResponse::WrongScheme)?;
+        // The target comes before the method: an unknown address names no methods.
         let place = find_target(&serving, &request)?;
         match *request.method() {
             Method::POST => {}
             Method::OPTIONS => return Ok(IngressResponse::Options),
             _ => return Err(IngressResponse::MethodNotAllowed),
         }
+        // Before the body is read, the sender must be known, if the target wants that.
         let access = place.access();
         let credentials = RequestCredentials::of_headers(request.headers(), access);
         let refused = |denial| IngressResponse::Refused(self.count_denied(&serving, &place, denial));
@@ -66,11 +74,14 @@ impl Ingress {
                     self.sender_authorizer.count_denial(&denial);
                     refused(denial)
                 };
+                // Upstream reports what is wrong with an event before it refuses its sender.
                 return Err(self.decode_error_response(request).await.unwrap_or_else(refused));
             }
         };
+        // Determined while the header fields are there, which reading takes away.
         let is_batch = place.refuses_batches() && binding::content_mode(request.headers()) == Ok(ContentMode::Batched);
         let mut events = self.read_events(request).await?;
+        // With the event at hand, the policies that filter events can decide.
         self.sender_authorizer.authorize(access, &sender, &events).map_err(refused)?;
         match place {
             IngressTarget::Channel(index, _) => {
@@ -87,7 +98,7 @@ impl Ingress {
         }
     }
 
-    /// Refuses events whose sender may not send them there.
+    /// Counts events whose sender may not send them there, and gives the error.
     fn count_denied(&self, serving: &ServedTable, place: &IngressTarget<'_>, denial: AccessDenial) -> AcceptError {
         match place {
             IngressTarget::Channel(index, _) => self.router.count_denied(serving, *index, denial),
@@ -97,20 +108,22 @@ impl Ingress {
         }
     }
 
-    /// What is wrong with a request that is refused anyway, if that can be told at no cost.
+    /// Response that says what is wrong with a request that is refused anyway, if its body is small
+    /// and there.
     async fn decode_error_response(&self, request: Request<RequestBody>) -> Option<IngressResponse> {
         let ReceivedRequest { headers, body, attribute_limit: attributes, .. } =
             Box::pin(self.request_reader.read_refused(request)).await?;
         binding::decode(headers, body, attributes).err().map(IngressResponse::NotAnEvent)
     }
 
-    /// Reads the request's events. Their share of the memory budget lasts as long as they do.
+    /// Reads the events of a request. Their share of the memory budget lasts as long as they do.
     async fn read_events(&self, request: Request<RequestBody>) -> Result<Vec<Event>, IngressResponse> {
         let ReceivedRequest { headers, body, memory_share: mut share, attribute_limit: attributes } =
             self.request_reader.read_request(request).await.map_err(IngressResponse::BodyUnreadable)?;
         let (counted, data) = (share.bytes(), body.len());
         let events = binding::decode(headers, body, attributes).map_err(IngressResponse::NotAnEvent)?;
-        // Attributes that came in headers are counted with those; others are copies of what stands in the body.
+        // Attributes that came in headers are counted with those; others are copies of parts of the
+        // body.
         let beside: usize = events.iter().map(Event::metadata_length).sum();
         let copied = beside.saturating_sub(counted.saturating_sub(data));
         let many = counted + copied + events.len().saturating_sub(1) * PER_ONE_OF_MANY;
@@ -130,20 +143,20 @@ impl RequestHandler for Ingress {
     }
 }
 
-/// What a request means.
+/// Target of a request, by its host and path.
 enum IngressTarget<'s> {
-    /// A channel or broker, at this index of the table.
+    /// A channel or Broker, at this index of the table.
     Channel(usize, &'s Channel),
     RequestReply(&'s RequestReply),
 }
 
 impl<'s> IngressTarget<'s> {
-    /// Whether it takes no batches.
+    /// True if the target takes no batches.
     fn refuses_batches(&self) -> bool {
         matches!(self, Self::RequestReply(_))
     }
 
-    /// What it asks of senders.
+    /// Authorization that the target asks of senders.
     fn access(&self) -> Option<&'s SenderAuthorization> {
         match self {
             Self::Channel(_, channel) => channel.authorization.as_ref(),
@@ -152,7 +165,10 @@ impl<'s> IngressTarget<'s> {
     }
 }
 
-/// What a request means.
+/// Looks the target of a request up in the table.
+///
+/// # Errors
+/// If no target has this address, or more than one has.
 fn find_target<'s>(
     serving: &'s ServedTable,
     request: &Request<RequestBody>,

@@ -8,6 +8,7 @@ pub mod annotation;
 mod authorization;
 mod channel;
 mod delivery_spec;
+mod destination_role;
 mod duration;
 mod event_types;
 mod inventory;
@@ -28,6 +29,7 @@ pub use authorization::{
 };
 pub use channel::{AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind};
 pub use delivery_spec::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec};
+pub use destination_role::DestinationRole;
 pub use duration::parse_duration;
 pub use event_types::EventTypeOwner;
 pub use inventory::{

@@ -1,8 +1,8 @@
-//! The roles `ingress` and `filter`: one request in, one request out, one answer back. What upstream's mt-broker-ingress
-//! and mt-broker-filter are on the wire (contract BI-1 to BI-11, BF-1 to BF-16), so that either can stand beside its Go
-//! neighbours.
+//! The roles `ingress` and `filter`: one request in, one request out, one response back. They are
+//! what upstream's mt-broker-ingress and mt-broker-filter are on the wire (contract BI-1 to BI-11,
+//! BF-1 to BF-16), so that either can stand beside its Go neighbours.
 //!
-//! Nothing is kept here: the sender waits, and tries again if it must.
+//! No event is kept here: the sender waits, and tries again if it must.
 
 mod broker_filter;
 mod broker_ingress;
@@ -38,29 +38,30 @@ use response::RelayResponse;
 pub use broker_filter::BrokerFilter;
 pub use broker_ingress::BrokerIngress;
 
-/// What both roles work with.
+/// Dependencies that both roles share.
 pub struct RelayDependencies<T> {
-    /// Sends.
+    /// Sends the requests to destinations.
     pub transport: Arc<T>,
-    /// Knows the table.
+    /// Holds the served table, with Brokers, Triggers and their counters.
     pub router: Arc<Router>,
-    /// Reads requests.
+    /// Reads the requests within their limits.
     pub request_reader: RequestReader,
-    /// Bounds the way there and back. Upstream knows no limit but the sender's patience (contract BI-8, BF-9).
+    /// Timeout from sending a request to its response. Upstream knows no limit but the sender's
+    /// patience (contract BI-8, BF-9).
     pub timeout: Duration,
-    /// Knows who sends.
+    /// Authenticates and authorizes senders.
     pub sender_authorizer: Arc<SenderAuthorizer>,
-    /// Proves who sends.
+    /// Tokens by which this process proves who sends.
     pub tokens: Arc<TokenCache>,
-    /// Sees events.
+    /// Observes events, of which `EventType`s are made.
     pub event_types: EventTypeObserver,
-    /// Counts.
+    /// Counters of the process.
     pub counters: Arc<ProcessCounters>,
 }
 
 impl<T: HttpTransport> RelayDependencies<T> {
-    /// The response to a request, which is accepted only if the mode takes events by its scheme. `allow` are the methods
-    /// of the endpoint.
+    /// Gives the response to a request, which is accepted only if the mode takes events by its
+    /// scheme. `allow` are the methods of the endpoint.
     async fn respond(
         &self,
         scheme: UriScheme,
@@ -80,7 +81,10 @@ impl<T: HttpTransport> RelayDependencies<T> {
             .into_response(allow)
     }
 
-    /// Who sends, if there is anything that they may send. It is asked before a request is read.
+    /// Authenticates the sender, before the request's body is read.
+    ///
+    /// # Errors
+    /// If the sender is not known, or may send nothing here.
     async fn identify_sender(
         &self,
         access: Option<&SenderAuthorization>,
@@ -90,13 +94,16 @@ impl<T: HttpTransport> RelayDependencies<T> {
         self.sender_authorizer.authenticate(access, &credentials).await
     }
 
-    /// Refuses who may not send.
+    /// Counts a sender that may not send, and gives the response.
     fn refuse_sender(&self, denial: &AccessDenial) -> RelayResponse {
         self.sender_authorizer.count_denial(denial);
         denied_response(denial)
     }
 
-    /// Lets in an event whose sender may send it.
+    /// Checks that the sender may send this event.
+    ///
+    /// # Errors
+    /// If it may not; the error is the response.
     fn authorize(
         &self,
         access: Option<&SenderAuthorization>,
@@ -107,7 +114,8 @@ impl<T: HttpTransport> RelayDependencies<T> {
         authorized.map_err(|denial| denied_response(&denial))
     }
 
-    /// What is wrong with a request that is refused anyway, if that can be told at no cost.
+    /// Response that says what is wrong with a request that is refused anyway, if its body is small
+    /// and there.
     async fn decode_error_response(
         &self,
         request: Request<RequestBody>,
@@ -116,7 +124,10 @@ impl<T: HttpTransport> RelayDependencies<T> {
         decode(Box::pin(self.request_reader.read_refused(request)).await?).err()
     }
 
-    /// Sends an event once, with a token if the destination wants one. Without one that is to be had, it is not sent.
+    /// Sends an event once, with a token if the destination wants one.
+    ///
+    /// # Errors
+    /// If no token is to be had, so that nothing is sent; or if no response comes.
     async fn send(
         &self,
         mut request: Request<Bytes>,
@@ -127,6 +138,7 @@ impl<T: HttpTransport> RelayDependencies<T> {
         if let Some(proof) = self.tokens.authorization_for(sender, to).await? {
             request.headers_mut().insert(AUTHORIZATION, proof);
         }
+        // The duration counts from here: waiting for a token is not the destination's time.
         let started = Instant::now();
         let sent = self.transport.send(|| request.clone(), to, self.timeout).await;
         let bytes = request.body().len();
@@ -137,10 +149,10 @@ impl<T: HttpTransport> RelayDependencies<T> {
     }
 }
 
-/// How a request is read as an event.
+/// Function that decodes the event of a request, in the way of its role.
 type EventDecoder = fn(ReceivedRequest) -> Result<Event, RelayResponse>;
 
-/// What is counted of the events that came by this scheme.
+/// Durations of the events that came by this scheme.
 fn scheme_series(relayed: &RelayDurations, scheme: UriScheme) -> &SchemeDurations {
     match scheme {
         UriScheme::Http => &relayed.http,
@@ -148,13 +160,13 @@ fn scheme_series(relayed: &RelayDurations, scheme: UriScheme) -> &SchemeDuration
     }
 }
 
-/// Why an event has no answer.
+/// Reason for which an event has no response.
 #[derive(Debug, thiserror::Error)]
 enum RelaySendError {
-    /// It could not be proved who sends.
+    /// There was no token to prove who sends, so nothing was sent.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// It was sent in vain.
+    /// The event was sent, and there was no response.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
@@ -170,14 +182,15 @@ fn denied_response(denial: &AccessDenial) -> RelayResponse {
     }
 }
 
-/// A request with this event, what is forwarded beside it, and `Prefer: reply`.
+/// Builds a request with this event, its forwarded fields, and `Prefer: reply`.
 fn build_request(event: &Event, format: DeliveryFormat) -> Request<Bytes> {
     let mut request = client::event_request(event, format);
     request.headers_mut().insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
     request
 }
 
-/// The headers of an answer that are passed on: those that are forwarded with an event, too (contract CR-29).
+/// Header fields of a response that are passed on: those that are forwarded with an event, too
+/// (contract CR-29).
 fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| knative::is_forwarded(name)) {

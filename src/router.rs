@@ -1,10 +1,11 @@
-//! The door behind every door: takes events for a channel or broker, whoever brings them (a request, or a reply
-//! inside the process), and publishes them.
+//! Router: takes events for a channel or Broker, whoever brings them (a request, or a reply inside
+//! the process), and publishes them.
 //!
-//! It serves from one immutable value that the dispatcher replaces as a whole.
+//! It serves one immutable table, which the dispatcher replaces as a whole.
 
 mod pending_replies;
 mod request_reply;
+mod served_table;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,91 +22,49 @@ use crate::channel::{ChannelPublisher, PublishError, metrics};
 use crate::event::{DecodeError, Event, http as binding, knative};
 use crate::event_type::EventTypeObserver;
 use crate::model::{
-    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RelayTable, RoutingTable, SubscriptionKey,
-    SubscriptionKind,
+    AcknowledgeMode, BackendKind, Channel, ChannelKey, ChannelKind, RelayTable, SubscriptionKey, SubscriptionKind,
 };
 use crate::telemetry::counters::ProcessCounters;
-use crate::telemetry::series::{ArrivalOutcome, ChannelSeries, SubscriptionSeries};
+use crate::telemetry::series::{ArrivalOutcome, ChannelSeries};
 use crate::telemetry::span_attributes;
 use crate::telemetry::tracer::{Span, SpanKind, Tracer};
 pub use pending_replies::PendingReplies;
 pub use request_reply::{PendingRepliesMap, RequestLimits, RequestReplyError};
+pub use served_table::{RelayedSeries, RoutedChannel, ServedTable};
 
-/// A routing table with a publisher for each of its channels.
-pub struct ServedTable {
-    /// Who is at which address.
-    pub table: Arc<RoutingTable>,
-    /// In the order of [`RoutingTable::channels`].
-    pub publishers: Vec<Arc<dyn ChannelPublisher>>,
-    /// What is counted for each, in the same order.
-    pub channel_series: Vec<Arc<ChannelSeries>>,
-    /// What is counted for what is relayed.
-    pub relayed_series: RelayedSeries,
-    /// Who waits at RequestReplies.
-    pub pending_replies: PendingRepliesMap,
-}
-
-/// A channel with its publisher.
-pub struct RoutedChannel {
-    /// The channel.
-    pub channel: Arc<Channel>,
-    /// Puts events into its queues, which go on being consumed as long as this is there.
-    pub publisher: Arc<dyn ChannelPublisher>,
-    /// What is counted for it.
-    pub series: Arc<ChannelSeries>,
-}
-
-/// What is counted for Brokers and Triggers that are relayed, by `/namespace/name`.
-#[derive(Debug, Default)]
-pub struct RelayedSeries {
-    /// Of the role `ingress`.
-    pub brokers: HashMap<String, Arc<ChannelSeries>>,
-    /// Of the role `filter`.
-    pub triggers: HashMap<String, Arc<SubscriptionSeries>>,
-}
-
-impl ServedTable {
-    /// Counts what became of events for the channel at `index`.
-    fn count_arrival(&self, index: usize, arrival: ArrivalOutcome, events: usize) {
-        if let Some(series) = self.channel_series.get(index) {
-            series.count_arrivals(arrival, events as u64);
-        }
-    }
-}
-
-/// Namespace and name of `/namespace/name`.
+/// Takes `/namespace/name` apart into namespace and name.
 fn parse_namespaced_name(path: &str) -> Option<(String, String)> {
     let (namespace, name) = path.strip_prefix('/')?.split_once('/')?;
     Some((namespace.to_owned(), name.to_owned()))
 }
 
-/// Why events were not accepted.
+/// Reason for which events were not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
-    /// There is no such channel or broker.
+    /// No channel or Broker has this key.
     #[error("{0} does not exist")]
     NotFound(ChannelKey),
-    /// Not a valid event; possible for replies, which are taken as they come.
+    /// The event is not valid; possible for replies, which are decoded without validation.
     #[error(transparent)]
     Invalid(#[from] DecodeError),
-    /// The event has gone through brokers too often (contract BI-6).
+    /// The event has passed too many brokers (contract BI-6).
     #[error(
         "knativebrokerttl is used up: the event has passed through brokers too often, check the triggers for a loop"
     )]
     TtlExhausted,
-    /// Its sender may not send it.
+    /// The sender may not send the event.
     #[error(transparent)]
     Denied(AccessDenial),
-    /// It could not be published.
+    /// The event could not be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// It was sent to a RequestReply, and there is no reply.
+    /// The event was sent to a RequestReply, and there is no reply.
     #[error(transparent)]
     Unanswered(#[from] RequestReplyError),
 }
 
 impl AcceptError {
-    /// What it counts as.
+    /// Outcome as which metrics count the events.
     #[must_use]
     pub fn arrival(&self) -> ArrivalOutcome {
         match self {
@@ -119,7 +78,7 @@ impl AcceptError {
         }
     }
 
-    /// The status that says so by HTTP (contract IF-5).
+    /// HTTP status for the reason (contract IF-5).
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -134,23 +93,23 @@ impl AcceptError {
     }
 }
 
-/// Accepts events into channels and brokers.
+/// Accepts events into channels and Brokers.
 pub struct Router {
     served_table: ArcSwap<ServedTable>,
-    /// Channels that are not served any more, as long as somebody may be on the way there.
+    /// Channels that are not served any more, as long as an event may be on the way to them.
     removed_channels: ArcSwap<HashMap<ChannelKey, Weak<RoutedChannel>>>,
     max_ttl: i32,
     counters: Arc<ProcessCounters>,
     event_types: EventTypeObserver,
     tracer: Tracer,
-    /// What replies hold in memory is counted here.
+    /// Memory budget for replies, which came by no request.
     budget: Option<Arc<MemoryBudget>>,
     request_limits: Option<RequestLimits>,
 }
 
 impl Router {
-    /// A router that serves this. `max_ttl` is the number of brokers that an event may pass (contract BI-6; 255 by
-    /// default).
+    /// Makes a router that serves this table. `max_ttl` is the number of brokers that an event may
+    /// pass (contract BI-6; 255 by default).
     #[must_use]
     pub fn new(serving: ServedTable, max_ttl: i32, counters: Arc<ProcessCounters>) -> Self {
         let event_types = EventTypeObserver::default();
@@ -166,37 +125,38 @@ impl Router {
         }
     }
 
-    /// The same router; `EventType`s are made of what it accepts, where that is wanted.
+    /// Sets the observer that makes `EventType`s of accepted events.
     #[must_use]
     pub fn with_event_types(self, event_types: EventTypeObserver) -> Self {
         Self { event_types, ..self }
     }
 
-    /// The same router; what it accepts is traced by this.
+    /// Sets the tracer of accepted events.
     #[must_use]
     pub fn with_tracer(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
     }
 
-    /// The same router; what replies hold in memory that it takes is counted there.
+    /// Sets the budget that the memory of replies is charged to.
     #[must_use]
     pub fn with_budget(self, budget: Arc<MemoryBudget>) -> Self {
         Self { budget: Some(budget), ..self }
     }
 
-    /// What traces events.
+    /// Tracer of this process.
     #[must_use]
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
     }
 
-    /// What is counted for a channel; for configuring, not for each event.
+    /// Counters of a channel; for applying configuration, not for each event.
     #[must_use]
     pub fn channel_series(&self, key: &ChannelKey) -> Arc<ChannelSeries> {
         metrics::channel_series(&self.counters, key)
     }
 
-    /// What is counted for these; for configuring, not for each event. What was served before is not looked up again.
+    /// Counters of these relays; for applying configuration. Those that were served before are not
+    /// looked up again.
     #[must_use]
     pub fn relayed_series(&self, relays: &RelayTable) -> RelayedSeries {
         let before = self.served_table.load();
@@ -222,14 +182,14 @@ impl Router {
         }
     }
 
-    /// What is served now.
+    /// Table that is served now.
     #[must_use]
     pub fn served_table(&self) -> Arc<ServedTable> {
         self.served_table.load_full()
     }
 
-    /// Serves something else from now on. Events that are being accepted end where they began; who waits at a RequestReply
-    /// that is gone is told.
+    /// Serves another table from now on. Events that are being accepted stay with the old one;
+    /// requests that wait at a removed RequestReply are ended.
     pub fn serve(&self, serving: ServedTable) {
         let before = self.served_table.swap(Arc::new(serving));
         let serving = self.served_table.load();
@@ -237,18 +197,20 @@ impl Router {
         gone.for_each(|(_, room)| room.close());
     }
 
-    /// The same; these channels are not in it any more, and take what comes from inside as long as they are there.
+    /// Serves another table, without the channels `gone`, which take events from inside as long as
+    /// they exist.
     pub fn serve_and_remove(&self, serving: ServedTable, gone: &[Arc<RoutedChannel>]) {
         let before = self.removed_channels.load_full();
         let left = before.iter().filter(|(_, door)| door.strong_count() > 0);
         let left = left.map(|(key, door)| (key.clone(), Weak::clone(door)));
         let now = gone.iter().map(|door| (door.channel.key.clone(), Arc::downgrade(door)));
+        // Stored before the table is replaced, so that an event finds the channel in one of both.
         self.removed_channels.store(Arc::new(left.chain(now).collect()));
         self.serve(serving);
     }
 
-    /// Takes the events of a request for the channel at `index` of the table: all or none. Returns when they are as
-    /// safe as the channel can make them.
+    /// Takes the events of a request for the channel at `index` of the table: all or none. Returns
+    /// when they are as safe as the channel can make them.
     ///
     /// # Errors
     /// If the channel refuses them.
@@ -267,11 +229,12 @@ impl Router {
         accepted
     }
 
-    /// Takes one event that comes from inside the process; it is validated, and its sender authorized, as if it came
-    /// from outside.
+    /// Takes one event that comes from inside the process; it is validated, and its sender
+    /// authorized, as if it came from outside.
     ///
     /// # Errors
-    /// If there is no such channel, or the event is not valid, or the channel refuses it or its sender.
+    /// If there is no such channel, or the event is not valid, or the channel refuses it or its
+    /// sender.
     pub async fn accept_local(
         &self,
         key: &ChannelKey,
@@ -288,7 +251,7 @@ impl Router {
         self.accept(&serving, index, vec![self.charge_to_budget(event)]).await
     }
 
-    /// The same for a channel that is not served any more.
+    /// Takes an event for a channel that is not served any more.
     async fn accept_removed(
         &self,
         key: &ChannelKey,
@@ -313,8 +276,8 @@ impl Router {
         accepted
     }
 
-    /// An event that came from inside, such as a reply, counted: it is there already and would be lost if it were refused, so
-    /// that senders are, who can send again.
+    /// Charges an event from inside, such as a reply, to the budget: it is there already and would
+    /// be lost if it were refused, so senders are refused instead, who can send again.
     #[must_use]
     pub fn charge_to_budget(&self, event: Event) -> Event {
         match &self.budget {
@@ -326,7 +289,8 @@ impl Router {
         }
     }
 
-    /// Refuses events for the channel at `index`, whose sender may not send them.
+    /// Counts events for the channel at `index` whose sender may not send them, and gives the
+    /// error.
     #[must_use]
     pub fn count_denied(&self, serving: &ServedTable, index: usize, denial: AccessDenial) -> AcceptError {
         serving.count_arrival(index, ArrivalOutcome::Denied, 1);
@@ -334,7 +298,7 @@ impl Router {
         AcceptError::Denied(denial)
     }
 
-    /// A span for each event, which belongs to it from now on; none while nothing is traced.
+    /// Starts a span for each event, which gets it as parent; none while nothing is traced.
     fn start_publish_spans(&self, channel: &Channel, events: &mut [Event]) -> Vec<Span> {
         if !self.tracer.is_enabled() {
             return Vec::new();
@@ -357,8 +321,9 @@ impl Router {
         if channel.key.kind == ChannelKind::Broker {
             events.iter_mut().try_for_each(|event| enter_broker(event, self.max_ttl))?;
         }
+        // After the hop is counted: an event that is refused for it has no span.
         let mut spans = self.start_publish_spans(channel, &mut events);
-        // Those that the sender does not wait for may wait long, and be many.
+        // Events for whose delivery the sender does not wait may wait long, and be many.
         let waits = channel.backend == BackendKind::Memory && channel.acknowledge == AcknowledgeMode::AfterEnqueue;
         let kept = |event: Event| if waits { event.owned_copy() } else { event };
         let events: Vec<Arc<Event>> = events.into_iter().map(|event| Arc::new(kept(event))).collect();
@@ -375,7 +340,7 @@ impl Router {
     }
 }
 
-/// What is told of an event that is published (contract OB-8, OB-13).
+/// Sets the attributes of the span of a published event (contract OB-8, OB-13).
 fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
     let (kind, name, namespace) = match key.kind {
         ChannelKind::Channel => ("channel", "kn.channel.name", "kn.channel.namespace"),
@@ -395,8 +360,8 @@ fn set_publish_attributes(span: &mut Span, key: &ChannelKey, event: &Event) {
     span_attributes::set_event_attributes(span, event);
 }
 
-/// Counts the hop into a broker and notes the arrival (contract BI-5, BI-6; a TTL above `max_ttl` is not believed,
-/// contract G-56).
+/// Counts the hop into a Broker and sets the time of arrival (contract BI-5, BI-6; a TTL above
+/// `max_ttl` is not believed, contract G-56).
 ///
 /// # Errors
 /// If the event has no hop left.

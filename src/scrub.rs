@@ -1,5 +1,5 @@
-//! Takes out of what people are shown whatever may be a secret in it: of URLs user, password, query and fragment; of
-//! certificates what is none, such as a private key that was pasted among them.
+//! Removal of what may be a secret from texts that people see: of URLs user, password, query and
+//! fragment; of certificates everything else, such as a private key that was pasted among them.
 //!
 //! Segments of a path stay, since nothing tells a secret from a name there.
 
@@ -7,12 +7,13 @@ use std::borrow::Cow;
 
 use url::{Position, Url};
 
-/// What is shown of a text that should be a URL and is none, if it may hold a password: nothing says where that would end.
+/// Text that is shown instead of a URL that cannot be parsed, if it may hold a password: nothing
+/// says where that would end.
 const HIDDEN: &str = "(hidden: it is no URL)";
-/// The first and the last line of a certificate in PEM (RFC 7468, 5.1).
+/// First and last line of a certificate in PEM (RFC 7468, 5.1).
 const CERTIFICATE: [&str; 2] = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"];
 
-/// A sentence, with every URL in it shortened to scheme, host, port and path.
+/// Shortens every URL in a sentence to scheme, host, port and path.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
@@ -24,7 +25,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
         clean.extend([before, "://"]);
         let (url, behind) = after.split_at(after.find(ends_url).unwrap_or(after.len()));
         let (_user, url) = url.split_at(userinfo_length(url));
-        // A URL in the path has secrets of its own.
+        // A URL in the path of another one has secrets of its own.
         let nested = url.find("://").unwrap_or(url.len());
         rest = match url.find(['?', '#']).filter(|hidden| *hidden < nested) {
             Some(hidden) => {
@@ -40,7 +41,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// The same of a sentence that nobody else needs as it is.
+/// Does the same as [`text`], for a sentence that nobody else needs as it is.
 #[must_use]
 pub fn string(sentence: String) -> String {
     match text(&sentence) {
@@ -49,8 +50,8 @@ pub fn string(sentence: String) -> String {
     }
 }
 
-/// A text that is a URL, or a reference that is resolved against one, as a whole. As it was written, if there is nothing to
-/// take out of it.
+/// Shortens a text that is as a whole a URL, or a reference that is resolved against one. It stays
+/// as it was written, if there is nothing to remove.
 #[must_use]
 pub fn url(written: &str) -> Cow<'_, str> {
     match Url::parse(written).ok().filter(Url::has_host) {
@@ -69,13 +70,14 @@ pub fn url(written: &str) -> Cow<'_, str> {
     }
 }
 
-/// The certificates of a text in PEM, without whatever stands between and around them.
+/// Certificates of a text in PEM, without everything between and around them.
 #[must_use]
 pub fn certificates(text: &str) -> String {
     let [begin, end] = CERTIFICATE;
     let (mut shown, mut rest) = (String::new(), text);
     while let Some((_, after)) = rest.split_once(begin) {
-        // One that is cut short by something else is none; what follows may be one.
+        // A certificate that is cut short by something else is dropped; what follows may be another
+        // one.
         rest = match after.split_once(end) {
             Some((body, behind)) if body.bytes().all(is_base64) => {
                 shown.extend([begin, body, end, "\n"]);
@@ -87,16 +89,17 @@ pub fn certificates(text: &str) -> String {
     shown
 }
 
-/// Whether a URL has none of the parts that may be secrets.
+/// True if a URL has none of the parts that may be secrets.
 fn has_no_secret_part(url: &Url) -> bool {
     let has_user = !url.username().is_empty() || url.password().is_some();
     !has_user && url.query().is_none() && url.fragment().is_none()
 }
 
-/// How long user and password are, with which this authority begins, and what follows it of its URL.
+/// Length in bytes of user and password, with which this authority begins; `url` is the authority,
+/// and what follows it.
 ///
-/// A port is a number: where something else stands in its place, it may be a password that has a `/` in it, and ends at the
-/// last `@`.
+/// A port is a number: where something else stands in its place, it may be a password that has a
+/// `/` in it, and ends at the last `@`.
 fn userinfo_length(url: &str) -> usize {
     let behind = |text: &str| {
         let encoded = text.rfind("%40").map_or(0, |at| at + 3);
@@ -109,12 +112,13 @@ fn userinfo_length(url: &str) -> usize {
     behind(if is_port { authority } else { url })
 }
 
-/// What no URL contains, as it stands in a sentence.
+/// True for a character that no URL contains, and that ends it in a sentence.
 fn ends_url(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>')
 }
 
-/// What closes a sentence or a quotation, and stays when the end of a URL is cut off before it.
+/// True for a character that closes a sentence or a quotation, and stays when the end of a URL is
+/// cut off before it.
 fn is_closing_punctuation(c: char) -> bool {
     matches!(c, '\'' | '`' | ')' | ']' | ',' | '.' | ';' | ':')
 }
@@ -198,7 +202,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written around it, nothing of a user, a password, a query or a fragment is left.
+        /// Whatever is written around it, nothing of a user, a password, a query or a fragment is
+        /// left.
         #[test]
         fn no_secret_is_left(
             scheme in "(https?|amqps?)", user in "[a-z!$&'()*+,;=`{}|~%:-]{0,5}", host in "[a-z]{1,9}(:[0-9]{1,4})?",

@@ -1,5 +1,6 @@
-//! Sends the events of sources at their times, by the delivery that channels use. A time that passes while the process
-//! does not run is passed; nothing is sent twice.
+//! Runner of sources: it sends their events at the times of their schedules, by the delivery that
+//! channels use. Times that pass while the process does not run are left out; no event is sent
+//! twice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,15 +19,17 @@ use crate::model::{PingSource, RoutingTable, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 
-/// Events of one source that may be unfinished at once; what comes due meanwhile is left out.
+/// Events of one source that may be unfinished at once; further ones that come due meanwhile are
+/// left out.
 const MAX_UNFINISHED: usize = 16;
-/// The clock on the wall is looked at again after this time, since it may be set.
+/// Longest sleep before the wall clock is read again, since it may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// A clock that is set back by more than this is a clock that was wrong.
+/// Largest difference by which a clock is set back in normal use; a larger one means that the clock
+/// was wrong before.
 const MOST_SET_BACK: Duration = Duration::from_secs(90);
 
-/// Runs the sources of a routing table.
+/// Runs the sources of a routing table, each in a task of its own.
 pub struct SourceRunner<T> {
     delivery: Arc<EventDeliverer<T>>,
     counters: Arc<ProcessCounters>,
@@ -34,21 +37,21 @@ pub struct SourceRunner<T> {
     tasks: JoinSet<()>,
 }
 
-/// A source with a task of its own.
+/// A source that runs, and the token that stops it.
 struct RunningSource {
     source: Arc<PingSource>,
     stop: CancellationToken,
 }
 
 impl<T: HttpTransport> SourceRunner<T> {
-    /// Nothing is sent before [`SourceRunner::run`].
+    /// Makes a runner; no event is sent before [`SourceRunner::run`].
     #[must_use]
     pub fn new(delivery: Arc<EventDeliverer<T>>, counters: Arc<ProcessCounters>) -> Self {
         Self { delivery, counters, running: HashMap::new(), tasks: JoinSet::new() }
     }
 
-    /// Runs the sources of the newest table until `stop`; returns when their last event has been delivered. A source
-    /// that has not changed goes on undisturbed.
+    /// Runs the sources of the newest table until `stop`; returns when their last event has been
+    /// delivered. A source that has not changed goes on undisturbed.
     pub async fn run(mut self, mut tables: watch::Receiver<Arc<RoutingTable>>, stop: CancellationToken) {
         loop {
             let table = Arc::clone(&tables.borrow_and_update());
@@ -65,6 +68,7 @@ impl<T: HttpTransport> SourceRunner<T> {
     }
 
     fn apply(&mut self, table: &RoutingTable, stop: &CancellationToken) {
+        // Tasks that have ended are joined here, so that the set does not grow.
         while self.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut self.running);
         for source in table.sources() {
@@ -89,7 +93,7 @@ impl<T: HttpTransport> SourceRunner<T> {
     }
 }
 
-/// Sends a source's events until it is told to stop, and waits for the end of their delivery.
+/// Sends the events of a source until `stop`, and waits for the end of their delivery.
 async fn run_source<T: HttpTransport>(
     source: Arc<PingSource>,
     delivery: Arc<EventDeliverer<T>>,
@@ -100,12 +104,16 @@ async fn run_source<T: HttpTransport>(
     let mut unfinished = JoinSet::new();
     let mut last = Timestamp::now();
     while let Some(next) = source.schedule.next_after(next_search_start(last, Timestamp::now())) {
+        // The time is awaited first: `stop` ends the wait, and a clock that was set back starts it
+        // anew.
         match stop.run_until_cancelled(sleep_until(next)).await {
             None => break,
             Some(SleepEnd::ClockSetBack) => continue,
             Some(SleepEnd::TimeReached) => {}
         }
         last = next;
+        // Deliveries that have ended are joined here, so that only unfinished ones count for the
+        // limit.
         while unfinished.try_join_next().is_some() {}
         if unfinished.len() >= MAX_UNFINISHED {
             tracing::warn!(source = %source.subscription.key, "The sink is slower than the schedule: an event is left out");
@@ -118,11 +126,13 @@ async fn run_source<T: HttpTransport>(
             Arc::clone(&counters),
         ));
     }
+    // Deliveries under way end in order when the source stops.
     while unfinished.join_next().await.is_some() {}
 }
 
-/// From when on the next time is looked for: not before the last one, since clocks are set back a little now and then; but
-/// a clock that was set back by more than a while would silence the source for as long.
+/// Time from which the next time of the schedule is searched: not before the last one, since clocks
+/// are set back a little now and then; but a clock that was set back by more than that would
+/// silence the source for as long.
 fn next_search_start(last: Timestamp, now: Timestamp) -> Timestamp {
     if is_set_back(last.duration_since(now)) { now } else { last.max(now) }
 }
@@ -131,11 +141,11 @@ fn is_set_back(by: SignedDuration) -> bool {
     by > SignedDuration::try_from(MOST_SET_BACK).unwrap_or(SignedDuration::MAX)
 }
 
-/// Why a sleep ended.
+/// Reason for which a sleep ended.
 enum SleepEnd {
-    /// It is time.
+    /// The time to send has come.
     TimeReached,
-    /// The clock says that there is more to wait than there was.
+    /// The clock was set back, so that more time is left than there was.
     ClockSetBack,
 }
 
@@ -164,6 +174,7 @@ async fn deliver_event<T: HttpTransport>(
     event.set("id", &Uuid::new_v4().to_string());
     event.set("time", &Timestamp::now().to_string());
     let event = Arc::new(event);
+    // A source has no queue: the wait for a permit stands for it in the metrics.
     counters.count_enqueued(lane.series());
     let permit = lane.acquire_permit().await;
     lane.series().start_delivery();
@@ -176,7 +187,7 @@ async fn deliver_event<T: HttpTransport>(
             loss.count_dropped(lane.series(), Dropped::Lost);
             DeliveryEnd::Lost
         }
-        // Nothing sets a limit to its patience.
+        // Nothing is deferred, since no queue limits the waits of a source.
         DeliveryOutcome::Deferred(_) => DeliveryEnd::Lost,
     };
     counters.count_end(lane.series(), end);

@@ -1,35 +1,36 @@
-//! Text that came from others, as it may be shown: in logs, in error bodies, on terminals.
+//! Text that came from others, in a form that may be shown: in logs, in error bodies, on terminals.
 //!
-//! Senders, subscribers, their certificates, RabbitMQ and the API server choose such text. Shown as it came, it could forge
-//! lines of a log, move a terminal's cursor, or stand there in another order than it is read by machines.
+//! Senders, subscribers, their certificates, RabbitMQ and the API server choose such text. Shown as
+//! it came, it could forge lines of a log, move a terminal's cursor, or be displayed in another
+//! order than machines read it.
 
 use std::fmt::{self, Write};
 
-/// Bytes of a text that are shown at most, with the note that says how much was cut. An id, a type or a reason fits; a line
-/// of the log with several of them stays a line that people read.
+/// Largest size in bytes of a shown text, with the note that says how much was cut. An id, a type
+/// or a reason fits; a line of the log with several of them stays a line that people read.
 pub const LONGEST: usize = 256;
 
-/// Bytes of the note at most: `… (18446744073709551615 bytes more)`.
+/// Largest size in bytes of the note: `… (18446744073709551615 bytes more)`.
 const NOTE: usize = 40;
 
 /// Text of others that is safe to show, in at most [`LONGEST`] bytes of its own.
 ///
-/// Characters that control or hide something are escaped (`\n`, `\u{1b}`, `\u{202e}`); what is longer ends in `… (N bytes
-/// more)`, where N counts bytes of the text as it came.
+/// Characters that control or hide something are escaped (`\n`, `\u{1b}`, `\u{202e}`); longer text
+/// ends in `… (N bytes more)`, where N counts bytes of the text as it came.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WireText(Box<str>);
 
 impl WireText {
-    /// The start of what is displayed, escaped. Nothing else of it is kept.
+    /// Takes the start of a displayed value, escaped. Nothing else of it is kept.
     #[must_use]
     pub fn new(text: impl fmt::Display) -> Self {
         Self(escaped_excerpt(text, LONGEST).into())
     }
 
-    /// The start of bytes that should be UTF-8; what is not becomes U+FFFD.
+    /// Takes the start of bytes that should be UTF-8; bytes that are not become U+FFFD.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        // More than is shown is looked at only to be counted.
+        // Bytes beyond those that can be shown are only counted.
         let Some((start, rest)) = bytes.split_at_checked(4 * LONGEST) else {
             return Self::new(String::from_utf8_lossy(bytes));
         };
@@ -37,7 +38,7 @@ impl WireText {
         Self(shown.into())
     }
 
-    /// The text as it is shown.
+    /// The text in its shown form.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -62,7 +63,8 @@ impl From<WireText> for String {
     }
 }
 
-/// Whether a character controls a terminal, ends a line, changes the order of what is read, or cannot be seen.
+/// True if a character controls a terminal, ends a line, changes the order of what is read, or
+/// cannot be seen.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -80,7 +82,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e01ef}')
 }
 
-/// Adds a text to another one so that nothing in it is hidden.
+/// Appends a text to another one, with hidden characters escaped.
 pub fn escape(to: &mut String, text: &str) {
     let mut plain = 0;
     for (at, c) in text.char_indices().filter(|(_, c)| is_hidden(*c)) {
@@ -91,8 +93,8 @@ pub fn escape(to: &mut String, text: &str) {
     to.push_str(text.get(plain..).unwrap_or_default());
 }
 
-/// JSON in which nothing is hidden. What stands outside of its strings is ASCII, and no control character but the end of
-/// the line. It means the same.
+/// Escapes hidden characters of JSON text, whose meaning stays the same. Outside of its strings
+/// there is only ASCII, without control characters except line ends.
 #[must_use]
 pub fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
@@ -109,14 +111,15 @@ pub fn escape_json(json: &str) -> String {
     escaped
 }
 
-/// The start of what is displayed, escaped, in at most `most` bytes, with a note if that is not all of it. `most` is at
-/// least the length of that note.
+/// Start of a displayed value, escaped, in at most `most` bytes, with a note if that is not all of
+/// it. `most` is at least the length of that note.
 #[must_use]
 pub fn escaped_excerpt(text: impl fmt::Display, most: usize) -> String {
     escaped_excerpt_of(text, most, 0)
 }
 
-/// The same of a text after which so many bytes follow that are not shown.
+/// Does the same as [`escaped_excerpt`] for a text after which `beyond` bytes follow that are not
+/// shown.
 fn escaped_excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> String {
     let mut excerpt = TextExcerpt { most, ..TextExcerpt::default() };
     let displayed = write!(excerpt, "{text}");
@@ -124,20 +127,20 @@ fn escaped_excerpt_of(text: impl fmt::Display, most: usize, beyond: usize) -> St
     excerpt.finish(beyond)
 }
 
-/// The start of a text: at most `most` bytes of it, up to the end of a character.
+/// Start of a text: at most `most` bytes of it, up to the end of a character.
 #[must_use]
 pub fn truncate(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 
-/// A text as it is cut: what comes after the end is counted, not kept.
+/// Text that is being cut: bytes beyond the limit are counted, not kept.
 #[derive(Default)]
 struct TextExcerpt {
     most: usize,
     text: String,
-    /// Bytes that came.
+    /// Number of bytes that came until now.
     total_bytes: usize,
-    /// Where the text ends if there is to be a note, and how much had come by then.
+    /// Length of the text if a note is to follow, and the number of bytes that had come by then.
     end_before_note: (usize, usize),
     is_full: bool,
 }
@@ -224,7 +227,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, in pieces or whole: bounded, nothing hidden, and no more memory than it shows.
+        /// Whatever comes, in pieces or whole: bounded, nothing hidden, and no more memory than it
+        /// shows.
         #[test]
         fn it_is_bounded_and_shows_everything(pieces in prop::collection::vec("\\PC{0,200}|[\\x00-\\x1f\u{80}-\u{9f}\u{202a}-\u{202e}]{0,80}", 0..6), most in 40usize..600) {
             struct Pieces(Vec<String>);

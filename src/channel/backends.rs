@@ -1,4 +1,4 @@
-//! Every kind of channel in one process: each channel goes to the backend that keeps its events.
+//! Both backends of a process as one: each channel goes to the backend that keeps its events.
 
 use std::sync::Arc;
 
@@ -13,20 +13,21 @@ use super::trouble::TroubleReason;
 use super::{ChannelBackend, OpenedChannel};
 use crate::model::{BackendKind, Channel, SubscriptionKey};
 
-/// The backends of a process.
+/// The backends of a process, of which each channel has one.
 pub struct ChannelBackends {
     memory: MemoryBackend,
     rabbitmq: Option<Arc<RabbitmqBackend>>,
 }
 
 impl ChannelBackends {
-    /// These backends. Without RabbitMQ no channel may ask for it, which the control plane sees to.
+    /// Makes one backend of both. Without RabbitMQ no channel may ask for it; the control plane
+    /// sees to that.
     #[must_use]
     pub fn new(memory: MemoryBackend, rabbitmq: Option<Arc<RabbitmqBackend>>) -> Self {
         Self { memory, rabbitmq }
     }
 
-    /// Whether RabbitMQ can be published to and consumed from now; `None` without one.
+    /// True if RabbitMQ can be published to and consumed from now; `None` if none is configured.
     #[must_use]
     pub fn is_rabbitmq_connected(&self) -> Option<bool> {
         self.rabbitmq.as_ref().map(|rabbitmq| rabbitmq.is_connected())
@@ -34,8 +35,9 @@ impl ChannelBackends {
 }
 
 impl ChannelBackend for ChannelBackends {
-    /// A channel that moves leaves nothing behind. What is in memory is delivered. Its queues on RabbitMQ go on being
-    /// consumed as long as the process runs, since events that wait for a retry come back into them much later.
+    /// Opens the channel on its backend. A channel that moves to another backend leaves no event
+    /// behind: what is in memory is delivered, and its queues on RabbitMQ go on being consumed as
+    /// long as the process runs, since events that wait for a retry come back into them much later.
     fn open(&self, channel: &Channel) -> OpenedChannel {
         let keys = channel.subscriptions.iter().map(|subscription| &subscription.key);
         match (channel.backend, &self.rabbitmq) {
@@ -59,8 +61,8 @@ impl ChannelBackend for ChannelBackends {
         self.memory.unfinished(subscription).or_else(rabbitmq)
     }
 
-    /// That of the backend which takes its events: a queue on RabbitMQ is given up when its channel moves to memory, and
-    /// consumed nevertheless.
+    /// Trouble of the backend that takes the subscription's events now: a queue on RabbitMQ is
+    /// given up when its channel moves to memory, but goes on being consumed.
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
         if self.memory.unfinished(subscription).is_some() {
             return self.memory.trouble(subscription);
@@ -77,7 +79,10 @@ impl ChannelBackend for ChannelBackends {
 }
 
 impl ChannelBackends {
-    /// The parked events of a backend.
+    /// Store of the parked events of a backend.
+    ///
+    /// # Errors
+    /// If the process has no RabbitMQ, or the backend parks nothing.
     fn parked_store(&self, storage: BackendKind) -> Result<Box<dyn ParkedStore>, ParkedError> {
         match (storage, &self.rabbitmq) {
             (BackendKind::Rabbitmq, Some(rabbitmq)) => Ok(Box::new(rabbitmq.parking())),
@@ -88,7 +93,8 @@ impl ChannelBackends {
 }
 
 impl ParkedStore for ChannelBackends {
-    /// In memory there are none.
+    /// Counts parked events of subscriptions on RabbitMQ; it is 0 for those in memory, where
+    /// nothing is parked.
     fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>> {
         async move {
             let mut counts = vec![0; owners.len()];

@@ -1,4 +1,5 @@
-//! What every backend of channels must do, whatever keeps its queues: one suite, which [`conformance!`] runs on each.
+//! Conformance of backends: the promises that every one must keep, in one suite, which
+//! [`conformance!`] runs on each.
 
 pub(crate) mod promises;
 
@@ -14,33 +15,33 @@ use crate::model::{
     SubscriptionKey, SubscriptionKind,
 };
 
-/// How long a test waits for what is to come.
+/// Longest time that a test waits for a condition.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A backend under test.
+/// A backend that the suite is run on.
 pub(crate) trait BackendUnderTest: Sized {
-    /// Which of the backends it is.
+    /// Kind of the backend.
     const STORAGE: BackendKind;
-    /// Whether events outlive the process, so that none is lost with it.
+    /// True if events outlive the process, so that none is lost with it.
     const IS_DURABLE: bool;
 
-    /// A backend that has no queues yet.
+    /// Starts a backend that has no queues yet.
     async fn start() -> Self;
 
-    /// The namespace of the channel, which no other test has.
+    /// Namespace of the channel, which no other test uses.
     fn namespace(&self) -> &str;
 
-    /// The backend.
+    /// The backend of the current process.
     fn backend(&self) -> &dyn ChannelBackend;
 
-    /// Its parked events, if it parks any.
+    /// Store of the backend's parked events, if it parks any.
     fn parked(&self) -> Option<&dyn ParkedStore>;
 
-    /// Ends the process in good order, and gives the next one, with what this one has left.
+    /// Ends the process in good order, and gives the next one, which finds what this one has left.
     async fn restart(self) -> Self;
 }
 
-/// The suite for a [`BackendUnderTest`]: a test of each name.
+/// Expands to the suite for a [`BackendUnderTest`]: one test for each promise.
 macro_rules! conformance {
     ($backend:ty) => {
         $crate::channel::conformance::conformance!($backend:
@@ -67,7 +68,7 @@ macro_rules! conformance {
 }
 pub(crate) use conformance;
 
-/// A channel that is open on a backend.
+/// A channel that is open on the backend under test.
 struct Bench<B> {
     under_test: B,
     opened: OpenedChannel,
@@ -85,7 +86,7 @@ impl<B: BackendUnderTest> Bench<B> {
         Self { under_test, opened }
     }
 
-    /// The same channel in the next process.
+    /// Opens the same channel in the next process.
     async fn restart(self, subscriptions: &[SubscriptionWish]) -> Self {
         let Self { under_test, opened } = self;
         drop(opened);
@@ -106,7 +107,7 @@ impl<B: BackendUnderTest> Bench<B> {
         next(self.consumer(name)).await
     }
 
-    /// Takes and settles the next event.
+    /// Takes and settles the next event; gives its id.
     async fn deliver(&mut self, name: &str) -> String {
         let message = self.next(name).await;
         let id = message.event.id().into_owned();
@@ -129,7 +130,7 @@ impl<B: BackendUnderTest> Bench<B> {
     }
 }
 
-/// A subscription as a test wants it.
+/// Name, filter and order of a subscription that a test asks for.
 #[derive(Clone)]
 struct SubscriptionWish {
     name: &'static str,
@@ -202,7 +203,7 @@ async fn next(consumer: &mut QueueConsumer) -> Box<EventDelivery> {
     next.expect("in time").expect("a message")
 }
 
-/// What is left in a queue whose consumer ends.
+/// Ids of the events that are left in a queue whose consumer ends.
 async fn rest(consumer: &mut QueueConsumer) -> Vec<String> {
     let mut ids = Vec::new();
     while let Some(message) = tokio::time::timeout(PATIENCE, consumer.recv()).await.expect("it ends in time") {

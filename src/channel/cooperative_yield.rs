@@ -1,20 +1,21 @@
-//! Fairness between events: whoever asks many filters, or such as are much work, lets others have the thread in between.
+//! Fairness between events: a task that asks many filters, or expensive ones, lets other tasks run
+//! in between.
 
 use crate::filter::FilterDecision;
 use crate::filter::cesql::MAX_STEPS;
 
-/// Steps after which others have their turn. A thread is held for these and one decision more, at most; what is usual is a
-/// hundred steps.
+/// Steps of filters after which other tasks have their turn. A thread is held for these and for one
+/// more decision at most; an ordinary expression takes a hundred steps.
 const TURN: u32 = MAX_STEPS / 4;
 
-/// The work since others had their turn.
+/// Steps of work since other tasks had their turn.
 #[derive(Debug, Default)]
 pub(super) struct CooperativeYield {
     steps: u32,
 }
 
 impl CooperativeYield {
-    /// A decision was made. Lets others have their turn, if it is theirs.
+    /// Adds the steps of a decision, and yields to other tasks if there have been enough of them.
     pub(super) async fn yield_if_due(&mut self, decision: FilterDecision) {
         self.steps = self.steps.saturating_add(decision.steps);
         if self.steps >= TURN {

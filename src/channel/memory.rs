@@ -1,7 +1,8 @@
 //! Channels in memory: a bounded queue for each subscription.
 //!
-//! Promise: an event answered 202 has been delivered to every subscription or its dead letter sink; on a channel that
-//! acknowledges at once it is in every queue, and lost if the process ends before it is delivered.
+//! Promise: an event answered 202 has been delivered to every subscription or its dead letter sink;
+//! on a channel that acknowledges at once it is in every queue, and lost if the process ends before
+//! it is delivered.
 
 mod delivery_countdown;
 
@@ -26,7 +27,7 @@ use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 use delivery_countdown::DeliveryCountdown;
 
-/// The queues of all channels in memory.
+/// The backend that keeps the queues of channels in memory.
 pub struct MemoryBackend {
     queues: Mutex<HashMap<SubscriptionKey, Arc<MemoryQueue>>>,
     capacity: usize,
@@ -34,7 +35,8 @@ pub struct MemoryBackend {
 }
 
 impl MemoryBackend {
-    /// A backend whose queues hold at most `capacity` unfinished events each: waiting, in flight or between retries.
+    /// Makes a backend whose queues hold at most `capacity` unfinished events each: waiting, in
+    /// flight or between retries.
     #[must_use]
     pub fn new(capacity: usize, counters: Arc<ProcessCounters>) -> Self {
         Self { queues: Mutex::default(), capacity: capacity.max(1), counters }
@@ -66,7 +68,7 @@ impl ChannelBackend for MemoryBackend {
         OpenedChannel { publisher: Arc::new(publisher), consumers }
     }
 
-    /// What is in the queue can still be consumed.
+    /// Removes the queue for publishers; what is in it can still be consumed.
     fn retire_subscription(&self, subscription: &SubscriptionKey) {
         self.queues().remove(subscription);
     }
@@ -75,23 +77,24 @@ impl ChannelBackend for MemoryBackend {
         self.queues().get(subscription).map(|queue| queue.load.unfinished.load(Ordering::Relaxed))
     }
 
-    /// Memory is always there.
+    /// Is always `None`: memory cannot be away.
     fn trouble(&self, _subscription: &SubscriptionKey) -> Option<TroubleReason> {
         None
     }
 
-    /// Memory is left to nobody: what is in queues is delivered first.
+    /// Does nothing: no other process would find what is in memory, so it is delivered first.
     fn close(&self) {}
 }
 
-/// How much a queue holds, and what is counted of it.
+/// Number of unfinished events of one queue, and the counters of its subscription.
 #[derive(Debug)]
 struct MemoryQueueLoad {
     unfinished: AtomicUsize,
     series: Arc<SubscriptionSeries>,
 }
 
-/// One subscription's queue. Its consumer ends when the last publisher that knows the queue is gone.
+/// Queue of one subscription. Its consumer ends when the last publisher that knows the queue is
+/// gone.
 struct MemoryQueue {
     key: SubscriptionKey,
     capacity: usize,
@@ -106,7 +109,10 @@ impl MemoryQueue {
         (Self { key, capacity, load, messages }, consumer)
     }
 
-    /// Takes a place, or tells that there is none, or that nobody would take what is put there.
+    /// Takes a slot for one event.
+    ///
+    /// # Errors
+    /// If the queue is full, or has no consumer any more.
     fn reserve_slot(&self) -> Result<MemoryQueueSlot, PublishError> {
         if self.messages.is_closed() {
             return Err(worker_stopped_error());
@@ -119,12 +125,12 @@ impl MemoryQueue {
     }
 }
 
-/// The worker of a queue has been stopped.
+/// Error for a queue whose worker has been stopped.
 fn worker_stopped_error() -> PublishError {
     PublishError::Unavailable("this process is stopping".to_owned())
 }
 
-/// A place in a queue, given back when it is dropped.
+/// Slot of one event in a queue, given back when it is dropped.
 #[derive(Debug)]
 struct MemoryQueueSlot(Arc<MemoryQueueLoad>);
 
@@ -134,7 +140,7 @@ impl Drop for MemoryQueueSlot {
     }
 }
 
-/// A subscription as a publisher sees it.
+/// Queue of a subscription, with the filter that says what goes into it.
 struct MemorySubscriptionQueue {
     subscription: Arc<Subscription>,
     queue: Arc<MemoryQueue>,
@@ -142,13 +148,13 @@ struct MemorySubscriptionQueue {
 
 struct MemoryPublisher {
     acknowledge: AcknowledgeMode,
-    /// Of the lanes' filters, by their places.
+    /// Index of the filters of `queues`, by their positions there.
     filter_index: FilterIndex,
     queues: Vec<MemorySubscriptionQueue>,
     counters: Arc<ProcessCounters>,
 }
 
-/// An event that has its place in a queue but is not in it yet.
+/// An event that has its slot in a queue but is not in the queue yet.
 struct ReservedEvent<'a> {
     queue: &'a MemoryQueue,
     event: &'a Arc<Event>,
@@ -156,7 +162,10 @@ struct ReservedEvent<'a> {
 }
 
 impl MemoryPublisher {
-    /// A place for each event in each queue whose subscription wants it, or no place at all.
+    /// Reserves a slot for each event in each queue whose subscription wants it.
+    ///
+    /// # Errors
+    /// If one queue has no slot left; all slots are given back then.
     async fn reserve_slots<'a>(&'a self, events: &'a [Arc<Event>]) -> Result<Vec<ReservedEvent<'a>>, PublishError> {
         let (mut reserved, mut shift) = (Vec::new(), CooperativeYield::default());
         for event in events {
@@ -172,7 +181,8 @@ impl MemoryPublisher {
         Ok(reserved)
     }
 
-    /// Enqueues what has a place; the receipt tells how it ends, if the channel waits for that.
+    /// Enqueues each event that has a slot. Gives the countdown of their deliveries, if the channel
+    /// acknowledges after delivery.
     fn enqueue(&self, reserved: Vec<ReservedEvent<'_>>) -> Result<Option<Arc<DeliveryCountdown>>, PublishError> {
         let mut enqueued = Ok(());
         let receipt =
@@ -185,13 +195,15 @@ impl MemoryPublisher {
                 slot: place,
             };
             let message = EventDelivery::new(Arc::clone(event), DeliveryProgress::default(), settlement);
-            // A message that the queue does not take settles itself as abandoned: its consumer has been stopped.
+            // A delivery that the queue does not take settles itself as abandoned: its consumer has
+            // been stopped.
             if queue.messages.try_send(message).is_err() {
                 enqueued = Err(worker_stopped_error());
             }
         }
         match receipt {
-            // It knows of that, too.
+            // The countdown has counted such deliveries as failed, so the sender learns of them
+            // there.
             Some(receipt) => Ok(Some(receipt)),
             None => enqueued.map(|()| None),
         }
@@ -215,11 +227,12 @@ impl ChannelPublisher for MemoryPublisher {
     }
 }
 
-/// Counts how a delivery ended, and tells the sender who waits for it.
+/// Settlement of a delivery in memory: it counts the end, for the metrics and for the sender who
+/// waits for it.
 #[derive(Debug)]
 struct MemorySettlement {
     countdown: Option<Arc<DeliveryCountdown>>,
-    /// Taken when the message is settled.
+    /// Taken when the delivery is settled, so that it is counted once.
     counters: Option<Arc<ProcessCounters>>,
     slot: MemoryQueueSlot,
 }
@@ -230,7 +243,7 @@ impl MemorySettlement {
         let end = match outcome {
             DeliveryOutcome::Delivered => DeliveryEnd::Delivered,
             DeliveryOutcome::DeadLettered => DeliveryEnd::DeadLettered,
-            // A queue without limits on patience has nothing deferred.
+            // Nothing is deferred, since a queue in memory sets no limit to waits.
             DeliveryOutcome::Lost(_) | DeliveryOutcome::Deferred(_) => DeliveryEnd::Lost,
         };
         counters.count_end(&self.slot.0.series, end);

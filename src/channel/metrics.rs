@@ -1,4 +1,4 @@
-//! Under which names subscriptions and channels are counted.
+//! Names under which subscriptions and channels are counted.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use crate::model::{ChannelKey, SubscriptionKey};
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::series::{ChannelSeries, SeriesKey, SubscriptionSeries};
 
-/// What is counted for a subscription; for configuring, not for each event.
+/// Counters of a subscription. The lookup takes a lock: it is for applying configuration, not for
+/// each event.
 #[must_use]
 pub fn subscription_series(counters: &ProcessCounters, key: &SubscriptionKey) -> Arc<SubscriptionSeries> {
     let SubscriptionKey { kind, namespace, name } = key;
@@ -17,7 +18,8 @@ pub fn subscription_series(counters: &ProcessCounters, key: &SubscriptionKey) ->
     })
 }
 
-/// What is counted for a channel or broker; for configuring, not for each event.
+/// Counters of a channel or Broker. The lookup takes a lock: it is for applying configuration, not
+/// for each event.
 #[must_use]
 pub fn channel_series(counters: &ProcessCounters, key: &ChannelKey) -> Arc<ChannelSeries> {
     let ChannelKey { kind, namespace, name } = key;

@@ -1,5 +1,5 @@
-//! Parked events: those that nobody took, and that their backend keeps. This is the door for whoever looks after them,
-//! whatever the backend is.
+//! Parked events: those that nobody took, and that their backend keeps. This is the interface for
+//! operators, whatever the backend is.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,15 +15,15 @@ use crate::model::{BackendKind, ChannelKey, RoutingTable, SubscriptionKey};
 /// A subscription whose events may be parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParkingSubscription {
-    /// What keeps its events.
+    /// Backend that keeps the events of the subscription.
     pub storage: BackendKind,
-    /// The channel or Broker that it belongs to.
+    /// Channel or Broker that the subscription belongs to.
     pub channel: ChannelKey,
-    /// Its name.
+    /// Key of the subscription, which names its queues.
     pub subscription: SubscriptionKey,
 }
 
-/// Every subscription of a table, those in memory included, which park nothing.
+/// All subscriptions of a table, including those in memory, which park nothing.
 #[must_use]
 pub fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
     let channels = table.channels().iter();
@@ -36,24 +36,24 @@ pub fn parking_subscriptions(table: &RoutingTable) -> Vec<ParkingSubscription> {
     .collect()
 }
 
-/// One parked event, or message that is no event.
+/// One parked event, or a parked message that is no event, as it is shown to operators.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParkedEvent {
-    /// `id` of the event; `None` if it is none.
+    /// The attribute `id` of the event; `None` if the message is no event.
     pub id: Option<String>,
-    /// `type` of the event.
+    /// The attribute `type` of the event; `None` if the message is no event.
     #[serde(rename = "type")]
     pub ty: Option<String>,
-    /// Why it was parked, in words.
+    /// Reason for which the event was parked, in words.
     pub reason: String,
-    /// The last status, if delivery was tried.
+    /// Last status of the destination, if delivery was tried; -1 if no request could be sent.
     pub status: Option<i64>,
-    /// The number of attempts, if delivery was tried.
+    /// Number of attempts, if delivery was tried.
     pub attempts: Option<i64>,
-    /// When it was parked, by RFC 3339.
+    /// Time at which the event was parked, in the format of RFC 3339.
     pub parked_at: String,
-    /// The size of its data.
+    /// Size of the message's body in bytes.
     pub bytes: usize,
 }
 
@@ -74,74 +74,76 @@ impl fmt::Display for ParkedEvent {
     }
 }
 
-/// Seconds since the epoch, by RFC 3339.
+/// Formats seconds since the epoch as RFC 3339 says; empty if they are out of its range.
 pub(super) fn rfc3339(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
-/// What a look at the parked events of one subscription has found.
+/// Parked events of one subscription that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParkedListing {
-    /// How many there are.
+    /// Number of parked events of the subscription.
     pub parked: u64,
-    /// How many were looked at, the oldest first.
+    /// Number of those that were looked at, the oldest first.
     pub examined: u64,
-    /// Those of them that have been parked for long enough.
+    /// Events among those looked at that have been parked for long enough.
     pub events: Vec<ParkedEvent>,
 }
 
-/// What has become of the parked events of one subscription.
+/// Result of a replay or discard of the parked events of one subscription.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParkedChange {
-    /// How many were replayed or dropped.
+    /// Number of events that were replayed or discarded.
     pub done: u64,
-    /// Whether the change was told to stop before it had been through all that were there.
+    /// True if the operation was told to stop before it had been through all parked events.
     pub stopped: bool,
 }
 
-/// What is asked for besides the subscription.
+/// Conditions of an operation on parked events, besides the subscription.
 #[derive(Clone, Debug, Default)]
 pub struct ParkedOperation {
-    /// How long an event must have been parked; others stay as they are.
+    /// Shortest time for which an event must have been parked; younger ones stay as they are.
     pub older_than: Duration,
-    /// Tells the errand to come to an orderly end soon.
+    /// Cancelled to make the operation come to an orderly end soon.
     pub stop: CancellationToken,
 }
 
 impl ParkedOperation {
-    /// Whether an event that was parked then, in seconds since the epoch, is meant.
+    /// True if the operation is meant for an event that was parked at this time, in seconds since
+    /// the epoch.
     pub(super) fn selects(&self, parked_at: u64) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         Duration::from_secs(now.saturating_sub(parked_at)) >= self.older_than
     }
 }
 
-/// Why nothing can be said of parked events, or nothing be done with them.
+/// Reason for which an operation on parked events failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParkedError {
-    /// Somebody else looks at them, or changes them.
+    /// Another operation on the parked events of this subscription is under way.
     #[error("somebody else is at the parked events of {0}: try again when that has ended")]
     Busy(SubscriptionKey),
-    /// There is nowhere to replay them to.
+    /// The queue of this subscription, into which its events would be replayed, does not exist.
     #[error(
         "the queue of {0} is not there: run sealpost with this subscription, so that it is declared, and try again"
     )]
     NoQueue(SubscriptionKey),
-    /// The backend cannot be reached, does not answer, or refuses.
+    /// The backend cannot be reached, does not answer, or refuses; holds the cause in words.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// The answer of a backend about parked events.
+/// Future of a backend's answer about parked events.
 pub type ParkedFuture<'a, T> = BoxFuture<'a, Result<T, ParkedError>>;
 
-/// A backend that parks events. An errand that is cut off loses no event; it may leave one twice.
+/// Backend that parks events. An operation that is cut off loses no event; it may leave one twice.
 pub trait ParkedStore: Send + Sync {
-    /// The number of parked events of each subscription, in the same order.
+    /// Counts the parked events of each subscription; the numbers are in the order of `owners`.
     fn count<'a>(&'a self, owners: &'a [ParkingSubscription]) -> ParkedFuture<'a, Vec<u64>>;
 
-    /// Looks at parked events, at `limit` of them at most. Leaves all of them as they are, in their order.
+    /// Shows parked events, `limit` of them at most. Leaves all of them as they are, in their
+    /// order.
     fn show<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
@@ -149,14 +151,15 @@ pub trait ParkedStore: Send + Sync {
         errand: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedListing>;
 
-    /// Puts parked events back into the queue of their subscription. Each leaves only when its queue has it.
+    /// Puts parked events back into the queue of their subscription. Each leaves the parking queue
+    /// only when its own queue has it.
     fn replay<'a>(
         &'a self,
         owner: &'a ParkingSubscription,
         errand: &'a ParkedOperation,
     ) -> ParkedFuture<'a, ParkedChange>;
 
-    /// Deletes parked events.
+    /// Deletes parked events for good.
     fn discard<'a>(
         &'a self,
         owner: &'a ParkingSubscription,

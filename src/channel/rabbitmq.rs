@@ -1,8 +1,9 @@
-//! Channels on RabbitMQ: durable, confirmed, shared by as many processes as there are.
+//! Channels on RabbitMQ: durable, confirmed, and shared by as many processes as there are.
 //!
-//! Promise: an event answered 202 is in the queue of every subscription that wants it, on disk, and leaves it only when
-//! it was delivered, when its dead letter sink has it, or when it is in the parking queue. It may be delivered twice:
-//! after a crash, or when a connection breaks before a delivery could be acknowledged.
+//! Promise: an event answered 202 is in the queue of every subscription that wants it, on disk, and
+//! leaves it only when it was delivered, when its dead letter sink has it, or when it is in the
+//! parking queue. It may be delivered twice: after a crash, or when a connection breaks before a
+//! delivery could be acknowledged.
 
 mod acknowledger;
 mod address;
@@ -64,39 +65,45 @@ use queue::RabbitmqQueue;
 use topology::RabbitmqQueueNames;
 pub use topology::RabbitmqQueueType;
 
-/// Messages that wait for a worker; at a stop they are delivered first.
+/// Event deliveries that may wait for a worker; when the process stops, they are delivered first.
 const HANDED_OVER: usize = 32;
-/// Messages of one queue on their way to RabbitMQ at once. With more than 32 that a quorum queue has not confirmed, RabbitMQ
-/// blocks the whole channel (its `quorum_commands_soft_limit`), and with it the other queues that are published to there.
+/// Messages of one queue that may be on their way to RabbitMQ at once. If a quorum queue has more
+/// than 32 that it has not confirmed, RabbitMQ blocks the whole channel (its
+/// `quorum_commands_soft_limit`), and with it the other queues that are published to there.
 const WINDOW: usize = 32;
-/// Messages of an ordered queue that are held: the one that is delivered, and the next.
+/// Prefetch of an ordered queue: the message that is being delivered, and the next one.
 const ORDERED_PREFETCH: u16 = 2;
 
-/// How RabbitMQ is used.
+/// Settings of the RabbitMQ backend.
 #[derive(Clone, Debug)]
 pub struct RabbitmqBackendOptions {
-    /// Where it is.
+    /// URIs, credentials and CA by which RabbitMQ is reached.
     pub address: RabbitmqAddress,
-    /// How queues are stored.
+    /// Type with which the queues of subscriptions are declared.
     pub queue_type: RabbitmqQueueType,
-    /// Messages that a consumer holds unacknowledged at most.
+    /// Largest number of messages that one consumer holds unacknowledged.
     pub prefetch: u16,
-    /// Requests to one subscriber at once: twice as many messages are held at most.
+    /// Requests to one subscriber at once; a consumer holds twice as many messages at most.
     pub concurrency: usize,
-    /// The longest wait for which a message is held; what is to wait longer goes through a delay queue.
+    /// Longest wait before a retry for which a message is held; for a longer one it goes through a
+    /// delay queue.
     pub max_held_wait: Duration,
-    /// RabbitMQ's consumer timeout, as it is known. A shorter one is learnt from RabbitMQ.
+    /// RabbitMQ's consumer timeout, as the operator states it. A shorter one is learnt from
+    /// RabbitMQ's errors.
     pub consumer_timeout: Duration,
-    /// What events may hold in memory.
+    /// Limit of the bytes that events hold in memory.
     pub budget: Arc<MemoryBudget>,
-    /// What the attributes of one event may have; what has been added to it since it was let in comes to that.
+    /// Limit of the attributes of one event, including those that were added to it after it was
+    /// accepted.
     pub attributes: AttributeLimit,
-    /// How long the queue of a subscription that is gone is kept; `None` keeps it for ever.
+    /// Time for which the queue of a subscription that is no longer configured is kept; `None`
+    /// keeps it for ever.
     pub delete_after: Option<Duration>,
 }
 
 impl RabbitmqBackendOptions {
-    /// Messages of a queue that a consumer holds: so many that each has its turn after one delivery.
+    /// Prefetch of a consumer: twice the concurrency, so that each message has its turn after one
+    /// delivery, and less for ordered queues.
     fn prefetch_for(&self, order: DeliveryOrder) -> u16 {
         let by_concurrency = u16::try_from(self.concurrency.saturating_mul(2)).unwrap_or(u16::MAX).max(1);
         let limit = if order == DeliveryOrder::Ordered { ORDERED_PREFETCH } else { by_concurrency };
@@ -104,27 +111,29 @@ impl RabbitmqBackendOptions {
     }
 }
 
-/// What runs.
+/// Tasks of the backend.
 #[derive(Default)]
 struct RabbitmqTasks {
-    /// End by themselves when their queue is given up, or all of them are.
+    /// Consumers, one for each queue, which end by themselves when their queue is given up, or the
+    /// backend closes.
     consumers: JoinSet<()>,
-    /// Connections, and farewells to queues; they are ended.
+    /// Connections, forwarders and retirements of queues; they are aborted at the end.
     others: JoinSet<()>,
 }
 
-/// Which queues there are.
+/// Queues that this process knows.
 #[derive(Default)]
 struct RabbitmqQueues {
     open: HashMap<SubscriptionKey, Arc<RabbitmqQueue>>,
-    /// Farewells to queues, by name; cancelled when they are done, or their subscription comes back.
+    /// Retirements of queues, by name of the queue; each is cancelled when it is done, or its
+    /// subscription comes back.
     retiring: HashMap<String, CancellationToken>,
 }
 
-/// The queues of all channels on RabbitMQ.
+/// The backend that keeps the queues of channels on RabbitMQ.
 pub struct RabbitmqBackend {
     context: Arc<RabbitmqContext>,
-    /// The connections to publish on.
+    /// The two connections that are published on.
     publishing: [AmqpConnectionWatch; 2],
     queues: Mutex<RabbitmqQueues>,
     tasks: Mutex<RabbitmqTasks>,
@@ -132,9 +141,11 @@ pub struct RabbitmqBackend {
 }
 
 impl RabbitmqBackend {
-    /// A backend that connects at once. To be made inside a runtime.
+    /// Makes a backend that connects at once. It spawns tasks, so it must be called inside a
+    /// runtime.
     #[must_use]
     pub fn new(options: RabbitmqBackendOptions, counters: Arc<ProcessCounters>) -> Self {
+        // The second connection waits for the first, so that both can lead to different nodes.
         let keeper = || AmqpConnectionKeeper::new(options.address.clone(), "publishing", Arc::clone(&counters));
         let [(first, first_current), (second, second_current)] = [keeper(), keeper()];
         let first = first.with_other_connection(second_current.clone(), ConnectionStart::AtOnce);
@@ -143,6 +154,7 @@ impl RabbitmqBackend {
         let (outbox, channels, strays) = ConfirmingPublisher::new(Arc::clone(&counters));
         let (pool, pool_keeper) = AmqpConnectionPool::new(options.address.clone(), Arc::clone(&counters));
         let context = Arc::new(RabbitmqContext::new(options, outbox, pool, counters));
+        // Tasks start last, when everything that they share exists.
         let mut tasks = RabbitmqTasks::default();
         for (connection, (channels, current)) in [first, second].into_iter().zip(channels.into_iter().zip(&publishing))
         {
@@ -160,11 +172,12 @@ impl RabbitmqBackend {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends consumers when all that was settled is acknowledged, then the connections. What was not settled stays with
-    /// RabbitMQ, as it does when this is given up.
+    /// Ends consumers when all that was settled is acknowledged, and after that the connections.
+    /// What was not settled stays with RabbitMQ, as it does when this future is dropped.
     pub async fn shut_down(&self) {
         self.close();
         let mut tasks = std::mem::take(&mut *self.tasks());
+        // Consumers end first: they need their connections for the last acknowledgements.
         while tasks.consumers.join_next().await.is_some() {}
         tasks.others.shutdown().await;
         let [first, second] = &self.publishing;
@@ -175,7 +188,7 @@ impl RabbitmqBackend {
         );
     }
 
-    /// Whether RabbitMQ can be published to and consumed from now.
+    /// True if RabbitMQ can be published to and consumed from now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.context.publisher.is_open() && self.context.pool.is_connected()
@@ -185,7 +198,8 @@ impl RabbitmqBackend {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to consume a queue.
+    /// Makes a queue, and spawns its consumer; gives both the queue and the receiver of its event
+    /// deliveries.
     fn start_consumer(
         &self,
         place: RabbitmqQueueNames,
@@ -214,6 +228,7 @@ impl RabbitmqBackend {
             series,
             stop: self.closing.child_token(),
         });
+        // Known before it is consumed, so that a forwarded message finds it.
         self.context.add_open_queue(&queue);
         let consume = RabbitmqConsumer {
             queue: Arc::clone(&queue),
@@ -222,12 +237,14 @@ impl RabbitmqBackend {
             failure_logged: AtomicBool::new(false),
         };
         let mut tasks = self.tasks();
+        // Consumers that have ended are joined here, so that the set does not grow.
         while tasks.consumers.try_join_next().is_some() {}
         tasks.consumers.spawn(consume.run());
         (queue, consumer)
     }
 
-    /// Says so if an attempt may take longer than RabbitMQ lets a message be held.
+    /// Warns if an attempt of this subscription may take longer than RabbitMQ lets a message be
+    /// held.
     fn warn_of_long_timeout(&self, subscription: &Subscription) {
         let limit = self.context.hold_limit.get();
         if let Some(timeout) = subscription.delivery.timeout.filter(|timeout| *timeout > limit) {
@@ -245,6 +262,7 @@ impl ChannelBackend for RabbitmqBackend {
             let place = RabbitmqQueueNames::new(&channel.key, subscription);
             let known = queues.open.get(&subscription.key).filter(|queue| queue.names == place).cloned();
             let queue = known.unwrap_or_else(|| {
+                // A retirement that is under way would delete the queue that is opened here.
                 if let Some(farewell) = queues.retiring.remove(&place.queue) {
                     farewell.cancel();
                 }
@@ -252,6 +270,7 @@ impl ChannelBackend for RabbitmqBackend {
                 let series = metrics::subscription_series(&self.context.counters, &subscription.key);
                 let (queue, consumer) = self.start_consumer(place, series);
                 consumers.push((Arc::clone(subscription), consumer));
+                // The queue has new names or another order: the consumer of the old one ends.
                 if let Some(before) = queues.open.insert(subscription.key.clone(), Arc::clone(&queue)) {
                     before.stop.cancel();
                 }
@@ -264,18 +283,21 @@ impl ChannelBackend for RabbitmqBackend {
         OpenedChannel { publisher: Arc::new(publisher), consumers }
     }
 
-    /// The queue gets nothing more, and stays with what is in it, for ever or for as long as is wanted.
+    /// Stops publishing to the queue and consuming it. It stays with the messages that are in it,
+    /// for ever or for the configured time.
     fn retire_subscription(&self, subscription: &SubscriptionKey) {
         let mut queues = self.queues();
         let Some(queue) = queues.open.remove(subscription) else { return };
         queue.stop.cancel();
         self.context.remove_open_queue(&queue);
+        // When the process stops, the next one consumes the queue.
         if self.closing.is_cancelled() {
             return;
         }
         let returned = CancellationToken::new();
         queues.retiring.retain(|_, farewell| !farewell.is_cancelled());
         queues.retiring.insert(queue.names.queue.clone(), returned.clone());
+        // The lock is given back before the one of the tasks is taken.
         drop(queues);
         let farewell = queue_retirement::retire_queue(queue, Arc::clone(&self.context));
         let mut tasks = self.tasks();
@@ -291,6 +313,7 @@ impl ChannelBackend for RabbitmqBackend {
     }
 
     fn trouble(&self, subscription: &SubscriptionKey) -> Option<TroubleReason> {
+        // The most general reason comes first: it explains all others.
         if !self.is_connected() {
             return Some(TroubleReason::Disconnected);
         }

@@ -1,4 +1,5 @@
-//! What of a routing table is not served now, and why. The queues themselves are asked, whenever somebody wants to know.
+//! Subscriptions and channels of a routing table that are not served now, and why. The queues
+//! themselves are asked, whenever somebody wants to know.
 
 mod readiness;
 mod reason;
@@ -13,45 +14,47 @@ pub use readiness::{ReadinessDecision, ServiceReadiness};
 pub use reason::TroubleReason;
 pub use trouble_log::{TroubleLog, TroubleTransition};
 
-/// Names of subscriptions that a sentence holds.
+/// Largest number of subscriptions that a summary names.
 const NAMED: usize = 5;
 
-/// The subscriptions and channels of a table that are not served at one moment.
+/// Subscriptions and channels of a table that are not served at one moment.
 #[derive(Debug, Default)]
 pub struct TroubleReport<'t> {
-    /// Whether RabbitMQ is connected; `None` without one.
+    /// True if RabbitMQ is connected; `None` if none is configured.
     connected: Option<bool>,
-    /// Channels of the table.
+    /// Number of channels of the table.
     channels: usize,
-    /// Subscriptions of those that are on RabbitMQ.
+    /// Number of subscriptions of those channels that are on RabbitMQ.
     rabbitmq_subscriptions: usize,
-    /// Whether the table holds what needs no channel.
+    /// True if the table holds sources or relays, which need no channel.
     serves_without_channels: bool,
-    /// With the reason in words.
+    /// Each subscription that is not served, with the reason and its words.
     by_subscription: HashMap<&'t SubscriptionKey, (TroubleReason, String)>,
     by_channel: HashMap<&'t ChannelKey, ChannelTrouble>,
 }
 
-/// Why a channel is not served.
+/// Description of why a channel is not served, or not as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelTrouble {
-    /// In words.
+    /// The reason in words, for status and log.
     pub message: String,
-    /// The reason, if it is the same for each of its subscriptions.
+    /// The reason, if it is the same for each of the channel's subscriptions.
     pub reason: Option<TroubleReason>,
-    /// Whether senders are refused; where it is not so, events wait for the subscriptions that are not served.
+    /// True if senders are refused; otherwise, events wait for the subscriptions that are not
+    /// served.
     pub refuses_senders: bool,
 }
 
 impl ChannelTrouble {
-    /// Of a channel whose subscriptions are all in the same trouble, for which senders are refused.
+    /// Trouble of a channel whose subscriptions all have the same reason, and whose senders are
+    /// refused.
     fn for_all_subscriptions(reason: TroubleReason) -> Self {
         Self { message: reason.to_string(), reason: Some(reason), refuses_senders: true }
     }
 }
 
 impl<'t> TroubleReport<'t> {
-    /// Asks for each subscription of the table.
+    /// Asks the backends about each subscription of the table.
     #[must_use]
     pub fn collect(table: &'t RoutingTable, storages: &ChannelBackends) -> Self {
         Self::collect_from(table, storages, storages.is_rabbitmq_connected())
@@ -61,7 +64,7 @@ impl<'t> TroubleReport<'t> {
         let channels = table.channels().len();
         let has_more = !table.sources().is_empty() || !table.relays().is_empty();
         let mut report = Self { connected, channels, serves_without_channels: has_more, ..Self::default() };
-        // Memory is always there.
+        // The memory backend is always there, so that a process without RabbitMQ has no trouble.
         if connected.is_some() {
             let on_rabbitmq = table.channels().iter().filter(|channel| channel.backend == BackendKind::Rabbitmq);
             on_rabbitmq.for_each(|channel| report.add_channel(channel, backend));
@@ -72,6 +75,7 @@ impl<'t> TroubleReport<'t> {
     fn add_channel(&mut self, channel: &'t Channel, backend: &dyn ChannelBackend) {
         let mut refuses = false;
         let mut troubles = Vec::new();
+        // Each queue is asked, since each may be in trouble for a reason of its own.
         for subscription in &channel.subscriptions {
             if let Some(reason) = backend.trouble(&subscription.key) {
                 refuses |= reason.refuses_senders(subscription.delivery.order);
@@ -80,6 +84,7 @@ impl<'t> TroubleReport<'t> {
         }
         let of = channel.subscriptions.len();
         self.rabbitmq_subscriptions += of;
+        // A channel without subscriptions has no queue that could say that RabbitMQ is away.
         if of == 0 && self.connected == Some(false) {
             self.by_channel.insert(&channel.key, ChannelTrouble::for_all_subscriptions(TroubleReason::Disconnected));
         } else if let Some((first, reason)) = troubles.first() {
@@ -96,6 +101,7 @@ impl<'t> TroubleReport<'t> {
             };
             self.by_channel.insert(&channel.key, trouble);
         }
+        // Words are kept beside the reasons, since reports are asked for references.
         let in_words = |(key, reason): (&'t SubscriptionKey, TroubleReason)| {
             let words = reason.to_string();
             (key, (reason, words))
@@ -103,31 +109,31 @@ impl<'t> TroubleReport<'t> {
         self.by_subscription.extend(troubles.into_iter().map(in_words));
     }
 
-    /// Why a subscription is not served; `None` if it is.
+    /// Reason in words for which a subscription is not served; `None` if it is served.
     #[must_use]
     pub fn subscription_message(&self, key: &SubscriptionKey) -> Option<&str> {
         self.by_subscription.get(key).map(|(_, why)| why.as_str())
     }
 
-    /// Why a channel, or some of its subscriptions, are not served; `None` if they are.
+    /// Trouble of a channel of which some subscription is not served; `None` if all are.
     #[must_use]
     pub fn channel_trouble(&self, key: &ChannelKey) -> Option<&ChannelTrouble> {
         self.by_channel.get(key)
     }
 
-    /// Whether everything is served.
+    /// True if every channel is served.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_channel.is_empty()
     }
 
-    /// Channels that are not served, and all channels.
+    /// Number of channels that are not served, and number of all channels.
     #[must_use]
     pub fn count_channels(&self) -> (usize, usize) {
         (self.by_channel.len(), self.channels)
     }
 
-    /// The subscriptions that are not served, in the order of their names.
+    /// Subscriptions that are not served, by namespace, name and kind.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<&'t SubscriptionKey> {
         let mut keys: Vec<_> = self.by_subscription.keys().copied().collect();
@@ -135,12 +141,12 @@ impl<'t> TroubleReport<'t> {
         keys
     }
 
-    /// Whether there is no connection to a RabbitMQ that is configured.
+    /// True if RabbitMQ is configured and there is no connection to it.
     fn is_disconnected(&self) -> bool {
         self.connected == Some(false)
     }
 
-    /// Subscriptions whose queue is not declared, and all that are on RabbitMQ.
+    /// Number of subscriptions whose queue is not declared, and number of all that are on RabbitMQ.
     fn count_undeclared(&self) -> (usize, usize) {
         (
             self.by_subscription.values().filter(|(reason, _)| *reason == TroubleReason::NotDeclared).count(),
@@ -148,7 +154,8 @@ impl<'t> TroubleReport<'t> {
         )
     }
 
-    /// Why nothing is served, if that is no matter of queues that are being declared; `None` if something is.
+    /// Reason in words for which nothing at all is served, unless queues are still being declared;
+    /// `None` if something is served.
     fn why_nothing_is_served(&self) -> Option<String> {
         if self.channels == 0 {
             return (self.is_disconnected() && !self.serves_without_channels)
@@ -161,14 +168,14 @@ impl<'t> TroubleReport<'t> {
         Some(self.common_reason().map_or_else(|| "no channel is served".to_owned(), ToString::to_string))
     }
 
-    /// Why, if it is the same for all that are not served.
+    /// The reason, if it is the same for all channels that are not served.
     fn common_reason(&self) -> Option<&TroubleReason> {
         let mut reasons = self.by_channel.values().map(|trouble| trouble.reason.as_ref());
         let first = reasons.next()?;
         reasons.all(|reason| reason == first).then_some(first)?
     }
 
-    /// What is not served, in a sentence; `None` if everything is.
+    /// One sentence that says which channels are not served, and why; `None` if all are.
     #[must_use]
     pub fn summary(&self) -> Option<String> {
         let (unserved, channels) = self.count_channels();
@@ -187,7 +194,7 @@ impl<'t> TroubleReport<'t> {
         }
     }
 
-    /// The first subscriptions that are not served, each with its reason.
+    /// Names of the first [`NAMED`] subscriptions that are not served, each with its reason.
     fn describe_subscriptions(&self) -> String {
         let keys = self.subscriptions();
         let named = keys.iter().take(NAMED).map(|key| {

@@ -1,4 +1,5 @@
-//! Ids by vectors, which were made by another implementation of AES-GCM following upstream's algorithm, and by properties.
+//! Tests of correlation ids, by vectors that were made by another implementation of AES-GCM
+//! following upstream's algorithm, and by properties.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,5 @@
-//! One attempt: the request is made, sent to where the destination really is, and the answer judged.
+//! One attempt of a delivery: the request is built and sent to the destination by its route, and
+//! the response judged.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,14 +10,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::retry::{RetryVerdict, judge_status, retry_after};
-use super::{
-    DeliveryAttemptResult, DeliveryDestinationRole, DeliveryFailure, DeliveryRecord, EventDeliverer, OutgoingEvent,
-};
+use super::{DeliveryAttemptResult, DeliveryFailure, DeliveryRecord, EventDeliverer, OutgoingEvent};
 use crate::auth::policy::InternalSender;
 use crate::client::{self, HttpTransport, TransportError};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::model::{
-    Addressable, ChannelKey, ChannelKind, DeliveryFormat, DestinationRoute, Subscription, SubscriptionKind,
+    Addressable, ChannelKey, ChannelKind, DeliveryFormat, DestinationRole, DestinationRoute, Subscription,
+    SubscriptionKind,
 };
 use crate::router::AcceptError;
 use crate::telemetry::span_attributes;
@@ -25,8 +25,9 @@ use crate::telemetry::tracer::{Span, SpanKind};
 const BROKER_TTL_HEADER: &str = "ce-knativebrokerttl";
 
 impl<T: HttpTransport> EventDeliverer<T> {
-    /// Sends once. The permit is held while a request is under way and given back before anything inside the process
-    /// is waited for: a channel that feeds itself must not wait for its own permits.
+    /// Sends an event once. The permit is held while a request is under way, and given back before
+    /// anything inside the process is waited for: a channel that feeds itself must not wait for its
+    /// own permits.
     pub(super) async fn send_attempt(
         &self,
         hop: OutgoingEvent<'_>,
@@ -38,17 +39,21 @@ impl<T: HttpTransport> EventDeliverer<T> {
         let in_flight = series.in_flight.enter();
         let mut span = start_attempt_span(step, destination, attempts);
         let started = Instant::now();
+        // The route decides how the event is sent, and when the permit is given back.
         let answer = match &destination.route {
             DestinationRoute::Remote { .. } => {
+                // A request needs its token first: without one, nothing is sent.
                 let proof = match self.tokens.authorization_for(subscription.sender.as_ref(), destination).await {
                     Ok(proof) => proof,
                     Err(error) => {
-                        series.count_attempt(hop.role.series_destination(), Err("token"));
+                        series.count_attempt(hop.role, Err("token"));
                         story.record_status(None);
                         span.set_error(|| error.to_string().into());
                         return Err(backoff::Error::transient(DeliveryFailure::from_token_error(destination, &error)));
                     }
                 };
+                // The transport builds the request anew where it has to be repeated, hence the
+                // closure.
                 let mut bytes = 0;
                 let request = || {
                     let request = build_request(hop, subscription, (span.context().map(AsRef::as_ref), proof.as_ref()));
@@ -56,12 +61,15 @@ impl<T: HttpTransport> EventDeliverer<T> {
                     request
                 };
                 let answer = self.transport.send(request, destination, timeout).await;
+                // Given back as soon as the response is there: what follows needs no connection.
                 drop(permit);
                 let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
                 self.counters.series.record_sent(status, started.elapsed(), bytes);
                 answer
             }
             DestinationRoute::Local(key) => {
+                // Given back before the channel takes the event: its queue may be drained by this
+                // worker only.
                 drop(permit);
                 let audience = destination.audience.as_deref();
                 let inside = InternalSender { sender: subscription.sender.as_deref(), audience };
@@ -79,15 +87,19 @@ impl<T: HttpTransport> EventDeliverer<T> {
                 Err(TransportError::Unreachable(reason.to_string()))
             }
         };
+        // The attempt has ended for the gauge before it is counted and judged.
         drop(in_flight);
         let result = answer.as_ref().map(|answer| answer.status().as_u16()).map_err(TransportError::reason);
-        series.count_attempt(hop.role.series_destination(), result);
+        series.count_attempt(hop.role, result);
         story.record_status(result.ok());
         span_attributes::set_response_attributes(&mut span, result);
         self.judge_response(answer, destination, subscription)
     }
 
-    /// Into a channel, broker or RequestReply of this process, as if by HTTP.
+    /// Sends an event into a channel, Broker or RequestReply of this process, as if by HTTP.
+    ///
+    /// # Errors
+    /// If that takes longer than `timeout`.
     async fn accept_locally(
         &self,
         key: &ChannelKey,
@@ -136,7 +148,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
         }
     }
 
-    /// A broker filter elsewhere tells whom it has asked and what that answered (contract DP-32).
+    /// Failure that a response reports. A broker filter of another process reports the subscriber
+    /// that it asked, and its response (contract DP-32).
     fn response_failure(&self, destination: &Addressable, answer: &Response<Bytes>) -> DeliveryFailure {
         let failure = DeliveryFailure::from_response(destination, answer.status(), answer.body());
         let is_filter = destination.url.host_str() == Some(&*self.options.broker_filter_host);
@@ -144,7 +157,8 @@ impl<T: HttpTransport> EventDeliverer<T> {
     }
 }
 
-/// The span of an attempt (contract OB-12); of a destination's URL it has neither path nor query.
+/// Starts the span of an attempt (contract OB-12); of a destination's URL it has neither path nor
+/// query.
 fn start_attempt_span(step: &Span, to: &Addressable, attempts: u32) -> Span {
     let (name, kind) = match to.route {
         DestinationRoute::Remote { .. } => ("POST", SpanKind::Client),
@@ -164,13 +178,14 @@ fn start_attempt_span(step: &Span, to: &Addressable, attempts: u32) -> Span {
             ]
         });
     }
+    // The first attempt has no resend count, as OpenTelemetry asks.
     if attempts > 0 {
         span.set_attributes(|| [("http.request.resend_count", i64::from(attempts).into())]);
     }
     span
 }
 
-/// What the router says, as if by HTTP.
+/// Response that the router's answer would be by HTTP.
 fn router_response(taken: Result<(), AcceptError>) -> Response<Bytes> {
     match taken {
         Ok(()) => build_response(StatusCode::ACCEPTED, Bytes::new()),
@@ -184,9 +199,10 @@ fn build_response(status: StatusCode, body: Bytes) -> Response<Bytes> {
     response
 }
 
-/// Whether the broker's hop count is for the broker only: a Trigger's subscriber does not see it (contract BF-9).
-fn removes_broker_ttl(leg: DeliveryDestinationRole, subscription: &Subscription) -> bool {
-    leg == DeliveryDestinationRole::Subscriber && subscription.key.kind == SubscriptionKind::Trigger
+/// True if the event is sent without the broker's hop count: a Trigger's subscriber does not see it
+/// (contract BF-9).
+fn removes_broker_ttl(leg: DestinationRole, subscription: &Subscription) -> bool {
+    leg == DestinationRole::Subscriber && subscription.key.kind == SubscriptionKind::Trigger
 }
 
 fn build_event(hop: OutgoingEvent<'_>, subscription: &Subscription) -> Event {
@@ -197,8 +213,9 @@ fn build_event(hop: OutgoingEvent<'_>, subscription: &Subscription) -> Event {
     event
 }
 
-/// The request of contract DP-4 to DP-8: the event in the format that is wanted, what is forwarded beside it, and
-/// Knative's own headers; with its trace, and with proof of who sends, where there is one.
+/// Builds the request of contract DP-4 to DP-8: the event in the format that is wanted, the
+/// forwarded fields beside it, and Knative's own headers; with the trace context and the sender's
+/// token, where there are any.
 fn build_request(
     hop: OutgoingEvent<'_>,
     subscription: &Subscription,
@@ -221,11 +238,11 @@ fn build_request(
     request
 }
 
-fn add_knative_headers(headers: &mut HeaderMap, leg: DeliveryDestinationRole, subscription: &Subscription) {
+fn add_knative_headers(headers: &mut HeaderMap, leg: DestinationRole, subscription: &Subscription) {
     if let Ok(namespace) = HeaderValue::from_str(&subscription.namespace) {
         headers.insert(knative::NAMESPACE_HEADER, namespace);
     }
-    if leg == DeliveryDestinationRole::Subscriber {
+    if leg == DestinationRole::Subscriber {
         headers.insert(knative::PREFER_HEADER, HeaderValue::from_static("reply"));
     }
 }

@@ -1,4 +1,4 @@
-//! How far the attempts at one destination got, and for how long the event may still be held.
+//! Progress of the attempts at one destination, and the time for which the event may still be held.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use tokio::time::Instant;
 
 use crate::channel::{DeliveryProgress, HoldTime};
 
-/// How far the attempts at one destination got.
+/// Progress of the attempts at one destination.
 #[derive(Clone, Copy)]
 pub(super) struct AttemptProgress {
-    /// Made before.
+    /// Attempts that were made at the destination before.
     pub(super) attempts: u32,
-    /// What is left to wait before the next one.
+    /// Wait that is left before the next attempt.
     pub(super) wait: Duration,
-    /// The longest wait; `None` allows any.
+    /// Longest wait for which the event may be held; `None` allows any.
     max_wait: Option<Duration>,
-    /// How long the event may be held; `None` allows it for ever.
+    /// Time for which the event may be held; `None` means for ever.
     hold_time: Option<HoldTime>,
 }
 
@@ -27,17 +27,17 @@ impl From<&DeliveryProgress> for AttemptProgress {
 }
 
 impl AttemptProgress {
-    /// None yet, with the same patience: at the next destination they are counted anew.
+    /// Starts anew for the next destination, within the same limits of holding the event.
     pub(super) fn for_next_destination(self) -> Self {
         Self { attempts: 0, wait: Duration::ZERO, ..self }
     }
 
-    /// How long the next attempt may take; `None` if it is to be made by who holds the event next.
+    /// Timeout of the next attempt; `None` if the queue has to deliver the event anew before that.
     pub(super) fn attempt_timeout(&self, timeout: Duration) -> Option<Duration> {
         self.hold_time.map_or(Some(timeout), |held| held.attempt_timeout(timeout))
     }
 
-    /// How much of the wait before the next attempt passes here; the rest is for who holds the event next.
+    /// Part of the wait before the next attempt that passes here; the rest is deferred.
     pub(super) fn wait_here(&self, timeout: Duration) -> Duration {
         if self.max_wait.is_some_and(|patience| self.wait > patience) {
             return Duration::ZERO;
@@ -47,7 +47,7 @@ impl AttemptProgress {
         self.wait.min(left.saturating_sub(timeout.min(held.longest / 2)))
     }
 
-    /// Whether the event cannot be held for this wait and an attempt after it.
+    /// True if the event cannot be held for this wait and an attempt after it.
     pub(super) fn exceeds_hold_time(&self, wait: Duration, timeout: Duration) -> bool {
         let outlives = |held: HoldTime| held.until < Instant::now() + wait + timeout.min(held.longest / 2);
         self.max_wait.is_some_and(|patience| wait > patience) || self.hold_time.is_some_and(outlives)

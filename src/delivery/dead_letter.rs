@@ -1,4 +1,4 @@
-//! What is known of a delivery that failed, and how it is told to the dead letter sink or, without one, to the log.
+//! Failure of a delivery, as the dead letter sink or, without one, the log gets it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,21 +13,22 @@ use crate::auth::token_cache::TokenError;
 use crate::channel::LostDelivery;
 use crate::client::TransportError;
 use crate::event::{Event, knative};
-use crate::model::{Addressable, Subscription};
+use crate::model::{Addressable, DestinationRole, Subscription};
 use crate::scrub;
-use crate::telemetry::series::{DestinationRole, DropReason};
+use crate::telemetry::series::DropReason;
 use crate::wire_text::{escaped_excerpt, truncate};
 
-/// Written where there was no answer (contract DP-30).
+/// Error code where there was no response (contract DP-30).
 const NO_ANSWER: i32 = 500;
-/// Written where nothing could be sent (contract DP-30).
+/// Error code where no request could be sent (contract DP-30).
 const NOT_SENT: i32 = -1;
-/// Bytes of a destination's URL that a dead letter tells: what is added to an event on its way is small.
+/// Largest size in bytes of a destination's URL in a dead letter: attributes that are added on the
+/// way must be small.
 const LONGEST_URL: usize = 2048;
-/// Bytes of a reason that are kept; some are made of what a peer has said.
+/// Largest size in bytes of a reason; some are made of what a peer has sent.
 const LONGEST_REASON: usize = 1024;
 
-/// What a broker filter tells of a subscriber that failed.
+/// Report of a broker filter on a subscriber that failed.
 #[derive(Deserialize)]
 struct FilterFailureReport {
     #[serde(rename = "errdestination")]
@@ -36,21 +37,21 @@ struct FilterFailureReport {
     data: String,
 }
 
-/// The last failed attempt of a hop.
+/// The last failed attempt at a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DeliveryFailure {
     destination: Box<str>,
     code: i32,
-    /// The start of the answer, or of what happened instead of one.
+    /// Start of the response's body, or of the description of what happened instead.
     data: Bytes,
     reason: Box<str>,
-    /// Where it failed, and why, as it is counted.
+    /// Role of the destination, and reason, as metrics count them.
     counted_as: (DestinationRole, DropReason),
     attempts: u32,
     forwarded: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
-/// What is kept of an answer, without the rest of the buffer that it was read into.
+/// Start of a response's body, copied without the rest of the buffer that it was read into.
 fn truncate_error_data(data: &[u8]) -> Bytes {
     Bytes::copy_from_slice(data.get(..knative::ERROR_DATA_BYTES).unwrap_or(data))
 }
@@ -68,7 +69,7 @@ impl DeliveryFailure {
         }
     }
 
-    /// The destination answered with a status that is no success.
+    /// Makes the failure of a destination that responded with a status that is no success.
     pub(super) fn from_response(destination: &Addressable, status: StatusCode, body: &Bytes) -> Self {
         Self::new(
             destination,
@@ -78,7 +79,8 @@ impl DeliveryFailure {
         )
     }
 
-    /// What an event on its way to the dead letter sink tells of the failure that sent it there.
+    /// Recovers the failure from the error attributes of an event that is on the way to the dead
+    /// letter sink.
     pub(super) fn from_dead_letter(dead: &Event) -> Self {
         let text = |name: &str| dead.get(name).unwrap_or_default();
         let code = text(knative::ERROR_CODE).parse().unwrap_or(NO_ANSWER);
@@ -93,8 +95,8 @@ impl DeliveryFailure {
         }
     }
 
-    /// The same failure, with the destination and the answer that a broker filter tells of in its own; as it is, if
-    /// the filter failed itself and tells of none (contract BF-13, G-36).
+    /// Replaces destination and body by those that a broker filter reports; leaves them as they are
+    /// if the filter failed itself and reports none (contract BF-13, G-36).
     pub(super) fn with_filter_report(mut self, body: &Bytes) -> Self {
         if let Ok(told) = serde_json::from_slice::<FilterFailureReport>(body) {
             self.data = truncate_error_data(&STANDARD.decode(told.data).unwrap_or_default());
@@ -103,19 +105,21 @@ impl DeliveryFailure {
         self
     }
 
-    /// There was no answer.
+    /// Makes the failure of an attempt without a response.
     pub(super) fn from_transport_error(destination: &Addressable, error: &TransportError) -> Self {
         let text = format!("dispatch error: {error}");
         Self::new(destination, NO_ANSWER, &Bytes::from(text), (error.reason().into(), error.to_string()))
     }
 
-    /// The reply announced an event that could not be read, so nothing was sent (contract DP-24).
+    /// Makes the failure of a reply that announced an event which could not be decoded, so that
+    /// nothing was sent (contract DP-24).
     pub(super) fn from_unreadable_reply(destination: &Addressable, why: &dyn fmt::Display) -> Self {
         Self::new(destination, NOT_SENT, &Bytes::new(), ("reply".into(), format!("the reply is not an event: {why}")))
             .with_destination_role(DestinationRole::Reply)
     }
 
-    /// There was no token to prove who sends, so nothing was sent (contract AU-4).
+    /// Makes the failure of an attempt for which no token was to be had, so that nothing was sent
+    /// (contract AU-4).
     pub(super) fn from_token_error(destination: &Addressable, error: &TokenError) -> Self {
         Self::new(
             destination,
@@ -125,26 +129,27 @@ impl DeliveryFailure {
         )
     }
 
-    /// The same failure, after so many attempts.
+    /// Sets the number of attempts that were made.
     pub(super) fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// The same failure, at this destination.
+    /// Sets the role of the destination.
     pub(super) fn with_destination_role(mut self, destination: DestinationRole) -> Self {
         self.counted_as.0 = destination;
         self
     }
 
-    /// The same failure; these headers go to the dead letter sink instead of those that came with the event (contract
-    /// DP-7).
+    /// Sets the header fields that go to the dead letter sink, instead of those that came with the
+    /// event (contract DP-7).
     pub(super) fn with_forwarded(mut self, forwarded: Vec<(HeaderName, HeaderValue)>) -> Self {
         self.forwarded = Some(forwarded);
         self
     }
 
-    /// The event for the dead letter sink: the original with the three error attributes (contract DP-29).
+    /// Makes the event for the dead letter sink: the original with the three error attributes
+    /// (contract DP-29).
     pub(super) fn add_error_attributes(&self, mut event: Event) -> Event {
         event.set(knative::ERROR_DEST, &self.destination);
         event.set_integer(knative::ERROR_CODE, self.code);
@@ -155,22 +160,22 @@ impl DeliveryFailure {
         }
     }
 
-    /// The destination without what no log should see of it.
+    /// URL of the destination, without the parts that no log may show.
     pub(super) fn scrubbed_destination(&self) -> Cow<'_, str> {
         scrub::url(&self.destination)
     }
 
-    /// What happened.
+    /// Description of what happened, in words.
     pub(super) fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Where it failed, and why, as it is counted.
+    /// Role of the destination, and reason, as metrics count them.
     pub(super) fn counted_as(&self) -> (DestinationRole, DropReason) {
         self.counted_as
     }
 
-    /// What is known of an event that nobody took, since it came to this `end`.
+    /// Turns the failure into the details of a lost event; `end` says in words why it is lost.
     pub(super) fn into_lost_delivery(self, subscription: &Subscription, end: &str) -> Box<LostDelivery> {
         Box::new(LostDelivery {
             subscription: subscription.key.clone(),

@@ -1,4 +1,4 @@
-//! What a subscriber answered, as the event that goes to the reply address (contract DP-21 to DP-24).
+//! Reply of a subscriber, as the event that goes to the reply address (contract DP-21 to DP-24).
 
 use bytes::Bytes;
 use http::Response;
@@ -7,7 +7,10 @@ use crate::client::ReplyError;
 use crate::event::{AttributeLimit, Event, http as binding, knative};
 use crate::model::{Subscription, SubscriptionKind};
 
-/// The event that an answer holds, if it does; or why it cannot be read.
+/// Decodes the event that a response holds, if it holds one.
+///
+/// # Errors
+/// If the response announces an event that cannot be decoded.
 pub(super) fn read_reply(
     answer: Response<Bytes>,
     limit: AttributeLimit,
@@ -19,7 +22,7 @@ pub(super) fn read_reply(
     Ok(binding::decode_reply(parts.headers, &body, limit)?)
 }
 
-/// What a Trigger's subscriber answers with keeps the hops that its event had left (contract BF-12).
+/// Gives a reply of a Trigger's subscriber the hops that its event had left (contract BF-12).
 pub(super) fn restore_broker_ttl(mut reply: Event, event: &Event, subscription: &Subscription) -> Event {
     if subscription.key.kind == SubscriptionKind::Trigger
         && let Some(ttl) = event.get(knative::BROKER_TTL).and_then(|ttl| ttl.parse().ok())

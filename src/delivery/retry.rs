@@ -1,4 +1,5 @@
-//! When delivery is tried again: which answers allow it, and how long the waits are. Pure; sleeping happens elsewhere.
+//! Retries of a delivery: the statuses that allow one, and the waits. Pure functions; sleeping
+//! happens elsewhere.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,21 +9,21 @@ use http::{HeaderMap, StatusCode};
 
 use crate::model::{BackoffPolicy, DeliverySpec};
 
-/// No wait is longer, whatever a schedule multiplies to.
+/// Limit of every wait, whatever a schedule multiplies to.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What an answer's status means (contract ).
+/// Meaning of a response's status (contract ).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryVerdict {
-    /// The event was taken.
+    /// The event was taken by the destination.
     Success,
-    /// It may be taken later.
+    /// The event may be taken later, so it is sent again.
     Retry,
-    /// It never will be.
+    /// The event will never be taken, so it is not sent again.
     Refused,
 }
 
-/// Judges a status.
+/// Judges the status of a response.
 pub(super) fn judge_status(status: StatusCode) -> RetryVerdict {
     match status.as_u16() {
         200..=299 => RetryVerdict::Success,
@@ -31,8 +32,9 @@ pub(super) fn judge_status(status: StatusCode) -> RetryVerdict {
     }
 }
 
-/// How long an answer asks to wait: only with 429 and 503, only if the delivery spec sets `retryAfterMax`, and never
-/// longer than that (contract DP-19). Both forms of the header are read; a past date or nonsense asks for nothing.
+/// Wait that a response asks for: only with 429 and 503, only if the delivery spec sets
+/// `retryAfterMax`, and never longer than that (contract DP-19). Both forms of the header are read;
+/// a past date or nonsense asks for nothing.
 pub(super) fn retry_after(
     status: StatusCode,
     headers: &HeaderMap,
@@ -51,7 +53,7 @@ pub(super) fn retry_after(
     Some(asked.min(max))
 }
 
-/// The waits before the retries that a delivery spec allows (contract DP-16, DP-17), as a [`Backoff`].
+/// Waits before the retries that a delivery spec allows (contract DP-16, DP-17), as a [`Backoff`].
 #[derive(Clone, Debug)]
 pub(super) struct RetrySchedule {
     retries: u32,
@@ -63,7 +65,8 @@ pub(super) struct RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// `jitter` is the part of each wait that is left to chance, from 0 to 1.
+    /// Makes the schedule of a delivery spec. `jitter` is the part of each wait that is left to
+    /// chance, from 0 to 1.
     pub(super) fn new(spec: &DeliverySpec, jitter: f64) -> Self {
         Self {
             retries: spec.retry,
@@ -75,22 +78,22 @@ impl RetrySchedule {
         }
     }
 
-    /// The same schedule after so many attempts.
+    /// Continues the schedule after this number of attempts.
     pub(super) fn after_attempts(self, attempts: u32) -> Self {
         Self { attempts_made: attempts, ..self }
     }
 
-    /// Attempts made until now.
+    /// Number of attempts made until now.
     pub(super) fn attempts_made(&self) -> u32 {
         self.attempts_made
     }
 
-    /// Attempts made when the last wait that was handed out is over.
+    /// Number of attempts made when the last wait that was handed out is over.
     pub(super) fn attempts_after_wait(&self) -> u32 {
         self.attempts_made.saturating_add(1)
     }
 
-    /// The wait before retry `n`, counted from 1, before chance shortens it.
+    /// Wait before retry `n`, counted from 1, before chance shortens it.
     fn wait_before_retry(&self, n: u32) -> Duration {
         let steps = n.saturating_sub(1);
         let wait = match self.policy {
@@ -204,7 +207,8 @@ mod tests {
     }
 
     proptest! {
-        /// Contract G-30: no overflow to an immediate retry, no panic, never more retries than allowed.
+        /// Contract G-30: no overflow to an immediate retry, no panic, never more retries than
+        /// allowed.
         #[test]
         fn schedules_are_total(
             retry in 0u32..200,

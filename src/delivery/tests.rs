@@ -1,4 +1,5 @@
-//! Deliveries against a scripted transport, with time paused: schedules of hours in milliseconds.
+//! Tests of deliveries against a scripted transport, with time paused: schedules of hours in
+//! milliseconds.
 
 mod holding;
 mod senders;
@@ -17,8 +18,8 @@ use crate::event::{http as binding, knative};
 use crate::filter::Filter;
 use crate::model::SubscriptionKind;
 use crate::model::{
-    AcknowledgeMode, BackendKind, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliveryFormat, DeliverySpec,
-    DestinationRoute, RoutingTable, ServiceHosts, SubscriptionKey, TransportEncryption, TrustBundle,
+    AcknowledgeMode, Addressable, BackendKind, BackoffPolicy, Channel, ChannelKey, ChannelKind, DeliveryFormat,
+    DeliverySpec, DestinationRoute, RoutingTable, ServiceHosts, SubscriptionKey, TransportEncryption, TrustBundle,
 };
 use crate::router::ServedTable;
 

@@ -1,4 +1,4 @@
-//! One subscription while events are delivered to it, and one delivery on it.
+//! State of one subscription's worker, and the record of one delivery.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,26 +8,27 @@ use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::DeliveryDestinationRole;
 use super::dead_letter::DeliveryFailure;
 use crate::channel::DeliveryOutcome;
-use crate::model::{DeliveryOrder, Subscription};
+use crate::model::{DeliveryOrder, DestinationRole, Subscription};
 use crate::router::RoutedChannel;
 use crate::telemetry::series::SubscriptionSeries;
 use crate::telemetry::tracer::Span;
 
-/// One subscription while events are delivered to it: its newest configuration, how many attempts may run, and what is
-/// counted.
+/// State of one subscription while events are delivered to it: its newest configuration, the
+/// permits for attempts, and its counters.
 pub struct SubscriptionWorkerState {
     subscription: ArcSwap<Subscription>,
     attempt_permits: Arc<Semaphore>,
     series: Arc<SubscriptionSeries>,
-    /// Of a subscription that is gone: the channels that went with it and that it leads into.
+    /// Set for a subscription that is no longer configured: channels that were removed with it and
+    /// that its events go on into. It keeps them open.
     onward_channels: OnceLock<Vec<Arc<RoutedChannel>>>,
 }
 
 impl SubscriptionWorkerState {
-    /// A lane on which at most `concurrency` attempts run at once, counted for nobody.
+    /// Makes a state with which at most `concurrency` attempts run at once, and whose counters
+    /// nobody sees.
     #[must_use]
     pub fn new(subscription: Arc<Subscription>, concurrency: usize) -> Self {
         let (subscription, attempt_permits) =
@@ -35,66 +36,68 @@ impl SubscriptionWorkerState {
         Self { subscription, attempt_permits, series: Arc::default(), onward_channels: OnceLock::new() }
     }
 
-    /// The same lane, counted here.
+    /// Sets the counters of the subscription.
     #[must_use]
     pub fn with_series(self, series: Arc<SubscriptionSeries>) -> Self {
         Self { series, ..self }
     }
 
-    /// What is counted.
+    /// Counters of the subscription.
     #[must_use]
     pub fn series(&self) -> &SubscriptionSeries {
         &self.series
     }
 
-    /// The configuration from now on: the next attempt uses it, even of an event that has been tried before.
+    /// Replaces the configuration: the next attempt uses the new one, even for an event that has
+    /// been tried before.
     pub fn set_subscription(&self, subscription: Arc<Subscription>) {
         self.subscription.store(subscription);
     }
 
-    /// The configuration now.
+    /// Newest configuration of the subscription.
     #[must_use]
     pub fn subscription(&self) -> Arc<Subscription> {
         self.subscription.load_full()
     }
 
-    /// The subscription is gone: what is left of its events goes on into these channels, which are there as long as the lane
-    /// is.
+    /// Sets the channels into which the rest of the events of a removed subscription goes on; they
+    /// stay open as long as this state does.
     pub fn set_onward_channels(&self, onward: Vec<Arc<RoutedChannel>>) {
-        // A lane leaves once.
+        // It is set once: a subscription is removed once.
         drop(self.onward_channels.set(onward));
     }
 
-    /// Whether its events wait for those before them.
+    /// Order of delivery: in an ordered queue, each event waits for those before it.
     #[must_use]
     pub fn order(&self) -> DeliveryOrder {
         self.subscription.load().delivery.order
     }
 
-    /// Remembers a failed attempt.
-    pub(super) fn record_failure(&self, leg: DeliveryDestinationRole, failure: &DeliveryFailure) {
-        self.series.record_failure(leg.series_destination(), &failure.scrubbed_destination(), failure.reason());
+    /// Records a failed attempt, for the metrics and the log of failure spells.
+    pub(super) fn record_failure(&self, leg: DestinationRole, failure: &DeliveryFailure) {
+        self.series.record_failure(leg, &failure.scrubbed_destination(), failure.reason());
     }
 
-    /// Notes that the last attempt, which began then, was taken.
-    pub(super) fn record_success(&self, leg: DeliveryDestinationRole, began: Instant) {
-        self.series.record_success(leg.series_destination(), began);
+    /// Records that the last attempt, which began at `began`, succeeded.
+    pub(super) fn record_success(&self, leg: DestinationRole, began: Instant) {
+        self.series.record_success(leg, began);
     }
 
-    /// Waits until an attempt may run. First come, first served.
+    /// Waits for the permit of an attempt. First come, first served.
     pub async fn acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.attempt_permits).acquire_owned().await.ok()
     }
 }
 
-/// One delivery on a lane, and how its last hop went.
+/// Record of one delivery of a worker, with the status and the duration that are counted at its
+/// end.
 pub(super) struct DeliveryRecord<'l> {
     pub(super) worker: &'l SubscriptionWorkerState,
-    /// What is told of it; its steps are steps of this.
+    /// Span of this delivery; sends and attempts are its children.
     pub(super) span: Span,
-    /// Of the last attempt; 0 if there was no answer.
+    /// Status of the last attempt; 0 if there was no response.
     last_status: AtomicU16,
-    /// Of the last hop, in nanoseconds.
+    /// Duration of the last send with its retries, in nanoseconds.
     last_duration_nanos: AtomicU64,
 }
 
@@ -103,17 +106,17 @@ impl<'l> DeliveryRecord<'l> {
         Self { worker, span, last_status: AtomicU16::new(0), last_duration_nanos: AtomicU64::new(0) }
     }
 
-    /// An attempt ended with this status, or without one.
+    /// Records the status of an attempt, or that there was no response.
     pub(super) fn record_status(&self, status: Option<u16>) {
         self.last_status.store(status.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// A hop ended after so long, with its retries.
+    /// Records how long a send took with its retries.
     pub(super) fn record_duration(&self, took: Duration) {
         self.last_duration_nanos.store(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Counts the last hop (contract OB-6), and tells how it ended.
+    /// Counts the last send (contract OB-6), and writes the outcome into the span.
     pub(super) fn finish(mut self, outcome: &DeliveryOutcome) {
         let status = Some(self.last_status.load(Ordering::Relaxed)).filter(|status| *status != 0);
         self.worker

@@ -1,5 +1,5 @@
-//! Every lane that is in use, for whoever shows what happens on them. Looked at when the configuration changes and when
-//! somebody asks, never on the way of an event.
+//! Every worker state that is in use, for the admin port. It is locked when the configuration
+//! changes and when somebody asks, never for an event.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::SubscriptionWorkerState;
 use crate::model::SubscriptionKey;
 
-/// Lanes by subscription. Clones share them.
+/// Worker states by subscription. Clones share them.
 #[derive(Clone, Default)]
 pub struct SubscriptionWorkerStates(Arc<Mutex<HashMap<SubscriptionKey, Arc<SubscriptionWorkerState>>>>);
 
@@ -16,13 +16,13 @@ impl SubscriptionWorkerStates {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lane of a subscription.
+    /// Worker state of a subscription, if it has one.
     #[must_use]
     pub fn get(&self, key: &SubscriptionKey) -> Option<Arc<SubscriptionWorkerState>> {
         self.lock().get(key).cloned()
     }
 
-    /// The lane of a subscription; the one that is made here, if it has none.
+    /// Worker state of a subscription; if it has none, `make` makes one.
     pub fn get_or_insert(
         &self,
         key: SubscriptionKey,
@@ -31,7 +31,7 @@ impl SubscriptionWorkerStates {
         Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(make())))
     }
 
-    /// Takes a lane out, if it is there.
+    /// Removes the worker state of a subscription, and gives it.
     #[must_use]
     pub fn remove(&self, key: &SubscriptionKey) -> Option<Arc<SubscriptionWorkerState>> {
         self.lock().remove(key)

@@ -1,4 +1,5 @@
-//! Channels that go in one change, and the way that what is left in them still has from one to the next.
+//! Channels that are removed in one change, and the routes that events which are left in them still
+//! have from one to the next.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use crate::model::{Channel, ChannelKey, Subscription};
 use crate::router::RoutedChannel;
 
-/// The channels that are in the table no more.
+/// The channels that are in the table no more, by key.
 pub(super) struct RemovedChannels<'g>(HashMap<&'g ChannelKey, &'g Arc<RoutedChannel>>);
 
 impl<'g> RemovedChannels<'g> {
@@ -14,8 +15,8 @@ impl<'g> RemovedChannels<'g> {
         Self(doors.iter().map(|door| (&door.channel.key, door)).collect())
     }
 
-    /// Those that a subscription of a channel leads into, but for those from where a way leads back: each of them would wait
-    /// for the other one to end.
+    /// Removed channels that a subscription of a channel leads into, except those from which a
+    /// route leads back: each of them would wait for the other one to end.
     pub(super) fn onward_channels(&self, subscription: &Subscription, from: &Channel) -> Vec<Arc<RoutedChannel>> {
         let onward = local_destinations(subscription).filter_map(|key| self.0.get(key));
         onward.filter(|door| !self.reaches(&door.channel.key, &from.key)).map(|door| Arc::clone(door)).collect()
@@ -37,7 +38,7 @@ impl<'g> RemovedChannels<'g> {
     }
 }
 
-/// The channels of this process that a subscription's events go to.
+/// Channels of this process that a subscription's events go to.
 fn local_destinations(subscription: &Subscription) -> impl Iterator<Item = &ChannelKey> {
     let Subscription { subscriber, reply, dead_letter_sink, .. } = subscription;
     [subscriber, reply, dead_letter_sink].into_iter().flatten().filter_map(|to| to.route.local_channel())

@@ -1,4 +1,4 @@
-//! Workers: what one delivery does to the others, and what a change of the table does to all.
+//! Tests of workers: the effect of one delivery on the others, and of a change of the table on all.
 
 mod rabbitmq;
 

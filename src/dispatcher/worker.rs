@@ -1,5 +1,5 @@
-//! One subscription's worker: consumes, delivers with bounded concurrency, settles. A panic in one delivery harms no
-//! other.
+//! Worker of one subscription: it consumes, delivers with limited concurrency, and settles. A panic
+//! in one delivery does not harm others.
 
 use std::sync::Arc;
 
@@ -19,18 +19,22 @@ pub(super) async fn run<T: HttpTransport>(
     let mut deliveries = JoinSet::new();
     let mut next = None;
     while let Some(mut message) = take_or_receive(next.take(), &mut consumer).await {
+        // The wait is shown before the permit is awaited: it is the wait for that permit.
         lane.series().set_oldest_waiting(message.received_at);
-        // Only now: a permit that is held while nothing is to be done would be missing to those that try again.
+        // The permit is taken only now: one that is held while there is no event would be missing
+        // to retries.
         let Some(permit) = lane.acquire_permit().await else { break };
         lane.series().start_delivery();
+        // Deliveries that have ended are joined here, so that the set does not grow.
         while let Some(ended) = deliveries.try_join_next() {
             log_panic(&lane, ended);
         }
         let ordered = lane.order() == DeliveryOrder::Ordered;
         let (lane_of_one, delivery) = (Arc::clone(&lane), Arc::clone(&delivery));
-        // On the heap, since a task moves its future and its result about as one.
+        // The future is boxed, since a task moves its future and its result about as one.
         deliveries.spawn(Box::pin(async move {
             let progress = std::mem::take(&mut message.progress);
+            // A revoked delivery is dropped without settling: its event is with another consumer.
             let outcome = tokio::select! {
                 biased;
                 () = message.until_revoked() => return,
@@ -38,6 +42,7 @@ pub(super) async fn run<T: HttpTransport>(
             };
             message.settle(outcome).await;
         }));
+        // The next event of an ordered queue is delivered only when this one has been settled.
         if ordered {
             next = until_deliveries_ended(&lane, &mut deliveries, &mut consumer).await;
         }
@@ -51,7 +56,8 @@ async fn take_or_receive(next: Option<Box<EventDelivery>>, consumer: &mut QueueC
     if next.is_some() { next } else { consumer.recv().await }
 }
 
-/// Waits until nothing is under way. Takes the message that is next meanwhile, so that it is seen since when it waits.
+/// Waits until no delivery is under way. Takes the next event meanwhile, so that its waiting time
+/// is reported.
 async fn until_deliveries_ended(
     lane: &SubscriptionWorkerState,
     deliveries: &mut JoinSet<()>,

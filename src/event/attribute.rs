@@ -1,5 +1,6 @@
-//! One CloudEvents context attribute, kept in the form it has on the wire: the header it travels in by the HTTP
-//! protocol binding, so that what arrives in binary mode and leaves in binary mode is never re-encoded.
+//! One CloudEvents context attribute, kept in the form it has on the wire: the header it travels in
+//! by the HTTP protocol binding, so that what arrives in binary mode and leaves in binary mode is
+//! never re-encoded.
 //!
 //! It knows the binding's percent-encoding and nothing of whole events.
 
@@ -13,17 +14,19 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 /// Prefix of the headers that carry context attributes (HTTP protocol binding §3.1.3.1).
 pub const PREFIX: &str = "ce-";
 
-/// What HTTP protocol binding §3.1.3.2 requires to be percent-encoded, besides everything outside U+0021–U+007E.
+/// Characters that HTTP protocol binding §3.1.3.2 requires to be percent-encoded, besides
+/// everything outside U+0021–U+007E.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// The type a value had where it was read; headers carry strings only, the JSON format tells three types apart.
+/// Type that a value had where it was read; headers carry strings only, while the JSON format tells
+/// three types apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeType {
-    /// Text, and everything that the JSON format writes as a string.
+    /// Text, and every other type that the JSON format writes as a string.
     String,
-    /// A signed 32-bit integer.
+    /// A signed integer of 32 bits.
     Integer,
-    /// `true` or `false`.
+    /// One of the two booleans, `true` or `false`.
     Boolean,
 }
 
@@ -36,7 +39,8 @@ pub struct ContextAttribute {
 }
 
 impl ContextAttribute {
-    /// Takes a header as it arrived. `header` must start with [`PREFIX`]; the value is kept byte for byte.
+    /// Takes a header as it arrived. `header` must start with [`PREFIX`]; the value is kept byte
+    /// for byte.
     pub(super) fn from_header(header: HeaderName, value: HeaderValue) -> Self {
         Self { header, value, attribute_type: AttributeType::String }
     }
@@ -52,37 +56,37 @@ impl ContextAttribute {
         Some(Self { header, value: encode_header_value(text), attribute_type: kind })
     }
 
-    /// The attribute's name, lower-case and without prefix.
+    /// Name of the attribute, lower-case and without prefix.
     #[must_use]
     pub fn name(&self) -> &str {
         self.header.as_str().get(PREFIX.len()..).unwrap_or_default()
     }
 
-    /// The header's name, with prefix.
+    /// Name of the header, with the prefix.
     #[must_use]
     pub fn header(&self) -> &HeaderName {
         &self.header
     }
 
-    /// The header's value, byte for byte as it arrived or as the binding encodes it.
+    /// Value of the header, byte for byte as it arrived or as the binding encodes it.
     #[must_use]
     pub fn value(&self) -> &HeaderValue {
         &self.value
     }
 
-    /// Bytes of its name and its value as they are kept.
+    /// Size in bytes of name and value as they are stored.
     pub(super) fn length(&self) -> usize {
         self.header.as_str().len() + self.value.len()
     }
 
-    /// The type of the value.
+    /// Type of the value, as it was read.
     #[must_use]
     pub fn attribute_type(&self) -> AttributeType {
         self.attribute_type
     }
 
-    /// The meaning of the value: unquoted and percent-decoded. Bytes that are not UTF-8 become U+FFFD;
-    /// decoding at the door has refused those already.
+    /// Meaning of the value: unquoted and percent-decoded. Bytes that are not UTF-8 become U+FFFD;
+    /// the decoding of requests has refused those already.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         match decode_header_value(&self.value) {
@@ -103,7 +107,8 @@ impl ContextAttribute {
     }
 }
 
-/// Whether `name` may name an attribute: one or more of `a-z` and `0-9` (CloudEvents §3, naming convention).
+/// True if `name` may name an attribute: one or more of `a-z` and `0-9` (CloudEvents §3, naming
+/// convention).
 #[must_use]
 pub fn is_attribute_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -117,9 +122,11 @@ pub(super) fn encode_header_value(text: &str) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Decodes a header value: removes double quotes, then one round of percent-decoding (HTTP protocol binding §3.1.3.2).
+/// Decodes a header value: removes double quotes, then one round of percent-decoding (HTTP protocol
+/// binding §3.1.3.2).
 ///
-/// A `%` that is not followed by two hexadecimal digits stands for itself. Borrowed where nothing had to change.
+/// A `%` that is not followed by two hexadecimal digits stands for itself. Borrowed where nothing
+/// had to change.
 ///
 /// # Errors
 /// If the result is not UTF-8.
@@ -129,13 +136,14 @@ pub(super) fn decode_header_value(value: &HeaderValue) -> Result<Cow<'_, str>, U
         Some(unquoted) => {
             percent_encoding::percent_decode(&unquoted).decode_utf8().map(|text| Cow::Owned(text.into_owned()))
         }
-        // Most values: the look for a `%` is one pass over words, the decoder's goes byte by byte.
+        // Most values have no `%`: this search is one pass over words, while the decoder goes byte
+        // by byte.
         None if !bytes.contains(&b'%') => std::str::from_utf8(bytes).map(Cow::Borrowed),
         None => percent_encoding::percent_decode(bytes).decode_utf8(),
     }
 }
 
-/// The content of a value that is one double-quoted string (RFC 7230 §3.2.6), else `None`.
+/// Content of a value that is one double-quoted string (RFC 7230 §3.2.6), else `None`.
 fn unquote(bytes: &[u8]) -> Option<Vec<u8>> {
     let inner = bytes.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let mut unquoted = Vec::with_capacity(inner.len());

@@ -1,24 +1,26 @@
-//! What the attributes of one event may have together, however it comes: in headers, in JSON, in a batch, over AMQP, as a
-//! subscriber's reply. What is kept of events beyond a request is reckoned by it.
+//! Limit of the attributes of one event together, however it comes: in headers, in JSON, in a
+//! batch, over AMQP, as a subscriber's reply. The memory of events beyond a request is estimated by
+//! it.
 
 use super::attribute::ContextAttribute;
 use super::{DecodeError, Event};
 use crate::wire_text::WireText;
 
-/// Attributes that one event has at most. A table of headers takes 24,576, in which they leave, and each is looked for
-/// among the others: nobody has a use for more than a few dozen.
+/// Largest number of attributes of one event. A table of headers, in which they leave, takes
+/// 24,576, and each is searched among the others: nobody has a use for more than a few dozen.
 const MOST: usize = 1024;
 
-/// Bytes that are added to an event on its way: by a broker two attributes of some dozen bytes, for a dead letter sink a URL
-/// (2,048 at most), a status and 1,024 of base64.
+/// Bytes that are added to an event on its way: by a broker two attributes of some dozen bytes, for
+/// a dead letter sink a URL (2,048 at most), a status and 1,024 of base64.
 const OURS: usize = 8 * 1024;
-/// Attributes that are added: those five.
+/// Number of attributes that are added: those five.
 const ADDED: usize = 5;
-/// Attributes of any event that is read, wherever it comes from.
+/// Largest number of attributes of any event that is read, wherever it comes from.
 pub(super) const MOST_EVER: usize = MOST + ADDED;
 
-/// Bytes that the names and values of all attributes of one event may have together, by what they mean: a value is counted
-/// as it is after decoding, so that an event counts the same in each mode. `--max-header-bytes`; 64 KiB by default.
+/// Limit in bytes of the names and values of all attributes of one event. The size of a value is
+/// that of its meaning, after decoding, so that an event has the same size in each mode. Set by
+/// `--max-header-bytes`; 64 KiB by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttributeLimit {
     bytes: usize,
@@ -32,13 +34,13 @@ impl Default for AttributeLimit {
 }
 
 impl AttributeLimit {
-    /// A limit of so many bytes.
+    /// Makes a limit of this number of bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { bytes, count: MOST }
     }
 
-    /// The limit for events that were let in before, with room for what has been added to them since.
+    /// Limit for events that were accepted before, with room for what has been added to them since.
     #[must_use]
     pub fn for_stored_events(self) -> Self {
         Self { bytes: self.bytes.saturating_add(OURS), count: MOST_EVER }
@@ -53,7 +55,8 @@ impl AttributeLimit {
         self.check_count(attributes.len())?;
         let beside = [("specversion", 3), ("datacontenttype", event.content_type().map_or(0, |value| value.len()))];
         let written = attributes.iter().map(|attribute| attribute.name().len() + attribute.value().len());
-        // What a value means is no longer than how it is written.
+        // The meaning of a value is no longer than its written form, so the quick check needs no
+        // decoding.
         let beside_them = beside.iter().map(|(name, value)| name.len() + value);
         if written.chain(beside_them).sum::<usize>() <= self.bytes {
             return Ok(());
@@ -63,7 +66,8 @@ impl AttributeLimit {
         self.check_all(named.chain(beside.into_iter().filter(|(_, value)| *value > 0)))
     }
 
-    /// Checks how many attributes an event has, or is going to have, besides `specversion` and `datacontenttype`.
+    /// Checks the number of attributes that an event has, or is going to have, besides
+    /// `specversion` and `datacontenttype`.
     ///
     /// # Errors
     /// If they are too many.
@@ -71,7 +75,8 @@ impl AttributeLimit {
         if attributes > self.count { Err(DecodeError::TooMany { limit: self.count }) } else { Ok(()) }
     }
 
-    /// Checks the attributes that an event is going to have: their names, and the lengths of their values.
+    /// Checks the attributes that an event is going to have: their names, and the lengths of their
+    /// values.
     ///
     /// # Errors
     /// If they are too long, with the name of the longest.
@@ -135,7 +140,8 @@ mod tests {
         ]
     }
 
-    /// To the byte the same in each mode, whether what is encoded is longer than what is meant or not.
+    /// To the byte the same in each mode, whether what is encoded is longer than what is meant or
+    /// not.
     #[test]
     fn the_limit_is_the_same_in_each_mode() {
         for fill in ["x", "é", "%", "\"", "\u{1f600}", " "] {
@@ -184,8 +190,8 @@ mod tests {
         assert!(decode(media_type(STRUCTURED), Bytes::from(null), LIMIT).is_ok());
     }
 
-    /// An event with as many attributes as may be goes through a table of headers; one more is refused before each is looked
-    /// for among all others.
+    /// An event with as many attributes as may be goes through a table of headers; one more is
+    /// refused before each is looked for among all others.
     #[test]
     fn attributes_are_counted() {
         let limit = AttributeLimit::new(usize::MAX);

@@ -1,6 +1,8 @@
-//! The HTTP protocol binding: a request or response becomes events, an event becomes headers and a body.
+//! The HTTP protocol binding: a request or response becomes events, an event becomes headers and a
+//! body.
 //!
-//! Binary mode moves headers and body as they are. Which mode a message is in: contract CR-13 to CR-16.
+//! Binary mode moves headers and body as they are. Which mode a message is in: contract CR-13 to
+//! CR-16.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE};
@@ -16,24 +18,24 @@ pub const STRUCTURED: &str = "application/cloudevents+json";
 pub const BATCHED: &str = "application/cloudevents-batch+json";
 
 const SPEC_VERSION_HEADER: HeaderName = HeaderName::from_static("ce-specversion");
-/// Media types of CloudEvents formats that are not JSON, with what follows in their name.
+/// Start of the media types of CloudEvents formats that are not JSON.
 const OTHER_FORMATS: &str = "application/cloudevents";
 
-/// How a message carries events.
+/// Mode in which a message carries events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentMode {
-    /// Attributes in `ce-` headers, data in the body.
+    /// Attributes are in `ce-` headers, data in the body.
     Binary,
-    /// One event in the body.
+    /// One event is in the body, with all its attributes.
     Structured,
-    /// An array of events in the body.
+    /// An array of events is in the body.
     Batched,
 }
 
-/// Tells in which mode a message is.
+/// Determines the mode of a message.
 ///
 /// # Errors
-/// If it is in none that is supported.
+/// If the message is in none of the supported modes.
 pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = media_type(content_type);
@@ -50,9 +52,11 @@ pub fn content_mode(headers: &HeaderMap) -> Result<ContentMode, DecodeError> {
     }
 }
 
-/// Reads and validates the event or events of a request. The body becomes the data without being copied.
+/// Decodes and validates the event or events of a request. The body becomes the data without being
+/// copied.
 ///
-/// A batch is valid only if each of its events is; any other message yields one event. `limit` holds for each event.
+/// A batch is valid only if each of its events is; any other message yields one event. `limit`
+/// holds for each event.
 ///
 /// # Errors
 /// If the message is not a valid event or batch, or the attributes of an event are too long.
@@ -87,11 +91,13 @@ fn decode_by_mode(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Res
     }
 }
 
-/// Reads the event in a response, as a reply: a binary one is taken as it is, without validation
-/// (contract DP-21, DP-23, DP-24), but for the limit of its attributes. `Ok(None)` if the response carries no event.
+/// Decodes the event in a response, as a reply: a binary one is taken as it is, without validation
+/// (contract DP-21, DP-23, DP-24), except for the limit of its attributes. `Ok(None)` if the
+/// response carries no event.
 ///
 /// # Errors
-/// If the response announces an event and holds none, or holds a batch, or the attributes are too long.
+/// If the response announces an event and holds none, or holds a batch, or the attributes are too
+/// long.
 pub fn decode_reply(mut headers: HeaderMap, body: &Bytes, limit: AttributeLimit) -> Result<Option<Event>, DecodeError> {
     drop_connection_fields(&mut headers);
     match content_mode(&headers) {
@@ -106,7 +112,7 @@ pub fn decode_reply(mut headers: HeaderMap, body: &Bytes, limit: AttributeLimit)
     }
 }
 
-/// Whether a response carries an event, so that its body is worth reading.
+/// True if a response carries an event, so that its body has to be read.
 #[must_use]
 pub fn is_event(headers: &HeaderMap) -> bool {
     content_mode(headers).is_ok()
@@ -128,7 +134,7 @@ pub fn validate(event: &Event) -> Result<(), DecodeError> {
     validate::event(event)
 }
 
-/// An event as an answer, in binary mode.
+/// Makes a response with an event in binary mode.
 #[must_use]
 pub fn binary_response(event: &Event) -> Response<Bytes> {
     let mut answer = Response::new(event.data().clone());
@@ -136,7 +142,7 @@ pub fn binary_response(event: &Event) -> Response<Bytes> {
     answer
 }
 
-/// The headers of the event in binary mode, without those forwarded beside it.
+/// Header fields of the event in binary mode, without those that are forwarded beside it.
 #[must_use]
 pub fn binary_headers(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(event.attributes.len() + event.forwarded.len() + 8);
@@ -150,7 +156,7 @@ pub fn binary_headers(event: &Event) -> HeaderMap {
     headers
 }
 
-/// The headers and the body of the event in structured mode, JSON format.
+/// Header fields and body of the event in structured mode, JSON format.
 #[must_use]
 pub fn encode_structured(event: &Event) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(event.forwarded.len() + 8);
@@ -181,9 +187,9 @@ fn parse_spec_version(value: &HeaderValue) -> Result<SpecVersion, DecodeError> {
     SpecVersion::parse(text).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(text)))
 }
 
-/// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest is dropped.
-/// Of a repeated `ce-` header the first value counts (contract CR-20); an empty one is an attribute that is not set
-/// (contract CR-19).
+/// Takes the message apart: `ce-` headers, content type and forwarded headers are moved, the rest
+/// is dropped. Of a repeated `ce-` header the first value counts (contract CR-20); an empty one is
+/// an attribute that is not set (contract CR-19).
 fn decode_binary(headers: HeaderMap, body: Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let version = headers.get(SPEC_VERSION_HEADER).ok_or(DecodeError::NotAnEvent).and_then(parse_spec_version)?;
     let mut event = Event::empty(version);
@@ -217,7 +223,8 @@ fn insert_header(event: &mut Event, name: HeaderName, value: HeaderValue) -> Res
     Ok(())
 }
 
-/// Takes out the fields that `Connection` names: they are about the connection that they came by (RFC 9110, 7.6.1).
+/// Removes the fields that `Connection` names: they are about the connection that they came by (RFC
+/// 9110, 7.6.1).
 pub(crate) fn drop_connection_fields(headers: &mut HeaderMap) {
     let lists = headers.get_all(CONNECTION).into_iter().filter_map(|list| list.to_str().ok());
     let names: Vec<HeaderName> =
@@ -240,7 +247,7 @@ fn filter_forwarded(headers: HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     kept
 }
 
-/// The codings of a body that is not as it is meant (RFC 9110, 8.4); `None` of one that is.
+/// Codings of a body that has any (RFC 9110, 8.4); `None` for a body that is not encoded.
 #[must_use]
 pub fn content_coding(headers: &HeaderMap) -> Option<String> {
     let mut values = headers.get_all(CONTENT_ENCODING).into_iter().peekable();

@@ -1,4 +1,5 @@
-//! The JSON event format: text to event and back. Only the envelope is parsed; `data` is taken as it stands.
+//! The JSON event format: text to event and back. Only the envelope is parsed; `data` is taken as
+//! it stands.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,21 +20,21 @@ use crate::wire_text::WireText;
 
 const IMPLIED_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Members of the format that are no attributes, or stand elsewhere than among them.
+/// Members of the format that are no attributes, or are stored elsewhere than among them.
 const BESIDE: [&str; 4] = ["specversion", "datacontenttype", "data", "data_base64"];
 
-/// Reads one event without validating its attributes, but for their limit.
+/// Decodes one event without validating its attributes, except for their limit.
 pub(super) fn decode(body: &Bytes, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let object: JsonObject<'_> = serde_json::from_slice(body).map_err(json_error)?;
     event_from_object(body, &object, limit)
 }
 
-/// The words of the parser may repeat what it read.
+/// Error of the parser as wire text, since its words may repeat what it has read.
 fn json_error(error: serde_json::Error) -> DecodeError {
     DecodeError::Json(WireText::new(error))
 }
 
-/// Reads an array of events; the outer error says that it is no array of objects.
+/// Decodes an array of events; the outer error means that the body is no array of objects.
 pub(super) fn decode_batch(
     body: &Bytes,
     limit: AttributeLimit,
@@ -42,12 +43,13 @@ pub(super) fn decode_batch(
     Ok(objects.iter().map(|object| event_from_object(body, object, limit)).collect())
 }
 
-/// Writes an event: attributes, then data, then extensions as they came (contract W-6 shows the members).
+/// Encodes an event: attributes, then data, then extensions as they came (contract W-6 shows the
+/// members).
 pub(super) fn encode(event: &Event) -> Bytes {
     serde_json::to_vec(&JsonEnvelope(event)).map(Bytes::from).unwrap_or_default()
 }
 
-/// The members of a JSON object in their order, values unparsed, borrowed from the text.
+/// Members of a JSON object in their order, values unparsed, borrowed from the text.
 struct JsonObject<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> JsonObject<'a> {
@@ -78,7 +80,7 @@ impl<'de> Visitor<'de> for JsonObjectVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(12);
         while let Some((JsonKey(key), value)) = map.next_entry()? {
-            // Each is looked for among the others.
+            // The number is limited, since each member is searched among the others.
             if members.len() >= MOST_EVER + BESIDE.len() {
                 return Err(serde::de::Error::custom(format_args!("it has more than {MOST_EVER} attributes")));
             }
@@ -98,6 +100,7 @@ fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimi
     let version = object.string_member("specversion")?.ok_or(DecodeError::Missing("specversion"))?;
     let version =
         SpecVersion::parse(&version).ok_or_else(|| DecodeError::UnknownSpecVersion(WireText::new(version)))?;
+    // Limits come before any attribute is made, since that takes memory.
     check_attribute_limit(object, limit)?;
     let mut event = Event::empty(version);
     event.content_type = object.string_member("datacontenttype")?.map(|text| parse_content_type(&text)).transpose()?;
@@ -115,11 +118,12 @@ fn event_from_object(body: &Bytes, object: &JsonObject<'_>, limit: AttributeLimi
     Ok(event)
 }
 
-/// Checks the attributes before any of them is made, which takes up to three times what it has in JSON.
+/// Checks the attributes before any of them is made, which takes up to three times their size in
+/// JSON.
 fn check_attribute_limit(object: &JsonObject<'_>, limit: AttributeLimit) -> Result<(), DecodeError> {
     let is_attribute = |name: &str| !matches!(name, "data" | "data_base64");
     let attributes = || object.0.iter().filter(|(name, raw)| is_attribute(name) && raw.get() != "null");
-    // No value is longer than how it is written.
+    // A value is no longer than its written form, so the quick check needs no parsing.
     let written = attributes().map(|(name, raw)| (&**name, raw.get().len()));
     if limit.check_all(written).is_ok() {
         return Ok(());
@@ -127,11 +131,11 @@ fn check_attribute_limit(object: &JsonObject<'_>, limit: AttributeLimit) -> Resu
     limit.check_all(attributes().map(|(name, raw)| (&**name, value_length(name, raw))))
 }
 
-/// Bytes of the value that is meant.
+/// Size in bytes of the value that is meant.
 fn value_length(name: &str, raw: &RawValue) -> usize {
     match raw.get().as_bytes().first() {
         Some(b'"') => parse_string(name, raw).map_or(raw.get().len(), |text| text.len()),
-        // A number that is taken fits 32 bits.
+        // A number that is accepted fits 32 bits, whose longest text is that of the least one.
         _ => raw.get().len().min("-2147483648".len()),
     }
 }
@@ -140,8 +144,8 @@ fn parse_content_type(text: &str) -> Result<HeaderValue, DecodeError> {
     HeaderValue::from_str(text).map_err(|_cause| DecodeError::invalid("datacontenttype", "it must be a media type"))
 }
 
-/// One attribute. Extension names are lower-cased (contract CR-19), numbers lose their fraction (contract CR-19) and
-/// must fit 32 bits.
+/// Parses one attribute. Extension names are lower-cased (contract CR-19), numbers lose their
+/// fraction (contract CR-19) and must fit 32 bits.
 fn parse_attribute(name: &str, raw: &RawValue) -> Result<ContextAttribute, DecodeError> {
     let name = name.to_ascii_lowercase();
     if !is_attribute_name(&name) {
@@ -210,7 +214,8 @@ impl Serialize for JsonEnvelope<'_> {
         if let Some(content_type) = event.get("datacontenttype") {
             map.serialize_entry("datacontenttype", &content_type)?;
         }
-        // An extension named `data` is possible in binary mode only (contract CR-19): here the member holds the data.
+        // An extension named `data` is possible in binary mode only (contract CR-19): here the
+        // member holds the data.
         for attribute in event.attributes().iter().filter(|attribute| attribute.name() != "data") {
             serialize_attribute(&mut map, attribute)?;
         }
@@ -246,7 +251,7 @@ fn serialize_data<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::
     }
 }
 
-/// CloudEvents 0.3 has no `data_base64`: it says so in `datacontentencoding`.
+/// Writes data in base64. CloudEvents 0.3 has no `data_base64`: it uses `datacontentencoding`.
 fn serialize_base64<M: SerializeMap>(map: &mut M, event: &Event) -> Result<(), M::Error> {
     let encoded = STANDARD.encode(&event.data);
     match event.spec_version {

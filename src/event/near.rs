@@ -1,17 +1,20 @@
-//! Names of extensions that are nearly those of CloudEvents' own attributes: they may be meant, but hardly ever are.
+//! Names of extensions that are similar to those of CloudEvents' own attributes: such a name is
+//! allowed, but hardly ever meant.
 
-/// The context attributes (CloudEvents §3).
+/// Names of the context attributes (CloudEvents §3).
 const CONTEXT: [&str; 8] = ["type", "source", "subject", "id", "time", "datacontenttype", "dataschema", "specversion"];
 
-/// The context attribute that an extension of this name is probably meant to be: with one letter missing, added or wrong,
-/// two that have changed places, or `ce` before it, as its header has. `None` for the attribute itself.
+/// Context attribute that an extension of this name is probably meant to be: with one letter
+/// missing, added or wrong, two that have changed places, or `ce` before it, as its header has.
+/// `None` for the attribute itself.
 #[must_use]
 pub fn nearly(name: &str) -> Option<&'static str> {
     let near = |known: &&&str| match name.strip_prefix("ce") {
         Some(rest) if rest == **known => true,
         _ if name == **known => false,
         _ if known.len() < 3 => is_doubled_or_swapped(name, known),
-        // One letter more or another one at the start makes another word of a short one: `mime`, `ctime`, `hype`.
+        // A letter added or changed at the start makes another word of a short one: `mime`,
+        // `ctime`, `hype`.
         _ if known.len() < 5 => {
             let begins_alike = name.as_bytes().first() == known.as_bytes().first();
             differs_little(name, known) && (begins_alike || name.len() < known.len() || has_letters_of(name, known))
@@ -21,12 +24,13 @@ pub fn nearly(name: &str) -> Option<&'static str> {
     CONTEXT.iter().find(near).filter(|_| !CONTEXT.contains(&name)).copied()
 }
 
-/// `di`, `idd` and `iid` for `id`; anything else that is near to so short a name is a name of its own (`uid`, `ids`).
+/// True for `di`, `idd` and `iid` for `id`; any other name that is near to so short a one is a name
+/// of its own (`uid`, `ids`).
 fn is_doubled_or_swapped(name: &str, known: &str) -> bool {
     differs_little(name, known) && name.len() >= known.len() && name.chars().all(|letter| known.contains(letter))
 }
 
-/// Whether it has the same letters, in whatever order.
+/// True if both words have the same letters, in whatever order.
 fn has_letters_of(name: &str, known: &str) -> bool {
     let sorted = |word: &str| {
         let mut letters: Vec<char> = word.chars().collect();
@@ -36,7 +40,8 @@ fn has_letters_of(name: &str, known: &str) -> bool {
     sorted(name) == sorted(known)
 }
 
-/// Whether one word becomes the other by one letter that is missing, added or wrong, or two that have changed places.
+/// True if one word becomes the other by one letter that is missing, added or wrong, or two that
+/// have changed places.
 #[must_use]
 pub fn differs_little(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

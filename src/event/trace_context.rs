@@ -1,34 +1,36 @@
-//! The W3C trace context and baggage that travel beside an event, over HTTP and AMQP (contract OB-14). Whoever
-//! sends an event tells by it which trace it belongs to.
+//! The W3C trace context and baggage that travel beside an event, over HTTP and AMQP (contract
+//! OB-14). By them, each sender of an event says which trace it belongs to.
 
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Names the trace and the span that something belongs to.
+/// Header with trace and span that a message belongs to.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What tracing systems note of their own.
+/// Header with entries of tracing systems for themselves.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// What senders note for those after them.
+/// Header with entries of senders for those after them.
 pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
-/// Longer notes are not passed on, as W3C allows.
+/// Largest size in bytes of `tracestate` or `baggage`; longer ones are not passed on, as W3C
+/// allows.
 const LONGEST: usize = 8192;
 const SAMPLED: u8 = 1;
 
-/// A span of a trace. Neither number is 0.
+/// A span of a trace, as `traceparent` names it. Neither id is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanContext {
-    /// The trace.
+    /// Id of the trace.
     pub trace_id: u128,
-    /// The span.
+    /// Id of the span, within its trace.
     pub span_id: u64,
-    /// The flags of W3C's version 0.
+    /// Flags of W3C's version 0; bit 0 means sampled.
     pub flags: u8,
 }
 
 impl SpanContext {
-    /// Reads a `traceparent`; `None` if it is none that W3C allows. Of a later version, what is known of it counts.
+    /// Parses a `traceparent`; `None` if it is none that W3C allows. Of a later version, the parts
+    /// that version 0 knows are used.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
@@ -45,38 +47,38 @@ impl SpanContext {
         Some(Self { trace_id, span_id, flags: u8::from_str_radix(flags, 16).ok()? })
     }
 
-    /// Whether it is recorded where it comes from.
+    /// True if the sender records the trace.
     #[must_use]
     pub fn is_sampled(self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// As a `traceparent`.
+    /// Formats the span as a `traceparent` of version 0.
     #[must_use]
     pub fn traceparent(self) -> String {
         format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags & 3)
     }
 }
 
-/// What travels beside an event.
+/// Trace context and baggage beside an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Who sent it.
+    /// Span of the sender, from `traceparent`.
     pub span: Option<SpanContext>,
-    /// `tracestate`; only with a span.
+    /// The header `tracestate`; only with a span.
     pub tracestate: Option<HeaderValue>,
-    /// `baggage`.
+    /// The header `baggage`, with or without a span.
     pub baggage: Option<HeaderValue>,
 }
 
 impl TraceContext {
-    /// The same in memory of its own.
+    /// Copies the context into memory of its own.
     pub(super) fn owned_copy(&self) -> Self {
         let copied = |value: &Option<HeaderValue>| value.as_ref().map(super::copy_header_value);
         Self { span: self.span, tracestate: copied(&self.tracestate), baggage: copied(&self.baggage) }
     }
 
-    /// What headers tell; `None` if they tell nothing, as most do.
+    /// Decodes the context from headers; `None` if they have none, as most requests.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Arc<Self>> {
         let span = headers.get(TRACEPARENT).and_then(|value| SpanContext::parse(value.to_str().ok()?));
@@ -85,13 +87,13 @@ impl TraceContext {
         (span.is_some() || baggage.is_some()).then(|| Arc::new(Self { span, tracestate: state, baggage }))
     }
 
-    /// The same, sent by this span.
+    /// The same context with this span as its sender.
     #[must_use]
     pub fn with_span(&self, span: SpanContext) -> Self {
         Self { span: Some(span), ..self.clone() }
     }
 
-    /// Tells by headers; what they told before is replaced.
+    /// Writes the context into headers; values that they had before are replaced.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         if let Some(value) = self.span.and_then(|span| HeaderValue::try_from(span.traceparent()).ok()) {
             headers.insert(TRACEPARENT, value);
@@ -104,14 +106,15 @@ impl TraceContext {
         }
     }
 
-    /// Whether a header is one of those.
+    /// True if a header belongs to the trace context or baggage.
     #[must_use]
     pub fn is_header(name: &HeaderName) -> bool {
         [TRACEPARENT, TRACESTATE, BAGGAGE].contains(name)
     }
 }
 
-/// A list that may be spread over several headers.
+/// Value of a list that may be spread over several headers; `None` if there is none, or it is
+/// longer than [`LONGEST`].
 fn join_fields(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;

@@ -1,5 +1,5 @@
-//! What an event must look like to be accepted: required attributes and the types of the core ones
-//! (contract CR-17, CR-18).
+//! Validation of events: required attributes and the types of the core ones (contract CR-17,
+//! CR-18).
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::attribute::{self, ContextAttribute};
 use super::{DecodeError, Event, SpecVersion, is_attribute_name, media_type};
 use crate::wire_text::WireText;
 
-/// Checks one `ce-` header as it arrives: a name that is allowed and a value that is text.
+/// Checks one `ce-` header as it arrives: its name must be allowed and its value be text.
 pub(super) fn header(name: &str, value: &HeaderValue) -> Result<(), DecodeError> {
     if !is_attribute_name(name) {
         return Err(DecodeError::InvalidName(WireText::new(name)));
@@ -30,6 +30,9 @@ pub(super) fn header(name: &str, value: &HeaderValue) -> Result<(), DecodeError>
 }
 
 /// Checks a whole event.
+///
+/// # Errors
+/// If a required attribute is missing, or an attribute has a value that is not of its type.
 pub(super) fn event(event: &Event) -> Result<(), DecodeError> {
     for name in ["id", "source", "type"] {
         let text = event.get(name).ok_or(DecodeError::Missing(name))?;
@@ -64,22 +67,24 @@ fn expected(name: &str) -> &'static str {
     }
 }
 
-/// A timestamp that everybody reads. Of what RFC 3339, 5.6, leaves to applications, Go's parser, which
-/// upstream and most subscribers use, refuses all: lower case, a blank instead of `T`, and leap seconds.
+/// True for a timestamp that every recipient can read. Of what RFC 3339, 5.6, leaves to
+/// applications, Go's parser, which upstream and most subscribers use, refuses all: lower case, a
+/// blank instead of `T`, and leap seconds.
 fn is_timestamp(text: &str) -> bool {
     let is_strict =
         |bytes: &[u8]| bytes.get(10) == Some(&b'T') && bytes.get(17..19) != Some(b"60") && !bytes.ends_with(b"z");
     is_strict(text.as_bytes()) && OffsetDateTime::parse(text, &Rfc3339).is_ok()
 }
 
-/// The value as it stands in the header: a URI that was not percent-encoded a second time by its sender
+/// Value as it stands in the header: a URI that was not percent-encoded a second time by its sender
 /// (as Go's SDK does not) must not be judged by what is left after decoding.
 fn raw_text(attribute: &ContextAttribute) -> Cow<'_, str> {
     String::from_utf8_lossy(attribute.value().as_bytes())
 }
 
-/// A URI-reference as Go's parser sees it (contract CR-18): no control characters, percent signs only before two
-/// hexadecimal digits. Everything else, such as blanks, is let through: the value is passed on and not used here.
+/// True for a URI-reference as Go's parser sees it (contract CR-18): no control characters, percent
+/// signs only before two hexadecimal digits. Everything else, such as blanks, is allowed: the value
+/// is passed on and not used here.
 fn is_uri_reference(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.iter().enumerate().all(|(at, byte)| match byte {
@@ -107,7 +112,7 @@ fn check_content_type(value: &HeaderValue) -> Result<(), DecodeError> {
     }
 }
 
-/// A character of a token (RFC 9110 §5.6.2).
+/// True for a character of a token (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,4 +1,5 @@
-//! Makes `EventType`s in a cluster. Needs `create` on `eventtypes` of `eventing.knative.dev` (contract 1.14).
+//! Creation of `EventType`s in a cluster. Needs the right `create` on `eventtypes` of
+//! `eventing.knative.dev` (contract 1.14).
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -9,14 +10,14 @@ use serde_json::{Value, json};
 use super::{CreationOutcome, EventType, EventTypeCreator};
 use crate::wire_text::WireText;
 
-/// The cluster that `EventType`s are made in.
+/// Creates `EventType`s by the API server of a cluster.
 #[derive(Clone)]
 pub struct ClusterEventTypes {
     client: kube::Client,
 }
 
 impl ClusterEventTypes {
-    /// The cluster that this client is for.
+    /// Makes a creator for the cluster of this client.
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
         Self { client }
@@ -45,7 +46,7 @@ impl EventTypeCreator for ClusterEventTypes {
     }
 }
 
-/// The object of 8.2.
+/// Builds the object of contract 8.2.
 pub(super) fn build_object(wanted: &EventType) -> Value {
     let owner = &wanted.owner;
     let mut reference = json!({

@@ -1,4 +1,5 @@
-//! What is made of events, and that nobody waits for it (contract 8.1 to 8.3).
+//! Tests of the `EventType`s that are created from events, and that no event waits for it (contract
+//! 8.1 to 8.3).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

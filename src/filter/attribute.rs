@@ -1,4 +1,4 @@
-//! An event's attributes as filters see them, and what it costs to look at them.
+//! Attributes of an event as filters see them, and the work of looking at them.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::cesql::{AttributeSource, CesqlValue, CorrelationQuery, MeterExceeded,
 use crate::correlation::{CorrelationId, KeyHolder, KeyRing};
 use crate::event::{AttributeType, ContextAttribute, Event};
 
-/// The attributes that stand elsewhere in an event, and are text.
+/// True for the attributes that are stored elsewhere in an event, and are text.
 fn is_separate(name: &str) -> bool {
     matches!(name, "specversion" | "datacontenttype")
 }
@@ -20,7 +20,7 @@ fn separate_text<'e>(
     Ok(event.get(name))
 }
 
-/// One of the others. Names are compared one after the other.
+/// Finds one of the other attributes. A step is taken for each name that may be compared.
 #[inline]
 fn find_attribute<'e>(
     event: &'e Event,
@@ -31,8 +31,8 @@ fn find_attribute<'e>(
     Ok(event.attribute(name))
 }
 
-/// The text of an attribute, which is read whole, since it may be encoded; then it is decoded into memory that grows by
-/// doubling.
+/// Text of an attribute. It is read as a whole, since it may be encoded, and decoded into memory
+/// that grows by doubling.
 #[inline]
 fn read_text<'e>(attribute: &'e ContextAttribute, meter: &mut WorkMeter) -> Result<Cow<'e, str>, MeterExceeded> {
     let length = attribute.value().len();
@@ -46,7 +46,8 @@ fn read_text<'e>(attribute: &'e ContextAttribute, meter: &mut WorkMeter) -> Resu
     Ok(text)
 }
 
-/// The text of an attribute that is set (contract TF-2, but one that is not set is missing, contract G-47).
+/// Text of an attribute that is set (contract TF-2, except that one which is not set is missing,
+/// contract G-47).
 #[inline]
 pub(super) fn attribute_text<'e>(
     event: &'e Event,
@@ -63,22 +64,22 @@ pub(super) fn attribute_text<'e>(
     }
 }
 
-/// Contract TF-3: `""` wants the attribute to be there and not empty; else the strings must be equal, and an integer or
-/// a boolean of a structured event equals no string.
+/// Compares as contract TF-3 says: `""` wants the attribute to be set and not empty; else the
+/// strings must be equal, and an integer or a boolean of a structured event equals no string.
 pub(super) fn matches(event: &Event, name: &str, wanted: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
     let Some(text) = attribute_text(event, name, meter)? else { return Ok(false) };
     let is_text = || event.attribute(name).is_none_or(|attribute| attribute.attribute_type() == AttributeType::String);
     Ok(if wanted.is_empty() { !text.is_empty() } else { text == wanted && is_text() })
 }
 
-/// The attributes of an event as CESQL sees them: typed where its event was (contract TF-14). With the keys of
-/// correlation ids, if an expression asks for them.
+/// Attributes of an event as CESQL sees them: typed where the event was (contract TF-14). With the
+/// keys of correlation ids, if the expression verifies those.
 pub(super) struct EventAttributes<'e> {
     pub(super) event: &'e Event,
     pub(super) keys: Option<&'e KeyRing>,
 }
 
-/// What it takes to try a key, besides reading what it has sealed.
+/// Steps of work for trying a key, besides reading what it has sealed.
 const KEY: usize = 1024;
 
 impl<'e> AttributeSource<'e> for EventAttributes<'e> {
@@ -104,7 +105,8 @@ impl<'e> AttributeSource<'e> for EventAttributes<'e> {
         })
     }
 
-    /// As upstream's filter decides it (`pkg/requestreply/cesql.go`), where only entries of this very RequestReply count.
+    /// Decides as upstream's filter does (`pkg/requestreply/cesql.go`), where only entries of this
+    /// very RequestReply count.
     fn verifies_correlation_id(
         &self,
         asked: &CorrelationQuery<'_>,

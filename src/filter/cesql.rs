@@ -1,7 +1,8 @@
 //! CESQL 1.0, the CloudEvents SQL expression language: parsed once, evaluated for each event.
 //!
-//! Evaluation is total: it always yields a value, and the errors that arose on the way, and is bounded in work and memory.
-//! It knows attributes by a trait, not events, and imports nothing but the standard library.
+//! Evaluation is total and bounded in work and memory: it always yields a value, and the errors
+//! that arose. It knows attributes by a trait, not events, and imports nothing but the standard
+//! library.
 
 mod ast;
 mod check;
@@ -20,53 +21,55 @@ pub use meter::{MAX_BYTES, MAX_STEPS, MeterExceeded, WorkMeter};
 pub use parser::ParseError;
 pub use value::CesqlValue;
 
-/// Longest text in bytes.
+/// Largest length of an expression's text in bytes.
 const MAX_LENGTH: usize = 16 * 1024;
 /// Deepest nesting of operators, functions and parentheses.
 const MAX_DEPTH: usize = 100;
 
-/// A parsed expression.
+/// A parsed expression, ready for evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CesqlExpression {
     root: ExpressionNode,
 }
 
 impl CesqlExpression {
-    /// Parses a text.
+    /// Parses the text of an expression.
     ///
     /// # Errors
-    /// Line, column and what is wrong there, if the text is not an expression, or too long, or nested too deeply.
+    /// If the text is not an expression, or too long, or nested too deeply; with line, column and
+    /// what is wrong there.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         parser::parse(text).map(|root| Self { root })
     }
 
-    /// What can be shown to be wrong with it, though it was understood, before any event comes; `text` is what it was
-    /// parsed from. Without a finding of [`Doubt::Never`] there may be events that pass.
+    /// Finds what can be shown to be wrong with the expression, although it was parsed, before any
+    /// event comes; `text` is what it was parsed from. Without a finding of
+    /// [`FindingSeverity::NeverTrue`] there may be events that pass.
     #[must_use]
     pub fn check(&self, text: &str) -> Vec<ExpressionFinding> {
         check::check(text, &self.root)
     }
 
-    /// An error of [`Self::parse`], in the words of people who come from other languages.
+    /// Rewords an error of [`Self::parse`] for authors who know other languages.
     #[must_use]
     pub fn explain_error(text: &str, error: ParseError) -> ParseError {
         check::explain_error(text, error)
     }
 
-    /// Evaluates the expression on these attributes (cesql §3), with what the meter has left: [`Error::Limit`] if that is
-    /// too little.
+    /// Evaluates the expression on these attributes (cesql §3), with the steps that the meter has
+    /// left: [`EvaluationError::Limit`] if those are too few.
     pub fn evaluate<'e>(&'e self, attributes: &dyn AttributeSource<'e>, meter: &mut WorkMeter) -> EvaluationResult<'e> {
         eval::evaluate(&self.root, attributes, meter)
     }
 
-    /// The text that an attribute must have exactly, for the expression to be true: that of an equation which every
-    /// other condition is joined to by `AND`.
+    /// Text that an attribute must have exactly, for the expression to be true: that of an equation
+    /// to which every other condition is joined by `AND`.
     #[must_use]
     pub fn required_text(&self, attribute: &str) -> Option<&str> {
         ast::required_text(&self.root, attribute)
     }
 
-    /// The arguments of each call of `KN_VERIFY_CORRELATION_ID` in it.
+    /// Arguments of each call of `KN_VERIFY_CORRELATION_ID` in the expression.
     #[must_use]
     pub fn correlation_calls(&self) -> Vec<&[ExpressionNode]> {
         let mut found = Vec::new();
@@ -74,7 +77,7 @@ impl CesqlExpression {
         found
     }
 
-    /// What was parsed.
+    /// Root of the parsed tree.
     #[must_use]
     pub fn root(&self) -> &ExpressionNode {
         &self.root
@@ -82,7 +85,8 @@ impl CesqlExpression {
 }
 
 impl std::fmt::Display for CesqlExpression {
-    /// The expression with every operation in parentheses; parsing it gives the same expression.
+    /// Writes the expression with every operation in parentheses; parsing that gives the same
+    /// expression.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.root.fmt(f)
     }

@@ -1,4 +1,4 @@
-//! Why an event does not pass a filter, for whoever wrote the filter.
+//! Explanations of why an event does not pass a filter, for the author of the filter.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,8 @@ use super::cesql::{AttributeSource, CesqlValue, EvaluationResult, ExpressionNode
 use super::{AttributePairs, Filter, UndecidedReason};
 use crate::event::Event;
 
-/// Why the event does not pass: the part of the filter that failed, and the values it saw. `None` if it passes.
+/// Explains why the event does not pass: the part of the filter that failed, and the values it saw.
+/// `None` if it passes.
 #[must_use]
 pub fn explain(filter: &Filter, event: &Event) -> Option<String> {
     match filter.decide(event).passes {
@@ -65,7 +66,7 @@ fn explain_first_failure(
     })
 }
 
-/// The text of an attribute, if it is not too long for filters.
+/// Text of an attribute, if it is not too long for filters.
 fn attribute_text_seen<'e>(event: &'e Event, name: &str) -> Option<Cow<'e, str>> {
     attribute_text(event, name, &mut WorkMeter::default()).unwrap_or_default()
 }
@@ -78,7 +79,7 @@ fn format_value(value: &CesqlValue<'_>) -> String {
     }
 }
 
-/// The attributes that an expression names, with their values.
+/// Lists the attributes that an expression names, with their values.
 fn describe_attributes(root: &ExpressionNode, event: &Event) -> String {
     let mut names = Vec::new();
     collect_attribute_names(root, &mut names);

@@ -1,4 +1,5 @@
-//! Which of many filters an event may pass, without asking each: by the exact `type` and `source` that they require.
+//! Index that finds, among many filters, those that an event may pass, without asking each: by the
+//! exact `type` and `source` that they require.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,20 +7,20 @@ use std::hash::Hash;
 use super::{AttributePairs, Filter};
 use crate::event::Event;
 
-/// The attributes by which filters are found, the one that tells more apart first.
+/// Attributes by which filters are found, first the one that tells more filters apart.
 const KEYS: [&str; 2] = ["type", "source"];
 
-/// Places of filters, by what they require.
+/// Positions of filters, by the texts that they require.
 #[derive(Clone, Debug, Default)]
 pub struct FilterIndex {
-    /// Filters that require a text of [`KEYS`], by place of the key and text.
+    /// Filters that require a text of [`KEYS`], by position of the key and by text.
     required: [HashMap<String, Vec<usize>>; 2],
-    /// Filters that require neither.
+    /// Filters that require neither key.
     others: Vec<usize>,
 }
 
 impl FilterIndex {
-    /// An index of these filters.
+    /// Makes an index of these filters, whose positions count from 0.
     pub fn new<'f>(filters: impl IntoIterator<Item = &'f Filter>) -> Self {
         let mut index = Self::default();
         for (place, filter) in filters.into_iter().enumerate() {
@@ -33,8 +34,8 @@ impl FilterIndex {
         index
     }
 
-    /// The places of the filters that the event may pass, each once, in no order. Filters that are not among them do
-    /// not let it pass.
+    /// Positions of the filters that the event may pass, each once, in no order. All other filters
+    /// do not let it pass.
     pub fn candidates<'i>(&'i self, event: &Event) -> impl Iterator<Item = usize> + use<'i> {
         let [by_type, by_source] = &self.required;
         let found = [(by_type, "type"), (by_source, "source")].map(|(map, key)| {
@@ -49,7 +50,7 @@ fn push_position<K: Hash + Eq>(map: &mut HashMap<K, Vec<usize>>, key: K, place: 
     map.entry(key).or_default().push(place);
 }
 
-/// The text that an attribute must have exactly, for the filter to let an event pass.
+/// Text that an attribute must have exactly, for the filter to let an event pass.
 fn required_text<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
     match filter {
         Filter::Attributes(pairs) | Filter::Exact(pairs) => required_by_pairs(pairs, key),
@@ -59,7 +60,8 @@ fn required_text<'f>(filter: &'f Filter, key: &str) -> Option<&'f str> {
     }
 }
 
-/// An empty text in `filter.attributes` wants the attribute to be there, not to be empty.
+/// Text that pairs require of an attribute. An empty text in `filter.attributes` wants the
+/// attribute to be set, not to be empty.
 fn required_by_pairs<'f>(pairs: &'f AttributePairs, key: &str) -> Option<&'f str> {
     pairs.iter().find(|(name, wanted)| name == key && !wanted.is_empty()).map(|(_, wanted)| wanted.as_str())
 }

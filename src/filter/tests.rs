@@ -1,4 +1,4 @@
-//! The dialects by tables (contract TF-1 to TF-20).
+//! Tests of the dialects, by tables (contract TF-1 to TF-20).
 
 use proptest::prelude::*;
 

@@ -1,5 +1,6 @@
-//! What stands before every handler on the ports for events, whatever the role: probes are answered before anything else
-//! is looked at, and nothing is taken before there is a configuration (contract 1.8 to 1.9, 1.12).
+//! Handler in front of every other handler of the event ports, whatever the role: probes are
+//! answered before anything else is looked at, and no event is taken before there is a
+//! configuration (contract 1.8 to 1.9, 1.12).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,13 +21,15 @@ use crate::supervisor::Readiness;
 use crate::telemetry::counters::ProcessCounters;
 use crate::telemetry::tracer::{Span, SpanKind, Tracer};
 
-/// What the kubelet's probes call themselves; the mode does not matter to them, nor does the path.
+/// Start of the User-Agent of the kubelet's probes, which get a response whatever the mode and the
+/// path.
 const KUBELET: &str = "kube-probe/";
-/// Knative's own probe, and what it wants to see again.
+/// Header fields of Knative's network probe: its mark, and the hash that it expects in the
+/// response.
 const NETWORK_PROBE: HeaderName = HeaderName::from_static("k-network-probe");
 const NETWORK_HASH: HeaderName = HeaderName::from_static("k-network-hash");
 
-/// A handler behind its gate.
+/// Another handler, behind probes, readiness, counters and spans.
 pub struct EventPortHandler<H> {
     handler: H,
     readiness: Readiness,
@@ -35,12 +38,13 @@ pub struct EventPortHandler<H> {
     tracer: Tracer,
 }
 
-/// Counts the requests that are not probes, so that a stop can tell when it has become quiet. Clones share it.
+/// Counter of the requests that are not probes, so that a stop can notice that no more come. Clones
+/// share it.
 #[derive(Clone, Debug, Default)]
 pub struct ServedRequests(Arc<AtomicU64>);
 
 impl ServedRequests {
-    /// How many there have been.
+    /// Number of requests until now.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -48,25 +52,25 @@ impl ServedRequests {
 }
 
 impl<H> EventPortHandler<H> {
-    /// A gate before `handler`.
+    /// Makes the handler of a port before `handler`.
     #[must_use]
     pub fn new(handler: H, readiness: Readiness, served: ServedRequests) -> Self {
         Self { handler, readiness, served, counters: Arc::default(), tracer: Tracer::default() }
     }
 
-    /// The same gate; how requests were answered is counted here.
+    /// Sets the counters of responses.
     #[must_use]
     pub fn with_counters(self, counters: Arc<ProcessCounters>) -> Self {
         Self { counters, ..self }
     }
 
-    /// The same gate; requests are traced by this.
+    /// Sets the tracer of requests.
     #[must_use]
     pub fn with_tracer(self, tracer: Tracer) -> Self {
         Self { tracer, ..self }
     }
 
-    /// Counts a request that was answered (contract OB-9).
+    /// Counts a request that has got its response (contract OB-9).
     fn count_request(
         &self,
         scheme: UriScheme,
@@ -85,7 +89,8 @@ impl<H> EventPortHandler<H> {
         }
     }
 
-    /// The span of a request (contract OB-12), which says from now on that it belongs to that.
+    /// Starts the span of a request (contract OB-12), and makes it the parent in the request's
+    /// trace context.
     fn start_server_span(&self, request: &mut Request<RequestBody>, scheme: UriScheme) -> Span {
         if !self.tracer.is_enabled() || request.method() != Method::POST {
             return Span::default();
@@ -99,8 +104,9 @@ impl<H> EventPortHandler<H> {
         span
     }
 
-    /// The answer to a probe; `None` if it is none. Kubelets that ask here may restart the process by the answer, so it
-    /// depends on the process alone and on no backend; `/readyz` of the admin port tells of those.
+    /// Status of the response to a probe; `None` if the request is none. Kubelets that probe here
+    /// may restart the process because of the status, so it depends on the process alone and on no
+    /// backend; `/readyz` of the admin port depends on those.
     fn probe_status(&self, request: &Request<RequestBody>, scheme: UriScheme) -> Option<StatusCode> {
         let header = |name: HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         let kubelet = header(USER_AGENT).is_some_and(|agent| agent.starts_with(KUBELET));
@@ -122,6 +128,7 @@ impl<H> EventPortHandler<H> {
 
 impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
     async fn handle(&self, mut request: Request<RequestBody>, scheme: UriScheme) -> Response<Full<Bytes>> {
+        // Probes come first: they are neither counted nor traced, nor refused at the start.
         if let Some(status) = self.probe_status(&request, scheme) {
             let mut response = empty_response(status);
             if let Some(hash) = request.headers().get(NETWORK_HASH).filter(|_| status == StatusCode::OK) {
@@ -132,6 +139,7 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
         self.served.0.fetch_add(1, Ordering::Relaxed);
         let (version, method, started) = (request.version(), request.method().clone(), Instant::now());
         let length = RequestBodyLength::of_request(&mut request);
+        // The span begins before readiness is checked, so that refusals are traced, too.
         let mut span = self.start_server_span(&mut request, scheme);
         let mut response = if self.readiness.is_starting() || self.readiness.is_ended() {
             let mut response = empty_response(StatusCode::SERVICE_UNAVAILABLE);
@@ -142,7 +150,8 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
         };
         self.count_request(scheme, &method, (length, started), &response);
         set_response_status(&mut span, response.status());
-        // Whoever keeps a connection to a process that is about to stop should make a new one, elsewhere.
+        // A client that keeps a connection to a process which is about to stop should make a new
+        // one, elsewhere.
         if version < Version::HTTP_2 && self.readiness.is_stopping() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -150,7 +159,7 @@ impl<H: RequestHandler> RequestHandler for EventPortHandler<H> {
     }
 }
 
-/// How long the body of a request is: as it says, else as it turns out.
+/// Length of a request's body: as `Content-Length` says, else as it was measured.
 enum RequestBodyLength {
     ContentLength(u64),
     Measured(MeasuredBodySize),

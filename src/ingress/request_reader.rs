@@ -1,4 +1,5 @@
-//! What every request with an event goes through first, whatever the role: the mode, and the reading of its body.
+//! Reader that every request with an event goes through first, whatever the role: it checks the
+//! scheme, and reads the body within the limits.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,17 +15,17 @@ use crate::server::RequestBody;
 use crate::server::body::{BodyError, BodyReader, MeasuredBodySize, ReceivedBody};
 use crate::wire_text::WireText;
 
-/// Whether HTTPS is served while the mode is `disabled`.
+/// Behaviour of the HTTPS port while `transport-encryption` is `disabled`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HttpsWhenDisabled {
-    /// Answer 404, as upstream (contract CR-38).
+    /// Requests get 404, as upstream's do (contract CR-38).
     #[default]
     Refuse,
-    /// Serve it, as the older documentation says (contract IF-4).
+    /// Requests are served, as the older documentation says (contract IF-4).
     Accept,
 }
 
-/// The mode does not take events by the scheme of the request.
+/// Error for a request whose scheme the mode does not take; holds the mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongScheme(TransportEncryption);
 
@@ -35,33 +36,33 @@ impl fmt::Display for WrongScheme {
     }
 }
 
-/// The headers that `OPTIONS` asks for (contract CR-7).
+/// Header fields that the response to `OPTIONS` has (contract CR-7).
 #[must_use]
 pub fn webhook_headers() -> HeaderMap {
     let names = ["webhook-allowed-origin", "webhook-allowed-rate"].map(HeaderName::from_static);
     HeaderMap::from_iter(names.map(|name| (name, HeaderValue::from_static("*"))))
 }
 
-/// A request that has been read.
+/// A request that has been read as a whole.
 pub struct ReceivedRequest {
-    /// Its headers.
+    /// Header fields of the request.
     pub headers: HeaderMap,
-    /// Its body, whole.
+    /// Body of the request, as a whole.
     pub body: Bytes,
-    /// Its share of the memory budget, which its events keep.
+    /// Share of the memory budget that the request takes, which its events keep.
     pub memory_share: BudgetShare,
-    /// What the attributes of each of its events may have.
+    /// Limit of the attributes of each event.
     pub attribute_limit: AttributeLimit,
 }
 
-/// Bytes of a body that is read although its request is refused.
+/// Largest size in bytes of a body that is read although its request is refused.
 const GLANCE: usize = 16 * 1024;
-/// How long it may take.
+/// Longest time that reading such a body may take.
 const GLANCE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes that all of them may hold at once.
+/// Bytes that all such bodies may hold at once.
 const GLANCES: usize = 1024 * 1024;
 
-/// What headers take, in bytes.
+/// Size of the header fields in bytes.
 fn headers_length(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
@@ -69,14 +70,15 @@ fn headers_length(headers: &HeaderMap) -> usize {
 /// Decides which requests are read, and reads them.
 pub struct RequestReader {
     body_reader: BodyReader,
-    /// For what is refused.
+    /// Reader of small bodies of requests that are refused anyway.
     refused_body_reader: BodyReader,
     attribute_limit: AttributeLimit,
     https_when_disabled: HttpsWhenDisabled,
 }
 
 impl RequestReader {
-    /// An entrance that reads bodies by `intake`, for events whose attributes keep to that limit.
+    /// Makes a reader of requests with the limits of `body_reader` for bodies and of
+    /// `attribute_limit` for events.
     #[must_use]
     pub fn new(
         body_reader: BodyReader,
@@ -88,31 +90,32 @@ impl RequestReader {
         Self { body_reader, refused_body_reader, attribute_limit, https_when_disabled }
     }
 
-    /// What the attributes of one event may have.
+    /// Limit of the attributes of one event.
     #[must_use]
     pub fn attribute_limit(&self) -> AttributeLimit {
         self.attribute_limit
     }
 
-    /// Lets in events that come by this scheme in this mode (contract CR-37, CR-38).
+    /// Checks that this mode takes events by this scheme (contract CR-37, CR-38).
     ///
     /// # Errors
-    /// If they are to come by the other one.
+    /// If events have to come by the other scheme.
     pub fn check_scheme(&self, mode: TransportEncryption, scheme: UriScheme) -> Result<(), WrongScheme> {
         let extra = mode == TransportEncryption::Disabled && self.https_when_disabled == HttpsWhenDisabled::Accept;
         if mode.accepts(scheme) || extra { Ok(()) } else { Err(WrongScheme(mode)) }
     }
 
-    /// Reads a request.
+    /// Reads a request as a whole.
     ///
     /// # Errors
-    /// If its body is too large, too slow, compressed, broken, or there is no memory left for it.
+    /// If its body is too large, too slow, compressed or broken, or there is no memory left for it.
     pub async fn read_request(&self, request: Request<RequestBody>) -> Result<ReceivedRequest, BodyError> {
         read(request, &self.body_reader, self.attribute_limit).await
     }
 
-    /// Reads a request that is refused whatever it holds, if it is small and there: upstream says first what is wrong with
-    /// it (contract CR-10, BI-3). It takes nothing of what events may hold.
+    /// Reads a request that is refused whatever it holds, if its body is small and there: upstream
+    /// reports first what is wrong with the event (contract CR-10, BI-3). It takes nothing of the
+    /// memory budget of events.
     pub async fn read_refused(&self, request: Request<RequestBody>) -> Option<ReceivedRequest> {
         read(request, &self.refused_body_reader, self.attribute_limit).await.ok()
     }
@@ -124,12 +127,14 @@ async fn read(
     attributes: AttributeLimit,
 ) -> Result<ReceivedRequest, BodyError> {
     let (mut parts, mut body) = request.into_parts();
+    // An encoded body is refused before it is read.
     if let Some(coding) = content_coding(&parts.headers) {
         return Err(BodyError::ContentEncoded(WireText::new(coding)));
     }
     let (read, share) = intake.read_body(PER_EVENT + headers_length(&parts.headers), &mut body).await?;
-    // What is left of a connection's buffer is used again only when nothing holds a part of it. On a connection with one
-    // request at a time that is a buffer for each; on others, or beside a large body, it would be many.
+    // The rest of a connection's buffer is used again only when nothing holds a part of it. On a
+    // connection with one request at a time that is one buffer for each; on others, or beside a
+    // large body, it would be many.
     let body = match read {
         ReceivedBody::Shared(piece) if parts.version < Version::HTTP_2 => piece,
         ReceivedBody::Shared(piece) => {
@@ -154,7 +159,7 @@ fn own_header_values(headers: &mut HeaderMap) {
     let mut copy = copy.freeze();
     for value in headers.values_mut() {
         let is_sensitive = value.is_sensitive();
-        // It was a value before, so it is one.
+        // It was a valid value before, so it is one now.
         if let Ok(mut owned) = HeaderValue::from_maybe_shared(copy.split_to(value.len())) {
             owned.set_sensitive(is_sensitive);
             *value = owned;

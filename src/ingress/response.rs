@@ -1,4 +1,5 @@
-//! The answers of contract IF-5, A-4 to A-47, in one table. Error bodies are one line that says what to do.
+//! Responses of contract IF-5, A-4 to A-47, in one table. Error bodies are one line that says what
+//! to do.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,32 +15,32 @@ use crate::event::{DecodeError, Event, http as binding};
 use crate::router::AcceptError;
 use crate::server::body::BodyError;
 
-/// How a request ended.
+/// Result of a request to ingress.
 #[derive(Debug)]
 pub(super) enum IngressResponse {
-    /// The event is as safe as its channel can make it.
+    /// The events are as safe as their channel can make them.
     Accepted,
-    /// The reply to an event that was sent to a RequestReply.
+    /// Reply to an event that was sent to a RequestReply.
     Reply(Box<Event>),
-    /// What `OPTIONS` asks for (contract CR-7).
+    /// Response to `OPTIONS` (contract CR-7).
     Options,
     /// The mode does not take events by this scheme (contract CR-37, CR-38).
     WrongScheme(WrongScheme),
-    /// No channel at this address.
+    /// No channel has this address.
     NotFound,
-    /// The path names no channel.
+    /// The path is not that of any channel.
     BadPath,
-    /// The path names two.
+    /// The path is that of two objects, and the host does not say which.
     Ambiguous,
-    /// Neither `POST` nor `OPTIONS` (contract CR-8).
+    /// The method is neither `POST` nor `OPTIONS` (contract CR-8).
     MethodNotAllowed,
     /// The body could not be read.
     BodyUnreadable(BodyError),
-    /// It is several events, and one reply can be waited for.
+    /// The request is a batch of events, but only one reply can be waited for.
     BatchNotAllowed,
-    /// It is not an event.
+    /// The request is not a valid event.
     NotAnEvent(DecodeError),
-    /// The channel refused it, or its sender.
+    /// The channel refused the event, or its sender.
     Refused(AcceptError),
 }
 
@@ -77,12 +78,12 @@ impl IngressResponse {
         }
     }
 
-    /// Whether the answer comes from a channel, which names its methods (contract CR-6).
+    /// True if the response comes from a channel, which names its methods (contract CR-6).
     fn names_methods(&self) -> bool {
         !matches!(self, Self::WrongScheme(_) | Self::NotFound | Self::BadPath | Self::Ambiguous)
     }
 
-    /// The answer as a response.
+    /// Makes the HTTP response, with the header fields that its status asks for.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         if let Self::Reply(event) = &self {
             return reply_response(event);
@@ -103,7 +104,7 @@ impl IngressResponse {
             headers.insert(RETRY_AFTER, HeaderValue::from(channel::RETRY_AFTER.as_secs()));
         }
         if self.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-            // What would be taken (RFC 9110, 12.5.3).
+            // Names the content coding that would be taken (RFC 9110, 12.5.3).
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if matches!(self, Self::Options) {
@@ -113,7 +114,7 @@ impl IngressResponse {
     }
 }
 
-/// An event in binary mode, as upstream answers, whatever mode the request was in.
+/// Response with an event in binary mode, as upstream responds, whatever mode the request was in.
 fn reply_response(event: &Event) -> Response<Full<Bytes>> {
     let mut response = binding::binary_response(event).map(Full::new);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));

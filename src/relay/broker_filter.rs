@@ -1,4 +1,5 @@
-//! The role `filter`: events for Triggers, to their subscribers if they pass (contract BF-4 to BF-16, A-30 to A-39).
+//! The role `filter`: events for Triggers go to their subscribers if they pass the filter (contract
+//! BF-4 to BF-16, A-30 to A-39).
 
 use std::sync::Arc;
 
@@ -17,46 +18,43 @@ use super::{RelayDependencies, RelaySendError, build_request, forwarded_headers}
 use crate::client::{ForwardAllFields, HttpTransport, ReplyError};
 use crate::event::{Event, TraceContext, http as binding, knative};
 use crate::ingress::request_reader::ReceivedRequest;
-use crate::model::{Addressable, DeliveryFormat, TriggerRelay, UriScheme};
+use crate::model::{Addressable, DeliveryFormat, DestinationRole, TriggerRelay, UriScheme};
 use crate::server::{RequestBody, RequestHandler};
-use crate::telemetry::series::{DestinationRole, SubscriptionSeries};
+use crate::telemetry::series::SubscriptionSeries;
 use crate::wire_text::WireText;
 
-/// Headers that prove who the sender is, and so are not for anybody else (contract G-51). What is about one connection
-/// is kept back by the client.
+/// Header fields that prove who the sender is, and so are not passed on (contract G-51). Fields of
+/// one connection are removed by the HTTP client.
 const KEPT_BACK: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
-/// Takes events for Triggers.
+/// Takes events for Triggers, and sends them once.
 pub struct BrokerFilter<T> {
     relay: RelayDependencies<T>,
-    /// What nobody is counted for.
+    /// Counters of Triggers that have none of their own; nobody sees them.
     uncounted_series: Arc<SubscriptionSeries>,
 }
 
-/// What a request target asks for (contract BF-5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TriggerRequestRole {
-    Subscriber,
-    Reply,
-    DeadLetterSink,
-}
-
-/// A request target.
+/// Target of a request, taken apart: a Trigger and the role of the destination that is meant
+/// (contract BF-5).
 struct TriggerRequestTarget<'p> {
-    /// `/namespace/name`.
+    /// Path of the Trigger, `/namespace/name`.
     trigger: String,
     uid: &'p str,
-    role: TriggerRequestRole,
+    role: DestinationRole,
 }
 
 impl<T: HttpTransport> BrokerFilter<T> {
-    /// A filter that knows Triggers by the table.
+    /// Makes a filter that knows Triggers by the served table.
     #[must_use]
     pub fn new(relay: RelayDependencies<T>) -> Self {
         Self { relay, uncounted_series: Arc::default() }
     }
 
-    /// In upstream's order: method, target, Trigger, event, then what the target asks for.
+    /// Checks a request in upstream's order: method, target, Trigger, event; then does what the
+    /// target asks for.
+    ///
+    /// # Errors
+    /// If the request is refused; the error is its response.
     async fn accept(&self, request: Request<RequestBody>, scheme: UriScheme) -> Result<RelayResponse, RelayResponse> {
         let came = Instant::now();
         if request.method() != Method::POST {
@@ -83,14 +81,15 @@ impl<T: HttpTransport> BrokerFilter<T> {
     ) -> Result<RelayResponse, RelayResponse> {
         let refused = |_refused: &RelayResponse| call.series.refused.increment();
         let (event, headers) = self.read_event(request, target, call.trigger).await.inspect_err(refused)?;
+        // Only the subscriber's events are filtered; replies and dead letters go on as they are.
         let (purpose, to) = match target.role {
-            TriggerRequestRole::Subscriber => return self.filter_and_send(event, call).await,
-            TriggerRequestRole::Reply => {
+            DestinationRole::Subscriber => return self.filter_and_send(event, call).await,
+            DestinationRole::Reply => {
                 let gone =
                     || RelayResponse::from_text(StatusCode::NOT_FOUND, "the broker of this trigger is gone: create it");
                 (DestinationRole::Reply, call.trigger.broker.as_ref().ok_or_else(gone).inspect_err(refused)?)
             }
-            TriggerRequestRole::DeadLetterSink => {
+            DestinationRole::DeadLetterSink => {
                 let Some(sink) = &call.trigger.dead_letter_sink else {
                     self.relay.counters.lost.increment();
                     call.record_lost();
@@ -105,13 +104,17 @@ impl<T: HttpTransport> BrokerFilter<T> {
         self.send_unfiltered(&event, &headers.unwrap_or_default(), call, (purpose, to)).await
     }
 
-    /// The event, and the headers beside it where they are passed on.
+    /// Reads the event, and the header fields beside it where they are passed on.
+    ///
+    /// # Errors
+    /// If the Trigger has another uid, the sender may not send, or the request is no event.
     async fn read_event(
         &self,
         request: Request<RequestBody>,
         target: &TriggerRequestTarget<'_>,
         trigger: &TriggerRelay,
     ) -> Result<(Event, Option<HeaderMap>), RelayResponse> {
+        // The uid comes first: an event for an older Trigger of this name is not for this one.
         if trigger.uid.as_deref().is_some_and(|uid| uid != target.uid) {
             return Err(RelayResponse::from_text(
                 StatusCode::BAD_REQUEST,
@@ -121,6 +124,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
         let access = trigger.authorization.as_ref();
         let sender = match self.relay.identify_sender(access, request.headers()).await {
             Ok(sender) => sender,
+            // Upstream reports what is wrong with an event before it refuses its sender.
             Err(denial) => {
                 let malformed = self.relay.decode_error_response(request, decode_event).await;
                 return Err(malformed.unwrap_or_else(|| self.relay.refuse_sender(&denial)));
@@ -132,13 +136,14 @@ impl<T: HttpTransport> BrokerFilter<T> {
             .read_request(request)
             .await
             .map_err(|error| RelayResponse::from_body_error(&error))?;
-        let headers = (target.role != TriggerRequestRole::Subscriber).then(|| message.headers.clone());
+        // Copied before decoding takes the header fields apart.
+        let headers = (target.role != DestinationRole::Subscriber).then(|| message.headers.clone());
         let event = decode_event(message)?;
         self.relay.authorize(access, &sender, &event)?;
         Ok((event, headers))
     }
 
-    /// Contract BF-7 to BF-13.
+    /// Sends the event to the subscriber if it passes the filter, as contract BF-7 to BF-13 say.
     async fn filter_and_send(
         &self,
         mut event: Event,
@@ -154,6 +159,8 @@ impl<T: HttpTransport> BrokerFilter<T> {
             let text = "knativebrokerttl is missing or no integer: only events of a broker are taken here";
             return refuse(StatusCode::BAD_REQUEST, text);
         };
+        // The hop count is the broker's own: neither filter nor subscriber sees it, a reply gets it
+        // back.
         event.remove(knative::BROKER_TTL);
         let Some(subscriber) = &trigger.subscriber else {
             return refuse(StatusCode::NOT_FOUND, "the subscriber of this trigger is not resolved");
@@ -165,7 +172,8 @@ impl<T: HttpTransport> BrokerFilter<T> {
         self.send_and_respond(request, call, (DestinationRole::Subscriber, subscriber), Some(ttl)).await
     }
 
-    /// Contract BF-16: the event as it came, with the headers that came with it, but for those that are not for others.
+    /// Sends the event as it came (contract BF-16), with the header fields that came with it,
+    /// except those that are not for others.
     async fn send_unfiltered(
         &self,
         event: &Event,
@@ -182,7 +190,8 @@ impl<T: HttpTransport> BrokerFilter<T> {
         self.send_and_respond(request, call, to, None).await
     }
 
-    /// Sends once, and answers. `ttl` goes back to an event in the answer.
+    /// Sends a request once, and gives the response. `ttl` is set on an event that the response
+    /// holds.
     async fn send_and_respond(
         &self,
         request: Request<Bytes>,
@@ -201,7 +210,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
         ended
     }
 
-    /// What the channel is told of an answer. `ttl` goes back to an event in it.
+    /// Converts a response to the one that the channel gets. `ttl` is set on an event in it.
     fn convert_response(
         &self,
         answer: Result<Response<Bytes>, RelaySendError>,
@@ -213,6 +222,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
             RelayResponse::from_status(StatusCode::INTERNAL_SERVER_ERROR)
                 .with_body("application/json", failure_report(from, text.as_bytes()))
         })?;
+        // A reply that broke off must not count as none.
         if ReplyError::of_response(&answer).is_some() {
             return Err(RelayResponse::from_status(StatusCode::BAD_GATEWAY));
         }
@@ -221,6 +231,7 @@ impl<T: HttpTransport> BrokerFilter<T> {
             let answer = RelayResponse::from_status(parts.status).with_headers(forwarded_headers(&parts.headers));
             return Err(answer.with_body("application/json", failure_report(from, &body)));
         }
+        // Copied before decoding takes the header fields apart.
         let passed = forwarded_headers(&parts.headers);
         match binding::decode_reply(parts.headers, &body, self.relay.request_reader.attribute_limit()) {
             Ok(Some(event)) => {
@@ -232,7 +243,8 @@ impl<T: HttpTransport> BrokerFilter<T> {
                 self.relay.counters.accepted.increment();
                 Ok(RelayResponse::from_status(parts.status).with_headers(passed))
             }
-            // Contract BF-11, BF-12.
+            // Neither a body that is no event, nor an invalid event can be passed on (contract
+            // BF-11, BF-12).
             Ok(None) | Err(_) => Err(RelayResponse::from_status(StatusCode::BAD_GATEWAY)),
         }
     }
@@ -244,20 +256,21 @@ impl<T: HttpTransport> RequestHandler for BrokerFilter<T> {
     }
 }
 
-/// Whether a header came beside the event, and neither is part of it nor forwarded with it already.
+/// True if a header field came beside the event, and neither is part of it nor forwarded with it
+/// already.
 fn is_passed_on(name: &HeaderName) -> bool {
     let of_event = name.as_str().starts_with("ce-") || name == http::header::CONTENT_TYPE;
     !of_event && !knative::is_forwarded(name) && *name != knative::PREFER_HEADER && !KEPT_BACK.contains(name)
 }
 
-/// `/triggers/NAMESPACE/NAME/UID`, perhaps with one more segment (contract BF-5).
+/// Takes apart `/triggers/NAMESPACE/NAME/UID`, perhaps with one more segment (contract BF-5).
 fn parse_target(path: &str) -> Option<TriggerRequestTarget<'_>> {
     let mut segments = path.strip_prefix("/triggers/")?.split('/');
     let (namespace, name, uid) = (segments.next()?, segments.next()?, segments.next()?);
     let purpose = match segments.next() {
-        Some("reply") => TriggerRequestRole::Reply,
-        Some("dls") => TriggerRequestRole::DeadLetterSink,
-        Some(_) | None => TriggerRequestRole::Subscriber,
+        Some("reply") => DestinationRole::Reply,
+        Some("dls") => DestinationRole::DeadLetterSink,
+        Some(_) | None => DestinationRole::Subscriber,
     };
     segments.next().is_none().then(|| TriggerRequestTarget {
         trigger: format!("/{namespace}/{name}"),
@@ -266,7 +279,7 @@ fn parse_target(path: &str) -> Option<TriggerRequestTarget<'_>> {
     })
 }
 
-/// The event of a request, which is not validated (contract BF-6).
+/// Decodes the event of a request, which is not validated (contract BF-6).
 fn decode_event(
     ReceivedRequest { headers, body, memory_share: share, attribute_limit: attributes }: ReceivedRequest,
 ) -> Result<Event, RelayResponse> {
@@ -286,7 +299,8 @@ fn with_namespace_header(mut request: Request<Bytes>, trigger: &TriggerRelay) ->
     request
 }
 
-/// The event that a subscriber answered with, binary, with the hops that its cause had left (contract BF-12).
+/// Response with the event that a subscriber replied with, in binary mode, with the hops that the
+/// first event had left (contract BF-12).
 fn event_response(status: StatusCode, mut event: Event, ttl: Option<i32>) -> RelayResponse {
     if let Some(ttl) = ttl {
         event.set_integer(knative::BROKER_TTL, ttl);
@@ -295,8 +309,8 @@ fn event_response(status: StatusCode, mut event: Event, ttl: Option<i32>) -> Rel
     RelayResponse::from_status(status).with_headers(headers).with_body_bytes(event.data().clone())
 }
 
-/// Tells the channel who failed and how (contract BF-13). The query of a destination is told, too: it goes into
-/// `knativeerrordest` of the dead letter, not into a log.
+/// Report for the channel of which destination failed, and how (contract BF-13). It has the query
+/// of the URL, too: the URL goes into `knativeerrordest` of the dead letter, not into a log.
 fn failure_report(destination: &Addressable, body: &[u8]) -> Bytes {
     let body = body.get(..knative::ERROR_DATA_BYTES).unwrap_or(body);
     let json = json!({ "errdestination": destination.url.as_written(), "errresponsebody": STANDARD.encode(body) });

@@ -1,4 +1,5 @@
-//! The role `ingress`: events for Brokers, to their channels (contract BI-1 to BI-10, A-20 to A-28).
+//! The role `ingress`: events for Brokers go to the Brokers' channels (contract BI-1 to BI-10, A-20
+//! to A-28).
 
 use std::sync::Arc;
 
@@ -17,20 +18,24 @@ use crate::router::enter_broker;
 use crate::server::{RequestBody, RequestHandler};
 use crate::telemetry::series::ArrivalOutcome;
 
-/// Takes events for Brokers.
+/// Takes events for Brokers, and sends them once to the Broker's channel.
 pub struct BrokerIngress<T> {
     relay: RelayDependencies<T>,
     max_ttl: i32,
 }
 
 impl<T: HttpTransport> BrokerIngress<T> {
-    /// An ingress that lets events pass `max_ttl` brokers.
+    /// Makes an ingress that lets events pass `max_ttl` brokers.
     #[must_use]
     pub fn new(relay: RelayDependencies<T>, max_ttl: i32) -> Self {
         Self { relay, max_ttl }
     }
 
-    /// The steps of contract BI-3, in that order, but that nothing large is read of who may not send.
+    /// Takes the steps of contract BI-3, in that order, except that no large body is read of a
+    /// sender who may not send.
+    ///
+    /// # Errors
+    /// If the event is refused; the error is the response.
     async fn accept(&self, request: Request<RequestBody>, scheme: UriScheme) -> Result<RelayResponse, RelayResponse> {
         match *request.method() {
             Method::POST => {}
@@ -38,14 +43,17 @@ impl<T: HttpTransport> BrokerIngress<T> {
             _ => return Err(RelayResponse::from_text(StatusCode::METHOD_NOT_ALLOWED, "send events by POST")),
         }
         let path = parse_broker_path(&request)?;
+        // One table is used for the whole request, even if it is replaced meanwhile.
         let serving = self.relay.router.served_table();
         let broker = serving.table.relays().brokers.get(&path);
         let access = broker.and_then(|broker| broker.authorization.as_ref());
         let series = serving.relayed_series.brokers.get(&path);
         let arrived = |arrival| _ = series.inspect(|series| series.count_arrivals(arrival, 1));
+        // Before the body is read, Broker and sender must be known.
         let (broker, sender) = match (broker, self.relay.identify_sender(access, request.headers()).await) {
             (Some(broker), Ok(sender)) => (broker, sender),
             (known, identified) => {
+                // Upstream reports what is wrong with an event first, whatever else is wrong.
                 let malformed = self.relay.decode_error_response(request, decode_event).await;
                 arrived(if malformed.is_some() { ArrivalOutcome::Invalid } else { ArrivalOutcome::Denied });
                 let absent = || {
@@ -62,9 +70,11 @@ impl<T: HttpTransport> BrokerIngress<T> {
             .await
             .map_err(|error| RelayResponse::from_body_error(&error))?;
         let mut event = decode_event(message).inspect_err(|_refused| arrived(ArrivalOutcome::Invalid))?;
+        // With the event at hand, the policies that filter events can decide.
         let authorized = self.relay.authorize(access, &sender, &event);
         authorized.inspect_err(|_denied| arrived(ArrivalOutcome::Denied))?;
         self.relay.event_types.observe(broker.event_types.as_ref(), &event);
+        // The hop is counted last, so that a refused event has the response of its own fault.
         let entered = enter_broker(&mut event, self.max_ttl).inspect_err(|refusal| arrived(refusal.arrival()));
         entered.map_err(|refusal| RelayResponse::from_text(refusal.status(), refusal))?;
         let Some(channel) = &broker.channel else {
@@ -91,7 +101,11 @@ impl<T: HttpTransport> BrokerIngress<T> {
         })
     }
 
-    /// Contract BI-8, BI-9: one attempt; the status of a success, else why there is none.
+    /// Sends the event to the Broker's channel in one attempt (contract BI-8, BI-9); gives the
+    /// status of a success.
+    ///
+    /// # Errors
+    /// If there is no success, in words.
     async fn send_to_channel(
         &self,
         event: &Event,
@@ -116,7 +130,11 @@ impl<T: HttpTransport> RequestHandler for BrokerIngress<T> {
     }
 }
 
-/// `/namespace/name` of a request target, which must be just that; a query belongs to the name (contract BI-2).
+/// Takes `/namespace/name` from a request target, which must be just that; a query belongs to the
+/// name (contract BI-2).
+///
+/// # Errors
+/// If the target is something else; the error is the response.
 fn parse_broker_path(request: &Request<RequestBody>) -> Result<String, RelayResponse> {
     let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     if target == "/" {
@@ -132,7 +150,7 @@ fn parse_broker_path(request: &Request<RequestBody>) -> Result<String, RelayResp
     Err(RelayResponse::from_text(StatusCode::BAD_REQUEST, "the path must be /NAMESPACE/NAME of a broker"))
 }
 
-/// The valid event of a request; a batch has to be taken apart by its sender.
+/// Decodes the valid event of a request; a batch has to be taken apart by its sender.
 fn decode_event(
     ReceivedRequest { headers, body, memory_share: share, attribute_limit: attributes }: ReceivedRequest,
 ) -> Result<Event, RelayResponse> {

@@ -1,4 +1,4 @@
-//! Answers of the roles `ingress` and `filter` (contract ).
+//! Responses of the roles `ingress` and `filter` (contract ).
 
 use std::fmt;
 
@@ -9,59 +9,60 @@ use http_body_util::Full;
 
 use crate::server::body::BodyError;
 
-/// A status, and what goes with it.
+/// Status, header fields and body of a response.
 #[derive(Debug)]
 pub(super) struct RelayResponse {
     status: StatusCode,
-    /// Boxed, so that a result with an answer is small.
+    /// Header fields, boxed so that a result with a response is small.
     headers: Box<HeaderMap>,
     body: Bytes,
 }
 
 impl RelayResponse {
-    /// Only a status.
+    /// Makes a response with a status only.
     pub(super) fn from_status(status: StatusCode) -> Self {
         Self { status, headers: Box::default(), body: Bytes::new() }
     }
 
-    /// Its status.
+    /// Status of the response.
     pub(super) fn status_code(&self) -> StatusCode {
         self.status
     }
 
-    /// A status and one line that says what to do.
+    /// Makes a response with a status and one line that says what to do.
     pub(super) fn from_text(status: StatusCode, text: impl fmt::Display) -> Self {
         Self::from_status(status).with_body("text/plain; charset=utf-8", Bytes::from(format!("{text}\n")))
     }
 
-    /// The body could not be read.
+    /// Makes the response to a request whose body could not be read.
     pub(super) fn from_body_error(error: &BodyError) -> Self {
         match error {
-            // Contract A-23: nobody else could have read it either.
+            // Upstream answers 500, since nobody else could have read the body either (contract
+            //
             BodyError::Broken(_) => Self::from_text(StatusCode::INTERNAL_SERVER_ERROR, error),
             _ => Self::from_text(error.status(), error),
         }
     }
 
-    /// The same with these headers, which replace its own.
+    /// Adds these header fields, which replace its own.
     pub(super) fn with_headers(mut self, headers: HeaderMap) -> Self {
         self.headers.extend(headers);
         self
     }
 
-    /// The same with a body of this media type.
+    /// Sets a body of this media type.
     pub(super) fn with_body(mut self, content_type: &'static str, body: Bytes) -> Self {
         self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         self.body = body;
         self
     }
 
-    /// The same with a body whose type stands in the headers.
+    /// Sets a body whose media type is in the header fields.
     pub(super) fn with_body_bytes(self, body: Bytes) -> Self {
         Self { body, ..self }
     }
 
-    /// The answer as a response that names the methods of the endpoint.
+    /// Makes the HTTP response, which names the methods of the endpoint.
     pub(super) fn into_response(self, allow: &'static str) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;

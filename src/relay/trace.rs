@@ -1,11 +1,11 @@
-//! The span of the one request that goes out for each that comes in (contract OB-13).
+//! Span of the one request that goes out for each that comes in (contract OB-13).
 
 use http::HeaderMap;
 
 use crate::event::TraceContext;
 use crate::telemetry::tracer::{Span, SpanKind, Tracer};
 
-/// Begins it; the request says from now on that it belongs to that.
+/// Starts the span, and makes it the parent in the trace context of the request's header fields.
 pub(super) fn start_client_span(tracer: &Tracer, headers: &mut HeaderMap) -> Span {
     if !tracer.is_enabled() {
         return Span::default();

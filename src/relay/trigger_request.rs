@@ -1,34 +1,34 @@
-//! One event for one Trigger: who asked, and what is counted of it.
+//! One event for one Trigger, and the counting of it.
 
 use bytes::Bytes;
 use http::Response;
 use tokio::time::Instant;
 
 use super::{RelaySendError, scheme_series};
-use crate::model::{Addressable, TriggerRelay, UriScheme};
+use crate::model::{Addressable, DestinationRole, TriggerRelay, UriScheme};
 use crate::scrub;
-use crate::telemetry::series::{DeliveryEnd, DestinationRole, Dropped, SubscriptionSeries};
+use crate::telemetry::series::{DeliveryEnd, Dropped, SubscriptionSeries};
 
 /// One event on its way through the role `filter`.
 #[derive(Clone, Copy)]
 pub(super) struct TriggerRequest<'c> {
     pub(super) trigger: &'c TriggerRelay,
     pub(super) series: &'c SubscriptionSeries,
-    /// By which it came.
+    /// Scheme of the request with which the event came.
     pub(super) scheme: UriScheme,
-    /// When it came.
+    /// Time at which the request came.
     pub(super) received_at: Instant,
 }
 
 impl TriggerRequest<'_> {
-    /// It is sent now (contract OB-7).
+    /// Counts that the event is sent now (contract OB-7).
     pub(super) fn record_started(&self) {
         self.series.count_enqueued();
         self.series.start_delivery();
         scheme_series(self.series.relay_durations(), self.scheme).processed.record(self.received_at.elapsed());
     }
 
-    /// It was sent to this destination, and answered or not (contract OB-6).
+    /// Counts the attempt at this destination, with its response or without one (contract OB-6).
     pub(super) fn record_sent(
         &self,
         (destination, to): (DestinationRole, &Addressable),
@@ -50,7 +50,7 @@ impl TriggerRequest<'_> {
         self.series.record_failure(destination, &scrub::url(to.url.as_written()), &reason);
     }
 
-    /// It is a dead letter, and there is no sink for it.
+    /// Counts a dead letter for which there is no dead letter sink.
     pub(super) fn record_lost(&self) {
         self.series.count_enqueued();
         self.series.start_delivery();
@@ -58,7 +58,7 @@ impl TriggerRequest<'_> {
         self.series.count_drop(Dropped::Lost, DestinationRole::DeadLetterSink, "no_dead_letter_sink");
     }
 
-    /// It ended: with the destination, or with the channel again, which tries once more if it likes.
+    /// Counts the end: the destination has the event, or the channel, which may send it once more.
     pub(super) fn record_ended<T, E>(&self, ended: &Result<T, E>) {
         self.series.count_end(if ended.is_ok() { DeliveryEnd::Delivered } else { DeliveryEnd::Requeued });
     }

@@ -1,5 +1,6 @@
-//! Who waits for replies at a RequestReply: each by the whole correlation id, which nobody can guess, so that two requests
-//! whose events have the same id are told apart (upstream knows them by that id alone).
+//! Requests that wait for replies at a RequestReply: each by the whole correlation id, which nobody
+//! can guess, so that two requests whose events have the same id are told apart (upstream knows
+//! them by that id alone).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,17 +11,17 @@ use super::request_reply::RequestReplyError;
 use crate::event::Event;
 use crate::telemetry::series::RequestReplySeries;
 
-/// Those who wait at one RequestReply, as long as it is configured.
+/// Requests that wait at one RequestReply, as long as it is configured.
 #[derive(Debug)]
 pub struct PendingReplies {
-    /// How many may wait.
+    /// Largest number of requests that may wait.
     capacity: usize,
-    /// By correlation id; `None` when the RequestReply is gone.
+    /// Senders of replies by correlation id; `None` when the RequestReply has been removed.
     by_correlation_id: Mutex<Option<HashMap<Arc<str>, oneshot::Sender<Event>>>>,
     series: Arc<RequestReplySeries>,
 }
 
-/// Somebody who waits; until this is dropped.
+/// A request that waits for its reply, until this is dropped.
 #[derive(Debug)]
 pub(super) struct PendingReply {
     pending: Arc<PendingReplies>,
@@ -29,13 +30,13 @@ pub(super) struct PendingReply {
 }
 
 impl PendingReplies {
-    /// A room in which so many may wait.
+    /// Makes a place where `capacity` requests may wait.
     #[must_use]
     pub fn new(capacity: usize, series: Arc<RequestReplySeries>) -> Self {
         Self { capacity, by_correlation_id: Mutex::new(Some(HashMap::new())), series }
     }
 
-    /// What is counted.
+    /// Counters of the RequestReply.
     #[must_use]
     pub fn series(&self) -> &RequestReplySeries {
         &self.series
@@ -45,10 +46,10 @@ impl PendingReplies {
         self.by_correlation_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to wait for a reply with this correlation id.
+    /// Registers a request that waits for a reply with this correlation id.
     ///
     /// # Errors
-    /// If too many wait, or the RequestReply is gone.
+    /// If too many wait, or the RequestReply has been removed.
     pub(super) fn register(self: &Arc<Self>, id: &str) -> Result<PendingReply, RequestReplyError> {
         let (sender, reply) = oneshot::channel();
         let id: Arc<str> = id.into();
@@ -62,7 +63,8 @@ impl PendingReplies {
         Ok(PendingReply { pending: Arc::clone(self), id, reply })
     }
 
-    /// Gives a reply to whoever waits for it: to the first one only, since whoever has a reply does not wait any more.
+    /// Gives a reply to the request that waits for it. A second reply with the same id is counted
+    /// as late, since a request that has its reply does not wait any more.
     pub(super) fn deliver_reply(&self, id: &str, reply: Event) {
         let waiting = self.lock().as_mut().and_then(|waiting| waiting.remove(id));
         let taken = waiting.is_some_and(|waiting| waiting.send(reply).is_ok());
@@ -71,17 +73,17 @@ impl PendingReplies {
         }
     }
 
-    /// The RequestReply is gone: whoever waits is told.
+    /// Ends all requests that wait, since the RequestReply has been removed.
     pub(super) fn close(&self) {
         self.lock().take();
     }
 }
 
 impl PendingReply {
-    /// The reply, when it comes.
+    /// Waits for the reply.
     ///
     /// # Errors
-    /// If the RequestReply goes before.
+    /// If the RequestReply is removed before it comes.
     pub(super) async fn receive(&mut self) -> Result<Event, RequestReplyError> {
         (&mut self.reply).await.map_err(|_closed| RequestReplyError::Removed)
     }

@@ -1,6 +1,7 @@
-//! Requests to RequestReplies, whoever makes them: each goes into a Broker with a correlation id, and waits for the reply
-//! that has it (upstream's `pkg/requestreply/ingress_handler.go`), within a number of those who wait, the memory of events,
-//! and a time.
+//! Requests to RequestReplies, whoever makes them: each event goes into a Broker with a correlation
+//! id, and the request waits for the reply that has it (upstream's
+//! `pkg/requestreply/ingress_handler.go`). Limited are the number of requests that wait, the memory
+//! of their events, and the time.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,62 +20,63 @@ use crate::event::{AttributeLimit, DecodeError, Event, http as binding, knative}
 use crate::model::{BackendKind, ChannelKey, INDEX, RequestReply, RoutingTable};
 use crate::telemetry::series::{ArrivalOutcome, RequestReplyOutcome, SeriesKey};
 
-/// Rooms by the names of their RequestReplies.
+/// Pending replies by the key of their RequestReply.
 pub type PendingRepliesMap = HashMap<ChannelKey, Arc<PendingReplies>>;
 
-/// What requests may take, and when they end.
+/// Limits of requests, and the end of the process.
 #[derive(Clone, Debug)]
 pub struct RequestLimits {
-    /// How many may wait at one RequestReply.
+    /// Largest number of requests that may wait at one RequestReply.
     pub max_waiting: usize,
-    /// What an event may have of attributes, its correlation id included.
+    /// Limit of an event's attributes, its correlation id included.
     pub attributes: AttributeLimit,
-    /// The process stops.
+    /// Cancelled when the process stops.
     pub stop: CancellationToken,
-    /// How long replies are waited for after that.
+    /// Time for which replies are waited for after that.
     pub grace: Duration,
 }
 
-/// Why a request has no reply, though its Broker did not refuse it.
+/// Reason for which a request has no reply, although its Broker did not refuse it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestReplyError {
-    /// None came in time.
+    /// No reply came in time.
     #[error(
         "no reply came within {} s: a subscriber of the Broker answers with an event whose {attribute} is the correlation id that it got",
         after.as_secs_f64()
     )]
     TimedOut {
-        /// How long it was waited for.
+        /// Time for which the request waited.
         after: Duration,
-        /// The attribute of replies.
+        /// Attribute of replies that holds the correlation id.
         attribute: String,
     },
-    /// There is no place to wait.
+    /// As many requests wait as may.
     #[error("{waiting} requests wait for their replies already: try again later")]
     Full {
-        /// How many wait.
+        /// Number of requests that wait.
         waiting: usize,
     },
-    /// There is no memory to wait in.
+    /// The memory budget has no room for the request.
     #[error("events hold all the memory that they may: try again later")]
     OverBudget,
-    /// The process stops.
+    /// The process is stopping.
     #[error("the process is stopping before the reply has come: try again")]
     Stopping,
-    /// The RequestReply has been removed since.
+    /// The RequestReply was removed while the request waited.
     #[error("the RequestReply was removed before the reply came")]
     Removed,
     /// The event has no room for the correlation id.
     #[error("with its correlation id the event is too long: {0}")]
     TooLong(DecodeError),
-    /// No id can be made.
+    /// No correlation id can be made, for want of random numbers.
     #[error("the system gives no random numbers, so that no correlation id can be made: try again later")]
     NoRandomness,
 }
 
 impl RequestReplyError {
-    /// The status that says so by HTTP. Upstream's data plane ends a request without a reply by 200 and nothing in it, which
-    /// nobody could tell from success; its design says 408, which some clients repeat by themselves.
+    /// HTTP status for the reason. Upstream's data plane ends a request without a reply by 200 and
+    /// an empty body, which no client could tell from success; its design says 408, which some
+    /// clients repeat by themselves.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -86,7 +88,7 @@ impl RequestReplyError {
         }
     }
 
-    /// As what it is counted.
+    /// Outcome as which metrics count the request.
     #[must_use]
     pub fn arrival(&self) -> ArrivalOutcome {
         match self {
@@ -108,13 +110,14 @@ impl RequestReplyError {
 }
 
 impl Router {
-    /// The same router; requests to RequestReplies keep to these limits.
+    /// Sets the limits of requests to RequestReplies.
     #[must_use]
     pub fn with_request_limits(self, requests: RequestLimits) -> Self {
         Self { request_limits: Some(requests), ..self }
     }
 
-    /// Rooms for the RequestReplies of a table: those until now where they were there; for configuring.
+    /// Pending replies for the RequestReplies of a table, the present ones where there are any; for
+    /// applying configuration.
     #[must_use]
     pub fn pending_replies(&self, table: &RoutingTable) -> PendingRepliesMap {
         let before = self.served_table.load();
@@ -132,11 +135,12 @@ impl Router {
         table.request_replies().iter().map(room).collect()
     }
 
-    /// Takes a request that comes from inside the process; it is validated, and its sender authorized, as if it came from
-    /// outside.
+    /// Takes a request that comes from inside the process; it is validated, and its sender
+    /// authorized, as if it came from outside.
     ///
     /// # Errors
-    /// If there is no such RequestReply, or the event is not valid, or its sender may not send it, or there is no reply.
+    /// If there is no such RequestReply, the event is not valid, its sender may not send it, or
+    /// there is no reply.
     pub async fn request_local(
         &self,
         key: &ChannelKey,
@@ -151,7 +155,7 @@ impl Router {
         self.request(&serving, request_reply, self.charge_to_budget(event)).await
     }
 
-    /// Refuses a request whose sender may not make it.
+    /// Counts a request whose sender may not make it, and gives the error.
     #[must_use]
     pub fn count_denied_request(
         &self,
@@ -169,7 +173,7 @@ impl Router {
     /// Sends an event to the Broker of a RequestReply, and waits for the reply.
     ///
     /// # Errors
-    /// If the Broker does not take it, or no reply comes.
+    /// If the Broker does not take the event, or no reply comes.
     pub async fn request(
         &self,
         serving: &ServedTable,
@@ -195,17 +199,23 @@ impl Router {
         event: Event,
     ) -> Result<Event, AcceptError> {
         let began = Instant::now();
+        // The Broker asks for the RequestReply's own rights, before anything is counted or
+        // registered.
         let RequestReply { broker, sender, broker_audience, timeout, .. } = request_reply;
         let (index, channel) = serving.table.channel(broker).ok_or_else(|| AcceptError::NotFound(broker.clone()))?;
         let inside = InternalSender { sender: sender.as_deref(), audience: broker_audience.as_deref() };
         policy::authorize_internal(channel.authorization.as_ref(), inside, &event)
             .map_err(|denial| self.count_denied(serving, index, denial))?;
+        // The id is made before the request is registered, which it names there.
         let (event, id) = self.with_correlation_id(request_reply, event)?;
+        // Waiting takes memory, too: it is charged before the request is registered.
         let mut share = self.budget.as_ref().map(|budget| budget.share());
         let held = share.as_mut().map(|share| share.grow_to(PER_EVENT + id.len()));
         held.transpose().map_err(|_exhausted| RequestReplyError::OverBudget)?;
+        // Registered before the event is published: a reply may come before the publisher returns.
         let waiter = room.register(&id)?;
         let exchange = self.publish_and_wait((serving, index), (event, channel.backend), waiter);
+        // The time counts from the beginning, so that a slow Broker does not extend it.
         tokio::select! {
             replied = exchange => replied,
             () = tokio::time::sleep_until(began + *timeout) => {
@@ -216,7 +226,10 @@ impl Router {
         }
     }
 
-    /// The event with a new correlation id, which takes the place of one that it had.
+    /// Gives the event a new correlation id, which replaces one that it had.
+    ///
+    /// # Errors
+    /// If there are no random numbers, or the event has no room for the id.
     fn with_correlation_id(
         &self,
         request_reply: &RequestReply,
@@ -230,8 +243,9 @@ impl Router {
         Ok((event, id))
     }
 
-    /// Publishes the event, and waits for the reply. With it, what is in memory is in every queue, and is delivered whoever
-    /// waits for that; elsewhere it is waited until the event is safe, too.
+    /// Publishes the event, and waits for the reply. When that comes, an event in memory is in
+    /// every queue, and is delivered whoever waits for it; on RabbitMQ the confirm is waited for,
+    /// too.
     async fn publish_and_wait(
         &self,
         (serving, index): (&ServedTable, usize),
@@ -239,6 +253,7 @@ impl Router {
         mut waiter: PendingReply,
     ) -> Result<Event, AcceptError> {
         let mut published = std::pin::pin!(self.accept(serving, index, vec![event]));
+        // A reply may come before the publisher returns, and goes first then.
         let reply = tokio::select! {
             biased;
             reply = waiter.receive() => reply?,
@@ -257,14 +272,15 @@ impl Router {
         Ok(reply)
     }
 
-    /// Returns when the process stops and nobody can be let wait for longer.
+    /// Returns when the process stops and the grace for requests that wait is over.
     async fn until_grace_over(&self) {
         let Some(RequestLimits { stop, grace, .. }) = &self.request_limits else { return std::future::pending().await };
         stop.cancelled().await;
         tokio::time::sleep(*grace).await;
     }
 
-    /// Takes an event that the filter of a RequestReply's own Trigger has let pass, for whoever waits for it.
+    /// Takes an event that the filter of a RequestReply's own Trigger has let pass, for the request
+    /// that waits for it.
     ///
     /// # Errors
     /// If there is no such RequestReply.

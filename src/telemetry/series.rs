@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::counters::Counter;
 use super::histogram::HistogramsByStatus;
 use crate::filter::UndecidedReason;
+use crate::model::DestinationRole;
 pub use drop_counters::{DropOutcome as Dropped, DropReason};
 pub use gauge::{Gauge, GaugeGuard};
 pub use http_metrics::{
@@ -65,29 +66,6 @@ pub enum DeliveryEnd {
 
 /// The label values of [`DeliveryEnd`], in the order of its variants.
 const ENDS: [&str; 7] = ["delivered", "dead_lettered", "lost", "abandoned", "deferred", "parked", "returned"];
-
-/// The role of the destination of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DestinationRole {
-    /// The subscriber of the subscription.
-    Subscriber,
-    /// The reply address of the subscription.
-    Reply,
-    /// The dead letter sink of the subscription.
-    DeadLetterSink,
-}
-
-impl DestinationRole {
-    /// Returns the role as log lines name it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Subscriber => "subscriber",
-            Self::Reply => "reply",
-            Self::DeadLetterSink => "dead letter sink",
-        }
-    }
-}
 
 /// The label values of [`DestinationRole`], in the order of its variants.
 const DESTINATIONS: [&str; 3] = ["subscriber", "reply", "dead_letter_sink"];

@@ -18,7 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("filter", &["correlation", "event"]),
     ("model", &["correlation", "event", "filter", "scrub", "wire_text"]),
     ("budget", &[]),
-    ("telemetry", &["budget", "event", "filter", "scrub", "wire_text"]),
+    ("telemetry", &["budget", "event", "filter", "model", "scrub", "wire_text"]),
     ("supervisor", &[]),
     ("display", &["event", "wire_text"]),
     ("tls", &["model", "wire_text"]),

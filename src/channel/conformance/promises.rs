@@ -1,4 +1,4 @@
-//! The promises of a backend, each with what would break it.
+//! The promises of every backend, each as a test that fails where a backend breaks it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::channel::parked::{ParkedOperation, ParkingSubscription};
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery, OpenedChannel, PublishError};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::model::{AcknowledgeMode, SubscriptionKey};
-use crate::telemetry::series::{DestinationRole, DropReason};
+use crate::model::{AcknowledgeMode, DestinationRole, SubscriptionKey};
+use crate::telemetry::series::DropReason;
 
 fn loss(subscription: SubscriptionKey) -> DeliveryOutcome {
     DeliveryOutcome::Lost(Box::new(LostDelivery {
@@ -48,7 +48,7 @@ pub(crate) async fn events_come_to_whoever_wants_them<B: BackendUnderTest>() {
     }
 }
 
-/// contract FO-3.
+/// A channel without subscriptions accepts events, and drops them (contract FO-3).
 pub(crate) async fn a_channel_without_subscriptions_accepts<B: BackendUnderTest>() {
     let bench = Bench::<B>::start(&[]).await;
     bench.publish(&event("1")).await;
@@ -68,7 +68,8 @@ pub(crate) async fn what_is_settled_does_not_come_again<B: BackendUnderTest>() {
     assert_eq!(bench.deliver("a").await, "3");
 }
 
-/// Whoever delivers may break off: what is durable comes again, and a sender who waits for the delivery is told otherwise.
+/// A delivery that is broken off is not forgotten: a durable event comes again, and a sender who
+/// waits for the delivery gets an error.
 pub(crate) async fn what_is_dropped_is_not_forgotten<B: BackendUnderTest>() {
     let wishes = [of_everything("a")];
     if B::IS_DURABLE {
@@ -111,8 +112,8 @@ pub(crate) async fn what_nobody_took_is_parked_or_told_to_the_sender<B: BackendU
     assert_eq!(parked.count(std::slice::from_ref(&owner)).await, Ok(vec![0]));
 }
 
-/// A wait that outlives the process comes back with how far the event had got; a backend that lets an event be held for as
-/// long as it may take asks for none.
+/// An event whose wait outlives the process comes back with the progress of its delivery; a backend
+/// that lets an event be held for as long as it may take defers none.
 pub(crate) async fn what_is_put_off_comes_back_as_it_left<B: BackendUnderTest>() {
     let mut bench = Bench::<B>::start(&[of_everything("a")]).await;
     bench.publish(&event("1")).await;
@@ -143,7 +144,7 @@ pub(crate) async fn what_is_in_order_stays_in_order<B: BackendUnderTest>() {
         assert_eq!(bench.deliver("a").await, *id);
     }
     if B::IS_DURABLE {
-        // One was begun, and comes again first.
+        // The next delivery has begun, and comes again first.
         drop(bench.next("a").await);
         bench = bench.restart(&[in_order("a")]).await;
     }
@@ -166,7 +167,8 @@ pub(crate) async fn queues_are_kept_when_a_channel_is_opened_again<B: BackendUnd
     message.settle(DeliveryOutcome::Delivered).await;
 }
 
-/// What its queue holds comes before its consumer ends, or when the subscription comes back.
+/// Events in the queue of a retired subscription come before its consumer ends, or when the
+/// subscription comes back.
 pub(crate) async fn a_subscription_that_goes_loses_nothing<B: BackendUnderTest>() {
     let mut bench = Bench::<B>::start(&[of_everything("a"), of_everything("b")]).await;
     bench.publish_all(["1", "2", "3"]).await;
@@ -207,7 +209,7 @@ pub(crate) async fn a_subscription_that_comes_back_gets_what_comes_then<B: Backe
     assert_eq!(bench.deliver("a").await, "2");
 }
 
-/// What was accepted comes before the process ends, or in the next one.
+/// Every accepted event comes before the process ends, or in the next one.
 pub(crate) async fn a_process_that_ends_loses_nothing<B: BackendUnderTest>() {
     let wishes = [of_everything("a")];
     let mut bench = Bench::<B>::start(&wishes).await;

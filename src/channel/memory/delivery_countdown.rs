@@ -1,4 +1,5 @@
-//! How the deliveries of one request ended, for the sender that waits for all of them.
+//! Countdown of the deliveries of one request, for the sender that waits until all of them have
+//! ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::channel::PublishError;
 
-/// Counts down the deliveries of one request.
+/// Counts down the deliveries of one request, and how many of them failed.
 #[derive(Debug)]
 pub(super) struct DeliveryCountdown {
     total: usize,
@@ -17,25 +18,28 @@ pub(super) struct DeliveryCountdown {
 }
 
 impl DeliveryCountdown {
-    /// A receipt for `total` deliveries, at least one.
+    /// Makes a countdown of `total` deliveries, which must be one at least.
     pub(super) fn new(total: usize) -> Arc<Self> {
         Arc::new(Self { total, unfinished: AtomicUsize::new(total), failed: AtomicUsize::new(0), done: Notify::new() })
     }
 
-    /// One delivery ended without a home.
+    /// Counts one delivery that has ended as lost or abandoned.
     pub(super) fn count_failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.count_ended();
     }
 
-    /// One delivery ended.
+    /// Counts one delivery that has ended.
     pub(super) fn count_ended(&self) {
         if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.notify_one();
         }
     }
 
-    /// Waits until all have ended. For one waiter.
+    /// Waits until all deliveries have ended. For one waiter only.
+    ///
+    /// # Errors
+    /// If some of the deliveries failed.
     pub(super) async fn wait(&self) -> Result<(), PublishError> {
         while self.unfinished.load(Ordering::Acquire) > 0 {
             self.done.notified().await;

@@ -1,4 +1,5 @@
-//! The memory queue against its promise: nothing lost, nothing doubled, all or nothing.
+//! Tests of the memory queue's promise: no event is lost or doubled, and a request is enqueued as a
+//! whole or not at all.
 
 use super::*;
 use crate::channel::conformance::{BackendUnderTest, conformance};

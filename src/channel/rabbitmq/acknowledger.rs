@@ -1,5 +1,5 @@
-//! Acknowledging in groups what one consumer was given: each acknowledgement of a quorum queue is a write of its own, one
-//! for a hundred messages costs as much as one for one.
+//! Acknowledges in groups the messages that one consumer was given: each acknowledgement of a
+//! quorum queue is a write of its own, and one for a hundred messages costs as much as one for one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,26 +10,27 @@ use tokio::sync::mpsc;
 
 use crate::telemetry::counters::ProcessCounters;
 
-/// How long settled messages are gathered.
+/// Time for which settled messages are gathered before they are acknowledged together.
 const GATHER: Duration = Duration::from_millis(2);
-/// A queue of which so few messages are held is waited for by each of them, so that nothing is gathered.
+/// Prefetch up to which nothing is gathered: with so few messages held, the queue waits for each
+/// acknowledgement.
 const FEW: u16 = 4;
-/// Settled messages looked at at once.
+/// Largest number of settled messages that are handled at once.
 const GROUP: usize = 1024;
 
-/// What RabbitMQ is to do with a message.
+/// Action by which RabbitMQ is told of a settled message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SettleAction {
-    /// Forget it.
+    /// Acknowledges the message, so that RabbitMQ forgets it.
     Ack,
-    /// Deliver it again.
+    /// Gives the message back to its queue, so that it is delivered again.
     Requeue,
 }
 
-/// A message is settled: its delivery tag, and what is to be done with it.
+/// Delivery tag of a settled message, and the action for it.
 pub(super) type SettledDelivery = (u64, SettleAction);
 
-/// Acknowledges what came over one AMQP channel.
+/// Acknowledges the messages that came over one AMQP channel.
 pub(super) struct RabbitmqAcknowledger {
     channel: lapin::Channel,
     settlements: mpsc::Receiver<SettledDelivery>,
@@ -39,7 +40,8 @@ pub(super) struct RabbitmqAcknowledger {
 }
 
 impl RabbitmqAcknowledger {
-    /// An acknowledger, and how it is told. It has room for as many messages as RabbitMQ hands out.
+    /// Makes an acknowledger, and the sender by which it is told of settled messages. That has room
+    /// for as many messages as the prefetch lets RabbitMQ deliver.
     pub(super) fn new(
         channel: lapin::Channel,
         prefetch: u16,
@@ -53,17 +55,21 @@ impl RabbitmqAcknowledger {
         )
     }
 
-    /// Acknowledges until nobody has anything left to settle.
+    /// Acknowledges until nobody is left who could settle a message.
     ///
     /// # Errors
-    /// If the channel is broken; what was not acknowledged is delivered again.
+    /// If the channel is broken; messages that were not acknowledged are delivered again.
     pub(super) async fn run(mut self) -> lapin::Result<()> {
         let mut batch = Vec::new();
         loop {
+            // The timer lets messages that are settled out of order be acknowledged though no other
+            // one comes.
             let open = tokio::select! {
                 count = self.settlements.recv_many(&mut batch, GROUP) => count > 0,
                 () = tokio::time::sleep(GATHER), if self.ledger.has_unacknowledged() => true,
             };
+            // Gathering comes before the round is counted, so that one acknowledgement covers what
+            // it brings.
             if open && !batch.is_empty() && !self.gather_time.is_zero() {
                 tokio::time::sleep(self.gather_time).await;
                 while batch.len() < GROUP
@@ -77,7 +83,8 @@ impl RabbitmqAcknowledger {
                 self.settle_delivery(tag, verdict).await?;
             }
             if !open {
-                // Nothing that could still be waited for.
+                // Nobody is left to settle an earlier message, so everything is acknowledged at
+                // once.
                 self.ledger.next_round();
                 return self.send_acknowledgements().await;
             }
@@ -106,14 +113,15 @@ impl RabbitmqAcknowledger {
     }
 }
 
-/// Which delivery tags of a channel, which count from 1, are settled.
+/// Record of the settled delivery tags of one channel; RabbitMQ counts tags from 1.
 #[derive(Debug, Default)]
 struct DeliveryTagLedger {
-    /// This one and all before it are settled and told.
+    /// This tag and all before it are settled and acknowledged.
     settled_up_to: u64,
-    /// Settled while one before is not; and if RabbitMQ has not been told, since when.
+    /// Tags that are settled while an earlier one is not. `Some(round)`: settled in that round, and
+    /// not acknowledged yet.
     settled_out_of_order: BTreeMap<u64, Option<u64>>,
-    /// Of how many RabbitMQ has not been told.
+    /// Number of settled tags that are not acknowledged yet.
     unacknowledged: u64,
     round: u64,
 }
@@ -129,12 +137,13 @@ impl DeliveryTagLedger {
         self.settled_out_of_order.insert(tag, untold);
     }
 
-    /// Whether RabbitMQ has not been told of all that is settled.
+    /// True if some settled tag is not acknowledged yet.
     fn has_unacknowledged(&self) -> bool {
         self.unacknowledged > 0
     }
 
-    /// All up to this one can be acknowledged at once. It is one that has not been told, as RabbitMQ demands.
+    /// Gives the tag up to which all can be acknowledged at once. It is one that has not been
+    /// acknowledged yet, as RabbitMQ demands.
     fn take_multiple_ack(&mut self) -> Option<u64> {
         let mut last = None;
         while let Some(first) = self.settled_out_of_order.first_entry()
@@ -149,7 +158,8 @@ impl DeliveryTagLedger {
         last
     }
 
-    /// What has waited for one before it for a round: to be acknowledged one by one.
+    /// Takes the tags that have waited for an earlier one for a round, to be acknowledged one by
+    /// one.
     fn take_single_acks(&mut self) -> Vec<u64> {
         let round = self.round;
         let waited =

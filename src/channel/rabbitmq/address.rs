@@ -1,6 +1,6 @@
-//! Where RabbitMQ is: one or several URIs, whose hosts may have several addresses. They are tried in a random order, so
-//! that many processes spread over the nodes of a cluster, each to the end of its handshake, since a node that hangs
-//! still accepts connections.
+//! Addresses of RabbitMQ: one or several URIs, whose hosts may have several addresses each. They
+//! are tried in a random order, so that many processes spread over the nodes of a cluster, each to
+//! the end of its handshake, since a node that hangs still accepts connections.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,19 +15,19 @@ use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
 
-/// From the start of a connection to one address to the end of its handshake.
+/// Longest time from the start of a connection to one address to the end of its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(2500);
-/// For the addresses of one host's name.
+/// Longest time for resolving the name of one host.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(2500);
-/// Addresses of one host that are tried.
+/// Largest number of addresses of one host that are tried.
 const ADDRESSES: usize = 16;
-/// Seconds without a sign of life after which RabbitMQ gives a connection up; a hung node is noticed earlier, by what a
-/// connection is asked (`connection.rs`).
+/// Seconds without a sign of life after which RabbitMQ gives up a connection; a hung node is
+/// noticed earlier, by the requests that `connection.rs` sends on each connection.
 const HEARTBEAT: u16 = 10;
-/// What a URI with nothing behind its slash means, and is hardly ever meant to mean.
+/// Hint for a URI that ends with a slash: it names a virtual host that hardly anybody means.
 const EMPTY_VHOST: &str = "; the URI ends with a slash, which names the virtual host with the empty name: leave the slash out, or write /%2f for the default one";
 
-/// Where RabbitMQ is. Neither `Debug` nor anything else shows a password.
+/// URIs, credentials and CA of RabbitMQ. Neither `Debug` nor anything else shows a password.
 #[derive(Clone)]
 pub struct RabbitmqAddress {
     uris: Vec<AMQPUri>,
@@ -41,32 +41,34 @@ impl std::fmt::Debug for RabbitmqAddress {
     }
 }
 
-/// Host, port and virtual host.
+/// Host, port and virtual host of a URI, for logs and errors.
 fn node_name(uri: &AMQPUri) -> String {
     format!("{}:{}/{}", uri.authority.host, uri.authority.port, uri.vhost)
 }
 
-/// A connection, and which node it leads to.
+/// A connection, and the node that it leads to.
 pub(super) struct ReachedNode {
     pub(super) connection: Connection,
-    /// Its host, port and virtual host, as the URI names them.
+    /// Host, port and virtual host of the node, as its URI names them.
     pub(super) node: String,
-    /// Its address.
+    /// IP address and port that the connection leads to.
     pub(super) address: SocketAddr,
 }
 
-/// One address of one URI.
+/// One address of the host of one URI.
 struct NodeCandidate {
     uri: AMQPUri,
     address: SocketAddr,
 }
 
 impl RabbitmqAddress {
-    /// Reads `amqp://` or `amqps://` URIs, separated by commas; user name and password that are given stand for those of
-    /// the URIs; RabbitMQ's certificate is verified with the CA, if one is given.
+    /// Reads `amqp://` or `amqps://` URIs, separated by commas. A user name or password that is
+    /// given replaces that of the URIs. RabbitMQ's certificate is verified with the CA, if one is
+    /// given.
     ///
     /// # Errors
-    /// What is wrong with a URI, without repeating it, since it may hold a password; or with the file.
+    /// If a URI is wrong, without repeating it, since it may hold a password; or if the file of the
+    /// CA cannot be read.
     pub fn new(uris: &str, credentials: (Option<&str>, Option<&str>), ca: Option<&Path>) -> anyhow::Result<Self> {
         let texts: Vec<&str> = uris.split(',').map(str::trim).filter(|uri| !uri.is_empty()).collect();
         anyhow::ensure!(!texts.is_empty(), "--rabbitmq-uri: it is empty, give amqp://host:port or amqps://host:port");
@@ -82,10 +84,10 @@ impl RabbitmqAddress {
         Ok(Self { uris, ca_pem: ca.map(pem).transpose()? })
     }
 
-    /// Connects to one of the nodes; to the one at `occupied` only if no other is to be had.
+    /// Connects to one of the nodes; to the one at `occupied` only if no other can be reached.
     ///
     /// # Errors
-    /// Why none was to be had, in words that name each node and show no password.
+    /// If no node could be reached, in words that name each node and show no password.
     pub(super) fn connect<'a>(
         &'a self,
         purpose: &'a str,
@@ -108,7 +110,8 @@ impl RabbitmqAddress {
         Err(reasons.join("; "))
     }
 
-    /// Every address of every host, in a random order.
+    /// Resolves the hosts of all URIs, and gives their addresses in a random order. What cannot be
+    /// resolved is added to `reasons`.
     async fn resolve_candidates(&self, reasons: &mut Vec<String>) -> Vec<NodeCandidate> {
         let mut candidates = Vec::new();
         for uri in &self.uris {
@@ -134,6 +137,7 @@ impl RabbitmqAddress {
         let tls = OwnedTLSConfig { identity: None, cert_chain: self.ca_pem.clone() };
         let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let address = *address;
+        // A second handle of the socket lets an attempt be ended that lapin would go on with.
         let attempt = ConnectAttempt::default();
         let socket = Arc::clone(&attempt.socket);
         let open = Connection::connector(
@@ -150,6 +154,7 @@ impl RabbitmqAddress {
                         AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, tls.as_ref()).await,
                     }
                 };
+                // Limited here, too: lapin goes on with an attempt that is given up.
                 let limited = tokio::time::timeout(HANDSHAKE_TIMEOUT, opened).await;
                 let opened = limited.unwrap_or_else(|_elapsed| Err(std::io::ErrorKind::TimedOut.into()));
                 opened.map_err(|error| ErrorKind::IOError(Arc::new(error)).into())
@@ -167,18 +172,18 @@ impl RabbitmqAddress {
     }
 }
 
-/// A second handle of an attempt's socket.
+/// Second handle of the socket of an attempt to connect.
 #[derive(Default)]
 enum HandshakeSocket {
     #[default]
     Unconnected,
     Connected(TcpStream),
-    /// The attempt was given up, or has succeeded.
+    /// The attempt was given up, or has succeeded: its socket is left alone.
     Done,
 }
 
-/// An attempt to connect. One that is given up closes its socket: lapin would wait for an answer for ever, with a thread
-/// and a socket for each attempt.
+/// Attempt to connect. If it is given up, it closes its socket: lapin would wait for an answer for
+/// ever, with a thread and a socket for each attempt.
 #[derive(Default)]
 struct ConnectAttempt {
     socket: Arc<Mutex<HandshakeSocket>>,
@@ -205,7 +210,7 @@ fn lock_socket(socket: &Mutex<HandshakeSocket>) -> MutexGuard<'_, HandshakeSocke
     socket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Notes the socket of an attempt.
+/// Remembers the socket of an attempt, so that it can be closed.
 ///
 /// # Errors
 /// If the attempt was given up meanwhile, or the system has no handle left.

@@ -1,7 +1,9 @@
-//! Publishing with confirms: each message waits for its own confirm, none for longer than a bounded time.
+//! Publishing with publisher confirms: each message waits for its own confirm, none for longer than
+//! a limited time.
 //!
-//! There are two connections, to different nodes where there are several. A queue is published to on one of them; when
-//! RabbitMQ confirms nothing for it there, what waits is published on the other one as well, and so is what comes.
+//! There are two connections, to different nodes where there are several. A queue is published to
+//! on one of them; when RabbitMQ confirms nothing for the queue there, the messages that wait are
+//! published on the other connection as well, and so are those that come.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,59 +20,60 @@ use super::publish_route::PublishRoute;
 use super::publishing_connection::{AmqpChannelSetKeeper, PublishingConnection};
 use crate::telemetry::counters::ProcessCounters;
 
-/// Messages on their way to RabbitMQ at once.
+/// Messages of all queues that may be on their way to RabbitMQ at once.
 const WINDOW: usize = 1024;
-/// How long a message counts as one of them. After that its queue is slow, which is to keep no other's messages back.
+/// Time for which a message counts as one of them. After that its queue is slow, and must not keep
+/// back messages of other queues.
 const HOLD_UP: Duration = Duration::from_secs(1);
-/// From the request to the confirm. A channel that has published to a queue finds its new leader about 8 s after the node
-/// of the old one has hung (RabbitMQ 3.10.8); giving up before that would need a new channel, which takes longer.
+/// Longest time from the request to the confirm. A channel that has published to a queue finds its
+/// new leader about 8 s after the node of the old one has hung (RabbitMQ 3.10.8); giving up before
+/// that would need a new channel, which takes longer.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// How long nothing must have been wrong before channels get to know queues: RabbitMQ needs up to 45 s to give up a node
-/// that hangs, and answers new channels before that only by chance.
+/// Time without a fault after which the second connection gets to know queues again: RabbitMQ needs
+/// up to 45 s to give up a node that hangs, and answers new channels before that only by chance.
 const CALM: Duration = Duration::from_secs(60);
 
-/// Why a message is not known to be stored.
+/// Reason for which it is not known that a message is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RabbitmqPublishError {
-    /// There is no channel to publish on; nothing was sent.
+    /// There is no channel to publish on; no message was sent.
     #[error("there is no connection to RabbitMQ on which it lets us publish")]
     NoConnection,
-    /// An alarm blocks publishers; nothing was sent.
+    /// An alarm blocks publishers; no message was sent.
     #[error("RabbitMQ is blocked by an alarm of memory or disk")]
     Blocked,
-    /// RabbitMQ refused it: the queue has no leader at the moment, or it is full.
+    /// RabbitMQ refused the message: the queue has no leader at the moment, or it is full.
     #[error("RabbitMQ could not store it")]
     Nacked,
-    /// There is no such queue.
+    /// No queue has this name.
     #[error("the queue is gone")]
     Unroutable,
-    /// The channel broke before RabbitMQ confirmed it; perhaps it is stored.
+    /// The channel broke before RabbitMQ confirmed the message; perhaps it is stored.
     #[error("the connection to RabbitMQ broke before it was confirmed")]
     Interrupted,
-    /// RabbitMQ did not confirm it in time; perhaps it is stored.
+    /// RabbitMQ did not confirm the message in time; perhaps it is stored.
     #[error("RabbitMQ has not confirmed it within {CONFIRM_TIMEOUT:?}")]
     Unconfirmed,
 }
 
-/// Stray messages that may wait to be published again.
+/// Misdirected returns that may wait to be published again.
 const STRAYS: usize = 64;
 
-/// The way out.
+/// Publisher of messages to all queues, over two connections.
 pub(super) struct ConfirmingPublisher {
     connections: [PublishingConnection; 2],
-    /// Limits how often it is said that a queue is published to on another one.
+    /// Limits the log line about a queue that is published to on the other connection.
     log_limit: OncePerMinute,
-    /// When a queue had to be published to on another connection last.
+    /// Last time when a queue had to be published to on the other connection.
     last_rerouted: Mutex<Option<Instant>>,
     publish_window: Semaphore,
     counters: Arc<ProcessCounters>,
 }
 
 impl ConfirmingPublisher {
-    /// An outbox, and what keeps the channels of its connections open; nothing is published before that runs.
-    ///
-    /// What comes out of the third has to be published again.
+    /// Makes a publisher; the keepers of the channels of its two connections, without which nothing
+    /// is published; and the receiver of misdirected returns, which have to be published again.
     pub(super) fn new(
         counters: Arc<ProcessCounters>,
     ) -> (Arc<Self>, [AmqpChannelSetKeeper; 2], mpsc::Receiver<MisdirectedReturn>) {
@@ -88,17 +91,17 @@ impl ConfirmingPublisher {
         (Arc::new(outbox), [first_keeper, second_keeper], found)
     }
 
-    /// Whether messages can be published now.
+    /// True if messages can be published on one of the connections now.
     pub(super) fn is_open(&self) -> bool {
         self.connections.iter().any(PublishingConnection::is_open)
     }
 
-    /// Whether an alarm keeps RabbitMQ from taking messages.
+    /// True if an alarm keeps RabbitMQ from taking messages.
     pub(super) fn is_blocked(&self) -> bool {
         self.connections.iter().any(PublishingConnection::is_blocked)
     }
 
-    /// Waits until messages can be published.
+    /// Waits until messages can be published on one of the connections.
     pub(super) async fn until_open(&self) {
         let [first, second] = &self.connections;
         tokio::select! {
@@ -107,10 +110,11 @@ impl ConfirmingPublisher {
         }
     }
 
-    /// Publishes a persistent message to a queue, on its way there; returns when RabbitMQ has confirmed it.
+    /// Publishes a persistent message to a queue, by its publish route; returns when RabbitMQ has
+    /// confirmed it.
     ///
     /// # Errors
-    /// Why it is not known to be stored.
+    /// If it is not known that the message is stored.
     pub(super) async fn publish(
         &self,
         queue: &str,
@@ -118,11 +122,12 @@ impl ConfirmingPublisher {
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
         let sent = tokio::time::timeout(CONFIRM_TIMEOUT, self.publish_on_either(queue, way, message)).await;
+        // Failures are counted here, once for both connections.
         let stored = sent.unwrap_or(Err(RabbitmqPublishError::Unconfirmed));
         let counters = &self.counters;
         match stored {
             Ok(()) => counters.rabbitmq_confirmed.increment(),
-            // Whether that is a fault or the first use of a queue, the caller knows.
+            // The caller knows if a missing queue is a fault or about to be declared.
             Err(RabbitmqPublishError::Unroutable) => {}
             Err(failure) => {
                 counters.rabbitmq_unconfirmed.increment();
@@ -142,16 +147,22 @@ impl ConfirmingPublisher {
         way: &Arc<PublishRoute>,
         message: &Arc<AmqpMessage>,
     ) -> Result<(), RabbitmqPublishError> {
+        // Holding a turn first limits all messages together; the message is tracked only while it
+        // is sent.
         let Ok(turn) = self.publish_window.acquire().await else { return Err(RabbitmqPublishError::NoConnection) };
         let _under_way = way.track_message();
+        // Before this message is sent, so that the channel on the other connection is ready when it
+        // is needed.
         self.warm_up_connections(queue, way);
         let ([first, second], other) = self.order_connections(way);
+        // A message of a slow queue gives its turn back, so that other queues' messages are sent.
         let sent = Instant::now();
         let mut stored = std::pin::pin!(first.publish(queue, way, message));
         if let Ok(stored) = tokio::time::timeout(HOLD_UP, &mut stored).await {
             return stored;
         }
         drop(turn);
+        // The other connection is tried only if nothing else was confirmed for the queue either.
         let in_vain = async {
             way.until_unanswered(sent).await;
             second.until_open().await;
@@ -166,7 +177,8 @@ impl ConfirmingPublisher {
             again = second.publish(queue, way, message) => again,
             Ok(()) = stored => return Ok(()),
         };
-        // Not before that: where a leader hangs, a channel that knows its queue finds the next one long before others do.
+        // The other connection is preferred only once it has answered: where a leader hangs, a
+        // channel that knows its queue finds the next leader long before others do.
         if is_answered(again) && way.prefer(other) && self.log_limit.is_due() {
             tracing::warn!(
                 queue,
@@ -176,10 +188,12 @@ impl ConfirmingPublisher {
         again
     }
 
-    /// Lets a queue be published to on the other connection as well, once for each of its channels, so that this knows
-    /// the queue before it is needed. Not while something is wrong: what one leader's loss has made new would ask for it.
+    /// Lets a message of the queue take the other connection, once for each of its channels, so
+    /// that the channel knows the queue before it is needed for it. Not while something is wrong:
+    /// channels that are new because one leader was lost would be asked for.
     fn warm_up_connections(&self, queue: &str, way: &PublishRoute) {
-        // A connection of which some channels are still to be opened is not published on: see `in_order`.
+        // A connection some of whose channels are still to be opened is not used: see
+        // `order_connections`.
         let channels =
             self.connections.each_ref().map(|connection| connection.is_open().then(|| connection.channel(queue))?);
         way.warm_up_other_channel(&channels, || self.last_rerouted().is_none_or(|trouble| trouble.elapsed() > CALM));
@@ -189,26 +203,28 @@ impl ConfirmingPublisher {
         self.last_rerouted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection to publish to a queue on, the other one, and the place of that.
+    /// The connection to publish to a queue on first, the other one, and the index of the other
+    /// one.
     fn order_connections(&self, way: &PublishRoute) -> ([&PublishingConnection; 2], usize) {
         let [first, second] = &self.connections;
-        // One that is not there takes nothing; the other one may.
+        // A connection that is not there takes nothing, while the other one may.
         let takes_second = if way.preferred() == 1 { second.is_open() } else { !first.is_open() };
         if takes_second { ([second, first], 0) } else { ([first, second], 1) }
     }
 }
 
-/// Whether RabbitMQ said what became of a message.
+/// True if RabbitMQ has said whether a message is stored.
 pub(super) fn is_answered(stored: Result<(), RabbitmqPublishError>) -> bool {
     matches!(stored, Ok(()) | Err(RabbitmqPublishError::Nacked | RabbitmqPublishError::Unroutable))
 }
 
-/// Whether RabbitMQ closed the channel because something is not there (404).
+/// True if RabbitMQ closed the channel because something does not exist (404).
 pub(super) fn is_not_found(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 404)
 }
 
-/// A name of ours; it fits by construction.
+/// Short string of AMQP for a name of our own, which is never longer than the 255 bytes that it may
+/// have.
 pub(super) fn short_string(name: &str) -> ShortString {
     ShortString::try_new(name).unwrap_or_default()
 }

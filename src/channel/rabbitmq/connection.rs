@@ -1,5 +1,6 @@
-//! Connections to RabbitMQ: two to publish, as many as are needed to consume, each made again for ever when it breaks.
-//! A connection on which RabbitMQ answers nothing for some seconds counts as broken: another node may be well.
+//! Connections to RabbitMQ: two to publish, and as many as are needed to consume. Each is made
+//! again for ever when it breaks. A connection on which RabbitMQ answers nothing for some seconds
+//! counts as broken: another node may be well.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,54 +20,55 @@ use super::confirming_publisher::short_string;
 use crate::telemetry::counters::ProcessCounters;
 use crate::wire_text::escaped_excerpt;
 
-/// The wait after the first failure; it doubles up to [`LONGEST_WAIT`].
+/// Wait after the first failure; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// How often the state of a connection is read.
+/// Period in which the state of a connection is read.
 const PERIOD: Duration = Duration::from_millis(100);
-/// How often a connection is asked for a sign of life, and how long that may take.
+/// Period in which a connection is asked for a sign of life, and how long its answer may take.
 const ASK_PERIOD: Duration = Duration::from_secs(1);
 const ASK_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a connection waits for the one that it stands beside.
+/// Longest time that a connection waits for the one that it stands beside.
 const OTHER_TIMEOUT: Duration = Duration::from_secs(3);
-/// After how many times of asking that is done on another channel.
+/// Number of questions after which the next is asked on a new channel.
 const CHANNEL_PERIOD: u32 = 60;
-/// Numbers that a channel can have.
+/// Number of channels that a connection can have, which bounds the search for a channel number.
 const NUMBERS: u16 = u16::MAX;
-/// For the end of a connection.
+/// Longest time for the orderly close of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often it is said that there is still no connection.
+/// Period in which it is logged that there is still no connection.
 const TELL_PERIOD: Duration = Duration::from_secs(60);
-/// Consumers of one connection at most. Debian's RabbitMQ allows 2,047 channels.
+/// Largest number of consumers of one connection. Debian's RabbitMQ allows 2,047 channels.
 const CONSUMERS: usize = 600;
-/// Channels of a connection that are kept for what is not consuming.
+/// Channels of a connection that are reserved for other things than consuming.
 const RESERVED: usize = 8;
-/// Connections that may be wanted at once, while nobody makes them.
+/// Connections that may be wanted at once before their keepers are started.
 const WANTED: usize = 16;
 
-/// A connection that is open.
+/// An open connection, shared by all who use it.
 pub(super) struct OpenAmqpConnection {
-    /// The connection itself.
+    /// The connection itself, as lapin gives it.
     pub(super) connection: Connection,
-    /// Where it leads.
+    /// IP address and port of the node that the connection leads to.
     address: SocketAddr,
     /// Cancelled when the connection is given up, be it closed or hung.
     pub(super) broken: CancellationToken,
 }
 
-/// Bytes of an error at most: what RabbitMQ says has 255 (AMQP 0-9-1, 4.2.5.3), and lapin adds some words.
+/// Largest length of an error in bytes: what RabbitMQ says has 255 (AMQP 0-9-1, 4.2.5.3), and lapin
+/// adds some words.
 pub(super) const LONGEST_ERROR: usize = 1024;
 
-/// An error in words, with nothing hidden in them that RabbitMQ has said.
+/// Text of an error, in which control characters that RabbitMQ may have sent are escaped.
 pub(super) fn error_text(error: &lapin::Error) -> String {
     escaped_excerpt(error, LONGEST_ERROR)
 }
 
 impl OpenAmqpConnection {
-    /// Does something on the connection, until it is given up.
+    /// Awaits a future of the connection, until the connection is given up.
     ///
     /// # Errors
-    /// Those of what is done, and that the connection is broken.
+    /// If the future fails, or the connection breaks before it is done.
     pub(super) async fn run<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> Result<T, String> {
         match self.broken.run_until_cancelled(act).await {
             Some(done) => done.map_err(|error| error_text(&error)),
@@ -74,10 +76,10 @@ impl OpenAmqpConnection {
         }
     }
 
-    /// The same, for so long at most.
+    /// Does the same as [`OpenAmqpConnection::run`], for `limit` at most.
     ///
     /// # Errors
-    /// Those of [`OpenAmqpConnection::run`], and that RabbitMQ does not answer.
+    /// Those of [`OpenAmqpConnection::run`], and that RabbitMQ does not answer in time.
     pub(super) async fn run_within<T>(
         &self,
         limit: Duration,
@@ -88,7 +90,7 @@ impl OpenAmqpConnection {
     }
 }
 
-/// Closes a connection as RabbitMQ likes it, if it answers soon.
+/// Closes a connection in the order of AMQP, if RabbitMQ answers within [`CLOSE_TIMEOUT`].
 pub(super) async fn close_connection(current: &AmqpConnectionWatch) {
     let open = current.borrow().clone();
     let Some(open) = open.filter(|open| !open.broken.is_cancelled()) else { return };
@@ -99,32 +101,33 @@ pub(super) async fn close_connection(current: &AmqpConnectionWatch) {
     }
 }
 
-/// The connection now; `None` while there is none.
+/// Receiver of the connection as it is now; `None` while there is none.
 pub(super) type AmqpConnectionWatch = watch::Receiver<Option<Arc<OpenAmqpConnection>>>;
 
-/// When a connection is made that stands beside another one.
+/// Time at which a connection is made that stands beside another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionStart {
-    /// Without regard to it.
+    /// The connection is made at once, without regard to the other one.
     AtOnce,
-    /// When the other one is there, so that this can lead to another node; after some seconds without it, too.
+    /// The connection is made when the other one is there, so that it can lead to another node;
+    /// after [`OTHER_TIMEOUT`] without that, too.
     AfterOther,
 }
 
-/// Keeps one connection open.
+/// Keeper of one connection, which it makes again whenever that breaks.
 pub(super) struct AmqpConnectionKeeper {
     address: RabbitmqAddress,
     purpose: &'static str,
-    /// A connection that should lead to another node than this, and whether that is made first.
+    /// The connection to whose node this one should not lead, and which of both is made first.
     other_connection: Option<(AmqpConnectionWatch, ConnectionStart)>,
     connection: watch::Sender<Option<Arc<OpenAmqpConnection>>>,
-    /// Consumers that the connection has room for.
+    /// Number of consumers that the connection has room for.
     capacity: Arc<AtomicUsize>,
     counters: Arc<ProcessCounters>,
 }
 
 impl AmqpConnectionKeeper {
-    /// A keeper, and where its connection appears.
+    /// Makes a keeper, and the receiver in which its connection appears.
     pub(super) fn new(
         address: RabbitmqAddress,
         purpose: &'static str,
@@ -135,7 +138,8 @@ impl AmqpConnectionKeeper {
         (Self { address, purpose, other_connection: None, connection: current, capacity, counters }, receiver)
     }
 
-    /// The same for a connection that leads to another node than a certain one, if several can be reached.
+    /// Adds another connection, to whose node this one does not lead if several nodes can be
+    /// reached.
     pub(super) fn with_other_connection(self, other: AmqpConnectionWatch, start: ConnectionStart) -> Self {
         Self { other_connection: Some((other, start)), ..self }
     }
@@ -148,6 +152,8 @@ impl AmqpConnectionKeeper {
         {
             tracing::debug!("The first connection to publish on is not there yet: the second is made all the same");
         }
+        // Only a connection that was made resets the wait, so that nodes which are away are not
+        // flooded.
         let mut wait = FIRST_WAIT;
         let mut told: Option<Instant> = None;
         loop {
@@ -169,16 +175,17 @@ impl AmqpConnectionKeeper {
         }
     }
 
-    /// Where the other connection leads now.
+    /// Address that the other connection leads to now, if it is open.
     fn other_address(&self) -> Option<SocketAddr> {
         self.other_connection.as_ref().and_then(|(other, _)| other.borrow().as_ref().map(|open| open.address))
     }
 
-    /// Shows a connection to its users until it breaks.
+    /// Shows an open connection to its users until it breaks.
     async fn offer_until_broken(&self, ReachedNode { connection, node, address }: ReachedNode) {
         let purpose = self.purpose;
         tracing::info!(purpose, rabbitmq = %node, "Connected to RabbitMQ");
         self.counters.rabbitmq_connections.increment();
+        // The capacity is set before the connection is shown, since its users ask for it at once.
         let channels = usize::from(connection.configuration().channel_max());
         self.capacity.store(channels.saturating_sub(RESERVED).clamp(1, CONSUMERS), Ordering::Release);
         let open = Arc::new(OpenAmqpConnection { connection, address, broken: CancellationToken::new() });
@@ -188,6 +195,8 @@ impl AmqpConnectionKeeper {
             () = watch_blocked(&open.connection, &self.counters) => "it was closed",
             () = until_unresponsive(&open.connection) => "RabbitMQ does not answer on it",
         };
+        // Users are stopped before the connection disappears, so that nobody waits for an answer on
+        // it.
         open.broken.cancel();
         drop(entered);
         self.counters.rabbitmq_disconnections.increment();
@@ -196,7 +205,7 @@ impl AmqpConnectionKeeper {
     }
 }
 
-/// Notes whether RabbitMQ takes what is published, as long as it is connected.
+/// Counts the time in which RabbitMQ takes nothing that is published, as long as it is connected.
 async fn watch_blocked(connection: &Connection, counters: &ProcessCounters) {
     let mut blocked = None;
     while connection.status().connected() {
@@ -210,11 +219,12 @@ async fn watch_blocked(connection: &Connection, counters: &ProcessCounters) {
 
 /// Opens a channel.
 ///
-/// `lapin` does not forget that RabbitMQ has closed a channel with an error, which every look at a queue that is not there
-/// brings about, and tells that again to whoever opens one of the same number: then the next number is tried.
+/// `lapin` does not forget that RabbitMQ has closed a channel with an error, which every look at a
+/// queue that does not exist brings about, and gives that error again to whoever opens a channel of
+/// the same number: then the next number is tried.
 ///
 /// # Errors
-/// Those of the connection; that of a channel, if no number is left.
+/// If the connection fails, or no number is left.
 pub(super) async fn open_amqp_channel(connection: &Connection) -> lapin::Result<Channel> {
     let mut opened = connection.create_channel().await;
     for _ in 0..NUMBERS {
@@ -226,19 +236,22 @@ pub(super) async fn open_amqp_channel(connection: &Connection) -> lapin::Result<
     opened
 }
 
-/// Asks for a sign of life again and again, and from time to time for another channel to ask on: a connection on which
-/// none can be opened is of no use. One that an alarm blocks is not read by RabbitMQ, so it is not asked.
+/// Asks for a sign of life again and again, and from time to time for a new channel to ask on: a
+/// connection on which none can be opened is of no use. RabbitMQ does not read a connection that an
+/// alarm blocks, so such a one need not answer.
 async fn until_unresponsive(connection: &Connection) {
     let mut channel = None;
     for asked in 1_u32.. {
         tokio::time::sleep(ASK_PERIOD).await;
         let ask = async {
+            // From time to time on a new channel, since it must be possible to open one.
             if channel.is_none() || asked.is_multiple_of(CHANNEL_PERIOD) {
                 match open_amqp_channel(connection).await {
                     Ok(opened) => channel = Some(opened),
                     Err(error) => return !matches!(error.kind(), ErrorKind::ProtocolError(_)),
                 }
             }
+            // The question is one that changes nothing, on a channel that consumes nothing.
             if let Some(open) = &channel
                 && open.basic_qos(1, BasicQosOptions::default()).await.is_err()
             {
@@ -263,13 +276,13 @@ pub(super) struct AmqpConnectionPool {
     counters: Arc<ProcessCounters>,
 }
 
-/// A consumer's place on a connection, given back when it is dropped.
+/// Slot of a consumer on a connection, given back when it is dropped.
 #[derive(Clone)]
 pub(super) struct AmqpConnectionSlot {
-    /// The connection.
+    /// The connection of the slot, as it is now.
     pub(super) connection: AmqpConnectionWatch,
     capacity: Arc<AtomicUsize>,
-    /// As many as there are seats of this connection, and the pool's own.
+    /// Counted reference of each slot of this connection, the pool's own included.
     users: Arc<()>,
 }
 
@@ -278,14 +291,15 @@ impl AmqpConnectionSlot {
         Arc::strong_count(&self.users) <= self.capacity.load(Ordering::Acquire)
     }
 
-    /// Whether more seats of the connection are taken than it has: how many that are is known when it is open.
+    /// True if more slots of the connection are taken than it has; its capacity is known only when
+    /// it is open.
     pub(super) fn exceeds_capacity(&self) -> bool {
         Arc::strong_count(&self.users) > self.capacity.load(Ordering::Acquire).saturating_add(1)
     }
 }
 
 impl AmqpConnectionPool {
-    /// A pool without connections, and what makes them.
+    /// Makes a pool without connections, and the keeper that makes them.
     pub(super) fn new(address: RabbitmqAddress, counters: Arc<ProcessCounters>) -> (Self, AmqpPoolKeeper) {
         let (wanted, receiver) = mpsc::channel(WANTED);
         (Self { slots: Mutex::default(), wanted, address, counters }, AmqpPoolKeeper(receiver))
@@ -295,7 +309,7 @@ impl AmqpConnectionPool {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A seat on a connection that has one left, else on a new one.
+    /// Takes a slot on a connection that has one left, or else on a new connection.
     pub(super) async fn take_slot(&self) -> AmqpConnectionSlot {
         let (seat, keeper) = {
             let mut seats = self.slots();
@@ -312,35 +326,36 @@ impl AmqpConnectionPool {
             seats.push(seat.clone());
             (seat, keeper)
         };
+        // Sent without the lock, since this may wait for room.
         if self.wanted.send(keeper).await.is_err() {
             tracing::debug!("A connection is wanted while the process stops");
         }
         seat
     }
 
-    /// Closes every connection.
+    /// Closes every connection of the pool.
     pub(super) async fn close(&self) {
         let currents: Vec<AmqpConnectionWatch> = self.slots().iter().map(|seat| seat.connection.clone()).collect();
         join_all(currents.iter().map(close_connection)).await;
     }
 
-    /// A connection that is open now, whoever consumes on it.
+    /// Gives a connection that is open now, whoever consumes on it; `None` if there is none.
     pub(super) fn any_open(&self) -> Option<Arc<OpenAmqpConnection>> {
         self.slots().iter().find_map(|seat| seat.connection.borrow().clone())
     }
 
-    /// Whether each connection is there, and there is one.
+    /// True if there is a connection in the pool, and each one is open.
     pub(super) fn is_connected(&self) -> bool {
         let seats = self.slots();
         !seats.is_empty() && seats.iter().all(|seat| seat.connection.borrow().is_some())
     }
 }
 
-/// Makes the connections of a [`AmqpConnectionPool`].
+/// Makes the connections of an [`AmqpConnectionPool`].
 pub(super) struct AmqpPoolKeeper(mpsc::Receiver<AmqpConnectionKeeper>);
 
 impl AmqpPoolKeeper {
-    /// Keeps every connection that is wanted, until the pool is gone.
+    /// Keeps every connection that is wanted open, until the pool is dropped.
     pub(super) async fn run(mut self) {
         let mut keeping = JoinSet::new();
         while let Some(keeper) = self.0.recv().await {
@@ -350,7 +365,7 @@ impl AmqpPoolKeeper {
     }
 }
 
-/// Whether a connection has no channel left.
+/// True if the connection has no channel left that could be opened.
 pub(super) fn has_no_channel_left(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ChannelsLimitReached)
 }

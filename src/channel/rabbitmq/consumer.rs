@@ -1,6 +1,6 @@
-//! Consuming one subscription's queue: what comes is handed to its worker; when the connection, the channel or the queue
-//! goes, everything is declared and begun again. What came over a channel that is gone is revoked, since RabbitMQ delivers
-//! it again.
+//! Consumer of one subscription's queue: messages are handed to the subscription's worker; when the
+//! connection, the channel or the queue goes, everything is declared and begun again. Deliveries
+//! that came over a channel which is gone are revoked, since RabbitMQ delivers them again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,36 +21,36 @@ use super::receiver::RabbitmqReceiver;
 use super::topology::{QueuePurpose, RabbitmqQueueNames};
 use super::{RabbitmqContext, RabbitmqQueue};
 use crate::channel::EventDelivery;
-use crate::model::DeliveryOrder;
-use crate::telemetry::series::{DestinationRole, Dropped};
+use crate::model::{DeliveryOrder, DestinationRole};
+use crate::telemetry::series::Dropped;
 use crate::wire_text::WireText;
 
-/// The wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
+/// Wait before a consumer is begun again; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The wait before a queue that was deleted is declared again, or another connection is taken.
+/// Wait before a queue that was deleted is declared again, or another connection is taken.
 const SHORT_PAUSE: Duration = Duration::from_millis(250);
-/// For the end of a channel.
+/// Longest time for the close of a channel.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
-/// For what is asked of RabbitMQ. A queue without a leader does not answer.
+/// Longest time for an answer of RabbitMQ. A queue without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Consumes one queue.
+/// Consumer of one queue, over all connections that this takes.
 pub(super) struct RabbitmqConsumer {
     pub(super) queue: Arc<RabbitmqQueue>,
     pub(super) context: Arc<RabbitmqContext>,
     pub(super) messages: mpsc::Sender<Box<EventDelivery>>,
-    /// Whether it was said that the queue is not consumed, and it still is not.
+    /// True if it was logged that the queue is not consumed, and it still is not.
     pub(super) failure_logged: AtomicBool,
 }
 
-/// Why a queue is not consumed.
+/// Reason for which a queue is not consumed.
 pub(super) enum ConsumerFailure {
-    /// The connection has no channel left, or only those that are kept for other things.
+    /// The connection has no channel left, or only those that are reserved for other things.
     NoChannel,
     /// The queue was deleted, or RabbitMQ has cancelled the consumer; the channel is open.
     Cancelled,
-    /// Something else.
+    /// Another failure, in words.
     Other(String),
 }
 
@@ -69,10 +69,13 @@ impl From<lapin::Error> for ConsumerFailure {
 impl RabbitmqConsumer {
     /// Consumes until the queue is given up, over as many connections as it takes.
     pub(super) async fn run(self) {
+        // The slot is kept as long as its connection has a channel for this consumer.
         let stop = self.queue.stop.clone();
         let Some(mut seat) = stop.run_until_cancelled(self.context.pool.take_slot()).await else { return };
         let (mut pause, mut finishing) = (PAUSE, JoinSet::new());
         while let Some(connection) = self.until_connected(&mut seat.connection.clone()).await {
+            // Read before consuming, to tell a consumer that had begun from one that could not
+            // begin.
             let begun = self.queue.consumer_starts.load(Ordering::Acquire);
             while finishing.try_join_next().is_some() {}
             let consumed = if seat.exceeds_capacity() {
@@ -87,6 +90,7 @@ impl RabbitmqConsumer {
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
                     continue;
                 }
+                // The slot is given back first, so that the next one may be on another connection.
                 Err(ConsumerFailure::NoChannel) => {
                     drop(seat);
                     stop.run_until_cancelled(tokio::time::sleep(SHORT_PAUSE)).await;
@@ -104,10 +108,12 @@ impl RabbitmqConsumer {
             stop.run_until_cancelled(tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64()))).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
+        // Deliveries of deleted queues are finished before the consumer counts as ended.
         while finishing.join_next().await.is_some() {}
     }
 
-    /// Says why the queue is not consumed: once, until it is.
+    /// Logs why the queue is not consumed, as a warning once until it is consumed again, and learns
+    /// the consumer timeout from the reason.
     fn log_failure(&self, reason: &str) {
         self.context.counters.rabbitmq_consumers_restarted.increment();
         let queue = &self.queue.names.queue;
@@ -121,28 +127,32 @@ impl RabbitmqConsumer {
         }
     }
 
-    /// `None` when the queue is given up.
+    /// Waits for the connection to be open; `None` when the queue is given up.
     async fn until_connected(&self, connections: &mut AmqpConnectionWatch) -> Option<Arc<OpenAmqpConnection>> {
         let connected = self.queue.stop.run_until_cancelled(connections.wait_for(Option::is_some)).await;
         connected?.ok().and_then(|current| current.clone())
     }
 
-    /// Consumes on one connection until something breaks, or the queue is given up and all that came is settled.
-    /// What came from a queue that was deleted is nobody else's: it is finished in the background.
+    /// Consumes on one connection until something breaks, or the queue is given up and all
+    /// deliveries are settled. Deliveries from a queue that was deleted can come to nobody else:
+    /// they are finished in the background.
     async fn consume(
         &self,
         connection: &Arc<OpenAmqpConnection>,
         finishing: &mut JoinSet<()>,
     ) -> Result<(), ConsumerFailure> {
+        // The queue is declared each time, since it may have been deleted meanwhile.
         let begun = self.queue.stop.run_until_cancelled(self.declare_and_consume(connection)).await;
         let Some((channel, deliveries)) = begun.transpose()? else { return Ok(()) };
         if self.failure_logged.swap(false, Ordering::AcqRel) {
             tracing::info!(queue = self.queue.names.queue, "Consumer is back");
         }
         let revoked = CancellationToken::new();
-        // Whatever way this ends, what is not settled by then is somebody else's.
+        // However this function ends, deliveries that are not settled by then go to another
+        // consumer.
         let revoke = revoked.clone().drop_guard();
         let counters = Arc::clone(&self.context.counters);
+        // The acknowledger exists before the first delivery, which needs its sender.
         let (acknowledger, settled) = RabbitmqAcknowledger::new(channel.clone(), self.queue.max_prefetch, counters);
         let mut acknowledged = Box::pin(acknowledger.run());
         let mut intake = PrefetchBuffer::new((&self.queue, &self.context), connection, channel.clone(), deliveries);
@@ -160,20 +170,22 @@ impl RabbitmqConsumer {
                     return Err(ConsumerFailure::Cancelled);
                 }
                 Some(broken) => {
-                    // What is under way ends before somebody else gets it.
+                    // Deliveries under way end before another consumer gets their messages.
                     drop(revoke);
                     self.close_ordered_channel(&channel, connection).await;
                     return broken;
                 }
                 None => {}
             },
-            // An event of an ordered queue is given back, in its place: with the channel.
+            // An event of an ordered queue is requeued, in its place: by closing the channel.
             () = revoked.cancelled() => {}
             acknowledged = &mut acknowledged => return Ok(acknowledged?),
         }
-        // Who consumes an ordered queue next must not begin before what is under way here has ended: giving up the
-        // consumer now would have the next process get what lies behind that. The channel's end gives it up.
+        // The next consumer of an ordered queue must not begin before the deliveries under way here
+        // have ended: if the consumer were cancelled now, the next process would get the messages
+        // behind those. The close of the channel cancels it.
         let kept = (self.queue.names.order == DeliveryOrder::Ordered).then_some(intake.into_deliveries());
+        // Deliveries under way are settled and acknowledged before the channel is closed.
         let finished = connection.broken.run_until_cancelled(acknowledged).await;
         self.close_ordered_channel(&channel, connection).await;
         drop(kept);
@@ -183,8 +195,9 @@ impl RabbitmqConsumer {
         }
     }
 
-    /// Closes the channel of an ordered queue before its consumer is given up: RabbitMQ would let the next consumer begin
-    /// behind what this one holds, and puts that back only when the channel ends.
+    /// Closes the channel of an ordered queue before its consumer is cancelled: RabbitMQ would let
+    /// the next consumer begin behind the messages that this one holds, and requeues those only
+    /// when the channel ends.
     async fn close_ordered_channel(&self, channel: &lapin::Channel, connection: &OpenAmqpConnection) {
         if self.queue.names.order == DeliveryOrder::Unordered || !channel.status().connected() {
             return;
@@ -199,7 +212,8 @@ impl RabbitmqConsumer {
         &self,
         connection: &OpenAmqpConnection,
     ) -> Result<(lapin::Channel, lapin::Consumer), ConsumerFailure> {
-        // Some at once: a thousand queues that are made anew would keep RabbitMQ from everything else.
+        // Only some are declared at once: a thousand queues that are declared anew would keep
+        // RabbitMQ from everything else.
         let turn = self.context.declare_permits.acquire().await;
         let RabbitmqQueueNames { queue, order, .. } = &self.queue.names;
         let purpose = QueuePurpose::Subscription(*order);
@@ -215,7 +229,7 @@ impl RabbitmqConsumer {
         match begun {
             Ok(Some(begun)) => {
                 let begun = begun.inspect_err(|error| self.record_refusal(error))?;
-                // What was found out about it before it was declared is settled by that.
+                // What was found out about the queue before it was declared does not hold any more.
                 self.queue.clear_notifications();
                 self.queue.consumer_starts.fetch_add(1, Ordering::AcqRel);
                 self.queue.mark_answering();
@@ -229,7 +243,8 @@ impl RabbitmqConsumer {
         }
     }
 
-    /// A queue that RabbitMQ refuses takes nothing, either, until somebody has mended that: its events wait elsewhere.
+    /// Records that RabbitMQ refuses the queue. Such a queue takes no messages either until an
+    /// operator has mended it: its events wait in delay queues.
     fn record_refusal(&self, error: &lapin::Error) {
         if let lapin::ErrorKind::ProtocolError(refusal) = error.kind() {
             *self.queue.refusal() = Some(WireText::new(refusal.get_message()).into());
@@ -255,9 +270,10 @@ impl RabbitmqConsumer {
     }
 }
 
-/// Waits until RabbitMQ has read what was acknowledged on a channel, before that is given up. What a queue held that is
-/// gone cannot be acknowledged: RabbitMQ closes the channel then, and where both sides close a channel at once, `lapin`
-/// takes the whole connection for broken, with everybody's consumers.
+/// Waits until RabbitMQ has read the acknowledgements of a channel, before the channel is given up.
+/// Messages of a deleted queue cannot be acknowledged: RabbitMQ closes the channel then, and where
+/// both sides close a channel at once, `lapin` takes the whole connection for broken, with the
+/// consumers of all other queues.
 async fn flush_acknowledgements(channel: &lapin::Channel, connection: &OpenAmqpConnection) {
     let asked = channel.basic_qos(1, BasicQosOptions::default());
     if let Err(error) = connection.run_within(CLOSE_TIMEOUT, asked).await {

@@ -1,81 +1,90 @@
-//! When a consumer looks at its queue, and what it concludes: RabbitMQ may send nothing although messages wait. That
-//! happens when acknowledgements were lost while the queue got a new leader, and the consumer counts as full.
+//! Watchdog of a consumer: when it looks at its queue, and what it concludes. RabbitMQ may send
+//! nothing although messages wait. That happens when acknowledgements were lost while the queue got
+//! a new leader, and the consumer counts as full.
+//!
+//! Time is counted in periods: calls of [`ConsumerWatchdog::is_inspection_due`], two seconds apart.
 
 use crate::model::DeliveryOrder;
 
-/// After how many times of thinking of it a queue is looked at in which messages may wait, and one in which none should.
+/// Periods between two looks at a queue in which messages may wait, and at one in which none
+/// should.
 const BUSY_PERIOD: u32 = 5;
 const IDLE_PERIOD: u32 = 30;
-/// How often in a row it must be thought of a queue without new doubt, and at most since the first doubt, before its
-/// consumer begins anew.
+/// Periods since the last doubt, and at most since the first one, before a consumer that RabbitMQ
+/// had not answered begins anew.
 const CALM: u32 = 3;
 const LONGEST_DOUBT: u32 = 10;
-/// The same for an ordered queue of which nothing seems to be missing: its consumer would give up its turn to the next one,
-/// which may be that of a connection that is gone, for which RabbitMQ takes up to 70 s to find out (3.10.8).
-/// Tests of the whole backend, which run by the real clock, do not wait that long.
+/// The same as [`CALM`] for an ordered queue of which nothing seems to be missing: its consumer
+/// would give up its turn to the next one, which may be that of a connection that is gone, for
+/// which RabbitMQ takes up to 70 s to find out (3.10.8). Tests of the whole backend, which run by
+/// the real clock, do not wait that long.
 const ORDERED_CALM: u32 = if cfg!(test) { 6 } else { 40 };
 
-/// Whether messages may wait in a queue, by what is known without a look.
+/// Likelihood that messages wait in a queue, by what is known without a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueBacklog {
-    /// Some were published since it was empty, or as many are held as may be.
+    /// Messages were published since the queue was empty, or as many are held as the prefetch
+    /// allows.
     Possible,
-    /// RabbitMQ would have sent them.
+    /// No message is expected: RabbitMQ would have sent it.
     Unlikely,
 }
 
-/// What a consumer remembers of its queue.
+/// Memory of a consumer about its queue.
 #[derive(Debug)]
 pub(super) struct ConsumerWatchdog {
     order: DeliveryOrder,
-    /// Messages since it was thought of the queue.
+    /// Messages received since the last period.
     received: u64,
-    /// Times that it was thought of the queue since the last look.
+    /// Periods since the last look at the queue.
     periods_since_look: u32,
-    /// Whether messages came until the time before.
+    /// True if messages came in the period before the last one.
     was_busy: bool,
-    /// Whether any has come.
+    /// True if any message has come.
     has_received: bool,
-    /// Whether messages were ready at the last look, and none came.
+    /// True if messages were ready at the last look, and none came.
     had_undelivered: bool,
-    /// RabbitMQ did not answer for the queue.
+    /// Time since which RabbitMQ does not answer for the queue, if it does not.
     unanswered: Option<UnansweredPeriods>,
 }
 
-/// Since when, in times of thinking of it, RabbitMQ is known not to have answered for a queue.
+/// Periods since the first and since the last time that RabbitMQ did not answer for a queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct UnansweredPeriods {
     since_first: u32,
     since_last: u32,
 }
 
-/// What a look at a queue has found.
+/// Counts that a look at a queue has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueueCounts {
-    /// Messages that wait.
+    /// Messages that wait in the queue, and are not with a consumer.
     pub(super) ready: u32,
-    /// Its consumers. None, where there is one, means that its leader has not answered: RabbitMQ 3.10 says so then.
+    /// Consumers of the queue. If none is counted where there is one, the leader has not answered:
+    /// RabbitMQ 3.10 gives 0 then.
     pub(super) consumers: u32,
 }
 
 impl QueueCounts {
-    /// What RabbitMQ says of a queue that is declared.
+    /// Takes the counts from RabbitMQ's answer to a declaration.
     pub(super) fn from_declare_ok(queue: &lapin::Queue) -> Self {
         Self { ready: queue.message_count(), consumers: queue.consumer_count() }
     }
 }
 
-/// Why a consumer should begin anew.
+/// Reason for which a consumer should begin anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StallReason {
-    /// Messages wait, and none comes.
+    /// Messages wait in the queue, and none is delivered.
     NoDeliveries,
-    /// RabbitMQ did not answer for the queue, and does now: what it sent meanwhile, and what it was told, may be lost.
+    /// RabbitMQ did not answer for the queue, and does now: messages and acknowledgements of the
+    /// meantime may be lost.
     Recovered,
 }
 
 impl ConsumerWatchdog {
-    /// Of a consumer that begins. Messages of an ordered queue may go to another process.
+    /// Makes the watchdog of a consumer that begins. Messages of an ordered queue may go to another
+    /// process.
     pub(super) fn new(order: DeliveryOrder) -> Self {
         Self {
             order,
@@ -88,18 +97,18 @@ impl ConsumerWatchdog {
         }
     }
 
-    /// A message has come.
+    /// Counts a message that has come.
     pub(super) fn record_received(&mut self) {
         self.received += 1;
     }
 
-    /// RabbitMQ does not answer for the queue at the moment.
+    /// Records that RabbitMQ does not answer for the queue at the moment.
     pub(super) fn record_unanswered(&mut self) {
         self.unanswered.get_or_insert_default().since_last = 0;
     }
 
-    /// Whether it is time to look: soon after the last message came, and from time to time; more often if messages may
-    /// wait there. To be asked every two seconds.
+    /// True if it is time to look at the queue: soon after the last message came, and from time to
+    /// time; more often if messages may wait there. To be called every two seconds.
     pub(super) fn is_inspection_due(&mut self, backlog: QueueBacklog) -> bool {
         let is_busy = self.received > 0;
         let fell_silent = self.was_busy && !is_busy;
@@ -121,14 +130,16 @@ impl ConsumerWatchdog {
         is_due
     }
 
-    /// What a look gives reason to suspect; `room` is for how many messages there is room. Messages that wait without one
-    /// coming are suspicious the second time. Where others may get them, only one who has got some is missing them.
+    /// Judges a look at the queue; `room` is the number of messages that the prefetch still allows.
+    /// Messages that wait while none comes are suspicious at the second look. Where another
+    /// consumer may get them, only one that has got some is missing them.
     pub(super) fn find_stall(&mut self, look: QueueCounts, room: usize) -> Option<StallReason> {
         self.periods_since_look = 0;
         let nothing_came = std::mem::take(&mut self.received) == 0;
         if look.consumers == 0 {
             self.record_unanswered();
         }
+        // An ordered queue has one active consumer, which may be that of another process.
         let is_its_turn = self.order == DeliveryOrder::Unordered || self.has_received;
         let misses_some = look.ready > 0 && room > 0 && nothing_came && is_its_turn;
         let has_a_turn_to_lose = self.order == DeliveryOrder::Ordered && self.has_received && !misses_some;
@@ -139,6 +150,7 @@ impl ConsumerWatchdog {
         if look.consumers > 0 && self.unanswered.is_some_and(is_over) {
             return Some(StallReason::Recovered);
         }
+        // Remembered for the next look: the first time, a message may still be on its way.
         let is_stuck = std::mem::replace(&mut self.had_undelivered, misses_some) && misses_some;
         is_stuck.then_some(StallReason::NoDeliveries)
     }

@@ -1,4 +1,5 @@
-//! What all parts of the backend use: the way out, connections, what is declared, and the queues that are open here.
+//! Context that all parts of the backend share: publisher, connections, topology, and the queues
+//! that are open in this process.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -19,29 +20,30 @@ use crate::telemetry::counters::ProcessCounters;
 
 /// Queues that are declared at once.
 const DECLARING: usize = 16;
-/// How long a queue is left alone that did not take what was moved on to it.
+/// Time for which a queue is left alone that did not take a forwarded message.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
-/// Queues that are remembered to have refused.
+/// Largest number of queues that are remembered to have refused.
 const MOST_REFUSED: usize = 1024;
-/// For what is declared in passing.
+/// Longest time for the declaration of a queue on demand.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What all parts use.
+/// Parts and state of the backend that are needed everywhere in it.
 pub(super) struct RabbitmqContext {
     pub(super) options: RabbitmqBackendOptions,
     pub(super) publisher: Arc<ConfirmingPublisher>,
     pub(super) pool: AmqpConnectionPool,
     pub(super) topology: RabbitmqTopology,
-    /// Queues that may be declared at once.
+    /// Permits for declaring queues, [`DECLARING`] at once.
     pub(super) declare_permits: Semaphore,
     pub(super) hold_limit: HoldLimit,
-    /// Queues of which messages are held.
+    /// Number of queues of which messages are held in this process.
     pub(super) busy_queues: AtomicUsize,
-    /// The queues that are consumed here, by name.
+    /// Queues that are consumed in this process, by name.
     open_queues: Mutex<HashMap<String, Arc<RabbitmqQueue>>>,
-    /// Queues that did not take what was moved on to them, until when they are left alone.
+    /// Queues that did not take a forwarded message, each with the time until which it is left
+    /// alone.
     refused_queues: Mutex<HashMap<String, Instant>>,
-    /// Whether the queues take nothing in which events wait whose own queue is away.
+    /// State of diverting: failing if the delay queues take no messages, either.
     pub(super) diversion_failure: LastFailure,
     pub(super) counters: Arc<ProcessCounters>,
 }
@@ -77,12 +79,12 @@ impl RabbitmqContext {
         self.open_queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a queue that is consumed here.
+    /// Adds a queue that is consumed in this process.
     pub(super) fn add_open_queue(&self, queue: &Arc<RabbitmqQueue>) {
         self.open_queues().insert(queue.names.queue.clone(), Arc::clone(queue));
     }
 
-    /// Notes that a queue is not consumed here any more, unless it was opened anew.
+    /// Removes a queue that is not consumed in this process any more, unless it was opened anew.
     pub(super) fn remove_open_queue(&self, queue: &Arc<RabbitmqQueue>) {
         let mut open = self.open_queues();
         if open.get(&queue.names.queue).is_some_and(|known| Arc::ptr_eq(known, queue)) {
@@ -90,23 +92,29 @@ impl RabbitmqContext {
         }
     }
 
-    /// A queue that is consumed here.
+    /// Finds a queue that is consumed in this process; `None` if it is not.
     pub(super) fn open_queue(&self, queue: &str) -> Option<Arc<RabbitmqQueue>> {
         self.open_queues().get(queue).cloned()
     }
 
-    /// Whether a queue is consumed here, which sees to it that it is there.
+    /// True if a queue is consumed in this process, whose consumer sees to it that the queue
+    /// exists.
     pub(super) fn has_open_queue(&self, queue: &str) -> bool {
         self.open_queues().contains_key(queue)
     }
 
-    /// Publishes to the queue of a subscription, unless it did not take a message a moment ago.
+    /// Publishes to the queue of a subscription, unless the queue did not take a message a moment
+    /// ago.
+    ///
+    /// # Errors
+    /// If it is not known that the message is stored.
     pub(super) async fn publish_unless_refused(
         &self,
         queue: &str,
         message: &AmqpMessage,
     ) -> Result<(), RabbitmqPublishError> {
         let (known, unknown) = (self.open_queues().get(queue).cloned(), Arc::default());
+        // Forwarded messages are many: one is tried now and then, the others wait.
         if known.as_ref().is_some_and(|known| known.is_publishing_suspended()) || self.has_refused(queue) {
             return Err(RabbitmqPublishError::Nacked);
         }
@@ -143,23 +151,25 @@ impl RabbitmqContext {
         }
     }
 
-    /// Puts a message that says where it is on the way to where it waits for about so long. Whether that has it now.
+    /// Publishes a message that names its target queue to the delay queue for about this wait. True
+    /// if the message is stored there.
     pub(super) async fn put_into_delay_queue(&self, wait: Duration, message: &AmqpMessage) -> bool {
         let seconds = delay_seconds(wait.as_secs());
         self.declare_and_publish(&queue_names::delay_queue(seconds), QueuePurpose::Delay(seconds), message).await
     }
 
-    /// Puts a message into a parking queue. Whether it has it now.
+    /// Publishes a message to a parking queue. True if the message is stored there.
     pub(super) async fn park(&self, parked: &str, message: &AmqpMessage) -> bool {
         let is_last = parked == queue_names::RETURNED_PARKED;
         let purpose = if is_last { QueuePurpose::DeadLetteredParked } else { QueuePurpose::Parking };
         self.declare_and_publish(parked, purpose, message).await
     }
 
-    /// Puts a message into a queue that is declared before its first one. Whether it has it now.
+    /// Publishes a message to a queue that is declared before its first one. True if the message is
+    /// stored there.
     async fn declare_and_publish(&self, queue: &str, purpose: QueuePurpose, message: &AmqpMessage) -> bool {
         let message = Arc::new(message.clone());
-        // The second time, since somebody may have deleted it.
+        // There is a second try, since somebody may have deleted the queue after it was declared.
         for _ in 0..2 {
             let on_demand = self.topology.on_demand(queue);
             if !on_demand.declared.initialized() && !self.declare_on_demand(queue, purpose).await {

@@ -1,5 +1,6 @@
-//! Moving on what RabbitMQ has moved: events whose wait is over go to their queue, and what RabbitMQ gave up is put back
-//! or parked. One queue for all that is always there and always consumed, so that no subscription's queue, be it deleted
+//! Forwarding of dead-lettered messages: events whose wait in a delay queue is over go to their
+//! queue, and messages that RabbitMQ gave up are put back or parked. All of them come through one
+//! queue that always exists and is always consumed, so that no subscription's queue, be it deleted
 //! or without a leader, can hold up RabbitMQ's own moving of messages for the others.
 
 use std::sync::Arc;
@@ -23,30 +24,30 @@ use super::{RabbitmqContext, queue_names};
 use crate::model::DeliveryOrder;
 use crate::wire_text::WireText;
 
-/// Messages that are moved on at once.
+/// Messages that are forwarded at once.
 const UNDER_WAY: u16 = 256;
-/// The wait before it is begun again, or a message is tried again.
+/// Wait before the consumer is begun again, or a message is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an event waits again whose queue does not take it.
+/// Time in a delay queue of an event whose own queue does not take it.
 const WAIT_AGAIN: Duration = Duration::from_secs(8);
-/// The wait before a parked message is parked again that RabbitMQ gave up.
+/// Wait before a parked message that RabbitMQ gave up is parked again.
 const PARKED_PAUSE: Duration = Duration::from_secs(5);
-/// How often RabbitMQ may give a message up for its deliveries before that is believed. It counts stops and crashes, and
-/// a policy may allow a few only.
+/// Number of times that RabbitMQ may give up a message for its deliveries before it is parked.
+/// RabbitMQ counts stops and crashes, too, and a policy may allow a few deliveries only.
 const MOST_GIVEN_UP: u32 = 100;
-/// Bytes that a message is thought to have.
+/// Size in bytes that a message is assumed to have before it has come.
 const LARGE: usize = 1024 * 1024;
-/// How often it is looked for messages that RabbitMQ gave up here.
+/// Period in which [`queue_names::RETURNED_PARKED`] is searched for messages that RabbitMQ gave up.
 const RESCUE_PERIOD: Duration = Duration::from_secs(10);
-/// How often it is thought of the queue.
+/// Period of the watchdog, see `consumer_watchdog.rs`.
 const WATCH: Duration = Duration::from_secs(2);
-/// What RabbitMQ says of messages that it dropped for those that came later, and what is to be done about it.
+/// RabbitMQ's reason for messages that it dropped in favour of later ones, and the remedy for it.
 const MAX_LENGTH: &str = "maxlen";
 const NO_DROP_HEAD: &str = "take the overflow reject-publish instead of drop-head, with which RabbitMQ waits for no confirm of what it moves, and may lose it when a node restarts";
-/// For what is asked of RabbitMQ.
+/// Longest time for an answer of RabbitMQ.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Consumes [`names::RETURNED`] for ever, over as many connections as it takes.
+/// Consumes [`queue_names::RETURNED`] for ever, over as many connections as it takes.
 pub(super) async fn forward_all(shared: Arc<RabbitmqContext>) {
     let seat = shared.pool.take_slot().await;
     let mut connections = seat.connection.clone();
@@ -60,7 +61,8 @@ pub(super) async fn forward_all(shared: Arc<RabbitmqContext>) {
     }
 }
 
-/// Messages that are moved on at once: few where little may be held, since how large they are is not known.
+/// Largest number of messages that are forwarded at once: few where the memory budget is small,
+/// since their size is not known before.
 fn max_in_flight(shared: &RabbitmqContext) -> u16 {
     let fit = shared.options.budget.queue_limit() / LARGE;
     u16::try_from(fit).unwrap_or(UNDER_WAY).clamp(2, UNDER_WAY)
@@ -72,9 +74,11 @@ async fn declare_and_consume(
 ) -> Result<lapin::Consumer, String> {
     let begun = async {
         let (topology, connection) = (&shared.topology, &connection.connection);
+        // The queue that the next one dead-letters to is declared before it.
         topology.declare_and_close(connection, queue_names::RETURNED_PARKED, QueuePurpose::DeadLetteredParked).await?;
         let channel = topology.declare(connection, queue_names::RETURNED, QueuePurpose::DeadLettered).await?;
-        // Those that are needed while RabbitMQ may not be able to declare any.
+        // Delay queues are declared ahead that are needed while RabbitMQ may not be able to declare
+        // any.
         for wait in AWAY_WAITS {
             let seconds = delay_seconds(wait.as_secs());
             topology.declare_once(connection, &queue_names::delay_queue(seconds), QueuePurpose::Delay(seconds)).await?;
@@ -92,6 +96,7 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
     let mut kept = 0;
     loop {
         tokio::select! {
+            // Messages are forwarded at the same time, so that one slow queue holds up no other.
             next = deliveries.next() => match next {
                 Some(Ok(delivery)) => {
                     watch.record_received();
@@ -101,10 +106,12 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
                 None => return Err("the queue was deleted, or the channel closed".to_owned()),
             },
             Some(moved) = moving.next(), if !moving.is_empty() => moved.map_err(|error| error_text(&error))?,
+            // The queue of what RabbitMQ gave up has no consumer: it is looked at now and then.
             _ = rescue.tick() => {
                 let rescue = Box::pin(forward_parked(shared, connection, kept));
                 kept = connection.run_within(TIMEOUT, rescue).await?;
             }
+            // A consumer that gets nothing although messages wait is begun again.
             _ = period.tick() => if watch.is_inspection_due(QueueBacklog::Possible) {
                 let look = Box::pin(inspect_queue(&connection.connection, queue_names::RETURNED));
                 let look = connection.run_within(TIMEOUT, look).await?.unwrap_or_default();
@@ -117,7 +124,8 @@ async fn consume_until_broken(shared: &RabbitmqContext, connection: &OpenAmqpCon
     }
 }
 
-/// Moves a message on, and acknowledges it when it is where it belongs.
+/// Forwards a message, trying for ever, and acknowledges it only when it is stored in its new
+/// queue.
 async fn forward_delivery(shared: &RabbitmqContext, delivery: Delivery) -> lapin::Result<()> {
     let Delivery { properties, data, acker, .. } = delivery;
     let _held = shared.options.budget.consumed_share(data.len());
@@ -128,7 +136,7 @@ async fn forward_delivery(shared: &RabbitmqContext, delivery: Delivery) -> lapin
     acker.ack(BasicAckOptions::default()).await.map(drop)
 }
 
-/// Whether it is where it belongs.
+/// Tries to forward a message. True if it is stored in its new queue.
 async fn try_forward(shared: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
     match (&returned.target_queue, &returned.dead_lettered_from) {
         (Some(queue), from) if from.as_ref().is_none_or(|(queue, _)| queue_names::is_delay_queue(queue)) => {
@@ -139,7 +147,8 @@ async fn try_forward(shared: &RabbitmqContext, returned: &DeadLetteredMessage) -
     }
 }
 
-/// Puts an event whose wait is over into its queue.
+/// Publishes an event whose wait is over to its queue; if that is gone, parks it, and if that does
+/// not answer, lets it wait again. True if it is stored in one of them.
 pub(super) async fn forward_to_queue(shared: &RabbitmqContext, queue: &str, message: &AmqpMessage) -> bool {
     match shared.publish_unless_refused(queue, message).await {
         Ok(()) => true,
@@ -154,11 +163,13 @@ pub(super) async fn forward_to_queue(shared: &RabbitmqContext, queue: &str, mess
     }
 }
 
-/// What RabbitMQ gave up: for its deliveries, it goes back to its queue; otherwise it is parked. It is counted and told
-/// when it is there, which may take several tries.
+/// Handles a message that RabbitMQ gave up: because of its deliveries, it goes back to its queue;
+/// otherwise it is parked. It is counted and logged when it is stored, which may take several
+/// tries. True if it is.
 async fn requeue_or_park(shared: &RabbitmqContext, returned: &DeadLetteredMessage, queue: &str, reason: &str) -> bool {
     let (is_done, done) = if queue_names::is_parking_queue(queue) {
-        // A policy that limits what may be parked would do so at once again, without an end.
+        // A policy that limits a parking queue would drop the message at once again, without an
+        // end.
         tokio::time::sleep(PARKED_PAUSE).await;
         let is_parked = shared.park(queue, &returned.message).await;
         (is_parked, Some("RabbitMQ gave up a parked message: it was parked again"))
@@ -168,7 +179,7 @@ async fn requeue_or_park(shared: &RabbitmqContext, returned: &DeadLetteredMessag
     } else {
         let told = format!("RabbitMQ gave it up: {}", WireText::new(reason));
         let remedy = (reason == MAX_LENGTH).then_some(NO_DROP_HEAD);
-        // Which tells it itself.
+        // This logs the message itself.
         (park(shared, &queue_names::parking_queue(queue), (&told, remedy), &returned.message).await, None)
     };
     if is_done {
@@ -180,8 +191,8 @@ async fn requeue_or_park(shared: &RabbitmqContext, returned: &DeadLetteredMessag
     is_done
 }
 
-/// Tells what was done with a message that RabbitMQ gave up: of those of a queue that is consumed here, once a minute at
-/// WARN.
+/// Logs what was done with a message that RabbitMQ gave up, at WARN. Of a queue that is consumed in
+/// this process, that is one message a minute; the others are logged at DEBUG.
 fn log_given_up(shared: &RabbitmqContext, (queue, reason): (&str, &str), done: &str) {
     let is_due =
         shared.open_queue(queue_names::queue_of_parking(queue)).is_none_or(|queue| queue.given_up_log_limit.is_due());
@@ -193,7 +204,8 @@ fn log_given_up(shared: &RabbitmqContext, (queue, reason): (&str, &str), done: &
     }
 }
 
-/// Keeps a message that belongs nowhere. One that is kept already is not told of again.
+/// Parks a message that does not say where it belongs. One that is parked already is not logged
+/// again.
 async fn park_without_queue(shared: &RabbitmqContext, returned: &DeadLetteredMessage) -> bool {
     if message::decode_parked_headers(&returned.message.properties).reason.is_empty() {
         let reason = "its headers do not say where it belongs";
@@ -202,8 +214,9 @@ async fn park_without_queue(shared: &RabbitmqContext, returned: &DeadLetteredMes
     shared.park(queue_names::RETURNED_PARKED, &returned.message).await
 }
 
-/// Parks a message for a reason, for which there may be a remedy. Of those of a subscription that is served here, the first
-/// of a minute is told, the others as a sum.
+/// Parks a message for a reason, for which there may be a remedy. It is logged at WARN; of a
+/// subscription that is served here, that is one message a minute, and the others are logged at
+/// DEBUG. True if the message is stored.
 async fn park(
     shared: &RabbitmqContext,
     parked: &str,
@@ -226,8 +239,8 @@ async fn park(
     stored
 }
 
-/// Moves on what RabbitMQ gave up of [`names::RETURNED`] itself, if there is more than what belongs nowhere and is kept.
-/// Gives how many those are.
+/// Forwards messages that RabbitMQ gave up of [`queue_names::RETURNED`] itself, if there are more
+/// than the `kept` ones that belong nowhere. Gives the number of those now.
 async fn forward_parked(shared: &RabbitmqContext, connection: &OpenAmqpConnection, kept: u32) -> lapin::Result<u32> {
     let connection = &connection.connection;
     let count = inspect_queue(connection, queue_names::RETURNED_PARKED).await?.map_or(0, |look| look.ready);

@@ -1,4 +1,5 @@
-//! A message that RabbitMQ has moved from one queue to another, and what RabbitMQ says about that.
+//! A message that RabbitMQ has dead-lettered from one queue to another, and the headers in which
+//! RabbitMQ describes that.
 
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -8,10 +9,11 @@ use super::confirming_publisher::short_string;
 use super::message::{AmqpMessage, PERSISTENT, QUEUE, decode_value};
 use super::queue_names;
 
-/// How often RabbitMQ gave the message up.
+/// Header with the number of times that RabbitMQ gave the message up.
 pub(super) const GIVEN_UP: &str = "x-sealpost-given-up";
-/// What RabbitMQ adds to messages that it moves or delivers again; without it a message is new again. RabbitMQ drops one
-/// that comes to a queue a second time by itself, and counts deliveries across queues.
+/// Headers that RabbitMQ adds to messages that it moves or delivers again; without them a message
+/// is new again. RabbitMQ drops a message that comes to a queue a second time by itself, and counts
+/// deliveries across queues.
 pub(super) const OF_RABBITMQ: [&str; 9] = [
     "x-death",
     "x-first-death-exchange",
@@ -24,21 +26,22 @@ pub(super) const OF_RABBITMQ: [&str; 9] = [
     "x-acquired-count",
 ];
 
-/// Why a message came out of a queue other than to be consumed, as RabbitMQ says it.
+/// A message that RabbitMQ has moved out of a queue, with the reason that RabbitMQ gives for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DeadLetteredMessage {
-    /// The message as it was before, without what RabbitMQ has added.
+    /// The message as it was before, without the headers that RabbitMQ has added.
     pub(super) message: AmqpMessage,
-    /// The queue that it is on the way to, if somebody has noted that.
+    /// Queue that the message is on the way to, if its publisher has named one.
     pub(super) target_queue: Option<String>,
-    /// The queue that it was in, and why it is not there any more: `expired`, `delivery_limit`, `maxlen`, `rejected`.
+    /// Queue that the message was in, and RabbitMQ's reason for moving it: `expired`,
+    /// `delivery_limit`, `maxlen`, `rejected`.
     pub(super) dead_lettered_from: Option<(String, String)>,
-    /// How often RabbitMQ gave it up before.
+    /// Number of times that RabbitMQ gave the message up before.
     pub(super) given_up_count: u32,
 }
 
 impl DeadLetteredMessage {
-    /// Reads a message that RabbitMQ has moved.
+    /// Decodes a message that RabbitMQ has moved.
     pub(super) fn decode(properties: &BasicProperties, body: Bytes) -> Self {
         let none = FieldTable::default();
         let headers = properties.headers().as_ref().unwrap_or(&none).inner();
@@ -65,7 +68,7 @@ impl DeadLetteredMessage {
         Self { message: AmqpMessage { properties, body }, target_queue, dead_lettered_from, given_up_count }
     }
 
-    /// The message as it was before, with how often RabbitMQ has given it up now.
+    /// Gives the message as it was before, with this time counted in [`GIVEN_UP`].
     pub(super) fn with_given_up_counted(self) -> AmqpMessage {
         let mut headers = self.message.properties.headers().clone().unwrap_or_default();
         headers.insert(short_string(GIVEN_UP), AMQPValue::LongUInt(self.given_up_count.saturating_add(1)));

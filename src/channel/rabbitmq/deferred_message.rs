@@ -1,5 +1,6 @@
-//! A message that waits on the way to a reply address or a dead letter sink: its body is a batch of two events, the one
-//! itself and the one that goes there (contract RQ-8; CloudEvents JSON batch format).
+//! A message that waits on the way to a reply address or a dead letter sink: its body is a batch of
+//! two events, the one itself and the one that goes there (contract RQ-8; CloudEvents JSON batch
+//! format).
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::wire_text::WireText;
 const STAGE: &str = "x-sealpost-stage";
 const REPLY: &str = "reply";
 const DEAD_LETTER_SINK: &str = "dead-letter-sink";
-/// What is forwarded with the second event.
+/// Header with the HTTP fields that are forwarded with the second event.
 const FORWARDED: &str = "x-sealpost-stage-forwarded";
 
-/// An event that is put off, on the way to its destination.
+/// Encodes a deferred event, with the event that goes to the reply address or dead letter sink.
 pub(super) fn encode(event: &Event, stage: &DeliveryStage, note: RetryHeaders) -> AmqpMessage {
     let (name, second) = match stage {
         DeliveryStage::Subscriber => return message::encode(event, note),
@@ -40,10 +41,10 @@ pub(super) fn encode(event: &Event, stage: &DeliveryStage, note: RetryHeaders) -
     }
 }
 
-/// The event in a message, what goes with it, and where it is on the way to.
+/// Decodes the event in a message, its retry headers, and the stage of its delivery.
 ///
 /// # Errors
-/// If it is none, or not a valid one.
+/// If the message is no event, or not a valid one.
 pub(super) fn decode(
     properties: &BasicProperties,
     body: Bytes,
@@ -68,7 +69,10 @@ pub(super) fn decode(
     Ok((event, message::decode_retry_headers(headers), stage))
 }
 
-/// Without validation, which replies do not undergo either.
+/// Decodes an event without validation, which replies do not undergo either.
+///
+/// # Errors
+/// If it is no event, or has too many attributes.
 fn decode_unvalidated(event: &RawValue, limit: AttributeLimit) -> Result<Event, DecodeError> {
     let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static(binding::STRUCTURED))]);
     let body = Bytes::copy_from_slice(event.get().as_bytes());

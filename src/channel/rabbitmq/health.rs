@@ -1,4 +1,4 @@
-//! Whether a queue takes messages, as its publishers and its consumer see it.
+//! Health of a queue, as its publishers and its consumer see it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// For how long a queue that was full is taken to be full.
+/// Time for which a queue that was full is assumed to be still full.
 const FULL_FOR: Duration = Duration::from_secs(1);
 
-/// Limits how often the same is said: once a minute.
+/// Limit of how often the same is logged: once a minute.
 pub(super) type OncePerMinute = OncePer<60>;
-/// Limits how often a queue is tried that does not confirm: once a second.
+/// Limit of how often a queue that does not confirm is tried: once a second.
 pub(super) type OncePerSecond = OncePer<1>;
 
-/// Limits how often something is done: once in so many seconds.
+/// Limit of how often something is done: once in so many seconds.
 #[derive(Debug, Default)]
 pub(super) struct OncePer<const SECONDS: u64>(Mutex<Option<Instant>>);
 
 impl<const SECONDS: u64> OncePer<SECONDS> {
-    /// Whether it should be done now, which then counts as done.
+    /// True if it should be done now, which then counts as done.
     pub(super) fn is_due(&self) -> bool {
         let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = done.is_none_or(|done| done.elapsed() >= Duration::from_secs(SECONDS));
@@ -30,57 +30,57 @@ impl<const SECONDS: u64> OncePer<SECONDS> {
     }
 }
 
-/// How long a failure counts after the last one: a process that gets no events any more, since it is not ready, would
-/// otherwise never try again.
+/// Time for which a failure counts after the last one: a process that gets no events any more,
+/// since it is not ready, would otherwise never try again.
 const COUNTS_FOR: Duration = Duration::from_secs(15);
 
-/// Whether something has failed a moment ago, and has not succeeded since.
+/// Time of the last failure, if there was no success after it.
 #[derive(Debug, Default)]
 pub(super) struct LastFailure(Mutex<Option<Instant>>);
 
 impl LastFailure {
-    /// It has failed.
+    /// Records a failure, now.
     pub(super) fn record_failure(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// It has succeeded.
+    /// Records a success, which ends the failure.
     pub(super) fn record_success(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether it fails.
+    /// True if the last result was a failure, not longer than [`COUNTS_FOR`] ago.
     pub(super) fn is_failing(&self) -> bool {
         let failed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|failed| failed.elapsed() < COUNTS_FOR)
     }
 }
 
-/// What is known of a queue.
+/// State of a queue as this process knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueState {
-    /// It has not been declared yet.
+    /// The queue has not been declared yet, or was deleted.
     Undeclared,
-    /// It takes messages.
+    /// The queue takes messages, and is consumed.
     Served,
-    /// It takes messages, but RabbitMQ does not answer its consumer.
+    /// The queue takes messages, but RabbitMQ does not answer its consumer.
     Unconsumed,
-    /// RabbitMQ does not answer for it: most of its members are away, or it has no leader.
+    /// RabbitMQ does not answer for the queue: most of its members are away, or it has no leader.
     Unavailable,
 }
 
-/// What is known of a queue, for those who publish to it.
+/// Health of a queue, for those who publish to it.
 #[derive(Debug)]
 pub(super) struct QueueHealth {
-    /// With the time since when it is so.
+    /// The state, and the time since when the queue is in it.
     state: watch::Sender<(QueueState, Instant)>,
     full_until: Mutex<Option<Instant>>,
-    /// Limits how often it is said that RabbitMQ does not answer for the queue.
+    /// Limits the log line about a queue for which RabbitMQ does not answer.
     pub(super) log_limit: OncePerMinute,
 }
 
 impl Default for QueueHealth {
-    /// Of a queue that has not been declared yet.
+    /// Makes the health of a queue that has not been declared yet.
     fn default() -> Self {
         let state = watch::Sender::new((QueueState::Undeclared, Instant::now()));
         Self { state, full_until: Mutex::default(), log_limit: OncePerMinute::default() }
@@ -92,13 +92,13 @@ impl QueueHealth {
         self.state.borrow().0
     }
 
-    /// Since when it is away, if it is.
+    /// Time since when RabbitMQ does not answer for the queue; `None` if it does.
     pub(super) fn unavailable_since(&self) -> Option<Instant> {
         let (state, since) = *self.state.borrow();
         (state == QueueState::Unavailable).then_some(since)
     }
 
-    /// Notes a state. Gives the one before.
+    /// Sets a state. Gives the one before.
     pub(super) fn replace_state(&self, state: QueueState) -> QueueState {
         let mut before = state;
         self.state.send_if_modified(|(now, since)| {
@@ -111,7 +111,7 @@ impl QueueHealth {
         before
     }
 
-    /// It is away no more for who publishes to it; whether it is consumed, its consumer will say.
+    /// Records that the queue takes messages again; its consumer finds out if it is consumed, too.
     pub(super) fn mark_accepting(&self) {
         self.state.send_if_modified(|(now, since)| {
             let is_away = *now == QueueState::Unavailable;
@@ -130,12 +130,12 @@ impl QueueHealth {
         drop(self.state.subscribe().wait_for(takes_messages).await);
     }
 
-    /// A limit of its length refuses messages.
+    /// Records that a limit of the queue's length refuses messages.
     pub(super) fn mark_full(&self) {
         *self.full_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + FULL_FOR);
     }
 
-    /// Whether a limit of its length refused a message a moment ago.
+    /// True if a limit of the queue's length refused a message a moment ago.
     pub(super) fn is_full(&self) -> bool {
         let until = *self.full_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)

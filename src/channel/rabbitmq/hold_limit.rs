@@ -1,22 +1,24 @@
-//! How long a message may be held without an answer to RabbitMQ, which closes the channel of who holds one for longer than
-//! its consumer timeout, and delivers all that came over it again.
+//! Limit of the time for which a message may be held unacknowledged. RabbitMQ closes the channel of
+//! a consumer that holds one for longer than its consumer timeout, and delivers all messages of
+//! that channel again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The part of the consumer timeout for which messages are held; the rest is for what follows from an attempt.
+/// Part of the consumer timeout for which messages are held; the rest is for settling after an
+/// attempt.
 const PART: f64 = 0.75;
-/// What RabbitMQ says before the timeout that it has applied, in milliseconds.
+/// Text of RabbitMQ's error before the timeout that it has applied, in milliseconds.
 const TOLD: &str = "Timeout value used: ";
 
-/// The longest time for which a message is held.
+/// Longest time for which a message is held; it only becomes shorter.
 #[derive(Debug)]
 pub(super) struct HoldLimit {
     millis: AtomicU64,
 }
 
 impl HoldLimit {
-    /// For a RabbitMQ with this consumer timeout.
+    /// Makes the limit for a RabbitMQ with this consumer timeout.
     pub(super) fn new(consumer_timeout: Duration) -> Self {
         Self { millis: AtomicU64::new(held_part(millis(consumer_timeout))) }
     }
@@ -25,7 +27,8 @@ impl HoldLimit {
         Duration::from_millis(self.millis.load(Ordering::Acquire))
     }
 
-    /// Learns from why RabbitMQ closed a channel. Gives whether the limit is shorter now.
+    /// Learns the consumer timeout from RabbitMQ's reason for closing a channel. True if the limit
+    /// is shorter now.
     pub(super) fn learn_consumer_timeout(&self, reason: &str) -> bool {
         let Some((_, told)) = reason.split_once(TOLD) else { return false };
         let digits: String = told.chars().take_while(char::is_ascii_digit).collect();

@@ -1,6 +1,6 @@
-//! An event as an AMQP 0-9-1 message: its attributes are headers with the prefix that the AMQP binding of CloudEvents
-//! prefers, its data are the body. Other spellings are understood, so that queues of others can be drained (contract
-//! RQ-8 to RQ-10).
+//! An event as an AMQP 0-9-1 message: its attributes are headers with the prefix that the AMQP
+//! binding of CloudEvents prefers, its data are the body. Other spellings are understood, so that
+//! queues of others can be drained (contract RQ-8 to RQ-10).
 
 mod retry_headers;
 
@@ -26,7 +26,7 @@ use crate::scrub;
 use crate::wire_text::{WireText, escaped_excerpt, truncate};
 
 const PREFIX: &str = "cloudEvents_";
-/// Prefixes of others, in lower case; the last one is none at all.
+/// Prefixes that other writers use, in lower case; the last one is none at all.
 const PREFIXES: [&str; 4] = ["cloudevents_", "cloudevents:", "ce-", ""];
 pub(super) const FORWARDED: &str = "x-sealpost-forwarded";
 const ATTEMPTS: &str = "x-sealpost-attempts";
@@ -35,43 +35,47 @@ const REASON: &str = "x-sealpost-reason";
 const STATUS: &str = "x-sealpost-status";
 const DESTINATION: &str = "x-sealpost-destination";
 const PARKED_AT: &str = "x-sealpost-parked-at";
-/// The queue that a message is on the way to.
+/// Header that names the queue that a message is on the way to.
 pub(super) const QUEUE: &str = "x-sealpost-queue";
-/// Milliseconds that are left of a wait when the message has come out of its delay queue.
+/// Header with the milliseconds of a wait that are left when the message has come out of its delay
+/// queue.
 const WAIT_LEFT: &str = "x-sealpost-wait-left";
-/// Not its own name, which would be an attribute's where attributes have no prefix.
+/// Header of the baggage; it has not the name `baggage`, which would be an attribute where
+/// attributes have no prefix.
 const BAGGAGE: &str = "x-sealpost-baggage";
 pub(super) const PERSISTENT: u8 = 2;
-/// Bytes of attributes in headers; a frame of headers has 128 KiB, and what is forwarded may have half of it.
+/// Largest size in bytes of attributes in headers; a frame of headers has 128 KiB, and forwarded
+/// fields may have half of it.
 const LONGEST_HEADERS: usize = 48 * 1024;
-/// Bytes that are told of why a message was parked, and of where it was to go.
+/// Largest size in bytes of the reason and of the destination in a parked message.
 const LONGEST_REMARK: usize = 1024;
-/// What Go writes for a time that is not set.
+/// Text that Go writes for a time that is not set.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
-/// A message.
+/// Properties and body of an AMQP message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct AmqpMessage {
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
 }
 
-/// An event as properties and body of a message.
+/// Encodes an event as properties and body of a message.
 #[must_use]
 pub fn event_to_amqp(event: &Event) -> (BasicProperties, Bytes) {
     let AmqpMessage { properties, body } = encode(event, RetryHeaders::default());
     (properties, body)
 }
 
-/// The event in a message, whoever wrote it (contract RQ-8 to RQ-10).
+/// Decodes the event in a message, whoever wrote it (contract RQ-8 to RQ-10).
 ///
 /// # Errors
-/// If it is none, or not a valid one.
+/// If the message is no event, or not a valid one.
 pub fn event_from_amqp(properties: &BasicProperties, body: Bytes) -> Result<Event, DecodeError> {
     decode(properties, body, AttributeLimit::default()).map(|(event, _)| event)
 }
 
-/// An event as a message: binary mode, or structured mode where AMQP has no place for its attributes.
+/// Encodes an event: in binary mode, or in structured mode where AMQP has no place for its
+/// attributes.
 pub(super) fn encode(event: &Event, note: RetryHeaders) -> AmqpMessage {
     let mut headers = FieldTable::default();
     insert_other_headers(&mut headers, event, note);
@@ -88,7 +92,7 @@ pub(super) fn encode(event: &Event, note: RetryHeaders) -> AmqpMessage {
     AmqpMessage { properties: persistent_properties(headers, content_type), body }
 }
 
-/// The properties of a message that outlives its broker.
+/// Properties of a persistent message, which outlives RabbitMQ's process.
 pub(super) fn persistent_properties(headers: FieldTable, content_type: Option<ShortString>) -> BasicProperties {
     let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
     match content_type {
@@ -97,7 +101,7 @@ pub(super) fn persistent_properties(headers: FieldTable, content_type: Option<Sh
     }
 }
 
-/// The media type, if it fits; `None` if it does not.
+/// The event's media type as a short string; `None` if it is too long for one.
 fn short_content_type(event: &Event) -> Option<Option<ShortString>> {
     match event.content_type() {
         None => Some(None),
@@ -105,7 +109,8 @@ fn short_content_type(event: &Event) -> Option<Option<ShortString>> {
     }
 }
 
-/// Adds the attributes; `None` if a name is too long for a header, or all of them for a frame.
+/// Adds the attributes as headers; `None` if a name is too long for a header, or all of them are
+/// for a frame.
 fn insert_attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
     headers.insert(short_string("cloudEvents_specversion"), text_value(event.spec_version().as_str()));
     let mut bytes = 0;
@@ -122,7 +127,7 @@ fn insert_attributes(headers: &mut FieldTable, event: &Event) -> Option<()> {
     (bytes <= LONGEST_HEADERS).then_some(())
 }
 
-/// Adds what is forwarded with the event, and what is noted about it.
+/// Adds forwarded fields, trace context and retry headers of an event.
 pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, note: RetryHeaders) {
     insert_forwarded_headers(headers, FORWARDED, event);
     if let Some(trace) = event.trace() {
@@ -138,7 +143,7 @@ pub(super) fn insert_other_headers(headers: &mut FieldTable, event: &Event, note
     }
 }
 
-/// Adds the trace of an event, under the names that upstream uses (contract RQ-8).
+/// Adds the trace context of an event, under the names that upstream uses (contract RQ-8).
 fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
     let bytes = |value: &HeaderValue| AMQPValue::LongString(value.as_bytes().to_vec().into());
     if let Some(span) = trace.span {
@@ -151,7 +156,7 @@ fn insert_trace_context(headers: &mut FieldTable, trace: &TraceContext) {
     }
 }
 
-/// The trace that headers tell of.
+/// Decodes the trace context, if headers hold one.
 pub(super) fn decode_trace_context(headers: &FieldTable) -> Option<Arc<TraceContext>> {
     let names = [(TRACEPARENT, "traceparent"), (TRACESTATE, "tracestate"), (event::BAGGAGE, BAGGAGE)];
     let told = names.into_iter().filter_map(|(name, key)| {
@@ -161,7 +166,7 @@ pub(super) fn decode_trace_context(headers: &FieldTable) -> Option<Arc<TraceCont
     TraceContext::from_headers(&told.collect())
 }
 
-/// Adds what is forwarded with an event, as one header of this name.
+/// Adds the HTTP fields that are forwarded with an event, as one header of this name.
 pub(super) fn insert_forwarded_headers(headers: &mut FieldTable, name: &str, event: &Event) {
     if !event.forwarded().is_empty() {
         let lines = event.forwarded().iter().map(|(name, value)| {
@@ -172,7 +177,8 @@ pub(super) fn insert_forwarded_headers(headers: &mut FieldTable, name: &str, eve
     }
 }
 
-/// The same properties for the parking queue: with why nobody took the message (`reason`), and what else is known.
+/// Properties for the parking queue: the same ones, with the reason why nobody took the message,
+/// and details of the loss.
 pub(super) fn parked_properties(
     properties: BasicProperties,
     reason: &str,
@@ -189,20 +195,20 @@ pub(super) fn parked_properties(
     properties.with_headers(headers).with_delivery_mode(PERSISTENT)
 }
 
-/// Why a message was parked.
+/// Headers of a parked message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ParkedHeaders {
-    /// In words, without secrets.
+    /// Reason in words, without secrets.
     pub(super) reason: String,
-    /// The last status, if it was tried.
+    /// Last status, if delivery was tried.
     pub(super) status: Option<i64>,
-    /// Attempts made, if it was tried.
+    /// Number of attempts, if delivery was tried.
     pub(super) attempts: Option<i64>,
-    /// When; seconds since the epoch.
+    /// Time of parking, in seconds since the epoch.
     pub(super) parked_at: u64,
 }
 
-/// Why a message was parked.
+/// Decodes the headers of a parked message; what is missing is empty, `None` or 0.
 pub(super) fn decode_parked_headers(properties: &BasicProperties) -> ParkedHeaders {
     let none = FieldTable::default();
     let headers = properties.headers().as_ref().unwrap_or(&none).inner();
@@ -223,7 +229,7 @@ pub(super) fn decode_parked_headers(properties: &BasicProperties) -> ParkedHeade
     }
 }
 
-/// The properties of a parked message as they were before.
+/// Properties of a parked message as they were before it was parked.
 pub(super) fn without_parked_headers(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     let ours = [REASON, STATUS, ATTEMPTS, DESTINATION, PARKED_AT, NOT_BEFORE, WAIT_LEFT, GIVEN_UP, QUEUE];
@@ -235,20 +241,21 @@ pub(super) fn without_parked_headers(properties: &BasicProperties) -> BasicPrope
     properties.clone().with_headers(headers).with_delivery_mode(PERSISTENT)
 }
 
-/// A message on the way to a queue by way of others.
+/// Names the queue that a message is to reach by way of others.
 pub(super) fn with_target_queue(message: AmqpMessage, queue: &str) -> AmqpMessage {
     let mut headers = message.properties.headers().clone().unwrap_or_default();
     headers.insert(short_string(QUEUE), text_value(queue));
     AmqpMessage { properties: message.properties.with_headers(headers), body: message.body }
 }
 
-/// Content encodings of data that is as it is meant. Clients write there how they have made bytes of a text, too.
+/// Content encodings of data that are not compressed. Clients also write there how they have made
+/// bytes of a text.
 const AS_IT_IS: &[&str] = &["", "identity", "binary", "8bit", "7bit", "utf-8", "utf8", "us-ascii"];
 
-/// The event in a message, and what goes with it.
+/// Decodes the event in a message, and its retry headers.
 ///
 /// # Errors
-/// If it is none, or not a valid one.
+/// If the message is no event, or not a valid one.
 pub(super) fn decode(
     properties: &BasicProperties,
     body: Bytes,
@@ -284,7 +291,7 @@ fn decode_structured(content_type: &str, body: Bytes, limit: AttributeLimit) -> 
     binding::decode(headers, body, limit)?.into_iter().next().ok_or(DecodeError::NotAnEvent)
 }
 
-/// By the first of [`PREFIXES`] that a `specversion` stands under.
+/// Decodes attributes with the first of [`PREFIXES`] under which there is a `specversion`.
 fn decode_binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) -> Result<Event, DecodeError> {
     let with = |prefix: &'static str| {
         let named = headers.inner().iter();
@@ -308,7 +315,7 @@ fn decode_binary(headers: &FieldTable, content_type: Option<&str>, body: Bytes) 
     Ok(event.with_data(content_type, body))
 }
 
-/// A name without its prefix, in lower case, if it has that prefix.
+/// Attribute's name without this prefix, in lower case; `None` if it has another prefix.
 fn strip_attribute_prefix<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str>> {
     let (start, rest) = name.split_at_checked(prefix.len())?;
     let lower = || {
@@ -317,7 +324,8 @@ fn strip_attribute_prefix<'n>(prefix: &str, name: &'n str) -> Option<Cow<'n, str
     start.eq_ignore_ascii_case(prefix).then(lower)
 }
 
-/// Without a prefix, other headers stand beside the attributes (contract RQ-9).
+/// True if a header is an attribute: without a prefix, other headers stand beside those (contract
+/// RQ-9).
 fn is_attribute(name: &str, prefix: &str) -> bool {
     let beside =
         prefix.is_empty() && (name.starts_with("x-") || matches!(name, "content-type" | "traceparent" | "tracestate"));
@@ -383,7 +391,7 @@ pub(super) fn decode_retry_headers(headers: &FieldTable) -> RetryHeaders {
     }
 }
 
-/// A text as a value.
+/// AMQP value of a text.
 pub(super) fn text_value(text: &str) -> AMQPValue {
     AMQPValue::LongString(text.as_bytes().to_vec().into())
 }
@@ -448,8 +456,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost in translation: types, empty values, strange texts, long names, data of any kind (contract
-        /// DP-9).
+        /// Nothing is lost in translation: types, empty values, strange texts, long names, data of
+        /// any kind (contract DP-9).
         #[test]
         fn messages_are_events_again(event in any_event(), attempts in any::<u32>(), not_before in 0u64..1 << 60, left in prop::option::of(0u64..1 << 40)) {
             let note = if attempts == 0 && not_before == 0 { RetryHeaders::default() } else { RetryHeaders { attempts, not_before_millis: not_before, remaining_millis: left } };

@@ -1,5 +1,5 @@
-//! Messages that RabbitMQ returned and `lapin` gave to somebody else than their publisher, who may believe that they are
-//! stored: they are published again, as what is moved on is.
+//! Messages that RabbitMQ returned and `lapin` gave to another publisher than their own, which may
+//! believe that they are stored: they are published again, as dead-lettered messages are forwarded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,17 @@ use super::message::{self, AmqpMessage};
 use super::publisher::AWAY_WAITS;
 use super::{RabbitmqContext, queue_names};
 
-/// The wait before a message is tried again.
+/// Wait before a message is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A message that no queue has taken, although its publisher may have been told that it is stored: `lapin` gives a message
-/// that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has published it.
+/// A message that no queue has taken, although its publisher may have been told that it is stored:
+/// `lapin` gives a message that RabbitMQ returns to the publisher that is confirmed next on that
+/// channel, not to the one that has published it.
 #[derive(Clone, Debug)]
 pub(super) struct MisdirectedReturn {
-    /// The queue that it is for.
+    /// Queue that the message was published to.
     pub(super) queue: String,
-    /// The message itself.
+    /// The message itself, as it was published.
     pub(super) message: AmqpMessage,
 }
 
@@ -35,13 +36,13 @@ impl MisdirectedReturn {
         Self { queue: routing_key.as_str().to_owned(), message: AmqpMessage { properties, body: Bytes::from(data) } }
     }
 
-    /// Whether it is this message.
+    /// True if this return is that of the given message, and so is not misdirected.
     pub(super) fn is_message(&self, queue: &str, message: &AmqpMessage) -> bool {
         self.queue == queue && self.message == *message
     }
 }
 
-/// Publishes again what comes, for ever.
+/// Publishes misdirected returns again as they come, for ever.
 pub(super) async fn republish_all(shared: Arc<RabbitmqContext>, mut found: mpsc::Receiver<MisdirectedReturn>) {
     let mut publishing = FuturesUnordered::new();
     loop {
@@ -62,7 +63,7 @@ async fn republish(shared: &RabbitmqContext, stray: MisdirectedReturn) {
     }
 }
 
-/// Whether it is where it belongs.
+/// Tries to publish a message again. True if it is stored in its queue.
 async fn try_republish(shared: &RabbitmqContext, stray: &MisdirectedReturn) -> bool {
     let MisdirectedReturn { queue, message } = stray;
     if queue_names::is_parking_queue(queue) {

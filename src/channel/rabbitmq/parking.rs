@@ -1,5 +1,5 @@
-//! Parking queues, for whoever looks after them. Each errand has a connection of its own, which ends with it: what it
-//! held then is in its queue again.
+//! Parking queues, for operators. Each operation has a connection of its own, which ends with it:
+//! messages that it held then are in their queue again.
 
 mod lock;
 mod queue_pass;
@@ -26,11 +26,11 @@ use queue_pass::ParkingQueuePass;
 
 /// Queues that are counted at once.
 const COUNTING: usize = 16;
-/// How long any one answer of RabbitMQ may take.
+/// Longest time for each answer of RabbitMQ.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long somebody who looks waits for somebody else.
+/// Longest time that an operation which only shows events waits for another one on the same queue.
 const LOOKER_WAITS: Duration = Duration::from_secs(10);
-/// How long somebody who changes waits for somebody else.
+/// Longest time that an operation which changes events waits for another one on the same queue.
 const CHANGER_WAITS: Duration = Duration::from_millis(500);
 
 /// The parking queues of a RabbitMQ.
@@ -39,12 +39,12 @@ pub struct ParkingQueues {
     address: RabbitmqAddress,
 }
 
-/// The queues of one subscription.
+/// Names of the queues of one subscription.
 struct ParkingQueueNames<'o> {
     owner: &'o ParkingSubscription,
-    /// Where its events wait.
+    /// Queue in which the subscription's events wait.
     queue: String,
-    /// Where those are that nobody took.
+    /// Parking queue of the events that nobody took.
     parking_queue: String,
 }
 
@@ -56,7 +56,7 @@ impl<'o> ParkingQueueNames<'o> {
 }
 
 impl RabbitmqBackend {
-    /// Its parking queues.
+    /// Store of the parked events of this backend.
     #[must_use]
     pub fn parking(&self) -> ParkingQueues {
         ParkingQueues::new(self.context.options.address.clone())
@@ -64,7 +64,7 @@ impl RabbitmqBackend {
 }
 
 impl ParkingQueues {
-    /// The parking queues of the RabbitMQ that is there.
+    /// Makes the store of the parking queues of the RabbitMQ at this address.
     #[must_use]
     pub fn new(address: RabbitmqAddress) -> Self {
         Self { address }
@@ -97,6 +97,8 @@ impl ParkingQueues {
     ) -> Result<ParkedListing, ParkedError> {
         let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
         let mut look = ParkedListing::default();
+        // The lock comes before the count: another operation holds messages that would not be
+        // counted.
         if limit > 0 {
             lock::take(&connection, &queues, LOOKER_WAITS).await?;
         }
@@ -106,7 +108,8 @@ impl ParkingQueues {
             return Ok(look);
         }
         let mut visit = ParkingQueuePass::begin(&connection, &queues, look.parked).await?;
-        // What is parked in the meantime is left for the next time. All are passed, so that they keep their order.
+        // Events that are parked in the meantime are left for the next time. All others are passed,
+        // so that they keep their order.
         while let Some(message) = visit.next_message(&errand.stop).await? {
             if look.examined < u64::try_from(limit).unwrap_or(u64::MAX) {
                 look.examined += 1;
@@ -128,6 +131,7 @@ impl ParkingQueues {
         errand: &ParkedOperation,
     ) -> Result<ParkedChange, ParkedError> {
         let (connection, queues) = (self.connect().await?, ParkingQueueNames::for_subscription(owner));
+        // The queue is looked for first, so that nothing is replayed into one that does not exist.
         if fate == ParkedAction::Replay && count_ready(&connection, queues.queue.clone()).await?.is_none() {
             return Err(ParkedError::NoQueue(owner.subscription.clone()));
         }
@@ -146,6 +150,7 @@ impl ParkingQueues {
             }
             change.done += 1;
         }
+        // Asked before the pass is finished, which consumes it.
         change.stopped = errand.stop.is_cancelled() && visit.is_cut_short();
         visit.finish().await?;
         close(connection).await;
@@ -153,7 +158,7 @@ impl ParkingQueues {
     }
 }
 
-/// What is to become of parked messages.
+/// Action on parked messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ParkedAction {
     Replay,
@@ -191,12 +196,12 @@ impl ParkedStore for ParkingQueues {
     }
 }
 
-/// Messages that a queue has ready; `None` if there is no such queue.
+/// Number of messages that a queue has ready; `None` if there is no such queue.
 async fn count_ready(connection: &Connection, queue: String) -> Result<Option<u64>, ParkedError> {
     Ok(await_answer(inspect_queue(connection, &queue)).await?.map(|look| u64::from(look.ready)))
 }
 
-/// Waits for one answer of RabbitMQ, not for ever.
+/// Waits for one answer of RabbitMQ, for [`LIMIT`] at most.
 async fn await_answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Result<T, ParkedError> {
     match tokio::time::timeout(LIMIT, asked).await {
         Ok(answer) => answer.map_err(unavailable_error),
@@ -204,7 +209,8 @@ async fn await_answer<T>(asked: impl Future<Output = lapin::Result<T>>) -> Resul
     }
 }
 
-/// All that was asked for has been answered; how a connection ends does not change that.
+/// Closes the connection of an operation. All questions have been answered; an error of the close
+/// does not change that.
 async fn close(connection: Connection) {
     if let Err(error) = await_answer(connection.close(200, short_string("done"))).await {
         tracing::debug!(%error, "The connection for parked events ended by itself");

@@ -1,4 +1,5 @@
-//! What one consumer has received and not handed over, within what events may hold in memory.
+//! Buffer of the messages that one consumer has received and not handed over, within the memory
+//! budget.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,34 +20,35 @@ use super::uncancelled_future::UncancelledFuture;
 use super::{RabbitmqContext, RabbitmqQueue};
 use crate::budget::{ConsumedShare, PER_EVENT};
 
-/// What a message takes beside its body: its headers are a tree until it is read.
+/// Bytes that a message takes beside its body: its headers are a tree until they are decoded.
 const PER_MESSAGE: usize = 4 * PER_EVENT;
-/// For what is asked of RabbitMQ.
+/// Longest time for an answer of RabbitMQ.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often one that has stopped for want of room looks whether there is some, should it not be told.
+/// Period in which a consumer that has stopped for want of memory looks for room, should it not be
+/// notified.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A message that was received.
+/// A message that was received, and not decoded yet.
 pub(super) struct ReceivedDelivery {
     pub(super) delivery: Delivery,
     pub(super) received_at: Instant,
-    /// The memory that it holds.
+    /// Share of the memory budget that the message holds.
     pub(super) memory_share: ConsumedShare,
 }
 
-/// What happens next.
+/// Next event of a buffer.
 pub(super) enum PrefetchBufferEvent {
     /// A message has come.
     Message(Box<Delivery>),
-    /// There may be room again, while nothing is asked for.
+    /// There may be room in memory again, while no messages are asked for.
     RoomFreed,
     /// RabbitMQ has ended the consumer.
     Ended,
-    /// The channel is broken.
+    /// The channel is broken, with this error.
     Broken(lapin::Error),
 }
 
-/// Receives messages, as many as there is room for.
+/// Receives messages of one queue, as many as there is room for in memory.
 pub(super) struct PrefetchBuffer<'c> {
     queue: &'c Arc<RabbitmqQueue>,
     context: &'c RabbitmqContext,
@@ -58,7 +60,7 @@ pub(super) struct PrefetchBuffer<'c> {
 }
 
 impl<'c> PrefetchBuffer<'c> {
-    /// Of a consumer that has begun, with as many messages asked for as `queue` says.
+    /// Makes the buffer of a consumer that has begun, with the first prefetch of `queue`.
     pub(super) fn new(
         (queue, context): (&'c Arc<RabbitmqQueue>, &'c RabbitmqContext),
         connection: &'c OpenAmqpConnection,
@@ -69,12 +71,12 @@ impl<'c> PrefetchBuffer<'c> {
         Self { queue, context, connection, channel, deliveries, prefetch_control, waiting: VecDeque::new() }
     }
 
-    /// The consumer, if it is to outlive this.
+    /// Takes the consumer out, if it is to outlive the buffer.
     pub(super) fn into_deliveries(self) -> lapin::Consumer {
         self.deliveries
     }
 
-    /// What happens next. Cancel-safe.
+    /// Waits for the next event. Cancel-safe.
     pub(super) async fn next_event(&mut self) -> PrefetchBufferEvent {
         if self.prefetch_control.prefetch() == 0 {
             self.until_room().await;
@@ -87,7 +89,7 @@ impl<'c> PrefetchBuffer<'c> {
         }
     }
 
-    /// Returns when there may be room again.
+    /// Returns when there may be room in memory again.
     async fn until_room(&self) {
         let look = tokio::time::sleep(LOOK.mul_f64(0.5 + fastrand::f64()));
         tokio::select! {
@@ -96,9 +98,9 @@ impl<'c> PrefetchBuffer<'c> {
         }
     }
 
-    /// Notes a message that has come.
+    /// Adds a message that has come.
     pub(super) fn push(&mut self, mut delivery: Delivery) {
-        // It was put together of frames, with room for more.
+        // The body was put together from frames, with a capacity for more.
         delivery.data.shrink_to_fit();
         let bytes = delivery.data.len() + headers_length(&delivery.properties) + PER_MESSAGE;
         self.prefetch_control.record_received(bytes);
@@ -106,12 +108,12 @@ impl<'c> PrefetchBuffer<'c> {
         self.waiting.push_back(ReceivedDelivery { delivery, received_at: Instant::now(), memory_share: consumed });
     }
 
-    /// Asks for more or fewer messages if that is called for.
+    /// Changes the prefetch if the memory budget calls for that.
     pub(super) async fn adjust_prefetch(&mut self) -> Result<(), String> {
         let budget = &self.context.options.budget;
         let active = self.context.busy_queues.load(Ordering::Relaxed).max(1);
         let situation = PrefetchSituation {
-            // What is known of sizes is about the past, so a part is left.
+            // Known sizes are those of past messages, so a quarter of the budget is left free.
             allowance: budget.queue_limit() / 4 * 3 / active,
             held: self.waiting.len() + self.queue.unsettled.load(Ordering::Acquire),
             has_room: budget.has_room_for_queues(),
@@ -129,7 +131,7 @@ impl<'c> PrefetchBuffer<'c> {
         }
     }
 
-    /// Asks for nothing more. What is on the way comes, and stays as it is.
+    /// Cancels the consumer. Messages that are on the way still come, and stay in the buffer.
     async fn cancel_consumer(&mut self) -> Result<(), String> {
         let tag = self.deliveries.tag();
         let cancelled = self.channel.basic_cancel(tag, BasicCancelOptions::default());
@@ -155,7 +157,8 @@ impl<'c> PrefetchBuffer<'c> {
     }
 }
 
-/// About how many bytes the headers of a message have: texts, and lists of texts such as what is forwarded.
+/// Approximate size in bytes of a message's headers: texts, and lists of texts such as the
+/// forwarded fields.
 fn headers_length(properties: &BasicProperties) -> usize {
     let text = |value: &AMQPValue| match value {
         AMQPValue::LongString(text) => text.as_bytes().len(),
@@ -171,7 +174,7 @@ fn headers_length(properties: &BasicProperties) -> usize {
     headers.map(|(name, value)| name.as_str().len() + length(value)).sum()
 }
 
-/// Consumes a queue, so many messages at once.
+/// Begins to consume a queue with a prefetch of `window`.
 ///
 /// # Errors
 /// Those of the connection.
@@ -184,11 +187,13 @@ pub(super) async fn consume(channel: &lapin::Channel, queue: &str, window: u16) 
     UncancelledFuture::new(consumer, |consumer| close_unclaimed_channel(late, consumer).boxed()).await
 }
 
-/// Closes the channel of a consumer for which nobody waits any more: it would be delivered messages that nobody settles, as
-/// long as its connection lasts, and the close gives them back in their order. To close the channel before the answer has
-/// come could meet RabbitMQ's own close of it, which `lapin` takes for the end of the connection.
+/// Closes the channel of a consumer for which nobody waits any more: messages would be delivered to
+/// it that nobody settles, as long as its connection lasts, and the close requeues them in their
+/// order. A close before the answer has come could meet RabbitMQ's own close of the channel, which
+/// `lapin` takes for the end of the connection.
 async fn close_unclaimed_channel(channel: lapin::Channel, consumer: lapin::Result<lapin::Consumer>) {
-    // The consumer is dropped after its channel: a queue in order would go on behind what it was delivered.
+    // The consumer is dropped after its channel: an ordered queue would go on behind the messages
+    // that were delivered to it.
     if let Ok(_consumer) = consumer
         && let Err(error) = channel.close(200, short_string("nobody waits for it")).await
     {

@@ -1,83 +1,86 @@
-//! How many messages of a queue are asked for at once. RabbitMQ counts messages, memory is bytes: it is asked for few until
-//! it is known how large they are, then for as many as fit, and for none while there is no room. What is asked for can be
-//! changed only by another consumer on the same channel, so it is changed in large steps.
+//! Control of a consumer's prefetch. RabbitMQ counts messages, while memory is bytes: few messages
+//! are asked for until their size is known, then as many as fit, and none while there is no room.
+//! The prefetch can be changed only by another consumer on the same channel, so it is changed in
+//! large steps.
 
 use crate::model::DeliveryOrder;
 
-/// Messages that are asked for before any is known.
+/// Prefetch before the size of any message is known.
 const FIRST: u16 = 2;
-/// Bytes that a message is thought to have at least, since those to come may be larger than those that came.
+/// Size in bytes that a message is assumed to have at least, since later messages may be larger
+/// than earlier ones.
 const SMALLEST: usize = 16 * 1024;
-/// How often in a row nothing must have come, when it is asked every two seconds, for a queue to be idle.
+/// Number of periods, two seconds each, without a message after which a queue is idle.
 const IDLE: u32 = 5;
 
-/// What a consumer should do.
+/// Step that a consumer should take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PrefetchStep {
-    /// What it does.
+    /// Keep the prefetch as it is.
     Keep,
-    /// Ask for nothing.
+    /// Cancel the consumer, so that no messages are asked for.
     Cancel,
-    /// Ask for so many.
+    /// Consume anew, with this prefetch.
     Consume(u16),
 }
 
-/// What else decides.
+/// Situation outside of the consumer that decides on its prefetch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PrefetchSituation {
     /// Bytes that the messages of this queue may hold.
     pub(super) allowance: usize,
-    /// Messages of it that are held.
+    /// Messages of this queue that are held now.
     pub(super) held: usize,
-    /// Whether there is room for more messages, of whichever queue.
+    /// True if the budget has room for more messages of any queue.
     pub(super) has_room: bool,
-    /// Whether there is room for one of a queue that holds none.
+    /// True if the budget has room for one message of a queue that holds none.
     pub(super) has_room_for_one: bool,
 }
 
-/// The pace of one consumer.
+/// Prefetch of one consumer, and what decides on its next change.
 #[derive(Debug)]
 pub(super) struct PrefetchControl {
     max_prefetch: u16,
     order: DeliveryOrder,
-    /// What is asked for now; 0 is nothing.
+    /// Current prefetch; 0 means that no messages are asked for.
     prefetch: u16,
-    /// About how many bytes the largest message has that came of late.
+    /// Approximate size in bytes of the largest message of late.
     largest_message: usize,
-    /// How often in a row nothing has come.
+    /// Periods in a row without a message.
     quiet_periods: u32,
 }
 
 impl PrefetchControl {
-    /// Of a consumer that asks for no more than `most`. The messages of an ordered queue, of which few are asked for, would
-    /// lose their order if another process asked in between.
+    /// Makes the control of a consumer whose prefetch is `max_prefetch` at most. The messages of an
+    /// ordered queue, which has a small prefetch, would lose their order if another process asked
+    /// for them in between.
     pub(super) fn new(order: DeliveryOrder, max_prefetch: u16) -> Self {
         let prefetch = if order == DeliveryOrder::Ordered { max_prefetch } else { max_prefetch.min(FIRST) };
         Self { max_prefetch, order, prefetch, largest_message: 0, quiet_periods: 0 }
     }
 
-    /// What is asked for now; 0 is nothing.
+    /// Current prefetch; 0 means that no messages are asked for.
     pub(super) fn prefetch(&self) -> u16 {
         self.prefetch
     }
 
-    /// A message of so many bytes has come.
+    /// Records a message of this size in bytes.
     pub(super) fn record_received(&mut self, bytes: usize) {
         self.quiet_periods = 0;
         self.largest_message = bytes.max(self.largest_message - self.largest_message / 64);
     }
 
-    /// Two seconds have passed.
+    /// Records that two seconds have passed.
     pub(super) fn record_period(&mut self) {
         self.quiet_periods = self.quiet_periods.saturating_add(1);
     }
 
-    /// It is asked for so many from now on.
+    /// Records the prefetch from now on.
     pub(super) fn set_prefetch(&mut self, window: u16) {
         self.prefetch = window;
     }
 
-    /// What to do next.
+    /// Decides on the next step.
     pub(super) fn next_step(
         &self,
         PrefetchSituation { allowance, held, has_room, has_room_for_one }: PrefetchSituation,
@@ -85,10 +88,11 @@ impl PrefetchControl {
         if self.order == DeliveryOrder::Ordered {
             return PrefetchStep::Keep;
         }
+        // Before any size is known, few messages are asked for.
         let fits =
             if self.largest_message == 0 { FIRST.into() } else { allowance / self.largest_message.max(SMALLEST) };
         let wanted = u16::try_from(fits).unwrap_or(u16::MAX).clamp(1, self.max_prefetch);
-        // What is held now counts for a consumer that is gone.
+        // Messages that are held count for a consumer that was cancelled.
         let more = wanted.saturating_sub(u16::try_from(held).unwrap_or(u16::MAX));
         match self.prefetch {
             0 if has_room && held <= usize::from(wanted) / 4 => PrefetchStep::Consume(more),
@@ -104,7 +108,7 @@ impl PrefetchControl {
             _ if !has_room => PrefetchStep::Cancel,
             window if wanted < window / 2 => PrefetchStep::Cancel,
             window if self.quiet_periods >= IDLE && held == 0 && window > FIRST => PrefetchStep::Consume(FIRST),
-            // More would come if it were asked for.
+            // As many messages as asked for are held, so more would come.
             window if held >= window.into() && more >= window.saturating_mul(2) => PrefetchStep::Consume(more),
             _ => PrefetchStep::Keep,
         }

@@ -1,8 +1,9 @@
 //! One message on its way to RabbitMQ.
 //!
-//! `lapin` gives a message that RabbitMQ returns to whoever is confirmed next on that channel, not to the one that has
-//! published it. So each confirm is waited for to its end, also if its publisher does not wait any more: it may bring a
-//! message that nobody else knows not to be stored.
+//! `lapin` gives a message that RabbitMQ returns to the publisher that is confirmed next on that
+//! channel, not to the one that has published it. So each confirm is waited for to its end, even if
+//! its publisher does not wait any more: it may bring a message of which nobody else knows that it
+//! is not stored.
 
 use std::sync::Arc;
 
@@ -19,11 +20,12 @@ use super::publish_route::PublishRoute;
 use super::publishing_connection::OpenAmqpChannel;
 use super::uncancelled_future::UncancelledFuture;
 
-/// A message that is published and not answered yet. Where it is dropped before that, the rest is done in the background.
+/// A message that is published and not confirmed yet. If it is dropped before that, its confirm is
+/// awaited in the background.
 pub(super) type PendingPublication = UncancelledFuture<Result<(), RabbitmqPublishError>>;
 
-/// Publishes a message for a queue, over the default exchange; its way is told of the answer, however late that comes. What
-/// RabbitMQ returns and is not this message goes to `strays`.
+/// Publishes a message for a queue, over the default exchange; its publish route records the
+/// answer, however late that comes. Returned messages that are not this one go to `strays`.
 pub(super) fn start_publication(
     open: Arc<OpenAmqpChannel>,
     (queue, way): (&str, Arc<PublishRoute>),
@@ -44,8 +46,8 @@ pub(super) fn start_publication(
     UncancelledFuture::new(publishing, |_stored| std::future::ready(()).boxed())
 }
 
-/// Publishes a message for a queue over the default exchange, which is returned if there is no such queue, and waits for
-/// its confirm.
+/// Publishes a message for a queue over the default exchange, which is returned if there is no such
+/// queue, and waits for its confirm.
 ///
 /// # Errors
 /// Those of the channel.

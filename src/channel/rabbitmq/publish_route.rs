@@ -1,6 +1,7 @@
-//! Which connection a queue is published to on. RabbitMQ may confirm nothing for a queue on one connection and well on
-//! another: a node that is cut off from most of the others answers everything but what is published, and a channel may go
-//! on waiting for a leader that is none any more.
+//! Route to a queue: the connection that it is published to on. RabbitMQ may confirm nothing for a
+//! queue on one connection and everything on another: a node that is cut off from most of the
+//! others answers everything but what is published, and a channel may go on waiting for a leader
+//! that is none any more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,26 +12,27 @@ use tokio::time::Instant;
 use super::publishing_connection::OpenAmqpChannel;
 use crate::model::DeliveryOrder;
 
-/// How long RabbitMQ may confirm and refuse nothing for a queue that messages wait for. An election takes less.
+/// Time for which RabbitMQ may confirm and refuse nothing for a queue that messages wait for. An
+/// election takes less.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The way to one queue.
+/// Route by which messages get to one queue.
 #[derive(Debug, Default)]
 pub(super) struct PublishRoute {
-    /// The connection to publish on, by its place.
+    /// Index of the connection to publish on.
     preferred_connection: AtomicUsize,
     order: DeliveryOrder,
-    /// Messages on their way.
+    /// Number of messages on their way to the queue.
     in_flight: AtomicUsize,
-    /// When RabbitMQ confirmed or refused a message for the queue last.
+    /// Time at which RabbitMQ confirmed or refused a message for the queue last.
     last_answered: Mutex<Option<Instant>>,
-    /// When it confirmed one last.
+    /// Time at which RabbitMQ confirmed a message for the queue last.
     last_confirmed: Mutex<Option<Instant>>,
-    /// The channel of each connection that the queue was published to on last.
+    /// For each connection, the channel on which the queue was published to last.
     known_channels: Mutex<[Weak<OpenAmqpChannel>; 2]>,
 }
 
-/// A message on its way to a queue, until it is dropped.
+/// A message on its way to a queue, counted until it is dropped.
 pub(super) struct MessageInFlight<'w>(&'w PublishRoute);
 
 impl Drop for MessageInFlight<'_> {
@@ -40,20 +42,21 @@ impl Drop for MessageInFlight<'_> {
 }
 
 impl PublishRoute {
-    /// The way to a queue in this order.
+    /// Makes the route to a queue in this order.
     pub(super) fn new(order: DeliveryOrder) -> Self {
         Self { order, ..Self::default() }
     }
 
-    /// A message is on its way.
+    /// Counts a message as on its way, until the result is dropped.
     pub(super) fn track_message(&self) -> MessageInFlight<'_> {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         MessageInFlight(self)
     }
 
-    /// Takes the other connection if the queue was never published to on its channel: RabbitMQ tells a new leader to those
-    /// channels only that have published to the queue before, and others go on asking a leader that hangs (3.10.8). Not if
-    /// nothing is `calm`, and in an ordered queue not while other messages may be overtaken.
+    /// Prefers the other connection if the queue was never published to on its channel: RabbitMQ
+    /// announces a new leader only to those channels that have published to the queue before, and
+    /// others go on asking a leader that hangs (3.10.8). Does nothing if it is not `calm`, nor in
+    /// an ordered queue while other messages may be overtaken.
     pub(super) fn warm_up_other_channel(
         &self,
         channels: &[Option<Arc<OpenAmqpChannel>>; 2],
@@ -77,12 +80,12 @@ impl PublishRoute {
         }
     }
 
-    /// Whether RabbitMQ has confirmed a message for the queue since then.
+    /// True if RabbitMQ has confirmed a message for the queue since that time.
     pub(super) fn has_confirmed_since(&self, then: Instant) -> bool {
         self.last_confirmed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|confirmed| confirmed >= then)
     }
 
-    /// RabbitMQ has confirmed a message for the queue.
+    /// Records that RabbitMQ has confirmed a message for the queue.
     pub(super) fn record_confirm(&self) {
         *self.last_confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -91,22 +94,23 @@ impl PublishRoute {
         self.known_channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of the connection to publish on.
+    /// Index of the connection to publish on.
     pub(super) fn preferred(&self) -> usize {
         self.preferred_connection.load(Ordering::Relaxed)
     }
 
-    /// Takes another connection from now on. Whether it is another one.
+    /// Prefers the connection with this index from now on. True if that is a change.
     pub(super) fn prefer(&self, place: usize) -> bool {
         self.preferred_connection.swap(place, Ordering::Relaxed) != place
     }
 
-    /// RabbitMQ has confirmed or refused a message for the queue.
+    /// Records that RabbitMQ has confirmed or refused a message for the queue.
     pub(super) fn record_answer(&self) {
         *self.last_answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Waits until RabbitMQ has answered nothing for the queue for 3 s, while a message waited that was sent at `sent`.
+    /// Waits until RabbitMQ has answered nothing for the queue for [`SILENCE`], while a message
+    /// waited that was sent at `sent`.
     pub(super) async fn until_unanswered(&self, sent: Instant) {
         loop {
             let answered = *self.last_answered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +123,7 @@ impl PublishRoute {
     }
 }
 
-/// The channel, if it is another one than that which is known.
+/// The open channel, if it is another one than the known channel.
 fn unknown_channel<'c>(
     (known, channel): &(&mut Weak<OpenAmqpChannel>, &'c Option<Arc<OpenAmqpChannel>>),
 ) -> Option<&'c Arc<OpenAmqpChannel>> {

@@ -1,5 +1,6 @@
-//! Publishing an event to the queues of a channel's subscriptions. What one queue has taken is not undone by another that
-//! does not: the rest is tried until it is stored, for a bounded time, before the sender is told.
+//! Publisher of events to the queues of a channel's subscriptions. An event that one queue has
+//! taken is not taken back when another queue does not take it: the rest is tried until it is
+//! stored, for a limited time, before the sender gets an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,27 +22,28 @@ use crate::event::Event;
 use crate::filter::index::FilterIndex;
 use crate::model::{DeliveryOrder, Subscription};
 
-/// From the request to the answer, at most.
+/// Longest time from a sender's request to the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a queue may refuse what is published before it counts as away: as long as an election may take.
+/// Time for which a queue may refuse messages before it counts as unavailable: as long as an
+/// election may take.
 const ELECTION: Duration = Duration::from_secs(4);
-/// The wait after the first refusal; it doubles up to [`LONGEST_PAUSE`].
+/// Wait after the first refusal; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// For a look at a queue; one without a leader does not answer.
+/// Longest time for a look at a queue; one without a leader does not answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// For a message to be stored where it waits.
+/// Longest time for storing a message in one delay queue.
 const ELSEWHERE_TIMEOUT: Duration = Duration::from_millis(1500);
-/// How long events wait elsewhere whose queue is away.
+/// Waits of diverted events; each has a delay queue of its own.
 pub(super) const AWAY_WAITS: [Duration; 3] = [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(16)];
 
-/// A subscription as a publisher sees it.
+/// Queue of a subscription, with the filter that says what goes into it.
 pub(super) struct RabbitmqSubscriptionQueue {
     pub(super) subscription: Arc<Subscription>,
     pub(super) queue: Arc<RabbitmqQueue>,
 }
 
-/// Publishes to one channel.
+/// Publisher to the queues of one channel.
 pub(super) struct RabbitmqPublisher {
     pub(super) filter_index: FilterIndex,
     pub(super) queues: Vec<RabbitmqSubscriptionQueue>,
@@ -49,7 +51,7 @@ pub(super) struct RabbitmqPublisher {
 }
 
 impl RabbitmqPublisher {
-    /// The queues whose subscriptions want the event.
+    /// Queues of the subscriptions that want the event.
     async fn matching_queues(&self, event: &Event, shift: &mut CooperativeYield) -> Vec<&RabbitmqSubscriptionQueue> {
         let candidates = self.filter_index.candidates(event).filter_map(|place| self.queues.get(place));
         let mut wanted = Vec::new();
@@ -63,17 +65,22 @@ impl RabbitmqPublisher {
         wanted
     }
 
-    /// One message for each of these queues.
+    /// Publishes one message to each of these queues.
+    ///
+    /// # Errors
+    /// If one queue did not take it in time.
     async fn publish_event(&self, event: &Event, wanted: &[&RabbitmqSubscriptionQueue]) -> Result<(), PublishError> {
         if wanted.is_empty() {
             self.context.counters.unrouted.increment();
             return Ok(());
         }
+        // Refusals that are known beforehand come first, while no queue has the event yet.
         self.check_accepting(wanted)?;
         let deadline = Instant::now() + PATIENCE;
         until_declared(wanted, deadline).await?;
         let message = Arc::new(message::encode(event, RetryHeaders::default()));
-        // All of them to their end, also if one fails: what is known to be stored need not be sent again.
+        // Each is awaited, even if one fails: a message that is known to be stored need not be sent
+        // again.
         let published = join_all(wanted.iter().map(|to| self.publish_to(to, &message, deadline))).await;
         published.into_iter().collect()
     }
@@ -97,7 +104,7 @@ impl RabbitmqPublisher {
         Ok(())
     }
 
-    /// Publishes to one queue until it has the message, or time is up.
+    /// Publishes to one queue until it has the message, or the deadline is over.
     async fn publish_to(
         &self,
         to: &RabbitmqSubscriptionQueue,
@@ -112,11 +119,14 @@ impl RabbitmqPublisher {
             };
             let publish = self.context.publisher.publish(&queue.names.queue, &queue.publish_route, message);
             let published = tokio::time::timeout_at(deadline, publish).await;
+            // The permit is given back before the wait, so that other messages of the queue may
+            // try.
             drop(turn);
             let Err(failure) = published.unwrap_or(Err(RabbitmqPublishError::Unconfirmed)) else {
                 queue.published.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             };
+            // The wait for the next step counts against the same deadline.
             let next = self.step_after_failure(queue, failure, &mut refusals);
             match tokio::time::timeout_at(deadline, next).await {
                 Ok(PublishStep::Retry) => {}
@@ -129,7 +139,7 @@ impl RabbitmqPublisher {
         }
     }
 
-    /// What to do after a failure. Returns when it can be done.
+    /// Decides on the step after a failure. Returns when that step can be done.
     async fn step_after_failure(
         &self,
         queue: &RabbitmqQueue,
@@ -154,7 +164,8 @@ impl RabbitmqPublisher {
                 if refusals.answered_after.is_none() && self.is_alive(queue).await == Some(true) {
                     refusals.answered_after = Some(refusals.count);
                 }
-                // It has a leader, and refuses all the same, on channels that were opened since.
+                // The queue has a leader, and refuses all the same, on channels that were opened
+                // since.
                 if refusals.answered_after.is_some_and(|answered| refusals.count >= answered + 2) {
                     queue.health.mark_full();
                     tracing::debug!(queue = queue.names.queue, "A queue is full");
@@ -165,7 +176,8 @@ impl RabbitmqPublisher {
         }
     }
 
-    /// RabbitMQ does not answer for one queue. The others get the event; this one gets it later.
+    /// Decides on the step when RabbitMQ does not answer for one queue. The other queues get the
+    /// event; this one gets it later.
     fn step_without_confirm(&self, queue: &RabbitmqQueue) -> PublishStep {
         if !self.context.publisher.is_open() {
             return PublishStep::Fail;
@@ -174,7 +186,7 @@ impl RabbitmqPublisher {
         if queue.names.order == DeliveryOrder::Ordered { PublishStep::Fail } else { PublishStep::Divert }
     }
 
-    /// Whether somebody answers for a queue; `None` if another one is asking.
+    /// True if RabbitMQ answers for a queue; `None` if another task is asking.
     async fn is_alive(&self, queue: &RabbitmqQueue) -> Option<bool> {
         let asking = queue.being_inspected.swap(true, Ordering::AcqRel);
         if asking {
@@ -186,8 +198,8 @@ impl RabbitmqPublisher {
         Some(connection.run_within(LOOK_TIMEOUT, look).await.is_ok())
     }
 
-    /// Puts a message where it waits for its queue: there are several such places, since the one may have its leader where
-    /// the queue has it.
+    /// Stores a message in a delay queue, from which it comes to its own queue. There are several
+    /// of those, since one may have its leader on the same node as the queue.
     async fn divert_to_delay_queue(&self, queue: &RabbitmqQueue, message: &AmqpMessage) -> Result<(), PublishError> {
         let message = message::with_target_queue(AmqpMessage::clone(message), &queue.names.queue);
         for wait in AWAY_WAITS {
@@ -203,7 +215,8 @@ impl RabbitmqPublisher {
     }
 }
 
-/// Waits until all of these queues have been declared. At a start, what waits in one queue may have a reply into another.
+/// Waits until all of these queues have been declared. At the start, an event that waits in one
+/// queue may have a reply for another.
 async fn until_declared(wanted: &[&RabbitmqSubscriptionQueue], deadline: Instant) -> Result<(), PublishError> {
     for RabbitmqSubscriptionQueue { subscription, queue } in wanted {
         let is_new =
@@ -216,8 +229,8 @@ async fn until_declared(wanted: &[&RabbitmqSubscriptionQueue], deadline: Instant
     Ok(())
 }
 
-/// Waits until a message may be on its way to a queue; `None` if it is to wait elsewhere, since RabbitMQ does not answer
-/// for the queue. That may be found out during the wait.
+/// Waits for the permit to send a message to a queue; `None` if the message is to be diverted,
+/// since RabbitMQ does not answer for the queue. That may be found out during the wait.
 async fn acquire_publish_permit(
     to: &RabbitmqSubscriptionQueue,
     deadline: Instant,
@@ -227,6 +240,8 @@ async fn acquire_publish_permit(
     let wait = async {
         loop {
             let turn = queue.publish_window.acquire().await;
+            // The state is read again after the wait for the permit, during which it may have
+            // changed.
             match (queue.is_unavailable(), queue.names.order) {
                 (true, DeliveryOrder::Unordered) => return Ok(None),
                 (true, DeliveryOrder::Ordered) if !queue.trial_limit.is_due() => {}
@@ -236,6 +251,7 @@ async fn acquire_publish_permit(
             queue.health.until_served().await;
         }
     };
+    // An unavailable queue is not waited for: messages without a confirm may hold all its permits.
     if queue.is_unavailable() && queue.names.order == DeliveryOrder::Unordered {
         return Ok(None);
     }
@@ -250,19 +266,19 @@ fn unavailable_error(failure: RabbitmqPublishError) -> PublishError {
     PublishError::Unavailable(failure.to_string())
 }
 
-/// What to do with a message that one queue has not taken.
+/// Next step for a message that one queue has not taken.
 enum PublishStep {
-    /// Publish it again.
+    /// Publish it to the queue again.
     Retry,
-    /// Let it wait elsewhere.
+    /// Divert it to a delay queue.
     Divert,
-    /// Tell the sender that the queue is full.
+    /// Answer the sender that the queue is full.
     Full,
-    /// Tell the sender.
+    /// Answer the sender that the queue is unavailable.
     Fail,
 }
 
-/// Notes that a queue is asked about no more when it is dropped.
+/// Clears the mark that a queue is being inspected, when it is dropped.
 struct InspectionGuard<'a>(&'a AtomicBool);
 
 impl Drop for InspectionGuard<'_> {
@@ -271,17 +287,17 @@ impl Drop for InspectionGuard<'_> {
     }
 }
 
-/// How often, and since when, a queue refuses a message.
+/// Refusals of one message by its queue: their number, and the time of the first one.
 #[derive(Default)]
 struct PublishRefusals {
     since: Option<Instant>,
     count: u32,
-    /// After how many of them it answered when it was asked for.
+    /// Number of refusals after which RabbitMQ answered an inspection of the queue.
     answered_after: Option<u32>,
 }
 
 impl PublishRefusals {
-    /// Counts another one, and waits a little. Gives when the first one was.
+    /// Counts another refusal, and waits a little. Gives the time of the first one.
     async fn count_and_pause(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.count += 1;
@@ -295,7 +311,8 @@ impl ChannelPublisher for RabbitmqPublisher {
     fn publish<'a>(&'a self, events: &'a [Arc<Event>]) -> BoxFuture<'a, Result<(), PublishError>> {
         async move {
             let (mut all, mut shift) = (Vec::with_capacity(events.len()), CooperativeYield::default());
-            // One after the other: side by side in one task, they would have their turns before anybody else.
+            // Filters are asked for one event after the other: side by side in one task, they would
+            // have their turns before any other task.
             for event in events {
                 all.push((event, self.matching_queues(event, &mut shift).await));
             }

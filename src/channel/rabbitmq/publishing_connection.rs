@@ -1,7 +1,8 @@
-//! A connection that is published on. Messages for one queue share an AMQP channel with those for some other queues.
+//! A connection that is published on. Messages for one queue share an AMQP channel with those for
+//! some other queues.
 //!
-//! A channel that was told a nack is opened anew: RabbitMQ remembers for each channel which node leads a queue, and one
-//! that looked during an election is refused for the rest of its life.
+//! A channel that got a nack is opened anew: RabbitMQ remembers for each channel which node leads a
+//! queue, and a channel that looked during an election is refused for the rest of its life.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -23,21 +24,23 @@ use super::publish_route::PublishRoute;
 use super::queue_names;
 use crate::telemetry::counters::ProcessCounters;
 
-/// AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on its own channel only.
+/// Number of AMQP channels to publish on. A queue that is slow to confirm delays RabbitMQ's work on
+/// its own channel only.
 const CHANNELS: usize = 4;
-/// How often a channel is looked at.
+/// Period in which the state of a channel is read.
 const PERIOD: Duration = Duration::from_millis(50);
-/// The shortest time between two openings of one channel.
+/// Shortest time between two openings of one channel.
 const REOPEN_PERIOD: Duration = Duration::from_millis(200);
-/// The longest wait between two attempts to open a channel.
+/// Longest wait between two attempts to open a channel.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
-/// How long that is waited for by who was told a nack.
+/// Longest time that a publisher which got a nack waits for the new channel.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
-/// For the opening of a channel.
+/// Longest time for the opening of a channel.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A channel that is open, and the connection that it is on. Shared, since a clone of a channel is a dozen of counted
-/// pointers. It is closed when the last message that was published on it has been confirmed.
+/// An open channel, and the connection that it is on. It is shared, since a clone of a channel is a
+/// dozen of counted pointers. It is closed when the last message that was published on it has been
+/// confirmed.
 pub(super) struct OpenAmqpChannel {
     pub(super) channel: Channel,
     pub(super) connection: Arc<OpenAmqpConnection>,
@@ -49,16 +52,17 @@ impl fmt::Debug for OpenAmqpChannel {
     }
 }
 
-/// A connection to publish on.
+/// A connection to publish on, with its channels.
 pub(super) struct PublishingConnection {
     channels: Vec<watch::Receiver<Option<Arc<OpenAmqpChannel>>>>,
     reopen_requests: Vec<Arc<Notify>>,
-    /// Where messages go that RabbitMQ returned and that `lapin` gave to the wrong one.
+    /// Sender of messages that RabbitMQ returned and that `lapin` gave to the wrong publisher.
     misdirected_returns: mpsc::Sender<MisdirectedReturn>,
 }
 
 impl PublishingConnection {
-    /// A connection, and what keeps its channels open; nothing is published before that runs.
+    /// Makes a publishing connection, and the keeper of its channels, without which nothing is
+    /// published.
     pub(super) fn new(
         counters: &Arc<ProcessCounters>,
         strays: mpsc::Sender<MisdirectedReturn>,
@@ -73,37 +77,38 @@ impl PublishingConnection {
         (Self { channels, reopen_requests: suspects, misdirected_returns: strays }, keeper)
     }
 
-    /// Whether messages can be published now.
+    /// True if every channel is open, so that messages can be published now.
     pub(super) fn is_open(&self) -> bool {
         self.channels.iter().all(|channel| channel.borrow().is_some())
     }
 
-    /// The channel that a queue is published to on, if it is open.
+    /// Channel that a queue is published to on, if it is open.
     pub(super) fn channel(&self, queue: &str) -> Option<Arc<OpenAmqpChannel>> {
         self.channels.get(channel_index(queue))?.borrow().clone()
     }
 
-    /// Whether an alarm keeps RabbitMQ from taking messages.
+    /// True if an alarm keeps RabbitMQ from taking messages.
     pub(super) fn is_blocked(&self) -> bool {
         let is_blocked = |open: &Arc<OpenAmqpChannel>| open.connection.connection.status().blocked();
         self.channels.iter().any(|channel| channel.borrow().as_ref().is_some_and(is_blocked))
     }
 
-    /// Waits until messages can be published.
+    /// Waits until every channel is open.
     pub(super) async fn until_open(&self) {
         for channel in &self.channels {
             if channel.clone().wait_for(Option::is_some).await.is_err() {
-                // The process stops: there will be none.
+                // The process stops: the channels will not open any more.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Publishes a message over the default exchange, and waits for what RabbitMQ says; after a nack also until another
-    /// channel is open, so that what is published next is not refused for the channel's sake.
+    /// Publishes a message over the default exchange, and waits for its confirm; after a nack also
+    /// until another channel is open, so that the next message is not refused for the channel's
+    /// sake.
     ///
     /// # Errors
-    /// Why it is not known to be stored.
+    /// If it is not known that the message is stored.
     pub(super) async fn publish(
         &self,
         queue: &str,
@@ -113,12 +118,14 @@ impl PublishingConnection {
         let place = channel_index(queue);
         let Some(channel) = self.channels.get(place) else { return Err(RabbitmqPublishError::NoConnection) };
         let Some(open) = channel.borrow().clone() else { return Err(RabbitmqPublishError::NoConnection) };
+        // RabbitMQ does not read a blocked connection, so the message would only wait there.
         if open.connection.connection.status().blocked() {
             return Err(RabbitmqPublishError::Blocked);
         }
         let publishing =
             start_publication(Arc::clone(&open), (queue, Arc::clone(way)), message, self.misdirected_returns.clone());
         let stored = publishing.await;
+        // This channel may know a node that leads the queue no more: the next one looks anew.
         if stored == Err(RabbitmqPublishError::Nacked) {
             self.reopen_requests.get(place).inspect(|suspect| suspect.notify_one());
             let is_another =
@@ -133,7 +140,8 @@ impl PublishingConnection {
     }
 }
 
-/// Which channel the messages of a queue are published on: always the same, so that they stay in order.
+/// Index of the channel that the messages of a queue are published on: always the same, so that
+/// they stay in order.
 pub(super) fn channel_index(queue: &str) -> usize {
     let mut hasher = DefaultHasher::new();
     queue.hash(&mut hasher);
@@ -147,7 +155,8 @@ pub(super) struct AmqpChannelSetKeeper {
 }
 
 impl AmqpChannelSetKeeper {
-    /// Opens the channels on each new connection, for ever.
+    /// Opens the channels on each new connection, for ever, and counts the time in which all are
+    /// open.
     pub(super) async fn run(self, connections: AmqpConnectionWatch) {
         let mut keeping = JoinSet::new();
         let channels: Vec<_> = self.keepers.iter().map(|keeper| keeper.sender.subscribe()).collect();
@@ -169,14 +178,15 @@ impl AmqpChannelSetKeeper {
     }
 }
 
-/// Keeps one channel open.
+/// Keeps one channel open on the current connection.
 struct AmqpChannelKeeper {
     sender: watch::Sender<Option<Arc<OpenAmqpChannel>>>,
     reopen_request: Arc<Notify>,
 }
 
 impl AmqpChannelKeeper {
-    /// Opens a channel on each new connection, and again when it is closed by an error or told a nack, for ever.
+    /// Opens a channel on each new connection, and again when it is closed by an error or got a
+    /// nack, for ever.
     async fn run(self, mut connections: AmqpConnectionWatch) {
         while let Ok(connection) = connections.wait_for(Option::is_some).await.map(|current| current.clone()) {
             if let Some(connection) = connection {
@@ -186,7 +196,7 @@ impl AmqpChannelKeeper {
         }
     }
 
-    /// Until there is no such connection any more.
+    /// Keeps the channel open until the connection is broken.
     async fn keep_open(&self, connection: &Arc<OpenAmqpConnection>) {
         let mut pause = REOPEN_PERIOD;
         while !connection.broken.is_cancelled() {
@@ -195,6 +205,7 @@ impl AmqpChannelKeeper {
                     pause = REOPEN_PERIOD;
                     let open = Arc::new(OpenAmqpChannel { channel, connection: Arc::clone(connection) });
                     self.sender.send_replace(Some(Arc::clone(&open)));
+                    // A channel is used for a while at least, however many nacks it gets.
                     tokio::time::sleep(REOPEN_PERIOD).await;
                     tokio::select! {
                         () = until_channel_closed(&open) => drop(self.sender.send_replace(None)),
@@ -222,6 +233,7 @@ impl AmqpChannelKeeper {
         let opened = async {
             let channel = open_amqp_channel(&connection.connection).await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            // The permission is tried before the channel is shown, so that no message fails for it.
             probe_permission(&channel).await?;
             Ok(channel)
         };
@@ -229,8 +241,8 @@ impl AmqpChannelKeeper {
     }
 }
 
-/// Publishes to a queue that does not exist, which RabbitMQ returns: it checks permissions when something is published,
-/// and closes the channel of whoever may not.
+/// Publishes to a queue that does not exist, which RabbitMQ returns: it checks permissions when
+/// something is published, and closes the channel of a user who may not publish.
 async fn probe_permission(channel: &Channel) -> lapin::Result<()> {
     publish_confirmed(channel, queue_names::PROBE, BasicProperties::default(), &[]).await.map(drop)
 }

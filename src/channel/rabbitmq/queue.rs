@@ -1,4 +1,4 @@
-//! One subscription's queue, as its publishers, its consumer and its worker share it.
+//! Queue of one subscription, as its publishers, its consumer and its worker share it.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,48 +17,48 @@ use crate::event::Event;
 use crate::model::DeliveryOrder;
 use crate::telemetry::series::SubscriptionSeries;
 
-/// One subscription's queue.
+/// State of one subscription's queue in this process.
 #[derive(Debug)]
 pub(super) struct RabbitmqQueue {
     pub(super) names: RabbitmqQueueNames,
-    /// Messages that are asked for at once, at most.
+    /// Largest prefetch of its consumer.
     pub(super) max_prefetch: u16,
-    /// Messages that are asked for now.
+    /// Current prefetch of its consumer.
     pub(super) current_prefetch: AtomicU16,
     pub(super) health: QueueHealth,
-    /// Whether messages for it were not confirmed.
+    /// Last time that a message for the queue was not confirmed.
     pub(super) last_unconfirmed: LastFailure,
-    /// Limits how often it is tried meanwhile.
+    /// Limits how often publishing is tried while RabbitMQ does not answer for the queue.
     pub(super) trial_limit: OncePerSecond,
-    /// Limits how often it is said that RabbitMQ gave up a message of it.
+    /// Limits the log line about messages that RabbitMQ gave up.
     pub(super) given_up_log_limit: OncePerMinute,
     pub(super) publish_route: Arc<PublishRoute>,
-    /// Messages of this process on their way into it.
+    /// Permits for messages of this process on their way into the queue.
     pub(super) publish_window: Semaphore,
-    /// What RabbitMQ said when it refused to declare or to deliver it.
+    /// RabbitMQ's reason for refusing to declare or to deliver the queue.
     pub(super) refusal: Mutex<Option<String>>,
-    /// How often its consumer has begun.
+    /// Number of times that its consumer has begun.
     pub(super) consumer_starts: AtomicU64,
-    /// Messages that this process has put into it.
+    /// Messages that this process has put into the queue since it was found empty.
     pub(super) published: AtomicU64,
-    /// Whether what is parked beside it has been counted.
+    /// True if the messages in its parking queue have been counted.
     pub(super) parked_counted: AtomicBool,
-    /// Whether somebody looks at it to learn why it refuses messages.
+    /// True if a task inspects the queue to learn why it refuses messages.
     pub(super) being_inspected: AtomicBool,
-    /// Told when RabbitMQ turns out not to have it.
+    /// Notified when RabbitMQ turns out not to have the queue.
     pub(super) missing_notify: Notify,
-    /// Told when RabbitMQ turns out not to answer for it.
+    /// Notified when RabbitMQ turns out not to answer for the queue.
     pub(super) unanswered_notify: Notify,
-    /// Messages that were handed to the worker and have not been settled.
+    /// Deliveries that were handed to the worker and have not been settled.
     pub(super) unsettled: AtomicUsize,
-    /// The event that an ordered queue was given back last.
+    /// The event that was requeued last, if the queue is ordered.
     pub(super) last_requeued: Mutex<Option<RequeuedEvent>>,
     pub(super) series: Arc<SubscriptionSeries>,
     pub(super) stop: CancellationToken,
 }
 
 impl RabbitmqQueue {
-    /// RabbitMQ does not have it: it is to be declared again.
+    /// Records that RabbitMQ does not have the queue, so that it is declared again.
     pub(super) fn mark_missing(&self) {
         if self.health.replace_state(QueueState::Undeclared) != QueueState::Undeclared {
             self.missing_notify.notify_one();
@@ -69,7 +69,8 @@ impl RabbitmqQueue {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// RabbitMQ does not answer for it. That is told once, and again after a minute.
+    /// Records that RabbitMQ does not answer for the queue. That is logged once, and again after a
+    /// minute.
     pub(super) fn mark_unavailable(&self) {
         if self.health.replace_state(QueueState::Unavailable) != QueueState::Unavailable
             && self.health.log_limit.is_due()
@@ -83,14 +84,16 @@ impl RabbitmqQueue {
         self.unanswered_notify.notify_one();
     }
 
-    /// RabbitMQ has not confirmed a message for it in time. It is away until one is confirmed, whatever else RabbitMQ may
-    /// answer, as long as messages are tried: a node that is cut off from most of the others answers everything but this.
+    /// Records that RabbitMQ has not confirmed a message in time. The queue is unavailable until a
+    /// message is confirmed, whatever else RabbitMQ may answer, as long as messages are tried: a
+    /// node that is cut off from most of the others answers everything but this.
     pub(super) fn mark_unconfirmed(&self) {
         self.last_unconfirmed.record_failure();
         self.mark_unavailable();
     }
 
-    /// RabbitMQ does not begin to consume it. It is away if nothing is confirmed for it, either.
+    /// Records that RabbitMQ does not begin to deliver from the queue. It is unavailable if no
+    /// message is confirmed for it, either.
     pub(super) fn mark_unconsumed(&self) {
         let lately = Instant::now().checked_sub(CONFIRM_TIMEOUT);
         if lately.is_some_and(|lately| self.publish_route.has_confirmed_since(lately)) {
@@ -100,30 +103,33 @@ impl RabbitmqQueue {
         }
     }
 
-    /// Whether RabbitMQ takes nothing for it. It takes messages again when it has confirmed one, however late.
+    /// True if RabbitMQ takes no messages for the queue. It is available again when RabbitMQ has
+    /// confirmed one, however late.
     pub(super) fn is_unavailable(&self) -> bool {
         let Some(since) = self.health.unavailable_since() else { return false };
         let is_away = !self.publish_route.has_confirmed_since(since);
         if !is_away {
             self.last_unconfirmed.record_success();
             self.health.mark_accepting();
-            // Its consumer looks whether it is served as well.
+            // The consumer inspects the queue, to see if it is delivered from as well.
             self.unanswered_notify.notify_one();
         }
         is_away
     }
 
-    /// What is known of it.
+    /// Current state of the queue.
     pub(super) fn state(&self) -> QueueState {
         if self.is_unavailable() { QueueState::Unavailable } else { self.health.state() }
     }
 
-    /// Whether a message should not be published to it: it is away, and was tried a moment ago.
+    /// True if a message should not be published to the queue: it is unavailable, and was tried a
+    /// moment ago.
     pub(super) fn is_publishing_suspended(&self) -> bool {
         self.is_unavailable() && !self.trial_limit.is_due()
     }
 
-    /// RabbitMQ answers for it. Whether it takes messages again that it did not, only a confirm can say.
+    /// Records that RabbitMQ answers for the queue. If it did not confirm messages before, only a
+    /// confirm can show that it takes them again.
     pub(super) fn mark_answering(&self) {
         if self.last_unconfirmed.is_failing() && self.is_unavailable() {
             return;
@@ -134,7 +140,7 @@ impl RabbitmqQueue {
         }
     }
 
-    /// Takes back what its consumer was told before it has begun.
+    /// Takes back notifications for the consumer from before it has begun.
     pub(super) fn clear_notifications(&self) {
         for told in [&self.missing_notify, &self.unanswered_notify] {
             if told.notified().now_or_never().is_some() {
@@ -143,7 +149,8 @@ impl RabbitmqQueue {
         }
     }
 
-    /// How many messages RabbitMQ would send, if there were any. An ordered queue is consumed one message after the other.
+    /// Number of messages that RabbitMQ would send, if there were any. An ordered queue is consumed
+    /// one message after the other.
     pub(super) fn remaining_prefetch(&self) -> usize {
         let unsettled = self.unsettled.load(Ordering::Acquire);
         match self.names.order {
@@ -154,14 +161,15 @@ impl RabbitmqQueue {
         }
     }
 
-    /// Notes how far an event got that goes back into the queue; only an ordered one gives some back.
+    /// Remembers the deferral of an event that is requeued; that happens in an ordered queue only.
     pub(super) fn remember_deferred(&self, event: &Event, deferral: &DeferredDelivery) {
         let (id, source) = event_identity(event);
         let given_back = RequeuedEvent { id, source, deferral: deferral.clone(), due: Instant::now() + deferral.wait };
         *self.last_requeued.lock().unwrap_or_else(PoisonError::into_inner) = Some(given_back);
     }
 
-    /// How far an event got before it went back into the queue, with what is left of its wait.
+    /// Takes the deferral of an event that was requeued, with the wait that is left; `None` for any
+    /// other event.
     pub(super) fn take_deferred(&self, event: &Event) -> Option<DeferredDelivery> {
         if self.names.order == DeliveryOrder::Unordered {
             return None;
@@ -174,12 +182,12 @@ impl RabbitmqQueue {
     }
 }
 
-/// `id` and `source` of an event.
+/// Attributes `id` and `source`, which identify an event.
 fn event_identity(event: &Event) -> (String, String) {
     (event.id().into_owned(), event.get("source").unwrap_or_default().into_owned())
 }
 
-/// An event that went back into its ordered queue, since it could not be held for longer.
+/// An event that was requeued into its ordered queue, since it could not be held for longer.
 #[derive(Debug)]
 pub(super) struct RequeuedEvent {
     id: String,

@@ -1,28 +1,30 @@
-//! Names of queues: of what they belong to, so that they stay the same across restarts, and when an object
-//! is made anew (contract G-75). Names of Kubernetes hold no colon.
+//! Names of queues: made from what they belong to, so that they stay the same across restarts, and
+//! when an object is created anew (contract G-75). Names of Kubernetes hold no colon.
 
 use sha2::{Digest, Sha256};
 
 use crate::model::{ChannelKey, SubscriptionKey, SubscriptionKind};
 
-/// AMQP allows 255 bytes; what is appended to a name has its place.
+/// Longest name in bytes that is not shortened. AMQP allows 255 bytes; the rest is for what is
+/// appended to a name.
 const LONGEST: usize = 220;
 
-/// Where RabbitMQ puts what it gives up, and what has waited long enough; what is in there is moved on (`returned.rs`).
+/// Queue to which RabbitMQ dead-letters messages that it gives up, and those that have waited long
+/// enough; they are forwarded from there (`dead_lettered.rs`).
 pub(super) const RETURNED: &str = "sealpost:returned";
-/// Where RabbitMQ puts what it gives up of that queue itself.
+/// Queue to which RabbitMQ dead-letters messages that it gives up of that queue itself.
 pub(super) const RETURNED_PARKED: &str = "sealpost:returned:parked";
-/// A queue that does not exist.
+/// Name of a queue that does not exist.
 pub(super) const PROBE: &str = "sealpost:probe";
 const WAIT: &str = "sealpost:wait:";
 const PARKED: &str = ":parked";
 
-/// A channel: `sealpost:channel:NAMESPACE:NAME`.
+/// Part of a name for a channel: `sealpost:channel:NAMESPACE:NAME`.
 fn channel_prefix(channel: &ChannelKey) -> String {
     limit_name(format!("sealpost:{}:{}:{}", channel.kind.as_str(), channel.namespace, channel.name))
 }
 
-/// A subscription: `trigger:NAMESPACE:NAME`.
+/// Part of a name for a subscription: `trigger:NAMESPACE:NAME`.
 fn subscription_suffix(subscription: &SubscriptionKey) -> String {
     let kind = match subscription.kind {
         SubscriptionKind::Subscription => "subscription",
@@ -33,37 +35,37 @@ fn subscription_suffix(subscription: &SubscriptionKey) -> String {
     limit_name(format!("{kind}:{}:{}", subscription.namespace, subscription.name))
 }
 
-/// The queue of a subscription: `sealpost:broker:NAMESPACE:NAME:trigger:NAMESPACE:NAME`.
+/// Name of the queue of a subscription: `sealpost:broker:NAMESPACE:NAME:trigger:NAMESPACE:NAME`.
 pub(super) fn subscription_queue(channel: &ChannelKey, subscription: &SubscriptionKey) -> String {
     limit_name(format!("{}:{}", channel_prefix(channel), subscription_suffix(subscription)))
 }
 
-/// Where the events of a queue are parked that nobody took.
+/// Name of the parking queue of a subscription's queue.
 pub(super) fn parking_queue(queue: &str) -> String {
     format!("{queue}{PARKED}")
 }
 
-/// Whether a queue is a parking queue.
+/// True if a queue is a parking queue, by its name.
 pub(super) fn is_parking_queue(queue: &str) -> bool {
     queue.ends_with(PARKED)
 }
 
-/// The queue whose events are parked in a parking queue; of another queue itself.
+/// Name of the queue that a parking queue belongs to; of another queue its own name.
 pub(super) fn queue_of_parking(parked: &str) -> &str {
     parked.strip_suffix(PARKED).unwrap_or(parked)
 }
 
-/// The queue that holds events back for so many seconds.
+/// Name of the delay queue for a wait in seconds.
 pub(super) fn delay_queue(seconds: u64) -> String {
     format!("{WAIT}{seconds}s")
 }
 
-/// Whether a queue is one that holds events back.
+/// True if a queue is a delay queue, by its name.
 pub(super) fn is_delay_queue(queue: &str) -> bool {
     queue.starts_with(WAIT)
 }
 
-/// The start of a name that is too long, made unique by a hash of all of it.
+/// Shortens a name that is too long to its start and a hash of all of it, which makes it unique.
 fn limit_name(name: String) -> String {
     if name.len() <= LONGEST {
         return name;

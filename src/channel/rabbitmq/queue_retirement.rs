@@ -1,5 +1,5 @@
-//! What becomes of the queue of a subscription that is gone: it gets no more events, and is deleted after a grace, if
-//! that is wanted, in which nobody used it.
+//! Retirement of the queue of a subscription that is no longer configured: it gets no more events,
+//! and is deleted after a grace in which nobody consumed it, if the operator wants that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::{RabbitmqContext, RabbitmqQueue, topology};
 
-/// How often the queue is looked at, at most and at least: whether another process consumes it.
+/// Shortest and longest period in which it is checked that no other process consumes the queue.
 const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// For a look, and for the deletion.
+/// Longest time for an inspection, and for the deletion.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Deletes the queue when nobody has consumed it for so long, if that is wanted. Dropping the future before leaves it as
-/// it is.
+/// Deletes the queue when nobody has consumed it for the configured time, if there is one. If the
+/// future is dropped before, the queue stays as it is.
 pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, shared: Arc<RabbitmqContext>) {
     let (place, delete_after) = (&queue.names, shared.options.delete_after);
     tracing::warn!(
@@ -24,6 +24,7 @@ pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, shared: Arc<Rabbitmq
     );
     let Some(grace) = delete_after else { return };
     let period = (grace / 4).clamp(PERIODS.0, PERIODS.1).min(grace);
+    // The grace begins now, and anew whenever another process consumes the queue.
     let mut used = Instant::now();
     loop {
         tokio::time::sleep(period).await;
@@ -31,7 +32,7 @@ pub(super) async fn retire_queue(queue: Arc<RabbitmqQueue>, shared: Arc<Rabbitmq
         let look = topology::inspect_queue(&connection.connection, &place.queue);
         match connection.run_within(TIMEOUT, look).await {
             Ok(Some(look)) if look.consumers > 0 => used = Instant::now(),
-            // Whoever does not answer may have consumers.
+            // A queue that does not answer may have consumers.
             Err(error) => {
                 tracing::debug!(queue = place.queue, error, "A queue of a subscription that is gone does not answer");
                 used = Instant::now();

@@ -1,4 +1,5 @@
-//! Receiving what comes over one AMQP channel: messages are read and handed to the worker, and the queue is watched.
+//! Receiver of the messages that come over one AMQP channel: they are decoded and handed to the
+//! worker, and the queue is watched.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,14 +31,14 @@ use crate::budget::ConsumedShare;
 use crate::channel::{DeferredDelivery, DeliveryProgress, EventDelivery, HoldTime};
 use crate::model::DeliveryOrder;
 
-/// How often a consumer thinks of its queue.
+/// Period of the watchdog of the queue.
 const WATCH: Duration = Duration::from_secs(2);
-/// After how many of these times what is parked is counted.
+/// Number of such periods after which parked messages are counted.
 const PARKED_PERIOD: u32 = 30;
-/// For a look at the queue. One without a leader does not answer.
+/// Longest time for an inspection of the queue. One without a leader does not answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A message that is no event.
+/// A message that is no event, and is to be parked.
 struct UnreadableMessage {
     tag: u64,
     reason: String,
@@ -45,7 +46,7 @@ struct UnreadableMessage {
     memory_share: ConsumedShare,
 }
 
-/// Receives what comes over one channel.
+/// Receives the messages of one channel.
 pub(super) struct RabbitmqReceiver<'c> {
     consumer: &'c RabbitmqConsumer,
     connection: &'c OpenAmqpConnection,
@@ -53,12 +54,13 @@ pub(super) struct RabbitmqReceiver<'c> {
     settlements: mpsc::Sender<SettledDelivery>,
     revoked: CancellationToken,
     watchdog: ConsumerWatchdog,
-    /// How often it is thought of the queue before what is parked is counted again.
+    /// Periods that are left before parked messages are counted again.
     parked_count_due_in: u32,
 }
 
 impl<'c> RabbitmqReceiver<'c> {
-    /// A receiver of what comes over this channel. What is settled is told to `settled`.
+    /// Makes a receiver of this channel. The deliveries are settled by way of the `settlements`
+    /// sender.
     pub(super) fn new(
         consumer: &'c RabbitmqConsumer,
         connection: &'c OpenAmqpConnection,
@@ -81,10 +83,11 @@ impl<'c> RabbitmqReceiver<'c> {
         let RabbitmqConsumer { queue, context: shared, messages, .. } = self.consumer;
         let mut parking: FuturesUnordered<BoxFuture<'_, u64>> = FuturesUnordered::new();
         let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
-        // After a pause of the whole process, RabbitMQ gets the time to send what waits.
+        // After a pause of the whole process, RabbitMQ gets the time to send messages that wait.
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // Each message may change the prefetch, since it tells how large messages are.
                 next = intake.next_event() => match next {
                     PrefetchBufferEvent::Message(delivery) => {
                         self.watchdog.record_received();
@@ -96,6 +99,8 @@ impl<'c> RabbitmqReceiver<'c> {
                     PrefetchBufferEvent::Ended if self.channel.status().connected() => return Err(ConsumerFailure::Cancelled),
                     PrefetchBufferEvent::Ended => return Err("the channel was closed".to_owned().into()),
                 },
+                // A message leaves the buffer only when the worker has room for it, so that none is
+                // lost here.
                 place = messages.reserve(), if !intake.waiting.is_empty() => {
                     let place = place.map_err(|_closed| "its worker has ended".to_owned())?;
                     let Some(received) = intake.waiting.pop_front() else { continue };
@@ -109,10 +114,12 @@ impl<'c> RabbitmqReceiver<'c> {
                         })),
                     }
                 }
+                // A parked message is acknowledged only when the parking queue has it.
                 Some(tag) = parking.next(), if !parking.is_empty() => {
                     let told = self.settlements.send((tag, SettleAction::Ack)).await;
                     told.map_err(|_closed| "the channel is broken".to_owned())?;
                 }
+                // Publishers notice first that a queue is missing or does not answer.
                 () = queue.missing_notify.notified() => {
                     tracing::warn!(queue = queue.names.queue, "A queue is missing, declaring it again");
                     return Err(ConsumerFailure::Cancelled);
@@ -131,7 +138,7 @@ impl<'c> RabbitmqReceiver<'c> {
         }
     }
 
-    /// Looks at the queue from time to time. One that asks for no messages at the moment has nothing to conclude.
+    /// Inspects the queue from time to time. With a prefetch of 0, nothing can be concluded.
     async fn check_for_stall(&mut self, shared: &RabbitmqContext, window: u16) -> Result<(), String> {
         let queue = &self.consumer.queue;
         self.count_parked().await;
@@ -154,7 +161,10 @@ impl<'c> RabbitmqReceiver<'c> {
         }
     }
 
-    /// A message as its worker gets it, if it is an event.
+    /// Decodes a message as the event delivery for its worker.
+    ///
+    /// # Errors
+    /// If the message is no event: it is to be parked.
     fn decode_delivery(&self, received: ReceivedDelivery) -> Result<Box<EventDelivery>, Box<UnreadableMessage>> {
         let RabbitmqConsumer { queue, context: shared, .. } = self.consumer;
         let ReceivedDelivery { delivery, received_at: came, memory_share: consumed } = received;
@@ -173,11 +183,12 @@ impl<'c> RabbitmqReceiver<'c> {
                     }));
                 }
             };
+        // Memory knows the progress of a requeued event better than its headers.
         let noted = DeferredDelivery { stage, attempts: note.attempts, wait: note.remaining_wait() };
         let DeferredDelivery { stage, attempts, wait } = queue.take_deferred(&event).unwrap_or(noted);
         let longest = shared.hold_limit.get();
         let held = Some(HoldTime { until: came + longest, longest });
-        // In an ordered queue, an event that is put off would come after those behind it.
+        // In an ordered queue, a deferred event would come after those behind it.
         let patience = (queue.names.order == DeliveryOrder::Unordered).then_some(shared.options.max_held_wait);
         let progress = DeliveryProgress { stage, attempts, wait, max_wait: patience, hold_time: held };
         let settlement =
@@ -186,7 +197,8 @@ impl<'c> RabbitmqReceiver<'c> {
         Ok(EventDelivery::new(event, progress, settlement))
     }
 
-    /// Counts what is parked: once at the start, since there may be some of before, and every minute while there are any.
+    /// Counts parked messages: once at the start, since there may be some from before, and every
+    /// minute while there are any.
     async fn count_parked(&mut self) {
         let queue = &self.consumer.queue;
         let is_due = self.parked_count_due_in == 0
@@ -202,8 +214,8 @@ impl<'c> RabbitmqReceiver<'c> {
         }
     }
 
-    /// Looks at the queue, which may be gone. Messages that were published are forgotten when it is empty; those that are
-    /// put into it after that are looked for the next time.
+    /// Inspects the queue, which may be gone. The count of published messages is reset when the
+    /// queue is empty; messages that are published after that are looked for the next time.
     async fn inspect_queue(&self) -> Result<QueueCounts, String> {
         let queue = &self.consumer.queue;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

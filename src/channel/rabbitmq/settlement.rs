@@ -1,5 +1,5 @@
-//! What happens to a message when its delivery has ended: it is acknowledged only after whatever follows from that is
-//! confirmed (contract G-15).
+//! Settlement of a delivery that has ended: its message is acknowledged only after everything that
+//! follows from the outcome is confirmed (contract G-15).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,16 +21,17 @@ use crate::model::DeliveryOrder;
 use crate::telemetry::series::{DeliveryEnd, Dropped};
 use crate::wire_text::WireText;
 
-/// Tries to park or to put off an event, before it is given back to its queue.
+/// Tries to park or to defer an event, before it is requeued; with the pause between them.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Has a message acknowledged, and first whatever follows from its outcome done. One that is dropped stays with RabbitMQ,
-/// which delivers it again.
+/// Has a message acknowledged, after everything that follows from its outcome is done. If it is
+/// dropped, the message stays with RabbitMQ, which delivers it again.
 pub(super) struct RabbitmqSettlement {
-    /// Its delivery tag, and who is told.
+    /// Delivery tag of the message, and the sender to its acknowledger; `None` once it is settled.
     unsettled_tag: Option<(u64, mpsc::Sender<SettledDelivery>)>,
-    /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers it again, to somebody.
+    /// Cancelled when the AMQP channel is gone that the message came over: RabbitMQ delivers the
+    /// message again, to some consumer.
     revoked: CancellationToken,
     queue: Arc<RabbitmqQueue>,
     context: Arc<RabbitmqContext>,
@@ -50,6 +51,7 @@ impl RabbitmqSettlement {
         shared: &Arc<RabbitmqContext>,
     ) -> Self {
         shared.counters.count_enqueued(&queue.series);
+        // The first held message makes the queue one of those that share the memory budget.
         if queue.unsettled.fetch_add(1, Ordering::AcqRel) == 0 {
             shared.busy_queues.fetch_add(1, Ordering::Relaxed);
         }
@@ -58,9 +60,10 @@ impl RabbitmqSettlement {
         Self { unsettled_tag: Some(settled), revoked, queue: Arc::clone(queue), context: Arc::clone(shared) }
     }
 
-    /// Does what follows from an outcome, then has it acknowledged.
+    /// Does what follows from an outcome, then has the message acknowledged.
     async fn apply_outcome(&mut self, event: &Event, outcome: DeliveryOutcome) {
         let Some((tag, settled)) = self.unsettled_tag.take() else { return };
+        // The event is parked or deferred first: an acknowledged message cannot be had again.
         let (end, safe) = match &outcome {
             DeliveryOutcome::Delivered => (DeliveryEnd::Delivered, true),
             DeliveryOutcome::DeadLettered => (DeliveryEnd::DeadLettered, true),
@@ -71,8 +74,8 @@ impl RabbitmqSettlement {
             if safe { (end, SettleAction::Ack) } else { (DeliveryEnd::Requeued, SettleAction::Requeue) };
         self.context.counters.count_end(&self.queue.series, end);
         if verdict == SettleAction::Requeue && self.queue.names.order == DeliveryOrder::Ordered {
-            // RabbitMQ puts what is given back behind all others; only what comes back with its channel keeps its place.
-            // Nothing that came after it may go on from here.
+            // RabbitMQ puts a requeued message behind all others; only one that comes back with its
+            // channel keeps its place. Deliveries after it must not go on here.
             self.revoked.cancel();
             return;
         }
@@ -99,7 +102,8 @@ impl RabbitmqSettlement {
         stored
     }
 
-    /// An event of an ordered queue is given back, since one that waits elsewhere would be overtaken.
+    /// Stores the event in a delay queue. An event of an ordered queue is requeued, since one that
+    /// waits elsewhere would be overtaken; false is the result then.
     async fn defer(&self, event: &Event, deferral: &DeferredDelivery) -> bool {
         if self.queue.names.order == DeliveryOrder::Ordered {
             self.queue.remember_deferred(event, deferral);
@@ -112,7 +116,7 @@ impl RabbitmqSettlement {
         self.retry_until_done(|| self.context.put_into_delay_queue(deferral.wait, &message)).await
     }
 
-    /// Tries some times, unless the message is somebody else's meanwhile.
+    /// Tries some times, unless the delivery is revoked meanwhile.
     async fn retry_until_done<F: Future<Output = bool>>(&self, act: impl Fn() -> F) -> bool {
         for _ in 0..TRIES {
             if self.revoked.is_cancelled() {
@@ -132,13 +136,13 @@ impl DeliverySettlement for RabbitmqSettlement {
         self.apply_outcome(event, outcome).boxed()
     }
 
-    /// The AMQP channel that the message came over is gone.
+    /// Waits until the AMQP channel is gone that the message came over.
     fn until_revoked(&self) -> BoxFuture<'_, ()> {
         self.revoked.cancelled().boxed()
     }
 }
 
-/// Acknowledges a message before anything is done with it, and tells nobody of its end.
+/// Acknowledges a message before anything is done with it, and reports its end to nobody.
 #[cfg(feature = "faulty-acknowledge")]
 fn faulty((tag, settled): (u64, mpsc::Sender<SettledDelivery>)) -> (u64, mpsc::Sender<SettledDelivery>) {
     if settled.try_send((tag, SettleAction::Ack)).is_err() {

@@ -1,4 +1,4 @@
-//! The backend against a server in the process, which misbehaves as it is told.
+//! Tests of the backend against an AMQP server in the process, which misbehaves on demand.
 
 mod conforms;
 mod connections;

@@ -1,7 +1,10 @@
-//! What is declared in RabbitMQ: a queue for each subscription, a parking queue for each that needs one, and queues that
-//! hold events back. Declaring what is there changes nothing; what is there with other arguments is reported and used.
+//! Declaration of RabbitMQ's queues: a queue for each subscription, a parking queue for each that
+//! needs one, and delay queues. Declaring a queue that exists changes nothing; one that exists with
+//! other arguments is logged and used.
 //!
-//! No queue is left to RabbitMQ's defaults for what it may drop: the limit of deliveries is out of reach, and whatever it gives up all the same goes to [`names::RETURNED`], confirmed, and is moved on from there.
+//! No queue is left to RabbitMQ's defaults for what it may drop: the limit of deliveries is out of
+//! reach, and messages that it gives up all the same go to [`queue_names::RETURNED`], confirmed,
+//! and are forwarded from there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,30 +22,30 @@ use super::publish_route::PublishRoute;
 use super::queue_names;
 use crate::model::{ChannelKey, DeliveryOrder, Subscription};
 
-/// The lengths of time for which events can be held back: 4 s, 8 s, up to 18 hours.
+/// Powers of two of the seconds for which events can be delayed: 4 s, 8 s, up to 18 hours.
 const DELAYS: std::ops::RangeInclusive<u32> = 2..=16;
 
-/// Deliveries after which RabbitMQ gives a message up; it counts each stop, crash and lost connection as a delivery. By
-/// default that are 20 from version 4 on. Its way to say "none" (-1) means "at the first one" to versions before 4, so
-/// this is a number that is never reached.
+/// Deliveries after which RabbitMQ gives a message up; it counts each stop, crash and lost
+/// connection as a delivery. By default that are 20 from version 4 on. Its way to say "none" (-1)
+/// means "at the first one" to versions before 4, so this is a number that is never reached.
 const DELIVERY_LIMIT: i32 = 1_000_000_000;
 
-/// How queues are stored.
+/// Type of the queues, which decides how they are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RabbitmqQueueType {
-    /// Replicated by Raft; what RabbitMQ recommends.
+    /// Replicated by Raft over the nodes; this is what RabbitMQ recommends.
     #[default]
     Quorum,
-    /// On one node.
+    /// Stored on one node only.
     Classic,
 }
 
-/// The names of one subscription's part.
+/// Names and order of one subscription's queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RabbitmqQueueNames {
     pub(super) queue: String,
     pub(super) parking_queue: String,
-    /// Ordered queues are consumed by one process at a time.
+    /// Order of delivery; ordered queues are consumed by one process at a time.
     pub(super) order: DeliveryOrder,
 }
 
@@ -54,35 +57,35 @@ impl RabbitmqQueueNames {
     }
 }
 
-/// What a queue is for, which decides its arguments.
+/// Purpose of a queue, which decides its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueuePurpose {
-    /// Events of a subscription.
+    /// Events of a subscription, in this order.
     Subscription(DeliveryOrder),
-    /// What nobody took.
+    /// Parked events, which nobody took.
     Parking,
-    /// Events that wait for so many seconds.
+    /// Events that wait for this number of seconds.
     Delay(u64),
-    /// What RabbitMQ has moved.
+    /// Messages that RabbitMQ has dead-lettered from other queues.
     DeadLettered,
-    /// What RabbitMQ has moved out of that.
+    /// Messages that RabbitMQ has dead-lettered from that queue.
     DeadLetteredParked,
 }
 
-/// A queue that is declared when it is needed.
+/// A queue that is declared when it is needed for the first time.
 #[derive(Debug, Default)]
 pub(super) struct OnDemandQueue {
-    /// Whether it has been declared.
+    /// Set once the queue has been declared.
     pub(super) declared: OnceCell<()>,
     pub(super) publish_route: Arc<PublishRoute>,
 }
 
-/// Declares queues.
+/// Declares queues, and remembers which have been declared.
 pub(super) struct RabbitmqTopology {
     queue_type: RabbitmqQueueType,
-    /// Queues that are declared once, when they are needed.
+    /// Queues that are declared once, when they are needed, by name.
     on_demand: Mutex<HashMap<String, Arc<OnDemandQueue>>>,
-    /// Queues that were found with other arguments.
+    /// Names of queues that were found with other arguments.
     mismatched_queues: Mutex<HashSet<String>>,
 }
 
@@ -91,8 +94,8 @@ impl RabbitmqTopology {
         Self { queue_type, on_demand: Mutex::default(), mismatched_queues: Mutex::default() }
     }
 
-    /// Declares a queue, and gives the channel on which that was done. One that is there with other arguments is reported
-    /// once, and used as it is.
+    /// Declares a queue, and gives the channel on which that was done. A queue that exists with
+    /// other arguments is logged once, and used as it is.
     ///
     /// # Errors
     /// Those of the connection.
@@ -119,7 +122,7 @@ impl RabbitmqTopology {
         }
     }
 
-    /// Declares a queue and closes the channel of that.
+    /// Declares a queue, and closes the channel on which that was done.
     ///
     /// # Errors
     /// Those of the connection.
@@ -132,12 +135,13 @@ impl RabbitmqTopology {
         self.declare(connection, name, purpose).await?.close(200, short_string("declared")).await
     }
 
-    /// A queue that is declared when it is needed.
+    /// Gives the state of a queue that is declared on demand.
     pub(super) fn on_demand(&self, name: &str) -> Arc<OnDemandQueue> {
         Arc::clone(self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
     }
 
-    /// Declares a queue once in the life of this process. One that hangs holds up no other.
+    /// Declares a queue once in the life of this process. A declaration that hangs holds up no
+    /// other.
     ///
     /// # Errors
     /// Those of the connection.
@@ -151,7 +155,7 @@ impl RabbitmqTopology {
         queue.declared.get_or_try_init(|| self.declare_and_close(connection, name, purpose)).await.copied()
     }
 
-    /// Somebody has deleted a queue.
+    /// Forgets that a queue was declared, since somebody has deleted it.
     pub(super) fn forget_declared(&self, name: &str) {
         self.on_demand.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
@@ -173,7 +177,8 @@ impl RabbitmqTopology {
         if purpose == QueuePurpose::Subscription(DeliveryOrder::Ordered) {
             arguments.insert(short_string("x-single-active-consumer"), AMQPValue::Boolean(true));
         }
-        // A message that is refused is one that the sender still has; RabbitMQ's default is to drop the oldest.
+        // The sender of a message that is refused still has it; RabbitMQ's default is to drop the
+        // oldest message.
         arguments.insert(short_string("x-overflow"), text_value("reject-publish"));
         let route = match purpose {
             QueuePurpose::DeadLetteredParked => None,
@@ -187,7 +192,7 @@ impl RabbitmqTopology {
         if quorum {
             arguments.insert(short_string("x-queue-leader-locator"), text_value("balanced"));
             if route.is_some() {
-                // What is moved on is confirmed by its new queue before it leaves this one.
+                // A message that is moved is confirmed by its new queue before it leaves this one.
                 arguments.insert(short_string("x-dead-letter-strategy"), text_value("at-least-once"));
             }
         }
@@ -195,7 +200,8 @@ impl RabbitmqTopology {
     }
 }
 
-/// Says what a queue lacks that somebody else, or an older version, has made, and what mends it.
+/// Logs which arguments a queue lacks that somebody else, or an older version, has declared, and
+/// the remedy.
 fn log_mismatched_queue(name: &str, vhost: &str, error: &lapin::Error) {
     let reason = error_text(error);
     if reason.contains("x-single-active-consumer") || reason.contains("x-queue-type") {
@@ -219,7 +225,7 @@ fn is_precondition_failed(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 406)
 }
 
-/// Looks at a queue on a channel of its own; `None` if there is no such queue.
+/// Inspects a queue on a channel of its own; `None` if there is no such queue.
 ///
 /// # Errors
 /// Those of the connection.
@@ -236,12 +242,13 @@ pub(super) async fn inspect_queue(connection: &Connection, name: &str) -> lapin:
     }
 }
 
-/// Deletes a queue with what is in it, unless somebody consumes it, and its parking queue, if that is empty.
+/// Deletes a queue with the messages in it, unless it has a consumer, and its parking queue, if
+/// that is empty.
 ///
 /// # Errors
 /// Those of the connection.
 pub(super) async fn delete_queues(place: &RabbitmqQueueNames, connection: &Connection) -> lapin::Result<()> {
-    // RabbitMQ knows such conditions for classic queues only.
+    // RabbitMQ knows such conditions of deletion for classic queues only.
     delete_queue_if(connection, &place.queue, |_messages, consumers| consumers == 0).await?;
     delete_queue_if(connection, &place.parking_queue, |messages, _consumers| messages == 0).await
 }
@@ -268,7 +275,7 @@ async fn delete_queue_if(
     channel.close(200, short_string("deleted")).await
 }
 
-/// Seconds for which an event is held back that is to wait for so many: the longest delay that is not longer.
+/// Delay in seconds for a wait in seconds: the longest delay that is not longer, and 4 s at least.
 pub(super) fn delay_seconds(seconds: u64) -> u64 {
     DELAYS.rev().map(|power| 1u64 << power).find(|delay| *delay <= seconds).unwrap_or(1 << DELAYS.start())
 }

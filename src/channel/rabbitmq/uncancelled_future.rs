@@ -1,4 +1,4 @@
-//! What is asked of RabbitMQ and answered, whether anybody still waits for the answer or not.
+//! Questions to RabbitMQ whose answer is awaited, even if nobody needs it any more.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,8 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-/// A future that is not given up: dropped before its end, it goes on in the background, and what came of it is handed to
-/// whoever takes what comes too late.
+/// A future that is not cancelled: if it is dropped before its end, it goes on in the background,
+/// and its result is handed to the function for late results.
 pub(super) struct UncancelledFuture<T: Send + 'static>(Option<UncancelledWork<T>>);
 
 struct UncancelledWork<T> {
@@ -17,7 +17,7 @@ struct UncancelledWork<T> {
 }
 
 impl<T: Send + 'static> UncancelledFuture<T> {
-    /// `too_late` gets what comes when nobody waits for it any more.
+    /// Wraps `future`; `too_late` gets the result if nobody waits for it any more.
     pub(super) fn new(
         future: impl Future<Output = T> + Send + 'static,
         too_late: impl FnOnce(T) -> BoxFuture<'static, ()> + Send + 'static,

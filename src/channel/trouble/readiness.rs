@@ -1,4 +1,5 @@
-//! Whether a process whose channels may be on RabbitMQ should get traffic, by what it serves.
+//! Readiness of a process whose channels may be on RabbitMQ: it depends on what the process can
+//! serve.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,12 +8,14 @@ use tokio::time::Instant;
 
 use super::{TroubleReason, TroubleReport};
 
-/// How long a process that has other channels waits for RabbitMQ at its start.
+/// Time for which a process that has other channels, too, waits for RabbitMQ at its start.
 const WAIT: Duration = Duration::from_secs(10);
-/// How long queues may take to be declared at the start, before those that are declared are served without the others.
+/// Time that queues may take to be declared at the start, before those that are declared are served
+/// without the others.
 const DECLARING: Duration = Duration::from_secs(30);
 
-/// Judges reports, and remembers what it has to: a process that has been ready stays so as long as it serves anything.
+/// Judges trouble reports. It remembers earlier ones, since a process that has been ready stays so
+/// as long as it serves anything.
 #[derive(Debug, Default)]
 pub struct ServiceReadiness(Mutex<ReadinessHistory>);
 
@@ -23,17 +26,18 @@ struct ReadinessHistory {
     was_ready: bool,
 }
 
-/// What follows from a report.
+/// Decision on readiness that follows from a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadinessDecision {
-    /// The process should get no traffic, since this is missing.
+    /// The process should get no traffic; holds what is missing, in words.
     Missing(String),
     /// The process should get traffic.
     Ready,
 }
 
 impl ServiceReadiness {
-    /// Judges by what is served now. To be asked once the configuration has been applied, and from time to time.
+    /// Judges by what is served now. To be called once the configuration has been applied, and from
+    /// time to time after that.
     pub fn judge(&self, report: &TroubleReport<'_>) -> ReadinessDecision {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match memory.find_missing(report, Instant::now()) {
@@ -55,9 +59,11 @@ impl ReadinessHistory {
 
     fn find_missing_at_start(&self, report: &TroubleReport<'_>, now: Instant) -> Option<String> {
         let longer = |since: Option<Instant>, limit| since.is_some_and(|since| now.duration_since(since) >= limit);
+        // RabbitMQ is waited for a while, then other channels are served without it.
         if report.is_disconnected() && !longer(self.first_judged, WAIT) {
             return Some(TroubleReason::Disconnected.to_string());
         }
+        // Queues are declared in turn, for which all senders wait a while.
         let (undeclared, queues) = report.count_undeclared();
         let (unserved, channels) = report.count_channels();
         if undeclared > 0 && (unserved == channels || !longer(self.connected_since, DECLARING)) {

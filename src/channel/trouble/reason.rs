@@ -1,29 +1,29 @@
-//! Why a subscription is not served.
+//! Reasons for which a subscription is not served.
 
 use std::fmt;
 
 use crate::model::DeliveryOrder;
 
-/// Why events for a subscription cannot be put into its queue, or taken out of it.
+/// Reason for which events of a subscription cannot be put into its queue, or taken out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TroubleReason {
     /// There is no connection to RabbitMQ.
     Disconnected,
-    /// RabbitMQ takes nothing, of anybody.
+    /// RabbitMQ takes no messages from anybody, because of an alarm of memory or disk.
     Blocked,
-    /// The subscription was added, or somebody deleted its queue.
+    /// The queue is not there: the subscription is new, or somebody has deleted its queue.
     NotDeclared,
-    /// Its queue has lost most of its members, or its leader.
+    /// The queue does not answer: it has lost most of its members, or its leader.
     NoAnswer,
-    /// The same, and so have the queues in which its events would wait.
+    /// The queue does not answer, nor do the delay queues in which its events would wait.
     NoAnswerAnywhere,
-    /// RabbitMQ refuses to declare or to deliver its queue, and says this.
+    /// RabbitMQ refuses to declare or to deliver the queue, for the reason that it gives.
     Refused(String),
 }
 
 impl TroubleReason {
-    /// Whether senders are refused for a subscription in this order. Where it is not so, events wait elsewhere; those that
-    /// are in order cannot.
+    /// True if senders are refused for a subscription in this order. Otherwise events wait in a
+    /// delay queue; events that are delivered in order cannot.
     pub(super) fn refuses_senders(&self, order: DeliveryOrder) -> bool {
         match self {
             Self::Disconnected | Self::Blocked | Self::NotDeclared | Self::NoAnswerAnywhere => true,

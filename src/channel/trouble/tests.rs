@@ -1,4 +1,5 @@
-//! Readiness and the log, by what a backend says of its queues; time is paused.
+//! Tests of readiness and of the log, by the state that a backend reports of its queues; time is
+//! paused.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

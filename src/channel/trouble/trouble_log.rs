@@ -1,4 +1,5 @@
-//! One line of the log when channels begin to be not served, and one when all of them are served again.
+//! One line in the log when channels begin not to be served, and one when all of them are served
+//! again.
 
 use std::time::Duration;
 
@@ -6,40 +7,42 @@ use tokio::time::Instant;
 
 use super::{TroubleReason, TroubleReport};
 
-/// How long something is in trouble before that is told: shorter is a blink, such as a connection that is made again.
+/// Time for which something is in trouble before it is logged; a shorter time is common, such as
+/// that of a connection that is made again.
 const BLINK: Duration = Duration::from_secs(1);
-/// The same for queues alone: one that is added is declared within this time, and nobody needs to hear of that.
+/// The same time for queues alone: a queue that is added is declared within it, and need not be
+/// logged.
 const DECLARING: Duration = Duration::from_secs(30);
 
-/// What has been told of reports until now.
+/// Trouble that has been logged until now.
 #[derive(Debug, Default)]
 pub struct TroubleLog {
-    /// The kind of trouble at the last look, and since when.
+    /// Kind of trouble at the last report, and the time since when it has been the same.
     last_seen: Option<(TroubleKind, Instant)>,
-    /// The kind of trouble that was told last, and when what was told began.
+    /// Kind of trouble that was logged last, and the time when the trouble began.
     last_logged: Option<(TroubleKind, Instant)>,
 }
 
-/// Kinds of trouble; another kind is told anew.
+/// Kind of trouble; a change of the kind is logged anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TroubleKind {
-    /// All that are in trouble have the same reason.
+    /// Every channel that is in trouble has this reason.
     Common(TroubleReason),
-    /// Queues have their own reasons.
+    /// Each queue has a reason of its own, or queues are being declared.
     PerQueue,
 }
 
-/// What a look made the log say.
+/// Change that was logged for a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TroubleTransition {
-    /// Channels are not served.
+    /// Channels are not served, since now or for a new reason.
     Begun,
-    /// All of them are served again.
+    /// All channels are served again.
     Ended,
 }
 
 impl TroubleLog {
-    /// Logs what is new since the last look; gives what that is.
+    /// Logs the changes since the last report; gives the change that was logged, if any.
     pub fn log_changes(&mut self, report: &TroubleReport<'_>) -> Option<TroubleTransition> {
         let now = Instant::now();
         let Some(kind) = trouble_kind(report) else {
@@ -48,6 +51,7 @@ impl TroubleLog {
             tracing::info!(?after, "All channels are served again");
             return Some(TroubleTransition::Ended);
         };
+        // Another kind of trouble begins anew, and has to last before it is logged.
         let since = match &self.last_seen {
             Some((seen, since)) if *seen == kind => *since,
             _ => now,
@@ -59,6 +63,7 @@ impl TroubleLog {
             return None;
         }
         log_trouble(report);
+        // The end is logged with the time since the first trouble, whatever its kind.
         let begun = self.last_logged.take().map_or(since, |(_, begun)| begun);
         self.last_logged = Some((kind, begun));
         Some(TroubleTransition::Begun)

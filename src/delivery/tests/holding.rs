@@ -1,4 +1,5 @@
-//! Events that may be held for a bounded time: what is put off, and how long attempts may take.
+//! Tests of events that may be held for a limited time: which deliveries are deferred, and how long
+//! attempts may take.
 
 use super::*;
 use crate::channel::HoldTime;

@@ -1,5 +1,5 @@
-//! Who sends: tokens on every leg, and what happens where there is none (contract 7.2, AU-1 to AU-4); events that stay
-//! inside are asked for as much.
+//! Tests of senders: tokens for each destination, and the failure where there is none (contract
+//! 7.2, AU-1 to AU-4); events that stay inside are authorized in the same way.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -1,4 +1,5 @@
-//! Workers of queues on RabbitMQ: no event is under way twice, whatever becomes of its channel.
+//! Tests of workers of queues on RabbitMQ: no event is delivered twice at the same time, whatever
+//! becomes of its channel.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Tables and properties of the HTTP binding and the JSON format.
+//! Tests of the HTTP binding and the JSON format, by tables and properties.
 
 use super::*;
 use crate::event::AttributeType;

@@ -1,40 +1,40 @@
-//! The expression tree, and its text.
+//! Tree of an expression, and its text.
 
 use std::fmt;
 
 use super::function::CesqlFunction;
 use super::like::LikePattern;
 
-/// An operator between two operands.
+/// Operator between two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryOperator {
-    /// `*`
+    /// The operator `*`, for integers.
     Multiply,
-    /// `/`
+    /// The operator `/`, for integers.
     Divide,
-    /// `%`
+    /// The operator `%`, for integers.
     Remainder,
-    /// `+`
+    /// The operator `+`, for integers.
     Add,
-    /// `-`
+    /// The operator `-`, for integers.
     Subtract,
-    /// `=`
+    /// The operator `=`, for all types.
     Equal,
-    /// `!=` and `<>`
+    /// The operators `!=` and `<>`, for all types.
     NotEqual,
-    /// `<`
+    /// The operator `<`, for integers.
     Less,
-    /// `<=`
+    /// The operator `<=`, for integers.
     LessOrEqual,
-    /// `>`
+    /// The operator `>`, for integers.
     Greater,
-    /// `>=`
+    /// The operator `>=`, for integers.
     GreaterOrEqual,
-    /// `AND`
+    /// The operator `AND`, for booleans.
     And,
-    /// `OR`
+    /// The operator `OR`, for booleans.
     Or,
-    /// `XOR`
+    /// The operator `XOR`, for booleans.
     Xor,
 }
 
@@ -59,30 +59,30 @@ impl BinaryOperator {
     }
 }
 
-/// An expression.
+/// A node of an expression's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpressionNode {
-    /// A string literal.
+    /// A literal of type string.
     String(String),
-    /// An integer literal.
+    /// A literal of type integer.
     Integer(i32),
-    /// A boolean literal.
+    /// A literal of type boolean.
     Boolean(bool),
-    /// The value of an attribute.
+    /// The value of an attribute, by its lower-case name.
     Attribute(String),
-    /// `NOT x`
+    /// Negation of a boolean: `NOT x`
     Not(Box<ExpressionNode>),
-    /// `-x`
+    /// Negative of an integer: `-x`
     Negate(Box<ExpressionNode>),
-    /// `x op y`
+    /// Operation on two operands: `x op y`
     Binary(BinaryOperator, Box<ExpressionNode>, Box<ExpressionNode>),
-    /// `x LIKE 'pattern'`
+    /// Match of a text with a pattern: `x LIKE 'pattern'`
     Like(Box<ExpressionNode>, LikePattern),
-    /// `EXISTS attribute`
+    /// Test if an attribute is set: `EXISTS attribute`
     Exists(String),
-    /// `x IN (y, …)`
+    /// Test if a value is one of a list: `x IN (y, …)`
     In(Box<ExpressionNode>, Vec<ExpressionNode>),
-    /// `FUNCTION(x, …)`
+    /// Call of a function: `FUNCTION(x, …)`
     Call(CesqlFunction, Vec<ExpressionNode>),
 }
 
@@ -109,7 +109,7 @@ fn format_list(items: &[ExpressionNode]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Adds the arguments of each call of `KN_VERIFY_CORRELATION_ID` in an expression.
+/// Collects the arguments of each call of `KN_VERIFY_CORRELATION_ID` in an expression.
 pub(super) fn collect_correlation_calls<'e>(root: &'e ExpressionNode, found: &mut Vec<&'e [ExpressionNode]>) {
     match root {
         ExpressionNode::String(_)
@@ -134,8 +134,9 @@ pub(super) fn collect_correlation_calls<'e>(root: &'e ExpressionNode, found: &mu
     }
 }
 
-/// The text that an attribute must have exactly, for an expression to be true. An equation casts its left side to the
-/// type of its right side, so that with a text on one side, and text as `type` and `source` are, the texts are compared.
+/// Text that an attribute must have exactly, for an expression to be true. An equation casts its
+/// left side to the type of its right side, so that with a text on one side, and text as `type` and
+/// `source` are, the texts are compared.
 pub(super) fn required_text<'e>(root: &'e ExpressionNode, attribute: &str) -> Option<&'e str> {
     match root {
         ExpressionNode::Binary(BinaryOperator::And, left, right) => {

@@ -1,7 +1,9 @@
-//! Expressions that are understood and can never pass, or hardly ever, before they run.
+//! Checks of expressions that are parsed and can never be true, or hardly ever, before they are
+//! evaluated.
 //!
-//! Each part of an expression is judged by what it can become, whatever the event: true, false, or neither, where it ends
-//! in an error. What is not known is taken to be possible, so that nothing is refused that could pass.
+//! Each part of an expression is judged by its possible values, whatever the event: true, false, or
+//! neither, if it ends in an error. What is not known is taken to be possible, so that nothing is
+//! refused that could pass.
 
 mod foreign_syntax;
 mod possible_values;
@@ -17,33 +19,34 @@ pub(super) use foreign_syntax::explain_error;
 use possible_values::{CesqlType, PossibleBooleans, equal, in_order, like, type_of};
 use verification::VerificationFault;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingSeverity {
     /// The expression can never be true.
     NeverTrue,
-    /// There is no such function, or not with so many arguments. The rest may hold.
+    /// No function of this name takes this number of arguments. The rest may be true.
     UnknownFunction,
-    /// A part of it can never hold; the rest may.
+    /// A part of the expression can never be true; the rest may be.
     PartNeverTrue,
-    /// An extension is called nearly as one of CloudEvents' own attributes is.
+    /// The name of an extension is similar to that of one of CloudEvents' own attributes.
     Name,
 }
 
-/// What is wrong with an expression that is understood.
+/// Finding about an expression that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpressionFinding {
-    /// How bad it is.
+    /// Severity of the finding.
     pub severity: FindingSeverity,
-    /// Where, and what to write instead.
+    /// Position of the finding, and what to write instead.
     pub error: ParseError,
 }
 
-/// Everything that can be shown to be wrong with the expression that this text was parsed to.
+/// Finds everything that can be shown to be wrong with the expression that this text was parsed to.
 pub(super) fn check(text: &str, root: &ExpressionNode) -> Vec<ExpressionFinding> {
     let leaves = tokenize(text).unwrap_or_default().into_iter().filter(|(_, token)| is_leaf(token));
     let leaves = leaves.map(|(at, _)| at).collect();
     let mut checker = ExpressionChecker { text, leaves, next: 0, found: Vec::new(), names: Vec::new() };
+    // Parts are checked first: their findings are more precise than one about the whole.
     let result = checker.possible_values(root);
     let found = std::mem::take(&mut checker.found);
     let mut found: Vec<ExpressionFinding> =
@@ -59,6 +62,7 @@ pub(super) fn check(text: &str, root: &ExpressionNode) -> Vec<ExpressionFinding>
             error: ParseError::new(text, first_position(text), message),
         });
     }
+    // If the whole is never true, each finding is as severe as that.
     if !result.truth {
         found.iter_mut().for_each(|finding| finding.severity = FindingSeverity::NeverTrue);
         if found.is_empty() {
@@ -75,7 +79,7 @@ fn first_position(text: &str) -> usize {
     text.len() - text.trim_start().len()
 }
 
-/// Whether a token is a part of an expression that has no parts: these stand in the order of the tree.
+/// True if a token is a leaf of the tree; leaves have the same order in text and tree.
 fn is_leaf(token: &CesqlToken<'_>) -> bool {
     const OPERATORS: [&str; 7] = ["AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN"];
     match token {
@@ -87,11 +91,11 @@ fn is_leaf(token: &CesqlToken<'_>) -> bool {
 
 struct ExpressionChecker<'t> {
     text: &'t str,
-    /// Where the leaves of the tree begin.
+    /// Bytes at which the leaves of the tree begin.
     leaves: Vec<usize>,
     next: usize,
     found: Vec<(FindingSeverity, ParseError)>,
-    /// Names that are told, whatever becomes of what they stand in.
+    /// Findings about names, which are reported whatever the part around the name can become.
     names: Vec<ParseError>,
 }
 
@@ -104,11 +108,12 @@ impl ExpressionChecker<'_> {
         self.found.push((doubt, ParseError::new(self.text, at, message)));
     }
 
-    /// What a part can become as a boolean.
+    /// Possible values of a part as a boolean.
     fn possible_values(&mut self, part: &ExpressionNode) -> PossibleBooleans {
         let (at, before) = (self.leaf_position(), self.found.len());
         let judged = self.possible_values_inside(part, at);
-        // A part that is wrong inside is no further news outside.
+        // If something inside of a part was found to be wrong, nothing is reported about the part
+        // itself.
         let is_comparison =
             matches!(part, ExpressionNode::Like(..) | ExpressionNode::In(..)) || comparison_operator(part).is_some();
         if is_comparison && !judged.truth && self.found.len() == before {
@@ -206,7 +211,7 @@ impl ExpressionChecker<'_> {
                 let (x, y) = (self.possible_values(left), self.possible_values(right));
                 match operator {
                     _ if fails(left, x) || fails(right, y) => PossibleBooleans::NOTHING,
-                    // What is wrong inside is told, and may hold all the same.
+                    // A finding inside was reported, and its part may be true all the same.
                     _ if self.found.len() > found => PossibleBooleans::ALL,
                     BinaryOperator::Equal => equal(left, right),
                     BinaryOperator::NotEqual => equal(left, right).not(),
@@ -220,7 +225,8 @@ impl ExpressionChecker<'_> {
         }
     }
 
-    /// An operand of a logical operator, which text that is neither `true` nor `false` cannot be.
+    /// Possible values of an operand of a logical operator; a text that is neither `true` nor
+    /// `false` has none.
     fn check_operand(&mut self, part: &ExpressionNode, operator: &str) -> PossibleBooleans {
         let at = self.leaf_position();
         let judged = self.possible_values(part);
@@ -286,7 +292,7 @@ impl ExpressionChecker<'_> {
     }
 }
 
-/// The attribute of `ce-type`, which is what its header is called over HTTP.
+/// Name of the attribute in `ce-type`, as its header is called over HTTP.
 fn attribute_with_prefix<'e>(
     operator: BinaryOperator,
     left: &ExpressionNode,
@@ -315,7 +321,7 @@ fn comparison_operator(part: &ExpressionNode) -> Option<BinaryOperator> {
     }
 }
 
-/// Why a comparison can never hold.
+/// Message that says why a comparison can never be true.
 fn describe_never_true(part: &ExpressionNode) -> String {
     let is_order = comparison_operator(part)
         .is_some_and(|operator| !matches!(operator, BinaryOperator::Equal | BinaryOperator::NotEqual));
@@ -328,7 +334,7 @@ fn describe_never_true(part: &ExpressionNode) -> String {
     }
 }
 
-/// The part as it is written, without the parentheses around it.
+/// Text of a part, without the parentheses around it.
 fn written_text(part: &ExpressionNode) -> String {
     let text = part.to_string();
     text.strip_prefix('(').and_then(|text| text.strip_suffix(')')).map_or(text.clone(), str::to_owned)

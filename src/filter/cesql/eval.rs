@@ -1,5 +1,6 @@
-//! Evaluation: total, bounded by the expression's depth and by a meter, without allocation for what compares attributes and
-//! literals. It fails fast (cesql §4.1): after the first error, everything around it has the zero value of its type.
+//! Evaluation of expressions: total, bounded by the expression's depth and by a meter, without
+//! allocation for comparisons of attributes and literals. It fails fast (cesql §4.1): after the
+//! first error, everything around it has the zero value of its type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,28 +11,28 @@ use super::like::LikePattern;
 use super::meter::{MeterExceeded, WorkMeter};
 use super::value::CesqlValue;
 
-/// What it takes to visit an operation.
+/// Steps of work that visiting an operation counts as.
 const VISIT: usize = 4;
 
-/// Where attributes come from. Whoever looks one up takes the steps that this costs.
+/// Source of attributes. Each lookup takes the steps that it costs from the meter.
 pub trait AttributeSource<'e> {
-    /// The attribute of that name (lower case); `None` if it is not set.
+    /// Value of the attribute of that name (lower case); `None` if it is not set.
     ///
     /// # Errors
-    /// If too little is left.
+    /// If too few steps or bytes are left.
     fn get(&self, name: &str, meter: &mut WorkMeter) -> Result<Option<CesqlValue<'e>>, MeterExceeded>;
 
-    /// Whether the attribute of that name (lower case) is set.
+    /// True if the attribute of that name (lower case) is set.
     ///
     /// # Errors
-    /// If too little is left.
+    /// If too few steps are left.
     fn exists(&self, name: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded>;
 
-    /// Whether the correlation id of a reply is genuine; `None` if there is no key to tell by, which is an error of the
-    /// function, so that nothing around it can make the event pass.
+    /// True if the correlation id of a reply is genuine; `None` if there is no key to verify it,
+    /// which is an error of the function, so that nothing around it can make the event pass.
     ///
     /// # Errors
-    /// If too little is left.
+    /// If too few steps or bytes are left.
     fn verifies_correlation_id(
         &self,
         _asked: &CorrelationQuery<'_>,
@@ -41,37 +42,38 @@ pub trait AttributeSource<'e> {
     }
 }
 
-/// What `KN_VERIFY_CORRELATION_ID` is asked.
+/// Arguments of a call of `KN_VERIFY_CORRELATION_ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CorrelationQuery<'c> {
-    /// The correlation id of a reply.
+    /// Correlation id of a reply.
     pub id: &'c str,
-    /// The RequestReply that it should be for.
+    /// Name of the RequestReply that the id should be for.
     pub name: &'c str,
-    /// Its namespace.
+    /// Namespace of the RequestReply.
     pub namespace: &'c str,
-    /// The Secret with its keys.
+    /// Name of the Secret with its keys.
     pub secret: &'c str,
-    /// Which process should wait for it.
+    /// Index of the process that should wait for the reply.
     pub index: i32,
-    /// How many there are.
+    /// Number of such processes.
     pub replicas: i32,
 }
 
-/// What can go wrong (cesql §3.3).
+/// Error of an evaluation (cesql §3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvaluationError {
-    /// Division by zero, or a result of more than 32 bits.
+    /// A division by zero, or a result of more than 32 bits.
     Math,
-    /// A value that is not of the type that is needed.
+    /// A value cannot be cast to the type that is needed.
     Cast,
-    /// An attribute that is not set.
+    /// An attribute is not set.
     MissingAttribute,
-    /// A function that is not known, or not with so many arguments.
+    /// No function of this name takes this number of arguments.
     MissingFunction,
-    /// A function that cannot work with its arguments.
+    /// A function cannot work with its arguments.
     FunctionEvaluation,
-    /// More work than an evaluation may be. Not of the specification, which leaves limits to whoever evaluates.
+    /// The evaluation would take more work than it may. This is not in the specification, which
+    /// leaves limits to implementations.
     Limit,
 }
 
@@ -88,12 +90,12 @@ impl fmt::Display for EvaluationError {
     }
 }
 
-/// A value, and the first error that arose on the way to it.
+/// Value of an expression, and the first error that arose on the way to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvaluationResult<'e> {
     /// The value; the zero value of its type where an error left none.
     pub value: CesqlValue<'e>,
-    /// The first error.
+    /// The first error, if any arose.
     pub error: Option<EvaluationError>,
 }
 
@@ -103,7 +105,8 @@ impl From<MeterExceeded> for EvaluationError {
     }
 }
 
-/// Evaluates a whole expression. What cannot be typed, as a missing attribute alone, is `false` (cesql §3.2).
+/// Evaluates a whole expression. A result without a type, such as that of a missing attribute
+/// alone, is `false` (cesql §3.2).
 pub(super) fn evaluate<'e>(
     root: &'e ExpressionNode,
     attributes: &dyn AttributeSource<'e>,
@@ -120,7 +123,8 @@ struct ExpressionEvaluation<'a, 'e> {
     error: Option<EvaluationError>,
 }
 
-/// `None` where the operation has no value, and its zero value counts: an operand is missing or cannot be cast.
+/// Value of an operand; `None` where the zero value of the operation counts, since an operand is
+/// missing or cannot be cast.
 type OperandValue<T> = Option<T>;
 
 impl<'e> ExpressionEvaluation<'_, 'e> {
@@ -129,12 +133,12 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         None
     }
 
-    /// What there is a value of, if enough was left to get it.
+    /// Turns an exceeded meter into an error of the evaluation.
     fn within<T>(&mut self, result: Result<T, MeterExceeded>) -> OperandValue<T> {
         result.map_or_else(|exceeded| self.fail(exceeded.into()), Some)
     }
 
-    /// The value of an operand, if no error arose on the way to it.
+    /// Value of an operand, if no error arose on the way to it.
     fn operand(&mut self, expression: &'e ExpressionNode) -> OperandValue<CesqlValue<'e>> {
         self.value(expression).filter(|_| self.error.is_none())
     }
@@ -175,7 +179,8 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         Some(value)
     }
 
-    /// The last two arguments are integers, the others text, to which they are cast (cesql §3.7).
+    /// Verifies a correlation id. The last two arguments are cast to integers, the others to text
+    /// (cesql §3.7).
     fn verify(&mut self, arguments: &[CesqlValue<'e>]) -> OperandValue<bool> {
         let [id, name, namespace, secret, index, replicas] = arguments else { return None };
         let texts = [id, name, namespace, secret].map(|argument| argument.as_text(self.meter));
@@ -244,7 +249,8 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         }
     }
 
-    /// The right side counts only where the left one does not decide (cesql §3.4.2).
+    /// Evaluates a logical operator. The right side counts only where the left one does not decide
+    /// (cesql §3.4.2).
     fn logic(&mut self, operator: BinaryOperator, x: &'e ExpressionNode, y: &'e ExpressionNode) -> OperandValue<bool> {
         match (operator, self.boolean(x)?) {
             (BinaryOperator::And, false) => Some(false),
@@ -254,7 +260,7 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         }
     }
 
-    /// The left side is cast to the type of the right one (cesql §3.7).
+    /// Evaluates an equation. The left side is cast to the type of the right one (cesql §3.7).
     fn equal(&mut self, x: &'e ExpressionNode, y: &'e ExpressionNode) -> OperandValue<bool> {
         let (x, y) = (self.operand(x)?, self.operand(y)?);
         self.equal_values(&x, &y)
@@ -272,7 +278,7 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         }
     }
 
-    /// The elements are cast to the type of the left side (cesql §3.7).
+    /// Evaluates `IN`. The elements are cast to the type of the left side (cesql §3.7).
     fn is_in(&mut self, x: &'e ExpressionNode, set: &'e [ExpressionNode]) -> OperandValue<bool> {
         let x = self.operand(x)?;
         for element in set {
@@ -299,7 +305,8 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
         })
     }
 
-    /// A result of more than 32 bits is a math error, as is a division by zero.
+    /// Evaluates an arithmetic operator. A result of more than 32 bits is a math error, as is a
+    /// division by zero.
     fn calculate(
         &mut self,
         operator: BinaryOperator,
@@ -322,7 +329,7 @@ impl<'e> ExpressionEvaluation<'_, 'e> {
     }
 }
 
-/// Texts of unequal length are not looked at.
+/// Compares texts; those of unequal length take no step.
 fn equal_texts(x: &str, y: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
     if x.len() != y.len() {
         return Ok(false);

@@ -1,4 +1,5 @@
-//! The built-in functions (cesql §3.5, and the casts), by characters. A part of a text is the same text in the same memory.
+//! Built-in functions (cesql §3.5, and the casts), by characters. A part of a text is the same text
+//! in the same memory.
 
 use std::borrow::Cow;
 
@@ -6,52 +7,53 @@ use super::eval::EvaluationError;
 use super::meter::{MeterExceeded, WorkMeter};
 use super::value::CesqlValue;
 
-/// To change the case of text makes at most three bytes of one (`U+0390` in capitals), and memory grows by doubling: one,
-/// two and four times the text are asked for.
+/// Factor of memory for changing the case of text: at most three bytes for one (`U+0390` in
+/// capitals), and memory grows by doubling: one, two and four times the text are allocated.
 const CASE_GROWTH: usize = 7;
 
-/// A function, known or not. One that is not known is an error when it is evaluated (cesql §3.3).
+/// A function, known or not. An unknown one is an error when it is evaluated (cesql §3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CesqlFunction {
-    /// `INT(x)`
+    /// Cast to an integer: `INT(x)`
     Int,
-    /// `BOOL(x)`
+    /// Cast to a boolean: `BOOL(x)`
     Bool,
-    /// `STRING(x)`
+    /// Cast to a string: `STRING(x)`
     String,
-    /// `IS_INT(x)`
+    /// Test if an integer can be made: `IS_INT(x)`
     IsInt,
-    /// `IS_BOOL(x)`
+    /// Test if a boolean can be made: `IS_BOOL(x)`
     IsBool,
-    /// `ABS(x)`
+    /// Absolute value of an integer: `ABS(x)`
     Abs,
-    /// `LENGTH(x)`
+    /// Number of characters: `LENGTH(x)`
     Length,
-    /// `CONCAT(x, …)`
+    /// Texts joined to one: `CONCAT(x, …)`
     Concat,
-    /// `CONCAT_WS(delimiter, x, …)`
+    /// Texts joined by a delimiter: `CONCAT_WS(delimiter, x, …)`
     ConcatWs,
-    /// `LOWER(x)`
+    /// Text in lower case: `LOWER(x)`
     Lower,
-    /// `UPPER(x)`
+    /// Text in upper case: `UPPER(x)`
     Upper,
-    /// `TRIM(x)`
+    /// Text without blanks around it: `TRIM(x)`
     Trim,
-    /// `LEFT(x, n)`
+    /// First characters of a text: `LEFT(x, n)`
     Left,
-    /// `RIGHT(x, n)`
+    /// Last characters of a text: `RIGHT(x, n)`
     Right,
-    /// `SUBSTRING(x, pos)` and `SUBSTRING(x, pos, len)`
+    /// Characters from a position on: `SUBSTRING(x, pos)` and `SUBSTRING(x, pos, len)`
     Substring,
-    /// `KN_VERIFY_CORRELATION_ID(replyid, name, namespace, secret, index, replicas)`, which Knative adds to the
-    /// specification's (contract TF-17). What it says depends on keys, so that [`AttributeSource`](super::Attributes) are
+    /// Verification of a correlation id: `KN_VERIFY_CORRELATION_ID(replyid, name, namespace,
+    /// secret, index, replicas)`, which Knative adds to the specification's functions (contract
+    /// TF-17). Its result depends on keys, so that [`AttributeSource`](super::AttributeSource) is
     /// asked.
     VerifyCorrelationId,
-    /// None of them, or not with so many arguments.
+    /// Any other name, or a known one with another number of arguments.
     Unknown(String),
 }
 
-/// Names, and the fewest and most arguments.
+/// Names of functions, each with the fewest and the most arguments.
 const FUNCTIONS: [(&str, usize, usize, CesqlFunction); 16] = [
     ("INT", 1, 1, CesqlFunction::Int),
     ("BOOL", 1, 1, CesqlFunction::Bool),
@@ -71,21 +73,21 @@ const FUNCTIONS: [(&str, usize, usize, CesqlFunction); 16] = [
     ("KN_VERIFY_CORRELATION_ID", 6, 6, CesqlFunction::VerifyCorrelationId),
 ];
 
-/// The fewest and most arguments of the function of that name in capitals.
+/// Fewest and most arguments of the function of that name in capitals.
 pub(super) fn argument_count(name: &str) -> Option<(usize, usize)> {
     FUNCTIONS.iter().find(|(known, ..)| *known == name).map(|(_, fewest, most, _)| (*fewest, *most))
 }
 
-/// The names of all functions.
+/// Names of all functions, in capitals.
 pub(super) fn function_names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.iter().map(|(name, ..)| *name)
 }
 
-/// A result and what went wrong; nothing if too little is left to get one.
+/// Value and error of a call; the outer error means that the meter was exceeded.
 pub(super) type FunctionResult<'e> = Result<(CesqlValue<'e>, Option<EvaluationError>), MeterExceeded>;
 
 impl CesqlFunction {
-    /// The function of that name, whatever its case, with so many arguments.
+    /// Finds the function of that name, whatever its case, with this number of arguments.
     pub(super) fn find(name: &str, arguments: usize) -> Self {
         let known = FUNCTIONS.iter().find(|(known, fewest, most, _)| {
             known.eq_ignore_ascii_case(name) && (*fewest..=*most).contains(&arguments)
@@ -93,7 +95,7 @@ impl CesqlFunction {
         known.map_or_else(|| Self::Unknown(name.to_ascii_uppercase()), |(.., function)| function.clone())
     }
 
-    /// Its name in capitals.
+    /// Name of the function in capitals.
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Unknown(name) => name,
@@ -101,7 +103,7 @@ impl CesqlFunction {
         }
     }
 
-    /// The zero value of what it returns (cesql §3.1).
+    /// Zero value of the function's type (cesql §3.1).
     pub(super) fn zero_value(&self) -> CesqlValue<'static> {
         match self {
             Self::Int | Self::Abs | Self::Length => CesqlValue::Integer(0),
@@ -112,7 +114,7 @@ impl CesqlFunction {
         }
     }
 
-    /// Calls it. There are as many arguments as [`CesqlFunction::find`] was told.
+    /// Calls the function. There are as many arguments as [`CesqlFunction::find`] was told.
     pub(super) fn call<'e>(&self, arguments: Vec<CesqlValue<'e>>, meter: &mut WorkMeter) -> FunctionResult<'e> {
         let mut arguments = arguments.into_iter();
         let mut next = || arguments.next().unwrap_or(CesqlValue::Boolean(false));
@@ -165,7 +167,7 @@ fn length<'e>(x: &CesqlValue<'e>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     Ok((CesqlValue::Integer(i32::try_from(text.chars().count()).unwrap_or(i32::MAX)), None))
 }
 
-/// All parts at once, in memory that is asked for once.
+/// Joins all parts at once, in memory that is allocated once.
 fn concat_texts<'e>(
     delimiter: &str,
     parts: impl ExactSizeIterator<Item = CesqlValue<'e>>,
@@ -179,7 +181,7 @@ fn concat_texts<'e>(
     text_result(Cow::Owned(parts.join(delimiter)))
 }
 
-/// Text in another case. What is ASCII, and all of it as it should be, stays where it is.
+/// Changes the case of a text. An ASCII text that is in that case already stays where it is.
 fn change_case<'e>(
     x: CesqlValue<'e>,
     stays: fn(u8) -> bool,
@@ -196,7 +198,7 @@ fn change_case<'e>(
     text_result(Cow::Owned(change(&written)))
 }
 
-/// These bytes of a text, which lie between characters.
+/// Part of a text, by bytes that lie between characters.
 fn text_part(whole: Cow<'_, str>, range: std::ops::Range<usize>) -> FunctionResult<'_> {
     text_result(match whole {
         Cow::Borrowed(whole) => Cow::Borrowed(whole.get(range).unwrap_or_default()),
@@ -215,12 +217,12 @@ fn trim<'e>(whole: Cow<'e, str>, meter: &mut WorkMeter) -> FunctionResult<'e> {
     text_part(whole, start..end)
 }
 
-/// The byte at which the character of this number begins, counted from 0; the end if there are fewer.
+/// Byte at which the character of this number begins, counted from 0; the end if there are fewer.
 fn character_offset(text: &str, number: usize) -> usize {
     text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
 }
 
-/// The byte at which so many characters begin that are the last ones; the start if there are fewer.
+/// Byte at which the last `count` characters begin; the start if there are fewer.
 fn character_offset_from_end(text: &str, count: usize) -> usize {
     match count.checked_sub(1) {
         None => text.len(),
@@ -251,7 +253,8 @@ fn left_or_right<'e>(
     text_part(whole, range)
 }
 
-/// Characters are counted from 1, from the end if the position is negative; 0 yields nothing.
+/// Part of a text. Characters are counted from 1, from the end if the position is negative; 0
+/// yields nothing.
 fn substring<'e>(
     (whole, position, length): (CesqlValue<'e>, CesqlValue<'e>, Option<CesqlValue<'e>>),
     meter: &mut WorkMeter,
@@ -260,6 +263,7 @@ fn substring<'e>(
     let position = position.to_integer(meter)?;
     let length = length.map_or(Ok(Some(i32::MAX)), |length| length.to_integer(meter))?;
     let (Some(position), Some(length)) = (position, length) else { return zero_result(Some(EvaluationError::Cast)) };
+    // The text is read twice: to count its characters, and to find the positions.
     meter.step(whole.len().saturating_mul(2))?;
     let characters = whole.chars().count();
     let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);

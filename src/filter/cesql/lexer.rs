@@ -1,10 +1,10 @@
-//! Text to tokens, each with its place.
+//! Lexer: text to tokens, each with its position.
 
 use std::borrow::Cow;
 
 use super::parser::ParseError;
 
-/// A word, a literal or a sign.
+/// Token of an expression: a word, a literal or a sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CesqlToken<'t> {
     /// An identifier or a keyword, as it was written.
@@ -17,13 +17,16 @@ pub(super) enum CesqlToken<'t> {
     Sign(&'static str),
 }
 
-/// A token and the byte at which it starts.
+/// A token, and the byte at which it starts.
 pub(super) type PlacedToken<'t> = (usize, CesqlToken<'t>);
 
-/// Longer signs first.
+/// Signs, of which the longer ones come first, so that they are found first.
 const SIGNS: [&str; 15] = ["!=", "<>", ">=", "<=", "=", "<", ">", "+", "-", "*", "/", "%", "(", ")", ","];
 
-/// Takes a text apart.
+/// Takes a text apart into tokens.
+///
+/// # Errors
+/// If a string is not closed, or a sign is unknown.
 pub(super) fn tokenize(text: &str) -> Result<Vec<PlacedToken<'_>>, ParseError> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
@@ -41,7 +44,8 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<PlacedToken<'_>>, ParseError> {
     Ok(tokens)
 }
 
-/// Attribute names may begin with digits; what is digits only is a number.
+/// Takes a word or a number. Attribute names may begin with digits; a word of digits only is a
+/// number.
 fn lex_word_or_number(rest: &str) -> (CesqlToken<'_>, usize) {
     let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
     let word = rest.get(..end).unwrap_or_default();

@@ -1,31 +1,32 @@
-//! Patterns of `LIKE` (cesql §3.4.3). What stands between two `%` is looked for from the left, once: the first place where
-//! it fits leaves the most to what comes after it. So a text is read once, whatever the pattern; only where a `_` stands
-//! between texts may places be tried in vain, and what that costs is counted like all the rest.
+//! Patterns of `LIKE` (cesql §3.4.3). The part between two `%` is searched from the left, once: the
+//! first place where it fits leaves the most to what comes after it. So a text is read once,
+//! whatever the pattern; only where a `_` stands between texts may places be tried in vain, and
+//! those steps are counted like all others.
 
 use super::meter::{MeterExceeded, WorkMeter};
 
-/// A part of a pattern.
+/// Part of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PatternPart {
-    /// `%`
+    /// Any text, also none: `%`
     Any,
-    /// So many `_`.
+    /// This number of characters, each written as `_`.
     Skip(usize),
     /// These bytes of the pattern's literal text.
     Text { start: usize, end: usize },
 }
 
-/// A pattern with its text.
+/// A parsed pattern, with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LikePattern {
     text: String,
-    /// What stands for itself, without escapes, one after the other.
+    /// Literal parts of the pattern, without escapes, one after the other.
     literal: String,
     parts: Vec<PatternPart>,
 }
 
 impl LikePattern {
-    /// Reads a pattern: `\` makes the `%` or `_` after it stand for itself.
+    /// Parses a pattern: `\` makes the `%` or `_` after it stand for itself.
     pub(super) fn new(text: &str) -> Self {
         let mut pattern = Self { text: text.to_owned(), literal: String::with_capacity(text.len()), parts: Vec::new() };
         let mut characters = text.chars().peekable();
@@ -64,15 +65,15 @@ impl LikePattern {
         }
     }
 
-    /// The pattern as it was written.
+    /// Text of the pattern as it was written.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether the whole text matches.
+    /// True if the whole text matches the pattern.
     ///
     /// # Errors
-    /// If it takes more steps than are left.
+    /// If that takes more steps than are left.
     pub(super) fn matches(&self, text: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         let mut segments = self.parts.split(|part| *part == PatternPart::Any);
         let Some(mut rest) = self.strip_start(segments.next().unwrap_or_default(), text, meter)? else {
@@ -86,7 +87,7 @@ impl LikePattern {
         self.strip_end(last, rest, meter)
     }
 
-    /// What comes after a segment that the text begins with.
+    /// Rest of the text after a segment that it begins with; `None` if it does not.
     fn strip_start<'t>(&self, segment: &[PatternPart], text: &'t str, meter: &mut WorkMeter) -> StrippedText<'t> {
         let mut rest = text;
         for part in segment {
@@ -101,7 +102,7 @@ impl LikePattern {
         Ok(Some(rest))
     }
 
-    /// Whether the text ends with a segment.
+    /// True if the text ends with a segment.
     fn strip_end(&self, segment: &[PatternPart], text: &str, meter: &mut WorkMeter) -> Result<bool, MeterExceeded> {
         let mut rest = text;
         for part in segment.iter().rev() {
@@ -116,10 +117,10 @@ impl LikePattern {
         Ok(true)
     }
 
-    /// What comes after the first place in the text where a segment fits.
+    /// Rest of the text after the first place where a segment fits; `None` if there is none.
     fn strip_first_match<'t>(&self, segment: &[PatternPart], text: &'t str, meter: &mut WorkMeter) -> StrippedText<'t> {
         match segment {
-            // Wherever the rest of the segment fits, anything may stand before it.
+            // Wherever the rest of the segment fits, any characters may come before it.
             [PatternPart::Skip(count), segment @ ..] => match strip_characters(text, *count, meter)? {
                 Some(rest) => self.strip_first_match(segment, rest, meter),
                 None => Ok(None),
@@ -145,7 +146,7 @@ impl LikePattern {
         }
     }
 
-    /// What stands for itself; a step for each of its bytes, since it will be compared.
+    /// Literal text of a part; a step is taken for each of its bytes, since it will be compared.
     fn literal(&self, part: PatternPart, meter: &mut WorkMeter) -> Result<&str, MeterExceeded> {
         let text = match part {
             PatternPart::Text { start, end } => self.literal.get(start..end).unwrap_or_default(),
@@ -156,10 +157,11 @@ impl LikePattern {
     }
 }
 
-/// Texts so short are compared in one go, so that to compare them everywhere is faster than to prepare for looking.
+/// Length in bytes up to which texts are compared at once, so that comparing them at every place is
+/// faster than preparing a search.
 const SHORT: usize = 16;
 
-/// Where one text begins in another one for the first time; in time linear in both.
+/// Byte at which one text begins in another one for the first time; in time linear in both.
 fn find_text(text: &str, wanted: &str) -> Option<usize> {
     if wanted.len() > SHORT {
         return text.find(wanted);
@@ -168,17 +170,17 @@ fn find_text(text: &str, wanted: &str) -> Option<usize> {
     text.as_bytes().windows(wanted.len().max(1)).position(|window| window == wanted)
 }
 
-/// The rest of a text, if its start is as it should be.
+/// Rest of a text, if its start fits.
 type StrippedText<'t> = Result<Option<&'t str>, MeterExceeded>;
 
-/// A text without its first characters, if it has so many.
+/// Text without its first `count` characters, if it has so many.
 fn strip_characters<'t>(text: &'t str, count: usize, meter: &mut WorkMeter) -> StrippedText<'t> {
     meter.step(count)?;
     let mut characters = text.chars();
     Ok(characters.nth(count.saturating_sub(1)).map(|_| characters.as_str()))
 }
 
-/// A text without its last characters, if it has so many.
+/// Text without its last `count` characters, if it has so many.
 fn strip_last_characters<'t>(text: &'t str, count: usize, meter: &mut WorkMeter) -> StrippedText<'t> {
     meter.step(count)?;
     let mut characters = text.chars();

@@ -1,27 +1,29 @@
-//! How much work an evaluation may be. Work is counted, not timed: what is too much is so on every machine and at any load.
+//! Limit of the work of an evaluation. Work is counted, not timed, so that the same expression is
+//! over the limit on every machine and at any load.
 //!
-//! A step is what takes a nanosecond or so (`benches/hot_path.rs` has the figures): a byte that is read, compared or
-//! written, or a part of what it takes to visit an operation or to ask for memory.
+//! A step takes a nanosecond or so (`benches/hot_path.rs` has the figures): a byte that is read,
+//! compared or written, or a part of visiting an operation or allocating memory.
 
 use std::fmt;
 
-/// Most steps: about a hundred times what it takes to ask an event with long attributes for each of a hundred conditions,
-/// and less than 10 ms.
+/// Largest number of steps: about a hundred times those for asking an event with long attributes
+/// for each of a hundred conditions, and less than 10 ms.
 pub const MAX_STEPS: u32 = 1 << 20;
-/// Most bytes of memory, of all values that are made on the way, also of those that are not kept: 1 MiB.
+/// Largest size in bytes of all values that are made on the way, including those that are not kept:
+/// 1 MiB.
 pub const MAX_BYTES: u32 = 1 << 20;
 
-/// To ask for memory, and to give it back, takes as long as so many steps.
+/// Steps that an allocation counts as, with the release of its memory.
 const ALLOCATION: usize = 32;
 
-/// What is left to an evaluation, or to several ones that belong together.
+/// Steps and bytes that are left to an evaluation, or to several ones that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkMeter {
     steps_left: u32,
     bytes_left: u32,
 }
 
-/// There is nothing left.
+/// Error: the meter has nothing left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeterExceeded;
 
@@ -34,47 +36,47 @@ impl fmt::Display for MeterExceeded {
 impl std::error::Error for MeterExceeded {}
 
 impl Default for WorkMeter {
-    /// Nothing is used of [`MAX_STEPS`] and [`MAX_BYTES`].
+    /// Makes a meter of which nothing of [`MAX_STEPS`] and [`MAX_BYTES`] is used.
     fn default() -> Self {
         Self { steps_left: MAX_STEPS, bytes_left: MAX_BYTES }
     }
 }
 
 impl WorkMeter {
-    /// Steps that were taken.
+    /// Number of steps that were taken.
     #[must_use]
     pub fn steps(&self) -> u32 {
         MAX_STEPS - self.steps_left
     }
 
-    /// Bytes that were asked for.
+    /// Number of bytes that were allocated.
     #[must_use]
     pub fn bytes(&self) -> u32 {
         MAX_BYTES - self.bytes_left
     }
 
-    /// Takes so many steps.
+    /// Takes steps.
     ///
     /// # Errors
-    /// If fewer are left. Then none are left to whatever comes after.
+    /// If fewer are left. Then none are left for whatever comes after.
     #[inline]
     pub fn step(&mut self, steps: usize) -> Result<(), MeterExceeded> {
         Self::take(&mut self.steps_left, steps)
     }
 
-    /// Asks for so many bytes, all of which are written: a step for each.
+    /// Allocates bytes, all of which are written: a step for each.
     ///
     /// # Errors
-    /// If fewer are left, or too few steps.
+    /// If fewer bytes are left, or too few steps.
     pub fn allocate(&mut self, bytes: usize) -> Result<(), MeterExceeded> {
         self.step(bytes.saturating_add(ALLOCATION))?;
         Self::take(&mut self.bytes_left, bytes)
     }
 
-    /// Whether so many bytes are left.
+    /// Checks that this many bytes are left, without taking them.
     ///
     /// # Errors
-    /// If fewer are.
+    /// If fewer are left.
     pub fn has_bytes(&self, bytes: usize) -> Result<(), MeterExceeded> {
         if bytes > self.bytes_left as usize { Err(MeterExceeded) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Tokens to expressions, by the binding powers of cesql §3.6.
+//! Parser: tokens to expressions, by the binding powers of cesql §3.6.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use super::lexer::{CesqlToken, PlacedToken, tokenize};
 use super::like::LikePattern;
 use super::{MAX_DEPTH, MAX_LENGTH};
 
-/// Where a text is not an expression, and why.
+/// Error of the parser: where a text is not an expression, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
-    /// From 1.
+    /// Line of the error, from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// Column of the error in characters, from 1.
     pub column: usize,
-    /// What is wrong there.
+    /// Description of the error, and what to write.
     pub message: String,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Words that are no attribute names.
+/// Words that cannot be attribute names.
 const KEYWORDS: [&str; 9] = ["AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN", "TRUE", "FALSE"];
 
 /// Binding powers, the strongest last; operators of equal power are evaluated from left to right.
@@ -49,6 +49,9 @@ const LIKE: u8 = 6;
 const UNARY: u8 = 7;
 
 /// Parses a whole text.
+///
+/// # Errors
+/// If it is not an expression, or too long, or nested too deeply.
 pub(super) fn parse(text: &str) -> Result<ExpressionNode, ParseError> {
     if text.len() > MAX_LENGTH {
         return Err(ParseError::new(text, 0, format!("the expression is longer than {MAX_LENGTH} bytes")));
@@ -100,7 +103,7 @@ impl<'t> CesqlParser<'t> {
         if self.take_sign(sign) { Ok(()) } else { Err(self.error(format!("{sign:?} was expected here"))) }
     }
 
-    /// An expression whose operators bind at least as strongly as `power`.
+    /// Parses an expression whose operators bind at least as strongly as `power`.
     fn expression(&mut self, power: u8) -> Result<ExpressionNode, ParseError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -124,7 +127,8 @@ impl<'t> CesqlParser<'t> {
         Ok(left)
     }
 
-    /// `left` with what stands after it and belongs to it, if something does that binds strongly enough; and whether it does.
+    /// Parses what follows `left` and belongs to it, if that binds strongly enough; gives the
+    /// longer expression, and true if it is longer.
     fn postfix(&mut self, left: ExpressionNode, power: u8) -> Result<(ExpressionNode, bool), ParseError> {
         let negated = usize::from(self.peek_keyword(0, "NOT"));
         if self.peek_keyword(negated, "LIKE") && LIKE >= power {
@@ -171,7 +175,7 @@ impl<'t> CesqlParser<'t> {
         Ok(ExpressionNode::Like(Box::new(left), LikePattern::new(pattern)))
     }
 
-    /// What an expression begins with.
+    /// Parses the beginning of an expression.
     fn prefix(&mut self) -> Result<ExpressionNode, ParseError> {
         if self.take_keyword("NOT") {
             return self.expression(UNARY).map(|x| ExpressionNode::Not(Box::new(x)));
@@ -192,7 +196,8 @@ impl<'t> CesqlParser<'t> {
         self.atom()
     }
 
-    /// A sign before a number belongs to it, so that the least integer can be written.
+    /// Parses what follows a `-`. A sign before a number belongs to it, so that the least integer
+    /// can be written.
     fn negative(&mut self) -> Result<ExpressionNode, ParseError> {
         if matches!(self.tokens.get(self.at), Some((_, CesqlToken::Number(_)))) {
             return self.number("-");
@@ -239,7 +244,7 @@ impl<'t> CesqlParser<'t> {
         Ok(ExpressionNode::Call(CesqlFunction::find(name, arguments.len()), arguments))
     }
 
-    /// Expressions in parentheses, separated by commas; possibly none.
+    /// Parses expressions in parentheses, separated by commas; possibly none.
     fn list(&mut self) -> Result<Vec<ExpressionNode>, ParseError> {
         self.expect_sign("(")?;
         let mut items = Vec::new();
@@ -255,7 +260,7 @@ impl<'t> CesqlParser<'t> {
         }
     }
 
-    /// The name of an attribute, in lower case.
+    /// Parses the name of an attribute, which becomes lower-case.
     fn attribute(&mut self) -> Result<String, ParseError> {
         let Some((_, CesqlToken::Word(word))) = self.tokens.get(self.at) else {
             return Err(self.error("a value was expected here"));

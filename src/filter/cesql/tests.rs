@@ -1,4 +1,5 @@
-//! The language by tables and properties. The public conformance cases run beside the black-box tests.
+//! Tests of the language by tables and properties. The public conformance cases run beside the
+//! black-box tests.
 
 use std::borrow::Cow;
 

@@ -7,19 +7,19 @@ use super::meter::{MeterExceeded, WorkMeter};
 /// Bytes of the longest integer as text.
 const INTEGER_BYTES: usize = 11;
 
-/// A value of one of the three primitive types.
+/// Value of one of the three primitive types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CesqlValue<'e> {
-    /// A sequence of characters.
+    /// A sequence of Unicode characters.
     String(Cow<'e, str>),
-    /// A signed 32-bit integer.
+    /// A signed integer of 32 bits.
     Integer(i32),
-    /// True or false.
+    /// One of the two booleans.
     Boolean(bool),
 }
 
 impl CesqlValue<'_> {
-    /// As an integer; `None` if the text is not one of 32 bits.
+    /// Casts to an integer; `None` if the text is not one of 32 bits.
     pub(super) fn to_integer(&self, meter: &mut WorkMeter) -> Result<Option<i32>, MeterExceeded> {
         Ok(match self {
             Self::String(text) => {
@@ -31,7 +31,7 @@ impl CesqlValue<'_> {
         })
     }
 
-    /// As a boolean; `None` if the text is neither `true` nor `false`, whatever its case.
+    /// Casts to a boolean; `None` if the text is neither `true` nor `false`, whatever its case.
     pub(super) fn to_boolean(&self) -> Option<bool> {
         match self {
             Self::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
@@ -42,7 +42,7 @@ impl CesqlValue<'_> {
         }
     }
 
-    /// As text, which is always possible, borrowed from this value if it is one.
+    /// Casts to text, which is always possible, borrowed from this value if it is one.
     pub(super) fn as_text(&self, meter: &mut WorkMeter) -> Result<Cow<'_, str>, MeterExceeded> {
         match self {
             Self::String(text) => Ok(Cow::Borrowed(text)),
@@ -53,7 +53,7 @@ impl CesqlValue<'_> {
 }
 
 impl<'e> CesqlValue<'e> {
-    /// As text; always possible.
+    /// Casts to text, which is always possible.
     pub(super) fn into_text(self, meter: &mut WorkMeter) -> Result<Cow<'e, str>, MeterExceeded> {
         Ok(match self {
             Self::String(text) => text,

@@ -3,7 +3,8 @@
 
 use std::sync::OnceLock;
 
-use super::{Counter, DESTINATIONS, DestinationRole};
+use super::{Counter, DESTINATIONS};
+use crate::model::DestinationRole;
 
 /// The outcome of an event that nobody took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,10 @@ use std::fmt;
 
 use tokio::time::Instant;
 
-use super::{ChannelSeries, DestinationRole, SeriesKey, SeriesRegistry, SubscriptionSeries, live_series};
+use super::{ChannelSeries, SeriesKey, SeriesRegistry, SubscriptionSeries, live_series};
 use crate::filter::UndecidedReason;
 use crate::filter::cesql::MeterExceeded;
+use crate::model::DestinationRole;
 
 impl fmt::Display for SeriesKey {
     /// Writes `subscription default/s`: the kind, the namespace and the name.

@@ -252,7 +252,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::series::{ArrivalOutcome, DeliveryEnd, DestinationRole};
+    use crate::model::DestinationRole;
+    use crate::telemetry::series::{ArrivalOutcome, DeliveryEnd};
 
     fn name(name: &str) -> SeriesKey {
         SeriesKey { kind: "subscription", namespace: "ns".into(), name: name.into() }

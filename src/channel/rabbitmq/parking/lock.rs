@@ -1,5 +1,5 @@
-//! One errand at a time for each parking queue, whichever process it comes from: messages that one of them holds are
-//! seen by no other, which would find less than there is.
+//! Lock of a parking queue, for one operation at a time, whichever process it comes from: messages
+//! that one operation holds are seen by no other, which would find less than there is.
 
 use std::time::Duration;
 
@@ -13,11 +13,14 @@ use crate::channel::parked::ParkedError;
 use crate::channel::rabbitmq::confirming_publisher::short_string;
 use crate::channel::rabbitmq::connection::open_amqp_channel;
 
-/// How often somebody who waits asks again.
+/// Period in which an operation that waits tries again.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Takes the lock, which ends with the connection: a queue that is this connection's alone. Waits for somebody else no
-/// longer than so long.
+/// Takes the lock: an exclusive queue, which ends with its connection. Waits for another holder for
+/// `patience` at most.
+///
+/// # Errors
+/// If another operation holds the lock until then, or RabbitMQ takes no messages.
 pub(super) async fn take(
     connection: &Connection,
     queues: &ParkingQueueNames<'_>,
@@ -36,7 +39,8 @@ pub(super) async fn take(
     }
 }
 
-/// A channel on which the lock was taken; `None` if somebody else has it.
+/// Tries to take the lock, and gives the channel on which it was taken; `None` if another operation
+/// holds it.
 async fn try_take(connection: &Connection, name: &str) -> Result<Option<Channel>, ParkedError> {
     let channel = await_answer(open_amqp_channel(connection)).await?;
     let own = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
@@ -48,8 +52,9 @@ async fn try_take(connection: &Connection, name: &str) -> Result<Option<Channel>
     }
 }
 
-/// Whether RabbitMQ takes messages now, which it does not while it is short of memory or disk: then nothing is begun that
-/// could not be brought to its end. The message that it takes goes with the lock.
+/// Tries if RabbitMQ takes messages now, which it does not while it is short of memory or disk:
+/// then no operation is begun that could not be brought to its end. The message of the trial is
+/// deleted with the lock.
 async fn probe_publish(channel: &Channel, name: &str) -> Result<(), ParkedError> {
     await_answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
@@ -64,7 +69,7 @@ async fn probe_publish(channel: &Channel, name: &str) -> Result<(), ParkedError>
     confirmed.map(drop).map_err(alarm)
 }
 
-/// Whether the queue is another connection's (405).
+/// True if the queue belongs exclusively to another connection (405).
 fn is_locked(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 405)
 }

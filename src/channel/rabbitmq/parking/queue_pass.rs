@@ -1,9 +1,11 @@
-//! One pass over a parking queue that leaves what stays as it was, however often it is done.
+//! One pass over a parking queue that leaves the messages that stay as they were, however often it
+//! is done.
 //!
-//! A message that is given back to its queue counts as a delivery that failed, of which RabbitMQ allows some before it
-//! drops the message; and it comes back to the head of the queue or to its end, as there is a limit for that or not. So
-//! nothing is given back: what stays is published again to the same queue, and acknowledged when that is confirmed. Since
-//! it comes to the end of the queue, all that are behind it have to follow, so that the order stays.
+//! A message that is requeued counts as a delivery that failed, of which RabbitMQ allows some
+//! before it drops the message; and it comes back to the head of the queue or to its end, depending
+//! on the queue's limits. So nothing is requeued: messages that stay are published again to the
+//! same queue, and acknowledged when that is confirmed. Since a message comes to the end of the
+//! queue, all that are behind it have to follow, so that the order stays.
 
 use std::collections::VecDeque;
 
@@ -23,33 +25,36 @@ use crate::channel::rabbitmq::confirming_publisher::short_string;
 use crate::channel::rabbitmq::connection::open_amqp_channel;
 use crate::channel::rabbitmq::message;
 
-/// Messages that are held, and wait for their confirm, and then are acknowledged together. RabbitMQ keeps what a channel has told a
-/// quorum queue beyond 32 things at once to itself, and forgets it when the channel is closed.
+/// Messages that are held, wait for their confirm, and then are acknowledged together. If a channel
+/// has more than 32 commands for a quorum queue under way, RabbitMQ keeps the others to itself, and
+/// forgets them when the channel is closed.
 const WINDOW: u16 = 16;
-/// Bytes of messages that wait for their confirm.
+/// Largest size in bytes of messages that wait for their confirm.
 const WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Headers that RabbitMQ adds when it delivers a message again.
 const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// A pass over a parking queue. It never holds a message beyond those that were there at its beginning, which would have
-/// to be given back: it acknowledges the last ones only when all have come.
+/// A pass over a parking queue. It never holds a message beyond those that were there at its
+/// beginning, which would have to be requeued: it acknowledges the last ones only when all have
+/// come.
 pub(super) struct ParkingQueuePass<'q> {
     channel: Channel,
     queues: &'q ParkingQueueNames<'q>,
     consumer: Consumer,
-    /// Messages that are still to come, and that may still be acknowledged before all have.
+    /// Number of messages that are still to come, and of those that may still be acknowledged
+    /// before all have come.
     expected: u64,
     acknowledgeable: u64,
-    /// Whether no more are let come.
+    /// True if the consumer was cancelled, so that no more messages come.
     cancelled: bool,
-    /// Those that wait for their confirm, and their bytes.
+    /// Messages that wait for their confirm, and their size in bytes.
     unconfirmed: VecDeque<PendingConfirm>,
     unconfirmed_bytes: usize,
-    /// Those that are done with.
+    /// Messages that are stored elsewhere or discarded, and can be acknowledged.
     to_acknowledge: VecDeque<Acker>,
 }
 
-/// A message that was published, to be acknowledged where it was when that is confirmed.
+/// A message that was published again, to be acknowledged in its old place when that is confirmed.
 struct PendingConfirm {
     target_queue: String,
     confirm: PublisherConfirm,
@@ -57,14 +62,16 @@ struct PendingConfirm {
 }
 
 impl<'q> ParkingQueuePass<'q> {
-    /// Begins at the head of the queue, which has so many messages.
+    /// Begins a pass at the head of the queue, which has this number of messages.
     pub(super) async fn begin(
         connection: &Connection,
         queues: &'q ParkingQueueNames<'q>,
         messages: u64,
     ) -> Result<Self, ParkedError> {
         let channel = await_answer(open_amqp_channel(connection)).await?;
+        // Confirms come before the first message is published, or it would have none.
         await_answer(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        // The prefetch is not larger than the queue, so that no later message is held.
         let window = u16::try_from(messages).unwrap_or(WINDOW).clamp(1, WINDOW);
         await_answer(channel.basic_qos(window, BasicQosOptions::default())).await?;
         let (queue, options, arguments) =
@@ -84,7 +91,8 @@ impl<'q> ParkingQueuePass<'q> {
         })
     }
 
-    /// The next message; `None` if all have come, or those that were on their way when it was told to stop.
+    /// Next message of the pass; `None` if all have come, or those that were on their way when
+    /// `stop` was cancelled.
     pub(super) async fn next_message(&mut self, stop: &CancellationToken) -> Result<Option<Delivery>, ParkedError> {
         if self.expected == 0 {
             return Ok(None);
@@ -94,7 +102,7 @@ impl<'q> ParkingQueuePass<'q> {
         }
         let mut next = tokio::time::timeout(LIMIT, self.consumer.next()).await;
         if next.is_err() {
-            // Somebody has taken them.
+            // Another consumer has taken the messages.
             self.cancel_consumer().await?;
             next = Ok(self.consumer.next().await);
         }
@@ -106,12 +114,12 @@ impl<'q> ParkingQueuePass<'q> {
         message.map(Some).map_err(unavailable_error)
     }
 
-    /// Whether it has not come to the last message.
+    /// True if the pass has not come to the last message.
     pub(super) fn is_cut_short(&self) -> bool {
         self.expected > 0
     }
 
-    /// Lets no more messages come than those that are on their way already.
+    /// Cancels the consumer: no more messages come than those that are on their way already.
     async fn cancel_consumer(&mut self) -> Result<(), ParkedError> {
         if std::mem::replace(&mut self.cancelled, true) {
             return Ok(());
@@ -119,25 +127,25 @@ impl<'q> ParkingQueuePass<'q> {
         await_answer(self.channel.basic_cancel(short_string("look"), BasicCancelOptions::default())).await
     }
 
-    /// Leaves a message where it is.
+    /// Leaves a message in the parking queue.
     pub(super) async fn leave_parked(&mut self, message: Delivery) -> Result<(), ParkedError> {
         let properties = without_delivery_counts(message.properties.clone());
         self.publish(self.queues.parking_queue.clone(), properties, message).await
     }
 
-    /// Puts a message into the queue of its subscription.
+    /// Puts a message back into the queue of its subscription.
     pub(super) async fn replay(&mut self, message: Delivery) -> Result<(), ParkedError> {
         let properties = without_delivery_counts(message::without_parked_headers(&message.properties));
         self.publish(self.queues.queue.clone(), properties, message).await
     }
 
-    /// Deletes a message.
+    /// Deletes a message from the parking queue.
     pub(super) async fn discard(&mut self, message: Delivery) -> Result<(), ParkedError> {
         self.to_acknowledge.push_back(message.acker);
         self.acknowledge().await
     }
 
-    /// Acknowledges what is done with, as far as that lets no further message come.
+    /// Acknowledges messages that are done with, as far as that lets no further message come.
     async fn acknowledge(&mut self) -> Result<(), ParkedError> {
         while self.acknowledgeable > 0 {
             let Some(acker) = self.to_acknowledge.pop_front() else { break };
@@ -161,7 +169,10 @@ impl<'q> ParkingQueuePass<'q> {
         }
     }
 
-    /// Is done with what was published, each when its queue has it.
+    /// Waits for the confirms of published messages; each is done with when its queue has it.
+    ///
+    /// # Errors
+    /// If a queue is gone, or did not take a message.
     async fn await_confirms(&mut self) -> Result<(), ParkedError> {
         self.unconfirmed_bytes = 0;
         let mut failed = None;
@@ -178,18 +189,18 @@ impl<'q> ParkingQueuePass<'q> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Waits for what was published.
+    /// Ends the pass, after the confirms of everything that was published.
     pub(super) async fn finish(mut self) -> Result<(), ParkedError> {
         self.await_confirms().await?;
         self.cancel_consumer().await?;
         self.acknowledgeable = u64::MAX;
         self.acknowledge().await?;
-        // Answered when RabbitMQ has read all that was before.
+        // The close is answered when RabbitMQ has read all acknowledgements before it.
         await_answer(self.channel.close(200, short_string("done"))).await
     }
 }
 
-/// The same properties, persistent, without what RabbitMQ has added.
+/// Persistent properties without the delivery counts that RabbitMQ has added.
 fn without_delivery_counts(properties: BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in properties.headers().iter().flat_map(|headers| headers.inner()) {

@@ -1,4 +1,4 @@
-//! The backend against the suite that every backend passes: on the server in the process, and on RabbitMQ.
+//! Runs the conformance suite of backends: on the server in the process, and on RabbitMQ.
 
 use super::*;
 use crate::channel::conformance::{BackendUnderTest, conformance};

@@ -1,4 +1,5 @@
-//! Connections: as many as the channels need, left when they hang, and nothing left behind by those that were not made.
+//! Tests of connections: as many as the channels need, given up when they hang, and no socket left
+//! behind by one that was not made.
 
 use std::sync::atomic::AtomicUsize;
 

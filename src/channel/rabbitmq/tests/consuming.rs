@@ -1,11 +1,12 @@
-//! What is consumed, and when it leaves its queue.
+//! Tests of consuming: the messages that come, and the time when each leaves its queue.
 
 use bytes::Bytes;
 use lapin::types::AMQPValue;
 
 use super::*;
 use crate::channel::{DeferredDelivery, DeliveryOutcome, DeliveryStage, LostDelivery};
-use crate::telemetry::series::{DestinationRole, DropReason};
+use crate::model::DestinationRole;
+use crate::telemetry::series::DropReason;
 
 fn loss() -> DeliveryOutcome {
     DeliveryOutcome::Lost(Box::new(LostDelivery {

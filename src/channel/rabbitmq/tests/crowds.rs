@@ -1,4 +1,4 @@
-//! Many events at once, and senders that go away, while a queue does not answer.
+//! Tests of many events at once, and of senders that go away, while a queue does not answer.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,9 @@
-//! An AMQP 0-9-1 server in the process of the test, which misbehaves as it is told.
+//! An AMQP 0-9-1 server in the process of the test, which misbehaves on demand.
 //!
-//! It knows what this crate uses of RabbitMQ, and says what RabbitMQ 3.10 says: exchanges of the types direct and
-//! fanout, classic and quorum queues, confirms, delivery limits, expiry, dead letters. `levers` holds what a test can
-//! break, `views` what it can see, `settings` how the server behaves otherwise.
+//! It has the features of RabbitMQ that this crate uses, and answers as RabbitMQ 3.10 does:
+//! exchanges of the types direct and fanout, classic and quorum queues, confirms, delivery limits,
+//! expiry, dead letters. `levers` holds what a test can break, `views` what it can see, `settings`
+//! how the server behaves otherwise.
 
 mod broker;
 mod confirms;

@@ -1,4 +1,4 @@
-//! What becomes of consumers when something breaks: they begin again, and what was under way comes again.
+//! Tests of consumers when something breaks: they begin again, and deliveries under way come again.
 
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 

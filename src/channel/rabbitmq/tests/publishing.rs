@@ -1,4 +1,4 @@
-//! What a sender is told.
+//! Tests of publishing: the answer that a sender gets.
 
 use futures_util::FutureExt;
 

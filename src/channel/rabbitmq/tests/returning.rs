@@ -1,4 +1,5 @@
-//! What RabbitMQ has moved: it comes back to its queue, or is parked; nothing of it holds up anything else.
+//! Tests of dead-lettered messages: each comes back to its queue, or is parked, and none holds up
+//! anything else.
 
 use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};

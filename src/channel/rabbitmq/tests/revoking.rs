@@ -1,4 +1,4 @@
-//! What happens to messages that are held when their channel, their queue or their process goes.
+//! Tests of messages that are held when their channel, their queue or their process goes.
 
 use std::task::Poll;
 

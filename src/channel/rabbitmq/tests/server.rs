@@ -1,4 +1,5 @@
-//! The server of these tests itself, against lapin: it does what RabbitMQ does, and what it is told.
+//! Tests of the server itself, against lapin: it does what RabbitMQ does, and has the faults that a
+//! test asks for.
 
 mod faults;
 mod queues;

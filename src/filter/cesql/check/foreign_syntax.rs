@@ -1,11 +1,11 @@
-//! What people write who come from other languages, and what it is called here.
+//! Syntax of other languages that people write by habit, and what it is called in CESQL.
 
 use crate::event::differs_little;
 use crate::filter::cesql::ast::ExpressionNode;
 use crate::filter::cesql::function::{argument_count, function_names};
 use crate::filter::cesql::parser::ParseError;
 
-/// Whoever looks for it means the body.
+/// Message for the name `data`, by which authors mean the body.
 pub(super) const DATA: &str = "the data of events cannot be looked into: expressions see attributes only";
 
 /// Signs of other languages, and what to write.
@@ -21,7 +21,7 @@ const SIGNS: [(&str, &str); 9] = [
     ("$", "this is a template that was not rendered, perhaps: render it first"),
 ];
 
-/// Words that stand between operands in other languages, and what to write.
+/// Words between operands in other languages, and what to write.
 const WORDS: [(&str, &str); 10] = [
     ("contains", "write LIKE '%text%'"),
     ("startswith", "write LIKE 'text%'"),
@@ -57,7 +57,7 @@ const FUNCTIONS: [(&str, &str); 18] = [
     ("NOT_EXISTS", "NOT EXISTS x"),
 ];
 
-/// An error of the parser, in the words of whoever made the mistake.
+/// Rewords an error of the parser for the mistake that was probably made.
 pub(in crate::filter::cesql) fn explain_error(text: &str, error: ParseError) -> ParseError {
     let at = offset(text, &error);
     let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
@@ -73,7 +73,7 @@ pub(in crate::filter::cesql) fn explain_error(text: &str, error: ParseError) -> 
     }
 }
 
-/// The byte at which an error is.
+/// Offset in bytes at which an error is.
 fn offset(text: &str, error: &ParseError) -> usize {
     let before: usize = text.split_inclusive('\n').take(error.line.saturating_sub(1)).map(str::len).sum();
     let line = text.get(before..).unwrap_or_default();
@@ -85,7 +85,7 @@ fn suggest_equality(before: &str, rest: &str) -> Option<String> {
     doubled.then(|| "CESQL writes = for equality".to_owned())
 }
 
-/// `EXISTS(x)`, as if it was a function.
+/// Remedy for `EXISTS(x)`, written like a function.
 fn exists(before: &str, rest: &str) -> Option<String> {
     const EXISTS: &str = "EXISTS";
     let (start, word) = before.trim_end().split_at_checked(before.trim_end().len().checked_sub(EXISTS.len())?)?;
@@ -95,7 +95,7 @@ fn exists(before: &str, rest: &str) -> Option<String> {
     is_it.then(|| format!("EXISTS takes a name without parentheses: write EXISTS {name}"))
 }
 
-/// `1.5` and `.5`.
+/// Remedy for decimals such as `1.5` and `.5`.
 fn decimal(before: &str, rest: &str) -> Option<String> {
     let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
     let behind = digits(rest.strip_prefix('.')?);
@@ -105,7 +105,7 @@ fn decimal(before: &str, rest: &str) -> Option<String> {
     is_number.then(|| format!("{number} is a decimal, and CESQL has integers only: write a whole number"))
 }
 
-/// `data.x`, `event.type` and `ce.type`.
+/// Remedy for `data.x`, `event.type` and `ce.type`.
 fn suggest_attribute(before: &str, rest: &str) -> Option<String> {
     let field = rest.strip_prefix('.')?;
     let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
@@ -126,7 +126,8 @@ fn suggest_keyword(rest: &str) -> Option<String> {
     Some(format!("there is no {word:?} here: {remedy}"))
 }
 
-/// What to write instead of a call that nothing answers; the name is in capitals.
+/// Remedy for a call of a function that does not exist with these arguments; the name is in
+/// capitals.
 pub(super) fn suggest_function(name: &str, arguments: &[ExpressionNode]) -> String {
     if let Some((fewest, most)) = argument_count(name) {
         let wanted = match (fewest, most) {
@@ -149,7 +150,7 @@ pub(super) fn suggest_function(name: &str, arguments: &[ExpressionNode]) -> Stri
     }
 }
 
-/// An argument as it stands in a text or a pattern.
+/// Text of an argument inside of another text or a pattern.
 fn literal_text(argument: &ExpressionNode) -> String {
     match argument {
         ExpressionNode::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! What parts of expressions can become, whatever the event.
+//! Possible values of parts of expressions, whatever the event.
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ use crate::filter::cesql::value::CesqlValue;
 const REQUIRED: [&str; 4] = ["type", "source", "id", "specversion"];
 /// Attributes whose values are text in every format of events.
 const TEXTS: [&str; 8] = ["type", "source", "id", "specversion", "subject", "time", "datacontenttype", "dataschema"];
-/// The one version of events that is taken.
+/// The version that `specversion` is assumed to be.
 const VERSION: &str = "1.0";
 
-/// Which booleans something can become; neither, if it always ends in an error.
+/// Booleans that a part can become; neither, if it always ends in an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PossibleBooleans {
     pub(super) truth: bool,
@@ -32,7 +32,7 @@ impl PossibleBooleans {
         Self { truth: self.falsehood, falsehood: self.truth }
     }
 
-    /// The right side counts only where the left one does not decide.
+    /// Values of `AND`: the right side counts only where the left one does not decide.
     pub(super) fn and(self, other: Self) -> Self {
         Self { truth: self.truth && other.truth, falsehood: self.falsehood || (self.truth && other.falsehood) }
     }
@@ -48,23 +48,23 @@ impl PossibleBooleans {
         }
     }
 
-    /// Of a part that is a number.
+    /// Values of a part that is a number.
     pub(super) fn of_number(part: &ExpressionNode) -> Self {
         if is_constant(part) { constant(part) } else { Self::ALL }
     }
 }
 
-/// The type of what a part becomes.
+/// Type of the value of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CesqlType {
     Text,
     Integer,
     Boolean,
-    /// That of an extension, which its sender chooses.
+    /// Type of an extension's value, which its sender chooses.
     Unknown,
 }
 
-/// What type a part has.
+/// Determines the type of a part.
 pub(super) fn type_of(part: &ExpressionNode) -> CesqlType {
     match part {
         ExpressionNode::String(_) => CesqlType::Text,
@@ -96,13 +96,12 @@ pub(super) fn type_of(part: &ExpressionNode) -> CesqlType {
     }
 }
 
-/// Whether an event without this attribute is none.
+/// True if every valid event has this attribute.
 pub(super) fn is_required(name: &str) -> bool {
     REQUIRED.contains(&name)
 }
 
-/// Whether no attribute is in it.
-/// Whether a part is a value as it is written, which says nothing as a boolean and is fit to be compared.
+/// True if a part is a literal, which says nothing as a boolean and is fit to be compared.
 pub(super) fn is_literal(part: &ExpressionNode) -> bool {
     match part {
         ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => true,
@@ -115,7 +114,7 @@ fn is_constant(part: &ExpressionNode) -> bool {
     match part {
         ExpressionNode::String(_) | ExpressionNode::Integer(_) | ExpressionNode::Boolean(_) => true,
         ExpressionNode::Attribute(_) | ExpressionNode::Exists(_) => false,
-        // What it says depends on keys.
+        // Its value depends on keys.
         ExpressionNode::Call(CesqlFunction::Unknown(_) | CesqlFunction::VerifyCorrelationId, _) => false,
         ExpressionNode::Not(x) | ExpressionNode::Negate(x) | ExpressionNode::Like(x, _) => is_constant(x),
         ExpressionNode::Binary(_, x, y) => is_constant(x) && is_constant(y),
@@ -124,7 +123,7 @@ fn is_constant(part: &ExpressionNode) -> bool {
     }
 }
 
-/// An event that has none.
+/// Attributes of an event that has none.
 struct NoAttributes;
 
 impl<'e> AttributeSource<'e> for NoAttributes {
@@ -137,7 +136,7 @@ impl<'e> AttributeSource<'e> for NoAttributes {
     }
 }
 
-/// What a part without attributes becomes.
+/// Possible values of a part without attributes: it is evaluated.
 pub(super) fn constant(part: &ExpressionNode) -> PossibleBooleans {
     match evaluate(part, &NoAttributes, &mut WorkMeter::default()) {
         EvaluationResult { error: Some(_), .. } => PossibleBooleans::NOTHING,
@@ -147,7 +146,7 @@ pub(super) fn constant(part: &ExpressionNode) -> PossibleBooleans {
     }
 }
 
-/// `x = y`.
+/// Possible values of `x = y`.
 pub(super) fn equal(x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans {
     if is_constant(x) && is_constant(y) {
         return constant(&ExpressionNode::Binary(BinaryOperator::Equal, Box::new(x.clone()), Box::new(y.clone())));
@@ -164,7 +163,7 @@ pub(super) fn equal(x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans 
     if can_be(part, &text) { PossibleBooleans::ALL } else { PossibleBooleans::NEVER }
 }
 
-/// Whether a part can become this text, or what is cast to it.
+/// True if a part can become this text, or a value that is cast to it.
 fn can_be(part: &ExpressionNode, text: &str) -> bool {
     let is_integer = text.parse::<i32>().is_ok();
     let is_boolean = ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word));
@@ -191,7 +190,7 @@ fn can_be(part: &ExpressionNode, text: &str) -> bool {
     }
 }
 
-/// `x < y` and its like, on integers.
+/// Possible values of `x < y` and the like, on integers.
 pub(super) fn in_order(operator: BinaryOperator, x: &ExpressionNode, y: &ExpressionNode) -> PossibleBooleans {
     if is_constant(x) && is_constant(y) {
         return constant(&ExpressionNode::Binary(operator, Box::new(x.clone()), Box::new(y.clone())));
@@ -215,7 +214,7 @@ pub(super) fn in_order(operator: BinaryOperator, x: &ExpressionNode, y: &Express
     if never { PossibleBooleans::NEVER } else { PossibleBooleans::ALL }
 }
 
-/// `x LIKE 'pattern'`.
+/// Possible values of `x LIKE 'pattern'`.
 pub(super) fn like(x: &ExpressionNode, pattern: &LikePattern) -> PossibleBooleans {
     if is_constant(x) {
         return constant(&ExpressionNode::Like(Box::new(x.clone()), pattern.clone()));
@@ -233,7 +232,7 @@ pub(super) fn like(x: &ExpressionNode, pattern: &LikePattern) -> PossibleBoolean
     if never { PossibleBooleans::NEVER } else { PossibleBooleans::ALL }
 }
 
-/// An attribute that both sides of an `AND` want to be another text.
+/// Name of an attribute that both sides of an `AND` want to be another text, with both texts.
 pub(super) fn contradiction<'e>(
     operator: BinaryOperator,
     left: &'e ExpressionNode,
@@ -253,7 +252,7 @@ pub(super) fn contradiction<'e>(
     })
 }
 
-/// The texts that attributes must have, for a conjunction to be true.
+/// Collects the texts that attributes must have, for a conjunction to be true.
 fn equations<'e>(part: &'e ExpressionNode, wanted: &mut Vec<(&'e str, &'e str)>) {
     match part {
         ExpressionNode::Binary(BinaryOperator::And, left, right) => {

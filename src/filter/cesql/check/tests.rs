@@ -1,4 +1,4 @@
-//! Expressions by what is said of them.
+//! Tests of the findings about expressions.
 
 use proptest::prelude::*;
 

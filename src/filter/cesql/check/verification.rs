@@ -1,17 +1,17 @@
-//! Calls of `KN_VERIFY_CORRELATION_ID` by their arguments.
+//! Check of calls of `KN_VERIFY_CORRELATION_ID`, by their arguments.
 
 use super::possible_values::PossibleBooleans;
 use crate::filter::cesql::ast::ExpressionNode;
 
 const NAME: &str = "KN_VERIFY_CORRELATION_ID";
 
-/// What is wrong with a call, and what it can become.
+/// Fault of a call: message and possible values.
 pub(super) struct VerificationFault {
     pub(super) message: String,
     pub(super) possible: PossibleBooleans,
 }
 
-/// Whether no id at all can be genuine for these arguments.
+/// Finds the reason for which no id at all can be genuine with these arguments, if there is one.
 pub(super) fn find_fault(arguments: &[ExpressionNode]) -> Option<VerificationFault> {
     let [_id, name, namespace, secret, index, replicas] = arguments else { return None };
     for (what, argument) in [("pod index", index), ("replica count", replicas)] {
@@ -37,7 +37,7 @@ pub(super) fn find_fault(arguments: &[ExpressionNode]) -> Option<VerificationFau
     }
 }
 
-/// It is understood, and false of every id.
+/// Fault of a call that is valid, and false for every id.
 fn never_true(what: &str) -> Option<VerificationFault> {
     Some(VerificationFault {
         message: format!("{what}, so that no id is genuine: correct it"),

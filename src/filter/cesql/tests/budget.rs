@@ -1,4 +1,5 @@
-//! What expressions cost, by what is counted: the same on every machine. `benches/hot_path.rs` says what a step takes.
+//! Tests of the work of expressions, by counted steps: the same on every machine.
+//! `benches/hot_path.rs` says how long a step takes.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! What the server knows: sessions, channels, exchanges and queues, and what is due when.
+//! State of the server: sessions, channels, exchanges and queues, and what is due at which time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

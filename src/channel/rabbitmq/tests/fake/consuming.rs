@@ -1,4 +1,4 @@
-//! Consuming: who gets what, what is acknowledged, and what comes back.
+//! Consuming: which consumer gets a message, what is acknowledged, and what comes back.
 
 use amq_protocol::protocol::{BasicProperties, basic};
 use amq_protocol::types::AMQPValue;

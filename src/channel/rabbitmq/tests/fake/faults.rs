@@ -1,4 +1,4 @@
-//! Faults: what the server does wrong, for everybody, for a queue, or for a channel.
+//! Faults that the server has on demand: for all clients, for a queue, or for a channel.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How a test makes the server misbehave, while it runs.
+//! Levers by which a test makes the server misbehave, while it runs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Connections and AMQP channels: the handshake, frames to whom they are for, and how both are closed.
+//! Connections and AMQP channels: the handshake, the dispatch of frames, and how both are closed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

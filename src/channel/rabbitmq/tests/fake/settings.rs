@@ -1,4 +1,4 @@
-//! What kind of RabbitMQ the server is. Each can be changed while it runs.
+//! Settings that decide which kind of RabbitMQ the server is. Each can be changed while it runs.
 
 use std::time::Duration;
 

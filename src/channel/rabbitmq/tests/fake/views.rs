@@ -1,4 +1,4 @@
-//! What a test can see of the server.
+//! Views of the server's state for tests.
 
 use std::time::Duration;
 

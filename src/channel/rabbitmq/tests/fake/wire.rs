@@ -1,4 +1,4 @@
-//! Frames: from bytes and to bytes.
+//! Frames of AMQP: decoded from bytes and encoded to bytes.
 
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, WriteContext, gen_frame, parse_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties};

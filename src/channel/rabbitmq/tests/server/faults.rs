@@ -1,4 +1,4 @@
-//! What the server does when it is told to misbehave.
+//! Tests of the server's faults.
 
 use super::*;
 use crate::channel::rabbitmq::tests::fake::{Confirm, Refusal, Settings};

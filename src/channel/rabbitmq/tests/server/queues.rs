@@ -1,4 +1,5 @@
-//! Queues: their arguments, what comes back, what they give up.
+//! Tests of the server's queues: their arguments, the messages that come back, and those that a
+//! queue gives up.
 
 use lapin::ExchangeKind;
 use lapin::options::{
