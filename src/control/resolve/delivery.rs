@@ -1,4 +1,4 @@
-//! Delivery specs: from the texts of a manifest to values (contract 2.1, G-30, G-34, G-35).
+//! Reads delivery specs: from the texts of a manifest to values (contract 2.1, G-30, G-34, G-35).
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::control::manifest::duck;
 use crate::control::report::ObjectReport;
 use crate::model::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec, parse_duration};
 
-/// The fields that a manifest sets; the dead letter sink stands elsewhere.
+/// The fields that a manifest sets, without the dead letter sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryFields {
     retry: Option<u32>,
@@ -19,7 +19,7 @@ pub(crate) struct DeliveryFields {
 }
 
 impl DeliveryFields {
-    /// The whole spec: the default where a field is not set.
+    /// The whole delivery spec, with the default for each field that is not set.
     pub(super) fn to_delivery_spec(&self) -> DeliverySpec {
         DeliverySpec {
             retry: self.retry.unwrap_or_default(),
@@ -33,7 +33,7 @@ impl DeliveryFields {
         }
     }
 
-    /// These fields, and those of the parent where they are not set.
+    /// These fields, and the parent's for those that are not set.
     pub(super) fn merge_parent(&self, parent: &Self) -> Self {
         Self {
             retry: self.retry.or(parent.retry),
@@ -46,7 +46,7 @@ impl DeliveryFields {
         }
     }
 
-    /// The names of fields that the parent sets and these do not.
+    /// The names of the fields that the parent sets and these do not.
     pub(super) fn missing_fields(&self, parent: &Self) -> Vec<&'static str> {
         let fields = [
             ("retry", self.retry.is_none() && parent.retry.is_some()),
@@ -61,8 +61,8 @@ impl DeliveryFields {
     }
 }
 
-/// Reads everything but the dead letter sink; `path` is the field where it stands. Reports every bad field, and leaves
-/// it unset.
+/// Reads every field but the dead letter sink; `path` is the field of the delivery spec. Reports
+/// every bad field, and leaves it unset.
 pub(super) fn resolve(
     written: &duck::DeliverySpecManifest,
     path: &str,
