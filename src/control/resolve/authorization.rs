@@ -1,6 +1,5 @@
-//! The demands on senders, and the ServiceAccounts of subscriptions (contract 4.1, 7.1 to 7.8). In a
-//! cluster, controllers write into `status` which policies apply to a channel, and whom they name.
-//! Without a cluster, `spec` is followed.
+//! The demands on senders, and the accounts of subscriptions (contract 4.1, 7.1 to 7.8). Policies
+//! are read from `status`, as a cluster's controllers have decided; without a cluster, from `spec`.
 
 mod flows;
 
@@ -380,7 +379,7 @@ fn status_policies(document: &ManifestDocument) -> Option<Vec<String>> {
     }
 }
 
-/// The owner of `EventType`s for an object; `None` without a uid, or within a Broker (contract 8.1).
+/// The owner of an object's `EventType`s; `None` without a uid, or within a Broker (contract 8.1).
 fn build_event_type_owner(
     kind: ResourceKind,
     (namespace, name): (&str, &str),
