@@ -5,19 +5,19 @@
 //!
 //! - [`event`], [`filter`], [`model`]: the vocabulary, which is pure.
 //! - [`server`] accepts connections; [`ingress`] makes events of requests and answers them;
-//! [`router`] accepts events for a channel, whoever brings them; [`channel`] keeps them in a queue
-//! for each subscription.
+//!   [`router`] accepts events for a channel, whoever brings them; [`channel`] keeps them in a
+//!   queue for each subscription.
 //! - [`dispatcher`] runs a worker for each queue; [`delivery`] delivers one event to one
-//! subscription, with retries, reply and dead letter sink; [`relay`] does the work of the roles of
-//! upstream's broker instead: one request in, one out. [`client`] sends, by one HTTP client for
-//! each set of trusted certificates; [`display`] prints. [`auth`] verifies the tokens of senders,
-//! and gets those that are sent.
+//!   subscription, with retries, reply and dead letter sink; [`relay`] does the work of the roles
+//!   of upstream's broker instead: one request in, one out. [`client`] sends, by one HTTP client
+//!   for each set of trusted certificates; [`display`] prints. [`auth`] verifies the tokens of
+//!   senders, and gets those that are sent.
 //! - [`event_type`] describes to the cluster which types of events are seen.
 //! - [`source`] sends events of its own, at the times of a schedule.
 //! - [`control`] makes routing tables of Knative manifests.
 //! - [`correlation`]: the ids by which RequestReplies recognize replies.
-//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms that
-//! the others use.
+//! - [`wire_text`], [`scrub`], [`budget`], [`tls`], [`telemetry`], [`supervisor`]: mechanisms
+//!   that the others use.
 //! - [`admin`], [`cli`], [`command`], [`app`]: the program around them.
 //!
 //! Control plane and data plane meet in one immutable [`model::RoutingTable`]. The library exists
