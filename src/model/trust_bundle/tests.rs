@@ -1,4 +1,4 @@
-//! Fingerprints and near misses.
+//! The fingerprints of trust bundles, and texts that are nearly certificates.
 
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, KeyPair};
