@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     // Only the first provider of a process counts, so that it is installed before anything uses
     // TLS.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    // The format and the level of logs are known before anything is logged.
     let (style, level) = match &cli.command {
         CliCommand::Run(options) if options.kubernetes => {
             (log_style(options.log_format.or(Some(LogFormat::Json))), log_level(options))
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return print_error(&error, ExitCode::from(USAGE)),
     };
+    // The first line comes before the runtime, so that a failure to start has a line before it.
     log_start(&cli.command);
     match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build() {
         Ok(runtime) => {

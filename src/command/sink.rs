@@ -34,6 +34,7 @@ pub(super) fn sink_variables(options: &SinkOptions) -> anyhow::Result<SinkVariab
 }
 
 fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
+    // The CA is that of the flags, else the one that `run` has made in its state directory.
     let ca_certs = match super::check::ca_certs(&options.served).map_err(anyhow::Error::msg)? {
         AdvertisedCaCerts::Unknown => development_ca(&options.state_dir)?,
         given => given,
@@ -47,6 +48,7 @@ fn find_sink(options: &SinkOptions) -> anyhow::Result<ResolvedSink> {
         Ok(sink) => sink,
         Err(why) => bail!("--sink: {}{}", why.join("; "), missing_manifests_hint(options)),
     };
+    // A URL of this program's own listener is of no use to the command without the CA.
     let is_ours = settings.listener_urls.as_ref().is_some_and(|urls| sink.url.starts_with(urls.https.as_str()));
     if is_ours && sink.ca_certs.is_none() && settings.ca_certs == AdvertisedCaCerts::Unknown {
         let directory = options.state_dir.display();

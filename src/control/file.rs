@@ -68,6 +68,7 @@ pub(super) fn reread_manifests(paths: &[PathBuf], last: &ManifestSet) -> Manifes
 }
 
 fn read_file(found: &list::FoundFile, name: &str, before: Option<&Arc<ManifestFile>>) -> Arc<ManifestFile> {
+    // The digest comes first: an unchanged file is not parsed again.
     if let Some(before) = before.filter(|before| before.digest.is_some() && before.digest == file_digest(found).ok()) {
         return Arc::clone(before);
     }
@@ -101,6 +102,7 @@ pub(super) fn parse_file(
     let file: Arc<str> = name.into();
     let mut documents = Vec::new();
     let mut problems = Vec::new();
+    // Every document is parsed, so that the problems of all of them are reported at once.
     for document in yaml::parse_documents(text) {
         match document {
             Ok(parsed) => flatten_lists(parsed, &file, &mut documents, &mut problems),
@@ -109,6 +111,7 @@ pub(super) fn parse_file(
             }
         }
     }
+    // One unreadable document keeps the whole last content, since nobody knows which object it is.
     if !problems.is_empty() {
         let kept = keep_last_good_content(name, before, Some(digest), problems);
         let unread = kept.documents.is_empty().then(|| text.into());
@@ -124,6 +127,7 @@ pub(super) fn parse_file(
         )
         .into();
     }
+    // Unchanged objects stay the same values, before missing ones are added from the last content.
     reuse_unchanged_values(&mut documents, before);
     retain_missing_objects(&mut documents, before);
     Arc::new(ManifestFile {

@@ -110,8 +110,8 @@ impl ClusterConnection {
     }
 
     /// Follows the cluster until `stops.stop_all`: each resolution is handed to `resolved`. While
-    /// this process is the leader, which `leader` says, the cluster is told of each resolution that
-    /// appears in `served`.
+    /// this process is the leader, which `leader` says, the status updates of each resolution that
+    /// appears in `served` are written into the cluster.
     pub async fn follow_cluster(
         self,
         settings: ControlSettings,

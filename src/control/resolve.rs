@@ -142,8 +142,7 @@ pub fn resolve(manifests: &ManifestSet, last: Option<&Resolution>, settings: &Co
     // equal.
     let keys =
         reuse_if_equal(memory.map(|memory| &memory.key_ring), correlation::resolve_key_ring(&mut collected, settings));
-    // The sender rules take the policies out of the collected objects, so that each channel only
-    // asks for its own.
+    // Policies are resolved before channels, each of which asks for those that apply to it.
     let rules = SenderRules::from_collected(
         &mut collected,
         settings,
@@ -240,14 +239,19 @@ impl WrittenObjects {
             return Self::default();
         }
         let table = last.map(|last| last.table.as_ref());
+        // All names are declared first, so that objects can refer to each other in any order.
         request_reply::declare_request_replies(collected, resolver);
+        // Channels and Brokers come before everything that has one as its parent.
         let mut parents =
             channel::resolve(collected, resolver, defaults, last.map(|last| &last.memory.written_parents_and_flows.0));
         let request_replies = request_reply::resolve(collected, resolver, &parents, table);
+        // Flows add their own channels to the parents, which subscriptions refer to.
         let flows =
             flow::resolve(collected, resolver, &mut parents, last.map(|last| &last.memory.written_parents_and_flows.1));
+        // Subscriptions come when every channel is known; only then can circles of flows be found.
         let mut routes = SubscriptionRoutes::build(collected, resolver, (&parents, &flows), table);
         flow::rounds::tell(collected, &flows, &routes);
+        // The Triggers of RequestReplies join the routes last, beside the written ones.
         let request_replies = request_replies.place_triggers(&mut routes, &parents);
         Self { parents, flows, routes, request_replies }
     }

@@ -87,11 +87,15 @@ impl<'d> CollectedObjects<'d> {
         for document in documents {
             let mut report = ObjectReport::new(document, object_name(document, &settings.default_namespace));
             let reading = UnknownFieldPolicy::from_settings(settings);
+            // The kind and the name come first: they decide where the object is kept, and if at
+            // all.
             match check_header(document, &mut report, reading) {
                 ObjectHeader::OtherKind => {
                     let left = other_kinds::insert_other(&mut collected.others, report, reading);
                     collected.problems.extend(left.into_iter().flat_map(ObjectReport::into_problems));
                 }
+                // Reconciled channels are only kept here; they are decoded by `reconciled`, if they
+                // changed.
                 ObjectHeader::Known(kind)
                     if settings.object_source != ObjectSource::Written
                         && kind == settings.channel_kind.resource_kind() =>

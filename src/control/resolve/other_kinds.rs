@@ -37,6 +37,7 @@ pub(super) fn insert_other<'d>(
     reading: UnknownFieldPolicy,
 ) -> Option<ObjectReport<'d>> {
     let (document, referent) = (report.document(), referent(&report));
+    // Names are only required of objects that references can mean.
     let is_referred_to = referent.is_service() || annotated_endpoint(document).is_some();
     let has_names = !is_referred_to || check_names(&mut report);
     if let Some(metadata) = document.value.get("metadata") {
@@ -48,6 +49,7 @@ pub(super) fn insert_other<'d>(
     for (field, message) in schema::examine_annotations(&document.value) {
         manifest::report_unknown_field(&mut report, &field, &message, UnknownFieldStrictness::MayBeIgnored, reading);
     }
+    // Objects that no reference can mean are noted, since their author may expect an effect.
     if has_template(&referent) {
         check_template(&referent, &mut report, reading);
     } else if !is_referred_to {

@@ -76,6 +76,7 @@ pub(super) fn resolve(
             None => Vec::new(),
         };
         let mut to = spec.to.unwrap_or_default();
+        // Without a cluster, nobody else tells the author that a policy applies to nothing.
         if api_server == ApiServerAvailability::Missing {
             check_targets(&to, (&name.0, targets), report);
             for namespace in perhaps_meant(&to, targets, report) {
@@ -84,6 +85,7 @@ pub(super) fn resolve(
                 policies.insert((namespace, format!("{}/{}", name.0, name.1)), closed);
             }
         }
+        // A policy with an error allows nobody, and applies to its whole namespace.
         let mut policy = EventPolicy { subjects, filter };
         if report.has_errors() || item.object.is_none() {
             policy.subjects.clear();

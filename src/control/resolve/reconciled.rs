@@ -243,6 +243,7 @@ fn resolve_channel(
     let (kind, reading) =
         (resolver.settings.channel_kind.resource_kind(), UnknownFieldPolicy::from_settings(resolver.settings));
     let written: Option<Written> = manifest::decode(&mut report, kind, reading);
+    // The backend comes before the channel, and is reported even if the channel cannot be read.
     let storage = resolve_backend(context.backend, before, resolver.settings, &mut report);
     let channel = written.as_ref().map(|written| build_channel((written, storage), key, before, resolver, &mut report));
     // Errors of single entries are tolerated only if the channel itself could be read.
@@ -250,6 +251,7 @@ fn resolve_channel(
         report.tolerate_errors(|field| subscribers::entry_of(field).is_some());
     }
     let good = channel.filter(|_| !report.has_errors());
+    // While the channel itself is wrong, its `status.subscribers` stays as it is.
     let list = if report.has_errors() {
         None
     } else {

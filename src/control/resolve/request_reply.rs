@@ -152,6 +152,7 @@ fn build_request_reply(
     (resolver, parents): (&mut DestinationResolver<'_>, &ResolvedParents),
     report: &mut ObjectReport<'_>,
 ) -> Option<(RequestReply, ResolvedSubscription)> {
+    // All fields are checked before any `?`, so that every problem is reported at once.
     let timeout = resolve_timeout(spec, resolver.reply_timeout, report);
     let correlation_attribute = resolve_attribute(
         spec.correlation_attribute.as_deref(),
@@ -165,6 +166,7 @@ fn build_request_reply(
         report.error("spec.replyAttribute", rule);
     }
     let filter = reply_filter(&reply_attribute, key, resolver, report);
+    // The last key by name seals new ids; ids that other keys have sealed stay valid.
     let holder = KeyHolder { secret: SECRET, namespace: &key.namespace, name: &key.name };
     let sealing = resolver.key_ring.keys(holder).next_back().cloned();
     if sealing.is_none() {
@@ -188,6 +190,7 @@ fn build_request_reply(
         event_types: None,
         namespace: key.namespace.clone(),
     };
+    // From here on, a missing part has been reported, and there is no RequestReply.
     let broker = broker?;
     let rules = &resolver.sender_rules;
     let request_reply = RequestReply {

@@ -82,6 +82,7 @@ impl ServiceLocation {
 /// keeps its last location.
 pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocations) -> ServiceLocations {
     let CollectedObjects { services, pods, others, .. } = collected;
+    // The Pods of the display come first, since Services are compared with them.
     let mut displays: Vec<DisplayPods> = others.values().filter_map(other_kinds::display_pods).collect();
     let of_pod =
         |((namespace, _), CollectedItem { object, .. }): (&(String, String), &CollectedItem<'_, PodManifest>)| {
@@ -99,6 +100,7 @@ pub(super) fn resolve(collected: &mut CollectedObjects<'_>, last: &ServiceLocati
     for (referent, report) in others.iter_mut() {
         reaches.extend(other_kinds::locate_other(referent, report).map(|reach| (referent.clone(), reach)));
     }
+    // A location with problems is replaced by the last one, so that deliveries go on.
     for (referent, reach) in &mut reaches {
         if reach.is_none() {
             *reach = last.get(referent).cloned().flatten();
