@@ -80,9 +80,13 @@ fn common_variable(what: &str, variable: VariableLookup<'_>) -> Option<String> {
 struct SignalOptions<'a> {
     /// The name of the signal within variables.
     name: &'static str,
+    /// The path of the signal below an endpoint for all signals.
     path: &'static str,
+    /// The endpoint of the flag.
     endpoint: Option<&'a str>,
+    /// The protocol of the flag.
     protocol: Option<OtlpProtocol>,
+    /// The collector that `config-observability` names.
     configured: Option<&'a ExporterEndpoint>,
 }
 

@@ -14,9 +14,11 @@ use crate::tls::{self, MinTlsVersion, SystemRoots};
 /// A client of one running dispatcher.
 pub(super) struct AdminClient {
     client: reqwest::Client,
+    /// The URL before the path, without a slash at its end.
     base: String,
     /// The address of the dispatcher, without secrets, for error messages.
     display_address: String,
+    /// The header field with the token; `None` if no token is sent.
     authorization: Option<HeaderValue>,
 }
 

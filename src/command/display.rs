@@ -57,7 +57,9 @@ fn tls_config(options: &DisplayOptions) -> anyhow::Result<Option<Arc<rustls::Ser
 /// Prints each event, and responds as the options say.
 struct DisplaySink {
     display: EventDisplay,
+    /// The type of the event that each event is replied with; no reply if `None`.
     reply: Option<String>,
+    /// The status of each response.
     status: StatusCode,
 }
 

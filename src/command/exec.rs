@@ -100,6 +100,7 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 /// The signals to be passed on, as they come.
 struct ForwardedSignals {
     received: mpsc::Receiver<Signal>,
+    /// The tasks that listen, which end with this value.
     _listening: JoinSet<()>,
 }
 

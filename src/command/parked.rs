@@ -18,6 +18,7 @@ use rabbitmq::RabbitmqParkedClient;
 /// The name of a subscription whose parked events a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ParkedSubscriptionName {
+    /// The kind in lower case, such as `trigger`.
     kind: String,
     namespace: String,
     name: String,

@@ -44,6 +44,7 @@ pub async fn run(options: SendOptions) -> anyhow::Result<ExitCode> {
 
 struct EventSender {
     client: reqwest::Client,
+    /// The event that is sent, without its id.
     template: Event,
     options: SendOptions,
 }

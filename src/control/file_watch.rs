@@ -59,14 +59,18 @@ pub async fn watch_files(
 struct FileWatcher<F> {
     paths: Arc<[PathBuf]>,
     settings: watch::Receiver<ControlSettings>,
+    /// The manifests that were read last.
     manifests: ManifestSet,
+    /// The resolution that was applied last; `None` before the first one.
     resolution: Option<Arc<Resolution>>,
+    /// The time of the last resolution, whether it was applied or not.
     resolved_at: Instant,
     problem_log: ProblemLog,
     /// The names, sizes and times of the files when they were read.
     read_signature: Option<FilesSignature>,
     /// The signature at the last look, if it was another one than when the files were read.
     changed_signature: Option<FilesSignature>,
+    /// Called with every resolution that differs from the one before it.
     apply: F,
 }
 

@@ -164,8 +164,10 @@ struct ClusterFollower {
     settings: ControlSettings,
     /// True while the lists that only OIDC needs are watched.
     oidc: value::Sender<bool>,
+    /// The last resolution, which keeps the last good forms.
     resolution: LatestResolution,
     problem_log: ProblemLog,
+    /// Gets every resolution, to be served.
     resolved: value::Sender<LatestResolution>,
 }
 

@@ -36,7 +36,9 @@ pub(crate) struct ManifestDocument {
 /// The file in which an object stands, and the lines of its fields.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DocumentOrigin {
+    /// The path of the file, as it was named or found.
     pub(crate) file: Arc<str>,
+    /// The lines of the object's fields within the file.
     pub(crate) lines: ValueLines,
 }
 

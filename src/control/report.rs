@@ -15,6 +15,7 @@ pub(crate) struct ObjectReport<'d> {
     document: &'d ManifestDocument,
     object: ObjectName,
     problems: Vec<Problem>,
+    /// The reason of the object's condition; `None` while no error keeps it from being applied.
     reason: Option<&'static str>,
     /// The indices in `problems` of errors with which the object is applied all the same, each with
     /// the reason of its condition.

@@ -87,6 +87,7 @@ pub struct Resolution {
     pub log_level: Option<&'static str>,
     /// The collectors of traces and metrics, as `config-observability` names them.
     pub observability: ObservabilityConfig,
+    /// The last good forms, for the next resolution.
     memory: ResolutionMemory,
 }
 

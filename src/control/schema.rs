@@ -61,6 +61,7 @@ pub(crate) struct ObjectSchema {
     pub(crate) fields: &'static [SchemaField],
     /// The fields that earlier releases had, and what to write instead.
     pub(crate) former: &'static [(&'static str, &'static str)],
+    /// Says if unknown fields of this object may be ignored.
     pub(crate) strictness: UnknownFieldStrictness,
 }
 
@@ -78,6 +79,7 @@ pub(crate) enum UnknownFieldStrictness {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SchemaField {
     pub(crate) name: &'static str,
+    /// The shape of the field's values.
     pub(crate) shape: FieldShape,
 }
 

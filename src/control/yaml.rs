@@ -98,7 +98,9 @@ pub(crate) struct ParsedDocument {
 /// The reason why a document is not YAML, and the line where reading it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct YamlError {
+    /// The line where reading the document ended, from 1, within the whole text.
     pub(crate) line: usize,
+    /// The error of the parser, with a remedy if the mistake is a known one.
     pub(crate) message: String,
 }
 
@@ -259,7 +261,9 @@ fn lines_in_text(lines_before: usize, lines: &[u64]) -> ValueLines {
 /// A YAML value, each part of which knows its location.
 enum YamlNode {
     Scalar(Value),
+    /// A list, in its order.
     Sequence(Vec<Spanned<YamlNode>>),
+    /// An object, in the order of its keys.
     Mapping(Vec<(Spanned<String>, Spanned<YamlNode>)>),
 }
 

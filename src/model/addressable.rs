@@ -73,6 +73,7 @@ struct DestinationUrlParts {
     url: Url,
     /// The text as it was written, if `url` prints another one.
     written: Option<Box<str>>,
+    /// The versions of HTTP by which the destination is spoken to.
     versions: HttpVersions,
     /// The URI of requests, without user and fragment, which are not sent; `None` if no request can
     /// carry it.

@@ -189,6 +189,7 @@ impl AddressStatus {
 pub struct StatusAddress {
     /// The name of the address: `http` or `https`.
     pub name: &'static str,
+    /// The URL, without the slash of an empty path.
     url: Box<str>,
 }
 

@@ -54,8 +54,11 @@ pub enum AddressLookup<'t> {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct PathEntry {
+    /// The index of the channel at the path.
     channel: Option<usize>,
+    /// The index of the Broker at the path.
     broker: Option<usize>,
+    /// The index of the RequestReply at the path.
     request_reply: Option<usize>,
 }
 
@@ -65,6 +68,7 @@ struct PathEntry {
 pub struct RoutingTable {
     transport_encryption: TransportEncryption,
     hosts: ServiceHosts,
+    /// All channels and Brokers, whose indices the maps below hold.
     channels: Vec<Arc<Channel>>,
     /// The objects by the path `/namespace/name`.
     by_path: HashMap<String, PathEntry>,

@@ -12,8 +12,10 @@ use jiff::tz::TimeZone;
 /// A cron schedule in a time zone. Two schedules of the same text and zone are equal.
 #[derive(Clone)]
 pub struct CronSchedule {
+    /// The schedule as it was written, for comparison.
     text: String,
     cron: Cron,
+    /// The time zone in which the fields of the schedule count.
     zone: TimeZone,
 }
 

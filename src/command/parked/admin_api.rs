@@ -27,11 +27,16 @@ struct ParkedItem {
     kind: String,
     namespace: String,
     name: String,
+    /// The number of parked events.
     parked: u64,
+    /// The number of events that were read for this response.
     looked: u64,
     events: Vec<ParkedEvent>,
+    /// The number of events that were put back.
     replayed: u64,
+    /// The number of events that were deleted.
     dropped: u64,
+    /// True if the operation ended before all events were handled.
     stopped: bool,
 }
 

@@ -24,6 +24,7 @@ const MOST: usize = 1_000;
 /// A client of RabbitMQ, with the subscriptions of manifests.
 pub(super) struct RabbitmqParkedClient {
     parking: ParkingQueues,
+    /// All subscriptions of the manifests, also those in memory, which park nothing.
     owners: Vec<ParkingSubscription>,
 }
 

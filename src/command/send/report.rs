@@ -15,10 +15,13 @@ const MAX_LATENCIES: usize = 1_000_000;
 
 /// The outcome of sending one event.
 pub(super) struct SendOutcome {
+    /// The id of the event.
     id: String,
     /// The status, with scheme and version of HTTP; or the reason why there is no response.
     outcome: Result<(reqwest::StatusCode, String), String>,
+    /// The beginning of the response's text, escaped.
     text: String,
+    /// The time from the request to the end of the response.
     latency: Duration,
 }
 
@@ -73,11 +76,15 @@ fn send_failure_reason(error: &reqwest::Error) -> String {
 
 /// The outcomes so far, counted.
 pub(super) struct SendReport {
+    /// The number of events that are to be sent.
     count: u64,
     accepted: u64,
+    /// The number of events that were not accepted, by status or `failed`.
     rejected: BTreeMap<String, u64>,
+    /// The latencies of the first [`MAX_LATENCIES`] responses.
     latencies: Vec<Duration>,
     started: Instant,
+    /// The progress bar; `None` if one event is sent.
     bar: Option<ProgressBar>,
 }
 

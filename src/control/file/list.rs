@@ -10,6 +10,7 @@ use crate::control::{Problem, Severity};
 /// A file of manifests that was found at a path, or in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FoundFile {
+    /// The path of the file; `-` for standard input.
     pub(super) path: PathBuf,
     /// True if the file can be read once only: standard input, or a pipe.
     pub(super) is_readable_once: bool,
@@ -35,6 +36,7 @@ pub(super) struct FileListing {
 /// Everything about a set of files that changes when one of them does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::control) struct FilesSignature {
+    /// The path and state of each file; no state if the file cannot be looked at.
     files: Vec<(PathBuf, Option<FileStat>)>,
     failed: Vec<PathBuf>,
 }
@@ -44,7 +46,9 @@ struct FileStat {
     device: u64,
     inode: u64,
     size: u64,
+    /// The time of the last change of the content, in seconds and nanoseconds since the epoch.
     modified: (i64, i64),
+    /// The time of the last change of the inode, in seconds and nanoseconds since the epoch.
     changed: (i64, i64),
 }
 
@@ -107,7 +111,9 @@ fn add_path(path: &Path, listing: &mut FileListing) -> Result<(), (io::Error, &'
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DirectoryDepth {
+    /// A directory that was named, whose directories are read, too.
     Top,
+    /// A directory inside of one that was named.
     Inside,
 }
 

@@ -115,12 +115,14 @@ impl ClusterConnection {
 struct ChannelReconciler(kube::Client);
 
 struct ChannelController {
+    /// The objects of the cluster, in the lists of [`ControllerWatch`].
     store: Arc<ObjectStore>,
     settings: ControlSettings,
     /// True while EventPolicies are watched.
     oidc: value::Sender<bool>,
     resolution: Option<Arc<Resolution>>,
     problem_log: ProblemLog,
+    /// The tasks that are written into the cluster.
     writer: WriteQueue<ChannelReconciler>,
 }
 

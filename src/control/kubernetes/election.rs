@@ -31,9 +31,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) struct LeaseCandidate {
     leases: Api<Lease>,
     config_maps: Api<ConfigMap>,
+    /// The name of the ConfigMap with the timings.
     config: String,
     /// The name of the Lease, which depends on the role.
     lease: &'static str,
+    /// The name by which the Lease knows this process: the pod's name and a random id.
     identity: String,
 }
 
@@ -53,7 +55,9 @@ enum LeaseStep {
 /// The version of the Lease as it was last seen to change, and when that was.
 #[derive(Debug, Default)]
 struct ObservedLease {
+    /// The `resourceVersion` of the Lease.
     version: Option<String>,
+    /// The time at which this version was first seen.
     since: Option<Instant>,
 }
 

@@ -93,6 +93,7 @@ struct ApiServerReachability(Mutex<ReachabilityState>);
 
 #[derive(Debug, Default)]
 struct ReachabilityState {
+    /// The time of the first failure; `None` while the API server responds.
     unreachable_since: Option<Instant>,
     log_throttle: LogRateLimit,
 }

@@ -70,6 +70,7 @@ fn status_update_tasks<'m>(
 /// The update to be written for one channel, and the version of the channel that it is made of.
 #[derive(Clone, Debug)]
 pub(super) struct StatusUpdateTask {
+    /// The version of the channel that the update is made of.
     document: Arc<Value>,
     update: StatusUpdate,
 }

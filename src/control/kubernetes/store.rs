@@ -25,6 +25,7 @@ type FilesByName = BTreeMap<NamespacedName, Arc<ManifestFile>>;
 #[derive(Debug)]
 pub(super) struct ObjectStore {
     lists: Mutex<Vec<WatchedList>>,
+    /// Wakes the one who waits for a change.
     changed: Notify,
 }
 

@@ -98,6 +98,7 @@ fn is_unreachable(error: &watcher::Error) -> bool {
 struct WatchErrors {
     backoff: ApiRetryBackoff,
     log_throttle: LogRateLimit,
+    /// The time of the last error; `None` if there was none.
     last_error: Option<Instant>,
 }
 

@@ -34,8 +34,11 @@ pub(super) enum WatchNeed {
 /// The objects of a kind that are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WatchSelector {
+    /// Every object of the kind.
     All,
+    /// The object of this name.
     Named(String),
+    /// The objects with this label, as `key=value`.
     Labelled(&'static str),
 }
 
@@ -100,12 +103,19 @@ pub(super) fn dispatcher_rows(settings: &ControlSettings, namespace: Option<&str
 /// The watches of the role `controller` (contract 11.8), in the order of their rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ControllerWatch {
+    /// The RabbitmqChannels of all namespaces.
     Channels,
+    /// The EventPolicies of all namespaces.
     Policies,
+    /// The Services of RabbitmqChannels.
     Services,
+    /// The EndpointSlices of the dispatcher's Service.
     Endpoints,
+    /// The ConfigMap `config-features`.
     Features,
+    /// The ConfigMap with the level of logs.
     Logging,
+    /// The TLS Secret of the dispatcher.
     Secret,
 }
 

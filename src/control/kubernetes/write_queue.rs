@@ -52,8 +52,11 @@ type LatestTask<T> = watch::Sender<Option<T>>;
 /// The tasks under way, and those that were written last.
 pub(super) struct WriteQueue<W: WriteHandler> {
     handler: Arc<W>,
+    /// One permit for each request under way, [`CONCURRENCY`] in all.
     permits: Arc<Semaphore>,
+    /// The newest task of each object that is being written.
     under_way: HashMap<W::ObjectKey, LatestTask<W::WriteTask>>,
+    /// The task that was written last for each object, so that it is not written again.
     done: HashMap<W::ObjectKey, W::WriteTask>,
     tasks: JoinSet<(W::ObjectKey, Option<W::WriteTask>)>,
 }

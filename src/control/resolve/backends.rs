@@ -25,7 +25,9 @@ pub(super) type BackendChoice = Option<BackendKind>;
 /// The content of the ConfigMap: a default, and the backends of single namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImcBackendConfig {
+    /// The backend of namespaces without a row.
     default: BackendChoice,
+    /// The backends of single namespaces.
     namespaces: BTreeMap<String, BackendChoice>,
 }
 

@@ -32,7 +32,9 @@ const FORMER_TEMPLATE_SPEC: &str = "channelTemplateSpec";
 /// The defaults in use. A ConfigMap with problems keeps its last good form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResolvedDefaults {
+    /// The defaults of Brokers (`config-br-defaults`).
     brokers: BrokerDefaults,
+    /// The defaults of channels (`default-ch-webhook`).
     channels: ChannelDefaults,
     /// The channel templates by the ConfigMap that they stand in.
     templates: BTreeMap<NamespacedName, ChannelTemplate>,

@@ -9,11 +9,16 @@ use crate::model::{BackoffPolicy, DeliveryFormat, DeliveryOrder, DeliverySpec, p
 /// The fields that a manifest sets, without the dead letter sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DeliveryFields {
+    /// The number of attempts after the first one.
     retry: Option<u32>,
     backoff_policy: Option<BackoffPolicy>,
+    /// The wait that the policy makes grow.
     backoff_delay: Option<Duration>,
+    /// The longest wait between two attempts.
     backoff_max: Option<Duration>,
+    /// The limit of each attempt.
     timeout: Option<Duration>,
+    /// The longest `Retry-After` that is obeyed.
     retry_after_max: Option<Duration>,
     format: Option<DeliveryFormat>,
 }

@@ -40,11 +40,13 @@ pub(super) enum ServingState {
 #[derive(Debug)]
 pub(super) struct DestinationResolver<'s> {
     pub(super) settings: &'s ControlSettings,
+    /// The mode in effect, which decides the scheme of addresses.
     pub(super) mode: TransportEncryption,
     pub(super) addresses: ChannelAddresses<'s>,
     pub(super) service_locations: ServiceLocations,
     pub(super) trust: DestinationTrust,
     pub(super) sender_rules: SenderRules,
+    /// The state of each channel, Broker and RequestReply that is declared.
     pub(super) serving_states: HashMap<ChannelKey, ServingState>,
     /// The keys of correlation ids.
     pub(super) key_ring: Arc<KeyRing>,
@@ -63,7 +65,9 @@ pub(super) struct WrittenDestination<'w> {
     pub(super) audience: Option<&'w str>,
     /// The field of the destination itself, for problems that concern all of it.
     pub(super) field: String,
+    /// The field of the URI, for its problems.
     pub(super) uri_field: String,
+    /// The field of the CACerts, for their problems.
     pub(super) ca_certs_field: String,
 }
 

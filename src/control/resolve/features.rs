@@ -69,6 +69,7 @@ pub(super) fn transport_encryption(
 /// The value of a flag in a `config-features` that is not understood as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WrittenFlag<'d> {
+    /// The text of the flag as it is written.
     Text(&'d str),
     /// No key could be about the flag.
     Absent,

@@ -23,8 +23,10 @@ const REPLY_TIMEOUT: &str = "requestreply-default-timeout";
 /// The state of a feature that is on or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FeatureSwitch {
+    /// The feature is off, which is the default.
     #[default]
     Off,
+    /// The feature is on.
     On,
 }
 
@@ -33,6 +35,7 @@ pub(crate) enum FeatureSwitch {
 pub(crate) struct FeatureFlags {
     /// On if senders must show tokens.
     pub(crate) oidc: FeatureSwitch,
+    /// The rule for channels that no policy applies to.
     pub(crate) authorization: AuthorizationMode,
     /// The URL of the issuer, if it is not the cluster.
     pub(crate) discovery: Option<String>,

@@ -45,6 +45,7 @@ pub(crate) struct ResolvedFlow {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ResolvedFlowSubscription {
     channel: ChannelKey,
+    /// The subscription that is served.
     subscription: Subscription,
     /// The Subscription object that upstream's controllers would write in a cluster.
     object: Arc<Value>,
@@ -210,7 +211,9 @@ pub(super) fn resolve(
 /// Builds one flow after the other.
 struct FlowBuilder<'m, 's> {
     resolver: &'m mut DestinationResolver<'s>,
+    /// The parents of subscriptions, to which the flow's channels are added.
     parents: &'m mut ResolvedParents,
+    /// The flows of the last resolution.
     last: &'m ResolvedFlows,
     flows: ResolvedFlows,
 }
@@ -329,6 +332,7 @@ impl FlowBuilder<'_, '_> {
 struct FlowDestinations<'k> {
     /// The keys of the flow's channels, in the order of the plan.
     keys: &'k [ChannelKey],
+    /// Each destination, with its fault if it has one.
     resolved: BTreeMap<String, (Addressable, Option<FlowFault>)>,
 }
 

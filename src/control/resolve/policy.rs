@@ -19,6 +19,7 @@ use crate::model::{EventPolicy, SubjectPattern};
 #[derive(Debug)]
 pub(super) struct ResolvedPolicy {
     pub(super) policy: Arc<EventPolicy>,
+    /// The targets of `spec.to`; empty means all of the policy's namespace.
     to: Vec<PolicyTo>,
 }
 

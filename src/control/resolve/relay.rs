@@ -33,6 +33,7 @@ pub(super) struct ResolvedRelays {
     brokers: RelaysByName<BrokerRelay>,
     /// The addresses of Brokers, for the Triggers of the role `filter`.
     addresses: RelaysByName<BrokerAddress>,
+    /// The Triggers of the role `filter`.
     triggers: RelaysByName<TriggerRelay>,
 }
 
@@ -260,8 +261,11 @@ const DEAD_LETTER_SINK: StatusAddressFields<'_> = StatusAddressFields {
 
 /// The fields of an object's status that the control plane has written an address into.
 struct StatusAddressFields<'f> {
+    /// The path of the URL, as keys.
     url: &'f [&'f str],
+    /// The path of the CA certificates, as keys.
     ca_certs: &'f [&'f str],
+    /// The path of the audience, as keys.
     audience: &'f [&'f str],
 }
 

@@ -41,9 +41,11 @@ impl SubscriptionFallback {
 #[derive(Debug, Default)]
 pub(super) struct SubscriptionRoutes {
     by_channel: BTreeMap<ChannelKey, BTreeMap<SubscriptionKey, Arc<Subscription>>>,
+    /// The channel of each served subscription.
     channel_of: HashMap<SubscriptionKey, ChannelKey>,
     /// The last form of every subscription, with its channel.
     last_subscriptions: HashMap<SubscriptionKey, LastSubscription>,
+    /// The channels of the last table, which stay the same values if they are equal.
     last_channels: HashMap<ChannelKey, Arc<Channel>>,
     /// On if the last form may be of a channel or Broker of another namespace.
     cross_namespace: FeatureSwitch,

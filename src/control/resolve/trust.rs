@@ -34,13 +34,17 @@ pub(crate) type SharedBundles = HashMap<TrustFingerprint, Arc<TrustBundle>>;
 /// Makes the trust of destinations, and shares equal sets.
 #[derive(Debug)]
 pub(super) struct DestinationTrust {
+    /// The time against which validity is checked, in seconds since the epoch.
     now: i64,
     /// The certificates that every https destination trusts.
     common: Arc<TrustBundle>,
+    /// The empty set, for destinations that are reached without TLS.
     none: Arc<TrustBundle>,
     /// The result of checking each text of CACerts, by its SHA-256.
     checked_texts: HashMap<[u8; 32], CheckedCaCerts>,
+    /// The sets of the last resolution that are not used again yet.
     last_bundles: SharedBundles,
+    /// The sets of this resolution, by fingerprint.
     pub(super) shared_bundles: SharedBundles,
 }
 
@@ -48,7 +52,9 @@ pub(super) struct DestinationTrust {
 /// unusable; and the problems to report.
 #[derive(Clone, Debug)]
 struct CheckedCaCerts {
+    /// The resulting trust; `None` if the text is unusable.
     trust: Option<Arc<TrustBundle>>,
+    /// The problems to report, each with its severity.
     findings: Vec<(Severity, String)>,
 }
 

@@ -14,6 +14,7 @@ pub(crate) const CONFIG_FEATURES: &str = "config-features";
 pub(crate) struct ConfigMapKeys {
     /// The name of the ConfigMap; empty for every ConfigMap that has a channel template.
     pub(super) name: &'static str,
+    /// The keys that are allowed as a whole.
     pub(super) keys: &'static [&'static str],
     /// The beginnings of keys that their author completes.
     pub(super) prefixes: &'static [&'static str],

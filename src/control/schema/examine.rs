@@ -17,7 +17,9 @@ const MEANT: [&str; 3] = ["deadLetterSink", "reply", "channelTemplate"];
 /// One step of the path from an object to one of its fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathStep {
+    /// The field of this name.
     Key(String),
+    /// The element at this index, from 0.
     Index(usize),
 }
 
@@ -38,6 +40,7 @@ pub(crate) enum SchemaViolation {
         /// The field of the same object that is probably meant; `None` if it is another one, or
         /// none.
         meant: Option<&'static str>,
+        /// Says if the field may be ignored.
         strictness: UnknownFieldStrictness,
     },
     /// The value is of a type that the field does not have.
@@ -56,6 +59,7 @@ pub(crate) fn examine(value: &Value, fields: &'static ObjectSchema) -> Vec<Schem
 
 struct SchemaExaminer {
     root: &'static ObjectSchema,
+    /// The path of the value that is examined now.
     at: Vec<PathStep>,
     found: Vec<SchemaFinding>,
 }

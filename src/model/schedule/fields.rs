@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 /// The name of a field of a cron schedule, and the values that it may hold.
 struct Field {
     name: &'static str,
+    /// The least value of the field.
     least: u32,
+    /// The greatest value of the field.
     most: u32,
     /// The names of its values, from `least` on; empty if it has only numbers.
     names: &'static [&'static str],

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 /// One entry of `status.conditions` as it should be, without its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DesiredCondition {
+    /// The type of the condition, such as `Ready`.
     ty: &'static str,
+    /// The status: `True` or `False`.
     is_true: bool,
     reason: Option<String>,
     message: Option<String>,

@@ -11,8 +11,11 @@ use super::desired::ReconcileContext;
 /// A dead letter sink whose address is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ResolvedDeadLetterSink {
+    /// The absolute URL of the sink.
     pub(super) uri: String,
+    /// The CA certificates (PEM) that its server certificate is verified with.
     pub(super) ca_certs: Option<String>,
+    /// The audience of the tokens that it wants.
     pub(super) audience: Option<String>,
 }
 

@@ -65,6 +65,7 @@ pub(crate) struct ResolvedRelay<R> {
     context: ResolvedRelayContext,
     /// The relay that is served: that of an earlier value if this one has errors.
     relay: Arc<R>,
+    /// The problems of the object, which are reported again if it is not resolved again.
     findings: ReportFindings,
     object: Arc<InventoryObject>,
 }
