@@ -293,7 +293,7 @@ impl FlowBuilder<'_, '_> {
             let subscriber = ways.resolve_destination(&leg.subscriber, self.resolver, report);
             let reply = leg.reply.as_ref().and_then(|reply| ways.resolve_destination(reply, self.resolver, report));
             let own = leg.delivery.as_ref().map(|(field, delivery)| (field.as_str(), delivery));
-            // Errors of the dead letter sink are told from earlier ones by their number.
+            // Errors of the dead letter sink are distinguished from earlier ones by their number.
             let excused = report.tolerated_errors().count();
             let (delivery, dead_letter_sink) =
                 subscription::resolve_delivery(self.resolver, own, Some(&parent), report);
